@@ -1,0 +1,1 @@
+"""From trained or foreign models to contract models and engines."""

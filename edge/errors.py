@@ -1,0 +1,51 @@
+"""What can go wrong, as a tree. An error class is a decision: somebody catches it differently.
+
+::
+
+    EdgeError                exit 1    anything Edgewatch raises on purpose
+    |-- ConfigError          exit 78   the user must change a file (EX_CONFIG)
+    |   `-- ModelError       exit 78   a model file is missing, broken, untrusted or of the wrong task
+    |-- SourceError          (none)    one camera failed; it is retried with backoff
+    |-- SinkError            (none)    one sink failed; it is retried with backoff
+    `-- WorkerDied           exit 70   a thread ended that must not; systemd restarts us (EX_SOFTWARE)
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class EdgeError(Exception):
+    """Anything Edgewatch raises on purpose. The message is meant for a person."""
+
+    exit_code = 1
+
+
+class ConfigError(EdgeError):
+    """The configuration must be changed. Names file, key path and remedy."""
+
+    exit_code = 78
+
+    @classmethod
+    def at(cls, file: Path | str, line: int | None, key: str, problem: str) -> ConfigError:
+        """``file:line: key: problem``; the line is left out when it is unknown."""
+        where = f"{file}:{line}" if line else f"{file}"
+        return cls(f"{where}: {key}: {problem}" if key else f"{where}: {problem}")
+
+
+class ModelError(ConfigError):
+    """A model file is missing, broken, untrusted or of the wrong task."""
+
+
+class SourceError(EdgeError):
+    """A camera could not be opened or went silent. Never carries a password."""
+
+
+class SinkError(EdgeError):
+    """A sink could not be opened or refused a message."""
+
+
+class WorkerDied(EdgeError):
+    """A thread that must live ended; the process gives up and is restarted."""
+
+    exit_code = 70

@@ -1,0 +1,100 @@
+"""The manifest: what a model file promises about itself, in its metadata."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edge.errors import ModelError
+
+KEY = "edge.manifest"
+Task = Literal["detect", "faces", "embed", "liveness"]
+
+
+class Manifest(BaseModel):
+    """What a contract model promises. Lives as JSON in the ONNX metadata ``edge.manifest``.
+
+    Attributes:
+        schema_version: version of this structure.
+        task: which row of the model contract it fulfils.
+        name: short name, shown on the wire.
+        family: where the network comes from (yolox, yunet, edge-nano ..).
+        input_wh: network input in pixels; for dynamic inputs the size that was exported.
+        letterbox_align: where the image lies in the input.
+        letterbox_fill: grey value around it.
+        classes: class names by class_id; empty for tasks without classes.
+        score_threshold: rows below it are cut inside the graph.
+        iou_threshold: NMS threshold inside the graph.
+        max_rows: K.
+        license: SPDX identifier of the weights.
+        trained_on: data sets, in words.
+        source_sha256: hash of the file that was adopted or exported.
+        metrics: measured quality, name to value.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    schema_version: Literal[1] = 1
+    task: Task
+    name: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")
+    family: str = ""
+    input_wh: tuple[int, int]
+    letterbox_align: Literal["top_left", "center"] = "top_left"
+    letterbox_fill: int = Field(default=114, ge=0, le=255)
+    classes: tuple[str, ...] = ()
+    score_threshold: float = 0.0
+    iou_threshold: float = 0.0
+    max_rows: int = 0
+    license: str = "unknown"
+    trained_on: str = "unknown"
+    source_sha256: str = ""
+    metrics: dict[str, float] = Field(default_factory=dict)
+
+    def to_metadata(self) -> dict[str, str]:
+        """The metadata entries to write into a model file."""
+        return {KEY: self.model_dump_json()}
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str], name: str, task: Task) -> Self:
+        """Read the manifest and check its task.
+
+        Raises:
+            ModelError: no manifest, a broken one, or another task.
+        """
+        if KEY not in metadata:
+            raise ModelError(
+                f"{name} carries no {KEY}: adopt it first (edge-deploy adopt {name} --family ..)"
+            )
+        try:
+            manifest = cls.model_validate_json(metadata[KEY])
+        except (ValidationError, json.JSONDecodeError) as error:
+            raise ModelError(f"{name} has a broken {KEY}: export or adopt it again") from error
+        if manifest.task != task:
+            raise ModelError(f"{name} is a {manifest.task} model, expected one for {task}")
+        return manifest
+
+
+def read_model(path: Path, sha256: str = "") -> bytes:
+    """The bytes of a model file; hashed as loaded, so that what was checked is what runs.
+
+    Raises:
+        ModelError: missing, unreadable, empty, or its hash differs from ``sha256``.
+    """
+    try:
+        model = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror}: check the path") from error
+    if not model:
+        raise ModelError(f"{path} is empty: copy or export it again")
+    digest = hashlib.sha256(model).hexdigest()
+    if sha256 and digest != sha256.lower():
+        raise ModelError(
+            f"{path} has sha256 {digest}, the configuration pins {sha256}: "
+            "restore the file, or pin the new hash if you trust it"
+        )
+    return model

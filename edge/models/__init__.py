@@ -1,0 +1,1 @@
+"""Contract models: preprocess, run, read the contract outputs."""

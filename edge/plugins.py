@@ -1,0 +1,72 @@
+"""Plug-ins: a kind names a module, imported only when it is chosen.
+
+``kind = "rtsp"`` in a camera's source is ``edge.sources.rtsp``; ``kind = "acme.cams:Options"``
+takes an options class from outside. A plug-in module has a frozen pydantic model ``Options``
+and a function ``build(options)``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from edge.errors import ConfigError
+
+Folder = Literal["sources", "runtimes", "sinks"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    """A module that was chosen: its options class and its builder."""
+
+    kind: str
+    options: type[BaseModel]
+    build: Callable[[Any], Any]
+
+
+def kinds(folder: Folder) -> list[str]:
+    """Names of the plug-ins that ship in a folder."""
+    package = importlib.import_module(f"edge.{folder}")
+    names = (module.name for module in pkgutil.iter_modules(package.__path__))
+    return sorted(name for name in names if not name.startswith("_"))
+
+
+def load(folder: Folder, kind: str) -> Plugin:
+    """Import the plug-in ``kind`` of ``folder``.
+
+    Raises:
+        ConfigError: there is no such plug-in, or a library it needs is not installed.
+    """
+    module_name, _, attribute = kind.partition(":")
+    if not attribute:
+        if kind not in kinds(folder):
+            raise ConfigError(f"unknown kind {kind!r}: use one of {', '.join(kinds(folder))}")
+        module_name, attribute = f"edge.{folder}.{kind}", "Options"
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise ConfigError(f"kind {kind!r} cannot be imported ({error}): install it") from error
+    try:
+        return Plugin(kind, getattr(module, attribute), module.build)
+    except AttributeError as error:
+        raise ConfigError(f"{module_name} is no plug-in: {error}") from error
+
+
+def create(folder: Folder, table: Mapping[str, Any]) -> Any:  # noqa: ANN401 - a plug-in's own type
+    """Validate a table ``{kind = ..., ...}`` and build what it describes.
+
+    Raises:
+        ConfigError: unknown kind. pydantic.ValidationError: wrong options.
+    """
+    plugin = load(folder, str(table.get("kind", "")))
+    return plugin.build(validate(plugin, table))
+
+
+def validate(plugin: Plugin, table: Mapping[str, Any]) -> BaseModel:
+    """Options of a plug-in from a table; ``kind`` itself is not an option."""
+    return plugin.options.model_validate({k: v for k, v in table.items() if k != "kind"})

@@ -1,0 +1,106 @@
+"""What the pieces promise each other: protocols, no code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from threading import Event as Stop
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.types import Capture, Detections, Faces, Frame
+
+if TYPE_CHECKING:
+    from edge.wire.schema import Message
+
+
+class Source(Protocol):
+    """A camera. Built once from its options, connected again after every failure.
+
+    A source is driven by the one thread that connects it.
+    """
+
+    @property
+    def address(self) -> str:
+        """Where it reads from, without secrets, for logs and messages."""
+
+    @property
+    def every_frame(self) -> bool:
+        """True for an evaluation file: its reader waits until each frame was taken."""
+
+    def connect(self, stop: Stop) -> AbstractContextManager[Iterator[Capture]]:
+        """Open the camera; iterate its captures; close on exit.
+
+        The iterator ends only when the source is finished for good (a file that does not
+        loop) or ``stop`` is set. Nothing blocks longer than the source's read time-out.
+
+        Raises:
+            SourceError: it cannot be opened, went silent, dropped the connection, or
+                changed so that a new epoch must begin (picture size).
+        """
+
+
+class Session(Protocol):
+    """A loaded model. Close it in a ``with contextlib.closing(...)``."""
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """The model's metadata entries, among them ``edge.manifest``."""
+
+    def infer(self, batch: NDArray[np.uint8]) -> Mapping[str, NDArray[np.float32]]:
+        """``(B, ...)`` uint8 -> output name to array; the caller owns the arrays."""
+
+    def close(self) -> None:
+        """Free what the session holds."""
+
+
+class Runtime(Protocol):
+    """What executes model files."""
+
+    def load(self, model: bytes, name: str) -> Session:
+        """Load a model from its bytes; ``name`` is for messages.
+
+        Raises:
+            ModelError: the bytes are no model this runtime can execute.
+        """
+
+
+class Detector(Protocol):
+    """Finds objects."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names by class_id."""
+
+    def detect(self, frames: Sequence[Frame]) -> list[Detections]:
+        """One batch, one result a frame, boxes in source pixels."""
+
+
+class FaceFinder(Protocol):
+    """Finds faces."""
+
+    def find(self, frames: Sequence[Frame]) -> list[Faces]:
+        """One batch, one result a frame; ``track_row`` is -1, ``quality`` 0."""
+
+
+class Sink(Protocol):
+    """Where messages go. Opened, used and closed by its own thread."""
+
+    def open(self) -> AbstractContextManager[None]:
+        """Acquire sockets or files; release them on exit.
+
+        Raises:
+            SinkError: it cannot be opened.
+        """
+
+    def send(self, messages: Sequence[Message]) -> None:
+        """Hand over messages in order.
+
+        Raises:
+            SinkError: the sink is broken; it will be reopened with backoff.
+        """
+
+    def idle(self) -> None:
+        """Called at least every 0.1 s while open: answer subscribers, flush."""

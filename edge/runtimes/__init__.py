@@ -1,0 +1,1 @@
+"""What executes a model file: one plug-in a file, reached through `edge.plugins`."""

@@ -1,0 +1,1 @@
+"""The threaded shell around the pipeline: slots, workers, metrics, HTTP, the daemon."""

@@ -1,0 +1,1 @@
+"""Where messages go: one plug-in a file, reached through `edge.plugins`."""

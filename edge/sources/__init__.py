@@ -1,0 +1,1 @@
+"""Where frames come from: one plug-in a file, reached through `edge.plugins`."""

@@ -1,0 +1,399 @@
+"""The values that flow through Edgewatch: frozen columns of numpy, one type per stage.
+
+Letters used in shapes: B batch, N detections or tracks, M faces, K rows of a model output,
+D embedding length, H W height and width in pixels, h w the network's.
+
+Boxes are float32 xyxy in pixels of the source image wherever nothing else is said.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+F32 = NDArray[np.float32]
+I32 = NDArray[np.int32]
+I64 = NDArray[np.int64]
+U8 = NDArray[np.uint8]
+Bool = NDArray[np.bool_]
+
+
+def _column(name: str, value: np.ndarray, dtype: type, tail: tuple[int, ...] = ()) -> None:
+    """Check one column at birth: dtype, shape ``(N, *tail)``; make it read-only."""
+    if value.dtype != dtype:
+        raise TypeError(f"{name} must be {np.dtype(dtype)}, got {value.dtype}: convert with astype")
+    if value.ndim != 1 + len(tail) or value.shape[1:] != tail:
+        want = "(N" + "".join(f", {n}" for n in tail) + ("," if not tail else "") + ")"
+        raise ValueError(f"{name} must have shape {want}, got {value.shape}")
+    value.flags.writeable = False
+
+
+def _same_length(**columns: np.ndarray) -> None:
+    lengths = {name: len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"columns must be equally long, got {lengths}")
+
+
+# --- pictures ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RgbPicture:
+    """A decoded picture as ``(H, W, 3)`` uint8 RGB, read-only."""
+
+    rgb: U8
+
+    def __post_init__(self) -> None:
+        if self.rgb.dtype != np.uint8 or self.rgb.ndim != 3 or self.rgb.shape[2] != 3:
+            raise ValueError(
+                f"rgb must be (H, W, 3) uint8, got {self.rgb.shape} {self.rgb.dtype}"
+            )
+        self.rgb.flags.writeable = False
+
+    @property
+    def size_wh(self) -> tuple[int, int]:
+        """Width and height in pixels, as seen upright."""
+        return self.rgb.shape[1], self.rgb.shape[0]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class YuvPicture:
+    """A picture as the codec left it: three planes, converted only where somebody looks.
+
+    Attributes:
+        y: luma ``(H, W)`` uint8.
+        u: blue difference ``(h, w)`` uint8, any subsampling.
+        v: red difference, the shape of ``u``.
+        bt709: BT.709 matrix coefficients when true, BT.601 otherwise.
+        full_range: luma spans 0..255 when true, 16..235 otherwise.
+        quarter_turns: counter-clockwise quarter turns that make the picture upright (0..3).
+    """
+
+    y: U8
+    u: U8
+    v: U8
+    bt709: bool
+    full_range: bool
+    quarter_turns: int = 0
+
+    def __post_init__(self) -> None:
+        for name, plane in (("y", self.y), ("u", self.u), ("v", self.v)):
+            if plane.dtype != np.uint8 or plane.ndim != 2:
+                raise ValueError(f"{name} must be 2-D uint8, got {plane.shape} {plane.dtype}")
+            plane.flags.writeable = False
+        if self.u.shape != self.v.shape:
+            raise ValueError(f"u and v must match, got {self.u.shape} and {self.v.shape}")
+        if self.quarter_turns not in (0, 1, 2, 3):
+            raise ValueError(f"quarter_turns must be 0..3, got {self.quarter_turns}")
+
+    @property
+    def size_wh(self) -> tuple[int, int]:
+        """Width and height in pixels, as seen upright."""
+        height, width = self.y.shape
+        return (height, width) if self.quarter_turns % 2 else (width, height)
+
+
+Picture = RgbPicture | YuvPicture
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Capture:
+    """What a source yields: a picture and when it reached this machine.
+
+    Attributes:
+        picture: the picture, read-only.
+        captured_s: wall clock, Unix seconds, for the wire.
+        monotonic_s: monotonic clock, for ages.
+    """
+
+    picture: Picture
+    captured_s: float
+    monotonic_s: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """A capture with its place in a camera's life.
+
+    Attributes:
+        camera: the camera's name.
+        epoch: new at every reconnect, grows, never reused on this box.
+        seq: counts captures within the epoch; gaps are drops.
+        captured_s: wall clock, Unix seconds.
+        monotonic_s: monotonic clock, for ages.
+        picture: the picture, read-only.
+    """
+
+    camera: str
+    epoch: int
+    seq: int
+    captured_s: float
+    monotonic_s: float
+    picture: Picture
+
+    @property
+    def size_wh(self) -> tuple[int, int]:
+        """Width and height in pixels of the source image."""
+        return self.picture.size_wh
+
+
+@dataclass(frozen=True, slots=True)
+class Letterbox:
+    """How a source image was laid into a network's input.
+
+    Attributes:
+        scale_xy: network pixels per source pixel, across and down. The two differ by less
+            than a pixel's rounding.
+        pad_xy: offset of the image inside the input, network pixels.
+        source_wh: size of the source image, to which boxes are clipped.
+    """
+
+    scale_xy: tuple[float, float]
+    pad_xy: tuple[float, float]
+    source_wh: tuple[int, int]
+
+    def to_source(self, xyxy: F32) -> F32:
+        """``(N, 4)`` xyxy, network pixels -> ``(N, 4)`` xyxy, source pixels, clipped."""
+        return self.points_to_source(xyxy.reshape(-1, 2, 2)).reshape(-1, 4)
+
+    def points_to_source(self, points: F32) -> F32:
+        """``(..., 2)`` x y in network pixels -> source pixels, clipped to the image."""
+        source = (points - np.float32(self.pad_xy)) / np.float32(self.scale_xy)
+        return np.clip(source, 0, np.float32(self.source_wh)).astype(np.float32)
+
+    def to_network(self, xyxy: F32) -> F32:
+        """``(N, 4)`` xyxy, source pixels -> ``(N, 4)`` xyxy, network pixels."""
+        points = xyxy.reshape(-1, 2, 2) * np.float32(self.scale_xy) + np.float32(self.pad_xy)
+        return points.reshape(-1, 4).astype(np.float32)
+
+
+# --- findings ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detections:
+    """Objects found in one image.
+
+    Attributes:
+        xyxy: ``(N, 4)`` float32, source pixels.
+        score: ``(N,)`` float32 in [0, 1].
+        class_id: ``(N,)`` int32, index into the model's class list.
+    """
+
+    xyxy: F32
+    score: F32
+    class_id: I32
+
+    def __post_init__(self) -> None:
+        _column("xyxy", self.xyxy, np.float32, (4,))
+        _column("score", self.score, np.float32)
+        _column("class_id", self.class_id, np.int32)
+        _same_length(xyxy=self.xyxy, score=self.score, class_id=self.class_id)
+
+    @classmethod
+    def empty(cls) -> Self:
+        """No objects."""
+        return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32))
+
+    def __len__(self) -> int:
+        """N."""
+        return len(self.score)
+
+    def __getitem__(self, rows: Bool | I64 | slice) -> Self:
+        """Rows by mask, indices or slice."""
+        return type(self)(self.xyxy[rows], self.score[rows], self.class_id[rows])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tracks:
+    """Objects followed over time in one camera's epoch, as they stand in one frame.
+
+    Attributes:
+        xyxy: ``(N, 4)`` float32, source pixels: the box of the latest detection.
+        score: ``(N,)`` float32, score of the latest detection.
+        class_id: ``(N,)`` int32.
+        track_id: ``(N,)`` int64, never reused across reconnects or restarts.
+        age: ``(N,)`` int32, frames since the track began.
+        missed: ``(N,)`` int32, frames since it was last seen; 0 is seen in this one.
+    """
+
+    xyxy: F32
+    score: F32
+    class_id: I32
+    track_id: I64
+    age: I32
+    missed: I32
+
+    def __post_init__(self) -> None:
+        _column("xyxy", self.xyxy, np.float32, (4,))
+        _column("score", self.score, np.float32)
+        _column("class_id", self.class_id, np.int32)
+        _column("track_id", self.track_id, np.int64)
+        _column("age", self.age, np.int32)
+        _column("missed", self.missed, np.int32)
+        _same_length(
+            xyxy=self.xyxy, score=self.score, class_id=self.class_id,
+            track_id=self.track_id, age=self.age, missed=self.missed,
+        )  # fmt: skip
+
+    @classmethod
+    def empty(cls) -> Self:
+        """No tracks."""
+        none = np.zeros(0, np.int32)
+        return cls(
+            np.zeros((0, 4), np.float32), np.zeros(0, np.float32), none,
+            np.zeros(0, np.int64), none, none,
+        )  # fmt: skip
+
+    def __len__(self) -> int:
+        """N."""
+        return len(self.track_id)
+
+    def __getitem__(self, rows: Bool | I64 | slice) -> Self:
+        """Rows by mask, indices or slice."""
+        return type(self)(
+            self.xyxy[rows], self.score[rows], self.class_id[rows],
+            self.track_id[rows], self.age[rows], self.missed[rows],
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Faces:
+    """Faces found in one image.
+
+    Attributes:
+        xyxy: ``(M, 4)`` float32, source pixels.
+        score: ``(M,)`` float32 in [0, 1].
+        landmarks: ``(M, 5, 2)`` float32, source pixels: left eye, right eye, nose, left and
+            right mouth corner, left and right as seen in the image.
+        track_row: ``(M,)`` int32, row of the person in the frame's Tracks, or -1.
+        quality: ``(M,)`` float32 in [0, 1].
+    """
+
+    xyxy: F32
+    score: F32
+    landmarks: F32
+    track_row: I32
+    quality: F32
+
+    def __post_init__(self) -> None:
+        _column("xyxy", self.xyxy, np.float32, (4,))
+        _column("score", self.score, np.float32)
+        _column("landmarks", self.landmarks, np.float32, (5, 2))
+        _column("track_row", self.track_row, np.int32)
+        _column("quality", self.quality, np.float32)
+        _same_length(
+            xyxy=self.xyxy, score=self.score, landmarks=self.landmarks,
+            track_row=self.track_row, quality=self.quality,
+        )  # fmt: skip
+
+    @classmethod
+    def empty(cls) -> Self:
+        """No faces."""
+        none = np.zeros(0, np.float32)
+        return cls(
+            np.zeros((0, 4), np.float32), none, np.zeros((0, 5, 2), np.float32),
+            np.zeros(0, np.int32), none,
+        )  # fmt: skip
+
+    def __len__(self) -> int:
+        """M."""
+        return len(self.score)
+
+    def __getitem__(self, rows: Bool | I64 | slice) -> Self:
+        """Rows by mask, indices or slice."""
+        return type(self)(
+            self.xyxy[rows], self.score[rows], self.landmarks[rows],
+            self.track_row[rows], self.quality[rows],
+        )  # fmt: skip
+
+
+# --- events -----------------------------------------------------------------------------------
+
+
+class Change(StrEnum):
+    """What happened to a track in one frame."""
+
+    BEGAN = "began"
+    ENDED = "ended"
+    ENTERED = "entered"
+    LEFT = "left"
+    DWELLED = "dwelled"
+    CROSSED = "crossed"
+
+
+@dataclass(frozen=True, slots=True)
+class TrackChange:
+    """One change of one track.
+
+    Attributes:
+        track_id: which track.
+        change: what happened.
+        class_id: the track's class.
+        xyxy: its box at that moment, source pixels.
+        score: its latest score.
+        place: name of the zone or line, empty for began and ended.
+        direction: for CROSSED "a_to_b" or "b_to_a", else empty.
+        dwell_s: seconds in the zone, for DWELLED and LEFT; track's life for ENDED; else 0.
+    """
+
+    track_id: int
+    change: Change
+    class_id: int
+    xyxy: tuple[float, float, float, float]
+    score: float
+    place: str = ""
+    direction: str = ""
+    dwell_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Event:
+    """Everything one processed frame had to say.
+
+    Attributes:
+        frame: the frame it is about.
+        tracks: confirmed tracks seen in this frame (``missed == 0``).
+        zones: for each row of ``tracks`` the names of the zones it stands in.
+        faces: faces found; ``track_row`` points into ``tracks``.
+        changes: what happened to tracks, in order.
+    """
+
+    frame: Frame
+    tracks: Tracks
+    zones: tuple[tuple[str, ...], ...]
+    faces: Faces
+    changes: tuple[TrackChange, ...]
+
+
+class Health(StrEnum):
+    """State of a camera."""
+
+    ONLINE = "online"
+    OFFLINE = "offline"
+    FROZEN = "frozen"
+
+
+@dataclass(frozen=True, slots=True)
+class CameraStatus:
+    """A camera's state and why.
+
+    Attributes:
+        camera: its name.
+        epoch: the epoch it is about, 0 before the first connection.
+        state: online, offline or frozen.
+        reason: one sentence without secrets.
+        at_s: Unix seconds of the change.
+        size_wh: picture size, (0, 0) when unknown.
+    """
+
+    camera: str
+    epoch: int
+    state: Health
+    reason: str
+    at_s: float
+    size_wh: tuple[int, int] = (0, 0)

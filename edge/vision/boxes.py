@@ -1,0 +1,76 @@
+"""Boxes: the only box arithmetic in the repository.
+
+Everything takes and returns ``(N, 4)`` xyxy; another format is in the name.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edge.types import F32, I32, I64
+
+
+def area(xyxy: F32) -> F32:
+    """``(N, 4)`` -> ``(N,)``; an inverted box has area 0."""
+    size = np.maximum(xyxy[:, 2:] - xyxy[:, :2], 0)
+    return size[:, 0] * size[:, 1]
+
+
+def intersection(a_xyxy: F32, b_xyxy: F32) -> F32:
+    """``(N, 4)``, ``(M, 4)`` -> ``(N, M)`` area of overlap."""
+    low = np.maximum(a_xyxy[:, None, :2], b_xyxy[None, :, :2])
+    high = np.minimum(a_xyxy[:, None, 2:], b_xyxy[None, :, 2:])
+    size = np.maximum(high - low, 0)  # (N, M, 2)
+    return size[..., 0] * size[..., 1]
+
+
+def iou(a_xyxy: F32, b_xyxy: F32) -> F32:
+    """Intersection over union, ``(N, 4)``, ``(M, 4)`` -> ``(N, M)``; 0 where both are empty."""
+    overlap = intersection(a_xyxy, b_xyxy)
+    union = area(a_xyxy)[:, None] + area(b_xyxy)[None, :] - overlap
+    return np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
+
+
+def containment(inner_xyxy: F32, outer_xyxy: F32) -> F32:
+    """Share of each inner box inside each outer box, ``(N, M)`` in [0, 1]."""
+    inner_area = area(inner_xyxy)[:, None]
+    overlap = intersection(inner_xyxy, outer_xyxy)
+    return np.divide(overlap, inner_area, out=np.zeros_like(overlap), where=inner_area > 0)
+
+
+def clip(xyxy: F32, size_wh: tuple[int, int]) -> F32:
+    """Cut boxes to an image of ``size_wh`` pixels."""
+    limit = np.array([*size_wh, *size_wh], np.float32)
+    return np.clip(xyxy, 0, limit).astype(np.float32)
+
+
+def xyxy_to_cxcywh(xyxy: F32) -> F32:
+    """Corners -> centre and size."""
+    return np.concatenate(
+        [(xyxy[:, :2] + xyxy[:, 2:]) / 2, xyxy[:, 2:] - xyxy[:, :2]], axis=1
+    ).astype(np.float32)
+
+
+def cxcywh_to_xyxy(cxcywh: F32) -> F32:
+    """Centre and size -> corners."""
+    half = cxcywh[:, 2:] / 2
+    return np.concatenate([cxcywh[:, :2] - half, cxcywh[:, :2] + half], axis=1).astype(np.float32)
+
+
+def nms(xyxy: F32, score: F32, class_id: I32, iou_threshold: float) -> I64:
+    """Greedy class-aware non-maximum suppression, by brute force: the reference.
+
+    Boxes are visited by falling score, equal scores in the order given. A box survives when
+    no surviving box of its class overlaps it by more than ``iou_threshold``.
+
+    Returns:
+        ``(R,)`` int64 indices of the survivors by falling score.
+    """
+    order = np.argsort(-score, kind="stable")
+    overlap = iou(xyxy, xyxy)
+    kept: list[int] = []
+    for row in order:
+        rivals = [k for k in kept if class_id[k] == class_id[row]]
+        if not np.any(overlap[row, rivals] > iou_threshold):
+            kept.append(int(row))
+    return np.array(kept, np.int64)

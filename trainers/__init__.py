@@ -1,0 +1,1 @@
+"""Training in Keras: data, augmentation, networks, losses, metrics."""
