@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -133,7 +133,9 @@ class Camera(Table):
 
     @model_validator(mode="after")
     def _places_are_unique(self) -> Self:
-        _unique("zone or line", [place.name for place in (*self.zones, *self.lines)])
+        _unique(
+            "zone or line", [zone.name for zone in self.zones] + [line.name for line in self.lines]
+        )
         return self
 
 
@@ -228,7 +230,7 @@ class Config(Table):
         return self
 
 
-def _unique(noun: str, names: list[str]) -> None:
+def _unique(noun: str, names: Sequence[str]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"{noun} {twice[0]!r} is there twice: give each its own name")
@@ -302,8 +304,14 @@ def _explain(
     error: ValidationError, path: Path | str, text: str, prefix: tuple[str | int, ...]
 ) -> ConfigError:
     """One line a problem: file, line, key path, what was wrong and what to do."""
+    problems = error.errors(include_input=False, include_url=False)
+    inner = [problem["loc"] for problem in problems]
     lines = []
-    for problem in error.errors(include_input=False, include_url=False):
+    for problem in problems:
+        if any(
+            loc[: len(problem["loc"])] == problem["loc"] and loc != problem["loc"] for loc in inner
+        ):
+            continue  # a list whose entries failed is also said to be empty
         key = (*prefix, *problem["loc"])
         lines.append(str(ConfigError.at(path, _line_of(text, key), _dotted(key), _remedy(problem))))
     return ConfigError("\n".join(lines))

@@ -4,10 +4,10 @@
 
     EdgeError                exit 1    anything Edgewatch raises on purpose
     |-- ConfigError          exit 78   the user must change a file (EX_CONFIG)
-    |   `-- ModelError       exit 78   a model file is missing, broken, untrusted or of the wrong task
+    |   `-- ModelError       exit 78   a model is missing, broken, untrusted or of the wrong task
     |-- SourceError          (none)    one camera failed; it is retried with backoff
     |-- SinkError            (none)    one sink failed; it is retried with backoff
-    `-- WorkerDied           exit 70   a thread ended that must not; systemd restarts us (EX_SOFTWARE)
+    `-- WorkerError          exit 70   a thread died; systemd restarts us (EX_SOFTWARE)
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class SinkError(EdgeError):
     """A sink could not be opened or refused a message."""
 
 
-class WorkerDied(EdgeError):
+class WorkerError(EdgeError):
     """A thread that must live ended; the process gives up and is restarted."""
 
     exit_code = 70
