@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -276,6 +277,24 @@ def parse(tree: Mapping[str, Any], path: Path | str = "configuration", text: str
     for row, camera in enumerate(config.cameras):
         _check_plugin("sources", camera.source, ("cameras", row, "source"), path, text)
     return config
+
+
+@contextlib.contextmanager
+def naming(path: Path | None) -> Iterator[None]:
+    """Add file and line to a ConfigError that begins with a key path, or with none."""
+    try:
+        yield
+    except ConfigError as error:
+        if path is None:
+            raise
+        message = str(error)
+        found = re.match(r"([a-z_]+(?:\[\d+\]|\.[a-z_]+)*): ", message)
+        line = None
+        if found:
+            parts = re.findall(r"[a-z_]+|\d+", found[1])
+            key = tuple(int(part) if part.isdigit() else part for part in parts)
+            line = _line_of(path.read_text(encoding="utf-8"), key)
+        raise type(error).at(path, line, "", message) from error
 
 
 def _check_plugin(

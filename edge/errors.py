@@ -5,7 +5,8 @@
     EdgeError                exit 1    anything Edgewatch raises on purpose
     |-- ConfigError          exit 78   the user must change a file (EX_CONFIG)
     |   `-- ModelError       exit 78   a model is missing, broken, untrusted or of the wrong task
-    |-- SourceError          (none)    one camera failed; it is retried with backoff
+    |-- SourceError          (none)    one camera failed; it is asked again every second
+    |   `-- SourceDeniedError  (none)  it refused us; it is asked ever more rarely
     |-- SinkError            (none)    one sink failed; it is retried with backoff
     `-- WorkerError          exit 70   a thread died; systemd restarts us (EX_SOFTWARE)
 """
@@ -13,6 +14,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Self
 
 
 class EdgeError(Exception):
@@ -27,7 +29,7 @@ class ConfigError(EdgeError):
     exit_code = 78
 
     @classmethod
-    def at(cls, file: Path | str, line: int | None, key: str, problem: str) -> ConfigError:
+    def at(cls, file: Path | str, line: int | None, key: str, problem: str) -> Self:
         """``file:line: key: problem``; the line is left out when it is unknown."""
         where = f"{file}:{line}" if line else f"{file}"
         return cls(f"{where}: {key}: {problem}" if key else f"{where}: {problem}")
@@ -39,6 +41,10 @@ class ModelError(ConfigError):
 
 class SourceError(EdgeError):
     """A camera could not be opened or went silent. Never carries a password."""
+
+
+class SourceDeniedError(SourceError):
+    """A camera refused our credentials; asking often would lock us out."""
 
 
 class SinkError(EdgeError):

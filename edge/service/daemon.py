@@ -1,0 +1,384 @@
+"""The daemon: startup, main loop, shutdown. The only place that wires things together."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import queue
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from uuid import uuid4
+
+from edge import config, plugins
+from edge.config import Config
+from edge.errors import ConfigError, EdgeError, WorkerError
+from edge.models.detector import load_detector
+from edge.models.faces import load_faces
+from edge.models.files import model_path
+from edge.pipeline import Pipeline
+from edge.ports import Detector, FaceFinder, Sink, Source
+from edge.service import systemd
+from edge.service.backoff import Backoff
+from edge.service.cameras import CameraLoop
+from edge.service.health import HealthBoard
+from edge.service.http import HttpServer
+from edge.service.metrics import Metrics
+from edge.service.outbox import Outbox
+from edge.service.slots import LatestFrames
+from edge.service.workers import Worker
+from edge.types import CameraStatus, Event, Frame, Health
+from edge.vision.thumbnail import JpegSampler
+from edge.vision.tracker import track_ids
+from edge.wire.composer import Composer
+from edge.wire.schema import Message
+
+log = logging.getLogger(__name__)
+
+STOP_S = 4.5  # everything must have ended by then
+PATIENCE_SHARE = 0.25  # of a batch's time: longer waiting costs more than it saves
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModels:
+    """The models of a configuration, ready to run."""
+
+    detector: Detector
+    faces: FaceFinder | None
+
+    @classmethod
+    def of(cls, settings: Config, base: Path) -> LoadedModels:
+        """Load what the configuration names; paths are relative to ``base``.
+
+        Raises:
+            ConfigError: a model is missing, broken, untrusted or of the wrong task.
+        """
+        runtime = plugins.create("runtimes", settings.runtime)
+        chosen = settings.models
+        with _naming("models.detector"):
+            path = model_path(chosen.detector.path, base)
+            detector = load_detector(runtime, path, chosen.detector.sha256)
+        if chosen.faces is None:
+            return cls(detector, None)
+        with _naming("models.faces"):
+            path = model_path(chosen.faces.path, base)
+            return cls(detector, load_faces(runtime, path, chosen.faces.sha256))
+
+
+@contextlib.contextmanager
+def _naming(key: str) -> Iterator[None]:
+    try:
+        yield
+    except ConfigError as error:
+        raise type(error)(f"{key}: {error}") from error
+
+
+class Daemon:
+    """One node: cameras, pipeline, sinks, metrics.
+
+    Args:
+        settings: the configuration.
+        path: its file, read again on reload; model paths are relative to its folder.
+        models: loaded models; None loads those of the configuration.
+        on_event: called in the pipeline's thread with every event; must be quick.
+    """
+
+    def __init__(
+        self,
+        settings: Config,
+        path: Path | None = None,
+        models: LoadedModels | None = None,
+        on_event: Callable[[Event], None] | None = None,
+    ) -> None:
+        self._settings = settings
+        self._path = path
+        self._on_event = on_event
+        self._models = models
+        self._rng = random.Random()  # noqa: S311 - jitter
+        self._ending = threading.Event()
+        self._reload = threading.Event()
+        self._dead: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._slots = LatestFrames()
+        self._epochs = itertools.count(int(time.time() * 1000))
+        self._cameras: dict[str, tuple[config.Camera, Worker]] = {}
+        self._outboxes: list[tuple[Outbox, Worker]] = []
+        self._samplers: dict[str, JpegSampler] = {}
+        self._notifier = systemd.Notifier()
+        self._step_s = 0.0
+        self.metrics = Metrics()
+        self.health = HealthBoard([self.metrics.set_status, self._publish_status])
+
+    # --- the three verbs ----------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Start, run until told to stop, shut down.
+
+        Raises:
+            ConfigError: something in the configuration cannot be used.
+            WorkerError: a thread died that must live.
+        """
+        try:
+            self.startup()
+            self.main_loop()
+        finally:
+            self.shutdown()
+
+    def startup(self) -> None:
+        """Load models, open sinks, then cameras, then say ready."""
+        base = self._path.parent if self._path else Path()
+        models = self._models or LoadedModels.of(self._settings, base)
+        self._composer = Composer(
+            node=self._settings.node,
+            boot=uuid4().hex,
+            classes=models.detector.classes,
+            model_name=models.detector.name,
+            model_sha256=models.detector.sha256,
+        )
+        self._classes = models.detector.classes
+        self._tell_models(models)
+        self._pipeline = Pipeline(models.detector, models.faces, track_ids(time.time()))
+        self._pipeline.watch(self._settings.cameras)
+        sources = _sources_of(self._settings.cameras)
+        self._http = HttpServer(self._settings.http, self.metrics, self.health)
+        self._http.start()
+        self._open_sinks()
+        self.health.models_loaded = True
+        self._looker = self._worker("pipeline", self._look)
+        self._pulse = self._worker("heartbeat", self._beat)
+        for camera in self._settings.cameras:
+            self._add_camera(camera, sources[camera.name])
+        self.metrics.reload_successful.set(1)
+        log.info("ready: %d cameras, http port %d", len(self._cameras), self._http.port)
+        self._notifier.send("READY=1")
+
+    def main_loop(self) -> None:
+        """Until stopped: feed the watchdog, reload when asked, give up when a worker died."""
+        interval_s = min(self._notifier.watchdog_s / 3 or 1, 1)
+        while not self._ending.wait(interval_s):
+            if not self._dead.empty():
+                raise WorkerError(f"worker {self._dead.get()} died: see the log above")
+            if self._reload.is_set():
+                self._reload.clear()
+                self._apply_reload()
+            stuck = [worker.name for worker in self._workers() if not worker.is_alive()]
+            if stuck:
+                log.error("no progress in %s: the watchdog is not fed", ", ".join(stuck))
+            elif self._http.is_alive():
+                self._notifier.send("WATCHDOG=1")
+
+    def shutdown(self) -> None:
+        """Sources, slots, pipeline, outboxes, sinks, in that order, in five seconds at most."""
+        self._notifier.send("STOPPING=1")
+        deadline_s = time.monotonic() + STOP_S
+        cameras = [worker for _, worker in self._cameras.values()]
+        lookers = [w for w in (getattr(self, n, None) for n in ("_looker", "_pulse")) if w]
+        for worker in (*cameras, *lookers):
+            worker.stop.set()
+        for name in self._cameras:
+            self.health.report(
+                CameraStatus(name, 0, Health.OFFLINE, "the daemon stopped", time.time())
+            )
+        _join(cameras, min(deadline_s, time.monotonic() + 1))
+        self._slots.close()
+        _join(lookers, min(deadline_s, time.monotonic() + 1))
+        senders = [worker for _, worker in self._outboxes]
+        for worker in senders:
+            worker.stop.set()
+        _join(senders, deadline_s)
+        if hasattr(self, "_http"):
+            self._http.stop()
+        log.info("stopped")
+
+    def stop(self) -> None:
+        """Ask the main loop to end; safe from signal handlers and other threads."""
+        self._ending.set()
+
+    def reload(self) -> None:
+        """Ask the main loop to read the configuration again."""
+        self._reload.set()
+
+    def handle_signals(self) -> None:
+        """SIGTERM and SIGINT stop, SIGHUP reloads. Only from the main thread."""
+
+        def on_stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+            self.stop()
+
+        def on_reload(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+            self.reload()
+
+        signal.signal(signal.SIGTERM, on_stop)
+        signal.signal(signal.SIGINT, on_stop)
+        signal.signal(signal.SIGHUP, on_reload)
+
+    @property
+    def http_port(self) -> int:
+        """Where /metrics is served."""
+        return self._http.port
+
+    # --- threads ------------------------------------------------------------------------------
+
+    def _worker(self, name: str, work: Callable[[Worker], None], silence_s: float = 10) -> Worker:
+        worker = Worker(name, work, lambda dead: self._dead.put(dead.name), silence_s)
+        worker.start()
+        return worker
+
+    def _workers(self) -> list[Worker]:
+        cameras = [worker for _, worker in self._cameras.values()]
+        return [self._looker, self._pulse, *cameras, *(worker for _, worker in self._outboxes)]
+
+    def _look(self, worker: Worker) -> None:
+        """The pipeline's thread."""
+        while not worker.stop.is_set():
+            frames = self._slots.take(self._most(), self._patience_s(), timeout_s=0.5)
+            worker.pulse()
+            if frames:
+                self._look_at(frames)
+
+    def _look_at(self, frames: Sequence[Frame]) -> None:
+        started_s = time.perf_counter()
+        events = self._pipeline.step(frames)
+        took_s = time.perf_counter() - started_s
+        self._step_s += 0.1 * (took_s - self._step_s)
+        self.metrics.stage.labels("look").observe(took_s)
+        self.metrics.batch_size.observe(len(frames))
+        self._publish([m for event in events for m in self._compose(event)])
+
+    def _compose(self, event: Event) -> list[Message]:
+        self.metrics.count_event(event, self._classes)
+        if self._on_event:
+            self._on_event(event)
+        sampler = self._samplers.get(event.frame.camera)
+        jpeg = sampler.sample(event.frame) if sampler else None
+        return self._composer.event(event, jpeg)
+
+    def _beat(self, worker: Worker) -> None:
+        """The heartbeat's thread."""
+        while not worker.stop.wait(1):
+            worker.pulse()
+            self._publish([self._composer.heartbeat()])
+
+    def _most(self) -> int:
+        return self._settings.batching.most or max(len(self._cameras), 1)
+
+    def _patience_s(self) -> float:
+        return min(self._settings.batching.patience_ms / 1000, PATIENCE_SHARE * self._step_s)
+
+    # --- messages -----------------------------------------------------------------------------
+
+    def _publish(self, messages: Sequence[Message]) -> None:
+        for outbox, _ in self._outboxes:
+            outbox.put(messages)
+
+    def _publish_status(self, status: CameraStatus) -> None:
+        level = logging.INFO if status.state is Health.ONLINE else logging.WARNING
+        log.log(level, "%s: %s", status.state, status.reason, extra={"camera": status.camera})
+        self._publish([self._composer.status(status)])
+
+    def _sent(self, messages: Sequence[Message]) -> None:
+        for message in messages:
+            topic_class = message.topic.split("/", 2)[1]
+            self.metrics.messages_published.labels(topic_class).inc()
+            if topic_class == "detections":
+                self.metrics.camera(message.body.camera).latency.observe(message.body.age_s)
+
+    def _dropped(self, count: int, reason: str) -> None:
+        self.metrics.messages_dropped.labels(reason).inc(count)
+
+    # --- parts --------------------------------------------------------------------------------
+
+    def _tell_models(self, models: LoadedModels) -> None:
+        for task, model in (("detect", models.detector), ("faces", models.faces)):
+            if model is not None:
+                self.metrics.model_info.labels(task).info(
+                    {"name": model.name, "sha256": model.sha256[:12]}
+                )
+
+    def _open_sinks(self) -> None:
+        """Start the sinks' threads; each must open once, or the configuration is wrong."""
+        for row, table in enumerate(self._settings.sinks):
+            name = f"sink {row} ({table['kind']})"
+            sink: Sink = plugins.create("sinks", table)
+            up = self.metrics.sink_up.labels(f"{row}-{table['kind']}".replace(":", "-"))
+            outbox = Outbox(
+                name, sink, Backoff(self._rng), self._sent, self._dropped, lambda o, g=up: g.set(o)
+            )
+            try:
+                with sink.open():
+                    pass
+            except EdgeError as error:
+                raise ConfigError(f"sinks[{row}]: {error}") from error
+            self._outboxes.append((outbox, self._worker(name, outbox.run)))
+
+    def _add_camera(self, camera: config.Camera, source: Source) -> None:
+        if camera.jpeg_hz:
+            self._samplers[camera.name] = JpegSampler(camera.jpeg_hz, camera.jpeg_max_px)
+        loop = CameraLoop(
+            camera,
+            source,
+            self._slots,
+            self._epochs,
+            self.metrics.camera(camera.name),
+            self.health.report,
+            Backoff(self._rng),
+        )
+        # a source may block as long as its own time-outs, so the watchdog is patient with it
+        worker = self._worker(f"camera {camera.name}", loop.run, silence_s=60)
+        self._cameras[camera.name] = (camera, worker)
+
+    def _remove_camera(self, name: str) -> None:
+        _, worker = self._cameras.pop(name)
+        worker.stop.set()
+        worker.join(1)
+        self._slots.forget(name)
+        self._samplers.pop(name, None)
+
+    # --- reload -------------------------------------------------------------------------------
+
+    def _apply_reload(self) -> None:
+        """Read the file again; cameras that changed start anew, the others do not notice."""
+        if self._path is None:
+            return
+        try:
+            settings = config.load(self._path)
+            sources = _sources_of(settings.cameras)
+            old = {name: camera for name, (camera, _) in self._cameras.items()}
+            new = {camera.name: camera for camera in settings.cameras}
+            changed = frozenset(name for name in new if old.get(name) != new[name])
+            self._pipeline.watch(settings.cameras, changed)
+        except ConfigError as error:
+            self.metrics.reload_successful.set(0)
+            log.error("reload failed, the running configuration stays: %s", error)  # noqa: TRY400
+            return
+        for name in [name for name in old if name not in new or name in changed]:
+            self._remove_camera(name)
+            if name not in new:
+                self.health.forget(name)
+                self.metrics.forget_camera(name)
+        for name in changed:
+            self._add_camera(new[name], sources[name])
+        for key in ("node", "models", "runtime", "sinks", "http", "log"):
+            if getattr(settings, key) != getattr(self._settings, key):
+                log.warning("reload: %s changed, which takes effect at the next start", key)
+        self._settings = settings
+        self.metrics.reload_successful.set(1)
+        log.info("reloaded: %d cameras", len(self._cameras))
+
+
+def _sources_of(cameras: Sequence[config.Camera]) -> dict[str, Source]:
+    sources: dict[str, Source] = {}
+    for row, camera in enumerate(cameras):
+        with _naming(f"cameras[{row}].source"):
+            sources[camera.name] = plugins.create("sources", camera.source)
+    return sources
+
+
+def _join(workers: Sequence[Worker], deadline_s: float) -> None:
+    for worker in workers:
+        if not worker.join(deadline_s - time.monotonic()):
+            log.warning("%s did not end in time", worker.name)

@@ -1,0 +1,169 @@
+"""HTTP: /metrics, /healthz, /readyz. Slow clients are cut off, surplus ones refused."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import socket
+import threading
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from edge.config import Http
+from edge.errors import ConfigError
+from edge.service.health import HealthBoard
+from edge.service.metrics import Metrics
+from edge.types import Health
+
+REQUEST_S = 5.0
+EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class _PunctualProtocol(H11Protocol):
+    """HTTP/1.1 that closes a connection which has not sent its request in time."""
+
+    def connection_made(self, transport: Any) -> None:  # noqa: ANN401 - asyncio's transport
+        super().connection_made(transport)
+        if len(self.connections) > (self.limit_concurrency or 0):
+            transport.abort()
+        else:
+            self.loop.call_later(REQUEST_S, self._close_if_silent)
+
+    def _close_if_silent(self) -> None:
+        if self.cycle is None and not self.transport.is_closing():
+            self.transport.abort()
+
+
+def app(metrics: Metrics, health: HealthBoard, token: str = "") -> Starlette:
+    """The web application.
+
+    Args:
+        metrics: what /metrics shows.
+        health: what /readyz shows.
+        token: when given, /metrics and /readyz want it as a bearer.
+    """
+
+    def refuses(request: Request) -> bool:
+        given = request.headers.get("authorization", "").encode()
+        return bool(token) and not hmac.compare_digest(given, f"Bearer {token}".encode())
+
+    async def show_metrics(request: Request) -> Response:
+        if refuses(request):
+            return PlainTextResponse("a bearer token is needed\n", 401)
+        return Response(metrics.render(), headers={"content-type": EXPOSITION})
+
+    async def show_life(request: Request) -> Response:  # noqa: ARG001 - starlette's signature
+        return PlainTextResponse("ok\n")
+
+    async def show_readiness(request: Request) -> Response:
+        if refuses(request):
+            return PlainTextResponse("a bearer token is needed\n", 401)
+        ready = health.is_ready()
+        cameras = {
+            status.camera: {
+                "ready": status.state is Health.ONLINE,
+                "state": status.state,
+                "reason": status.reason,
+                "since": status.at_s,
+            }
+            for status in health.states()
+        }
+        body = {"ready": ready, "models": health.models_loaded, "cameras": cameras}
+        return JSONResponse(body, 200 if ready else 503)
+
+    return Starlette(
+        routes=[
+            Route("/metrics", show_metrics),
+            Route("/healthz", show_life),
+            Route("/readyz", show_readiness),
+        ]
+    )
+
+
+class HttpServer:
+    """The server, in a thread of its own.
+
+    Raises:
+        ConfigError: the port is in use, or a file of the options cannot be read.
+    """
+
+    def __init__(self, options: Http, metrics: Metrics, health: HealthBoard) -> None:
+        token = _read("http.token_file", options.token_file).strip()
+        if options.token_file and not token:
+            raise ConfigError(f"http.token_file: {options.token_file} is empty: write a token")
+        for key, file in (("tls_cert", options.tls_cert), ("tls_key", options.tls_key)):
+            _read(f"http.{key}", file)
+        self._socket = listen(options.host, options.port)
+        self.port: int = self._socket.getsockname()[1]
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                app(metrics, health, token),
+                http=_PunctualProtocol,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                limit_concurrency=options.max_connections,
+                timeout_keep_alive=int(REQUEST_S),
+                timeout_graceful_shutdown=1,
+                h11_max_incomplete_event_size=16384,
+                ssl_certfile=options.tls_cert or None,
+                ssl_keyfile=options.tls_key or None,
+            )
+        )
+        self._thread = threading.Thread(target=self._run, name="http", daemon=True)
+
+    def start(self) -> None:
+        """Begin to serve."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop serving within a second or two."""
+        self._server.should_exit = True
+        if self._thread.ident is not None:
+            self._thread.join(2)
+        self._socket.close()
+
+    def is_alive(self) -> bool:
+        """Whether the server's thread runs."""
+        return self._thread.is_alive()
+
+    def _run(self) -> None:
+        asyncio.run(self._server.serve(sockets=[self._socket]))
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket.
+
+    Raises:
+        ConfigError: the address is in use or not of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise ConfigError(
+            f"http.port: cannot listen on {host}:{port} ({error.strerror}): choose another "
+            "host or port, or stop the program that uses it"
+        ) from error
+    return listener
+
+
+def _read(key: str, path: str) -> str:
+    if not path:
+        return ""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{key}: cannot read {path} ({error}): check the path") from error

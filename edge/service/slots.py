@@ -1,0 +1,81 @@
+"""Slots: at most one waiting frame per camera, replaced in place, taken in turn."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from edge.types import Frame
+
+
+class LatestFrames:
+    """The newest unread frame of every camera.
+
+    A new frame takes the place of the unread one **in place**: it keeps its turn, so that a
+    fast camera cannot push a slow one back, and nobody starves.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._waiting: dict[str, Frame] = {}  # in order of turn
+        self._changed = threading.Condition()
+        self._closed = False
+
+    def put(self, frame: Frame) -> bool:
+        """Leave a frame; true when it replaced one that nobody had read."""
+        with self._changed:
+            if self._closed:
+                return False
+            replaced = frame.camera in self._waiting
+            self._waiting[frame.camera] = frame
+            if not replaced:
+                self._changed.notify_all()
+            return replaced
+
+    def put_when_free(self, frame: Frame, stop: threading.Event) -> None:
+        """Leave a frame once the camera's last one was taken: for files where all count."""
+        with self._changed:
+            while frame.camera in self._waiting and not (self._closed or stop.is_set()):
+                self._changed.wait(0.1)
+            if not (self._closed or stop.is_set()):
+                self._waiting[frame.camera] = frame
+                self._changed.notify_all()
+
+    def take(self, most: int, patience_s: float, timeout_s: float) -> list[Frame]:
+        """Frames whose turn it is, at most one a camera.
+
+        Args:
+            most: frames at most.
+            patience_s: after the first frame, how long to wait for others.
+            timeout_s: how long to wait for the first.
+
+        Returns:
+            Frames in order of turn; empty after the time-out or when closed.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closed, timeout_s)
+            deadline = self._clock() + patience_s
+            while 0 < len(self._waiting) < most and not self._closed:
+                rest = deadline - self._clock()
+                if rest <= 0:
+                    break
+                self._changed.wait(rest)
+            turn = list(self._waiting)[:most]
+            frames = [self._waiting.pop(camera) for camera in turn]
+            if frames:
+                self._changed.notify_all()
+            return frames
+
+    def forget(self, camera: str) -> None:
+        """Drop what waits for a camera that was removed."""
+        with self._changed:
+            self._waiting.pop(camera, None)
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Wake everybody; nothing is taken or left any more."""
+        with self._changed:
+            self._closed = True
+            self._waiting.clear()
+            self._changed.notify_all()

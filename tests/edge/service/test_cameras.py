@@ -1,0 +1,226 @@
+"""A camera's loop: epochs, states, backoff, pace; sources are made from functions."""
+
+import contextlib
+import itertools
+import random
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from edge.config import Camera
+from edge.errors import SourceDeniedError, SourceError
+from edge.service.backoff import Backoff
+from edge.service.cameras import CameraLoop, Pace, StillWatch
+from edge.service.metrics import Metrics
+from edge.service.slots import LatestFrames
+from edge.service.workers import Worker
+from edge.types import Capture, Health, RgbPicture
+
+
+def capture(at_s: float = 0.0, value: int = 0) -> Capture:
+    return Capture(RgbPicture(np.full((36, 64, 3), value, np.uint8)), 1e9 + at_s, at_s)
+
+
+class FunctionSource:
+    """A source whose connections are made by a function."""
+
+    address = "made of a function"
+
+    def __init__(self, connections, every_frame=False):
+        self._connections = iter(connections)
+        self.every_frame = every_frame
+
+    @contextlib.contextmanager
+    def connect(self, stop):
+        yield next(self._connections)(stop)
+
+
+class Quick(Backoff):
+    """Waits hardly at all and remembers which delays were asked for."""
+
+    def __init__(self):
+        super().__init__(random.Random(1), short_s=0.01, longest_s=0.02)
+        self.asked = []
+
+    def short(self):
+        self.asked.append("short")
+        return super().short()
+
+    def growing(self):
+        self.asked.append("growing")
+        return super().growing()
+
+
+def run(connections, camera=None, every_frame=False):
+    """Run a camera to its end; its frames, its states, its backoff and its metrics."""
+    camera = camera or Camera(name="door", source={"kind": "x"}, fps=1000)
+    metrics, slots, statuses, frames = Metrics(), LatestFrames(), [], []
+    put = slots.put
+
+    def keep(frame):
+        frames.append(frame)
+        return put(frame)
+
+    slots.put = keep
+    backoff = Quick()
+    source = FunctionSource(connections, every_frame)
+    loop = CameraLoop(
+        camera, source, slots, itertools.count(100), metrics.camera("door"),
+        statuses.append, backoff,
+    )  # fmt: skip
+    died = []
+    worker = Worker("door", loop.run, died.append)
+    worker.start()
+    assert worker.join(10)
+    assert not died
+    return frames, statuses, backoff, metrics.render().decode()
+
+
+def fails(error):
+    def connection(stop):
+        raise error
+
+    return connection
+
+
+def breaks_after(count, error):
+    def connection(stop):
+        for n in range(count):
+            yield capture(n, n)
+        raise error
+
+    return connection
+
+
+def ends_after(count):
+    def connection(stop):
+        for n in range(count):
+            yield capture(n, n)
+
+    return connection
+
+
+def test_a_file_that_ends_is_offline_and_its_worker_is_not_dead():
+    frames, statuses, _, _ = run([ends_after(3)])
+    assert [f.seq for f in frames] == [0, 1, 2]
+    assert [(s.state, s.reason) for s in statuses] == [
+        (Health.OFFLINE, "connecting"),
+        (Health.ONLINE, "delivers"),
+        (Health.OFFLINE, "end of file"),
+    ]
+
+
+def test_a_camera_that_drops_comes_back_with_a_new_epoch():
+    broken = SourceError("the stream ended")
+    frames, statuses, backoff, text = run([breaks_after(2, broken), ends_after(1)])
+    assert [f.epoch for f in frames] == [100, 100, 101]
+    assert [s.state for s in statuses[1:4]] == [Health.ONLINE, Health.OFFLINE, Health.ONLINE]
+    assert backoff.asked == ["short"]
+    assert 'edge_camera_reconnects_total{camera="door"} 1.0' in text
+
+
+def test_a_camera_that_is_absent_is_offline_once_and_asked_again():
+    absent = fails(SourceError("nobody answers"))
+    _, statuses, backoff, _ = run([absent, absent, absent, ends_after(1)])
+    assert [s.reason for s in statuses].count("nobody answers") == 1
+    assert backoff.asked == ["short"] * 3
+
+
+def test_a_camera_that_refuses_us_is_asked_ever_more_rarely():
+    refused = fails(SourceDeniedError("wrong password"))
+    _, _, backoff, _ = run([refused, refused, ends_after(1)])
+    assert backoff.asked == ["growing", "growing"]
+
+
+def test_an_unforeseen_error_kills_the_worker():
+    died = []
+    loop = CameraLoop(
+        Camera(name="door", source={"kind": "x"}), FunctionSource([fails(KeyError("bug"))]),
+        LatestFrames(), itertools.count(1), Metrics().camera("door"), lambda s: None, Quick(),
+    )  # fmt: skip
+    worker = Worker("door", loop.run, died.append)
+    worker.start()
+    assert worker.join(5)
+    assert died == [worker]
+
+
+def test_stop_ends_a_camera_that_waits_to_connect_again():
+    loop = CameraLoop(
+        Camera(name="door", source={"kind": "x"}),
+        FunctionSource(itertools.repeat(fails(SourceError("away")))),
+        LatestFrames(), itertools.count(1), Metrics().camera("door"), lambda s: None,
+        Backoff(random.Random(1), short_s=60),
+    )  # fmt: skip
+    worker = Worker("door", loop.run, lambda w: None)
+    worker.start()
+    time.sleep(0.05)
+    worker.stop.set()
+    assert worker.join(5)
+
+
+def test_replaced_and_not_due_frames_are_counted():
+    camera = Camera(name="door", source={"kind": "x"}, fps=0.5)
+    frames, _, _, text = run([ends_after(6)], camera)
+    assert [f.seq for f in frames] == [0, 2, 4]
+    assert 'edge_frames_dropped_total{camera="door",reason="not_due"} 3.0' in text
+    assert 'edge_frames_dropped_total{camera="door",reason="replaced"} 2.0' in text
+    assert 'edge_capture_frames_total{camera="door"} 6.0' in text
+
+
+def test_a_repeated_picture_is_frozen_until_it_moves():
+    def connection(stop):
+        for n in range(8):
+            yield capture(n, 7)
+        yield capture(8, 8)
+
+    camera = Camera(name="door", source={"kind": "x"}, fps=1000, frozen_after_s=5)
+    _, statuses, _, _ = run([connection], camera)
+    assert [s.state for s in statuses] == [
+        Health.OFFLINE, Health.ONLINE, Health.FROZEN, Health.ONLINE, Health.OFFLINE,
+    ]  # fmt: skip
+
+
+def test_a_still_watch_of_zero_seconds_never_says_frozen():
+    still = StillWatch(0)
+    assert not any(still.is_frozen(capture(n)) for n in range(100))
+
+
+@pytest.mark.parametrize(
+    ("source_fps", "fps", "looked_at"),
+    [
+        (25, 10, 100),  # a grid of due times, not every third frame
+        (30, 30, 300),
+        (10, 30, 100),  # never more than there are
+        (30, 1, 10),
+    ],
+)
+def test_pace_gives_the_rate_that_was_asked_for(source_fps, fps, looked_at):
+    pace = Pace(fps)
+    due = sum(pace.is_due(n / source_fps) for n in range(10 * source_fps))
+    assert abs(due - looked_at) <= 1
+
+
+def test_pace_does_not_hurry_after_a_silence():
+    pace = Pace(10)
+    assert pace.is_due(0)
+    assert pace.is_due(100)
+    assert not pace.is_due(100.05)
+
+
+def test_every_frame_of_an_evaluation_file_waits_for_its_turn():
+    slots, stop = LatestFrames(), threading.Event()
+    source = FunctionSource([ends_after(20)], every_frame=True)
+    loop = CameraLoop(
+        Camera(name="door", source={"kind": "x"}, fps=1), source, slots, itertools.count(1),
+        Metrics().camera("door"), lambda s: None, Quick(),
+    )  # fmt: skip
+    worker = Worker("door", loop.run, lambda w: None)
+    worker.start()
+    seen = []
+    while len(seen) < 20:
+        seen += [f.seq for f in slots.take(1, 0, 1)]
+    assert seen == list(range(20))
+    stop.set()
+    assert worker.join(5)

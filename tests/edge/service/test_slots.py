@@ -1,0 +1,119 @@
+"""The slots: newest frame only, in turn, nobody starves."""
+
+import threading
+import time
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge.service.slots import LatestFrames
+from edge.types import Frame, RgbPicture
+
+PICTURE = RgbPicture(np.zeros((2, 2, 3), np.uint8))
+
+
+def frame(camera: str, seq: int) -> Frame:
+    return Frame(camera, 1, seq, 0.0, 0.0, PICTURE)
+
+
+def test_put_replaces_the_unread_frame_and_says_so():
+    slots = LatestFrames()
+    assert not slots.put(frame("a", 1))
+    assert slots.put(frame("a", 2))
+    assert [f.seq for f in slots.take(1, 0, 0)] == [2]
+    assert not slots.put(frame("a", 3))
+
+
+def test_a_replaced_frame_keeps_its_turn():
+    slots = LatestFrames()
+    slots.put(frame("slow", 1))
+    for seq in range(5):
+        slots.put(frame("fast", seq))
+    slots.put(frame("slow", 2))
+    assert [f.camera for f in slots.take(1, 0, 0)] == ["slow"]
+
+
+def test_five_busy_cameras_and_batch_one_are_served_in_equal_shares():
+    slots = LatestFrames()
+    served = dict.fromkeys("abcde", 0)
+    for turn in range(100):
+        for camera in served:
+            slots.put(frame(camera, turn))
+        for taken in slots.take(1, 0, 0):
+            served[taken.camera] += 1
+    assert set(served.values()) == {20}
+
+
+def test_take_returns_nothing_after_its_timeout():
+    assert LatestFrames().take(4, 1, 0.01) == []
+
+
+def test_take_waits_with_patience_for_a_second_camera():
+    slots = LatestFrames()
+    slots.put(frame("a", 1))
+    threading.Timer(0.05, slots.put, [frame("b", 1)]).start()
+    assert {f.camera for f in slots.take(2, 5, 1)} == {"a", "b"}
+
+
+def test_take_does_not_wait_when_the_batch_is_full():
+    slots = LatestFrames()
+    slots.put(frame("a", 1))
+    slots.put(frame("b", 1))
+    started_s = time.monotonic()
+    assert len(slots.take(2, 30, 30)) == 2
+    assert time.monotonic() - started_s < 10
+
+
+def test_close_wakes_a_waiting_take_and_refuses_frames():
+    slots = LatestFrames()
+    threading.Timer(0.05, slots.close).start()
+    assert slots.take(1, 0, 30) == []
+    slots.put(frame("a", 1))
+    assert slots.take(1, 0, 0) == []
+
+
+def test_put_when_free_loses_no_frame():
+    slots, stop, seen = LatestFrames(), threading.Event(), []
+
+    def produce() -> None:
+        for seq in range(50):
+            slots.put_when_free(frame("file", seq), stop)
+
+    producer = threading.Thread(target=produce)
+    producer.start()
+    while len(seen) < 50:
+        seen += [f.seq for f in slots.take(1, 0, 1)]
+    producer.join()
+    assert seen == list(range(50))
+
+
+def test_put_when_free_gives_up_when_stopped():
+    slots, stop = LatestFrames(), threading.Event()
+    slots.put(frame("file", 0))
+    stop.set()
+    slots.put_when_free(frame("file", 1), stop)
+    assert [f.seq for f in slots.take(1, 0, 0)] == [0]
+
+
+actions = st.lists(st.one_of(st.sampled_from("abcd"), st.integers(1, 4)), max_size=60)
+
+
+@given(actions)
+def test_frames_are_never_stale_never_twice_and_nobody_is_overtaken(script):
+    slots, newest, taken_seq = LatestFrames(), {}, {}
+    arrival: list[str] = []
+    for seq, action in enumerate(script):
+        if isinstance(action, str):
+            slots.put(frame(action, seq))
+            newest[action] = seq
+            if action not in arrival:
+                arrival.append(action)
+            continue
+        taken = slots.take(action, 0, 0)
+        assert [f.camera for f in taken] == arrival[:action]  # in order of turn
+        del arrival[: len(taken)]
+        for f in taken:
+            assert f.seq == newest[f.camera]  # never stale
+            assert taken_seq.get(f.camera) != f.seq  # never twice
+            taken_seq[f.camera] = f.seq
