@@ -1,0 +1,51 @@
+"""A picture's file: its upright size without decoding it, and its pixels."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from edge.errors import ConfigError
+from edge.types import RgbPicture
+
+_ORIENTATION = 0x0112  # EXIF tag; 5..8 lie on their side
+_SIDEWAYS = frozenset({5, 6, 7, 8})
+
+
+def size_wh(path: Path) -> tuple[int, int]:
+    """Width and height in pixels, upright, from the header alone.
+
+    Raises:
+        ConfigError: missing, or not a picture.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow remarks on odd but readable metadata
+            with Image.open(path) as picture:
+                width, height = picture.size
+                sideways = picture.getexif().get(_ORIENTATION) in _SIDEWAYS
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path} does not exist: restore the picture or drop it") from error
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ConfigError(f"{path} is not a readable picture: replace it or drop it") from error
+    return (height, width) if sideways else (width, height)
+
+
+def read(path: Path) -> RgbPicture:
+    """The picture, upright.
+
+    Raises:
+        ConfigError: missing, or not a whole picture.
+    """
+    try:
+        encoded = np.frombuffer(path.read_bytes(), np.uint8)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}: restore the picture or drop it") from error
+    image = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if encoded.size else None
+    if image is None:
+        raise ConfigError(f"{path} is not a readable picture: replace it or drop it")
+    return RgbPicture(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))  # type: ignore[arg-type]
