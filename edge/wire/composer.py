@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from threading import Lock
 from typing import cast
 
+import msgspec
 import numpy as np
 from msgspec import UNSET
 
@@ -84,6 +85,8 @@ class Composer:
             boot=self._boot,
             seq=self._next(topic),
             captured_at=status.at_s,
+            published_at=0.0,
+            age_s=0.0,
             model=self._model,
             camera=status.camera,
             epoch=status.epoch,
@@ -104,6 +107,8 @@ class Composer:
             boot=self._boot,
             seq=self._next(topics.HEARTBEAT),
             captured_at=self._wall_s(),
+            published_at=0.0,
+            age_s=0.0,
             model=self._model,
             last_seq=last_seq,
         )
@@ -133,6 +138,8 @@ class Composer:
             boot=self._boot,
             seq=self._next(topic),
             captured_at=frame.captured_s,
+            published_at=0.0,
+            age_s=0.0,
             model=self._model,
             camera=frame.camera,
             epoch=frame.epoch,
@@ -166,6 +173,8 @@ class Composer:
             boot=self._boot,
             seq=self._next(topic),
             captured_at=frame.captured_s,
+            published_at=0.0,
+            age_s=0.0,
             model=self._model,
             camera=frame.camera,
             epoch=frame.epoch,
@@ -182,6 +191,13 @@ class Composer:
             box=(round(x1, 1), round(y1, 1), round(x2, 1), round(y2, 1)),
         )
         return Message(topic, body, captured_monotonic_s=frame.monotonic_s)
+
+
+def stamped(message: Message, now_s: float, now_monotonic_s: float) -> Message:
+    """The message as it is handed to a socket now: ``published_at`` and ``age_s`` filled in."""
+    age_s = round(max(0.0, now_monotonic_s - message.captured_monotonic_s), 6)
+    body = msgspec.structs.replace(message.body, published_at=now_s, age_s=age_s)
+    return Message(message.topic, body, message.jpeg, message.captured_monotonic_s)
 
 
 def _rounded(column: np.ndarray, digits: int) -> list:  # type: ignore[type-arg]

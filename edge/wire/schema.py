@@ -54,8 +54,8 @@ class Envelope(Struct, frozen=True, kw_only=True, gc=False, tag_field="schema", 
     boot: str
     seq: int
     captured_at: float
-    published_at: float = 0.0
-    age_s: float = 0.0
+    published_at: float
+    age_s: float
     model: Model
     cached: bool | UnsetType = UNSET
 
@@ -130,7 +130,7 @@ class TrackedObject(Struct, frozen=True, kw_only=True, gc=False):
     label: str
     score: float
     box: Box
-    zones: tuple[str, ...] = ()
+    zones: tuple[str, ...]
     face: Face | UnsetType = UNSET
 
 
@@ -230,13 +230,6 @@ class Message(Struct, frozen=True, gc=False):
     body: Body
     jpeg: bytes | None = None
     captured_monotonic_s: float = 0.0
-
-
-def stamped(message: Message, now_s: float, now_monotonic_s: float) -> Message:
-    """The message as it is handed to a socket now: ``published_at`` and ``age_s`` filled in."""
-    age_s = round(max(0.0, now_monotonic_s - message.captured_monotonic_s), 6)
-    body = msgspec.structs.replace(message.body, published_at=now_s, age_s=age_s)
-    return Message(message.topic, body, message.jpeg, message.captured_monotonic_s)
 
 
 _ENCODE = {"json": msgspec.json.Encoder().encode, "msgpack": msgspec.msgpack.Encoder().encode}

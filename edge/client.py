@@ -1,0 +1,200 @@
+"""What a subscriber imports: a typed iterator over a node's messages that reports losses.
+
+::
+
+    from edge.client import Gap, Received, Subscriber
+
+    with Subscriber("tcp://127.0.0.1:5555", topics=("v1/detections/door/",)) as subscriber:
+        for item in subscriber:
+            match item:
+                case Received(topic, body): print(topic, len(body.objects))
+                case Gap(topic, missed=missed): print(f"{missed} lost of {topic}")
+
+A topic is a byte prefix: end it with ``/``, or ``cam1`` also means ``cam10``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import zmq
+
+from edge.errors import EdgeError
+from edge.wire import topics as wire_topics
+from edge.wire.ledger import Gap, Ledger, Restarted
+from edge.wire.schema import Body, HeartbeatMessage, decode
+
+__all__ = ["Gap", "Item", "Received", "Restarted", "Subscriber"]
+
+ENDPOINT = "tcp://127.0.0.1:5555"
+MOST_MESSAGE_BYTES = 16 << 20
+PEER_PING_MS = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message that arrived.
+
+    Attributes:
+        topic: its topic.
+        body: what it says, typed by its topic.
+        jpeg: the picture, when one came along.
+        repeat: it tells how things stand, not news: from the last-value cache, or with a
+            number that came already.
+    """
+
+    topic: str
+    body: Body
+    jpeg: bytes | None = None
+    repeat: bool = False
+
+
+Item = Received | Gap | Restarted
+
+
+class Subscriber:
+    """Receives the messages of a node; iterate it inside a ``with``.
+
+    Used by one thread. It connects again by itself for ever when the node goes away.
+
+    Attributes:
+        received: messages that arrived, heartbeats included.
+        missed: messages that were lost.
+        skipped: what arrived and could not be understood.
+    """
+
+    def __init__(
+        self,
+        endpoint: str = ENDPOINT,
+        topics: Sequence[str] = (wire_topics.VERSION,),
+        *,
+        gaps: bool = True,
+        timeout_s: float | None = None,
+        rcvhwm: int = 1000,
+    ) -> None:
+        """Touch nothing yet.
+
+        Args:
+            endpoint: where the node publishes.
+            topics: prefixes of the topics to receive. Heartbeats are always received, for
+                they reveal losses, but handed out only when asked for.
+            gaps: yield `Gap` and `Restarted` among the messages; they are counted anyway.
+            timeout_s: iteration raises TimeoutError after such a silence; None waits for ever.
+            rcvhwm: messages that may wait here before the node's own queue fills.
+        """
+        self.endpoint = endpoint
+        self.received = 0
+        self.missed = 0
+        self.skipped = 0
+        self._topics = tuple(topics)
+        self._gaps = gaps
+        self._timeout_s = timeout_s
+        self._rcvhwm = rcvhwm
+        self._ledger = Ledger()
+        self._ready: deque[Item] = deque()
+        self._context: zmq.Context[zmq.Socket[bytes]] | None = None
+
+    def __enter__(self) -> Self:
+        """Connect; succeeds although nobody listens yet.
+
+        Raises:
+            EdgeError: the endpoint is none.
+        """
+        inproc = self.endpoint.startswith("inproc:")  # lives in the publisher's context
+        self._context = None if inproc else zmq.Context()
+        self._socket = (self._context or zmq.Context.instance()).socket(zmq.SUB)
+        for option, value in (
+            (zmq.LINGER, 0),
+            (zmq.RCVHWM, self._rcvhwm),
+            (zmq.MAXMSGSIZE, MOST_MESSAGE_BYTES),
+            (zmq.RECONNECT_IVL, 100),
+            (zmq.RECONNECT_IVL_MAX, 1000),
+            (zmq.HEARTBEAT_IVL, PEER_PING_MS),
+            (zmq.IPV6, int("[" in self.endpoint)),
+        ):
+            self._socket.setsockopt(option, value)
+        for topic in {*self._topics, wire_topics.HEARTBEAT}:
+            self._socket.setsockopt(zmq.SUBSCRIBE, topic.encode())
+        try:
+            self._socket.connect(self.endpoint)
+        except zmq.ZMQError as error:
+            self.__exit__(None, None, None)
+            raise EdgeError(
+                f"cannot connect to {self.endpoint!r}: {error.strerror}: use tcp://HOST:PORT"
+            ) from error
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Disconnect."""
+        self._socket.close()
+        if self._context is not None:
+            self._context.term()
+
+    def __iter__(self) -> Iterator[Item]:
+        """Items for ever.
+
+        Raises:
+            TimeoutError: nothing came for ``timeout_s``.
+        """
+        while (item := self.receive(self._timeout_s)) is not None:
+            yield item
+        raise TimeoutError(f"nothing came from {self.endpoint} for {self._timeout_s} s")
+
+    def receive(self, timeout_s: float | None = None) -> Item | None:
+        """The next item, or None when none came for ``timeout_s`` (None waits for ever)."""
+        deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+        while not self._ready:
+            left_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
+            if not self._socket.poll(None if left_s is None else left_s * 1000):
+                return None
+            self._take(self._socket.recv_multipart())
+            if deadline_s is not None and not self._ready and time.monotonic() > deadline_s:
+                return None  # what came was not for the caller
+        return self._ready.popleft()
+
+    def _take(self, parts: Sequence[bytes]) -> None:
+        """Decode, book, queue what is to be handed out."""
+        if len(parts) not in (2, 3):
+            self.skipped += 1
+            return
+        try:
+            topic = parts[0].decode()
+            body = decode(topic, parts[1])
+        except ValueError:
+            self.skipped += 1
+            return
+        self.received += 1
+        self._report(self._ledger.restart(body.node, body.boot))
+        repeat = body.cached is True
+        if not repeat:
+            gap, repeat = self._ledger.arrived(body.node, body.boot, topic, body.seq)
+            self._report(gap)
+        if isinstance(body, HeartbeatMessage) and not repeat:
+            last_seq = {name: seq for name, seq in body.last_seq.items() if self._wants(name)}
+            for gap in self._ledger.claimed(body.node, body.boot, last_seq):
+                self._report(gap)
+        if self._wants(topic):
+            self._ready.append(Received(topic, body, parts[2] if len(parts) > 2 else None, repeat))
+
+    def _wants(self, topic: str) -> bool:
+        return topic.startswith(self._topics)
+
+    def _report(self, happened: Gap | Restarted | None) -> None:
+        if happened is None:
+            return
+        if isinstance(happened, Gap):
+            if not self._wants(happened.topic):
+                return  # a heartbeat the caller did not ask for
+            self.missed += happened.missed
+        if self._gaps:
+            self._ready.append(happened)

@@ -1,0 +1,221 @@
+"""Publishes over ZeroMQ: ``[topic, payload]`` or ``[topic, payload, jpeg]`` on an XPUB socket.
+
+A late subscriber gets the last status of the cameras and the living tracks at once. ZeroMQ
+cannot speak to one subscriber alone, so others who share the topic hear them again; such
+messages say ``"cached": true`` and keep their old ``seq``. Several late subscribers are
+answered together, at most every `ANSWER_EVERY_S`.
+
+A slow subscriber loses messages beyond its high-water mark and never blocks anybody.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import zmq
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+from edge.errors import SinkError
+from edge.wire.last_values import LastValues
+from edge.wire.schema import Format, Message, encode
+
+ANSWER_EVERY_S = 0.1
+MOST_SUBSCRIBED_BYTES = 1 << 20  # ZeroMQ itself counts nothing; a trie node a byte is about 48 MB
+MOST_REQUESTS = 20_000  # between two answers; who asks more often wants to fill the memory
+PEER_PING_MS = 5_000  # a subscriber that vanished without a word is dropped after two
+
+
+class Options(BaseModel):
+    """The socket.
+
+    Attributes:
+        insecure: allow a bind that other machines reach, without encryption or keys.
+        bind: tcp://HOST:PORT (PORT `*` takes a free one), ipc://PATH or inproc://NAME.
+        sndhwm: messages that may wait for one slow subscriber before it loses some; raising
+            it bridges longer stalls and costs memory for each of them.
+        linger_ms: at the end, wait so long for slow subscribers.
+        max_message_bytes: longest message a peer may send, that is its subscriptions and its
+            handshake; who exceeds it is disconnected.
+        handshake_ms: a peer that has not shaken hands by then is disconnected.
+        format: `json`, or `msgpack` for smaller payloads.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    insecure: bool = False  # stands before bind, whose check reads it
+    bind: str = Field(default="tcp://127.0.0.1:5555", validate_default=True)
+    sndhwm: int = Field(default=1000, ge=1, le=1_000_000)
+    linger_ms: int = Field(default=500, ge=0, le=5000)
+    max_message_bytes: int = Field(default=512, ge=256, le=1 << 20)
+    handshake_ms: int = Field(default=5000, ge=100, le=60_000)
+    format: Format = "json"
+
+    @field_validator("bind")
+    @classmethod
+    def _can_be_bound(cls, bind: str, info: ValidationInfo) -> str:
+        if re.fullmatch(r"(ipc|inproc)://.+", bind):
+            return bind
+        tcp = re.fullmatch(r"tcp://(\[[^\]]+\]|[^:/\[\]]+):(\d{1,5}|\*)", bind)
+        if not tcp or (tcp[2] != "*" and int(tcp[2]) > 65535):
+            raise ValueError(
+                f"{bind!r} cannot be bound: use tcp://HOST:PORT, ipc://PATH or inproc://NAME"
+            )
+        if not _is_loopback(tcp[1].strip("[]")) and not info.data.get("insecure"):
+            raise ValueError(
+                f"{bind!r} would show everything to the network: "
+                "bind tcp://127.0.0.1:PORT, or set insecure = true"
+            )
+        return bind
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # `*`, an interface, a name
+        return False
+
+
+class Publisher:
+    """An XPUB socket with a last-value cache.
+
+    Attributes:
+        endpoint: where it is bound, with the real port once it was open.
+    """
+
+    def __init__(self, options: Options, monotonic_s: Callable[[], float] = time.monotonic) -> None:
+        """Touch nothing yet; ``monotonic_s`` paces the answers to late subscribers."""
+        self.endpoint = options.bind
+        self._options = options
+        self._monotonic_s = monotonic_s
+        self._last = LastValues()
+        self._asked: set[str] = set()  # topics that late subscribers wait for
+        self._answered_s = float("-inf")
+        self._subscribed: Counter[bytes] = Counter()  # by prefix
+        self._subscribed_bytes = 0
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """Bind; at the end wait for slow subscribers as long as ``linger_ms``.
+
+        Raises:
+            SinkError: it cannot be bound.
+        """
+        inproc = self.endpoint.startswith("inproc:")  # needs the context of its subscribers
+        context: zmq.Context[zmq.Socket[bytes]] = (
+            zmq.Context.instance() if inproc else zmq.Context()
+        )
+        try:
+            with context.socket(zmq.XPUB) as socket:
+                self._prepare(socket)
+                self._bind(socket)
+                self._socket = socket
+                self._subscribed.clear()
+                self._subscribed_bytes = 0
+                yield
+        finally:
+            self._asked.clear()
+            if not inproc:
+                context.term()
+
+    def send(self, messages: Sequence[Message]) -> None:
+        """Publish; never blocks.
+
+        Raises:
+            SinkError: the socket is broken or flooded with subscriptions.
+        """
+        format_ = self._options.format
+        for message in messages:
+            self._last.note(message)
+            self._put(message.topic, encode(message.body, format_), message.jpeg)
+        self.idle()
+
+    def idle(self) -> None:
+        """Tell late subscribers how things stand.
+
+        Raises:
+            SinkError: the socket is broken or flooded with subscriptions.
+        """
+        with _told(self.endpoint):
+            self._hear()
+        if self._asked and self._monotonic_s() - self._answered_s >= ANSWER_EVERY_S:
+            self._answered_s = self._monotonic_s()
+            for topic in sorted(self._asked):
+                for message in self._last.messages(topic):
+                    self._put(topic, encode(message.body, self._options.format), None)
+            self._asked.clear()
+
+    def _prepare(self, socket: zmq.Socket[bytes]) -> None:
+        options = self._options
+        socket.setsockopt(zmq.XPUB_VERBOSER, 1)  # every subscription and its end is heard
+        socket.setsockopt(zmq.SNDHWM, options.sndhwm)
+        socket.setsockopt(zmq.LINGER, options.linger_ms)
+        socket.setsockopt(zmq.MAXMSGSIZE, options.max_message_bytes)
+        socket.setsockopt(zmq.HANDSHAKE_IVL, options.handshake_ms)
+        socket.setsockopt(zmq.HEARTBEAT_IVL, PEER_PING_MS)
+        socket.setsockopt(zmq.IPV6, int("[" in options.bind))
+
+    def _bind(self, socket: zmq.Socket[bytes]) -> None:
+        with _told(self.endpoint):
+            socket.bind(self.endpoint)
+            self.endpoint = socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+    def _put(self, topic: str, payload: bytes, jpeg: bytes | None) -> None:
+        parts = [topic.encode(), payload] if jpeg is None else [topic.encode(), payload, jpeg]
+        with _told(self.endpoint):
+            self._socket.send_multipart(parts, zmq.DONTWAIT)
+
+    def _hear(self) -> None:
+        """Read what peers subscribe to; note what of it is cached."""
+        for _ in range(MOST_REQUESTS):
+            if not int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+                return
+            request = self._socket.recv(zmq.DONTWAIT)
+            if request[:1] == b"\x01":
+                self._remember(request[1:])
+            elif request[:1] == b"\x00":
+                self._forget(request[1:])
+            if self._subscribed_bytes > MOST_SUBSCRIBED_BYTES:
+                break
+        raise SinkError(
+            f"{self.endpoint} is flooded with subscriptions: all subscribers are disconnected; "
+            "find the one that asks for too much"
+        )
+
+    def _remember(self, prefix: bytes) -> None:
+        self._subscribed[prefix] += 1
+        self._subscribed_bytes += len(prefix) + 1
+        self._asked.update(self._last.topics_of(prefix))
+
+    def _forget(self, prefix: bytes) -> None:
+        if prefix in self._subscribed:  # a peer may take back what it never asked for
+            self._subscribed_bytes -= len(prefix) + 1
+            self._subscribed[prefix] -= 1
+            if not self._subscribed[prefix]:
+                del self._subscribed[prefix]
+
+
+_REMEDIES: dict[int, str] = {
+    zmq.EADDRINUSE: "stop who listens there or bind another port",
+    zmq.EADDRNOTAVAIL: "bind an address of this machine",
+}
+
+
+@contextmanager
+def _told(endpoint: str) -> Iterator[None]:
+    try:
+        yield
+    except zmq.ZMQError as error:
+        remedy = _REMEDIES.get(error.errno or 0, "check bind")
+        raise SinkError(f"{endpoint}: {error.strerror}: {remedy}") from error
+
+
+def build(options: Options) -> Publisher:
+    """The sink these options describe."""
+    return Publisher(options)
