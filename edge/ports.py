@@ -67,7 +67,19 @@ class Runtime(Protocol):
         """
 
 
-class Detector(Protocol):
+class Model(Protocol):
+    """A loaded model file."""
+
+    @property
+    def name(self) -> str:
+        """Its name, shown on the wire."""
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the bytes that were loaded, in hex."""
+
+
+class Detector(Model, Protocol):
     """Finds objects."""
 
     @property
@@ -78,7 +90,7 @@ class Detector(Protocol):
         """One batch, one result a frame, boxes in source pixels."""
 
 
-class FaceFinder(Protocol):
+class FaceFinder(Model, Protocol):
     """Finds faces."""
 
     def find(self, frames: Sequence[Frame]) -> list[Faces]:

@@ -1,1 +1,40 @@
-"""The command line: the only place that prints."""
+"""The command line of the daemon: `edge`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from edge import __version__
+from edge.cli.bench import bench
+from edge.cli.check import check
+from edge.cli.demo import demo
+from edge.cli.detect import detect
+from edge.cli.group import application
+from edge.cli.run import run
+from edge.cli.watch import watch
+
+app = application("Watches many cameras: objects and faces, over ZeroMQ.")
+for command in (run, check, demo, watch, detect, bench):
+    app.command()(command)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"edgewatch {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point of the `edge` command."""
+    app()

@@ -17,9 +17,7 @@ class Backoff:
         longest_s: where the growing delay ends.
     """
 
-    def __init__(
-        self, rng: random.Random, short_s: float = 0.8, longest_s: float = 30
-    ) -> None:
+    def __init__(self, rng: random.Random, short_s: float = 0.8, longest_s: float = 30) -> None:
         self._rng = rng
         self._short_s = short_s
         self._longest_s = longest_s

@@ -136,9 +136,7 @@ class CameraLoop:
         self.epoch = next(self.epochs)
         self.backoff.reset()
 
-    def _look(
-        self, capture: Capture, seq: int, still: StillWatch, stop: threading.Event
-    ) -> None:
+    def _look(self, capture: Capture, seq: int, still: StillWatch, stop: threading.Event) -> None:
         frame = Frame(
             self.camera.name,
             self.epoch,

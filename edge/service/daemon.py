@@ -23,7 +23,7 @@ from edge.models.detector import load_detector
 from edge.models.faces import load_faces
 from edge.models.files import model_path
 from edge.pipeline import Pipeline
-from edge.ports import Detector, FaceFinder, Sink, Source
+from edge.ports import Detector, FaceFinder, Model, Sink, Source
 from edge.service import systemd
 from edge.service.backoff import Backoff
 from edge.service.cameras import CameraLoop
@@ -36,8 +36,9 @@ from edge.service.workers import Worker
 from edge.types import CameraStatus, Event, Frame, Health
 from edge.vision.thumbnail import JpegSampler
 from edge.vision.tracker import track_ids
+from edge.wire import topics
 from edge.wire.composer import Composer
-from edge.wire.schema import Message
+from edge.wire.schema import DetectionsMessage, Message
 
 log = logging.getLogger(__name__)
 
@@ -282,10 +283,10 @@ class Daemon:
 
     def _sent(self, messages: Sequence[Message]) -> None:
         for message in messages:
-            topic_class = message.topic.split("/", 2)[1]
-            self.metrics.messages_published.labels(topic_class).inc()
-            if topic_class == "detections":
-                self.metrics.camera(message.body.camera).latency.observe(message.body.age_s)
+            body = message.body
+            self.metrics.messages_published.labels(topics.family(message.topic)).inc()
+            if isinstance(body, DetectionsMessage):
+                self.metrics.camera(body.camera).latency.observe(body.age_s)
 
     def _dropped(self, count: int, reason: str) -> None:
         self.metrics.messages_dropped.labels(reason).inc(count)
@@ -293,7 +294,8 @@ class Daemon:
     # --- parts --------------------------------------------------------------------------------
 
     def _tell_models(self, models: LoadedModels) -> None:
-        for task, model in (("detect", models.detector), ("faces", models.faces)):
+        loaded: dict[str, Model | None] = {"detect": models.detector, "faces": models.faces}
+        for task, model in loaded.items():
             if model is not None:
                 self.metrics.model_info.labels(task).info(
                     {"name": model.name, "sha256": model.sha256[:12]}
@@ -304,10 +306,8 @@ class Daemon:
         for row, table in enumerate(self._settings.sinks):
             name = f"sink {row} ({table['kind']})"
             sink: Sink = plugins.create("sinks", table)
-            up = self.metrics.sink_up.labels(f"{row}-{table['kind']}".replace(":", "-"))
-            outbox = Outbox(
-                name, sink, Backoff(self._rng), self._sent, self._dropped, lambda o, g=up: g.set(o)
-            )
+            up = self.metrics.sink_up.labels(f"{row}-{table['kind']}")
+            outbox = Outbox(name, sink, Backoff(self._rng), self._sent, self._dropped, up.set)
             try:
                 with sink.open():
                     pass

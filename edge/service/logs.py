@@ -20,7 +20,7 @@ def without_secrets(text: str) -> str:
 
 
 class _Formatter(logging.Formatter):
-    converter = time.gmtime
+    converter = staticmethod(time.gmtime)
 
     def formatException(self, ei: object) -> str:  # noqa: N802 - logging's name
         return " | ".join(super().formatException(ei).splitlines())  # type: ignore[arg-type]

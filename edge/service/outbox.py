@@ -12,7 +12,8 @@ from edge.errors import SinkError
 from edge.ports import Sink
 from edge.service.backoff import Backoff
 from edge.service.workers import Worker
-from edge.wire.schema import Message, stamped
+from edge.wire.composer import stamped
+from edge.wire.schema import Message
 
 log = logging.getLogger(__name__)
 

@@ -68,7 +68,7 @@ class Worker:
     def _run(self) -> None:
         try:
             self._work(self)
-        except Exception:  # noqa: BLE001 - the one place that reports what nobody foresaw
+        except Exception:
             log.exception("worker %s died", self.name)
         else:
             if self.stop.is_set() or self.finished:
