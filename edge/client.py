@@ -15,6 +15,7 @@ A topic is a byte prefix: end it with ``/``, or ``cam1`` also means ``cam10``.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -155,7 +156,7 @@ class Subscriber:
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
         while not self._ready:
             left_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
-            if not self._socket.poll(None if left_s is None else left_s * 1000):
+            if not self._socket.poll(None if left_s is None else math.ceil(left_s * 1000)):
                 return None
             self._take(self._socket.recv_multipart())
             if deadline_s is not None and not self._ready and time.monotonic() > deadline_s:

@@ -34,3 +34,9 @@ def family(topic: str) -> str:
     """``v1/detections/door/`` -> ``detections``; empty when it is no topic of this version."""
     version, _, rest = topic.partition("/")
     return rest.partition("/")[0] if f"{version}/" == VERSION else ""
+
+
+def camera_of(topic: str) -> str:
+    """``v1/detections/door/`` -> ``door``; empty when the topic is about no camera."""
+    parts = topic.split("/")
+    return parts[2] if len(parts) == 4 else ""
