@@ -1,0 +1,340 @@
+"""The benchmark: what the daemon costs, beside the floor that no program can go below.
+
+The floor of a frame is decoding it plus the raw call of ONNX Runtime on it, on the same
+files, the same model, the same threads, the same batch. Floor and daemon are measured in turn
+in processes of their own, and ratios are taken within a turn, so that a machine whose speed
+drifts does not matter.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+import statistics
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, TypeVar
+
+import av
+import numpy as np
+
+from edge import config, plugins
+from edge.client import Subscriber
+from edge.config import ModelFile
+from edge.errors import EdgeError
+from edge.manifest import read_model
+from edge.models.files import model_path
+from edge.service.daemon import Daemon, LoadedModels
+from edge.types import Detections, Event, Faces, Frame
+from edge.vision import preprocess
+from edge.wire.schema import DetectionsMessage
+
+WARM_FRAMES = 10  # a camera, before anything is counted
+START_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What is put on the daemon.
+
+    Attributes:
+        clip: video every camera plays.
+        cameras: how many.
+        detector: path of the object model; empty is one that costs nothing and finds nothing.
+        faces: path of the face model or empty.
+        threads: of ONNX Runtime.
+        every_frame: play as fast as the frames are taken, once, losing none.
+        fps: frames a second of each camera otherwise.
+        seconds: how long to measure otherwise.
+    """
+
+    clip: str
+    cameras: int
+    detector: str
+    faces: str
+    threads: int
+    every_frame: bool
+    fps: float = 30
+    seconds: float = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What was measured.
+
+    Attributes:
+        frames: processed and counted.
+        wall_s: time they took.
+        cpu_s: CPU time of the whole process meanwhile.
+        peak_bytes: largest resident memory.
+        per_camera: frames of each camera.
+        ages_s: age of each message when it was published.
+        batch_s: median time of a batch in the pipeline.
+    """
+
+    frames: int
+    wall_s: float
+    cpu_s: float
+    peak_bytes: int
+    per_camera: tuple[int, ...] = ()
+    ages_s: tuple[float, ...] = ()
+    batch_s: float = 0.0
+
+    @property
+    def fps(self) -> float:
+        """Frames a second."""
+        return self.frames / self.wall_s
+
+    @property
+    def cpu_per_frame_s(self) -> float:
+        """CPU seconds a frame."""
+        return self.cpu_s / self.frames
+
+    def age_s(self, percent: float) -> float:
+        """Percentile of the ages."""
+        return float(np.percentile(self.ages_s, percent)) if self.ages_s else float("nan")
+
+    @property
+    def smallest_share(self) -> float:
+        """Frames of the worst served camera over an equal share."""
+        return min(self.per_camera) * len(self.per_camera) / max(sum(self.per_camera), 1)
+
+
+def make_clip(folder: Path, size_wh: tuple[int, int], frames: int, video: str = "") -> Path:
+    """Encode a test clip: H.264, 30 fps, a key frame a second.
+
+    Args:
+        folder: where to write it.
+        size_wh: picture size.
+        frames: how many.
+        video: real video to scale, looped; empty pans over the photograph of the demo.
+    """
+    path = folder / f"{size_wh[1]}p.mp4"
+    source = (
+        {"kind": "video_file", "path": video, "every_frame": True, "loop": True}
+        if video
+        else {"kind": "synthetic", "size_wh": size_wh, "fps": 1000, "noise": 0}
+    )
+    stop = threading.Event()
+    with (
+        av.open(str(path), "w") as container,
+        plugins.create("sources", source).connect(stop) as captures,
+    ):
+        stream = container.add_stream("libx264", rate=30)
+        stream.width, stream.height = size_wh
+        stream.pix_fmt = "yuv420p"
+        stream.options = {"preset": "veryfast", "g": "30"}
+        for _, capture in zip(range(frames), captures, strict=False):
+            image = preprocess.scaled_rgb(capture.picture, size_wh)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, "rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+# --- the floor --------------------------------------------------------------------------------
+
+
+def measure_floor(load: Load) -> Cost:
+    """Decoding alone plus the raw model calls alone, for every frame of every camera."""
+    return _in_child(_floor, load)
+
+
+def _floor(load: Load) -> Cost:
+    decode_cpu_s, decode_wall_s, frames = _decode_all(load.clip)
+    calls = [call for path in (load.detector, load.faces) if path for call in [_raw(load, path)]]
+    cpu_s, wall_s = decode_cpu_s / frames, decode_wall_s / frames
+    for call in calls:
+        for _ in range(3):
+            call()
+        repeats = max(3, 60 // load.cameras)
+        started_s, started_cpu_s = time.perf_counter(), time.process_time()
+        for _ in range(repeats):
+            call()
+        looked = repeats * load.cameras
+        wall_s += (time.perf_counter() - started_s) / looked
+        cpu_s += (time.process_time() - started_cpu_s) / looked
+    return Cost(1, wall_s, cpu_s, _peak_bytes())
+
+
+def _decode_all(clip: str) -> tuple[float, float, int]:
+    with av.open(clip) as container:
+        stream = container.streams.video[0]
+        stream.codec_context.thread_count = 1
+        frames = 0
+        started_s, started_cpu_s = time.perf_counter(), time.process_time()
+        for _ in container.decode(stream):
+            frames += 1
+        return time.process_time() - started_cpu_s, time.perf_counter() - started_s, frames
+
+
+def _raw(load: Load, path: str) -> Callable[[], object]:
+    """The bare call of a model on a batch of real frames of the clip."""
+    file = model_path(path, Path())
+    runtime = plugins.create("runtimes", {"kind": "onnx", "threads": load.threads})
+    session = runtime.load(read_model(file), str(file))
+    manifest = _manifest(session.metadata)
+    width, height = manifest["input_wh"]
+    batch = np.empty((load.cameras, height, width, 3), np.uint8)
+    source = {"kind": "video_file", "path": load.clip, "every_frame": True, "loop": True}
+    with plugins.create("sources", source).connect(threading.Event()) as captures:
+        for row, capture in zip(range(load.cameras), captures, strict=False):
+            preprocess.letterbox(capture.picture, batch[row])
+    return lambda: session.infer(batch)
+
+
+def _manifest(metadata: Any) -> dict[str, Any]:  # noqa: ANN401
+    import json
+
+    return dict(json.loads(metadata["edge.manifest"]))
+
+
+# --- the daemon -------------------------------------------------------------------------------
+
+
+class Nothing:
+    """A detector that costs nothing and finds nothing."""
+
+    name = "nothing"
+    sha256 = "0" * 64
+    classes = ("person",)
+
+    def detect(self, frames: Sequence[Frame]) -> list[Detections]:
+        """No objects."""
+        return [Detections.empty() for _ in frames]
+
+
+def measure_daemon(load: Load) -> Cost:
+    """The whole daemon with a subscriber in another process."""
+    with tempfile.TemporaryDirectory() as folder:
+        endpoint = f"ipc://{folder}/bus"
+        ages: list[tuple[str, float]] = []
+        heard = threading.Event()
+        listener = threading.Thread(target=_listen, args=(endpoint, ages, heard), daemon=True)
+        listener.start()
+        cost = _in_child(_daemon, load, endpoint)
+        heard.set()
+        listener.join(5)
+    skip = WARM_FRAMES * load.cameras
+    return replace(cost, ages_s=tuple(age for _, age in ages[skip:]))
+
+
+def _listen(endpoint: str, ages: list[tuple[str, float]], heard: threading.Event) -> None:
+    with Subscriber(endpoint, topics=("v1/detections/",), timeout_s=0.2) as subscriber:
+        while not heard.is_set():
+            for received in subscriber:
+                body = received.body
+                if isinstance(body, DetectionsMessage):
+                    ages.append((body.camera, body.age_s))
+
+
+def _daemon(load: Load, endpoint: str) -> Cost:
+    source: dict[str, Any] = {"kind": "video_file", "path": load.clip}
+    source |= {"every_frame": True} if load.every_frame else {"loop": True}
+    tree: dict[str, Any] = {
+        "models": {"detector": load.detector or "none"},
+        "runtime": {"kind": "onnx", "threads": load.threads},
+        "cameras": [
+            {"name": f"camera-{n}", "source": source, "fps": load.fps, "frozen_after_s": 0}
+            for n in range(load.cameras)
+        ],
+        "sinks": [{"kind": "zeromq", "bind": endpoint}],
+        "http": {"port": 0},
+        "log": {"level": "error"},
+    }
+    if load.faces:
+        tree["models"]["faces"] = load.faces
+    settings = config.parse(tree, "bench")
+    models = None if load.detector else LoadedModels(Nothing(), None)
+    meter = _Meter(load)
+    daemon = Daemon(settings, models=models, on_event=meter.count)
+    watcher = threading.Thread(target=meter.watch, args=(daemon,), daemon=True)
+    watcher.start()
+    daemon.run()
+    watcher.join()
+    return meter.cost()
+
+
+class _Meter:
+    """Counts frames and reads the clocks once the daemon is warm and when it is done."""
+
+    def __init__(self, load: Load) -> None:
+        self._load = load
+        self._seen: Counter[str] = Counter()
+        self._marks: list[tuple[float, float, Counter[str]]] = []
+
+    def count(self, event: Event) -> None:
+        """One processed frame."""
+        self._seen[event.frame.camera] += 1
+        if not self._marks and self._is_warm():
+            self._mark()
+
+    def watch(self, daemon: Daemon) -> None:
+        """Stop the daemon when the measurement is over."""
+        deadline_s = time.monotonic() + START_S
+        while not self._marks and time.monotonic() < deadline_s:
+            time.sleep(0.01)
+        if self._load.every_frame:
+            while any(s.state == "online" for s in daemon.health.states()):
+                time.sleep(0.005)
+        else:
+            time.sleep(self._load.seconds)
+        self._mark()
+        daemon.stop()
+
+    def cost(self) -> Cost:
+        """Between the two marks."""
+        (wall_0, cpu_0, seen_0), (wall_1, cpu_1, seen_1) = self._marks
+        per_camera = tuple((seen_1 - seen_0).values())
+        return Cost(sum(per_camera), wall_1 - wall_0, cpu_1 - cpu_0, _peak_bytes(), per_camera)
+
+    def _is_warm(self) -> bool:
+        seen = self._seen.values()
+        return len(seen) == self._load.cameras and min(seen) >= WARM_FRAMES
+
+    def _mark(self) -> None:
+        self._marks.append((time.perf_counter(), time.process_time(), self._seen.copy()))
+
+
+# --- processes --------------------------------------------------------------------------------
+
+T = TypeVar("T")
+
+
+def _peak_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _in_child(work: Callable[..., T], *args: object) -> T:
+    """Run ``work`` in a fresh process and give back what it returns."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe(duplex=False)
+    child = context.Process(target=_report, args=(there, work, *args))
+    child.start()
+    there.close()
+    try:
+        result: T | str = here.recv()
+    except EOFError as error:
+        raise EdgeError("a measurement died: see its message above") from error
+    finally:
+        child.join()
+    if isinstance(result, str):
+        raise EdgeError(f"a measurement failed: {result}")
+    return result
+
+
+def _report(pipe: Connection, work: Callable[..., Any], *args: object) -> None:
+    try:
+        pipe.send(work(*args))
+    except EdgeError as error:
+        pipe.send(str(error))
+
+
+def median_ratio(a: Sequence[float], b: Sequence[float]) -> float:
+    """Median of the ratios pair by pair."""
+    return statistics.median(x / y for x, y in zip(a, b, strict=True))
