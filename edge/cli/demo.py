@@ -133,9 +133,10 @@ def _shown(endpoint: str, console: Console) -> Iterator[None]:
     board = Board(endpoint)
 
     def listen() -> None:
-        with Subscriber(endpoint, timeout_s=0.2) as subscriber:
+        with Subscriber(endpoint) as subscriber:
             while not over.is_set():
-                for item in subscriber:
+                item = subscriber.receive(0.2)
+                if item is not None:
                     board.note(item, time.monotonic())
 
     listener = threading.Thread(target=listen, name="subscriber", daemon=True)

@@ -8,6 +8,7 @@ drifts does not matter.
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import resource
 import statistics
@@ -25,13 +26,12 @@ import av
 import numpy as np
 
 from edge import config, plugins
-from edge.client import Subscriber
-from edge.config import ModelFile
+from edge.client import Received, Subscriber
 from edge.errors import EdgeError
-from edge.manifest import read_model
+from edge.manifest import KEY, read_model
 from edge.models.files import model_path
 from edge.service.daemon import Daemon, LoadedModels
-from edge.types import Detections, Event, Faces, Frame
+from edge.types import Detections, Event, Frame
 from edge.vision import preprocess
 from edge.wire.schema import DetectionsMessage
 
@@ -178,20 +178,13 @@ def _raw(load: Load, path: str) -> Callable[[], object]:
     file = model_path(path, Path())
     runtime = plugins.create("runtimes", {"kind": "onnx", "threads": load.threads})
     session = runtime.load(read_model(file), str(file))
-    manifest = _manifest(session.metadata)
-    width, height = manifest["input_wh"]
+    width, height = json.loads(session.metadata[KEY])["input_wh"]
     batch = np.empty((load.cameras, height, width, 3), np.uint8)
     source = {"kind": "video_file", "path": load.clip, "every_frame": True, "loop": True}
     with plugins.create("sources", source).connect(threading.Event()) as captures:
         for row, capture in zip(range(load.cameras), captures, strict=False):
             preprocess.letterbox(capture.picture, batch[row])
     return lambda: session.infer(batch)
-
-
-def _manifest(metadata: Any) -> dict[str, Any]:  # noqa: ANN401
-    import json
-
-    return dict(json.loads(metadata["edge.manifest"]))
 
 
 # --- the daemon -------------------------------------------------------------------------------
@@ -225,12 +218,11 @@ def measure_daemon(load: Load) -> Cost:
 
 
 def _listen(endpoint: str, ages: list[tuple[str, float]], heard: threading.Event) -> None:
-    with Subscriber(endpoint, topics=("v1/detections/",), timeout_s=0.2) as subscriber:
+    with Subscriber(endpoint, topics=("v1/detections/",)) as subscriber:
         while not heard.is_set():
-            for received in subscriber:
-                body = received.body
-                if isinstance(body, DetectionsMessage):
-                    ages.append((body.camera, body.age_s))
+            item = subscriber.receive(0.2)
+            if isinstance(item, Received) and isinstance(item.body, DetectionsMessage):
+                ages.append((item.body.camera, item.body.age_s))
 
 
 def _daemon(load: Load, endpoint: str) -> Cost:

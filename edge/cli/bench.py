@@ -1,0 +1,146 @@
+"""`edge bench`: what the daemon costs on this machine, beside the floor."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import tempfile
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from edge.service.bench import Cost, Load, make_clip, measure_daemon, measure_floor, median_ratio
+
+SIZES = {"360p": (640, 360), "720p": (1280, 720), "1080p": (1920, 1080)}
+FRAMES = 150
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the report."""
+
+    what: str
+    cameras: int
+    input: str
+    fps: float
+    cpu_ms: float
+    floor_cpu_ms: float
+    cpu_ratio: float
+    throughput_ratio: float
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    peak_mb: float
+
+
+def bench(
+    detector: Annotated[str, typer.Option(help="Object model.")] = "zoo:detect-nano",
+    faces: Annotated[str, typer.Option(help="Face model; empty is none.")] = "",
+    video: Annotated[str, typer.Option(help="Real video to scale; none: the demo's.")] = "",
+    threads: Annotated[int, typer.Option(help="Of ONNX Runtime; 0 is all cores.")] = 0,
+    rounds: Annotated[int, typer.Option(help="Turns of floor and daemon; odd.")] = 3,
+    sizes: Annotated[str, typer.Option(help="Inputs.")] = "360p,720p,1080p",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Measure frames a second, CPU a frame, age at publish and memory beside the floor."""
+    threads = threads or os.cpu_count() or 1
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    report = _Report(as_json)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Progress(*columns, console=Console(stderr=True), transient=True) as progress,
+    ):
+        task = progress.add_task("encoding clips", total=None)
+        clips = {
+            size: str(make_clip(Path(folder), SIZES[size], FRAMES, video))
+            for size in dict.fromkeys([*sizes.split(","), "720p", "1080p"])
+        }
+        for size in sizes.split(","):
+            for cameras in (1, 4):
+                progress.update(task, description=f"{cameras} x {size}: floor and daemon in turn")
+                load = Load(clips[size], cameras, detector, faces, threads, every_frame=True)
+                report.add(_against_floor(load, size, rounds))
+        progress.update(task, description="age at publish, a model that costs nothing")
+        nothing = Load(clips["720p"], 4, "", "", threads, every_frame=False, fps=10)
+        report.add(_row("no model, 10 fps", nothing, "720p", measure_daemon(nothing)))
+        progress.update(task, description="more frames than the machine can do")
+        full = Load(clips["1080p"], 4, detector, faces, threads, every_frame=False)
+        overload = measure_daemon(full)
+        report.add(_row("overload, 30 fps each", full, "1080p", overload))
+        progress.update(task, description="memory of a fifth camera")
+        five = measure_daemon(replace(full, cameras=5, seconds=3))
+    report.show()
+    report.say("smallest_share_under_overload", overload.smallest_share, "goal >= 0.80")
+    limit_ms = 2 * overload.batch_s * 1e3 + 1000 / 30
+    report.say("overload_p99_age_ms", overload.age_s(99) * 1e3, f"goal <= {limit_ms:.0f}")
+    grown = (five.peak_bytes - overload.peak_bytes) / 2**20
+    report.say("memory_of_fifth_camera_mb", grown, "goal <= 40")
+
+
+def _against_floor(load: Load, size: str, rounds: int) -> Row:
+    floors, costs = [], []
+    for _ in range(rounds):
+        floors.append(measure_floor(load))
+        costs.append(measure_daemon(load))
+    cores = os.cpu_count() or 1
+    ratio = median_ratio([c.cpu_per_frame_s for c in costs], [f.cpu_per_frame_s for f in floors])
+    # a machine of so many cores can do no more frames than cores / CPU seconds a frame
+    share = median_ratio([c.fps for c in costs], [cores / f.cpu_per_frame_s for f in floors])
+    floor_ms = statistics.median(f.cpu_per_frame_s for f in floors) * 1e3
+    middle = sorted(costs, key=lambda cost: cost.cpu_per_frame_s)[len(costs) // 2]
+    row = _row("every frame", load, size, middle)
+    return replace(row, floor_cpu_ms=floor_ms, cpu_ratio=ratio, throughput_ratio=share)
+
+
+def _row(what: str, load: Load, size: str, cost: Cost) -> Row:
+    nan = float("nan")
+    ages = [cost.age_s(percent) * 1e3 for percent in (50, 95, 99)]
+    return Row(
+        what,
+        load.cameras,
+        size,
+        cost.fps,
+        cost.cpu_per_frame_s * 1e3,
+        nan,
+        nan,
+        nan,
+        *ages,
+        cost.peak_bytes / 2**20,
+    )
+
+
+class _Report:
+    """Collects rows; prints them as a table or as JSON lines."""
+
+    def __init__(self, as_json: bool) -> None:
+        self._as_json = as_json
+        self._rows: list[Row] = []
+
+    def add(self, row: Row) -> None:
+        self._rows.append(row)
+        if self._as_json:
+            typer.echo(json.dumps(asdict(row)))
+
+    def show(self) -> None:
+        if self._as_json:
+            return
+        table = Table(
+            "what", "cameras", "input", "fps", "CPU ms/frame", "floor ms", "CPU / floor",
+            "throughput / floor's", "p50 ms", "p95 ms", "p99 ms", "peak MB",
+        )  # fmt: skip
+        for row in self._rows:
+            values = list(asdict(row).values())
+            table.add_row(*map(str, values[:3]), *(f"{value:.2f}" for value in values[3:]))
+        Console().print(table)
+
+    def say(self, name: str, value: float, goal: str) -> None:
+        if self._as_json:
+            typer.echo(json.dumps({"name": name, "value": value, "goal": goal}))
+        else:
+            typer.echo(f"{name}: {value:.2f} ({goal})")
