@@ -1,7 +1,8 @@
 """Augmentation: a sample and a random generator in, a changed sample out.
 
-Each change is a small frozen dataclass; a list of them is a recipe. Boxes and landmarks go
-with the pixels.
+Each change is a small frozen dataclass in ``geometry``, ``colour`` or ``mixing``; a list of
+them is applied in order. Boxes and landmarks go with the pixels. Coordinates are continuous:
+pixel i covers [i, i + 1), so a mirrored x is ``width - x``.
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ from typing import Protocol
 
 import numpy as np
 
+from edge.types import F32, U8
+from edge.vision import boxes
 from trainers.data import Sample
 
 Rng = np.random.Generator
 Draw = Callable[[Rng], Sample]
+FILL = 114  # grey where no picture is, as in the letterbox
 
 
 class Augment(Protocol):
@@ -28,33 +32,66 @@ class Augment(Protocol):
 
 def bind(augments: Sequence[Augment], draw: Draw) -> list[Augment]:
     """The same list, where changes that mix in other pictures get them from ``draw``."""
-    return [replace(a, draw=draw) if hasattr(a, "draw") else a for a in augments]  # type: ignore[type-var]
+    bound: list[Augment] = []
+    for change in augments:
+        if isinstance(change, Sometimes):
+            bound.append(replace(change, change=bind([change.change], draw)[0]))
+        elif hasattr(change, "draw"):
+            bound.append(replace(change, draw=draw))  # type: ignore[type-var]
+        else:
+            bound.append(change)
+    return bound
+
+
+def no_pictures(_rng: Rng) -> Sample:
+    """Stands where a change has not been bound to a data set.
+
+    Raises:
+        LookupError: always.
+    """
+    raise LookupError("this change mixes in other pictures: bind it to a data set first")
 
 
 @dataclass(frozen=True, slots=True)
-class Mirror:
-    """Swap left and right; so do left and right eye and mouth corner.
+class Sometimes:
+    """A change that happens by chance.
 
     Attributes:
-        chance: raising it mirrors more often.
+        chance: raising it changes more pictures.
+        change: what happens then.
     """
 
-    chance: float = 0.5
+    chance: float
+    change: Augment
+
+    @property
+    def joins(self) -> bool:
+        """Whether the change brings the labels of other pictures along."""
+        return bool(getattr(self.change, "joins", False))
 
     def __call__(self, sample: Sample, rng: Rng) -> Sample:
-        """Mirror by chance."""
-        return mirror(sample) if rng.random() < self.chance else sample
+        """Change it or leave it."""
+        return self.change(sample, rng) if rng.random() < self.chance else sample
 
 
-_MIRRORED_POINTS = [1, 0, 2, 4, 3]
+def apply(augments: Sequence[Augment], sample: Sample, rng: Rng) -> Sample:
+    """All changes, in order."""
+    for change in augments:
+        sample = change(sample, rng)
+    return sample
 
 
-def mirror(sample: Sample) -> Sample:
-    """Left becomes right. Twice is nothing."""
-    width = np.float32(sample.image.shape[1])
-    xyxy = sample.xyxy.copy()
-    xyxy[:, [0, 2]] = width - xyxy[:, [2, 0]]
-    landmarks = sample.landmarks[:, _MIRRORED_POINTS].copy()
-    landmarks[..., 0] = width - landmarks[..., 0]
-    image = np.ascontiguousarray(sample.image[:, ::-1])
-    return replace(sample, image=image, xyxy=xyxy, landmarks=landmarks)
+def visible_share(xyxy: F32, size_wh: tuple[int, int]) -> F32:
+    """``(N, 4)`` -> ``(N,)`` share of each box inside a picture, in [0, 1]."""
+    whole = np.float32([[0, 0, *size_wh]])
+    return boxes.containment(xyxy, whole)[:, 0]
+
+
+def keep_visible(sample: Sample, least: float) -> Sample:
+    """Drop objects of which less than ``least`` is left in the picture, cut the others."""
+    return sample[visible_share(sample.xyxy, sample.size_wh) >= least].inside()
+
+
+def with_image(sample: Sample, image: U8) -> Sample:
+    """Other pixels, the same labels."""
+    return replace(sample, image=np.ascontiguousarray(image))

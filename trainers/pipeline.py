@@ -18,13 +18,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypedDict, TypeVar
 
-import keras
 import numpy as np
 
 from edge.errors import ConfigError, EdgeError, WorkerError
 from edge.types import F32, I32, U8, RgbPicture
 from edge.vision.preprocess import letterbox, place_letterbox, resize
-from trainers.augment import Augment, bind
+from trainers.augment import Augment, apply, bind
 from trainers.data import POINTS, Dataset, Example, Sample, unknown_points
 
 _AHEAD = 2  # batches waiting per worker: hides an uneven picture, bounds the memory
@@ -241,8 +240,7 @@ class Recipe:
         rng = np.random.default_rng(seed)
         try:
             sample = self.pictures.load(example)
-            for change in self.augment:
-                sample = change(sample, rng)
+            sample = apply(self.augment, sample, rng)
         except EdgeError:
             raise
         except Exception as error:
@@ -283,7 +281,8 @@ def recipe(
 T = TypeVar("T")
 
 
-def _as_it_is(batch: Batch) -> Batch:
+def as_it_is(batch: Batch) -> Batch:
+    """Finish nothing."""
     return batch
 
 
@@ -293,7 +292,7 @@ def stream(
     workers: int = 2,
     epoch: int = 0,
     epochs: int | None = 1,
-    finish: Callable[[Batch], T] = _as_it_is,  # type: ignore[assignment]
+    finish: Callable[[Batch], T] = as_it_is,  # type: ignore[assignment]
 ) -> Iterator[T]:
     """Batches of ``epochs`` epochs from ``epoch`` on, prepared ahead across epochs.
 
@@ -364,52 +363,3 @@ def batches(
         dataset, size_wh, batch, augment, seed=seed, shuffle=shuffle, rows=rows, cache=cache
     )
     yield from stream(made, workers=workers, epoch=epoch, epochs=epochs)
-
-
-class Loader(keras.utils.PyDataset):
-    """A stream of batches for ``fit``, going on across epochs.
-
-    Keras asks for batches by number from one thread; the order is decided here, and the
-    threads of ``stream`` work ahead, past the end of an epoch too. Keras wraps what its
-    generators raise: the original error is in ``failure``.
-
-    Attributes:
-        failure: what stopped the stream, None while all is well.
-    """
-
-    def __init__(
-        self,
-        made: Recipe,
-        finish: Callable[[Batch], object] = _as_it_is,
-        *,
-        threads: int = 2,
-        epoch: int = 0,
-    ) -> None:
-        """Start at ``epoch``.
-
-        Args:
-            made: what a batch looks like.
-            finish: done to each batch in its worker: what ``fit`` is to get.
-            threads: workers.
-            epoch: the first epoch, ``initial_epoch`` of a resumed run.
-        """
-        super().__init__(workers=1, use_multiprocessing=False)
-        self.failure: Exception | None = None
-        self._steps = made.steps
-        self._batches = stream(made, workers=threads, epoch=epoch, epochs=None, finish=finish)
-
-    def __len__(self) -> int:
-        """Batches in an epoch."""
-        return self._steps
-
-    def __getitem__(self, index: int) -> object:
-        """The next batch; which one is asked for does not matter."""
-        try:
-            return next(self._batches)
-        except Exception as error:
-            self.failure = error
-            raise
-
-    def close(self) -> None:
-        """Stop the workers."""
-        self._batches.close()  # type: ignore[attr-defined]
