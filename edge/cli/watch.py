@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from edge.client import ENDPOINT, Gap, Item, Received, Subscriber
 from edge.wire.schema import DetectionsMessage, StatusMessage, encode_line
@@ -141,7 +142,8 @@ class Board:
 
     def table(self, now_s: float = 0.0, *, silent: bool = False) -> Table:
         """The board, drawn."""
-        table = Table(title=self._endpoint, caption=silence(self._endpoint) if silent else None)
+        caption = Text(silence(self._endpoint)) if silent else None
+        table = Table(title=Text(self._endpoint), caption=caption)
         table.add_column("camera")
         table.add_column("state")
         for heading in ("fps", "age ms", "objects"):
@@ -150,7 +152,7 @@ class Board:
         table.add_column("lost", justify="right")
         for camera, row in sorted(self._rows.items()):
             state = row.state if row.state in ("online", "?") else f"{row.state}: {row.reason}"
-            table.add_row(
+            cells = (
                 camera,
                 state,
                 f"{row.fps(now_s):.1f}",
@@ -159,6 +161,7 @@ class Board:
                 row.labels,
                 str(row.lost),
             )
+            table.add_row(*map(Text, cells))  # what a node says is no markup
         return table
 
     def _row(self, camera: str) -> Row:
