@@ -42,7 +42,7 @@ class Options(BaseModel):
         max_message_bytes: longest message a peer may send, that is its subscriptions and its
             handshake; who exceeds it is disconnected.
         handshake_ms: a peer that has not shaken hands by then is disconnected.
-        format: `json`, or `msgpack` for smaller payloads.
+        format: `json`, or `msgpack`, which is no smaller, for readers that prefer it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -213,7 +213,7 @@ def _told(endpoint: str) -> Iterator[None]:
         yield
     except zmq.ZMQError as error:
         remedy = _REMEDIES.get(error.errno or 0, "check bind")
-        raise SinkError(f"{endpoint}: {error.strerror}: {remedy}") from error
+        raise SinkError(f"{endpoint}: {zmq.strerror(error.errno or 0)}: {remedy}") from error
 
 
 def build(options: Options) -> Publisher:
