@@ -1,0 +1,228 @@
+"""Several opinions on one picture made one: weighted box fusion, test-time views, ensembles.
+
+All off unless asked for: ``passes`` says how many times the network runs for one picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from edge.types import F32, Detections, RgbPicture
+from edge.vision import boxes
+
+Detect = Callable[[RgbPicture], Detections]
+
+
+class View(Protocol):
+    """A detector that looks more than once."""
+
+    @property
+    def passes(self) -> int:
+        """Runs of the network for one picture."""
+        ...
+
+    def __call__(self, picture: RgbPicture) -> Detections:
+        """Detections in source pixels."""
+        ...
+
+
+def passes(detect: Detect) -> int:
+    """Runs of the network for one picture; 1 for a plain detector."""
+    return int(getattr(detect, "passes", 1))
+
+
+@dataclass(slots=True)
+class _Cluster:
+    """Boxes that mean one object."""
+
+    class_id: int
+    xyxy: np.ndarray  # (4,) mean weighted by score
+    mass: float
+    said: dict[int, float]  # view -> its best weighted score
+
+    def add(self, xyxy: np.ndarray, mass: float, view: int) -> None:
+        self.xyxy = (self.xyxy * self.mass + xyxy * mass) / (self.mass + mass)
+        self.mass += mass
+        self.said[view] = max(mass, self.said.get(view, 0.0))
+
+
+def _rows(found: Sequence[Detections], weight: Sequence[float]) -> list[tuple[float, int, int]]:
+    """Weighted score, view and row of every detection, by falling weighted score."""
+    rows = [
+        (float(d.score[n]) * w, view, n)
+        for view, (d, w) in enumerate(zip(found, weight, strict=True))
+        for n in range(len(d))
+    ]
+    return sorted(rows, key=lambda r: (-r[0], r[1], r[2]))
+
+
+def _clusters(found: Sequence[Detections], weight: Sequence[float], iou: float) -> list[_Cluster]:
+    clusters: list[_Cluster] = []
+    for mass, view, n in _rows(found, weight):
+        box, class_id = found[view].xyxy[n].astype(np.float64), int(found[view].class_id[n])
+        rivals = [c for c in clusters if c.class_id == class_id]
+        overlap = boxes.iou(box[None], np.array([c.xyxy for c in rivals]).reshape(-1, 4))[0]
+        best = int(np.argmax(overlap)) if rivals else -1
+        if rivals and overlap[best] > iou:
+            rivals[best].add(box, mass, view)
+        else:
+            clusters.append(_Cluster(class_id, box, mass, {view: mass}))
+    return clusters
+
+
+def weighted_box_fusion(
+    found: Sequence[Detections],
+    weight: Sequence[float] = (),
+    iou: float = 0.55,
+    regions: F32 | None = None,
+) -> Detections:
+    """One opinion out of V (Solovyev et al., 2021, "Weighted boxes fusion").
+
+    Boxes of a class that overlap become their mean, weighted by score. The score is the mean
+    over the views that could have seen the object, so that what one of many saw counts less.
+
+    Args:
+        found: detections of each view, source pixels.
+        weight: how much each view is trusted; equal unless given.
+        iou: boxes that overlap by more mean one object.
+        regions: ``(V, 4)`` what each view saw; all saw everything unless given.
+    """
+    trust = list(weight) or [1.0] * len(found)
+    if len(trust) != len(found) or min(trust, default=1) <= 0:
+        raise ValueError(f"expected {len(found)} positive weights, got {trust}")
+    clusters = _clusters(found, trust, iou)
+    if not clusters:
+        return Detections.empty()
+    xyxy = np.stack([c.xyxy for c in clusters]).astype(np.float32)
+    score = np.array([_score(c, trust, regions) for c in clusters], np.float32)
+    order = np.argsort(-score, kind="stable")
+    class_id = np.array([c.class_id for c in clusters], np.int32)
+    return Detections(xyxy[order], score[order], class_id[order])
+
+
+_SEEN = 0.999  # share of a box inside a region that counts as seen; 1 but for rounding
+
+
+def _score(cluster: _Cluster, trust: Sequence[float], regions: F32 | None) -> float:
+    """Sum of the views' weighted scores over the trust in all that could have seen it."""
+    could = set(range(len(trust)))
+    if regions is not None:
+        share = boxes.containment(cluster.xyxy[None].astype(np.float32), regions)[0]
+        could = set(np.flatnonzero(share >= _SEEN).tolist()) | set(cluster.said)
+    return sum(cluster.said.values()) / sum(trust[v] for v in could)
+
+
+def _mirrored(found: Detections, width: int) -> Detections:
+    xyxy = found.xyxy.copy()
+    xyxy[:, [0, 2]] = np.float32(width) - xyxy[:, [2, 0]]
+    return Detections(xyxy, found.score, found.class_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Flip:
+    """Look at the picture and at its mirror image.
+
+    Attributes:
+        detect: the detector.
+        iou: for the fusion.
+    """
+
+    detect: Detect
+    iou: float = 0.55
+
+    @property
+    def passes(self) -> int:
+        """Runs of the network for one picture."""
+        return 2 * passes(self.detect)
+
+    def __call__(self, picture: RgbPicture) -> Detections:
+        """Detections in source pixels."""
+        mirrored = RgbPicture(np.ascontiguousarray(picture.rgb[:, ::-1]))
+        views = [self.detect(picture), _mirrored(self.detect(mirrored), picture.size_wh[0])]
+        return weighted_box_fusion(views, iou=self.iou)
+
+
+_BORDER_PX = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class MultiCrop:
+    """Look at the whole picture and at overlapping parts of it, for small objects.
+
+    What touches an inner border of a part is left to the whole picture or another part.
+
+    Attributes:
+        detect: the detector.
+        grid: parts across and down; raising it finds smaller objects and costs its square.
+        overlap: of a part with its neighbour, share of the part.
+        iou: for the fusion.
+    """
+
+    detect: Detect
+    grid: int = 2
+    overlap: float = 0.25
+    iou: float = 0.55
+
+    @property
+    def passes(self) -> int:
+        """Runs of the network for one picture."""
+        return (1 + self.grid**2) * passes(self.detect)
+
+    def regions(self, size_wh: tuple[int, int]) -> F32:
+        """``(1 + grid * grid, 4)`` the whole picture and its parts, whole pixels."""
+        w, h = size_wh
+        share = 1 / (self.grid - (self.grid - 1) * self.overlap)
+        starts = np.linspace(0, 1 - share, self.grid)
+        parts = [[x * w, y * h, (x + share) * w, (y + share) * h] for y in starts for x in starts]
+        return np.round([[0, 0, w, h], *parts]).astype(np.float32)
+
+    def __call__(self, picture: RgbPicture) -> Detections:
+        """Detections in source pixels."""
+        regions = self.regions(picture.size_wh)
+        views = [self._look(picture, region) for region in regions]
+        inner = regions + _BORDER_PX * np.float32(regions != regions[0]) * np.float32(
+            [1, 1, -1, -1]
+        )  # where _look would call nothing cut
+        return weighted_box_fusion(views, iou=self.iou, regions=inner)
+
+    def _look(self, picture: RgbPicture, region: F32) -> Detections:
+        x1, y1, x2, y2 = (int(v) for v in region)
+        found = self.detect(RgbPicture(np.ascontiguousarray(picture.rgb[y1:y2, x1:x2])))
+        xyxy = found.xyxy + np.float32([x1, y1, x1, y1])
+        w, h = picture.size_wh
+        cut = (
+            ((xyxy[:, 0] < x1 + _BORDER_PX) & (x1 > 0))
+            | ((xyxy[:, 1] < y1 + _BORDER_PX) & (y1 > 0))
+            | ((xyxy[:, 2] > x2 - _BORDER_PX) & (x2 < w))
+            | ((xyxy[:, 3] > y2 - _BORDER_PX) & (y2 < h))
+        )
+        return Detections(xyxy, found.score, found.class_id)[~cut]
+
+
+@dataclass(frozen=True, slots=True)
+class Ensemble:
+    """Ask several detectors of the same classes.
+
+    Attributes:
+        detects: the detectors.
+        weight: how much each is trusted; equal unless given.
+        iou: for the fusion.
+    """
+
+    detects: tuple[Detect, ...]
+    weight: tuple[float, ...] = ()
+    iou: float = 0.55
+
+    @property
+    def passes(self) -> int:
+        """Runs of the networks for one picture."""
+        return sum(passes(d) for d in self.detects)
+
+    def __call__(self, picture: RgbPicture) -> Detections:
+        """Detections in source pixels."""
+        views = [detect(picture) for detect in self.detects]
+        return weighted_box_fusion(views, self.weight, self.iou)
