@@ -194,6 +194,14 @@ def test_receive_returns_none_when_nothing_comes():
         assert line.hears([beat(1)]) == [], "a heartbeat is nothing to who did not ask for it"
 
 
+def test_unwanted_messages_do_not_stretch_the_time_out():
+    with connected((DOOR,)) as line:
+        line.sink.send([beat(seq) for seq in range(1, 50)])
+        assert line.subscriber._socket.poll(PATIENCE_S * 1000)
+        assert line.subscriber.receive(0) is None
+        assert line.subscriber.received == 1, "the others wait for the next call"
+
+
 def test_iteration_ends_in_a_time_out_that_names_the_endpoint():
     with connected(timeout_s=0.05) as line:
         line.sink.send(frames(1, 2))
