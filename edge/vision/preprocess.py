@@ -99,9 +99,7 @@ def place_letterbox(
     return placed, (inner_w, inner_h)
 
 
-def letterbox(
-    picture: Picture, out: U8, align: str = "top_left", fill: int = 114
-) -> Letterbox:
+def letterbox(picture: Picture, out: U8, align: str = "top_left", fill: int = 114) -> Letterbox:
     """Lay a picture into a network input, keeping its aspect.
 
     Args:
@@ -117,3 +115,89 @@ def letterbox(
     out[y : y + h, :x], out[y : y + h, x + w :] = fill, fill
     out[y : y + h, x : x + w] = scaled_rgb(picture, (w, h))
     return placed
+
+
+# --- faces ------------------------------------------------------------------------------------
+
+# Where an aligned face of 112 x 112 pixels has its left eye, right eye, nose and mouth corners,
+# left and right as seen in the image (ArcFace, Deng et al. 2019).
+FACE_POINTS = np.array(
+    [
+        [38.2946, 51.6963],
+        [73.5318, 51.5014],
+        [56.0252, 71.7366],
+        [41.5493, 92.3655],
+        [70.7299, 92.2041],
+    ],
+    np.float32,
+)
+FACE_PX = 112
+
+
+def crop(picture: Picture, x1: int, y1: int, x2: int, y2: int) -> tuple[Picture, tuple[int, int]]:
+    """Cut a rectangle out of a picture without converting the rest.
+
+    Returns:
+        The part inside the picture, grown to whole chroma samples and at least one pixel, and
+        the x and y of its top left corner in pixels of the source.
+    """
+    width, height = picture.size_wh
+    x1, y1 = min(max(x1, 0), width - 1), min(max(y1, 0), height - 1)
+    x2, y2 = min(max(x2, x1 + 1), width), min(max(y2, y1 + 1), height)
+    if isinstance(picture, RgbPicture):
+        return RgbPicture(picture.rgb[y1:y2, x1:x2]), (x1, y1)
+    y, u, v = (
+        np.rot90(plane, picture.quarter_turns) for plane in (picture.y, picture.u, picture.v)
+    )
+    step_x, step_y = round(y.shape[1] / u.shape[1]), round(y.shape[0] / u.shape[0])
+    x1, y1 = x1 - x1 % step_x, y1 - y1 % step_y
+    chroma = slice(y1 // step_y, -(-y2 // step_y)), slice(x1 // step_x, -(-x2 // step_x))
+    planes = (y[y1:y2, x1:x2], u[chroma], v[chroma])
+    part = YuvPicture(*map(np.ascontiguousarray, planes), picture.bt709, picture.full_range)
+    return part, (x1, y1)
+
+
+def align_face(picture: Picture, landmarks: F32, size_px: int = FACE_PX) -> U8:
+    """Turn, scale and shift a face so that its points lie where an embedder expects them.
+
+    The transform is the least-squares similarity without mirroring (Umeyama 1991); in two
+    dimensions, with points as complex numbers, it is ``z -> a z + b``.
+
+    Args:
+        picture: any size.
+        landmarks: ``(5, 2)`` float32 in pixels of the picture, in the order of `Faces`.
+        size_px: side of the result.
+
+    Returns:
+        ``(size_px, size_px, 3)`` uint8 RGB, black outside the picture; all black when the
+        points are not finite or all the same.
+    """
+    blank = np.zeros((size_px, size_px, 3), np.uint8)
+    source, target = (p[:, 0] + 1j * p[:, 1] for p in (landmarks, FACE_POINTS * size_px / FACE_PX))
+    spread = source - source.mean()
+    power = float(np.sum(np.abs(spread) ** 2))
+    if not np.isfinite(power) or power < 1e-3:
+        return blank
+    a = complex(np.vdot(spread, target - target.mean())) / power
+    b = complex(target.mean() - a * source.mean())
+    if abs(a) < 1e-3:
+        return blank
+    corners = (np.array([0, size_px, 1j * size_px, size_px * (1 + 1j)]) - b) / a
+    low = np.floor([corners.real.min(), corners.imag.min()]).astype(int) - 2
+    high = np.ceil([corners.real.max(), corners.imag.max()]).astype(int) + 2
+    if np.any(high <= 0) or np.any(low >= picture.size_wh):
+        return blank
+    part, (x, y) = crop(picture, *low.tolist(), *high.tolist())
+    shrink = max(1, int(1 / abs(a)))  # a warp reads 2x2 pixels: more than that aliases
+    width, height = (max(1, round(side / shrink)) for side in part.size_wh)
+    rgb = scaled_rgb(part, (width, height))
+    across, down = part.size_wh[0] / width, part.size_wh[1] / height
+    # centres of pixels lie at half a pixel in a resized picture, at 0 in landmarks and in a warp
+    offset = a * complex(x + (across - 1) / 2, y + (down - 1) / 2) + b
+    matrix = np.array(
+        [
+            [a.real * across, -a.imag * down, offset.real],
+            [a.imag * across, a.real * down, offset.imag],
+        ]
+    )
+    return cv2.warpAffine(rgb, matrix, (size_px, size_px))  # type: ignore[return-value]
