@@ -164,7 +164,7 @@ class Night:
         noise: deviation in grey levels at worst.
     """
 
-    darkest: float = 0.15
+    darkest: float = 0.2
     infrared: float = 0.4
     noise: float = 14.0
 

@@ -16,6 +16,8 @@ from trainers.data import Sample
 from trainers.geometry import crop
 
 _LEAST_VISIBLE = 0.3
+_COVERED = 0.15  # share of a background's object that may be covered
+_TRIES = 6
 
 
 def scaled(sample: Sample, size_wh: tuple[int, int]) -> Sample:
@@ -158,8 +160,7 @@ class Shrink:
 
     Attributes:
         smallest: scale that is left at worst; lowering it makes smaller objects.
-        draw: where backgrounds come from; what they show stays labelled where it stays
-            visible.
+        draw: where backgrounds come from; no object of theirs is left half covered.
         joins: brings the labels of other pictures along.
     """
 
@@ -172,16 +173,33 @@ class Shrink:
         w, h = sample.size_wh
         scale = rng.uniform(self.smallest, 1)
         small = scaled(sample, (max(1, round(w * scale)), max(1, round(h * scale))))
-        sw, sh = small.size_wh
-        at = (int(rng.integers(w - sw + 1)), int(rng.integers(h - sh + 1)))
         back = scaled(self.draw(rng), (w, h)) if self.draw is not no_pictures else None
-        if back is None:
-            canvas = np.full((h, w, 3), FILL, np.uint8)
-            parts = [(small, at)]
-        else:
-            canvas = back.image.copy()
-            place = np.float32([[*at, at[0] + sw, at[1] + sh]])
-            hidden = boxes.containment(back.xyxy, place)[:, 0]
-            parts = [(back[hidden < 1 - _LEAST_VISIBLE], (0, 0)), (small, at)]
-        canvas[at[1] : at[1] + sh, at[0] : at[0] + sw] = small.image
-        return _joined(canvas, parts, sample)
+        free = (w - small.size_wh[0] + 1, h - small.size_wh[1] + 1)
+        for _ in range(_TRIES if back else 0):
+            at = (int(rng.integers(free[0])), int(rng.integers(free[1])))
+            place = np.float32([*at, at[0] + small.size_wh[0], at[1] + small.size_wh[1]])
+            rest = _beside(back, place)
+            if rest is not None:
+                return _laid(small, at, rest)
+        grey = with_image(sample, np.full((h, w, 3), FILL, np.uint8))[:0]
+        return _laid(small, (int(rng.integers(free[0])), int(rng.integers(free[1]))), grey)
+
+
+def _beside(back: Sample, place: F32) -> Sample | None:
+    """What of a background's labels stays when ``place`` (4,) is covered.
+
+    None when an object would be half covered: neither seen nor gone.
+    """
+    hidden = boxes.containment(back.xyxy, place[None])[:, 0]
+    if ((hidden > _COVERED) & (hidden < 1 - _COVERED)).any():
+        return None
+    rest = back[hidden <= _COVERED]
+    under = ((rest.landmarks >= place[:2]) & (rest.landmarks < place[2:])).all(2)
+    landmarks = np.where(under[..., None], np.float32(np.nan), rest.landmarks)
+    return replace(rest, landmarks=landmarks)
+
+
+def _laid(small: Sample, at: tuple[int, int], back: Sample) -> Sample:
+    canvas = back.image.copy()
+    canvas[at[1] : at[1] + small.size_wh[1], at[0] : at[0] + small.size_wh[0]] = small.image
+    return _joined(canvas, [(back, (0, 0)), (small, at)], small)

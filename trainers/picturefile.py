@@ -49,3 +49,22 @@ def read(path: Path) -> RgbPicture:
     if image is None:
         raise ConfigError(f"{path} is not a readable picture: replace it or drop it")
     return RgbPicture(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))  # type: ignore[arg-type]
+
+
+def verify(path: Path) -> None:
+    """Decode the file strictly: OpenCV fills in what a cut-off file lacks, this does not.
+
+    Raises:
+        ConfigError: missing, broken or cut off.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path) as picture:
+                picture.load()
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path} does not exist: restore the picture or drop it") from error
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ConfigError(
+            f"{path} is broken or cut off ({error}): replace it or drop it"
+        ) from error

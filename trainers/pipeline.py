@@ -231,12 +231,18 @@ class Recipe:
             WorkerError: anything else went wrong; names the picture.
         """
         samples = [
-            self._sample(self.dataset.examples[int(which)], (self.seed, epoch, step, place))
+            self.sample(self.dataset.examples[int(which)], (self.seed, epoch, step, place))
             for place, which in enumerate(chosen)
         ]
         return collate(samples, self.size_wh, self.rows)
 
-    def _sample(self, example: Example, seed: tuple[int, ...]) -> Sample:
+    def sample(self, example: Example, seed: tuple[int, ...]) -> Sample:
+        """One picture, augmented by the generator of ``seed``.
+
+        Raises:
+            ConfigError: the picture is missing or broken.
+            WorkerError: anything else went wrong; names the picture.
+        """
         rng = np.random.default_rng(seed)
         try:
             sample = self.pictures.load(example)

@@ -43,7 +43,7 @@ def face_augments(strength: float = 1.0) -> list[Augment]:
         Sometimes(0.3 * strength, Shrink()),
         Sometimes(0.5 * strength, PasteSmall()),
         Mirror(),
-        Sometimes(0.5 * strength, Affine(degrees=20, smallest=0.5, largest=1.5)),
+        Sometimes(0.5 * strength, Affine(degrees=20, smallest=0.7, largest=1.4)),
         Sometimes(0.05 * strength, Warp()),
         Sometimes(0.7, ColourShift()),
         Sometimes(0.3, PcaColour()),
