@@ -75,9 +75,7 @@ class Pipeline:
         self._faces = faces
         self._track_ids = track_ids
         self._views: Mapping[str, View] = {}
-        self._person = (
-            detector.classes.index("person") if "person" in detector.classes else -1
-        )
+        self._person = detector.classes.index("person") if "person" in detector.classes else -1
 
     def watch(self, cameras: Sequence[Camera], changed: frozenset[str] = frozenset()) -> None:
         """Set the cameras that are watched; those not in ``changed`` keep their tracks.

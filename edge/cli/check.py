@@ -26,7 +26,6 @@ from edge.service import http
 from edge.service.daemon import LoadedModels
 
 
-
 @dataclass(frozen=True, slots=True)
 class Finding:
     """What was found out about one part of the configuration."""

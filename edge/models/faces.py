@@ -1,0 +1,57 @@
+"""The face finder: ``detections`` (B, K, 6) and ``landmarks`` (B, K, 5, 2) to faces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from edge.models.batch import PictureModel, load_picture_model
+from edge.models.detector import used_rows
+from edge.ports import Runtime
+from edge.types import F32, Faces, Frame, Letterbox
+
+
+class ContractFaceFinder:
+    """Finds faces with a contract model."""
+
+    def __init__(self, model: PictureModel) -> None:
+        self._model = model
+        self.name = model.name
+        self.sha256 = model.sha256
+
+    def find(self, frames: Sequence[Frame]) -> list[Faces]:
+        """One batch, one result a frame, boxes and points in source pixels."""
+        outputs, placed = self._model.run(frames)
+        return [
+            _read(rows, points, box)
+            for rows, points, box in zip(
+                outputs["detections"], outputs["landmarks"], placed, strict=True
+            )
+        ]
+
+
+def _read(rows: F32, points: F32, placed: Letterbox) -> Faces:
+    used = used_rows(rows) & np.isfinite(points).all(axis=(1, 2))
+    rows, points = rows[used], points[used]
+    xyxy = placed.to_source(rows[:, :4])
+    seen = (xyxy[:, 2:] > xyxy[:, :2]).all(axis=1)
+    count = int(seen.sum())
+    return Faces(
+        xyxy[seen],
+        rows[seen, 4].copy(),
+        placed.points_to_source(points[seen]),
+        np.full(count, -1, np.int32),
+        np.zeros(count, np.float32),
+    )
+
+
+def load_faces(runtime: Runtime, path: Path, sha256: str = "") -> ContractFaceFinder:
+    """Load a face finder.
+
+    Raises:
+        ModelError: see `load_picture_model`.
+    """
+    outputs = {"detections": 3, "landmarks": 4}
+    return ContractFaceFinder(load_picture_model(runtime, path, sha256, "faces", outputs))

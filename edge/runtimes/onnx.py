@@ -1,0 +1,93 @@
+"""ONNX Runtime: the embedded default, on the CPU or any execution provider it was built with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+from pydantic import BaseModel, ConfigDict, Field
+
+from edge.errors import ConfigError, ModelError
+
+_BROKEN = (
+    ort_errors.Fail,
+    ort_errors.InvalidArgument,
+    ort_errors.InvalidGraph,
+    ort_errors.InvalidProtobuf,
+    ort_errors.NotImplemented,
+    ort_errors.RuntimeException,
+    ValueError,
+)
+
+
+class Options(BaseModel):
+    """How ONNX Runtime executes.
+
+    Attributes:
+        providers: execution providers by preference.
+        threads: of one call; 0 is one per core.
+        spinning: idle threads spin: a little faster, at the price of whole cores.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    providers: tuple[str, ...] = Field(default=("CPUExecutionProvider",), min_length=1)
+    threads: int = Field(default=0, ge=0, le=256)
+    spinning: bool = False
+
+
+class OnnxSession:
+    """A loaded model."""
+
+    def __init__(self, session: ort.InferenceSession) -> None:
+        self._session = session
+        self._input = session.get_inputs()[0].name
+        self._outputs = [output.name for output in session.get_outputs()]
+        self.metadata: Mapping[str, str] = session.get_modelmeta().custom_metadata_map
+
+    def infer(self, batch: NDArray[np.uint8]) -> Mapping[str, NDArray[np.float32]]:
+        """``(B, ...)`` uint8 -> output name to array, owned by the caller."""
+        return dict(zip(self._outputs, self._session.run(None, {self._input: batch}), strict=True))
+
+    def close(self) -> None:
+        """Free the model."""
+        del self._session
+
+
+class OnnxRuntime:
+    """Loads models into ONNX Runtime."""
+
+    def __init__(self, options: Options) -> None:
+        unknown = set(options.providers) - set(ort.get_available_providers())
+        if unknown:
+            raise ConfigError(
+                f"runtime.providers: ONNX Runtime here has no {', '.join(sorted(unknown))}: "
+                f"use {', '.join(ort.get_available_providers())}"
+            )
+        self._options = options
+
+    def load(self, model: bytes, name: str) -> OnnxSession:
+        """Load a model from its bytes.
+
+        Raises:
+            ModelError: the bytes are no model that can be executed.
+        """
+        settings = ort.SessionOptions()
+        settings.intra_op_num_threads = self._options.threads
+        spinning = "1" if self._options.spinning else "0"
+        settings.add_session_config_entry("session.intra_op.allow_spinning", spinning)
+        settings.log_severity_level = 4  # what goes wrong is raised
+        try:
+            return OnnxSession(
+                ort.InferenceSession(model, settings, providers=list(self._options.providers))
+            )
+        except _BROKEN as error:
+            raise ModelError(f"{name} is no ONNX model that can be run: export it again") from error
+
+
+def build(options: Options) -> OnnxRuntime:
+    """The runtime that ``options`` describe."""
+    return OnnxRuntime(options)
