@@ -147,13 +147,18 @@ def crop(picture: Picture, x1: int, y1: int, x2: int, y2: int) -> tuple[Picture,
     if isinstance(picture, RgbPicture):
         return RgbPicture(picture.rgb[y1:y2, x1:x2]), (x1, y1)
     y, u, v = (
-        np.rot90(plane, picture.quarter_turns) for plane in (picture.y, picture.u, picture.v)
+        _upright(plane, picture.quarter_turns) for plane in (picture.y, picture.u, picture.v)
     )
     step_x, step_y = round(y.shape[1] / u.shape[1]), round(y.shape[0] / u.shape[0])
     x1, y1 = x1 - x1 % step_x, y1 - y1 % step_y
     chroma = slice(y1 // step_y, -(-y2 // step_y)), slice(x1 // step_x, -(-x2 // step_x))
-    planes = (y[y1:y2, x1:x2], u[chroma], v[chroma])
-    part = YuvPicture(*map(np.ascontiguousarray, planes), picture.bt709, picture.full_range)
+    part = YuvPicture(
+        np.ascontiguousarray(y[y1:y2, x1:x2]),
+        np.ascontiguousarray(u[chroma]),
+        np.ascontiguousarray(v[chroma]),
+        picture.bt709,
+        picture.full_range,
+    )
     return part, (x1, y1)
 
 
