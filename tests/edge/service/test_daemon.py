@@ -1,0 +1,181 @@
+"""The daemon's life: startup, reload, a dead worker, the watchdog, shutdown."""
+
+import json
+import socket
+import threading
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+from edge import config
+from edge.client import Received, Subscriber
+from edge.errors import ConfigError, WorkerError
+from edge.service.bench import Nothing
+from edge.service.daemon import Daemon, LoadedModels
+
+MODELS = LoadedModels(Nothing(), None)
+
+
+def write(path, cameras, extra=""):
+    tables = "\n".join(
+        f'[[cameras]]\nname = "{name}"\nfps = 50\n'
+        f'source = {{ kind = "tests.plugins:Options"{options} }}'
+        for name, options in cameras.items()
+    )
+    path.write_text(f"""
+[models]
+detector = "none.onnx"
+{tables}
+[[sinks]]
+kind = "zeromq"
+bind = "ipc://{path.parent}/bus"
+[http]
+port = 0
+{extra}""")
+    return path
+
+
+class Running:
+    """A daemon in a thread."""
+
+    def __init__(self, path):
+        self.daemon = Daemon(config.load(path), path, models=MODELS)
+        self.error = None
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+
+    def _run(self):
+        try:
+            self.daemon.run()
+        except Exception as error:  # noqa: BLE001 - handed to the test
+            self.error = error
+
+    def get(self, path):
+        url = f"http://127.0.0.1:{self.daemon.http_port}{path}"
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def until(self, accepts, timeout_s=10):
+        """Wait until /readyz's cameras satisfy a function."""
+        deadline_s = time.monotonic() + timeout_s
+        while time.monotonic() < deadline_s:
+            if hasattr(self.daemon, "_http"):
+                cameras = json.loads(self.get("/readyz")[1])["cameras"]
+                if accepts({name: camera["state"] for name, camera in cameras.items()}):
+                    return True
+            time.sleep(0.02)
+        return False
+
+
+@pytest.fixture
+def run(tmp_path):
+    started = []
+
+    def start(cameras, extra=""):
+        running = Running(write(tmp_path / "edge.toml", cameras, extra))
+        started.append(running)
+        return running
+
+    yield start
+    for running in started:
+        running.daemon.stop()
+        running.thread.join(10)
+        assert not running.thread.is_alive()
+
+
+def test_a_failing_camera_is_offline_and_disturbs_nobody(run):
+    running = run({"door": "", "gate": ', then = "fail"'})
+    assert running.until(lambda states: states == {"door": "online", "gate": "offline"})
+    code, body = running.get("/readyz")
+    assert code == 200
+    assert json.loads(body)["cameras"]["gate"]["reason"] == "asked to fail"
+
+
+def test_a_camera_that_dies_of_a_bug_stops_the_process(run):
+    running = run({"door": "", "gate": ', then = "die", after = 3'})
+    running.thread.join(10)
+    assert isinstance(running.error, WorkerError)
+    assert "camera gate" in str(running.error)
+    assert running.error.exit_code == 70
+
+
+def test_a_reload_adds_removes_and_keeps_cameras(run, tmp_path):
+    running = run({"door": "", "gate": ""})
+    assert running.until(lambda states: states == {"door": "online", "gate": "online"})
+    epoch = running.daemon.health.states()[0].epoch
+    write(tmp_path / "edge.toml", {"door": "", "yard": ""})
+    running.daemon.reload()
+    assert running.until(lambda states: states == {"door": "online", "yard": "online"})
+    assert running.daemon.health.states()[0].epoch == epoch, "the kept camera was restarted"
+    text = running.get("/metrics")[1]
+    assert '"gate"' not in text
+    assert 'edge_camera_up{camera="yard"} 1.0' in text
+    assert "edge_config_last_reload_successful 1.0" in text
+
+
+def test_a_reload_that_fails_keeps_the_running_configuration(run, tmp_path):
+    running = run({"door": ""})
+    assert running.until(lambda states: states == {"door": "online"})
+    (tmp_path / "edge.toml").write_text("node = 3")
+    running.daemon.reload()
+    deadline_s = time.monotonic() + 10
+    while "reload_successful 0.0" not in running.get("/metrics")[1]:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.05)
+    assert running.until(lambda states: states == {"door": "online"})
+
+
+def test_messages_are_numbered_without_gaps_and_statuses_come_first(run, tmp_path):
+    received = []
+    with Subscriber(f"ipc://{tmp_path}/bus") as subscriber:
+        running = run({"door": ""})
+        assert running.until(lambda states: states == {"door": "online"})
+        deadline_s = time.monotonic() + 1
+        while time.monotonic() < deadline_s:
+            item = subscriber.receive(0.2)
+            if isinstance(item, Received):
+                received.append(item)
+        assert subscriber.missed == 0
+    topics = [item.topic for item in received]
+    assert "v1/detections/door/" in topics
+    assert all(item.body.age_s < 1 for item in received if "detections" in item.topic)
+
+
+def test_the_watchdog_is_fed_only_while_every_stage_makes_progress(run, tmp_path, monkeypatch):
+    address = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(address)
+        manager.settimeout(5)
+        monkeypatch.setenv("NOTIFY_SOCKET", address)
+        monkeypatch.setenv("WATCHDOG_USEC", "300000")
+        running = run({"door": ""})
+        assert manager.recv(100) == b"READY=1"
+        assert manager.recv(100) == b"WATCHDOG=1"
+        running.daemon._looker.is_alive = lambda: False  # as if the pipeline hung
+        time.sleep(0.3)
+        manager.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            while True:
+                manager.recv(100)
+        time.sleep(0.5)
+        with pytest.raises(BlockingIOError):
+            manager.recv(100)
+        running.daemon.stop()
+        running.thread.join(5)
+        assert manager.recv(100) == b"STOPPING=1"
+
+
+def test_a_bus_port_in_use_is_a_configuration_error(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        path = write(tmp_path / "edge.toml", {"door": ""})
+        text = path.read_text().replace(f"ipc://{tmp_path}/bus", f"tcp://127.0.0.1:{port}")
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=r"sinks\[0\]"):
+            Daemon(config.load(path), path, models=MODELS).run()
