@@ -1,0 +1,182 @@
+"""Quality: is a face good enough to be compared with anybody?
+
+Measured on 3059 television frames of 250 people (ytf_dev): what predicts whether two pictures
+of a person agree is, in this order, sharpness, size and pose. The limits of `LOOK` refuse 5 %
+of those frames, those of `ENROLL` 13 %. Discarding the worst tenth, fifth and half by `value`
+takes the false non-matches of MobileFaceNet at FAR 1e-3 from 19 % to 17, 14 and 8 %.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edge.types import F32, U8
+
+# Eyes, nose and mouth corners of a mean face, millimetres: x right, y down, z to the camera.
+_HEAD_MM = np.array(
+    [[-31.5, -33, -30], [31.5, -33, -30], [0, 0, 0], [-25, 32, -21], [25, 32, -21]], np.float64
+)
+_FIT = np.linalg.pinv(_HEAD_MM - _HEAD_MM.mean(axis=0))  # (3, 5)
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+_INNER = slice(16, 96)  # of an aligned crop of 112: the face without hair and background
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a face must have. Raising a minimum refuses more faces.
+
+    Attributes:
+        eye_px: distance of the eyes, source pixels.
+        yaw_deg: turned left or right at most.
+        pitch_deg: looking up or down at most.
+        roll_deg: head tilted at most.
+        sharpness: variance of the Laplacian of the aligned crop.
+        dark: mean luma at least, 0..255.
+        bright: mean luma at most.
+        contrast: standard deviation of luma at least.
+    """
+
+    eye_px: float = 16
+    yaw_deg: float = 55
+    pitch_deg: float = 45
+    roll_deg: float = 45
+    sharpness: float = 10
+    dark: float = 40
+    bright: float = 220
+    contrast: float = 12
+
+
+LOOK = Limits()
+ENROLL = Limits(eye_px=18, yaw_deg=50, pitch_deg=40, roll_deg=40, sharpness=15, dark=45)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pose:
+    """How heads are turned.
+
+    Attributes:
+        yaw_deg: ``(M,)`` positive when the nose points to the right of the image.
+        pitch_deg: ``(M,)`` positive when looking up.
+        roll_deg: ``(M,)`` positive when tilted clockwise, as seen in the image.
+    """
+
+    yaw_deg: F32
+    pitch_deg: F32
+    roll_deg: F32
+
+
+def pose(landmarks: F32) -> Pose:
+    """Fit a mean head to five points under weak perspective, ``(M, 5, 2)`` -> M poses.
+
+    Good to about 10 degrees: a person's own face differs from the mean one.
+    """
+    centred = landmarks - landmarks.mean(axis=1, keepdims=True)
+    axes = np.einsum("kp,mpd->mdk", _FIT, centred)  # (M, 2, 3): the first rows of scale * R
+    right = _unit(axes[:, 0])
+    down = _unit(axes[:, 1])
+    toward = np.cross(right, down)
+    yaw = np.degrees(np.arctan2(right[:, 2], toward[:, 2]))
+    pitch = np.degrees(np.arcsin(np.clip(-down[:, 2], -1, 1)))
+    roll = np.degrees(np.arctan2(-down[:, 0], down[:, 1]))
+    return Pose(*(angle.astype(np.float32) for angle in (yaw, pitch, roll)))
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit: np.ndarray = np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)
+    return unit
+
+
+def eye_px(landmarks: F32) -> F32:
+    """Distance of the eyes, ``(M, 5, 2)`` -> ``(M,)``, source pixels."""
+    distance: F32 = np.linalg.norm(landmarks[:, 1] - landmarks[:, 0], axis=1)
+    return distance.astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Quality:
+    """What faces are worth, a column a measure.
+
+    Attributes:
+        eye_px: ``(M,)`` distance of the eyes, source pixels.
+        pose: M poses.
+        sharpness: ``(M,)`` variance of the Laplacian of the aligned crop.
+        brightness: ``(M,)`` mean luma of the aligned crop.
+        contrast: ``(M,)`` standard deviation of that luma.
+        value: ``(M,)`` float32 in [0, 1], all of it in one number; 0 for what is not finite.
+    """
+
+    eye_px: F32
+    pose: Pose
+    sharpness: F32
+    brightness: F32
+    contrast: F32
+    value: F32
+
+    def __len__(self) -> int:
+        """M."""
+        return len(self.value)
+
+    def refusals(self, row: int, limits: Limits = LOOK) -> tuple[str, ...]:
+        """Why face ``row`` is not good enough; empty when it is. Not a number is never enough."""
+        pose = self.pose
+        checks = (
+            ("too small", self.eye_px[row] >= limits.eye_px),
+            (
+                "turned away",
+                abs(pose.yaw_deg[row]) <= limits.yaw_deg
+                and abs(pose.pitch_deg[row]) <= limits.pitch_deg
+                and abs(pose.roll_deg[row]) <= limits.roll_deg,
+            ),
+            ("blurred", self.sharpness[row] >= limits.sharpness),
+            ("too dark", self.brightness[row] >= limits.dark),
+            ("too bright", self.brightness[row] <= limits.bright),
+            ("too little contrast", self.contrast[row] >= limits.contrast),
+        )
+        return tuple(reason for reason, passed in checks if not passed)
+
+
+def assess(landmarks: F32, crops: U8) -> Quality:
+    """Measure M faces.
+
+    Args:
+        landmarks: ``(M, 5, 2)`` float32, source pixels.
+        crops: ``(M, 112, 112, 3)`` uint8 RGB, aligned by those points.
+    """
+    inner = crops[:, _INNER, _INNER]
+    # no matrix product: BLAS threads would wait for each other longer than they work
+    luma = inner[..., 0] * _LUMA[0] + inner[..., 1] * _LUMA[1] + inner[..., 2] * _LUMA[2]
+    laplacian = (
+        luma[:, :-2, 1:-1] + luma[:, 2:, 1:-1] + luma[:, 1:-1, :-2] + luma[:, 1:-1, 2:]
+        - 4 * luma[:, 1:-1, 1:-1]
+    )  # fmt: skip
+    eyes, turned = eye_px(landmarks), pose(landmarks)
+    sharpness = laplacian.var(axis=(1, 2))
+    brightness, contrast = luma.mean(axis=(1, 2)), luma.std(axis=(1, 2))
+    return Quality(
+        eyes, turned, sharpness, brightness, contrast,
+        _value(eyes, turned, sharpness, brightness, contrast),
+    )  # fmt: skip
+
+
+def _value(eyes: F32, turned: Pose, sharpness: F32, brightness: F32, contrast: F32) -> F32:
+    """Product of what each measure is worth; size and sharpness weigh by their logarithm."""
+    facing = np.cos(np.radians(turned.yaw_deg)) * np.cos(np.radians(turned.pitch_deg))
+    value = (
+        _ramp(np.log(np.maximum(eyes, 1)), np.log(8), np.log(48))
+        * _ramp(np.log(np.maximum(sharpness, 1)), np.log(2), np.log(300))
+        * np.clip(facing, 0, 1)
+        * _ramp(brightness, 10, 60)
+        * _ramp(brightness, 250, 200)
+        * _ramp(contrast, 4, 18)
+    ) ** 0.5
+    sound: F32 = np.nan_to_num(value, nan=0.0).astype(np.float32)
+    return sound
+
+
+def _ramp(measure: F32, nothing: float, full: float) -> F32:
+    """0 at ``nothing``, 1 at ``full``, a line between."""
+    share: F32 = np.clip((measure - nothing) / (full - nothing), 0, 1)
+    return share
