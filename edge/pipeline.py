@@ -40,7 +40,7 @@ class View:
         return cls(
             Filter(camera, classes),
             Tracker(camera.tracking, track_ids),
-            Places(camera.zones, camera.lines, classes),
+            Places(camera.zones, camera.lines, classes, camera.name),
         )
 
     def follow(self, frame: Frame, detections: Detections, faces: Faces) -> Event:
