@@ -1,0 +1,308 @@
+"""Adoption: a foreign ONNX file becomes a model of the contract."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from google.protobuf.message import DecodeError
+from onnx import TensorProto, numpy_helper
+
+from deploy.families import FAMILIES, Family, Raw, prepend_pictures
+from deploy.graph import Graph
+from deploy.nms import Nms, append_nms
+from edge import __version__
+from edge.errors import ModelError
+from edge.manifest import Manifest
+
+OPSET = 17
+
+
+@dataclass(frozen=True, slots=True)
+class Adoption:
+    """How to adopt.
+
+    Attributes:
+        family: one of `FAMILIES`.
+        name: of the new model.
+        classes: the network's class names, in its order.
+        keep: of them, those that the new model reports; empty is all.
+        input_wh: network input; (0, 0) takes it from the file.
+        nms: how rows are chosen.
+        license: SPDX identifier of the weights.
+        trained_on: in words.
+    """
+
+    family: str
+    name: str
+    classes: tuple[str, ...]
+    keep: tuple[str, ...] = ()
+    input_wh: tuple[int, int] = (0, 0)
+    nms: Nms = field(default_factory=Nms)
+    license: str = "unknown"
+    trained_on: str = "unknown"
+
+
+def adopt(model: bytes, options: Adoption) -> bytes:
+    """Wrap a foreign network into the contract.
+
+    Raises:
+        ModelError: the bytes are no ONNX file, not of this family, or cannot be batched.
+    """
+    if options.family not in FAMILIES:
+        raise ModelError(f"unknown family {options.family!r}: use one of {', '.join(FAMILIES)}")
+    family = FAMILIES[options.family]
+    proto = parse(model)
+    _free_names(proto.graph)
+    source, input_wh = _input(proto, options)
+    shapes = _free_batch(proto, source, input_wh)
+    nodes = list(proto.graph.node)
+    del proto.graph.node[:]
+    graph = Graph(proto.graph)
+    prepend_pictures(graph, family, source, input_wh)
+    proto.graph.node.extend(nodes)
+    raw = family.head(graph, shapes, input_wh)
+    kept = _kept(options, raw)
+    outputs = _finish(graph, options, raw, kept)
+    _declare(proto.graph, input_wh, outputs)
+    manifest = _manifest(model, options, family, input_wh, tuple(options.classes[k] for k in kept))
+    return finished(proto, manifest)
+
+
+def parse(model: bytes) -> onnx.ModelProto:
+    """An ONNX file's bytes -> its proto, at our opset.
+
+    Raises:
+        ModelError: not ONNX, or with weights outside the file.
+    """
+    try:
+        proto = onnx.load_model_from_string(model)
+        onnx.checker.check_model(proto)
+    except (DecodeError, onnx.checker.ValidationError, ValueError) as error:
+        raise ModelError(
+            "is no complete ONNX file: download or export it again "
+            f"({str(error).strip().splitlines()[0][:120] if str(error).strip() else 'empty'})"
+        ) from error
+    if any(i.data_location == TensorProto.EXTERNAL for i in proto.graph.initializer):
+        raise ModelError("keeps weights outside the file: save it as one file")
+    if not proto.graph.node:
+        raise ModelError("holds no network: download or export it again")
+    current = next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), 0)
+    if current != OPSET:
+        try:
+            proto = onnx.version_converter.convert_version(proto, OPSET)
+        except RuntimeError as error:
+            raise ModelError(
+                f"cannot be brought from opset {current} to {OPSET}: export it with opset {OPSET}"
+            ) from error
+    return proto
+
+
+def finished(proto: onnx.ModelProto, manifest: Manifest) -> bytes:
+    """Write the manifest, check the whole model, prove that a batch equals single pictures."""
+    del proto.metadata_props[:]
+    onnx.helper.set_model_props(proto, manifest.to_metadata())
+    proto.producer_name, proto.producer_version = "edgewatch", __version__
+    proto.graph.name = manifest.name
+    proto.ir_version = min(proto.ir_version, 10)
+    onnx.checker.check_model(proto)
+    model: bytes = proto.SerializeToString()
+    _prove_batches(model, manifest)
+    return model
+
+
+def _free_names(graph: onnx.GraphProto) -> None:
+    """Rename values that bear a name of the contract."""
+    ours = {"images", "detections", "landmarks"}
+    for value in (*graph.input, *graph.output):
+        value.name = f"foreign/{value.name}" if value.name in ours else value.name
+    for node in graph.node:
+        for names in (node.input, node.output):
+            names[:] = [f"foreign/{name}" if name in ours else name for name in names]
+
+
+def _input(proto: onnx.ModelProto, options: Adoption) -> tuple[str, tuple[int, int]]:
+    """The network's picture input and its size."""
+    weights = {initializer.name for initializer in proto.graph.initializer}
+    inputs = [value for value in proto.graph.input if value.name not in weights]
+    shape = [d.dim_value for d in inputs[0].type.tensor_type.shape.dim] if inputs else []
+    if len(inputs) != 1 or len(shape) != 4:
+        raise ModelError(
+            f"must have one input of 4 dimensions (batch, 3, h, w), has "
+            f"{[value.name for value in inputs]}: it is no picture network"
+        )
+    width, height = options.input_wh
+    file_wh = (shape[3], shape[2])
+    if all(file_wh) and (width, height) not in ((0, 0), file_wh):
+        raise ModelError(f"takes {file_wh[0]}x{file_wh[1]} pictures only: leave --input out")
+    width, height = file_wh if all(file_wh) else (width, height)
+    if not (width and height):
+        raise ModelError("takes pictures of any size: choose one with --input, say 320x320")
+    return inputs[0].name, (width, height)
+
+
+def _free_batch(proto: onnx.ModelProto, source: str, input_wh: tuple[int, int]) -> dict:  # type: ignore[type-arg]
+    """Make the batch dynamic; output shapes for one picture."""
+    graph = proto.graph
+    width, height = input_wh
+    value = next(v for v in graph.input if v.name == source)
+    for dimension, size in zip(
+        value.type.tensor_type.shape.dim, (1, 3, height, width), strict=True
+    ):
+        dimension.Clear()
+        dimension.dim_value = size
+    del graph.value_info[:]
+    shapes = _run_once(proto, source, (1, 3, height, width))
+    _free_reshapes(graph)
+    return shapes
+
+
+def _run_once(proto: onnx.ModelProto, source: str, shape: Sequence[int]) -> dict[str, list[int]]:
+    for output in proto.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    try:
+        session = _session(proto.SerializeToString())
+        outputs = session.run(None, {source: np.zeros(shape, np.float32)})
+    except Exception as error:
+        if not type(error).__module__.startswith("onnxruntime"):
+            raise
+        raise ModelError(f"cannot be run with input {tuple(shape)}: {error}") from error
+    names = [output.name for output in session.get_outputs()]
+    return {name: list(value.shape) for name, value in zip(names, outputs, strict=True)}
+
+
+def _free_reshapes(graph: onnx.GraphProto) -> None:
+    """A Reshape to (1, ...) keeps the batch instead: 0 copies the dimension."""
+    targets = {node.input[1] for node in graph.node if node.op_type == "Reshape"}
+    for initializer in graph.initializer:
+        if initializer.name in targets:
+            _free_shape(initializer)
+    for node in graph.node:
+        if node.op_type == "Constant" and node.output[0] in targets:
+            _free_shape(node.attribute[0].t)
+
+
+def _free_shape(tensor: TensorProto) -> None:
+    shape = numpy_helper.to_array(tensor).copy()
+    if shape.ndim == 1 and len(shape) > 1 and shape[0] == 1:
+        shape[0] = 0
+        tensor.CopyFrom(numpy_helper.from_array(shape, tensor.name))
+
+
+def _kept(options: Adoption, raw: Raw) -> list[int]:
+    """Class ids of the network that the new model reports, in its order."""
+    if raw.classes and raw.classes != len(options.classes):
+        raise ModelError(
+            f"has {raw.classes} classes, {len(options.classes)} names were given: "
+            "give its names in its order with --classes"
+        )
+    unknown = [name for name in options.keep if name not in options.classes]
+    if unknown:
+        raise ModelError(f"knows no class {unknown[0]!r}: it has {', '.join(options.classes)}")
+    if not options.keep:
+        return list(range(len(options.classes)))
+    return [options.classes.index(name) for name in options.keep]
+
+
+def _finish(graph: Graph, options: Adoption, raw: Raw, kept: list[int]) -> dict[str, list[int]]:
+    """Append NMS; name and shape of each contract output, without the batch."""
+    rows = options.nms.max_rows
+    if raw.finished:
+        graph.rename(_reorder(graph, options, raw.finished, kept), "detections")
+        return {"detections": [rows, 6]}
+    scores = raw.scores
+    if len(kept) < raw.classes:
+        scores = graph.add("Gather", scores, graph.integers(*kept), axis=2)
+    found, points = append_nms(graph, options.nms, raw.boxes, scores, raw.anchors, raw.points)
+    graph.rename(found, "detections")
+    if not points:
+        return {"detections": [rows, 6]}
+    shape = graph.integers(0, rows, 5, 2)
+    graph.rename(graph.add("Reshape", points, shape), "landmarks")
+    return {"detections": [rows, 6], "landmarks": [rows, 5, 2]}
+
+
+def _reorder(graph: Graph, options: Adoption, rows: str, kept: list[int]) -> str:
+    """``(N, R, 6)`` of a network with NMS of its own: threshold, sort, renumber, pad."""
+    box, score, label = graph.add_many("Split", 3, rows, graph.integers(4, 1, 1), axis=2)
+    new_id = np.full(len(options.classes), -1, np.float32)
+    new_id[kept] = np.arange(len(kept))
+    index = graph.add("Clip", graph.add("Cast", label, to=TensorProto.INT64),
+                      graph.constant(0, np.int64),
+                      graph.constant(len(options.classes) - 1, np.int64))  # fmt: skip
+    label = graph.add("Gather", graph.constant(new_id), index, axis=0)
+    zero = graph.constant(0.0)
+    good = graph.add("And",
+        graph.add("GreaterOrEqual", score, graph.constant(options.nms.score_threshold)),
+        graph.add("GreaterOrEqual", label, zero))  # fmt: skip
+    score = graph.add("Where", good, score, zero)
+    rows = graph.add("Concat", box, score, label, axis=2)
+    rows = graph.add("Where", good, rows, zero)
+    padding = graph.integers(0, 0, 0, 0, options.nms.max_rows, 0)
+    rows = graph.add("Pad", rows, padding)
+    flat = graph.add("Squeeze", graph.add("Pad", score, padding), graph.integers(2))
+    _, order = graph.add_many("TopK", 2, flat, graph.integers(options.nms.max_rows), axis=1)
+    order = graph.add("Unsqueeze", order, graph.integers(2))
+    return graph.add("GatherND", rows, order, batch_dims=1)
+
+
+def _declare(
+    graph: onnx.GraphProto, input_wh: tuple[int, int], outputs: dict[str, list[int]]
+) -> None:
+    del graph.input[:], graph.output[:], graph.value_info[:]
+    value = onnx.helper.make_tensor_value_info
+    graph.input.append(value("images", TensorProto.UINT8, ["N", input_wh[1], input_wh[0], 3]))
+    for name, shape in outputs.items():
+        graph.output.append(value(name, TensorProto.FLOAT, ["N", *shape]))
+
+
+def _manifest(
+    model: bytes,
+    options: Adoption,
+    family: Family,
+    input_wh: tuple[int, int],
+    classes: tuple[str, ...],
+) -> Manifest:
+    return Manifest(
+        task=family.task,
+        name=options.name,
+        family=options.family,
+        input_wh=input_wh,
+        letterbox_align="center" if family.center else "top_left",
+        classes=classes,
+        score_threshold=options.nms.score_threshold,
+        iou_threshold=options.nms.iou_threshold,
+        max_rows=options.nms.max_rows,
+        license=options.license,
+        trained_on=options.trained_on,
+        source_sha256=hashlib.sha256(model).hexdigest(),
+    )
+
+
+def _session(model: bytes) -> ort.InferenceSession:
+    settings = ort.SessionOptions()
+    settings.log_severity_level = 4
+    return ort.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
+
+
+def _prove_batches(model: bytes, manifest: Manifest) -> None:
+    """A batch of three must give what three single pictures give."""
+    width, height = manifest.input_wh
+    rng = np.random.default_rng(1)
+    noise = rng.integers(0, 255, (3, height // 8 + 1, width // 8 + 1, 3), np.uint8)
+    pictures = np.repeat(np.repeat(noise, 8, 1), 8, 2)[:, :height, :width]
+    session = _session(model)
+    try:
+        together = session.run(None, {"images": pictures})
+        singles = [session.run(None, {"images": picture[None]}) for picture in pictures]
+    except Exception as error:
+        if not type(error).__module__.startswith("onnxruntime"):
+            raise
+        raise ModelError(f"cannot be run on a batch: {error}") from error
+    for batched, *single in zip(together, *singles, strict=True):
+        if not np.allclose(batched, np.concatenate(single), atol=1e-2):
+            raise ModelError("gives other results in a batch: its batch size cannot be freed")

@@ -1,0 +1,184 @@
+"""Families of foreign networks: what each wants as input and how its outputs become boxes.
+
+A head turns a network's own outputs into ``boxes (N, A, 4)`` xyxy in network pixels, ``scores
+(N, A, C)`` and, for faces, ``points (N, A, 10)``; NMS is the same for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from onnx import TensorProto
+
+from deploy.graph import Graph
+from edge.errors import ModelError
+from edge.manifest import Task
+
+Shapes = dict[str, list[int]]  # of the outputs for one picture; the batch is 1
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """What a head gives to NMS; see the module.
+
+    Attributes:
+        boxes: value name.
+        scores: value name.
+        anchors: A.
+        classes: C.
+        points: value name or empty.
+        finished: ``(N, R, 6)`` value name, when the network did its own NMS; else empty.
+    """
+
+    boxes: str = ""
+    scores: str = ""
+    anchors: int = 0
+    classes: int = 0
+    points: str = ""
+    finished: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A kind of foreign network.
+
+    Attributes:
+        task: of the contract.
+        bgr: it wants blue first.
+        mean: is subtracted from 0..255.
+        scale: multiplies then.
+        center: it was trained with the picture in the middle of the letterbox.
+        head: builds its decoding.
+    """
+
+    task: Task
+    bgr: bool
+    mean: float
+    scale: float
+    center: bool
+    head: Callable[[Graph, Shapes, tuple[int, int]], Raw]
+
+
+def _only(shapes: Shapes, family: str) -> tuple[str, list[int]]:
+    if len(shapes) != 1 or len(next(iter(shapes.values()))) != 3:
+        raise ModelError(
+            f"a {family} network has one output with 3 dimensions, this file has {shapes}: "
+            "choose the family that fits"
+        )
+    return next(iter(shapes.items()))
+
+
+def cells(input_wh: tuple[int, int], strides: Sequence[int] = (8, 16, 32)) -> np.ndarray:
+    """Column, row and stride of every grid cell, ``(A, 3)``, row by row, stride by stride."""
+    width, height = input_wh
+    grids = []
+    for stride in strides:
+        row, column = np.mgrid[: height // stride, : width // stride].reshape(2, -1)
+        grids.append(np.stack([column, row, np.full_like(row, stride)], axis=1))
+    return np.concatenate(grids).astype(np.float32)
+
+
+def _corners(graph: Graph, center: str, size: str) -> str:
+    """``(N, A, 2)`` centres and sizes -> ``(N, A, 4)`` xyxy."""
+    half = graph.add("Mul", size, graph.constant(0.5))
+    return graph.add(
+        "Concat", graph.add("Sub", center, half), graph.add("Add", center, half), axis=2
+    )
+
+
+def _yolox(graph: Graph, shapes: Shapes, input_wh: tuple[int, int]) -> Raw:
+    """(1, A, 5 + C): xy = (p + cell) * stride, wh = exp(p) * stride, score = object * class."""
+    output, (_, anchors, width) = _only(shapes, "yolox")
+    grid = cells(input_wh)
+    if len(grid) != anchors:
+        raise ModelError(
+            f"a yolox network for {input_wh[0]}x{input_wh[1]} has {len(grid)} cells, this file "
+            f"has {anchors}: give its --input"
+        )
+    split = graph.integers(2, 2, 1, width - 5)
+    xy, wh, seen, classes = graph.add_many("Split", 4, output, split, axis=2)
+    stride = graph.constant(grid[None, :, 2:])
+    center = graph.add("Mul", graph.add("Add", xy, graph.constant(grid[None, :, :2])), stride)
+    size = graph.add("Mul", graph.add("Exp", wh), stride)
+    scores = graph.add("Mul", classes, seen)
+    return Raw(_corners(graph, center, size), scores, anchors, width - 5)
+
+
+def _yolo(graph: Graph, shapes: Shapes, input_wh: tuple[int, int]) -> Raw:  # noqa: ARG001
+    """The three common layouts; boxes are decoded, centre and size in pixels."""
+    output, (_, a, b) = _only(shapes, "yolo")
+    if b == 6 and a <= 1000:
+        return Raw(finished=output)
+    if a < b:  # (1, 4 + C, A)
+        output = graph.add("Transpose", output, perm=[0, 2, 1])
+        split = graph.integers(2, 2, a - 4)
+        center, size, scores = graph.add_many("Split", 3, output, split, axis=2)
+        return Raw(_corners(graph, center, size), scores, b, a - 4)
+    split = graph.integers(2, 2, 1, b - 5)  # (1, A, 5 + C)
+    center, size, seen, classes = graph.add_many("Split", 4, output, split, axis=2)
+    scores = graph.add("Mul", classes, seen)
+    return Raw(_corners(graph, center, size), scores, a, b - 5)
+
+
+def _yunet(graph: Graph, shapes: Shapes, input_wh: tuple[int, int]) -> Raw:
+    """Twelve maps; score = sqrt(cls * obj), points = (k + cell) * stride."""
+    strides = (8, 16, 32)
+    wanted = {f"{noun}_{s}" for noun in ("cls", "obj", "bbox", "kps") for s in strides}
+    if set(shapes) != wanted:
+        raise ModelError(
+            f"a yunet network has the outputs {', '.join(sorted(wanted))}, this file has "
+            f"{', '.join(sorted(shapes))}: choose the family that fits"
+        )
+
+    def joined(noun: str) -> str:
+        return graph.add("Concat", *(f"{noun}_{s}" for s in strides), axis=1)
+
+    grid = cells(input_wh)
+    stride = graph.constant(grid[None, :, 2:])
+    cell = graph.constant(grid[None, :, :2])
+    xy, wh = graph.add_many("Split", 2, joined("bbox"), graph.integers(2, 2), axis=2)
+    center = graph.add("Mul", graph.add("Add", xy, cell), stride)
+    size = graph.add("Mul", graph.add("Exp", wh), stride)
+    scores = graph.add("Sqrt", graph.add("Mul", joined("cls"), joined("obj")))
+    cells5 = graph.constant(np.tile(grid[None, :, :2], (1, 1, 5)))
+    points = graph.add("Mul", graph.add("Add", joined("kps"), cells5), stride)
+    return Raw(_corners(graph, center, size), scores, len(grid), 1, points)
+
+
+def _ultraface(graph: Graph, shapes: Shapes, input_wh: tuple[int, int]) -> Raw:
+    """Scores (1, A, 2), boxes (1, A, 4) xyxy in 0..1; no landmarks, so it detects `face`."""
+    if {name: shape[2:] for name, shape in shapes.items()} != {"scores": [2], "boxes": [4]}:
+        raise ModelError(
+            f"an ultraface network has outputs scores (1, A, 2) and boxes (1, A, 4), this file "
+            f"has {shapes}: choose the family that fits"
+        )
+    size = graph.constant([[[*input_wh, *input_wh]]])
+    _, face = graph.add_many("Split", 2, "scores", graph.integers(1, 1), axis=2)
+    return Raw(graph.add("Mul", "boxes", size), face, shapes["boxes"][1], 1)
+
+
+FAMILIES = {
+    "yolox": Family("detect", bgr=True, mean=0, scale=1, center=False, head=_yolox),
+    "yolo": Family("detect", bgr=False, mean=0, scale=1 / 255, center=True, head=_yolo),
+    "yunet": Family("faces", bgr=True, mean=0, scale=1, center=False, head=_yunet),
+    "ultraface": Family("detect", bgr=False, mean=127, scale=1 / 128, center=False,
+                        head=_ultraface),
+}  # fmt: skip
+
+
+def prepend_pictures(graph: Graph, family: Family, wanted: str, size: tuple[int, int]) -> None:
+    """Make the input ``images`` (N, h, w, 3) uint8 RGB and feed ``wanted`` (N, 3, h, w) float.
+
+    Only for a graph that holds no nodes yet.
+    """
+    value = graph.add("Cast", "images", to=TensorProto.FLOAT)
+    value = graph.add("Transpose", value, perm=[0, 3, 1, 2])
+    if family.bgr:
+        value = graph.add("Gather", value, graph.integers(2, 1, 0), axis=1)
+    if family.mean:
+        value = graph.add("Sub", value, graph.constant(family.mean))
+    if family.scale != 1:
+        value = graph.add("Mul", value, graph.constant(family.scale))
+    graph.proto.node[-1].output[0] = wanted

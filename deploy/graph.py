@@ -1,0 +1,54 @@
+"""A graph under construction: nodes and constants appended to an ONNX graph, names kept unique."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+PREFIX = "edge/"
+
+
+class Graph:
+    """Appends to an ONNX graph in the order of execution; values are handled by name.
+
+    Args:
+        proto: the graph, changed in place.
+    """
+
+    def __init__(self, proto: onnx.GraphProto) -> None:
+        self.proto = proto
+        self._count = 0
+
+    def constant(self, value: np.ndarray | Sequence[float] | float, dtype: Any = np.float32) -> str:
+        """A constant of ``dtype``; its name."""
+        name = self._name("constant")
+        array = np.asarray(value, dtype)
+        self.proto.initializer.append(numpy_helper.from_array(array, name))
+        return name
+
+    def integers(self, *value: int) -> str:
+        """A constant ``(len(value),)`` int64; its name."""
+        return self.constant(value, np.int64)
+
+    def add(self, operator: str, *inputs: str, **attributes: Any) -> str:
+        """Append a node with one output; the output's name."""
+        return self.add_many(operator, 1, *inputs, **attributes)[0]
+
+    def add_many(self, operator: str, outputs: int, *inputs: str, **attributes: Any) -> list[str]:
+        """Append a node with several outputs; their names."""
+        names = [self._name(operator) for _ in range(outputs)]
+        node = onnx.helper.make_node(operator, list(inputs), names, names[0], **attributes)
+        self.proto.node.append(node)
+        return names
+
+    def rename(self, old: str, new: str) -> None:
+        """Give a value a public name, such as that of a graph output."""
+        self.proto.node.append(onnx.helper.make_node("Identity", [old], [new], PREFIX + new))
+
+    def _name(self, noun: str) -> str:
+        self._count += 1
+        return f"{PREFIX}{noun.lower()}_{self._count}"
