@@ -1,0 +1,93 @@
+"""The command line of model work: `edge-deploy`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deploy.adopt import Adoption, adopt
+from deploy.classes import COCO
+from deploy.families import FAMILIES
+from deploy.nms import Nms
+from edge.cli.group import application
+from edge.errors import ConfigError, ModelError
+from edge.manifest import read_model
+
+app = application("Turns trained and foreign networks into models of the Edgewatch contract.")
+
+
+@app.callback()
+def _group() -> None:
+    pass
+
+
+@app.command("adopt")
+def adopt_command(
+    file: Annotated[Path, typer.Argument(help="A foreign ONNX file.")],
+    family: Annotated[str, typer.Option(help=f"One of {', '.join(FAMILIES)}.")],
+    out: Annotated[Path | None, typer.Option(help="Where to write; FILE.edge.onnx.")] = None,
+    name: Annotated[str, typer.Option(help="Name on the wire; the file's.")] = "",
+    classes: Annotated[
+        str,
+        typer.Option(
+            help="The network's class names in its order, with commas, or a file with one a line; "
+            "none: the 80 of COCO, or `face`."
+        ),
+    ] = "",
+    keep: Annotated[str, typer.Option(help="Report only these classes, with commas.")] = "",
+    size: Annotated[str, typer.Option("--input", help="Network input, say 320x320.")] = "",
+    score: Annotated[float, typer.Option(help="Rows below it are dropped.")] = 0.1,
+    iou: Annotated[float, typer.Option(help="NMS threshold.")] = 0.65,
+    rows: Annotated[int, typer.Option(help="Rows of the output, K.")] = 100,
+    candidates: Annotated[int, typer.Option(help="Boxes that take part in NMS.")] = 256,
+    license: Annotated[str, typer.Option(help="SPDX identifier of the weights.")] = "unknown",  # noqa: A002
+    trained_on: Annotated[str, typer.Option(help="Data it was trained on.")] = "unknown",
+) -> None:
+    """Wrap FILE so that `edge run` can use it: decoding and NMS go into the graph."""
+    if family not in FAMILIES:
+        raise ConfigError(f"--family {family}: unknown, use one of {', '.join(FAMILIES)}")
+    options = Adoption(
+        family=family,
+        name=name or file.name.removesuffix(".onnx"),
+        classes=_class_names(classes, family),
+        keep=tuple(part.strip() for part in keep.split(",") if part.strip()),
+        input_wh=_size(size),
+        nms=Nms(score, iou, rows, candidates),
+        license=license,
+        trained_on=trained_on,
+    )
+    try:
+        adopted = adopt(read_model(file), options)
+    except ModelError as error:
+        raise ModelError(f"{file} {str(error).removeprefix(f'{file} ')}") from error
+    target = out or file.with_suffix(".edge.onnx")
+    try:
+        target.write_bytes(adopted)
+    except OSError as error:
+        raise ConfigError(f"--out {target}: {error.strerror}: choose another place") from error
+    typer.echo(f"{target}: {len(adopted) / 1e6:.1f} MB, try: edge detect PICTURE --model {target}")
+
+
+def _class_names(text: str, family: str) -> tuple[str, ...]:
+    if not text:
+        return ("face",) if family in ("yunet", "ultraface") else COCO
+    if Path(text).is_file():
+        lines = Path(text).read_text(encoding="utf-8").splitlines()
+        return tuple(line.strip() for line in lines if line.strip())
+    return tuple(part.strip() for part in text.split(","))
+
+
+def _size(text: str) -> tuple[int, int]:
+    if not text:
+        return (0, 0)
+    width, cross, height = text.partition("x")
+    if not (cross and width.isdigit() and height.isdigit()):
+        raise ConfigError(f"--input {text}: must be WIDTHxHEIGHT, say 320x320")
+    return int(width), int(height)
+
+
+def main() -> None:
+    """Entry point of the `edge-deploy` command."""
+    app()

@@ -1,0 +1,48 @@
+"""What the tests share: the real data beside the repository, and models adopted from it."""
+
+from pathlib import Path
+
+import pytest
+
+from deploy.adopt import Adoption, adopt
+from deploy.classes import COCO
+from deploy.nms import Nms
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real pictures, videos and foreign models."""
+    folder = ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("needs the real data: ../shared/data is not there")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def adopt_file(shared_data, tmp_path_factory):
+    """Adopt a file of ../shared/data/models; the path of the contract model."""
+    folder = tmp_path_factory.mktemp("adopted")
+
+    def make(file: str, options: Adoption) -> Path:
+        path = folder / f"{options.name}.onnx"
+        if not path.exists():
+            path.write_bytes(adopt((shared_data / "models" / file).read_bytes(), options))
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def adopted_yolox(adopt_file) -> Path:
+    """YOLOX-nano, 80 classes, 416x416."""
+    return adopt_file("yolox_nano.onnx", Adoption("yolox", "yolox-nano", COCO))
+
+
+@pytest.fixture(scope="session")
+def adopted_yunet(adopt_file) -> Path:
+    """YuNet at 320x320."""
+    nms = Nms(score_threshold=0.5, iou_threshold=0.3, max_rows=50, candidates=128)
+    options = Adoption("yunet", "yunet", ("face",), input_wh=(320, 320), nms=nms)
+    return adopt_file("yunet_n_dynamic.onnx", options)
