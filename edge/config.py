@@ -212,23 +212,28 @@ class Log(Table):
     format: Literal["text", "json"] = "text"
 
 
+def _with_names_of_their_own(cameras: tuple[Camera, ...]) -> tuple[Camera, ...]:
+    _unique("camera", [camera.name for camera in cameras])
+    return cameras
+
+
+Cameras = Annotated[
+    tuple[Camera, ...], Field(min_length=1), AfterValidator(_with_names_of_their_own)
+]
+
+
 class Config(Table):
     """The whole configuration of a node."""
 
     node: Name = "edge"
     models: Models
     runtime: dict[str, Any] = Field(default_factory=lambda: {"kind": "onnx"})
-    cameras: Annotated[tuple[Camera, ...], Field(min_length=1)]
+    cameras: Cameras
     sinks: tuple[dict[str, Any], ...] = ({"kind": "zeromq"},)
     batching: Batching = Batching()
     http: Http = Http()
     log: Log = Log()
     state_dir: str = ""
-
-    @model_validator(mode="after")
-    def _cameras_are_unique(self) -> Self:
-        _unique("camera", [camera.name for camera in self.cameras])
-        return self
 
 
 def _unique(noun: str, names: Sequence[str]) -> None:
@@ -281,20 +286,30 @@ def parse(tree: Mapping[str, Any], path: Path | str = "configuration", text: str
 
 @contextlib.contextmanager
 def naming(path: Path | None) -> Iterator[None]:
-    """Add file and line to a ConfigError that begins with a key path, or with none."""
+    """Add file and line to a ConfigError that begins with a key path, with a camera or neither."""
     try:
         yield
     except ConfigError as error:
         if path is None:
             raise
-        message = str(error)
+        text = path.read_text(encoding="utf-8")
+        message = _by_number(str(error), text)
         found = re.match(r"([a-z_]+(?:\[\d+\]|\.[a-z_]+)*): ", message)
         line = None
         if found:
             parts = re.findall(r"[a-z_]+|\d+", found[1])
             key = tuple(int(part) if part.isdigit() else part for part in parts)
-            line = _line_of(path.read_text(encoding="utf-8"), key)
+            line = _line_of(text, key)
         raise type(error).at(path, line, "", message) from error
+
+
+def _by_number(message: str, text: str) -> str:
+    """``camera 'door': labels: ..`` -> ``cameras[0].labels: ..``."""
+    found = re.match(r"camera '([^']*)': (?=[a-z_\[\]\d.]+: )", message)
+    names = [camera["name"] for camera in tomllib.loads(text)["cameras"]] if found else []
+    if not found or found[1] not in names:
+        return message
+    return f"cameras[{names.index(found[1])}].{message[found.end() :]}"
 
 
 def _check_plugin(

@@ -210,7 +210,7 @@ def _report(media: Media) -> None:
     if not media.files:
         typer.echo("no pictures or videos there", err=True)
     if media.skipped:
-        reasons = "\n  ".join(f"{path}: {reason}" for path, reason in media.skipped)
+        reasons = "\n  ".join(media.skipped)
         typer.echo(f"skipped {len(media.skipped)} of {len(media.files)}: {reasons}", err=True)
 
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
-import numpy as np
 
 from edge import plugins
 from edge.errors import EdgeError, SourceError
 from edge.ports import Source
-from edge.types import Frame, Picture, RgbPicture
+from edge.types import Frame, Picture
+from edge.vision.picture import read_picture
 
 PICTURES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 VIDEOS = frozenset(
@@ -44,13 +44,13 @@ class Media:
         files: pictures and videos.
         done: files that were read to their end.
         frames: pictures and video frames handed out.
-        skipped: files that could not be read, or not to their end, and why.
+        skipped: for each file that could not be read to its end, its name and why.
     """
 
     files: Sequence[Path]
     done: int = 0
     frames: int = 0
-    skipped: list[tuple[Path, str]] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
 
     def read(self) -> Iterator[Frame]:
         """Frames of all files; ``camera`` is the path, ``seq`` counts from 0 in each file."""
@@ -60,7 +60,8 @@ class Media:
                     self.frames += 1
                     yield Frame(str(path), 0, seq, time.time(), time.monotonic(), picture)
             except EdgeError as error:
-                self.skipped.append((path, str(error)))
+                reason = str(error)
+                self.skipped.append(reason if str(path) in reason else f"{path}: {reason}")
             else:
                 self.done += 1
 
@@ -78,24 +79,6 @@ def _pictures(path: Path) -> Iterator[Picture]:
         yield from _read_video(path)
 
 
-def read_picture(path: Path) -> RgbPicture:
-    """A picture, upright as EXIF says.
-
-    Raises:
-        SourceError: missing, or not a whole picture.
-    """
-    try:
-        encoded = np.frombuffer(path.read_bytes(), np.uint8)
-        bgr = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if encoded.size else None
-    except OSError as error:
-        raise SourceError(f"{error.strerror}") from error
-    except cv2.error as error:
-        raise SourceError("too large a picture") from error
-    if bgr is None:
-        raise SourceError("not a picture, or cut off")
-    return RgbPicture(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))  # type: ignore[arg-type]
-
-
 def _read_video(path: Path) -> Iterator[Picture]:
     table = {"kind": "video_file", "path": os.fspath(path), "every_frame": True}
     source: Source = plugins.create("sources", table)
@@ -108,4 +91,4 @@ def _read_video(path: Path) -> Iterator[Picture]:
     except SourceError as error:
         raise SourceError(f"{error} (after {count} frames)" if count else f"{error}") from error
     if not count:
-        raise SourceError("no pictures in it")
+        raise SourceError(f"{path} has no pictures in it")

@@ -1,0 +1,403 @@
+"""Configurations: what is right is read, what is wrong is named with its remedy."""
+
+import re
+import signal
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from typer.testing import CliRunner
+
+from edge import config
+from edge.cli import app
+from edge.manifest import Manifest
+
+EXIT = 78
+PASSWORD = "hunter2"
+LOG_LINE = re.compile(r"\d{4}-\d\d-\d\dT\S+ info ")  # `edge run` also says what it does
+
+
+# --- a configuration that works ---------------------------------------------------------------
+
+
+def tiny_model(task, outputs, classes=()):
+    """A contract model of a few bytes: whatever it sees, it finds nothing."""
+    shapes = {"detections": ["n", 1, 6], "landmarks": ["n", 1, 5, 2]}
+    nodes = [helper.make_node("Shape", ["images"], ["n"], start=0, end=1)]
+    initializers = []
+    for name in outputs:
+        tail = np.array(shapes[name][1:], np.int64)
+        initializers.append(onnx.numpy_helper.from_array(tail, f"{name}_tail"))
+        nodes += [
+            helper.make_node("Concat", ["n", f"{name}_tail"], [f"{name}_shape"], axis=0),
+            helper.make_node("ConstantOfShape", [f"{name}_shape"], [name]),
+        ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", 32, 32, 3])],
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, shapes[n]) for n in outputs],
+        initializers,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    manifest = Manifest(task=task, name="tiny", input_wh=(32, 32), classes=classes)
+    helper.set_model_props(model, manifest.to_metadata())
+    return model.SerializeToString()
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory):
+    """A folder with models, good and bad, a video, and a configuration's other files."""
+    folder = tmp_path_factory.mktemp("shelf")
+    detector = tiny_model("detect", ["detections"], ("person", "car"))
+    (folder / "detector.onnx").write_bytes(detector)
+    (folder / "faces.onnx").write_bytes(tiny_model("faces", ["detections", "landmarks"]))
+    (folder / "truncated.onnx").write_bytes(detector[: len(detector) // 2])
+    (folder / "empty.onnx").write_bytes(b"")
+    (folder / "text.onnx").write_text("this is no model\n")
+    (folder / "lacking.onnx").write_bytes(tiny_model("faces", ["detections"]))
+    bare = onnx.load_model_from_string(detector)
+    del bare.metadata_props[:]
+    (folder / "foreign.onnx").write_bytes(bare.SerializeToString())
+    (folder / "a-folder").mkdir()
+    video = cv2.VideoWriter(str(folder / "clip.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
+    for grey in (0, 80, 160):
+        video.write(np.full((48, 64, 3), grey, np.uint8))
+    video.release()
+    return folder
+
+
+@dataclass(frozen=True)
+class Toml:
+    """A configuration that works, in pieces that a test replaces."""
+
+    top: str = 'node = "gate-1"'
+    models: str = '[models]\ndetector = "detector.onnx"\nfaces = "faces.onnx"'
+    runtime: str = '[runtime]\nkind = "onnx"\nthreads = 1'
+    camera: str = 'name = "door"'
+    source: str = 'source = { kind = "video_file", path = "SHELF/clip.avi" }'
+    more: str = ""
+    sinks: str = '[[sinks]]\nkind = "zeromq"\nbind = "inproc://test-config"'
+    http: str = "[http]\nport = 0"
+
+    def write(self, folder: Path) -> Path:
+        camera = f"[[cameras]]\n{self.camera}\n{self.source}" * bool(self.camera or self.source)
+        pieces = (self.top, self.models, self.runtime, camera, self.more, self.sinks, self.http)
+        text = "\n\n".join(pieces)
+        path = folder / "edge.toml"
+        path.write_text(text.replace("SHELF", str(folder)), encoding="utf-8")
+        return path
+
+
+def check(path, command="check"):
+    return CliRunner().invoke(app, [command, str(path)])
+
+
+def test_a_whole_configuration_passes_the_check(shelf):
+    result = check(Toml().write(shelf))
+    assert result.exit_code == 0, result.output
+    assert "64x48" in result.stdout
+
+
+def test_check_opens_the_cameras_too(shelf):
+    toml = Toml(source='source = { kind = "video_file", path = "SHELF/nowhere.mp4" }')
+    result = check(toml.write(shelf))
+    assert result.exit_code == EXIT
+    assert "nowhere.mp4" in result.stdout.replace("\n", "")
+
+
+def test_defaults_are_filled_in(shelf):
+    settings = config.load(Toml(top="", http="").write(shelf))
+    assert (settings.node, settings.http.port, settings.cameras[0].fps) == ("edge", 9470, 10)
+
+
+# --- fifty that do not ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A configuration that cannot be used: where the message must point and what it advises."""
+
+    name: str
+    toml: Toml
+    key: str
+    says: str
+    remedy: str
+    late: bool = field(default=False)  # only found by opening things
+
+
+ZONE = '[[cameras.zones]]\nname = "entrance"\npolygon = [[0, 0], [1, 0], [1, 1]]'
+LINE = '[[cameras.lines]]\nname = "sill"\na = [0, 0]\nb = [1, 1]'
+RTSP = f'source = {{ kind = "rtsp", user = "me", password = "{PASSWORD}" '
+
+
+def camera(lines: str) -> Toml:
+    return Toml(camera=f'name = "door"\n{lines}')
+
+
+def source(table: str) -> Toml:
+    return Toml(source=f"source = {{ {table} }}")
+
+
+def detector(table: str) -> Toml:
+    return Toml(models=f"[models]\ndetector = {table}")
+
+
+BROKEN = [
+    # unknown keys, one a level
+    Broken("top_key", Toml(top="colour = 1"), "colour", "unknown key", "remove it"),
+    Broken(
+        "models_key",
+        Toml(models='[models]\ndetector = "detector.onnx"\nembeder = "x"'),
+        "models.embeder", "unknown key", "spelling",
+    ),
+    Broken(
+        "detector_key", detector('{ path = "detector.onnx", sha = "00" }'),
+        "models.detector.sha", "unknown key", "spelling",
+    ),
+    Broken("runtime_key", Toml(runtime='[runtime]\nkind = "onnx"\nthread = 2'),
+           "runtime.thread", "unknown key", "spelling"),
+    Broken("camera_key", camera("fsp = 5"), "cameras[0].fsp", "unknown key", "spelling"),
+    Broken("source_key", source('kind = "video_file", path = "x", lop = true'),
+           "cameras[0].source.lop", "unknown key", "spelling"),
+    Broken("zone_key", Toml(more=f"{ZONE}\ndwell = 3"),
+           "cameras[0].zones[0].dwell", "unknown key", "spelling"),
+    Broken("line_key", Toml(more=f"{LINE}\nc = 3"),
+           "cameras[0].lines[0].c", "unknown key", "spelling"),
+    Broken("tracking_key", camera("tracking = { iou = 0.5 }"),
+           "cameras[0].tracking.iou", "unknown key", "spelling"),
+    Broken("sink_key", Toml(sinks='[[sinks]]\nkind = "zeromq"\nport = 5555'),
+           "sinks[0].port", "unknown key", "spelling"),
+    Broken("batching_key", Toml(more="[batching]\nsize = 4"),
+           "batching.size", "unknown key", "spelling"),
+    Broken("http_key", Toml(http="[http]\nadress = 'x'"), "http.adress", "unknown key", "spelling"),
+    Broken("log_key", Toml(more="[log]\nfile = 'x'"), "log.file", "unknown key", "spelling"),
+    # wrong types and values
+    Broken("node_is_a_number", Toml(top="node = 5"), "node", "string", "change it"),
+    Broken("node_with_a_slash", Toml(top='node = "a/b"'), "node", "must match", "change it"),
+    Broken("fps_is_text", camera('fps = "fast"'), "cameras[0].fps", "number", "change it"),
+    Broken("fps_is_zero", camera("fps = 0"), "cameras[0].fps", "greater than 0", "change it"),
+    Broken("fps_is_nan", camera("fps = nan"), "cameras[0].fps", "", "change it"),
+    Broken("fps_is_endless", camera("fps = inf"), "cameras[0].fps", "", "change it"),
+    Broken("labels_is_text", camera('labels = "person"'), "cameras[0].labels", "", "change it"),
+    Broken("score_above_one", camera("min_score = { person = 1.5 }"),
+           "cameras[0].min_score.person", "less than or equal to 1", "change it"),
+    Broken("cameras_is_a_table", Toml(top='cameras = { name = "door" }', camera="", source=""),
+           "cameras", "tuple", "change it"),
+    Broken("source_is_text", Toml(source='source = "clip.avi"'),
+           "cameras[0].source", "dictionary", "change it"),
+    Broken("threads_is_negative", Toml(runtime='[runtime]\nkind = "onnx"\nthreads = -1'),
+           "runtime.threads", "greater than or equal to 0", "change it"),
+    Broken("port_too_large", Toml(http="[http]\nport = 99999"),
+           "http.port", "65535", "change it"),
+    Broken("log_level", Toml(more='[log]\nlevel = "loud"'), "log.level", "'debug'", "change it"),
+    # names
+    Broken("camera_twice", Toml(
+        more='[[cameras]]\nname = "door"\nsource = { kind = "video_file", path = "x" }'),
+        "cameras", "'door' is there twice", "give each its own name"),
+    Broken("zone_twice", Toml(more=f"{ZONE}\n{ZONE}"),
+           "cameras[0]", "'entrance' is there twice", "give each its own name"),
+    Broken("camera_without_name", Toml(camera=""), "cameras[0].name", "is missing", "add it"),
+    Broken("camera_without_source", Toml(source=""), "cameras[0].source", "is missing", "add it"),
+    # places
+    Broken("polygon_with_two_points",
+           camera('zones = [{ name = "z", polygon = [[0, 0], [1, 1]] }]'),
+           "cameras[0].zones[0].polygon", "2 entries", "at least 3"),
+    Broken("polygon_outside", camera("masks = [[[0, 0], [1, 0], [1, 1.5]]]"),
+           "cameras[0].masks[0][2]", "0..1", "[1.0, 1.5]"),
+    Broken("point_of_three", camera('lines = [{ name = "l", a = [0, 0, 0], b = [1, 1] }]'),
+           "cameras[0].lines[0].a", "", "change it"),
+    Broken("line_without_length", camera('lines = [{ name = "l", a = [0, 0], b = [0, 0] }]'),
+           "cameras[0].lines[0]", "must differ", "a and b"),
+    # kinds and their options
+    Broken("unknown_source", source('kind = "carrier-pigeon"'),
+           "cameras[0].source.kind", "'carrier-pigeon'", "use one of"),
+    Broken("unknown_runtime", Toml(runtime='[runtime]\nkind = "abacus"'),
+           "runtime.kind", "'abacus'", "use one of onnx"),
+    Broken("unknown_sink", Toml(sinks='[[sinks]]\nkind = "fax"'),
+           "sinks[0].kind", "'fax'", "use one of jsonl"),
+    Broken("source_without_kind", source('url = "rtsp://cam/stream"'),
+           "cameras[0].source", "needs a kind", "one of"),
+    Broken("foreign_kind_not_installed", source('kind = "acme.cams:Options"'),
+           "cameras[0].source.kind", "cannot be imported", "install it"),
+    Broken("rtsp_without_url", Toml(source=RTSP + "}"),
+           "cameras[0].source.url", "is missing", "add it"),
+    Broken("rtsp_url_of_the_web",
+           Toml(source=RTSP + f', url = "http://me:{PASSWORD}@cam/stream" }}'),
+           "cameras[0].source.url", "must begin", "rtsp://"),
+    Broken("password_twice",
+           Toml(source=RTSP + ', url = "rtsp://cam/s", password_file = "/run/x" }'),
+           "cameras[0].source", "not both", "password or password_file"),
+    Broken("unknown_provider",
+           Toml(runtime='[runtime]\nkind = "onnx"\nproviders = ["NoSuchProvider"]'),
+           "runtime.providers", "NoSuchProvider", "use", late=True),
+    Broken("bind_without_port", Toml(sinks='[[sinks]]\nkind = "zeromq"\nbind = "127.0.0.1"'),
+           "sinks[0].bind", "cannot be bound", "use tcp://HOST:PORT"),
+    Broken("bind_to_the_network",
+           Toml(sinks='[[sinks]]\nkind = "zeromq"\nbind = "tcp://0.0.0.0:5555"'),
+           "sinks[0].bind", "network", "insecure = true"),
+    Broken("tls_half_given", Toml(http='[http]\nport = 0\ntls_cert = "cert.pem"'),
+           "http", "belong together", "give both or none"),
+    # parts missing
+    Broken("no_cameras", Toml(top="cameras = []", camera="", source=""),
+           "cameras", "0 entries", "needs at least 1"),
+    Broken("cameras_forgotten", Toml(camera="", source=""), "cameras", "is missing", "add it"),
+    Broken("no_detector", Toml(models="[models]"), "models.detector", "is missing", "add it"),
+    Broken("no_models", Toml(models=""), "models", "is missing", "add it"),
+    # models
+    Broken("model_missing", detector('"nowhere.onnx"'),
+           "models.detector", "nowhere.onnx", "check the path", late=True),
+    Broken("model_is_a_folder", detector('"a-folder"'),
+           "models.detector", "a-folder", "check the path", late=True),
+    Broken("model_empty", detector('"empty.onnx"'),
+           "models.detector", "is empty", "copy or export it again", late=True),
+    Broken("model_truncated", detector('"truncated.onnx"'),
+           "models.detector", "truncated.onnx", "export it again", late=True),
+    Broken("model_is_text", detector('"text.onnx"'),
+           "models.detector", "no ONNX model", "export it again", late=True),
+    Broken("model_of_the_wrong_task", detector('"faces.onnx"'),
+           "models.detector", "is a faces model", "expected one for detect", late=True),
+    Broken("model_not_adopted", detector('"foreign.onnx"'),
+           "models.detector", "edge.manifest", "edge-deploy adopt", late=True),
+    Broken("faces_lack_landmarks",
+           Toml(models='[models]\ndetector = "detector.onnx"\nfaces = "lacking.onnx"'),
+           "models.faces", "'landmarks'", "adopt it again", late=True),
+    Broken("model_with_a_wrong_hash",
+           detector(f'{{ path = "detector.onnx", sha256 = "{"0" * 64}" }}'),
+           "models.detector", "has sha256", "restore the file, or pin", late=True),
+    Broken("hash_too_short", detector('{ path = "detector.onnx", sha256 = "abc" }'),
+           "models.detector.sha256", "must match", "change it"),
+    Broken("not_in_the_zoo", detector('"zoo:unicorn"'),
+           "models.detector", "zoo:unicorn", "use one of them or a path", late=True),
+    # labels the model does not know
+    Broken("zone_label", Toml(more=f'{ZONE}\nlabels = ["unicorn"]'),
+           "cameras[0].zones[0].labels", "'unicorn'", "take one of person, car", late=True),
+    Broken("camera_label", camera('labels = ["unicorn"]'),
+           "cameras[0].labels", "'unicorn'", "take one of person, car", late=True),
+    Broken("score_label", camera("min_score = { unicorn = 0.5 }"),
+           "cameras[0].min_score", "'unicorn'", "take one of person, car", late=True),
+    # the machine
+    Broken("sink_folder_missing",
+           Toml(sinks='[[sinks]]\nkind = "jsonl"\npath = "SHELF/nowhere/out.jsonl"'),
+           "sinks[0]", "nowhere", "check path", late=True),
+    Broken("host_of_another_machine", Toml(http='[http]\nhost = "203.0.113.7"'),
+           "http.port", "203.0.113.7", "choose another host or port", late=True),
+]  # fmt: skip
+
+
+def test_there_are_fifty_and_no_two_alike():
+    assert len(BROKEN) >= 50
+    assert len({case.name for case in BROKEN}) == len({case.toml for case in BROKEN})
+    assert len({case.name for case in BROKEN}) == len(BROKEN)
+
+
+def explained(result, path, key, says, remedy):
+    """One message on standard error; it names the file, the key path and what to do."""
+    said = result.stderr.strip().splitlines()
+    message = "\n".join(line for line in said if not LOG_LINE.match(line))
+    assert result.exit_code == EXIT, result.output
+    assert len(message.splitlines()) == 1, message
+    assert message.count(str(path)) == 1
+    assert f": {key}: " in message
+    assert says in message
+    assert remedy in message
+    assert "Traceback" not in result.output
+    assert PASSWORD not in result.output
+    assert "pydantic" not in message.lower()
+
+
+@pytest.mark.parametrize("case", BROKEN, ids=lambda case: case.name)
+def test_a_broken_configuration_is_explained_in_one_message(case, shelf):
+    path = case.toml.write(shelf)
+    explained(check(path), path, case.key, case.says, case.remedy)
+
+
+@pytest.fixture
+def signals_kept():
+    """`edge run` takes over signals; give them back."""
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("case", [c for c in BROKEN if c.late], ids=lambda case: case.name)
+def test_run_explains_what_only_opening_shows(case, shelf, signals_kept):
+    path = case.toml.write(shelf)
+    explained(check(path, "run"), path, case.key, case.says, case.remedy)
+
+
+# --- not even a configuration -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+@pytest.mark.parametrize(
+    ("content", "says", "remedy"),
+    [
+        (b"[models\ndetector = 1", ":1: is no valid TOML", "fix the syntax"),
+        (b'node = "a"\nnode = "b"\n', ":2: is no valid TOML", "fix the syntax"),
+        (b'node = "caf\xe9"\n', "is no UTF-8 text", "is it a TOML file?"),
+        (b"\x08\x07edge.manifest\x00\xff", "is no UTF-8 text", "is it a TOML file?"),
+        (b"", "models: is missing", "add it"),
+    ],
+    ids=["syntax", "key_twice", "latin_1", "a_model", "empty"],
+)
+def test_a_file_that_is_none_is_named(command, content, says, remedy, tmp_path):
+    path = tmp_path / "edge.toml"
+    path.write_bytes(content)
+    result = check(path, command)
+    assert result.exit_code == EXIT
+    assert all(line.count(str(path)) == 1 for line in result.stderr.strip().splitlines())
+    assert says in result.stderr
+    assert remedy in result.stderr
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+@pytest.mark.parametrize("name", ["nowhere.toml", "a-folder"])
+def test_a_path_that_leads_nowhere_is_named(command, name, shelf):
+    result = check(shelf / name, command)
+    assert result.exit_code == EXIT
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert f"{shelf / name}: " in result.stderr
+    assert "check the path" in result.stderr
+
+
+@pytest.fixture
+def taken_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_an_http_port_in_use_is_named(command, shelf, taken_port, signals_kept):
+    path = Toml(http=f"[http]\nport = {taken_port}").write(shelf)
+    explained(check(path, command), path, "http.port", str(taken_port), "choose another")
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_a_bind_in_use_is_named(command, shelf, taken_port, signals_kept):
+    sink = f'[[sinks]]\nkind = "zeromq"\nbind = "tcp://127.0.0.1:{taken_port}"'
+    path = Toml(sinks=sink).write(shelf)
+    explained(check(path, command), path, "sinks[0]", str(taken_port), "bind another port")
+
+
+def test_several_problems_are_a_line_each_with_the_line_in_the_file(shelf):
+    path = Toml(top="colour = 1", http="[http]\nport = 99999").write(shelf)
+    lines = check(path).stderr.strip().splitlines()
+    last = len(path.read_text().splitlines())
+    assert len(lines) == 2
+    assert any(f"{path}:1: colour: unknown key" in line for line in lines)
+    assert any(f"{path}:{last}: http.port: " in line for line in lines)
+
+
+def test_the_line_is_that_of_the_second_camera(shelf):
+    more = '[[cameras]]\nname = "yard"\nfps = 0\nsource = { kind = "video_file", path = "x" }'
+    path = Toml(more=more).write(shelf)
+    line = path.read_text().splitlines().index("fps = 0") + 1
+    assert f"{path}:{line}: cameras[1].fps: " in check(path).stderr
