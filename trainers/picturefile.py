@@ -5,12 +5,11 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
-import cv2
-import numpy as np
 from PIL import Image
 
-from edge.errors import ConfigError
+from edge.errors import ConfigError, SourceError
 from edge.types import RgbPicture
+from edge.vision.picture import read_picture
 
 _ORIENTATION = 0x0112  # EXIF tag; 5..8 lie on their side
 _SIDEWAYS = frozenset({5, 6, 7, 8})
@@ -42,13 +41,9 @@ def read(path: Path) -> RgbPicture:
         ConfigError: missing, or not a whole picture.
     """
     try:
-        encoded = np.frombuffer(path.read_bytes(), np.uint8)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}: restore the picture or drop it") from error
-    image = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if encoded.size else None
-    if image is None:
-        raise ConfigError(f"{path} is not a readable picture: replace it or drop it")
-    return RgbPicture(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))  # type: ignore[arg-type]
+        return read_picture(path)
+    except SourceError as error:
+        raise ConfigError(f"{error}: replace the picture or drop it") from error
 
 
 def verify(path: Path) -> None:
