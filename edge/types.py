@@ -49,9 +49,7 @@ class RgbPicture:
 
     def __post_init__(self) -> None:
         if self.rgb.dtype != np.uint8 or self.rgb.ndim != 3 or self.rgb.shape[2] != 3:
-            raise ValueError(
-                f"rgb must be (H, W, 3) uint8, got {self.rgb.shape} {self.rgb.dtype}"
-            )
+            raise ValueError(f"rgb must be (H, W, 3) uint8, got {self.rgb.shape} {self.rgb.dtype}")
         self.rgb.flags.writeable = False
 
     @property
@@ -162,13 +160,15 @@ class Letterbox:
 
     def points_to_source(self, points: F32) -> F32:
         """``(..., 2)`` x y in network pixels -> source pixels, clipped to the image."""
-        source = (points - np.float32(self.pad_xy)) / np.float32(self.scale_xy)
-        return np.clip(source, 0, np.float32(self.source_wh)).astype(np.float32)
+        pad, scale = np.array(self.pad_xy, np.float32), np.array(self.scale_xy, np.float32)
+        limit = np.array(self.source_wh, np.float32)
+        source: F32 = np.clip((points - pad) / scale, 0, limit).astype(np.float32)
+        return source
 
     def to_network(self, xyxy: F32) -> F32:
         """``(N, 4)`` xyxy, source pixels -> ``(N, 4)`` xyxy, network pixels."""
-        points = xyxy.reshape(-1, 2, 2) * np.float32(self.scale_xy) + np.float32(self.pad_xy)
-        return points.reshape(-1, 4).astype(np.float32)
+        pad, scale = np.array(self.pad_xy, np.float32), np.array(self.scale_xy, np.float32)
+        return (xyxy.reshape(-1, 2, 2) * scale + pad).reshape(-1, 4).astype(np.float32)
 
 
 # --- findings ---------------------------------------------------------------------------------
@@ -337,8 +337,10 @@ class TrackChange:
         xyxy: its box at that moment, source pixels.
         score: its latest score.
         place: name of the zone or line, empty for began and ended.
-        direction: for CROSSED "a_to_b" or "b_to_a", else empty.
-        dwell_s: seconds in the zone, for DWELLED and LEFT; track's life for ENDED; else 0.
+        direction: for CROSSED "left_to_right" or "right_to_left", as seen by somebody who
+            stands at the line's `a` and looks to its `b`; else empty.
+        dwell_s: seconds in the zone, for DWELLED and LEFT; for ENDED seconds between the
+            track's first and last detection; else 0.
     """
 
     track_id: int

@@ -6,6 +6,7 @@ Everything takes and returns ``(N, 4)`` xyxy; another format is in the name.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge.types import F32, I32, I64
 
@@ -13,7 +14,8 @@ from edge.types import F32, I32, I64
 def area(xyxy: F32) -> F32:
     """``(N, 4)`` -> ``(N,)``; an inverted box has area 0."""
     size = np.maximum(xyxy[:, 2:] - xyxy[:, :2], 0)
-    return size[:, 0] * size[:, 1]
+    product: F32 = size[:, 0] * size[:, 1]
+    return product
 
 
 def intersection(a_xyxy: F32, b_xyxy: F32) -> F32:
@@ -21,14 +23,16 @@ def intersection(a_xyxy: F32, b_xyxy: F32) -> F32:
     low = np.maximum(a_xyxy[:, None, :2], b_xyxy[None, :, :2])
     high = np.minimum(a_xyxy[:, None, 2:], b_xyxy[None, :, 2:])
     size = np.maximum(high - low, 0)  # (N, M, 2)
-    return size[..., 0] * size[..., 1]
+    product: F32 = size[..., 0] * size[..., 1]
+    return product
 
 
 def iou(a_xyxy: F32, b_xyxy: F32) -> F32:
     """Intersection over union, ``(N, 4)``, ``(M, 4)`` -> ``(N, M)``; 0 where both are empty."""
     overlap = intersection(a_xyxy, b_xyxy)
     union = area(a_xyxy)[:, None] + area(b_xyxy)[None, :] - overlap
-    return np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
+    ratio: F32 = np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
+    return ratio
 
 
 def containment(inner_xyxy: F32, outer_xyxy: F32) -> F32:
@@ -55,6 +59,19 @@ def cxcywh_to_xyxy(cxcywh: F32) -> F32:
     """Centre and size -> corners."""
     half = cxcywh[:, 2:] / 2
     return np.concatenate([cxcywh[:, :2] - half, cxcywh[:, :2] + half], axis=1).astype(np.float32)
+
+
+def foot_share(xyxy: F32, size_wh: tuple[int, int]) -> NDArray[np.float64]:
+    """Foot points (bottom centres), ``(N, 4)`` -> ``(N, 2)`` x y as shares of the image.
+
+    They are kept a hair inside the image, so that a box that ends at its lower edge stands in
+    a zone that is drawn down to that edge.
+    """
+    foot = np.empty((len(xyxy), 2))
+    foot[:, 0] = xyxy[:, 0] + xyxy[:, 2]
+    foot[:, 1] = xyxy[:, 3]
+    foot /= (2 * size_wh[0], size_wh[1])
+    return np.clip(foot, 0, 1 - 1e-6, out=foot)
 
 
 def nms(xyxy: F32, score: F32, class_id: I32, iou_threshold: float) -> I64:

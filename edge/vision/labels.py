@@ -1,0 +1,38 @@
+"""Labels: the class names a user writes, and the class ids a model gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from edge.errors import ConfigError
+from edge.types import Bool
+
+
+def class_id(label: str, classes: tuple[str, ...], camera: str, key: str) -> int:
+    """The class id of a label.
+
+    Raises:
+        ConfigError: the model does not know it; names camera, key and the known labels.
+    """
+    if label in classes:
+        return classes.index(label)
+    raise ConfigError(
+        f"camera {camera!r}: {key}: the model knows no label {label!r}: "
+        f"take one of {', '.join(classes)}"
+    )
+
+
+def class_mask(labels: Iterable[str], classes: tuple[str, ...], camera: str, key: str) -> Bool:
+    """``(C,)``: true for the labels named; no labels mean all.
+
+    Raises:
+        ConfigError: the model does not know one; names camera, key and the known labels.
+    """
+    ids = [class_id(label, classes, camera, key) for label in labels]
+    if not ids:
+        return np.ones(len(classes), np.bool_)
+    mask = np.zeros(len(classes), np.bool_)
+    mask[ids] = True
+    return mask

@@ -1,0 +1,67 @@
+"""Polygons: which points lie inside, and how far from the outline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.types import Bool
+
+F64 = NDArray[np.float64]
+Points = Sequence[tuple[float, float]]
+
+
+class Polygons:
+    """Several polygons, asked about many points at once.
+
+    A polygon that crosses itself is inside by the even-odd rule (Shimrat 1962, CACM
+    algorithm 112). Of its outline the upper and left parts belong to it, the lower and right
+    ones do not, so that neighbours with a common edge share no point.
+
+    Args:
+        corners: for each polygon its corners, in any unit.
+    """
+
+    def __init__(self, corners: Sequence[Points]) -> None:
+        ends = [np.array(polygon, np.float64) for polygon in corners]
+        start = np.concatenate(ends or [np.zeros((0, 2))])
+        end = np.concatenate([np.roll(end, -1, axis=0) for end in ends] or [np.zeros((0, 2))])
+        self._start, self._along = start, end - start  # (E, 2)
+        self._first = np.cumsum([0, *map(len, ends)])  # of each polygon among the edges
+        rise = self._along[:, 1]
+        self._slope = np.divide(self._along[:, 0], rise, out=np.zeros_like(rise), where=rise != 0)
+        falls = (rise > 0)[:, None]
+        upper, lower = np.where(falls, start, end), np.where(falls, end, start)
+        self._top, self._bottom = upper[:, 1], lower[:, 1]
+        self._offset = upper[:, 0] - upper[:, 1] * self._slope  # the same seen from both sides
+
+    def __len__(self) -> int:
+        """P."""
+        return len(self._first) - 1
+
+    def contain(self, points: F64) -> Bool:
+        """``(N, 2)`` points -> ``(N, P)``."""
+        if not len(self) or not len(points):
+            return np.zeros((len(points), len(self)), np.bool_)
+        x, y = points[:, :1], points[:, 1:]
+        crossed = (self._top <= y) & (y < self._bottom) & (x < self._offset + y * self._slope)
+        inside: Bool = np.logical_xor.reduceat(crossed, self._first[:-1], axis=1)
+        return inside
+
+    def distance(self, polygon: int, points: F64, unit_xy: tuple[float, float]) -> F64:
+        """``(N, 2)`` points -> ``(N,)`` distance to a polygon's outline.
+
+        Args:
+            polygon: which.
+            points: in the polygon's units.
+            unit_xy: length of the polygon's units, across and down.
+        """
+        edges = slice(self._first[polygon], self._first[polygon + 1])
+        along = self._along[edges] * unit_xy  # (E, 2)
+        away = (points[:, None] - self._start[edges]) * unit_xy  # (N, E, 2)
+        length2 = np.maximum((along**2).sum(axis=1), 1e-12)
+        share = np.clip((away * along).sum(axis=2) / length2, 0, 1)
+        gap: F64 = np.linalg.norm(away - share[..., None] * along, axis=2).min(axis=1)
+        return gap

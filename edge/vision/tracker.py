@@ -1,0 +1,235 @@
+"""Tracker: objects followed over time in one camera.
+
+Two-stage association in the manner of ByteTrack (Zhang 2022, arXiv:2110.06864): confirmed
+tracks take high detections first, then those seen a moment ago take what is left of the low
+ones, then tentative tracks take what is left of the high ones; each remaining high detection
+begins a tentative track. Tracks and detections meet only within a class.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.config import Tracking
+from edge.types import I64, Bool, Change, Detections, TrackChange, Tracks
+from edge.vision import boxes, kalman
+from edge.vision.kalman import F64
+
+MAX_COORDINATE_PX = 1e6  # beyond it, or NaN, a box is an accident of the model
+MAX_STEP_S = 3600.0
+
+# One row a track. `seen` counts the frames it was seen in; times are on the tracker's clock.
+_ROW = np.dtype(
+    [
+        ("track_id", np.int64),
+        ("motion", np.float64, (5, 4)),
+        ("began_s", np.float64),
+        ("seen_s", np.float64),
+        ("xyxy", np.float32, (4,)),
+        ("score", np.float32),
+        ("class_id", np.int32),
+        ("age", np.int32),
+        ("missed", np.int32),
+        ("seen", np.int32),
+    ]
+)
+Rows = NDArray[Any]
+
+
+def track_ids(start_s: float) -> Iterator[int]:
+    """Ids for tracks, unique across cameras and across restarts of the process.
+
+    The n-th id is ``floor(start_s * 2**20) + n``: the start time in seconds in the high bits,
+    20 low bits to count in. A process that starts s seconds later begins ``s * 2**20`` higher,
+    so no id returns unless more than a million tracks began in each second of the earlier
+    life, or the wall clock was set back. Ids stay below 2**53, which readers in JavaScript
+    keep exact, until the year 2242.
+
+    Args:
+        start_s: Unix time of the process's start.
+
+    Returns:
+        An iterator that all cameras share; ``next`` of it is atomic.
+    """
+    if not 0 <= start_s < 2**33:
+        raise ValueError(f"start_s must be Unix seconds in 0..2**33, got {start_s}: use time.time")
+    return itertools.count(int(start_s * 2**20) + 1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrackUpdate:
+    """What one frame did to the tracks of a camera.
+
+    Attributes:
+        tracks: confirmed tracks seen in this frame (``missed == 0``), oldest first.
+        began: tracks that were confirmed in this frame.
+        ended: confirmed tracks that are gone, with their last box and score; ``dwell_s`` is
+            the time between their first and their last detection.
+    """
+
+    tracks: Tracks
+    began: tuple[TrackChange, ...]
+    ended: tuple[TrackChange, ...]
+
+
+class Tracker:
+    """Follows the objects of one camera.
+
+    Args:
+        options: thresholds.
+        ids: where new tracks get their id, see `track_ids`; shared by all cameras.
+    """
+
+    def __init__(self, options: Tracking, ids: Iterator[int]) -> None:
+        self._options = options
+        self._ids = ids
+        self._rows: Rows = np.zeros(0, _ROW)
+        self._at_s = math.nan
+        self._now_s = 0.0  # grows by what at_s grows, never shrinks
+        self._step_s = 0.0
+
+    def update(self, detections: Detections, at_s: float) -> TrackUpdate:
+        """Take one frame's detections.
+
+        Args:
+            detections: all classes, low scores too.
+            at_s: when the frame was captured, on the monotonic clock. Time that stands still
+                or goes back counts as no time.
+        """
+        ended = self._tick(at_s)
+        found = self._usable(detections)
+        if not len(self._rows) and not len(found):
+            return TrackUpdate(Tracks.empty(), (), ended)
+        row, column = self._associate(found)
+        self._see(row, found, column)
+        self._begin(found, column)
+        rows = self._rows
+        seen_now = rows[(rows["missed"] == 0) & (rows["seen"] >= self._options.confirm_frames)]
+        began = seen_now["seen"] == self._options.confirm_frames
+        return TrackUpdate(_tracks(seen_now), _changes(seen_now[began], Change.BEGAN), ended)
+
+    def reset(self, at_s: float) -> tuple[TrackChange, ...]:
+        """End all tracks, for a new epoch that begins ``at_s``."""
+        self._at_s, self._step_s = at_s, 0.0
+        return self._drop(np.ones(len(self._rows), np.bool_))
+
+    def _tick(self, at_s: float) -> tuple[TrackChange, ...]:
+        """Move the clock and all tracks to ``at_s``; end those unseen for too long.
+
+        Nobody can be missed between two frames, so a camera slower than ``max_missed_s`` keeps
+        its tracks for two of its intervals; a sudden gap ends them.
+        """
+        step_s = at_s - self._at_s
+        step_s = min(step_s, MAX_STEP_S) if step_s > 0 else 0.0  # NaN too
+        patience_s = max(self._options.max_missed_s, 2 * self._step_s)
+        self._at_s, self._step_s = at_s, step_s
+        self._now_s += step_s
+        if not len(self._rows):
+            return ()
+        ended = self._drop(self._now_s - self._rows["seen_s"] > patience_s)
+        if step_s:
+            kalman.predict(self._rows["motion"], step_s)
+        return ended
+
+    def _usable(self, detections: Detections) -> Detections:
+        usable = detections.score >= self._options.low_score  # a NaN is not
+        if len(usable):
+            usable &= (np.abs(detections.xyxy) < MAX_COORDINATE_PX).all(axis=1)
+        return detections if usable.all() else detections[usable]
+
+    def _associate(self, found: Detections) -> tuple[I64, I64]:
+        """Rows of tracks and, for each, the row of its detection.
+
+        Greedy by stage, then by overlap.
+        """
+        rows = self._rows
+        overlap = boxes.iou(boxes.cxcywh_to_xyxy(rows["motion"][:, kalman.VALUE]), found.xyxy)
+        overlap *= rows["class_id"][:, None] == found.class_id  # (T, N)
+        row, column = np.nonzero(overlap >= max(self._options.min_iou, 1e-6))
+        confirmed = rows["seen"][row] >= self._options.confirm_frames
+        high = found.score[column] >= self._options.high_score
+        stage = 2 * confirmed + high  # 3 confirmed high, 2 confirmed low, 1 tentative high
+        allowed = high | (confirmed & (rows["missed"][row] == 0))
+        rank = np.where(allowed, stage + overlap[row, column], 0)
+        return _greedy(rank, row, column)
+
+    def _see(self, row: I64, found: Detections, column: I64) -> None:
+        """Correct the tracks that were seen; drop the tentative ones that were not."""
+        rows = self._rows
+        rows["age"] += 1
+        rows["missed"] += 1
+        if len(row):
+            xyxy = found.xyxy[column]
+            rows["motion"][row] = kalman.update(rows["motion"][row], boxes.xyxy_to_cxcywh(xyxy))
+            rows["xyxy"][row] = xyxy
+            rows["score"][row] = found.score[column]
+            rows["seen_s"][row] = self._now_s
+            rows["missed"][row] = 0
+            rows["seen"][row] += 1
+        if len(row) < len(rows):
+            unseen = rows["missed"] > 0
+            rows["motion"][unseen, kalman.VELOCITY, 2:] = 0  # what hides does not grow
+            self._drop(unseen & (rows["seen"] < self._options.confirm_frames))
+
+    def _begin(self, found: Detections, taken: I64) -> None:
+        """A tentative track for each high detection that no track took."""
+        free = found.score >= self._options.high_score
+        free[taken] = False
+        if not free.any():
+            return
+        new = np.zeros(int(free.sum()), _ROW)
+        new["track_id"] = list(itertools.islice(self._ids, len(new)))
+        new["motion"] = kalman.begin(boxes.xyxy_to_cxcywh(found.xyxy[free]))
+        new["began_s"] = new["seen_s"] = self._now_s
+        new["xyxy"], new["score"] = found.xyxy[free], found.score[free]
+        new["class_id"], new["seen"] = found.class_id[free], 1
+        self._rows = np.concatenate([self._rows, new])
+
+    def _drop(self, gone: Bool) -> tuple[TrackChange, ...]:
+        """Forget rows; ENDED for those that were confirmed."""
+        if not gone.any():
+            return ()
+        dropped = self._rows[gone]
+        self._rows = self._rows[~gone]
+        return _changes(dropped[dropped["seen"] >= self._options.confirm_frames], Change.ENDED)
+
+
+def _greedy(rank: F64, row: I64, column: I64) -> tuple[I64, I64]:
+    """Pairs by falling rank, each row and column once; pairs of rank 0 never."""
+    order = np.argsort(-rank, kind="stable")[: np.count_nonzero(rank)]
+    taken_rows: dict[int, int] = {}
+    taken_columns: set[int] = set()
+    for r, c in zip(row[order].tolist(), column[order].tolist(), strict=True):
+        if r not in taken_rows and c not in taken_columns:
+            taken_rows[r] = c
+            taken_columns.add(c)
+    return np.array(list(taken_rows), np.int64), np.array(list(taken_rows.values()), np.int64)
+
+
+def _tracks(rows: Rows) -> Tracks:
+    return Tracks(
+        rows["xyxy"].copy(), rows["score"].copy(), rows["class_id"].copy(),
+        rows["track_id"].copy(), rows["age"].copy(), rows["missed"].copy(),
+    )  # fmt: skip
+
+
+def _changes(rows: Rows, change: Change) -> tuple[TrackChange, ...]:
+    ended = change is Change.ENDED
+    return tuple(
+        TrackChange(
+            track_id=int(row["track_id"]),
+            change=change,
+            class_id=int(row["class_id"]),
+            xyxy=tuple(row["xyxy"].tolist()),
+            score=float(row["score"]),
+            dwell_s=float(row["seen_s"] - row["began_s"]) if ended else 0.0,
+        )
+        for row in rows
+    )
