@@ -14,6 +14,7 @@ pushed at the file's pace. Each client begins at the first picture. Loopback onl
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import select
 import signal
@@ -139,7 +140,12 @@ def write_pattern(path: Path, size_wh: tuple[int, int], fps: int, gop: int) -> N
     width, height = size_wh
     ramp = np.add.outer(np.arange(height), np.arange(width))
     with av.open(str(path), "w") as container:
-        options = {"preset": "ultrafast", "tune": "zerolatency", "g": str(gop), "x264-params": "sliced-threads=0"}
+        options = {
+            "preset": "ultrafast",
+            "tune": "zerolatency",
+            "g": str(gop),
+            "x264-params": "sliced-threads=0",
+        }
         stream = container.add_stream("libx264", rate=fps, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for row in range(2 * fps):
@@ -180,39 +186,19 @@ def _serve() -> None:
     gi.require_version("GstApp", "1.0")
     gi.require_version("GstRtsp", "1.0")
     gi.require_version("GstRtspServer", "1.0")
-    from gi.repository import GLib, Gst, GstApp, GstRtsp, GstRtspServer
+    from gi.repository import GLib, Gst, GstApp, GstRtspServer
 
     Gst.init(None)
     for element in ("appsrc", "h264parse", "h265parse", "rtph264pay", "rtph265pay", "rtpbin"):
         if Gst.ElementFactory.find(element) is None:
             sys.exit(f"no {element}")
-    assert GstApp
+    assert GstApp  # appsrc's signals
     if "probe" in sys.argv:
         return
     task = json.loads(sys.stdin.readline())
     units = list(_read_units(Path(task["units"])))
     number = {"h264": "264", "hevc": "265"}[task["codec"]]
     loop = GLib.MainLoop()
-
-    def on_configure(_factory: object, media: object) -> None:
-        """One client: push its pictures at their pace, from the first one on."""
-        source = media.get_element().get_by_name("units")  # type: ignore[attr-defined]
-        state = {"row": 0}
-
-        def push() -> bool:
-            pause_s, data = units[state["row"] % len(units)]
-            state["row"] += 1
-            if source.emit("push-buffer", Gst.Buffer.new_wrapped(data)) != Gst.FlowReturn.OK:
-                return False
-            GLib.timeout_add(max(1, round(pause_s * 1000)), push)
-            return False
-
-        def on_need(_source: object, _bytes: int) -> None:
-            if not state["row"]:
-                source.disconnect(handler)
-                GLib.idle_add(push)
-
-        handler = source.connect("need-data", on_need)
 
     server = GstRtspServer.RTSPServer()
     server.set_address(task["host"])
@@ -223,24 +209,50 @@ def _serve() -> None:
         f"caps=video/x-h{number},stream-format=byte-stream,alignment=au ! h{number}parse "
         f"! rtph{number}pay name=pay0 pt=96 config-interval=0 )"
     )
-    factory.connect("media-configure", on_configure)
+    factory.connect("media-configure", lambda _factory, media: _push(media, units))
     server.get_mount_points().add_factory("/live", factory)
     if task["user"]:
-        auth = GstRtspServer.RTSPAuth()
-        auth.set_supported_methods(GstRtsp.RTSPAuthMethod.DIGEST)
-        token = GstRtspServer.RTSPToken()
-        token.set_string(GstRtspServer.RTSP_TOKEN_MEDIA_FACTORY_ROLE, "viewer")
-        auth.add_digest(task["user"], task["password"], token)
-        permissions = GstRtspServer.RTSPPermissions()
-        permissions.add_permission_for_role("viewer", "media.factory.access", True)
-        permissions.add_permission_for_role("viewer", "media.factory.construct", True)
-        factory.set_permissions(permissions)
-        server.set_auth(auth)
+        _demand_login(server, factory, task["user"], task["password"])
     if not server.attach(None):
         sys.exit("cannot listen")
     GLib.io_add_watch(0, GLib.IO_HUP, lambda *_: loop.quit())  # the test went away
     print("ready", flush=True)
     loop.run()
+
+
+def _push(media: object, units: list[tuple[float, bytes]]) -> None:
+    """Give one client its pictures at their pace, from the first one on."""
+    from gi.repository import GLib, Gst
+
+    source = media.get_element().get_by_name("units")  # type: ignore[attr-defined]
+    endless = itertools.cycle(units)
+
+    def push() -> bool:
+        pause_s, data = next(endless)
+        if source.emit("push-buffer", Gst.Buffer.new_wrapped(data)) == Gst.FlowReturn.OK:
+            GLib.timeout_add(max(1, round(pause_s * 1000)), push)
+        return False
+
+    def begin(_source: object, _bytes: int) -> None:
+        source.disconnect(handler)
+        GLib.idle_add(push)
+
+    handler = source.connect("need-data", begin)
+
+
+def _demand_login(server: object, factory: object, user: str, password: str) -> None:
+    from gi.repository import GstRtsp, GstRtspServer
+
+    auth = GstRtspServer.RTSPAuth()
+    auth.set_supported_methods(GstRtsp.RTSPAuthMethod.DIGEST)
+    token = GstRtspServer.RTSPToken()
+    token.set_string(GstRtspServer.RTSP_TOKEN_MEDIA_FACTORY_ROLE, "viewer")
+    auth.add_digest(user, password, token)
+    permissions = GstRtspServer.RTSPPermissions()
+    permissions.add_permission_for_role("viewer", "media.factory.access", True)
+    permissions.add_permission_for_role("viewer", "media.factory.construct", True)
+    factory.set_permissions(permissions)
+    server.set_auth(auth)
 
 
 def _read_units(path: Path) -> Iterator[tuple[float, bytes]]:

@@ -10,9 +10,9 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, TypeVar, cast
 
 import av
 from av.codec.context import Flags as CodecFlags
@@ -20,6 +20,7 @@ from av.codec.hwaccel import HWAccel, hwdevices_available
 from av.container import InputContainer
 from av.error import FFmpegError, HTTPForbiddenError, HTTPUnauthorizedError
 from av.packet import Packet
+from av.stream import Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from pydantic import AfterValidator
@@ -98,9 +99,9 @@ class Video:
         self.address = opening.address
         self.stream = stream
         self._read_timeout_s = opening.read_timeout_s
-        self._packets = container.demux()
+        self._packets = cast("Generator[Packet[Stream]]", container.demux())
 
-    def read(self) -> Packet | None:
+    def read(self) -> Packet[Stream] | None:
         """The next packet, of any stream; an empty one flushes; None at the end.
 
         Raises:
@@ -108,7 +109,7 @@ class Video:
         """
         return guarded(self.address, lambda: next(self._packets, None), self._read_timeout_s)
 
-    def decode(self, packet: Packet) -> list[VideoFrame] | None:
+    def decode(self, packet: Packet[Stream]) -> list[VideoFrame] | None:
         """The frames a packet completes; None when it is garbage."""
         if packet.stream_index != self.stream.index:
             return []
@@ -132,7 +133,8 @@ def open_video(opening: Opening, resolve: Callable[[str, float], bool]) -> Itera
     host = host_of(opening.url)
     if host and not resolve(host, opening.open_timeout_s):
         raise SourceError(f"{opening.address}: the name {host} cannot be resolved")
-    container = guarded(opening.address, lambda: _open(opening), opening.open_timeout_s)
+    shown = opening.address + (f" with hwaccel {opening.hwaccel}" if opening.hwaccel else "")
+    container = guarded(shown, lambda: _open(opening), opening.open_timeout_s)
     with contextlib.closing(container):
         stream = cast("VideoStream | None", container.streams.best("video"))
         if stream is None or stream.codec_context is None:
@@ -145,15 +147,13 @@ def open_video(opening: Opening, resolve: Callable[[str, float], bool]) -> Itera
 
 
 def _open(opening: Opening) -> InputContainer:
-    device: dict[str, Any] = {}
-    if opening.hwaccel:
-        device["hwaccel"] = HWAccel(opening.hwaccel, allow_software_fallback=False)
+    device = HWAccel(opening.hwaccel, allow_software_fallback=False) if opening.hwaccel else None
     return av.open(
         opening.url,
         options=opening.options,
         timeout=(opening.open_timeout_s, opening.read_timeout_s),
         metadata_errors="replace",
-        **device,
+        hwaccel=device,
     )
 
 
@@ -176,4 +176,3 @@ class NameLookup:
     def _ask(self, host: str) -> None:
         with contextlib.suppress(OSError, UnicodeError):
             self._found = bool(socket.getaddrinfo(host, None))
-

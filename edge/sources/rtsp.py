@@ -10,7 +10,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -130,7 +130,7 @@ class RtspCamera:
             raise SourceError(f"{self.address}: user and password are too long for FFmpeg")
         return url
 
-    def _captures(self, video: Video, stop: threading.Event) -> Iterator[Capture]:
+    def _captures(self, video: Video, stop: threading.Event) -> Generator[Capture]:
         late = video.stream.codec_context.name in _PARSED
         begun_s = time.time(), time.monotonic()
         deadline_s = begun_s[1] + self._options.first_picture_timeout_s

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from edge.types import Capture
 
 if TYPE_CHECKING:
     from av.packet import Packet
+    from av.stream import Stream
     from av.video.stream import VideoStream
 
 log = logging.getLogger(__name__)
@@ -91,7 +92,7 @@ class _Pauses:
         self.usual_s = min(float(1 / rate), _LONGEST_PAUSE_S)
         self._last: Fraction | None = None
 
-    def before(self, packet: Packet) -> float:
+    def before(self, packet: Packet[Stream]) -> float:
         """Seconds between the packet before and this one."""
         stamp = packet.dts if packet.dts is not None else packet.pts
         if stamp is None or packet.time_base is None:
@@ -216,7 +217,7 @@ class VideoFile:
             self._lookup,
         )
 
-    def _captures(self, first: Video, stop: threading.Event) -> Iterator[Capture]:
+    def _captures(self, first: Video, stop: threading.Event) -> Generator[Capture]:
         playback = _Playback(self._options, self._begin_at, stop)
         self._begin_at = 0
         try:

@@ -1,0 +1,247 @@
+"""A camera on this machine, through OpenCV: a V4L2 device or a GStreamer pipeline.
+
+OpenCV's calls cannot be interrupted, so a helper thread makes them. One that hangs in the
+driver is left behind; until it returns the device is not opened again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Protocol, Self
+
+import cv2
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+
+from edge.errors import SourceError
+from edge.sources._address import without_secrets
+from edge.types import Capture, RgbPicture
+
+log = logging.getLogger(__name__)
+
+_PATIENCE_S = 0.5  # between two looks at the stop flag
+_FAREWELL_S = 1.0  # for the helper to close the device
+
+
+class Options(BaseModel):
+    """Which camera; either ``device`` or ``pipeline``.
+
+    Attributes:
+        device: V4L2 device; /dev/v4l/by-id/.. keeps its name when another is plugged in.
+        pipeline: GStreamer pipeline that ends in an appsink and gives BGR.
+        width: asked of the device; it may give another.
+        height: asked of the device.
+        fps: asked of the device.
+        open_timeout_s: longest wait for the device and its first picture.
+        read_timeout_s: longest wait for any other picture.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    device: str = ""
+    pipeline: str = Field(default="", repr=False)
+    width: PositiveInt | None = None
+    height: PositiveInt | None = None
+    fps: float | None = Field(default=None, gt=0, le=1000)
+    open_timeout_s: float = Field(default=5, gt=0, le=60)
+    read_timeout_s: float = Field(default=3, gt=0, le=60)
+
+    @model_validator(mode="after")
+    def _check_choice(self) -> Self:
+        if bool(self.device) == bool(self.pipeline):
+            raise ValueError("give either device or pipeline")
+        if self.pipeline and (self.width or self.height or self.fps):
+            raise ValueError("set width, height and fps as caps in the pipeline")
+        return self
+
+
+class Grabber(Protocol):
+    """The part of cv2.VideoCapture that is used."""
+
+    def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
+        """Whether there is a camera."""
+
+    def grab(self) -> bool:
+        """Wait for the next picture."""
+
+    def retrieve(self) -> tuple[bool, np.ndarray | None]:
+        """Decode it: ``(H, W, 3)`` BGR."""
+
+    def release(self) -> None:
+        """Close the camera."""
+
+
+class LocalCamera:
+    """A camera on this machine.
+
+    Args:
+        options: which one.
+        opener: what opens it, for tests.
+    """
+
+    every_frame = False
+
+    def __init__(
+        self, options: Options, opener: Callable[[Options], Grabber] | None = None
+    ) -> None:
+        """Open nothing yet."""
+        self._options = options
+        self._opener = opener or open_capture
+        self._helper: _Helper | None = None
+
+    @property
+    def address(self) -> str:
+        """The device, or the pipeline without secrets."""
+        return self._options.device or without_secrets(self._options.pipeline)
+
+    @contextlib.contextmanager
+    def connect(self, stop: threading.Event) -> Iterator[Iterator[Capture]]:
+        """Open the camera; iterate captures until ``stop``.
+
+        Raises:
+            SourceError: it cannot be opened, went silent or changed its picture size.
+        """
+        if self._helper is not None and self._helper.thread.is_alive():
+            raise SourceError(f"{self.address} still hangs in its driver: unplug it")
+        self._helper = _Helper(self._options, self._opener, self.address)
+        try:
+            self._helper.thread.start()
+            with contextlib.closing(self._captures(self._helper, stop)) as captures:
+                yield captures
+        finally:
+            self._helper.close()
+
+    def _captures(self, helper: _Helper, stop: threading.Event) -> Generator[Capture]:
+        limit_s = self._options.open_timeout_s
+        size_wh = None
+        while not stop.is_set():
+            capture = helper.next(limit_s, stop)
+            if capture is None:
+                return
+            if size_wh not in (None, capture.picture.size_wh):
+                size_wh = capture.picture.size_wh
+                raise SourceError(f"{self.address}: the picture size is now {size_wh}")
+            size_wh, limit_s = capture.picture.size_wh, self._options.read_timeout_s
+            yield capture
+
+
+class _Helper:
+    """A thread that opens a camera and keeps its latest picture, or why there is none."""
+
+    def __init__(
+        self, options: Options, opener: Callable[[Options], Grabber], address: str
+    ) -> None:
+        self._options, self._opener, self._address = options, opener, address
+        self._closing = threading.Event()
+        self._changed = threading.Condition()
+        self._latest: Capture | None = None
+        self._problem = ""
+        self.thread = threading.Thread(target=self._run, name=f"camera {address}", daemon=True)
+
+    def next(self, limit_s: float, stop: threading.Event) -> Capture | None:
+        """The next picture; None when ``stop`` was set.
+
+        Raises:
+            SourceError: none came within ``limit_s``, or the camera failed.
+        """
+        deadline_s = time.monotonic() + limit_s
+        with self._changed:
+            while not stop.is_set():
+                if (latest := self._latest) is not None:
+                    self._latest = None
+                    return latest
+                if self._problem:
+                    raise SourceError(self._problem)
+                if (rest_s := deadline_s - time.monotonic()) <= 0:
+                    raise SourceError(f"{self._address} was silent for {limit_s:g} s")
+                self._changed.wait(min(rest_s, _PATIENCE_S))
+        return None
+
+    def close(self) -> None:
+        """Ask the thread to end and wait a little."""
+        self._closing.set()
+        self.thread.join(_FAREWELL_S)
+
+    def _run(self) -> None:
+        try:
+            with contextlib.closing(_Released(self._opener(self._options))) as camera:
+                self._grab(camera.grabber)
+        except SourceError as error:
+            self._tell(problem=str(error))
+        except cv2.error as error:
+            log.debug("%s: OpenCV error %d", self._address, error.code)
+            self._tell(problem=f"{self._address}: OpenCV error {error.code}")
+
+    def _grab(self, grabber: Grabber) -> None:
+        while not self._closing.is_set():
+            if not grabber.grab():
+                raise SourceError(f"{self._address} ended the stream")
+            captured_s, monotonic_s = time.time(), time.monotonic()
+            came, bgr = grabber.retrieve()
+            if came and bgr is not None:
+                rgb = np.asarray(cv2.cvtColor(bgr, _TO_RGB[bgr.ndim]), np.uint8)
+                self._tell(Capture(RgbPicture(rgb), captured_s, monotonic_s))
+
+    def _tell(self, latest: Capture | None = None, problem: str = "") -> None:
+        with self._changed:
+            self._latest, self._problem = latest or self._latest, problem
+            self._changed.notify_all()
+
+
+class _Released:
+    def __init__(self, grabber: Grabber) -> None:
+        self.grabber = grabber
+
+    def close(self) -> None:
+        self.grabber.release()
+
+
+_TO_RGB = {2: cv2.COLOR_GRAY2RGB, 3: cv2.COLOR_BGR2RGB}
+
+
+def open_capture(options: Options) -> Grabber:
+    """Open a camera with OpenCV.
+
+    Raises:
+        SourceError: there is none, or this OpenCV cannot open it.
+    """
+    cv2.utils.logging.setLogLevel(
+        0
+    )  # its warnings go straight to stderr, with the pipeline and its password
+    if options.pipeline:
+        if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
+            raise SourceError(
+                "this OpenCV was built without GStreamer: use one that has it (JetPack's, or "
+                "Debian's python3-opencv), or kind = rtsp or device = /dev/v4l/by-id/.."
+            )
+        capture = cv2.VideoCapture(options.pipeline, cv2.CAP_GSTREAMER)
+    else:
+        if not Path(options.device).exists():
+            raise SourceError(f"{options.device}: no such device: is it plugged in?")
+        capture = cv2.VideoCapture(options.device, cv2.CAP_V4L2, _wishes(options))
+    if not capture.isOpened():
+        capture.release()
+        raise SourceError(
+            f"{options.device or 'the pipeline'} cannot be opened: check permissions (group "
+            "video) and that nobody else uses it"
+        )
+    return capture
+
+
+def _wishes(options: Options) -> list[int]:
+    asked = {
+        cv2.CAP_PROP_FRAME_WIDTH: options.width,
+        cv2.CAP_PROP_FRAME_HEIGHT: options.height,
+        cv2.CAP_PROP_FPS: options.fps,
+    }
+    return [int(item) for key, value in asked.items() if value for item in (key, value)]
+
+
+def build(options: Options) -> LocalCamera:
+    """The source these options describe."""
+    return LocalCamera(options)

@@ -1,0 +1,138 @@
+"""What every source promises, run over each module of `edge.sources`.
+
+A new source is found by itself; it has to say below how a working and a broken one are made.
+"""
+
+import contextlib
+import logging
+import threading
+import time
+
+import cv2
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from edge import plugins
+from edge.errors import SourceError
+from edge.sources.camera import LocalCamera
+from edge.sources.camera import Options as CameraOptions
+from edge.types import Capture
+from tests.rtsp_server import rtsp_server
+from tests.videos import write_video
+
+SECRET = "hunter2/@%"
+
+
+@contextlib.contextmanager
+def working_rtsp(tmp_path):
+    with rtsp_server(user="viewer", password=SECRET) as server:
+        yield create("rtsp", url=server.url, user="viewer", password=SECRET)
+
+
+@contextlib.contextmanager
+def working_video_file(tmp_path):
+    yield create("video_file", path=str(write_video(tmp_path / "a.mp4")), loop=True)
+
+
+@contextlib.contextmanager
+def working_camera(tmp_path):
+    path = str(write_video(tmp_path / "a.mp4", frames=200))
+    options = CameraOptions(device="/dev/video-of-a-test")
+    yield LocalCamera(options, opener=lambda _: cv2.VideoCapture(path))
+
+
+@contextlib.contextmanager
+def working_synthetic(tmp_path):
+    pytest.importorskip("matplotlib", reason="pip install edgewatch[demo]")
+    yield create("synthetic", size_wh=(320, 180))
+
+
+WORKING = {
+    "rtsp": working_rtsp,
+    "video_file": working_video_file,
+    "camera": working_camera,
+    "synthetic": working_synthetic,
+}
+ABSENT = {
+    "rtsp": {"url": f"rtsp://viewer:{SECRET}@127.0.0.1:1/live?token={SECRET}"},
+    "video_file": {"path": f"http://viewer:{SECRET}@127.0.0.1:1/a.mp4?password={SECRET}"},
+    "camera": {"pipeline": f'rtspsrc location=rtsp://viewer:{SECRET}@cam/ user-pw="{SECRET}"'},
+    "synthetic": {"photo": "no/such/photo.jpg"},
+}
+
+
+def create(kind, **options):
+    return plugins.create("sources", {"kind": kind, **options})
+
+
+@pytest.fixture(params=plugins.kinds("sources"))
+def kind(request):
+    return request.param
+
+
+def test_a_working_source_delivers_read_only_pictures_with_honest_stamps(kind, tmp_path):
+    with WORKING[kind](tmp_path) as source:
+        begun_s = time.time(), time.monotonic()
+        with source.connect(threading.Event()) as captures:
+            taken = [next(captures) for _ in range(4)]
+            ended_s = time.time(), time.monotonic()
+    for capture in taken:
+        assert isinstance(capture, Capture)
+        assert begun_s[0] - 0.5 <= capture.captured_s <= ended_s[0]
+        assert begun_s[1] - 0.5 <= capture.monotonic_s <= ended_s[1]
+        picture = capture.picture
+        for plane in (getattr(picture, name) for name in picture.__slots__ if len(name) in (1, 3)):
+            assert isinstance(plane, np.ndarray)
+            assert not plane.flags.writeable
+    stamps = [capture.monotonic_s for capture in taken]
+    assert stamps == sorted(stamps)
+    assert len({capture.picture.size_wh for capture in taken}) == 1
+
+
+def test_a_source_ends_quietly_when_it_is_stopped(kind, tmp_path):
+    stop = threading.Event()
+    with WORKING[kind](tmp_path) as source, source.connect(stop) as captures:
+        next(captures)
+        stop.set()
+        assert len(list(captures)) <= 1
+
+
+def test_a_source_can_be_connected_again(kind, tmp_path):
+    with WORKING[kind](tmp_path) as source:
+        for _ in range(2):
+            with source.connect(threading.Event()) as captures:
+                assert next(captures).picture.size_wh
+
+
+def test_captures_outlive_their_connection(kind, tmp_path):
+    with WORKING[kind](tmp_path) as source:
+        with source.connect(threading.Event()) as captures:
+            picture = next(captures).picture
+        assert next(captures, None) is None
+        plane = picture.rgb if hasattr(picture, "rgb") else picture.y
+        assert plane.any()
+
+
+def test_an_absent_camera_is_an_error_that_names_it_and_hides_its_password(kind, caplog, capfd):
+    caplog.set_level(logging.DEBUG)
+    source = create(kind, **ABSENT[kind])
+    with pytest.raises(SourceError) as caught, source.connect(threading.Event()) as captures:
+        next(captures)
+    told = [source.address, str(caught.value), repr(caught.value), caplog.text, *capfd.readouterr()]
+    error = caught.value
+    while error := error.__cause__ or error.__context__:
+        told.append(str(error) + repr(error))
+    assert source.address
+    assert not [text for text in told if "hunter2" in text]
+
+
+def test_options_are_frozen_know_no_extras_and_show_no_password(kind):
+    options_class = plugins.load("sources", kind).options
+    options = options_class(**ABSENT[kind])
+    assert "hunter2" not in f"{options} {options!r}"
+    with pytest.raises(ValidationError):
+        options.kind = "other"
+    with pytest.raises(ValidationError, match="no_such_option") as caught:
+        options_class(**ABSENT[kind], no_such_option=1)
+    assert "hunter2" not in str(caught.value)
