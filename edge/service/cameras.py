@@ -21,6 +21,8 @@ from edge.types import U8, CameraStatus, Capture, Frame, Health, RgbPicture
 
 log = logging.getLogger(__name__)
 
+CONNECTING = "connecting"
+
 
 class Pace:
     """Which captures are due at a camera's fps.
@@ -96,7 +98,7 @@ class CameraLoop:
 
     def run(self, worker: Worker) -> None:
         """Until stopped, or until a file ended."""
-        self._say(Health.OFFLINE, "connecting")
+        self._say(Health.OFFLINE, CONNECTING)
         while not worker.stop.is_set():
             try:
                 self._watch(worker)

@@ -26,7 +26,7 @@ from edge.pipeline import Pipeline
 from edge.ports import Detector, FaceFinder, Model, Sink, Source
 from edge.service import systemd
 from edge.service.backoff import Backoff
-from edge.service.cameras import CameraLoop
+from edge.service.cameras import CONNECTING, CameraLoop
 from edge.service.health import HealthBoard
 from edge.service.http import HttpServer
 from edge.service.metrics import Metrics
@@ -42,6 +42,7 @@ from edge.wire.schema import DetectionsMessage, Message
 
 log = logging.getLogger(__name__)
 
+STOPPED = "the daemon stopped"
 STOP_S = 4.5  # everything must have ended by then
 PATIENCE_SHARE = 0.25  # of a batch's time: longer waiting costs more than it saves
 
@@ -183,7 +184,7 @@ class Daemon:
             worker.stop.set()
         for name in self._cameras:
             self.health.report(
-                CameraStatus(name, 0, Health.OFFLINE, "the daemon stopped", time.time())
+                CameraStatus(name, 0, Health.OFFLINE, STOPPED, time.time())
             )
         _join(cameras, min(deadline_s, time.monotonic() + 1))
         self._slots.close()
@@ -277,7 +278,8 @@ class Daemon:
             outbox.put(messages)
 
     def _publish_status(self, status: CameraStatus) -> None:
-        level = logging.INFO if status.state is Health.ONLINE else logging.WARNING
+        expected = status.state is Health.ONLINE or status.reason in (CONNECTING, STOPPED)
+        level = logging.INFO if expected else logging.WARNING
         log.log(level, "%s: %s", status.state, status.reason, extra={"camera": status.camera})
         self._publish([self._composer.status(status)])
 
