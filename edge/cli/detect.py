@@ -17,13 +17,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from edge import plugins
 from edge.cli.draw import draw, save
 from edge.cli.media import VIDEOS, Media, find
-from edge.errors import EdgeError
 from edge.models.detector import load_detector
 from edge.models.faces import load_faces
 from edge.models.files import model_path
@@ -31,6 +30,7 @@ from edge.ports import Detector, FaceFinder
 from edge.types import Detections, Faces, Frame
 from edge.vision.preprocess import to_rgb
 
+SHIPPED = ("zoo:detect-nano", "zoo:faces-nano")
 PATIENCE_S = 2.0  # what takes longer gets a progress bar
 
 
@@ -52,12 +52,8 @@ def detect(
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a picture or frame, a line each.")
     ] = False,
-    model: Annotated[
-        str, typer.Option(help="Object model, a file or zoo:NAME; empty for none.")
-    ] = "zoo:detect-nano",
-    faces: Annotated[
-        str, typer.Option(help="Face model, a file or zoo:NAME; empty for none.")
-    ] = "zoo:faces-nano",
+    model: Annotated[str, typer.Option(help="Object model, a file or zoo:NAME.")] = "",
+    faces: Annotated[str, typer.Option(help="Face model, a file or zoo:NAME.")] = "",
     min_score: Annotated[float, typer.Option(min=0, max=1, help="Leave out what is below.")] = 0,
     batch: Annotated[int, typer.Option(min=1, max=256, help="Pictures a batch.")] = 8,
     threads: Annotated[int, typer.Option(min=0, help="Of the runtime; 0 is one a core.")] = 0,
@@ -65,7 +61,12 @@ def detect(
         Path | None, typer.Option("--draw", metavar="DIR", help="Write marked JPEGs there.")
     ] = None,
 ) -> None:
-    """Find objects and faces in PATHs; exit 0 when at least one file could be read."""
+    """Find objects and faces in PATHs, with the models given, or with those that ship.
+
+    Exit status 0 when at least one file could be read, 1 otherwise.
+    """
+    if not model and not faces:
+        model, faces = SHIPPED
     look = Look.load(model, faces, threads, min_score)
     media = Media(find(paths))
     findings = look.at(media.read(), batch)
@@ -104,8 +105,6 @@ class Look:
         Raises:
             ModelError: one is missing, broken or of the wrong task.
         """
-        if not model and not faces:
-            raise EdgeError("no model: give --model, --faces or both")
         runtime = plugins.create("runtimes", {"kind": "onnx", "threads": threads})
         base = Path()
         return cls(
@@ -199,7 +198,7 @@ def _table(findings: Iterator[Finding]) -> Table:
     tallies: dict[str, Tally] = {}
     for finding in findings:
         tallies.setdefault(finding.frame.camera, Tally()).add(finding)
-    table = Table("path", "frames", "objects", "faces")
+    table = Table(Column("path", overflow="fold"), "frames", "objects", "faces")
     for path, tally in tallies.items():
         objects = ", ".join(f"{label} {count}" for label, count in tally.objects.most_common())
         table.add_row(Text(path), str(tally.frames), Text(objects), str(tally.faces))

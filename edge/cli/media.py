@@ -82,13 +82,15 @@ def _pictures(path: Path) -> Iterator[Picture]:
 def _read_video(path: Path) -> Iterator[Picture]:
     table = {"kind": "video_file", "path": os.fspath(path), "every_frame": True}
     source: Source = plugins.create("sources", table)
-    count = 0
-    try:
-        with source.connect(threading.Event()) as captures:
-            for capture in captures:
-                yield capture.picture
-                count += 1
-    except SourceError as error:
-        raise SourceError(f"{error} (after {count} frames)" if count else f"{error}") from error
-    if not count:
-        raise SourceError(f"{path} has no pictures in it")
+    count, ended = 0, False
+    while not ended:
+        try:
+            with source.connect(threading.Event()) as captures:
+                for capture in captures:
+                    yield capture.picture
+                    count += 1
+            ended = True
+        except SourceError as error:
+            # when the picture size changes at a row, the next connection goes on from there
+            if not count or getattr(error, "row", None) != count:
+                raise

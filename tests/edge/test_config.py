@@ -8,14 +8,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper
 from typer.testing import CliRunner
 
 from edge import config
 from edge.cli import app
-from edge.manifest import Manifest
+from tests.models import NOBODY, NOTHING, constant_model, without_manifest
 
 EXIT = 78
 PASSWORD = "hunter2"
@@ -25,45 +23,19 @@ LOG_LINE = re.compile(r"\d{4}-\d\d-\d\dT\S+ info ")  # `edge run` also says what
 # --- a configuration that works ---------------------------------------------------------------
 
 
-def tiny_model(task, outputs, classes=()):
-    """A contract model of a few bytes: whatever it sees, it finds nothing."""
-    shapes = {"detections": ["n", 1, 6], "landmarks": ["n", 1, 5, 2]}
-    nodes = [helper.make_node("Shape", ["images"], ["n"], start=0, end=1)]
-    initializers = []
-    for name in outputs:
-        tail = np.array(shapes[name][1:], np.int64)
-        initializers.append(onnx.numpy_helper.from_array(tail, f"{name}_tail"))
-        nodes += [
-            helper.make_node("Concat", ["n", f"{name}_tail"], [f"{name}_shape"], axis=0),
-            helper.make_node("ConstantOfShape", [f"{name}_shape"], [name]),
-        ]
-    graph = helper.make_graph(
-        nodes,
-        "tiny",
-        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", 32, 32, 3])],
-        [helper.make_tensor_value_info(n, TensorProto.FLOAT, shapes[n]) for n in outputs],
-        initializers,
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
-    manifest = Manifest(task=task, name="tiny", input_wh=(32, 32), classes=classes)
-    helper.set_model_props(model, manifest.to_metadata())
-    return model.SerializeToString()
-
-
 @pytest.fixture(scope="module")
 def shelf(tmp_path_factory):
     """A folder with models, good and bad, a video, and a configuration's other files."""
     folder = tmp_path_factory.mktemp("shelf")
-    detector = tiny_model("detect", ["detections"], ("person", "car"))
+    detector = constant_model("detect", {"detections": NOTHING}, ("person", "car"))
     (folder / "detector.onnx").write_bytes(detector)
-    (folder / "faces.onnx").write_bytes(tiny_model("faces", ["detections", "landmarks"]))
+    faces = constant_model("faces", {"detections": NOTHING, "landmarks": NOBODY})
+    (folder / "faces.onnx").write_bytes(faces)
     (folder / "truncated.onnx").write_bytes(detector[: len(detector) // 2])
     (folder / "empty.onnx").write_bytes(b"")
     (folder / "text.onnx").write_text("this is no model\n")
-    (folder / "lacking.onnx").write_bytes(tiny_model("faces", ["detections"]))
-    bare = onnx.load_model_from_string(detector)
-    del bare.metadata_props[:]
-    (folder / "foreign.onnx").write_bytes(bare.SerializeToString())
+    (folder / "lacking.onnx").write_bytes(constant_model("faces", {"detections": NOTHING}))
+    (folder / "foreign.onnx").write_bytes(without_manifest(detector))
     (folder / "a-folder").mkdir()
     video = cv2.VideoWriter(str(folder / "clip.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
     for grey in (0, 80, 160):
