@@ -102,7 +102,7 @@ class Gallery:
     def people(self) -> list[Person]:
         """Everybody in the gallery, whether to be recognised or not."""
         with self._database.reading():
-            return [record.person for record in self._all()]
+            return [self._read(person).person for person in self._records.ids()]
 
     def find(self, name: str) -> Record:
         """The record of a person, by name (in any case) or id.
@@ -124,15 +124,16 @@ class Gallery:
         self._version = self._database.version()
         with self._database.reading():
             self._refuse_other_embedder()
-            generation, dimension = self._settings.generation(), self._settings.embedder().dimension
-            active = [r for r in self._all() if r.person.state is State.ACTIVE and len(r.own)]
+            generation, embedder = self._settings.generation(), self._settings.embedder()
+            everybody = self._records.refresh(embedder.sha256, self._clock())
+        active = [r for r in everybody if r.person.state is State.ACTIVE and len(r.own)]
         ends = [expires_s(record.person.details.until) for record in active]
         self._seen = generation, min(ends, default=float("inf"))
         return Index.of(
             [Known(record.person.id, record.person.name) for record in active],
             [record.own for record in active],
             [record.lookalikes for record in active],
-            dimension,
+            embedder.dimension,
         )
 
     def changed(self) -> bool:
@@ -440,9 +441,6 @@ class Gallery:
         details = replace(details, templates=own, lookalikes=lookalikes)
         self._records.update(person, details, change.model, change.number)
         self._records.add_templates(person, kind, templates, change.model, change.number)
-
-    def _all(self) -> list[Record]:
-        return [self._read(person) for person in self._records.ids()]
 
     def _read(self, person: str) -> Record:
         return self._records.read(person, self._settings.embedder().sha256, self._clock())

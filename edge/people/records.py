@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import sqlite3
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -129,6 +129,7 @@ class Records:
     def __init__(self, connection: sqlite3.Connection, vault: Vault) -> None:
         self._connection = connection
         self._vault = vault
+        self._opened: dict[tuple[str, int, str], Record] = {}
 
     def ids(self) -> list[str]:
         """Everybody, in a stable order."""
@@ -170,6 +171,20 @@ class Records:
         elif now_s >= expires_s(details.until):
             state = State.EXPIRED
         return Record(Person(person, details, state, generation), own, lookalikes)
+
+    def refresh(self, model: str, now_s: float) -> list[Record]:
+        """Everybody's record; only those that changed since the last call are opened again."""
+        keys = self._connection.execute("SELECT id, generation, model FROM person ORDER BY rowid")
+        opened = {}
+        for key in keys.fetchall():
+            record = self._opened.get(key)
+            if record is None or record.person.state is not State.ACTIVE or key[2] != model:
+                record = self.read(key[0], model, now_s)
+            elif now_s >= expires_s(record.person.details.until):
+                record = replace(record, person=replace(record.person, state=State.EXPIRED))
+            opened[key] = record
+        self._opened = opened
+        return list(opened.values())
 
     def create(self, person: str, details: Details, model: str, generation: int) -> None:
         """Write a new person without templates."""
