@@ -7,6 +7,7 @@ interpreter lock). Sample number i of epoch e has a random generator of its own,
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import os
@@ -123,8 +124,9 @@ class Pictures:
             part.write_bytes(image.tobytes())
             part.replace(file)
         except OSError:
-            part.unlink(missing_ok=True)
             self.folder = None
+            with contextlib.suppress(OSError):
+                part.unlink()
 
 
 def _read_raw(file: Path, kept_wh: tuple[int, int]) -> U8 | None:
