@@ -107,14 +107,15 @@ class Pictures:
         return image
 
     def _file(self, example: Example, kept_wh: tuple[int, int]) -> Path | None:
-        if self.folder is None:
+        folder = self.folder  # another thread may turn the cache off
+        if folder is None:
             return None
         try:
             state = example.path.stat()
         except OSError as error:
             raise ConfigError(f"{example.path}: {error.strerror}: restore the picture") from error
         key = f"{example.path.resolve()}\n{state.st_mtime_ns}\n{state.st_size}\n{kept_wh}"
-        return self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.rgb"
+        return folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.rgb"
 
     def _write_raw(self, file: Path, image: U8) -> None:
         """Keep it on disk; a full disk turns the disk cache off, training goes on."""
