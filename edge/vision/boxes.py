@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from edge.types import F32, I32, I64
 
+TINY = np.finfo(np.float32).tiny
+
 
 def area(xyxy: F32) -> F32:
     """``(N, 4)`` -> ``(N,)``; an inverted box has area 0."""
@@ -31,7 +33,7 @@ def iou(a_xyxy: F32, b_xyxy: F32) -> F32:
     """Intersection over union, ``(N, 4)``, ``(M, 4)`` -> ``(N, M)``; 0 where both are empty."""
     overlap = intersection(a_xyxy, b_xyxy)
     union = area(a_xyxy)[:, None] + area(b_xyxy)[None, :] - overlap
-    ratio: F32 = np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
+    ratio: F32 = overlap / np.maximum(union, TINY)  # an empty pair overlaps by 0
     return ratio
 
 
@@ -50,15 +52,21 @@ def clip(xyxy: F32, size_wh: tuple[int, int]) -> F32:
 
 def xyxy_to_cxcywh(xyxy: F32) -> F32:
     """Corners -> centre and size."""
-    return np.concatenate(
-        [(xyxy[:, :2] + xyxy[:, 2:]) / 2, xyxy[:, 2:] - xyxy[:, :2]], axis=1
-    ).astype(np.float32)
+    cxcywh = np.empty((len(xyxy), 4), np.float32)
+    low, high = xyxy[:, :2], xyxy[:, 2:]
+    np.subtract(high, low, out=cxcywh[:, 2:])
+    np.add(low, high, out=cxcywh[:, :2])
+    cxcywh[:, :2] /= 2
+    return cxcywh
 
 
-def cxcywh_to_xyxy(cxcywh: F32) -> F32:
-    """Centre and size -> corners."""
-    half = cxcywh[:, 2:] / 2
-    return np.concatenate([cxcywh[:, :2] - half, cxcywh[:, :2] + half], axis=1).astype(np.float32)
+def cxcywh_to_xyxy(cxcywh: NDArray[np.floating], growth: float = 1) -> F32:
+    """Centre and size -> corners, of boxes that grew ``growth`` times in width and height."""
+    half = cxcywh[:, 2:] * (growth / 2)
+    xyxy = np.empty((len(cxcywh), 4), np.float32)
+    np.subtract(cxcywh[:, :2], half, out=xyxy[:, :2], casting="same_kind")
+    np.add(cxcywh[:, :2], half, out=xyxy[:, 2:], casting="same_kind")
+    return xyxy
 
 
 def foot_share(xyxy: F32, size_wh: tuple[int, int]) -> NDArray[np.float64]:

@@ -3,7 +3,16 @@
 Two-stage association in the manner of ByteTrack (Zhang 2022, arXiv:2110.06864): confirmed
 tracks take high detections first, then those seen a moment ago take what is left of the low
 ones, then tentative tracks take what is left of the high ones; each remaining high detection
-begins a tentative track. Tracks and detections meet only within a class.
+begins a tentative track, which ends unheard when it is not seen again at once. Tracks and
+detections meet only within a class.
+
+Boxes are compared after growing by a fifth on each side (C-BIoU, Yang 2023, arXiv:2211.14317),
+for at 5 frames a second a narrow walker leaves its own box. In simulated crowds of 10, 30 and 60
+objects at 10 and 5 frames a second that halved the tracks begun (142 to 75 for 10 objects at 5)
+and changed switches of identity from 11 16 76 123 279 456 to 8 14 72 109 294 446.
+
+Within a stage the best overlap goes first. The optimal assignment (Hungarian) was no better in
+those crowds, 8 14 72 114 300 450 switches; greedy is a dozen lines and has no bad case.
 """
 
 from __future__ import annotations
@@ -18,18 +27,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.config import Tracking
-from edge.types import I64, Bool, Change, Detections, TrackChange, Tracks
+from edge.types import F32, I64, Bool, Change, Detections, TrackChange, Tracks
 from edge.vision import boxes, kalman
 from edge.vision.kalman import F64
 
 MAX_COORDINATE_PX = 1e6  # beyond it, or NaN, a box is an accident of the model
 MAX_STEP_S = 3600.0
+GROWTH = 0.2  # of a box's width and height, on each of its sides
 
 # One row a track. `seen` counts the frames it was seen in; times are on the tracker's clock.
 _ROW = np.dtype(
     [
         ("track_id", np.int64),
-        ("motion", np.float64, (5, 4)),
+        ("motion", np.float64, (kalman.WIDTH,)),
         ("began_s", np.float64),
         ("seen_s", np.float64),
         ("xyxy", np.float32, (4,)),
@@ -107,9 +117,10 @@ class Tracker:
         found = self._usable(detections)
         if not len(self._rows) and not len(found):
             return TrackUpdate(Tracks.empty(), (), ended)
-        row, column = self._associate(found)
-        self._see(row, found, column)
-        self._begin(found, column)
+        cxcywh = boxes.xyxy_to_cxcywh(found.xyxy)
+        row, column = self._associate(found, cxcywh)
+        self._see(row, found, cxcywh, column)
+        self._begin(found, cxcywh, column)
         rows = self._rows
         seen_now = rows[(rows["missed"] == 0) & (rows["seen"] >= self._options.confirm_frames)]
         began = seen_now["seen"] == self._options.confirm_frames
@@ -144,13 +155,13 @@ class Tracker:
             usable &= (np.abs(detections.xyxy) < MAX_COORDINATE_PX).all(axis=1)
         return detections if usable.all() else detections[usable]
 
-    def _associate(self, found: Detections) -> tuple[I64, I64]:
-        """Rows of tracks and, for each, the row of its detection.
-
-        Greedy by stage, then by overlap.
-        """
+    def _associate(self, found: Detections, cxcywh: F32) -> tuple[I64, I64]:
+        """Rows of tracks and, for each, the row of its detection: by stage, then by overlap."""
         rows = self._rows
-        overlap = boxes.iou(boxes.cxcywh_to_xyxy(rows["motion"][:, kalman.VALUE]), found.xyxy)
+        grown = boxes.cxcywh_to_xyxy(
+            np.concatenate([rows["motion"][:, kalman.VALUE], cxcywh]), 1 + 2 * GROWTH
+        )
+        overlap = boxes.iou(grown[: len(rows)], grown[len(rows) :])
         overlap *= rows["class_id"][:, None] == found.class_id  # (T, N)
         row, column = np.nonzero(overlap >= max(self._options.min_iou, 1e-6))
         confirmed = rows["seen"][row] >= self._options.confirm_frames
@@ -160,25 +171,24 @@ class Tracker:
         rank = np.where(allowed, stage + overlap[row, column], 0)
         return _greedy(rank, row, column)
 
-    def _see(self, row: I64, found: Detections, column: I64) -> None:
+    def _see(self, row: I64, found: Detections, cxcywh: F32, column: I64) -> None:
         """Correct the tracks that were seen; drop the tentative ones that were not."""
         rows = self._rows
         rows["age"] += 1
         rows["missed"] += 1
         if len(row):
-            xyxy = found.xyxy[column]
-            rows["motion"][row] = kalman.update(rows["motion"][row], boxes.xyxy_to_cxcywh(xyxy))
-            rows["xyxy"][row] = xyxy
+            rows["motion"][row] = kalman.update(rows["motion"][row], cxcywh[column])
+            rows["xyxy"][row] = found.xyxy[column]
             rows["score"][row] = found.score[column]
             rows["seen_s"][row] = self._now_s
             rows["missed"][row] = 0
             rows["seen"][row] += 1
         if len(row) < len(rows):
             unseen = rows["missed"] > 0
-            rows["motion"][unseen, kalman.VELOCITY, 2:] = 0  # what hides does not grow
+            rows["motion"][unseen, kalman.SIZE_VELOCITY] = 0  # what hides does not grow
             self._drop(unseen & (rows["seen"] < self._options.confirm_frames))
 
-    def _begin(self, found: Detections, taken: I64) -> None:
+    def _begin(self, found: Detections, cxcywh: F32, taken: I64) -> None:
         """A tentative track for each high detection that no track took."""
         free = found.score >= self._options.high_score
         free[taken] = False
@@ -186,7 +196,7 @@ class Tracker:
             return
         new = np.zeros(int(free.sum()), _ROW)
         new["track_id"] = list(itertools.islice(self._ids, len(new)))
-        new["motion"] = kalman.begin(boxes.xyxy_to_cxcywh(found.xyxy[free]))
+        new["motion"] = kalman.begin(cxcywh[free])
         new["began_s"] = new["seen_s"] = self._now_s
         new["xyxy"], new["score"] = found.xyxy[free], found.score[free]
         new["class_id"], new["seen"] = found.class_id[free], 1
