@@ -12,7 +12,7 @@ import onnxruntime as ort
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, numpy_helper
 
-from deploy.families import FAMILIES, Family, Raw, prepend_pictures
+from deploy.families import FAMILIES, Family, Raw, input_name, prepend_pictures
 from deploy.graph import Graph
 from deploy.nms import Nms, append_nms
 from edge import __version__
@@ -35,6 +35,7 @@ class Adoption:
         nms: how rows are chosen.
         license: SPDX identifier of the weights.
         trained_on: in words.
+        threshold: of an embedder: from this similarity on two faces are one person's.
     """
 
     family: str
@@ -45,6 +46,7 @@ class Adoption:
     nms: Nms = field(default_factory=Nms)
     license: str = "unknown"
     trained_on: str = "unknown"
+    threshold: float = 0.4
 
 
 def adopt(model: bytes, options: Adoption) -> bytes:
@@ -68,7 +70,7 @@ def adopt(model: bytes, options: Adoption) -> bytes:
     raw = family.head(graph, shapes, input_wh)
     kept = _kept(options, raw)
     outputs = _finish(graph, options, raw, kept)
-    _declare(proto.graph, input_wh, outputs)
+    _declare(proto.graph, input_name(family.task), input_wh, outputs)
     manifest = _manifest(model, options, family, input_wh, tuple(options.classes[k] for k in kept))
     return finished(proto, manifest)
 
@@ -117,7 +119,7 @@ def finished(proto: onnx.ModelProto, manifest: Manifest) -> bytes:
 
 def _free_names(graph: onnx.GraphProto) -> None:
     """Rename values that bear a name of the contract."""
-    ours = {"images", "detections", "landmarks"}
+    ours = {"images", "faces", "detections", "landmarks", "embeddings"}
     for value in (*graph.input, *graph.output):
         value.name = f"foreign/{value.name}" if value.name in ours else value.name
     for node in graph.node:
@@ -210,6 +212,9 @@ def _kept(options: Adoption, raw: Raw) -> list[int]:
 
 def _finish(graph: Graph, options: Adoption, raw: Raw, kept: list[int]) -> dict[str, list[int]]:
     """Append NMS; name and shape of each contract output, without the batch."""
+    if raw.embeddings:
+        graph.rename(raw.embeddings, "embeddings")
+        return {"embeddings": [raw.dimension]}
     rows = options.nms.max_rows
     if raw.finished:
         graph.rename(_reorder(graph, options, raw.finished, kept), "detections")
@@ -251,11 +256,11 @@ def _reorder(graph: Graph, options: Adoption, rows: str, kept: list[int]) -> str
 
 
 def _declare(
-    graph: onnx.GraphProto, input_wh: tuple[int, int], outputs: dict[str, list[int]]
+    graph: onnx.GraphProto, source: str, input_wh: tuple[int, int], outputs: dict[str, list[int]]
 ) -> None:
     del graph.input[:], graph.output[:], graph.value_info[:]
     value = onnx.helper.make_tensor_value_info
-    graph.input.append(value("images", TensorProto.UINT8, ["N", input_wh[1], input_wh[0], 3]))
+    graph.input.append(value(source, TensorProto.UINT8, ["N", input_wh[1], input_wh[0], 3]))
     for name, shape in outputs.items():
         graph.output.append(value(name, TensorProto.FLOAT, ["N", *shape]))
 
@@ -267,19 +272,25 @@ def _manifest(
     input_wh: tuple[int, int],
     classes: tuple[str, ...],
 ) -> Manifest:
-    return Manifest(
+    common = Manifest(
         task=family.task,
         name=options.name,
         family=options.family,
         input_wh=input_wh,
-        letterbox_align="center" if family.center else "top_left",
-        classes=classes,
-        score_threshold=options.nms.score_threshold,
-        iou_threshold=options.nms.iou_threshold,
-        max_rows=options.nms.max_rows,
         license=options.license,
         trained_on=options.trained_on,
         source_sha256=hashlib.sha256(model).hexdigest(),
+    )
+    if family.task == "embed":
+        return common.model_copy(update={"metrics": {"threshold": options.threshold}})
+    return common.model_copy(
+        update={
+            "letterbox_align": "center" if family.center else "top_left",
+            "classes": classes,
+            "score_threshold": options.nms.score_threshold,
+            "iou_threshold": options.nms.iou_threshold,
+            "max_rows": options.nms.max_rows,
+        }
     )
 
 
@@ -296,9 +307,10 @@ def _prove_batches(model: bytes, manifest: Manifest) -> None:
     noise = rng.integers(0, 255, (3, height // 8 + 1, width // 8 + 1, 3), np.uint8)
     pictures = np.repeat(np.repeat(noise, 8, 1), 8, 2)[:, :height, :width]
     session = _session(model)
+    source = session.get_inputs()[0].name
     try:
-        together = session.run(None, {"images": pictures})
-        singles = [session.run(None, {"images": picture[None]}) for picture in pictures]
+        together = session.run(None, {source: pictures})
+        singles = [session.run(None, {source: picture[None]}) for picture in pictures]
     except Exception as error:
         if not type(error).__module__.startswith("onnxruntime"):
             raise

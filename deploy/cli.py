@@ -42,6 +42,9 @@ def adopt_command(
     iou: Annotated[float, typer.Option(help="NMS threshold.")] = 0.65,
     rows: Annotated[int, typer.Option(help="Rows of the output, K.")] = 100,
     candidates: Annotated[int, typer.Option(help="Boxes that take part in NMS.")] = 256,
+    threshold: Annotated[
+        float, typer.Option(help="Embedders: from this similarity on two faces are one person's.")
+    ] = 0.4,
     license: Annotated[str, typer.Option(help="SPDX identifier of the weights.")] = "unknown",  # noqa: A002
     trained_on: Annotated[str, typer.Option(help="Data it was trained on.")] = "unknown",
 ) -> None:
@@ -57,6 +60,7 @@ def adopt_command(
         nms=Nms(score, iou, rows, candidates),
         license=license,
         trained_on=trained_on,
+        threshold=threshold,
     )
     try:
         adopted = adopt(read_model(file), options)
@@ -67,10 +71,14 @@ def adopt_command(
         target.write_bytes(adopted)
     except OSError as error:
         raise ConfigError(f"--out {target}: {error.strerror}: choose another place") from error
-    typer.echo(f"{target}: {len(adopted) / 1e6:.1f} MB, try: edge detect PICTURE --model {target}")
+    option = {"detect": "detect PICTURE --model", "faces": "detect PICTURE --faces"}
+    use = option.get(FAMILIES[family].task, "enroll NAME PHOTO --embedder")
+    typer.echo(f"{target}: {len(adopted) / 1e6:.1f} MB, try: edge {use} {target}")
 
 
 def _class_names(text: str, family: str) -> tuple[str, ...]:
+    if FAMILIES[family].task == "embed":
+        return ()
     if not text:
         return ("face",) if family in ("yunet", "ultraface") else COCO
     if Path(text).is_file():

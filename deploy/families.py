@@ -1,7 +1,8 @@
 """Families of foreign networks: what each wants as input and how its outputs become boxes.
 
 A head turns a network's own outputs into ``boxes (N, A, 4)`` xyxy in network pixels, ``scores
-(N, A, C)`` and, for faces, ``points (N, A, 10)``; NMS is the same for all.
+(N, A, C)`` and, for faces, ``points (N, A, 10)``; NMS is the same for all. The head of an embedder
+gives ``embeddings (N, D)`` and needs none.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from onnx import TensorProto
 from deploy.graph import Graph
 from edge.errors import ModelError
 from edge.manifest import Task
+from edge.vision.preprocess import FACE_PX
 
 Shapes = dict[str, list[int]]  # of the outputs for one picture; the batch is 1
 
@@ -30,6 +32,8 @@ class Raw:
         classes: C.
         points: value name or empty.
         finished: ``(N, R, 6)`` value name, when the network did its own NMS; else empty.
+        embeddings: ``(N, D)`` value name of unit length; else empty.
+        dimension: D.
     """
 
     boxes: str = ""
@@ -38,6 +42,8 @@ class Raw:
     classes: int = 0
     points: str = ""
     finished: str = ""
+    embeddings: str = ""
+    dimension: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,21 +165,41 @@ def _ultraface(graph: Graph, shapes: Shapes, input_wh: tuple[int, int]) -> Raw:
     return Raw(graph.add("Mul", "boxes", size), face, shapes["boxes"][1], 1)
 
 
+def _arcface(graph: Graph, shapes: Shapes, input_wh: tuple[int, int]) -> Raw:
+    """(1, D) of any length, for faces aligned to the five points of ArcFace."""
+    shape = next(iter(shapes.values()))
+    if len(shapes) != 1 or len(shape) != 2 or input_wh != (FACE_PX, FACE_PX):
+        raise ModelError(
+            f"an arcface network has one output (1, D) for {FACE_PX}x{FACE_PX} pictures, this file "
+            f"has {shapes} for {input_wh[0]}x{input_wh[1]}: choose the family that fits"
+        )
+    output = next(iter(shapes))
+    length = graph.add("ReduceL2", output, axes=[1], keepdims=1)
+    length = graph.add("Max", length, graph.constant(1e-6))
+    return Raw(embeddings=graph.add("Div", output, length), dimension=shape[1])
+
+
 FAMILIES = {
     "yolox": Family("detect", bgr=True, mean=0, scale=1, center=False, head=_yolox),
     "yolo": Family("detect", bgr=False, mean=0, scale=1 / 255, center=True, head=_yolo),
     "yunet": Family("faces", bgr=True, mean=0, scale=1, center=False, head=_yunet),
     "ultraface": Family("detect", bgr=False, mean=127, scale=1 / 128, center=False,
                         head=_ultraface),
+    "arcface": Family("embed", bgr=False, mean=0, scale=1, center=False, head=_arcface),
 }  # fmt: skip
 
 
+def input_name(task: Task) -> str:
+    """Name of the contract input of a task."""
+    return "faces" if task in ("embed", "liveness") else "images"
+
+
 def prepend_pictures(graph: Graph, family: Family, wanted: str, size: tuple[int, int]) -> None:
-    """Make the input ``images`` (N, h, w, 3) uint8 RGB and feed ``wanted`` (N, 3, h, w) float.
+    """Make the contract input (N, h, w, 3) uint8 RGB and feed ``wanted`` (N, 3, h, w) float.
 
     Only for a graph that holds no nodes yet.
     """
-    value = graph.add("Cast", "images", to=TensorProto.FLOAT)
+    value = graph.add("Cast", input_name(family.task), to=TensorProto.FLOAT)
     value = graph.add("Transpose", value, perm=[0, 3, 1, 2])
     if family.bgr:
         value = graph.add("Gather", value, graph.integers(2, 1, 0), axis=1)

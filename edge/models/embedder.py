@@ -1,0 +1,65 @@
+"""The embedder: aligned faces (M, 112, 112, 3) to unit vectors (M, D)."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from edge.errors import ModelError
+from edge.manifest import Manifest, read_model
+from edge.ports import Runtime, Session
+from edge.types import F32, U8
+from edge.vision.preprocess import FACE_PX
+
+MOST = 32  # faces a batch: more gain nothing and cost memory
+CAUTIOUS = 0.4  # threshold of a model that does not know its own
+
+
+class ContractEmbedder:
+    """Describes faces with a contract model.
+
+    Args:
+        session: the loaded model.
+        manifest: what it promises.
+        sha256: hash of its bytes.
+        dimension: D.
+
+    Attributes:
+        threshold: similarity from which on two faces are one person's, measured for comparing
+            two pictures (1:1); searching many people needs a calibrated one.
+    """
+
+    def __init__(self, session: Session, manifest: Manifest, sha256: str, dimension: int) -> None:
+        self.name = manifest.name
+        self.sha256 = sha256
+        self.dimension = dimension
+        self.threshold = manifest.metrics.get("threshold", CAUTIOUS)
+        self._session = session
+
+    def embed(self, faces: U8) -> F32:
+        """``(M, 112, 112, 3)`` uint8 RGB, aligned -> ``(M, D)`` float32 of unit length."""
+        parts = [
+            self._session.infer(faces[row : row + MOST])["embeddings"]
+            for row in range(0, len(faces), MOST)
+        ]
+        return np.concatenate(parts) if parts else np.zeros((0, self.dimension), np.float32)
+
+
+def load_embedder(runtime: Runtime, path: Path, sha256: str = "") -> ContractEmbedder:
+    """Load an embedder.
+
+    Raises:
+        ModelError: missing, broken, untrusted, of another task, or not of the contract.
+    """
+    model = read_model(path, sha256)
+    session = runtime.load(model, str(path))
+    manifest = Manifest.from_metadata(session.metadata, str(path), "embed")
+    if manifest.input_wh != (FACE_PX, FACE_PX):
+        raise ModelError(f"{path} takes no {FACE_PX}x{FACE_PX} faces: export or adopt it again")
+    given = session.infer(np.zeros((2, FACE_PX, FACE_PX, 3), np.uint8))
+    if "embeddings" not in given or given["embeddings"].ndim != 2 or len(given["embeddings"]) != 2:
+        raise ModelError(f"{path} has no output embeddings (N, D): export or adopt it again")
+    digest = hashlib.sha256(model).hexdigest()
+    return ContractEmbedder(session, manifest, digest, given["embeddings"].shape[1])
