@@ -363,7 +363,7 @@ def confusion(
         overlap = boxes.iou(labels.xyxy, mine.xyxy)  # (G, D)
         met = np.full(len(labels.xyxy), n_classes)
         free = np.ones(len(mine), bool)
-        order = np.argsort(-overlap, axis=None, kind="stable") if overlap.size else []
+        order = np.argsort(-overlap, axis=None, kind="stable")
         for g, d in zip(*np.unravel_index(order, overlap.shape), strict=True):
             if overlap[g, d] < iou:
                 break

@@ -172,6 +172,9 @@ def test_confusion_tells_wrong_names_misses_and_phantoms_apart():
     )
     table = metrics.confusion([truth], [found], 2)
     assert table.tolist() == [[0, 1, 0], [0, 0, 1], [1, 0, 0]]
+    nothing = Truth(np.zeros((0, 4), np.float32), np.zeros(0, np.int32))
+    assert metrics.confusion([nothing], [found], 2).tolist() == [[0] * 3, [0] * 3, [1, 1, 0]]
+    assert metrics.confusion([truth], [Detections.empty()], 2)[:, 2].tolist() == [1, 1, 0]
 
 
 def test_landmark_error_is_a_share_of_the_eye_distance_and_leaves_unknown_points_out():
