@@ -47,7 +47,7 @@ class Finding:
 def detect(
     paths: Annotated[
         list[Path],
-        typer.Argument(metavar="PATH...", exists=True, help="Pictures, videos, folders of them."),
+        typer.Argument(metavar="PATH", exists=True, help="Pictures, videos, folders of them."),
     ],
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a picture or frame, a line each.")
