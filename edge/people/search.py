@@ -109,6 +109,20 @@ class Index:
         """P."""
         return len(self.people)
 
+    def without(self, name: str) -> Index:
+        """The same without a person, by name in any case or id, and without look-alikes."""
+        rows = [
+            row
+            for row, known in enumerate(self.people)
+            if name != known.id and name.casefold() != known.name.casefold()
+        ]
+        templates = np.split(self.templates, self.starts[1:])
+        return Index.of(
+            [self.people[row] for row in rows],
+            [templates[row] for row in rows],
+            dimension=self.templates.shape[1],
+        )
+
     def search(self, embeddings: F32) -> Matches:
         """Compare ``(M, D)`` float32 of unit length with everybody."""
         rows = [self._nearest(embedding) for embedding in embeddings]

@@ -1,0 +1,30 @@
+"""`edge keys`: secrets in files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge.cli.group import application
+from edge.people.vault import new_key_file
+
+app = application("Makes secret keys.")
+
+
+@app.callback()
+def _group() -> None:
+    pass
+
+
+@app.command("new")
+def new(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write it; not there yet.")],
+) -> None:
+    """Make a random master key for a gallery, readable by you alone.
+
+    Keep a copy in a safe place: without its key a gallery is lost.
+    """
+    new_key_file(file)
+    typer.echo(f"{file}: a new master key. Keep a copy: without it its gallery is lost.")
