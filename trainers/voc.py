@@ -50,7 +50,7 @@ class _Document:
         self._parser.StartDoctypeDeclHandler = self._doctype
 
     def parse(self, text: bytes) -> None:
-        self._parser.Parse(text, True)  # noqa: FBT003 -- expat's own signature
+        self._parser.Parse(text, True)
 
     def _doctype(self, *_: object) -> None:
         raise ValueError("a DOCTYPE has no place in an annotation: remove it")
