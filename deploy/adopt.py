@@ -11,15 +11,26 @@ import onnx
 import onnxruntime as ort
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, numpy_helper
+from pydantic import ValidationError
 
-from deploy.families import FAMILIES, Family, Raw, input_name, prepend_pictures
+from deploy.families import (
+    FAMILIES,
+    YOLO_LAYOUTS,
+    Family,
+    Raw,
+    Shapes,
+    input_name,
+    prepend_pictures,
+)  # fmt: skip
 from deploy.graph import Graph
 from deploy.nms import Nms, append_nms
 from edge import __version__
 from edge.errors import ModelError
-from edge.manifest import Manifest
+from edge.manifest import KEY, Manifest
+from edge.onnxfile import has_external_data
 
-OPSET = 17
+OPSET = 17  # the least; a newer one stays
+IR_VERSIONS = range(8, 11)  # what goes with it, and the newest that every runtime reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +46,7 @@ class Adoption:
         nms: how rows are chosen.
         license: SPDX identifier of the weights.
         trained_on: in words.
+        layout: of a yolo network's output, one of `YOLO_LAYOUTS`; empty tells it by its shape.
         threshold: of an embedder: from this similarity on two faces are one person's.
     """
 
@@ -47,6 +59,7 @@ class Adoption:
     license: str = "unknown"
     trained_on: str = "unknown"
     threshold: float = 0.4
+    layout: str = ""
 
 
 def adopt(model: bytes, options: Adoption) -> bytes:
@@ -58,16 +71,19 @@ def adopt(model: bytes, options: Adoption) -> bytes:
     if options.family not in FAMILIES:
         raise ModelError(f"unknown family {options.family!r}: use one of {', '.join(FAMILIES)}")
     family = FAMILIES[options.family]
+    if options.layout and (options.family != "yolo" or options.layout not in YOLO_LAYOUTS):
+        raise ModelError(f"layouts are {', '.join(YOLO_LAYOUTS)}, for the family yolo only")
+    head = YOLO_LAYOUTS[options.layout] if options.layout else family.head
     proto = parse(model)
     _free_names(proto.graph)
     source, input_wh = _input(proto, options)
     shapes = _free_batch(proto, source, input_wh)
     nodes = list(proto.graph.node)
     del proto.graph.node[:]
-    graph = Graph(proto.graph)
-    prepend_pictures(graph, family, source, input_wh)
+    graph = Graph(proto.graph, opset(proto))
+    prepend_pictures(graph, family, source)
     proto.graph.node.extend(nodes)
-    raw = family.head(graph, shapes, input_wh)
+    raw = head(graph, shapes, input_wh)
     kept = _kept(options, raw)
     outputs = _finish(graph, options, raw, kept)
     _declare(proto.graph, input_name(family.task), input_wh, outputs)
@@ -83,18 +99,19 @@ def parse(model: bytes) -> onnx.ModelProto:
     """
     try:
         proto = onnx.load_model_from_string(model)
+        if has_external_data(model):
+            raise ModelError("keeps weights outside the file: save it as one file")
         onnx.checker.check_model(proto)
     except (DecodeError, onnx.checker.ValidationError, ValueError) as error:
         raise ModelError(
-            "is no complete ONNX file: download or export it again "
-            f"({str(error).strip().splitlines()[0][:120] if str(error).strip() else 'empty'})"
+            f"is no complete ONNX file: download or export it again ({_first_line(error)})"
         ) from error
-    if any(i.data_location == TensorProto.EXTERNAL for i in proto.graph.initializer):
-        raise ModelError("keeps weights outside the file: save it as one file")
+    if KEY in (entry.key for entry in proto.metadata_props):
+        raise ModelError("is a model of the contract already: use it as it is")
     if not proto.graph.node:
         raise ModelError("holds no network: download or export it again")
-    current = next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), 0)
-    if current != OPSET:
+    current = opset(proto)
+    if current < OPSET:
         try:
             proto = onnx.version_converter.convert_version(proto, OPSET)
         except RuntimeError as error:
@@ -104,13 +121,18 @@ def parse(model: bytes) -> onnx.ModelProto:
     return proto
 
 
+def opset(proto: onnx.ModelProto) -> int:
+    """Version of ONNX's own operators that a model uses."""
+    return next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), 0)
+
+
 def finished(proto: onnx.ModelProto, manifest: Manifest) -> bytes:
     """Write the manifest, check the whole model, prove that a batch equals single pictures."""
     del proto.metadata_props[:]
     onnx.helper.set_model_props(proto, manifest.to_metadata())
     proto.producer_name, proto.producer_version = "edgewatch", __version__
     proto.graph.name = manifest.name
-    proto.ir_version = min(proto.ir_version, 10)
+    proto.ir_version = min(max(proto.ir_version, IR_VERSIONS[0]), IR_VERSIONS[-1])
     onnx.checker.check_model(proto)
     model: bytes = proto.SerializeToString()
     _prove_batches(model, manifest)
@@ -147,7 +169,7 @@ def _input(proto: onnx.ModelProto, options: Adoption) -> tuple[str, tuple[int, i
     return inputs[0].name, (width, height)
 
 
-def _free_batch(proto: onnx.ModelProto, source: str, input_wh: tuple[int, int]) -> dict:  # type: ignore[type-arg]
+def _free_batch(proto: onnx.ModelProto, source: str, input_wh: tuple[int, int]) -> Shapes:
     """Make the batch dynamic; output shapes for one picture."""
     graph = proto.graph
     width, height = input_wh
@@ -159,11 +181,11 @@ def _free_batch(proto: onnx.ModelProto, source: str, input_wh: tuple[int, int]) 
         dimension.dim_value = size
     del graph.value_info[:]
     shapes = _run_once(proto, source, (1, 3, height, width))
-    _free_reshapes(graph)
+    _free_reshapes(graph, source)
     return shapes
 
 
-def _run_once(proto: onnx.ModelProto, source: str, shape: Sequence[int]) -> dict[str, list[int]]:
+def _run_once(proto: onnx.ModelProto, source: str, shape: Sequence[int]) -> Shapes:
     for output in proto.graph.output:
         output.type.tensor_type.ClearField("shape")
     try:
@@ -172,14 +194,22 @@ def _run_once(proto: onnx.ModelProto, source: str, shape: Sequence[int]) -> dict
     except Exception as error:
         if not type(error).__module__.startswith("onnxruntime"):
             raise
-        raise ModelError(f"cannot be run with input {tuple(shape)}: {error}") from error
+        raise ModelError(
+            f"cannot be run with input {tuple(shape)}: choose an --input that it takes, often "
+            f"multiples of 32 ({_first_line(error)})"
+        ) from error
     names = [output.name for output in session.get_outputs()]
     return {name: list(value.shape) for name, value in zip(names, outputs, strict=True)}
 
 
-def _free_reshapes(graph: onnx.GraphProto) -> None:
-    """A Reshape to (1, ...) keeps the batch instead: 0 copies the dimension."""
-    targets = {node.input[1] for node in graph.node if node.op_type == "Reshape"}
+def _free_reshapes(graph: onnx.GraphProto, source: str) -> None:
+    """A Reshape of pictures to (1, ...) keeps the batch instead: 0 copies the dimension."""
+    pictures, targets = {source}, set()
+    for node in graph.node:  # in the order of execution
+        if pictures.intersection(node.input):
+            pictures.update(node.output)
+            if node.op_type == "Reshape" and node.input[0] in pictures:
+                targets.add(node.input[1])
     for initializer in graph.initializer:
         if initializer.name in targets:
             _free_shape(initializer)
@@ -202,6 +232,8 @@ def _kept(options: Adoption, raw: Raw) -> list[int]:
             f"has {raw.classes} classes, {len(options.classes)} names were given: "
             "give its names in its order with --classes"
         )
+    if len(set(options.keep)) < len(options.keep):
+        raise ModelError("is to keep a class twice: name each once")
     unknown = [name for name in options.keep if name not in options.classes]
     if unknown:
         raise ModelError(f"knows no class {unknown[0]!r}: it has {', '.join(options.classes)}")
@@ -222,7 +254,9 @@ def _finish(graph: Graph, options: Adoption, raw: Raw, kept: list[int]) -> dict[
     scores = raw.scores
     if len(kept) < raw.classes:
         scores = graph.add("Gather", scores, graph.integers(*kept), axis=2)
-    found, points = append_nms(graph, options.nms, raw.boxes, scores, raw.anchors, raw.points)
+    found, points = append_nms(
+        graph, options.nms, raw.boxes, scores, raw.anchors, raw.points, raw.seen
+    )
     graph.rename(found, "detections")
     if not points:
         return {"detections": [rows, 6]}
@@ -272,15 +306,20 @@ def _manifest(
     input_wh: tuple[int, int],
     classes: tuple[str, ...],
 ) -> Manifest:
-    common = Manifest(
-        task=family.task,
-        name=options.name,
-        family=options.family,
-        input_wh=input_wh,
-        license=options.license,
-        trained_on=options.trained_on,
-        source_sha256=hashlib.sha256(model).hexdigest(),
-    )
+    try:
+        common = Manifest(
+            task=family.task,
+            name=options.name,
+            family=options.family,
+            input_wh=input_wh,
+            license=options.license,
+            trained_on=options.trained_on,
+            source_sha256=hashlib.sha256(model).hexdigest(),
+        )
+    except ValidationError as error:
+        raise ModelError(
+            f"cannot be named {options.name!r}: take 1 to 64 letters, digits, dots, _ or - (--name)"
+        ) from error
     if family.task == "embed":
         return common.model_copy(update={"metrics": {"threshold": options.threshold}})
     return common.model_copy(
@@ -292,6 +331,10 @@ def _manifest(
             "max_rows": options.nms.max_rows,
         }
     )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:120]
 
 
 def _session(model: bytes) -> ort.InferenceSession:
@@ -314,7 +357,9 @@ def _prove_batches(model: bytes, manifest: Manifest) -> None:
     except Exception as error:
         if not type(error).__module__.startswith("onnxruntime"):
             raise
-        raise ModelError(f"cannot be run on a batch: {error}") from error
+        raise ModelError(
+            f"cannot be run on a batch: export it with a dynamic batch size ({_first_line(error)})"
+        ) from error
     for batched, *single in zip(together, *singles, strict=True):
         if not np.allclose(batched, np.concatenate(single), atol=1e-2):
-            raise ModelError("gives other results in a batch: its batch size cannot be freed")
+            raise ModelError("gives other results in a batch: export it with a dynamic batch size")

@@ -1,6 +1,6 @@
 """Class lists of well-known data sets."""
 
-COCO = (  # fmt: skip
+COCO = (
     "person",
     "bicycle",
     "car",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from deploy.adopt import Adoption, adopt
 from deploy.classes import COCO
-from deploy.families import FAMILIES
+from deploy.families import FAMILIES, YOLO_LAYOUTS
 from deploy.nms import Nms
 from edge.cli.group import application
 from edge.errors import ConfigError, ModelError
@@ -42,6 +43,12 @@ def adopt_command(
     iou: Annotated[float, typer.Option(help="NMS threshold.")] = 0.65,
     rows: Annotated[int, typer.Option(help="Rows of the output, K.")] = 100,
     candidates: Annotated[int, typer.Option(help="Boxes that take part in NMS.")] = 256,
+    layout: Annotated[
+        str,
+        typer.Option(
+            help=f"Of a yolo output, {', '.join(YOLO_LAYOUTS)}; without it, its shape tells."
+        ),
+    ] = "",
     threshold: Annotated[
         float, typer.Option(help="Embedders: from this similarity on two faces are one person's.")
     ] = 0.4,
@@ -53,7 +60,7 @@ def adopt_command(
         raise ConfigError(f"--family {family}: unknown, use one of {', '.join(FAMILIES)}")
     options = Adoption(
         family=family,
-        name=name or file.name.removesuffix(".onnx"),
+        name=name or re.sub(r"[^A-Za-z0-9._-]+", "-", file.stem)[:64],
         classes=_class_names(classes, family),
         keep=tuple(part.strip() for part in keep.split(",") if part.strip()),
         input_wh=_size(size),
@@ -61,6 +68,7 @@ def adopt_command(
         license=license,
         trained_on=trained_on,
         threshold=threshold,
+        layout=layout,
     )
     try:
         adopted = adopt(read_model(file), options)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from onnx import TensorProto
@@ -31,6 +32,7 @@ class Raw:
         anchors: A.
         classes: C.
         points: value name or empty.
+        seen: ``(N, A, 1)`` value name that multiplies the scores, or empty.
         finished: ``(N, R, 6)`` value name, when the network did its own NMS; else empty.
         embeddings: ``(N, D)`` value name of unit length; else empty.
         dimension: D.
@@ -41,6 +43,7 @@ class Raw:
     anchors: int = 0
     classes: int = 0
     points: str = ""
+    seen: str = ""
     finished: str = ""
     embeddings: str = ""
     dimension: int = 0
@@ -108,24 +111,36 @@ def _yolox(graph: Graph, shapes: Shapes, input_wh: tuple[int, int]) -> Raw:
     stride = graph.constant(grid[None, :, 2:])
     center = graph.add("Mul", graph.add("Add", xy, graph.constant(grid[None, :, :2])), stride)
     size = graph.add("Mul", graph.add("Exp", wh), stride)
-    scores = graph.add("Mul", classes, seen)
-    return Raw(_corners(graph, center, size), scores, anchors, width - 5)
+    return Raw(_corners(graph, center, size), classes, anchors, width - 5, seen=seen)
 
 
-def _yolo(graph: Graph, shapes: Shapes, input_wh: tuple[int, int]) -> Raw:  # noqa: ARG001
+def _yolo(graph: Graph, shapes: Shapes, input_wh: tuple[int, int], layout: str = "") -> Raw:  # noqa: ARG001
     """The three common layouts; boxes are decoded, centre and size in pixels."""
     output, (_, a, b) = _only(shapes, "yolo")
-    if b == 6 and a <= 1000:
+    layout = layout or _yolo_layout(a, b)
+    columns, least = (a, 5) if layout == "plain" else (b, 6)
+    if columns < least or (layout == "finished" and columns != 6):
+        raise ModelError(
+            f"has an output (1, {a}, {b}), which is no {layout} layout of yolo: "
+            "choose another --layout"
+        )
+    if layout == "finished":
         return Raw(finished=output)
-    if a < b:  # (1, 4 + C, A)
+    if layout == "plain":  # (1, 4 + C, A)
         output = graph.add("Transpose", output, perm=[0, 2, 1])
         split = graph.integers(2, 2, a - 4)
         center, size, scores = graph.add_many("Split", 3, output, split, axis=2)
         return Raw(_corners(graph, center, size), scores, b, a - 4)
     split = graph.integers(2, 2, 1, b - 5)  # (1, A, 5 + C)
     center, size, seen, classes = graph.add_many("Split", 4, output, split, axis=2)
-    scores = graph.add("Mul", classes, seen)
-    return Raw(_corners(graph, center, size), scores, a, b - 5)
+    return Raw(_corners(graph, center, size), classes, a, b - 5, seen=seen)
+
+
+def _yolo_layout(a: int, b: int) -> str:
+    """``(1, a, b)`` -> the layout that is meant; one class with objectness looks like finished."""
+    if b == 6 and a <= 1000:
+        return "finished"
+    return "plain" if a < b else "objectness"
 
 
 def _yunet(graph: Graph, shapes: Shapes, input_wh: tuple[int, int]) -> Raw:
@@ -179,6 +194,12 @@ def _arcface(graph: Graph, shapes: Shapes, input_wh: tuple[int, int]) -> Raw:
     return Raw(embeddings=graph.add("Div", output, length), dimension=shape[1])
 
 
+YOLO_LAYOUTS = {
+    "objectness": partial(_yolo, layout="objectness"),  # (1, A, 5 + C)
+    "plain": partial(_yolo, layout="plain"),  # (1, 4 + C, A)
+    "finished": partial(_yolo, layout="finished"),  # (1, K, 6), end to end
+}
+
 FAMILIES = {
     "yolox": Family("detect", bgr=True, mean=0, scale=1, center=False, head=_yolox),
     "yolo": Family("detect", bgr=False, mean=0, scale=1 / 255, center=True, head=_yolo),
@@ -194,7 +215,7 @@ def input_name(task: Task) -> str:
     return "faces" if task in ("embed", "liveness") else "images"
 
 
-def prepend_pictures(graph: Graph, family: Family, wanted: str, size: tuple[int, int]) -> None:
+def prepend_pictures(graph: Graph, family: Family, wanted: str) -> None:
     """Make the contract input (N, h, w, 3) uint8 RGB and feed ``wanted`` (N, 3, h, w) float.
 
     Only for a graph that holds no nodes yet.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import DTypeLike
 from onnx import numpy_helper
 
 PREFIX = "edge/"
+Attribute = int | float | str | list[int] | onnx.GraphProto
 
 
 class Graph:
@@ -17,13 +18,17 @@ class Graph:
 
     Args:
         proto: the graph, changed in place.
+        opset: version of the operators.
     """
 
-    def __init__(self, proto: onnx.GraphProto) -> None:
+    def __init__(self, proto: onnx.GraphProto, opset: int = 17) -> None:
         self.proto = proto
+        self.opset = opset
         self._count = 0
 
-    def constant(self, value: np.ndarray | Sequence[float] | float, dtype: Any = np.float32) -> str:
+    def constant(
+        self, value: np.ndarray | Sequence[float] | float, dtype: DTypeLike = np.float32
+    ) -> str:
         """A constant of ``dtype``; its name."""
         name = self._name("constant")
         array = np.asarray(value, dtype)
@@ -34,16 +39,24 @@ class Graph:
         """A constant ``(len(value),)`` int64; its name."""
         return self.constant(value, np.int64)
 
-    def add(self, operator: str, *inputs: str, **attributes: Any) -> str:
+    def add(self, operator: str, *inputs: str, **attributes: Attribute) -> str:
         """Append a node with one output; the output's name."""
         return self.add_many(operator, 1, *inputs, **attributes)[0]
 
-    def add_many(self, operator: str, outputs: int, *inputs: str, **attributes: Any) -> list[str]:
+    def add_many(
+        self, operator: str, outputs: int, *inputs: str, **attributes: Attribute
+    ) -> list[str]:
         """Append a node with several outputs; their names."""
         names = [self._name(operator) for _ in range(outputs)]
         node = onnx.helper.make_node(operator, list(inputs), names, names[0], **attributes)
         self.proto.node.append(node)
         return names
+
+    def maximum(self, value: str, axis: int) -> str:
+        """Append a maximum that keeps its axis; opset 18 made the axes an input."""
+        if self.opset < 18:
+            return self.add("ReduceMax", value, axes=[axis], keepdims=1)
+        return self.add("ReduceMax", value, self.integers(axis), keepdims=1)
 
     def rename(self, old: str, new: str) -> None:
         """Give a value a public name, such as that of a graph output."""

@@ -1,8 +1,11 @@
 """Non-maximum suppression as a graph of fixed shapes, equal to `edge.vision.boxes.nms`.
 
-Of every box the best class counts. The `candidates` boxes with the highest scores above the
-threshold take part. Let ``suppress[j, i]`` be 1 when box j comes before box i, has its class
-and overlaps it by more than the threshold. Greedy NMS is the only solution of
+Of every box the best class counts. The `candidates` boxes with the highest scores of at least the
+threshold take part, equal scores in the network's order: raise it where crowds are cut. For these
+the result is that of greedy NMS, whatever the scene.
+
+Let ``suppress[j, i]`` be 1 when box j comes before box i, has its class and overlaps it by more
+than the threshold. Greedy NMS is the only solution of
 
     keep[i] = 1 - max_j(keep[j] * suppress[j, i])
 
@@ -24,6 +27,7 @@ import onnx
 from onnx import TensorProto
 
 from deploy.graph import Graph
+from edge.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +48,23 @@ class Nms:
     candidates: int = 256
     sweeps: int = 0
 
+    def __post_init__(self) -> None:
+        for name in ("score_threshold", "iou_threshold"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} must lie in 0..1, got {getattr(self, name)}")
+        for name, least in (("max_rows", 1), ("candidates", 1), ("sweeps", 0)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name} must be at least {least}, got {getattr(self, name)}")
+
 
 def append_nms(
-    graph: Graph, options: Nms, boxes: str, scores: str, anchors: int, extra: str = ""
+    graph: Graph,
+    options: Nms,
+    boxes: str,
+    scores: str,
+    anchors: int,
+    extra: str = "",
+    seen: str = "",
 ) -> tuple[str, str]:
     """Append NMS.
 
@@ -57,19 +75,23 @@ def append_nms(
         scores: ``(N, A, C)``.
         anchors: A.
         extra: ``(N, A, E)`` values that travel with their box, or empty.
+        seen: ``(N, A, 1)`` by which all scores of a box are to be multiplied, or empty. Scores
+            are searched before they are multiplied, 1/C of the work: rounding is monotone, so
+            the best product is the product of the best.
 
     Returns:
         ``(N, K, 6)`` rows x1 y1 x2 y2 score class, and ``(N, K, E)`` or an empty name.
     """
-    best = graph.add("ReduceMax", scores, axes=[2], keepdims=0)  # (N, A)
-    label = graph.add("ArgMax", scores, axis=2, keepdims=0)  # (N, A)
-    label = graph.add("Cast", label, to=TensorProto.FLOAT)
+    best = graph.maximum(scores, axis=2)  # (N, A, 1)
+    best = graph.add("Mul", best, seen) if seen else best
+    best = graph.add("Squeeze", best, graph.integers(2))  # (N, A)
     enough = graph.add("GreaterOrEqual", best, graph.constant(options.score_threshold))
     best = graph.add("Where", enough, best, graph.constant(0.0))
     count = graph.integers(min(options.candidates, anchors))
     score, chosen = graph.add_many("TopK", 2, best, count, axis=1)  # (N, C)
     box = _rows(graph, boxes, chosen)  # (N, C, 4)
-    label = _rows(graph, label, chosen)  # (N, C)
+    label = graph.add("ArgMax", _rows(graph, scores, chosen), axis=2, keepdims=0)
+    label = graph.add("Cast", label, to=TensorProto.FLOAT)  # (N, C)
     suppress = _suppress(graph, options, box, label, min(options.candidates, anchors))
     keep = _sweep_until_still(graph, options, score, suppress)  # (N, C)
 
@@ -77,8 +99,8 @@ def append_nms(
     rows = min(options.max_rows, options.candidates, anchors)
     score, order = graph.add_many("TopK", 2, kept_score, graph.integers(rows), axis=1)  # (N, K)
     column = graph.integers(2)
-    used = graph.add("Greater", score, graph.constant(0.0))
-    used = graph.add("Unsqueeze", graph.add("Cast", used, to=TensorProto.FLOAT), column)
+    zero = graph.constant(0.0)
+    used = graph.add("Unsqueeze", graph.add("Greater", score, zero), column)
     found = graph.add(
         "Concat",
         _rows(graph, box, order),
@@ -86,11 +108,11 @@ def append_nms(
         graph.add("Unsqueeze", _rows(graph, label, order), column),
         axis=2,
     )
-    detections = _padded(graph, graph.add("Mul", found, used), options.max_rows - rows)
+    detections = _padded(graph, graph.add("Where", used, found, zero), options.max_rows - rows)
     if not extra:
         return detections, ""
     anchor = _rows(graph, chosen, order)  # (N, K) into the anchors
-    values = graph.add("Mul", _rows(graph, extra, anchor), used)
+    values = graph.add("Where", used, _rows(graph, extra, anchor), zero)
     return detections, _padded(graph, values, options.max_rows - rows)
 
 
@@ -110,7 +132,9 @@ def _padded(graph: Graph, rows: str, missing: int) -> str:
 
 def _suppress(graph: Graph, options: Nms, box: str, label: str, count: int) -> str:
     """``(N, C, 4)``, ``(N, C)`` -> ``(N, C, C)``: row j forbids column i."""
-    x1, y1, x2, y2 = graph.add_many("Split", 4, box, axis=2)  # (N, C, 1)
+    x1, y1, x2, y2 = graph.add_many(
+        "Split", 4, box, graph.integers(1, 1, 1, 1), axis=2
+    )  # (N, C, 1)
 
     def transposed(value: str) -> str:
         return graph.add("Transpose", value, perm=[0, 2, 1])
@@ -128,7 +152,7 @@ def _suppress(graph: Graph, options: Nms, box: str, label: str, count: int) -> s
     area = graph.add("Mul", extent(x1, x2), extent(y1, y2))
     both = graph.add("Mul", overlap(x1, x2), overlap(y1, y2))  # (N, C, C)
     union = graph.add("Sub", graph.add("Add", area, transposed(area)), both)
-    iou = graph.add("Div", both, graph.add("Max", union, graph.constant(1e-30)))
+    iou = graph.add("Div", both, union)  # 0 / 0 is NaN, which is greater than nothing
     forbids = graph.add("Greater", iou, graph.constant(options.iou_threshold))
     label = graph.add("Unsqueeze", label, graph.integers(2))
     forbids = graph.add("And", forbids, graph.add("Equal", label, transposed(label)))

@@ -46,7 +46,7 @@ class PictureModel:
 
 
 def load_picture_model(
-    runtime: Runtime, path: Path, sha256: str, task: Task, outputs: Mapping[str, int]
+    runtime: Runtime, path: Path, sha256: str, task: Task, outputs: Mapping[str, tuple[int, ...]]
 ) -> PictureModel:
     """Load a model and check that it keeps the contract of its task.
 
@@ -55,7 +55,7 @@ def load_picture_model(
         path: its file.
         sha256: pinned hash, or empty.
         task: what it must be for.
-        outputs: name of each contract output and its number of dimensions.
+        outputs: name of each contract output and its shape after batch and rows.
 
     Raises:
         ModelError: missing, broken, untrusted, of another task, or not of the contract.
@@ -68,10 +68,12 @@ def load_picture_model(
         given = session.infer(np.zeros((1, height, width, 3), np.uint8))
     except ModelError as error:
         raise ModelError(f"{path} does not take {width}x{height} pictures: {error}") from error
-    for name, dimensions in outputs.items():
-        if name not in given or given[name].ndim != dimensions:
+    for name, tail in outputs.items():
+        value = given.get(name)
+        if value is None or (value.dtype, value.shape[2:]) != (np.float32, tail):
+            shape = ", ".join(map(str, ("N", "K", *tail)))
             raise ModelError(
-                f"{path} has no output {name!r} with {dimensions} dimensions, which a {task} "
-                "model must have: export or adopt it again"
+                f"{path} has no float32 output {name!r} ({shape}), which a {task} model must "
+                "have: export or adopt it again"
             )
     return PictureModel(session, manifest, hashlib.sha256(model).hexdigest())

@@ -31,7 +31,8 @@ class ContractDetector:
     def _read(self, rows: F32, placed: Letterbox) -> Detections:
         rows = rows[used_rows(rows)]  # (N, 6)
         xyxy = placed.to_source(rows[:, :4])
-        seen = (xyxy[:, 2:] > xyxy[:, :2]).all(axis=1) & (rows[:, 5] < len(self.classes))
+        seen = (xyxy[:, 2:] > xyxy[:, :2]).all(axis=1)
+        seen &= (rows[:, 5] >= 0) & (rows[:, 5] < len(self.classes))
         class_id = rows[seen, 5].astype(np.int32)
         return Detections(xyxy[seen], rows[seen, 4].copy(), class_id)
 
@@ -48,4 +49,6 @@ def load_detector(runtime: Runtime, path: Path, sha256: str = "") -> ContractDet
     Raises:
         ModelError: see `load_picture_model`.
     """
-    return ContractDetector(load_picture_model(runtime, path, sha256, "detect", {"detections": 3}))
+    return ContractDetector(
+        load_picture_model(runtime, path, sha256, "detect", {"detections": (6,)})
+    )

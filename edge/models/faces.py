@@ -53,5 +53,5 @@ def load_faces(runtime: Runtime, path: Path, sha256: str = "") -> ContractFaceFi
     Raises:
         ModelError: see `load_picture_model`.
     """
-    outputs = {"detections": 3, "landmarks": 4}
+    outputs = {"detections": (6,), "landmarks": (5, 2)}
     return ContractFaceFinder(load_picture_model(runtime, path, sha256, "faces", outputs))

@@ -11,6 +11,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 from pydantic import BaseModel, ConfigDict, Field
 
 from edge.errors import ConfigError, ModelError
+from edge.onnxfile import has_external_data
 
 _BROKEN = (
     ort_errors.Fail,
@@ -42,15 +43,27 @@ class Options(BaseModel):
 class OnnxSession:
     """A loaded model."""
 
-    def __init__(self, session: ort.InferenceSession) -> None:
+    def __init__(self, session: ort.InferenceSession, name: str) -> None:
         self._session = session
+        self._name = name
         self._input = session.get_inputs()[0].name
         self._outputs = [output.name for output in session.get_outputs()]
         self.metadata: Mapping[str, str] = session.get_modelmeta().custom_metadata_map
 
     def infer(self, batch: NDArray[np.uint8]) -> Mapping[str, NDArray[np.float32]]:
-        """``(B, ...)`` uint8 -> output name to array, owned by the caller."""
-        return dict(zip(self._outputs, self._session.run(None, {self._input: batch}), strict=True))
+        """``(B, ...)`` uint8 -> output name to array, owned by the caller.
+
+        Raises:
+            ModelError: the model takes no such batch.
+        """
+        try:
+            outputs = self._session.run(None, {self._input: batch})
+        except _BROKEN as error:
+            reason = str(error).partition("\n")[0]
+            raise ModelError(
+                f"{self._name} cannot be run on {batch.dtype} {batch.shape}: {reason}"
+            ) from error
+        return dict(zip(self._outputs, outputs, strict=True))
 
     def close(self) -> None:
         """Free the model."""
@@ -79,10 +92,17 @@ class OnnxRuntime:
         settings.intra_op_num_threads = self._options.threads
         spinning = "1" if self._options.spinning else "0"
         settings.add_session_config_entry("session.intra_op.allow_spinning", spinning)
+        settings.add_session_config_entry("session.load_model_format", "ONNX")
         settings.log_severity_level = 4  # what goes wrong is raised
         try:
+            if has_external_data(model):
+                raise ModelError(
+                    f"{name} keeps weights outside its file, where no hash guards them: "
+                    "save it as one file"
+                )
             return OnnxSession(
-                ort.InferenceSession(model, settings, providers=list(self._options.providers))
+                ort.InferenceSession(model, settings, providers=list(self._options.providers)),
+                name,
             )
         except _BROKEN as error:
             raise ModelError(f"{name} is no ONNX model that can be run: export it again") from error

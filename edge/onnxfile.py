@@ -1,0 +1,83 @@
+"""ONNX files as bytes: what must be known of one before a library opens it.
+
+Runtimes follow references from a model's bytes to other files, from the working directory even;
+what was hashed would then not be what runs. So the protobuf is walked here, down to its tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+_VARINT, _FIXED64, _MESSAGE, _FIXED32 = 0, 1, 2, 5
+
+# Field numbers of onnx.proto that lead to a tensor: message -> field -> message.
+_CHILDREN = {
+    "model": {7: "graph", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
+    "function": {7: "node", 11: "attribute"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "node": {5: "attribute"},
+    "attribute": {
+        5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse",
+    },
+    "sparse": {1: "tensor", 2: "tensor"},
+    "tensor": {},
+}  # fmt: skip
+_EXTERNAL_DATA, _DATA_LOCATION, _EXTERNAL = 13, 14, 1
+
+
+def has_external_data(model: bytes) -> bool:
+    """True when any tensor of an ONNX file lies in another file.
+
+    Raises:
+        ValueError: the bytes are no protobuf.
+    """
+    todo = [("model", memoryview(model))]
+    while todo:
+        kind, message = todo.pop()
+        children = _CHILDREN[kind]
+        for field, value in _fields(message):
+            if isinstance(value, memoryview):
+                if kind == "tensor" and field == _EXTERNAL_DATA:
+                    return True
+                if field in children:
+                    todo.append((children[field], value))
+            elif kind == "tensor" and field == _DATA_LOCATION and value == _EXTERNAL:
+                return True
+    return False
+
+
+def _fields(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:
+    """Field numbers and values of one protobuf message; numbers of fixed width are skipped."""
+    at = 0
+    while at < len(message):
+        tag, at = _varint(message, at)
+        field, wire = tag >> 3, tag & 7
+        if wire == _VARINT:
+            value, at = _varint(message, at)
+            yield field, value
+            continue
+        if wire == _MESSAGE:
+            size, at = _varint(message, at)
+        elif wire in (_FIXED64, _FIXED32):
+            size = 8 if wire == _FIXED64 else 4
+        else:
+            raise ValueError(f"no protobuf: wire type {wire}")
+        if at + size > len(message):
+            raise ValueError("no complete protobuf: a field ends after the file")
+        if wire == _MESSAGE:
+            yield field, message[at : at + size]
+        at += size
+
+
+def _varint(message: memoryview, at: int) -> tuple[int, int]:
+    """The number at an offset and the offset after it."""
+    value = 0
+    for shift in range(0, 70, 7):
+        if at >= len(message):
+            break
+        byte = message[at]
+        value, at = value | (byte & 0x7F) << shift, at + 1
+        if byte < 0x80:
+            return value & (1 << 64) - 1, at
+    raise ValueError("no protobuf: a number does not end")
