@@ -1,0 +1,205 @@
+"""Backbones: pictures in, feature maps at strides 8, 16 and 32 out, behind one name.
+
+Everything is built flat, layer by layer, by name (``backbone_dark3_csp_conv1``), so
+that weights can be moved by name, and a part can be frozen by its prefix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from keras import layers
+
+Tensor = Any  # a KerasTensor of whichever backend runs
+Norm = Literal["batch", "none"]
+STRIDES = (8, 16, 32)
+
+
+@dataclass(frozen=True, slots=True)
+class Kit:
+    """How every convolution of one network is dressed.
+
+    Attributes:
+        activation: ``silu`` (YOLOX) or ``relu`` (fused into the convolution by most runtimes).
+        norm: ``batch`` to train from scratch; ``none`` gives a bias instead, the layout of
+            exported files, whose normalisation is already folded into the weights.
+        depthwise: 3x3 convolutions become depthwise 3x3 followed by 1x1.
+    """
+
+    activation: str = "silu"
+    norm: Norm = "batch"
+    depthwise: bool = True
+
+    def _finish(self, x: Tensor, name: str) -> Tensor:
+        if self.norm == "batch":  # eps and momentum of YOLOX
+            x = layers.BatchNormalization(epsilon=1e-3, momentum=0.97, name=f"{name}_bn")(x)
+        return layers.Activation(self.activation, name=f"{name}_act")(x)
+
+    def _pad(self, x: Tensor, kernel: int, stride: int, name: str) -> tuple[Tensor, str]:
+        """Keras pads a strided 3x3 at the far edge, torch at the near one: pad as torch does."""
+        if stride == 1 or kernel % 2 == 0 or kernel == 1:
+            return x, "same"
+        near = kernel // 2
+        padding = ((near, near - 1), (near, near - 1))  # for even sizes
+        return layers.ZeroPadding2D(padding, name=f"{name}_pad")(x), "valid"
+
+    def conv(self, x: Tensor, channels: int, name: str, kernel: int = 1, stride: int = 1) -> Tensor:
+        """Convolution, normalisation, activation: ``(B, h, w, C)`` -> ``(B, h/s, w/s, c)``."""
+        x, padding = self._pad(x, kernel, stride, name)
+        x = layers.Conv2D(
+            channels, kernel, stride, padding, use_bias=self.norm == "none", name=name
+        )(x)
+        return self._finish(x, name)
+
+    def conv3(self, x: Tensor, channels: int, name: str, stride: int = 1) -> Tensor:
+        """A 3x3 convolution, split into depthwise and 1x1 where the kit says so."""
+        if not self.depthwise:
+            return self.conv(x, channels, name, 3, stride)
+        y, padding = self._pad(x, 3, stride, f"{name}_dconv")
+        y = layers.DepthwiseConv2D(
+            3, stride, padding, use_bias=self.norm == "none", name=f"{name}_dconv"
+        )(y)
+        return self.conv(self._finish(y, f"{name}_dconv"), channels, f"{name}_pconv")
+
+    def csp(self, x: Tensor, channels: int, name: str, repeats: int, shortcut: bool) -> Tensor:
+        """Cross stage partial block (Wang et al. 2020) as YOLOX builds it."""
+        hidden = channels // 2
+        main = self.conv(x, hidden, f"{name}_conv1")
+        side = self.conv(x, hidden, f"{name}_conv2")
+        for i in range(repeats):
+            y = self.conv(main, hidden, f"{name}_m{i}_conv1")
+            y = self.conv3(y, hidden, f"{name}_m{i}_conv2")
+            main = layers.Add(name=f"{name}_m{i}_add")([y, main]) if shortcut else y
+        x = layers.Concatenate(name=f"{name}_concat")([main, side])
+        return self.conv(x, channels, f"{name}_conv3")
+
+
+Features = tuple[Tensor, Tensor, Tensor]
+
+
+def _width(channels: int, width: float) -> int:
+    return max(8, round(channels * width / 8) * 8)
+
+
+def _nano(x: Tensor, kit: Kit, width: float) -> Features:
+    """CSPDarknet of YOLOX-nano at ``width`` 0.25 (Ge et al. 2021).
+
+    Its "focus" stem (four slices, then 3x3) is the same map as one 6x6 convolution of stride 2.
+    """
+    c = [_width(n, width) for n in (64, 128, 256, 512, 1024)]
+    x = kit.conv(x, c[0], "backbone_stem", 6, 2)
+    found = []
+    for stage, channels, repeats in ((2, c[1], 1), (3, c[2], 3), (4, c[3], 3), (5, c[4], 1)):
+        name = f"backbone_dark{stage}"
+        x = kit.conv3(x, channels, f"{name}_down", 2)
+        if stage == 5:
+            x = _spp(x, kit, channels, f"{name}_spp")
+        x = kit.csp(x, channels, f"{name}_csp", repeats, shortcut=stage != 5)
+        found.append(x)
+    return found[1], found[2], found[3]
+
+
+def _spp(x: Tensor, kit: Kit, channels: int, name: str) -> Tensor:
+    """Spatial pyramid pooling; 9 and 13 are a 5 pooled again, at a fraction of the cost."""
+    x = kit.conv(x, channels // 2, f"{name}_conv1")
+    pools = [x]
+    for size in (5, 9, 13):
+        pool = layers.MaxPooling2D(5, 1, "same", name=f"{name}_pool{size}")
+        pools.append(pool(pools[-1]))
+    return kit.conv(layers.Concatenate(name=f"{name}_concat")(pools), channels, f"{name}_conv2")
+
+
+def _slim(x: Tensor, kit: Kit, width: float) -> Features:
+    """A chain of depthwise blocks, shaped like YuNet's: for faces in a millisecond or two."""
+    c = [_width(n, width) for n in (64, 128, 256, 256, 256)]
+    x = kit.conv(x, c[0], "backbone_stem", 3, 2)
+    found = []
+    for stage, channels, repeats in ((2, c[1], 1), (3, c[2], 2), (4, c[3], 2), (5, c[4], 1)):
+        x = kit.conv3(x, channels, f"backbone_dark{stage}_down", 2)
+        for i in range(repeats):
+            y = kit.conv3(x, channels, f"backbone_dark{stage}_m{i}")
+            x = layers.Add(name=f"backbone_dark{stage}_m{i}_add")([x, y])
+        found.append(x)
+    return found[1], found[2], found[3]
+
+
+def _squeezenet(x: Tensor, kit: Kit, width: float) -> Features:
+    """SqueezeNet 1.1 (Iandola et al. 2016) with one more pooling for stride 32."""
+
+    def fire(x: Tensor, index: int, squeeze: int, expand: int) -> Tensor:
+        name = f"backbone_fire{index}"
+        x = kit.conv(x, _width(squeeze, width), f"{name}_squeeze1x1")
+        one = kit.conv(x, _width(expand, width), f"{name}_expand1x1")
+        three = kit.conv(x, _width(expand, width), f"{name}_expand3x3", 3)
+        return layers.Concatenate(name=f"{name}_concat")([one, three])
+
+    def pool(x: Tensor, index: int) -> Tensor:
+        return layers.MaxPooling2D(3, 2, "same", name=f"backbone_pool{index}")(x)
+
+    x = layers.Rescaling(1 / 127.5, -1, name="backbone_rescale")(x)
+    x = kit.conv(x, _width(64, width), "backbone_conv1", 3, 2)
+    x = fire(fire(pool(x, 1), 2, 16, 64), 3, 16, 64)
+    c3 = fire(fire(pool(x, 3), 4, 32, 128), 5, 32, 128)
+    x = fire(fire(pool(c3, 5), 6, 48, 192), 7, 48, 192)
+    c4 = fire(fire(x, 8, 64, 256), 9, 64, 256)
+    c5 = fire(fire(pool(c4, 9), 10, 64, 256), 11, 64, 256)
+    return c3, c4, c5
+
+
+def _vgg16(x: Tensor, kit: Kit, width: float) -> Features:
+    """VGG-16 (Simonyan & Zisserman 2014); layer names are those of keras.applications."""
+    x = layers.Rescaling(1 / 127.5, -1, name="backbone_rescale")(x)
+    found = []
+    for block, (channels, depth) in enumerate(
+        ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)), start=1
+    ):
+        for i in range(1, depth + 1):
+            x = kit.conv(x, _width(channels, width), f"backbone_block{block}_conv{i}", 3)
+        found.append(x)
+        x = layers.MaxPooling2D(2, 2, name=f"backbone_block{block}_pool")(x)
+    return found[3], found[4], x
+
+
+def _resnet18(x: Tensor, kit: Kit, width: float) -> Features:
+    """ResNet-18 (He et al. 2015)."""
+    x = layers.Rescaling(1 / 127.5, -1, name="backbone_rescale")(x)
+    x = kit.conv(x, _width(64, width), "backbone_conv1", 7, 2)
+    x = layers.MaxPooling2D(3, 2, "same", name="backbone_pool1")(x)
+    found = []
+    for stage, channels in enumerate((64, 128, 256, 512), start=1):
+        for i in range(2):
+            name, stride = f"backbone_layer{stage}_{i}", 2 if stage > 1 and i == 0 else 1
+            y = kit.conv(x, _width(channels, width), f"{name}_conv1", 3, stride)
+            y = kit.conv(y, _width(channels, width), f"{name}_conv2", 3)
+            if y.shape != x.shape:
+                x = kit.conv(x, _width(channels, width), f"{name}_short", 1, stride)
+            x = layers.Add(name=f"{name}_add")([x, y])
+        found.append(x)
+    return found[1], found[2], found[3]
+
+
+_BUILDERS: dict[str, tuple[Callable[[Tensor, Kit, float], Features], float]] = {
+    "nano": (_nano, 0.25),
+    "slim": (_slim, 0.25),
+    "squeezenet": (_squeezenet, 1.0),
+    "vgg16": (_vgg16, 1.0),
+    "resnet18": (_resnet18, 1.0),
+}
+NAMES = tuple(_BUILDERS)
+
+
+def backbone(name: str) -> Callable[..., Features]:
+    """The builder of a backbone: ``build(images, kit, width=None) -> (c8, c16, c32)``.
+
+    ``images`` is float ``(B, h, w, 3)`` RGB 0..255 with sides that are multiples of 32. ``width``
+    scales the channels; its default is the published network's.
+
+    Raises:
+        ValueError: no backbone has that name.
+    """
+    if name not in _BUILDERS:
+        raise ValueError(f"backbone must be one of {', '.join(NAMES)}, got {name!r}")
+    build, usual = _BUILDERS[name]
+    return lambda images, kit, width=None: build(images, kit, width or usual)
