@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, numpy_helper
 from pydantic import ValidationError
 
+from deploy.contract import OPSET, append_rows, declare, finished, first_line, opset, session_of
 from deploy.families import (
     FAMILIES,
     YOLO_LAYOUTS,
@@ -23,14 +23,10 @@ from deploy.families import (
     prepend_pictures,
 )  # fmt: skip
 from deploy.graph import Graph
-from deploy.nms import Nms, append_nms
-from edge import __version__
+from deploy.nms import Nms
 from edge.errors import ModelError
 from edge.manifest import KEY, Manifest
 from edge.onnxfile import has_external_data
-
-OPSET = 17  # the least; a newer one stays
-IR_VERSIONS = range(8, 11)  # what goes with it, and the newest that every runtime reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +82,7 @@ def adopt(model: bytes, options: Adoption) -> bytes:
     raw = head(graph, shapes, input_wh)
     kept = _kept(options, raw)
     outputs = _finish(graph, options, raw, kept)
-    _declare(proto.graph, input_name(family.task), input_wh, outputs)
+    declare(proto.graph, input_name(family.task), input_wh, outputs)
     manifest = _manifest(model, options, family, input_wh, tuple(options.classes[k] for k in kept))
     return finished(proto, manifest)
 
@@ -104,7 +100,7 @@ def parse(model: bytes) -> onnx.ModelProto:
         onnx.checker.check_model(proto)
     except (DecodeError, onnx.checker.ValidationError, ValueError) as error:
         raise ModelError(
-            f"is no complete ONNX file: download or export it again ({_first_line(error)})"
+            f"is no complete ONNX file: download or export it again ({first_line(error)})"
         ) from error
     if KEY in (entry.key for entry in proto.metadata_props):
         raise ModelError("is a model of the contract already: use it as it is")
@@ -119,24 +115,6 @@ def parse(model: bytes) -> onnx.ModelProto:
                 f"cannot be brought from opset {current} to {OPSET}: export it with opset {OPSET}"
             ) from error
     return proto
-
-
-def opset(proto: onnx.ModelProto) -> int:
-    """Version of ONNX's own operators that a model uses."""
-    return next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), 0)
-
-
-def finished(proto: onnx.ModelProto, manifest: Manifest) -> bytes:
-    """Write the manifest, check the whole model, prove that a batch equals single pictures."""
-    del proto.metadata_props[:]
-    onnx.helper.set_model_props(proto, manifest.to_metadata())
-    proto.producer_name, proto.producer_version = "edgewatch", __version__
-    proto.graph.name = manifest.name
-    proto.ir_version = min(max(proto.ir_version, IR_VERSIONS[0]), IR_VERSIONS[-1])
-    onnx.checker.check_model(proto)
-    model: bytes = proto.SerializeToString()
-    _prove_batches(model, manifest)
-    return model
 
 
 def _free_names(graph: onnx.GraphProto) -> None:
@@ -189,14 +167,14 @@ def _run_once(proto: onnx.ModelProto, source: str, shape: Sequence[int]) -> Shap
     for output in proto.graph.output:
         output.type.tensor_type.ClearField("shape")
     try:
-        session = _session(proto.SerializeToString())
+        session = session_of(proto.SerializeToString())
         outputs = session.run(None, {source: np.zeros(shape, np.float32)})
     except Exception as error:
         if not type(error).__module__.startswith("onnxruntime"):
             raise
         raise ModelError(
             f"cannot be run with input {tuple(shape)}: choose an --input that it takes, often "
-            f"multiples of 32 ({_first_line(error)})"
+            f"multiples of 32 ({first_line(error)})"
         ) from error
     names = [output.name for output in session.get_outputs()]
     return {name: list(value.shape) for name, value in zip(names, outputs, strict=True)}
@@ -247,22 +225,12 @@ def _finish(graph: Graph, options: Adoption, raw: Raw, kept: list[int]) -> dict[
     if raw.embeddings:
         graph.rename(raw.embeddings, "embeddings")
         return {"embeddings": [raw.dimension]}
-    rows = options.nms.max_rows
     if raw.finished:
         graph.rename(_reorder(graph, options, raw.finished, kept), "detections")
-        return {"detections": [rows, 6]}
-    scores = raw.scores
+        return {"detections": [options.nms.max_rows, 6]}
     if len(kept) < raw.classes:
-        scores = graph.add("Gather", scores, graph.integers(*kept), axis=2)
-    found, points = append_nms(
-        graph, options.nms, raw.boxes, scores, raw.anchors, raw.points, raw.seen
-    )
-    graph.rename(found, "detections")
-    if not points:
-        return {"detections": [rows, 6]}
-    shape = graph.integers(0, rows, 5, 2)
-    graph.rename(graph.add("Reshape", points, shape), "landmarks")
-    return {"detections": [rows, 6], "landmarks": [rows, 5, 2]}
+        raw = replace(raw, scores=graph.add("Gather", raw.scores, graph.integers(*kept), axis=2))
+    return append_rows(graph, options.nms, raw)
 
 
 def _reorder(graph: Graph, options: Adoption, rows: str, kept: list[int]) -> str:
@@ -287,16 +255,6 @@ def _reorder(graph: Graph, options: Adoption, rows: str, kept: list[int]) -> str
     _, order = graph.add_many("TopK", 2, flat, graph.integers(options.nms.max_rows), axis=1)
     order = graph.add("Unsqueeze", order, graph.integers(2))
     return graph.add("GatherND", rows, order, batch_dims=1)
-
-
-def _declare(
-    graph: onnx.GraphProto, source: str, input_wh: tuple[int, int], outputs: dict[str, list[int]]
-) -> None:
-    del graph.input[:], graph.output[:], graph.value_info[:]
-    value = onnx.helper.make_tensor_value_info
-    graph.input.append(value(source, TensorProto.UINT8, ["N", input_wh[1], input_wh[0], 3]))
-    for name, shape in outputs.items():
-        graph.output.append(value(name, TensorProto.FLOAT, ["N", *shape]))
 
 
 def _manifest(
@@ -331,35 +289,3 @@ def _manifest(
             "max_rows": options.nms.max_rows,
         }
     )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0][:120]
-
-
-def _session(model: bytes) -> ort.InferenceSession:
-    settings = ort.SessionOptions()
-    settings.log_severity_level = 4
-    return ort.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
-
-
-def _prove_batches(model: bytes, manifest: Manifest) -> None:
-    """A batch of three must give what three single pictures give."""
-    width, height = manifest.input_wh
-    rng = np.random.default_rng(1)
-    noise = rng.integers(0, 255, (3, height // 8 + 1, width // 8 + 1, 3), np.uint8)
-    pictures = np.repeat(np.repeat(noise, 8, 1), 8, 2)[:, :height, :width]
-    session = _session(model)
-    source = session.get_inputs()[0].name
-    try:
-        together = session.run(None, {source: pictures})
-        singles = [session.run(None, {source: picture[None]}) for picture in pictures]
-    except Exception as error:
-        if not type(error).__module__.startswith("onnxruntime"):
-            raise
-        raise ModelError(
-            f"cannot be run on a batch: export it with a dynamic batch size ({_first_line(error)})"
-        ) from error
-    for batched, *single in zip(together, *singles, strict=True):
-        if not np.allclose(batched, np.concatenate(single), atol=1e-2):
-            raise ModelError("gives other results in a batch: export it with a dynamic batch size")

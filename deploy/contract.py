@@ -1,0 +1,92 @@
+"""The contract's frame: rows and manifest of any model, and the proof that it can be batched."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnx import TensorProto
+
+from deploy.families import Raw
+from deploy.graph import Graph
+from deploy.nms import Nms, append_nms
+from edge import __version__
+from edge.errors import ModelError
+from edge.manifest import Manifest
+
+OPSET = 17  # the least; a newer one stays
+IR_VERSIONS = range(8, 11)  # what goes with it, and the newest that every runtime reads
+
+
+def opset(proto: onnx.ModelProto) -> int:
+    """Version of ONNX's own operators that a model uses."""
+    return next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), 0)
+
+
+def append_rows(graph: Graph, nms: Nms, raw: Raw) -> dict[str, list[int]]:
+    """Append NMS; name and shape of each contract output, without the batch."""
+    rows = nms.max_rows
+    found, points = append_nms(graph, nms, raw.boxes, raw.scores, raw.anchors, raw.points, raw.seen)
+    graph.rename(found, "detections")
+    if not points:
+        return {"detections": [rows, 6]}
+    graph.rename(graph.add("Reshape", points, graph.integers(0, rows, 5, 2)), "landmarks")
+    return {"detections": [rows, 6], "landmarks": [rows, 5, 2]}
+
+
+def declare(
+    graph: onnx.GraphProto, source: str, input_wh: tuple[int, int], outputs: dict[str, list[int]]
+) -> None:
+    """Say which values are input and outputs; the batch is dynamic."""
+    del graph.input[:], graph.output[:], graph.value_info[:]
+    value = onnx.helper.make_tensor_value_info
+    graph.input.append(value(source, TensorProto.UINT8, ["N", input_wh[1], input_wh[0], 3]))
+    for name, shape in outputs.items():
+        graph.output.append(value(name, TensorProto.FLOAT, ["N", *shape]))
+
+
+def finished(proto: onnx.ModelProto, manifest: Manifest) -> bytes:
+    """Write the manifest, check the whole model, prove that a batch equals single pictures."""
+    del proto.metadata_props[:]
+    onnx.helper.set_model_props(proto, manifest.to_metadata())
+    proto.producer_name, proto.producer_version = "edgewatch", __version__
+    proto.graph.name = manifest.name
+    proto.ir_version = min(max(proto.ir_version, IR_VERSIONS[0]), IR_VERSIONS[-1])
+    onnx.checker.check_model(proto)
+    model: bytes = proto.SerializeToString()
+    _prove_batches(model, manifest)
+    return model
+
+
+def first_line(error: Exception) -> str:
+    """What a library's long message begins with."""
+    return str(error).strip().partition("\n")[0][:120]
+
+
+def session_of(model: bytes) -> ort.InferenceSession:
+    """A silent session of ONNX Runtime, for checks."""
+    settings = ort.SessionOptions()
+    settings.log_severity_level = 4
+    return ort.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
+
+
+def _prove_batches(model: bytes, manifest: Manifest) -> None:
+    """A batch of three must give what three single pictures give."""
+    width, height = manifest.input_wh
+    rng = np.random.default_rng(1)
+    noise = rng.integers(0, 255, (3, height // 8 + 1, width // 8 + 1, 3), np.uint8)
+    pictures = np.repeat(np.repeat(noise, 8, 1), 8, 2)[:, :height, :width]
+    session = session_of(model)
+    source = session.get_inputs()[0].name
+    try:
+        together = session.run(None, {source: pictures})
+        singles = [session.run(None, {source: picture[None]}) for picture in pictures]
+    except Exception as error:
+        if not type(error).__module__.startswith("onnxruntime"):
+            raise
+        raise ModelError(
+            f"cannot be run on a batch: export it with a dynamic batch size ({first_line(error)})"
+        ) from error
+    for batched, *single in zip(together, *singles, strict=True):
+        if not np.allclose(batched, np.concatenate(single), atol=1e-2):
+            raise ModelError("gives other results in a batch: export it with a dynamic batch size")
