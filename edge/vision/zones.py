@@ -57,6 +57,7 @@ class Places:
         self._zone_wants = _wants("zones", zones, classes, camera)  # (C, Z)
         self._line_wants = _wants("lines", lines, classes, camera)  # (C, L)
         self._ends = np.array([(line.a, line.b) for line in lines]).reshape(-1, 2, 2)
+        self._size_wh, self._to_lines = (0, 0), _line_axes(self._ends, (1, 1))
         row = np.dtype(
             [
                 ("track_id", np.int64),
@@ -203,12 +204,11 @@ class Places:
 
     def _right_px(self, feet: F64, size_wh: tuple[int, int]) -> tuple[F64, F64]:
         """How far right of each line, in pixels, and where along it (0 is a, 1 is b): (N, L)."""
-        a = self._ends[:, 0] * size_wh  # (L, 2)
-        way = self._ends[:, 1] * size_wh - a
-        away = feet[:, None] * size_wh - a  # (N, L, 2)
-        length = np.hypot(way[:, 0], way[:, 1])
-        right = (way[:, 0] * away[..., 1] - way[:, 1] * away[..., 0]) / length  # y points down
-        return right, (away * way).sum(axis=2) / length**2
+        if size_wh != self._size_wh:
+            self._size_wh, self._to_lines = size_wh, _line_axes(self._ends, size_wh)
+        axes, offset = self._to_lines
+        both = feet @ axes + offset  # (N, 2 L)
+        return both[:, : len(self._lines)], both[:, len(self._lines) :]
 
     def _report(
         self,
@@ -248,3 +248,18 @@ def _wants(key: str, places: Sequence[Zone | Line], classes: tuple[str, ...], ca
         for row, place in enumerate(places)
     ]
     return np.array(masks, np.bool_).reshape(len(places), len(classes)).T
+
+
+def _line_axes(ends: F64, size_wh: tuple[int, int]) -> tuple[F64, F64]:
+    """``(L, 2, 2)`` ends of lines -> ``(2, 2 L)`` and ``(2 L,)``, see `Places._right_px`.
+
+    They map feet (shares of the picture) to pixels right of each line, seen from a to b with y
+    pointing down, and then to the place along each line.
+    """
+    a_px = ends[:, 0] * size_wh
+    way_px = ends[:, 1] * size_wh - a_px  # (L, 2)
+    length_px = np.hypot(way_px[:, :1], way_px[:, 1:])
+    right = np.stack([-way_px[:, 1], way_px[:, 0]], axis=1) / length_px
+    axes = np.concatenate([right, way_px / length_px**2])  # (2 L, 2), for feet in pixels
+    offset = -(axes * np.concatenate([a_px, a_px])).sum(axis=1)
+    return (axes * size_wh).T.copy(), offset
