@@ -53,7 +53,8 @@ class View:
         kept = self.filter.keep(detections, frame.size_wh)
         update = self.tracker.update(kept, at_s)
         ended += update.ended
-        left = self.places.forget([change.track_id for change in ended], at_s)
+        gone = [change.track_id for change in ended]
+        left = self.places.forget(gone, at_s) if gone else ()
         zones, moves = self.places.update(update.tracks, frame.size_wh, at_s)
         changes = (*left, *ended, *update.began, *moves)
         return Event(frame, update.tracks, zones, faces, changes)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Self
 
 import numpy as np
@@ -156,19 +157,31 @@ class Letterbox:
 
     def to_source(self, xyxy: F32) -> F32:
         """``(N, 4)`` xyxy, network pixels -> ``(N, 4)`` xyxy, source pixels, clipped."""
-        return self.points_to_source(xyxy.reshape(-1, 2, 2)).reshape(-1, 4)
+        scale, pad, limit = _corner_arrays(self)
+        source: F32 = (xyxy - pad) / scale
+        np.minimum(source, limit, out=source)
+        np.maximum(source, 0, out=source)
+        return source
 
     def points_to_source(self, points: F32) -> F32:
         """``(..., 2)`` x y in network pixels -> source pixels, clipped to the image."""
-        pad, scale = np.array(self.pad_xy, np.float32), np.array(self.scale_xy, np.float32)
-        limit = np.array(self.source_wh, np.float32)
-        source: F32 = np.clip((points - pad) / scale, 0, limit).astype(np.float32)
+        scale, pad, limit = (array[:2] for array in _corner_arrays(self))
+        source: F32 = np.clip((points - pad) / scale, 0, limit)
         return source
 
     def to_network(self, xyxy: F32) -> F32:
         """``(N, 4)`` xyxy, source pixels -> ``(N, 4)`` xyxy, network pixels."""
-        pad, scale = np.array(self.pad_xy, np.float32), np.array(self.scale_xy, np.float32)
-        return (xyxy.reshape(-1, 2, 2) * scale + pad).reshape(-1, 4).astype(np.float32)
+        scale, pad, _ = _corner_arrays(self)
+        network: F32 = xyxy * scale + pad
+        return network
+
+
+@lru_cache(maxsize=256)
+def _corner_arrays(placed: Letterbox) -> tuple[F32, F32, F32]:
+    """Scale, padding and limit for x y x y, ``(4,)`` each; there are few letterboxes."""
+    columns = (placed.scale_xy, placed.pad_xy, placed.source_wh)
+    scale, pad, limit = (np.array([*column, *column], np.float32) for column in columns)
+    return scale, pad, limit
 
 
 # --- findings ---------------------------------------------------------------------------------

@@ -100,18 +100,19 @@ def _against_floor(load: Load, size: str, rounds: int) -> Row:
 
 def _row(what: str, load: Load, size: str, cost: Cost) -> Row:
     nan = float("nan")
-    ages = [cost.age_s(percent) * 1e3 for percent in (50, 95, 99)]
     return Row(
-        what,
-        load.cameras,
-        size,
-        cost.fps,
-        cost.cpu_per_frame_s * 1e3,
-        nan,
-        nan,
-        nan,
-        *ages,
-        cost.peak_bytes / 2**20,
+        what=what,
+        cameras=load.cameras,
+        input=size,
+        fps=cost.fps,
+        cpu_ms=cost.cpu_per_frame_s * 1e3,
+        floor_cpu_ms=nan,
+        cpu_ratio=nan,
+        throughput_ratio=nan,
+        p50_ms=cost.age_s(50) * 1e3,
+        p95_ms=cost.age_s(95) * 1e3,
+        p99_ms=cost.age_s(99) * 1e3,
+        peak_mb=cost.peak_bytes / 2**20,
     )
 
 

@@ -22,8 +22,10 @@ from edge.config import Camera, Config
 from edge.errors import ConfigError, EdgeError
 from edge.pipeline import Pipeline
 from edge.ports import Sink, Source
-from edge.service import http
 from edge.service.daemon import LoadedModels
+from edge.service.health import HealthBoard
+from edge.service.http import HttpServer
+from edge.service.metrics import Metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ def _models(settings: Config, path: Path) -> Iterator[Finding]:
 
 
 def _outputs(settings: Config) -> Iterator[Finding]:
-    http.listen(settings.http.host, settings.http.port).close()
+    HttpServer(settings.http, Metrics(), HealthBoard()).stop()
     yield Finding("http", True, f"{settings.http.host}:{settings.http.port}")
     for row, table in enumerate(settings.sinks):
         try:

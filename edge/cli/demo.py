@@ -17,12 +17,13 @@ from rich.live import Live
 from edge import config
 from edge.cli.draw import draw, save
 from edge.cli.watch import Board
-from edge.client import Subscriber
+from edge.client import Item, Received, Subscriber
 from edge.config import Log
 from edge.service import logs
-from edge.service.daemon import Daemon, LoadedModels
+from edge.service.daemon import STOPPED, Daemon, LoadedModels
 from edge.types import Event
 from edge.vision import preprocess
+from edge.wire.schema import StatusMessage
 
 ENDPOINT = "tcp://127.0.0.1:5555"
 
@@ -84,7 +85,7 @@ def demo(
     showcase = Showcase()
     daemon = Daemon(settings, models=models, on_event=showcase.note)
     daemon.handle_signals()
-    console.print(f"publishing at {bind} (in another terminal: edge watch {bind})")
+    console.print(f"publishing at {bind}; in another terminal: edge watch")
     with _shown(bind, console), _ended_after(seconds, daemon):
         daemon.run()
     console.print(showcase.save(models.detector.classes, picture))
@@ -126,6 +127,12 @@ def _ended_after(seconds: float, daemon: Daemon) -> Iterator[None]:
             timer.cancel()
 
 
+def _says_goodbye(item: Item) -> bool:
+    """The status that a stopping daemon sends of each camera; the last table is to stay."""
+    body = item.body if isinstance(item, Received) else None
+    return isinstance(body, StatusMessage) and body.reason == STOPPED
+
+
 @contextlib.contextmanager
 def _shown(endpoint: str, console: Console) -> Iterator[None]:
     """A live table of the messages that a subscriber gets."""
@@ -136,7 +143,7 @@ def _shown(endpoint: str, console: Console) -> Iterator[None]:
         with Subscriber(endpoint) as subscriber:
             while not over.is_set():
                 item = subscriber.receive(0.2)
-                if item is not None:
+                if item is not None and not _says_goodbye(item):
                     board.note(item, time.monotonic())
 
     listener = threading.Thread(target=listen, name="subscriber", daemon=True)

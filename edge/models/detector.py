@@ -9,7 +9,7 @@ import numpy as np
 
 from edge.models.batch import PictureModel, load_picture_model
 from edge.ports import Runtime
-from edge.types import F32, Bool, Detections, Frame, Letterbox
+from edge.types import F32, Detections, Frame, Letterbox
 
 
 class ContractDetector:
@@ -29,18 +29,27 @@ class ContractDetector:
         ]
 
     def _read(self, rows: F32, placed: Letterbox) -> Detections:
-        rows = rows[used_rows(rows)]  # (N, 6)
+        rows = used_rows(rows)  # (N, 6)
+        if not len(rows):
+            return Detections.empty()
         xyxy = placed.to_source(rows[:, :4])
-        seen = (xyxy[:, 2:] > xyxy[:, :2]).all(axis=1)
-        seen &= (rows[:, 5] >= 0) & (rows[:, 5] < len(self.classes))
-        class_id = rows[seen, 5].astype(np.int32)
-        return Detections(xyxy[seen], rows[seen, 4].copy(), class_id)
+        class_id = rows[:, 5].astype(np.int32)
+        found = Detections(xyxy, rows[:, 4].copy(), class_id)
+        size = xyxy[:, 2:] - xyxy[:, :2]
+        known = class_id.view(np.uint32) < len(self.classes)  # a negative one is a large one
+        if size.min() > 0 and known.all():
+            return found
+        return found[(size > 0).all(axis=1) & known]
 
 
-def used_rows(rows: F32) -> Bool:
-    """``(K, 6)`` contract rows -> ``(K,)``: those that hold a finding, and no NaN."""
-    used: Bool = (rows[:, 4] > 0) & np.isfinite(rows).all(axis=1)
-    return used
+def used_rows(rows: F32) -> F32:
+    """``(K, 6)`` contract rows -> ``(N, 6)``: those that hold a finding, and no NaN.
+
+    The contract sorts by score and leaves unused rows zero, so they are the first ones.
+    """
+    rows = rows[: np.count_nonzero(rows[:, 4])]
+    finite = np.isfinite(rows)
+    return rows if finite.all() else rows[finite.all(axis=1)]
 
 
 def load_detector(runtime: Runtime, path: Path, sha256: str = "") -> ContractDetector:

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from edge.models.batch import PictureModel, load_picture_model
-from edge.models.detector import used_rows
 from edge.ports import Runtime
 from edge.types import F32, Faces, Frame, Letterbox
 
@@ -33,18 +32,20 @@ class ContractFaceFinder:
 
 
 def _read(rows: F32, points: F32, placed: Letterbox) -> Faces:
-    used = used_rows(rows) & np.isfinite(points).all(axis=(1, 2))
+    used = (rows[:, 4] > 0) & np.isfinite(rows).all(axis=1) & np.isfinite(points).all(axis=(1, 2))
     rows, points = rows[used], points[used]
+    if not len(rows):
+        return Faces.empty()
     xyxy = placed.to_source(rows[:, :4])
-    seen = (xyxy[:, 2:] > xyxy[:, :2]).all(axis=1)
-    count = int(seen.sum())
-    return Faces(
-        xyxy[seen],
-        rows[seen, 4].copy(),
-        placed.points_to_source(points[seen]),
-        np.full(count, -1, np.int32),
-        np.zeros(count, np.float32),
+    found = Faces(
+        xyxy,
+        rows[:, 4].copy(),
+        placed.points_to_source(points),
+        np.full(len(rows), -1, np.int32),
+        np.zeros(len(rows), np.float32),
     )
+    size = xyxy[:, 2:] - xyxy[:, :2]
+    return found[size.min(axis=1) > 0]
 
 
 def load_faces(runtime: Runtime, path: Path, sha256: str = "") -> ContractFaceFinder:

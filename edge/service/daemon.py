@@ -183,9 +183,7 @@ class Daemon:
         for worker in (*cameras, *lookers):
             worker.stop.set()
         for name in self._cameras:
-            self.health.report(
-                CameraStatus(name, 0, Health.OFFLINE, STOPPED, time.time())
-            )
+            self.health.report(CameraStatus(name, 0, Health.OFFLINE, STOPPED, time.time()))
         _join(cameras, min(deadline_s, time.monotonic() + 1))
         self._slots.close()
         _join(lookers, min(deadline_s, time.monotonic() + 1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import socket
+import ssl
 import threading
 from pathlib import Path
 from typing import Any
@@ -98,8 +99,7 @@ class HttpServer:
         token = _read("http.token_file", options.token_file).strip()
         if options.token_file and not token:
             raise ConfigError(f"http.token_file: {options.token_file} is empty: write a token")
-        for key, file in (("tls_cert", options.tls_cert), ("tls_key", options.tls_key)):
-            _read(f"http.{key}", file)
+        _check_tls(options)
         self._socket = listen(options.host, options.port)
         self.port: int = self._socket.getsockname()[1]
         self._server = uvicorn.Server(
@@ -159,6 +159,22 @@ def listen(host: str, port: int) -> socket.socket:
             "host or port, or stop the program that uses it"
         ) from error
     return listener
+
+
+def _check_tls(options: Http) -> None:
+    """Load certificate and key once, so that a mistake is found before anything starts."""
+    for key, file in (("tls_cert", options.tls_cert), ("tls_key", options.tls_key)):
+        _read(f"http.{key}", file)
+    if options.tls_cert:
+        try:
+            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
+                options.tls_cert, options.tls_key
+            )
+        except ssl.SSLError as error:
+            raise ConfigError(
+                f"http.tls_cert: {options.tls_cert} and {options.tls_key} are no certificate and "
+                f"its key in PEM ({error.reason}): give a matching pair"
+            ) from error
 
 
 def _read(key: str, path: str) -> str:

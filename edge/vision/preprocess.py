@@ -7,6 +7,8 @@ YUV planes are resized before they are converted, so that only network pixels pa
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 
@@ -74,6 +76,7 @@ def scaled_rgb(picture: Picture, size_wh: tuple[int, int]) -> U8:
     return np.ascontiguousarray(_upright(rgb, picture.quarter_turns))  # type: ignore[arg-type]
 
 
+@lru_cache(maxsize=256)
 def place_letterbox(
     source_wh: tuple[int, int], network_wh: tuple[int, int], align: str = "top_left"
 ) -> tuple[Letterbox, tuple[int, int]]:
@@ -111,9 +114,11 @@ def letterbox(picture: Picture, out: U8, align: str = "top_left", fill: int = 11
     network_wh = (out.shape[1], out.shape[0])
     placed, (w, h) = place_letterbox(picture.size_wh, network_wh, align)
     x, y = int(placed.pad_xy[0]), int(placed.pad_xy[1])
-    out[:y], out[y + h :] = fill, fill
-    out[y : y + h, :x], out[y : y + h, x + w :] = fill, fill
-    out[y : y + h, x : x + w] = scaled_rgb(picture, (w, h))
+    inner = out[y : y + h, x : x + w]
+    if inner.shape != out.shape:
+        out[:y], out[y + h :] = fill, fill
+        out[y : y + h, :x], out[y : y + h, x + w :] = fill, fill
+    inner[:] = scaled_rgb(picture, (w, h))
     return placed
 
 

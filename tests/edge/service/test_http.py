@@ -135,3 +135,11 @@ def test_a_missing_file_is_a_configuration_error(key, tmp_path):
         options["tls_key"] = options[key]
     with pytest.raises(ConfigError, match=f"http.{key}: cannot read"):
         HttpServer(Http(port=0, **options), Metrics(), HealthBoard())
+
+
+def test_a_certificate_that_is_none_is_a_configuration_error(tmp_path):
+    for name in ("cert", "key"):
+        (tmp_path / name).write_text("no PEM")
+    options = Http(port=0, tls_cert=str(tmp_path / "cert"), tls_key=str(tmp_path / "key"))
+    with pytest.raises(ConfigError, match=r"http\.tls_cert: .* give a matching pair"):
+        HttpServer(options, Metrics(), HealthBoard())
