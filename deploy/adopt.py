@@ -159,7 +159,7 @@ def _free_batch(proto: onnx.ModelProto, source: str, input_wh: tuple[int, int]) 
         dimension.dim_value = size
     del graph.value_info[:]
     shapes = _run_once(proto, source, (1, 3, height, width))
-    _free_reshapes(graph, source)
+    free_reshapes(graph, source)
     return shapes
 
 
@@ -180,7 +180,7 @@ def _run_once(proto: onnx.ModelProto, source: str, shape: Sequence[int]) -> Shap
     return {name: list(value.shape) for name, value in zip(names, outputs, strict=True)}
 
 
-def _free_reshapes(graph: onnx.GraphProto, source: str) -> None:
+def free_reshapes(graph: onnx.GraphProto, source: str) -> None:
     """A Reshape of pictures to (1, ...) keeps the batch instead: 0 copies the dimension."""
     pictures, targets = {source}, set()
     for node in graph.node:  # in the order of execution

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +13,8 @@ import typer
 from deploy.adopt import Adoption, adopt
 from deploy.classes import COCO
 from deploy.families import FAMILIES, YOLO_LAYOUTS
+from deploy.liveness import FAMILY as MINIFASNET
+from deploy.liveness import adopt_live
 from deploy.nms import Nms
 from edge.cli.group import application
 from edge.errors import ConfigError, ModelError
@@ -27,7 +31,7 @@ def _group() -> None:
 @app.command("adopt")
 def adopt_command(
     file: Annotated[Path, typer.Argument(help="A foreign ONNX file.")],
-    family: Annotated[str, typer.Option(help=f"One of {', '.join(FAMILIES)}.")],
+    family: Annotated[str, typer.Option(help=f"One of {', '.join((*FAMILIES, MINIFASNET))}.")],
     out: Annotated[Path | None, typer.Option(help="Where to write; FILE.edge.onnx.")] = None,
     name: Annotated[str, typer.Option(help="Name on the wire; the file's.")] = "",
     classes: Annotated[
@@ -52,15 +56,29 @@ def adopt_command(
     threshold: Annotated[
         float, typer.Option(help="Embedders: from this similarity on two faces are one person's.")
     ] = 0.4,
+    second: Annotated[
+        Path | None, typer.Option(help="minifasnet: the network for crops 4.0 times the face.")
+    ] = None,
     license: Annotated[str, typer.Option(help="SPDX identifier of the weights.")] = "unknown",  # noqa: A002
     trained_on: Annotated[str, typer.Option(help="Data it was trained on.")] = "unknown",
 ) -> None:
     """Wrap FILE so that `edge run` can use it: decoding and NMS go into the graph."""
-    if family not in FAMILIES:
-        raise ConfigError(f"--family {family}: unknown, use one of {', '.join(FAMILIES)}")
+    if family not in (*FAMILIES, MINIFASNET):
+        known = ", ".join((*FAMILIES, MINIFASNET))
+        raise ConfigError(f"--family {family}: unknown, use one of {known}")
+    if second and family != MINIFASNET:
+        raise ConfigError(f"--second: is for --family {MINIFASNET}, leave it out")
+    name = name or re.sub(r"[^A-Za-z0-9._-]+", "-", file.stem)[:64]
+    target = out or file.with_suffix(".edge.onnx")
+    if family == MINIFASNET:
+        with _about(file):
+            networks = [read_model(part) for part in (file, second) if part]
+            adopted = adopt_live(networks, name, license=license, trained_on=trained_on)
+        _write(target, adopted, "run, as recognition.liveness =")
+        return
     options = Adoption(
         family=family,
-        name=name or re.sub(r"[^A-Za-z0-9._-]+", "-", file.stem)[:64],
+        name=name,
         classes=_class_names(classes, family),
         keep=tuple(part.strip() for part in keep.split(",") if part.strip()),
         input_wh=_size(size),
@@ -70,17 +88,27 @@ def adopt_command(
         threshold=threshold,
         layout=layout,
     )
-    try:
+    with _about(file):
         adopted = adopt(read_model(file), options)
+    option = {"detect": "detect PICTURE --model", "faces": "detect PICTURE --faces"}
+    _write(target, adopted, option.get(FAMILIES[family].task, "enroll NAME PHOTO --embedder"))
+
+
+@contextlib.contextmanager
+def _about(file: Path) -> Iterator[None]:
+    """Begin the message of a ModelError with the file it is about."""
+    try:
+        yield
     except ModelError as error:
         raise ModelError(f"{file} {str(error).removeprefix(f'{file} ')}") from error
-    target = out or file.with_suffix(".edge.onnx")
+
+
+def _write(target: Path, adopted: bytes, use: str) -> None:
+    """Write a model and say what it is for."""
     try:
         target.write_bytes(adopted)
     except OSError as error:
         raise ConfigError(f"--out {target}: {error.strerror}: choose another place") from error
-    option = {"detect": "detect PICTURE --model", "faces": "detect PICTURE --faces"}
-    use = option.get(FAMILIES[family].task, "enroll NAME PHOTO --embedder")
     typer.echo(f"{target}: {len(adopted) / 1e6:.1f} MB, try: edge {use} {target}")
 
 

@@ -76,6 +76,8 @@ def _prove_batches(model: bytes, manifest: Manifest) -> None:
     rng = np.random.default_rng(1)
     noise = rng.integers(0, 255, (3, height // 8 + 1, width // 8 + 1, 3), np.uint8)
     pictures = np.repeat(np.repeat(noise, 8, 1), 8, 2)[:, :height, :width]
+    if manifest.task == "liveness":
+        pictures = np.stack([pictures] * manifest.crops, axis=1)
     session = session_of(model)
     source = session.get_inputs()[0].name
     try:

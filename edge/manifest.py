@@ -31,6 +31,9 @@ class Manifest(BaseModel):
         score_threshold: rows below it are cut inside the graph.
         iou_threshold: NMS threshold inside the graph.
         max_rows: K.
+        crop_scales: for liveness: sides of the crops of one picture, in sides of the face's box.
+        clip_frames: for liveness: pictures of a track that one answer takes.
+        clip_s: for liveness: those pictures must not span more, seconds.
         license: SPDX identifier of the weights.
         trained_on: data sets, in words.
         source_sha256: hash of the file that was adopted or exported.
@@ -50,10 +53,18 @@ class Manifest(BaseModel):
     score_threshold: float = 0.0
     iou_threshold: float = 0.0
     max_rows: int = 0
+    crop_scales: tuple[float, ...] = Field(default=(2.7,), min_length=1)
+    clip_frames: int = Field(default=1, ge=1)
+    clip_s: float = Field(default=3.0, gt=0)
     license: str = "unknown"
     trained_on: str = "unknown"
     source_sha256: str = ""
     metrics: dict[str, float] = Field(default_factory=dict)
+
+    @property
+    def crops(self) -> int:
+        """T of a liveness model's input: each picture of the clip, oldest first, at each scale."""
+        return self.clip_frames * len(self.crop_scales)
 
     def to_metadata(self) -> dict[str, str]:
         """The metadata entries to write into a model file."""
