@@ -1,0 +1,73 @@
+"""What every runtime promises, run over each module of `edge.runtimes`.
+
+A new runtime is found by itself. One that needs hardware says so with a ConfigError and is skipped.
+"""
+
+from contextlib import closing
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from edge import plugins
+from edge.errors import ConfigError, ModelError
+from edge.manifest import KEY, Manifest
+from tests.models import constant_model
+
+ROWS = np.float32([[1, 2, 30, 31, 0.9, 1], [4, 5, 6, 7, 0.5, 0], [0, 0, 0, 0, 0, 0]])
+POINTS = np.arange(30, dtype=np.float32).reshape(3, 5, 2)
+FACES = constant_model("faces", {"detections": ROWS, "landmarks": POINTS})
+
+
+@pytest.fixture(params=plugins.kinds("runtimes"))
+def kind(request):
+    return request.param
+
+
+@pytest.fixture
+def runtime(kind):
+    try:
+        return plugins.create("runtimes", {"kind": kind})
+    except (ConfigError, ValidationError) as error:
+        pytest.skip(f"runtime {kind} cannot work here: {error}")
+
+
+def test_options_are_frozen_and_refuse_unknown_keys(kind):
+    options = plugins.load("runtimes", kind).options
+    assert options.model_config["frozen"]
+    with pytest.raises(ValidationError, match="surprise"):
+        options.model_validate({"surprise": 1})
+
+
+def test_the_manifest_can_be_read_from_a_loaded_model(runtime):
+    with closing(runtime.load(FACES, "faces.onnx")) as session:
+        assert KEY in session.metadata
+        assert Manifest.from_metadata(session.metadata, "faces.onnx", "faces").name == "constant"
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 16])
+def test_a_batch_gives_float32_rows_for_every_picture(runtime, count):
+    with closing(runtime.load(FACES, "faces.onnx")) as session:
+        outputs = session.infer(np.zeros((count, 32, 32, 3), np.uint8))
+    assert set(outputs) == {"detections", "landmarks"}
+    for name, rows in (("detections", ROWS), ("landmarks", POINTS)):
+        assert outputs[name].dtype == np.float32
+        np.testing.assert_array_equal(outputs[name], np.stack([rows] * count))
+
+
+def test_outputs_outlive_the_next_call(runtime):
+    with closing(runtime.load(FACES, "faces.onnx")) as session:
+        first = session.infer(np.zeros((1, 32, 32, 3), np.uint8))["detections"]
+        first[:] = 7
+        session.infer(np.zeros((1, 32, 32, 3), np.uint8))
+        assert (first == 7).all()
+
+
+@pytest.mark.parametrize(
+    "model",
+    [b"", b"Once upon a time\n" * 50, FACES[: len(FACES) // 2], FACES[:-1], bytes(500)],
+    ids=["empty", "text", "half", "one byte short", "zeros"],
+)
+def test_what_is_no_model_is_refused_by_name(runtime, model):
+    with pytest.raises(ModelError, match=r"broken\.onnx"):
+        runtime.load(model, "broken.onnx")

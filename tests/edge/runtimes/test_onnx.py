@@ -1,0 +1,63 @@
+"""ONNX Runtime: what it must refuse, and who owns what it returns."""
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx.external_data_helper import convert_model_to_external_data
+
+from edge.errors import ConfigError, ModelError
+from edge.runtimes.onnx import Options, build
+from tests.models import constant_model
+
+ROWS = np.float32([[1, 2, 3, 4, 0.5, 0]] * 60)
+
+
+@pytest.fixture
+def model():
+    return constant_model("detect", {"detections": ROWS}, classes=["thing"])
+
+
+def test_an_unknown_provider_is_refused_with_those_that_exist():
+    with pytest.raises(ConfigError, match="CPUExecutionProvider") as caught:
+        build(Options(providers=("WarpDriveExecutionProvider",)))
+    assert "WarpDriveExecutionProvider" in str(caught.value)
+
+
+def test_weights_in_the_working_directory_are_refused(model, tmp_path, monkeypatch):
+    """ONNX Runtime itself would load them: nobody has hashed that file."""
+    proto = onnx.load_model_from_string(model)
+    convert_model_to_external_data(proto, location="weights.bin", size_threshold=100)
+    onnx.save(proto, tmp_path / "model.onnx")
+    monkeypatch.chdir(tmp_path)
+    split = (tmp_path / "model.onnx").read_bytes()
+    assert (tmp_path / "weights.bin").stat().st_size >= ROWS.nbytes
+    with pytest.raises(ModelError, match="save it as one file"):
+        build(Options(threads=1)).load(split, "split.onnx")
+
+
+def test_a_batch_of_the_wrong_size_names_the_model(model):
+    session = build(Options(threads=1)).load(model, "small.onnx")
+    with pytest.raises(ModelError, match=r"small\.onnx") as caught:
+        session.infer(np.zeros((1, 99, 99, 3), np.uint8))
+    assert "\n" not in str(caught.value)
+
+
+def test_outputs_belong_to_the_caller(model):
+    session = build(Options(threads=1)).load(model, "small.onnx")
+    images = np.zeros((2, 32, 32, 3), np.uint8)
+    first = session.infer(images)["detections"]
+    first[:] = -1
+    second = session.infer(images)["detections"]
+    np.testing.assert_array_equal(second, [ROWS, ROWS])
+    assert (first == -1).all()
+
+
+def test_the_serialized_form_of_onnx_runtime_itself_is_refused(model, tmp_path):
+    settings = ort.SessionOptions()
+    settings.optimized_model_filepath = str(tmp_path / "model.ort")
+    settings.add_session_config_entry("session.save_model_format", "ORT")
+    settings.log_severity_level = 4
+    ort.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
+    with pytest.raises(ModelError, match="no ONNX model"):
+        build(Options(threads=1)).load((tmp_path / "model.ort").read_bytes(), "model.ort")

@@ -1,0 +1,85 @@
+"""External data is found wherever a tensor can hide it."""
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+
+from edge.onnxfile import has_external_data
+
+
+def weight(external=True):
+    tensor = numpy_helper.from_array(np.ones(64, np.float32), "weight")
+    if external:
+        tensor.ClearField("raw_data")
+        tensor.data_location = TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value="weights.bin")
+    return tensor
+
+
+def graph(*nodes, initializer=()):
+    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [64])
+    return helper.make_graph(list(nodes), "g", [value], [value], list(initializer))
+
+
+def constant(tensor):
+    return helper.make_node("Constant", [], ["weight"], value=tensor)
+
+
+def branch(tensor):
+    inner = helper.make_graph([constant(tensor)], "inner", [], [])
+    return helper.make_node("If", ["x"], ["y"], then_branch=inner, else_branch=inner)
+
+
+def sparse(tensor):
+    made = graph()
+    made.sparse_initializer.add().values.CopyFrom(tensor)
+    return made
+
+
+def function(tensor):
+    made = helper.make_model(graph())
+    made.functions.add().node.append(constant(tensor))
+    return made
+
+
+def listed(tensor):
+    node = helper.make_node("Custom", [], ["y"], domain="acme", tensors=[tensor, tensor])
+    return graph(node)
+
+
+PLACES = {
+    "initializer": lambda t: graph(initializer=[t]),
+    "constant": lambda t: graph(constant(t)),
+    "branch": lambda t: graph(branch(t)),
+    "sparse": sparse,
+    "list of an attribute": listed,
+    "function": function,
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("external", [True, False])
+def test_a_tensor_in_another_file_is_found(place, external):
+    made = PLACES[place](weight(external))
+    model = made if isinstance(made, onnx.ModelProto) else helper.make_model(made)
+    assert has_external_data(model.SerializeToString()) is external
+
+
+@given(st.binary(max_size=200))
+def test_arbitrary_bytes_are_judged_or_refused(garbage):
+    try:
+        assert has_external_data(garbage) in (True, False)
+    except ValueError as error:
+        assert "no" in str(error)
+
+
+@given(st.integers(0, 400))
+def test_a_truncated_model_is_judged_or_refused(length):
+    model = helper.make_model(graph(branch(weight()))).SerializeToString()[:length]
+    try:
+        has_external_data(model)
+    except ValueError as error:
+        assert "protobuf" in str(error)
