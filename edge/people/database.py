@@ -72,6 +72,11 @@ class Database:
                 "trusted_schema = OFF",
             ):
                 self.connection.execute(f"PRAGMA {pragma}")
+            found = self.connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+        if found != "ok":
+            raise GalleryError(
+                f"gallery {self.path} is damaged ({found}): restore it from a backup"
+            )
 
     def close(self) -> None:
         """Close the connection; the last one folds the write-ahead log into the file."""
@@ -147,7 +152,7 @@ class Database:
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter in a garbled schema
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
             remedy = _REMEDIES.get(code, "is damaged: restore it from a backup")
             raise GalleryError(f"gallery {self.path}: {remedy} (SQLite: {error})") from error

@@ -79,7 +79,7 @@ def pose(landmarks: F32) -> Pose:
     toward = np.cross(right, down)
     yaw = np.degrees(np.arctan2(right[:, 2], toward[:, 2]))
     pitch = np.degrees(np.arcsin(np.clip(-down[:, 2], -1, 1)))
-    roll = np.degrees(np.arctan2(-down[:, 0], down[:, 1]))
+    roll = np.degrees(np.arctan2(down[:, 0], down[:, 1]))
     return Pose(*(angle.astype(np.float32) for angle in (yaw, pitch, roll)))
 
 

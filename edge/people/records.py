@@ -153,8 +153,8 @@ class Records:
             model: sha256 of the gallery's embedder.
             now_s: Unix seconds, for the retention date.
         """
-        tag, wrapped, of_model, generation, sealed = self._row(person)
         try:
+            tag, wrapped, of_model, generation, sealed = self._row(person)
             key = self._vault.person_key(person, wrapped)
             details = _details(unseal(key, sealed, _about("details", person, of_model, generation)))
             own, lookalikes = self._templates(person, key, of_model)
@@ -226,10 +226,12 @@ class Records:
         self._connection.execute("DELETE FROM person WHERE id = ?", (person,))
 
     def _row(self, person: str) -> tuple[Any, ...]:
-        row: tuple[Any, ...] = self._connection.execute(
+        row: tuple[Any, ...] | None = self._connection.execute(
             "SELECT name_tag, wrapped_key, model, generation, details FROM person WHERE id = ?",
             (person,),
         ).fetchone()
+        if row is None:
+            raise SealError("is listed and not there")
         return row
 
     def _key(self, person: str) -> bytes:

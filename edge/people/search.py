@@ -101,7 +101,7 @@ class Index:
             tuple(people),
             np.concatenate(templates) if counts else none,
             starts,
-            np.concatenate(negatives) if len(negative_of) else none,
+            np.concatenate([none, *(rows for rows in negatives if len(rows))]),
             negative_of,
         )
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from edge.people.vault import GalleryError, SealError, Vault
+
+T = TypeVar("T")
 
 FORMAT = 1
 TABLES = "CREATE TABLE setting (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;"
@@ -53,13 +55,13 @@ class Settings:
         Raises:
             GalleryError: written by a newer Edgewatch.
         """
-        if self._get("format") != FORMAT:
+        if self._read("format", int) != FORMAT:
             raise GalleryError("the gallery has an unknown format: update Edgewatch")
-        return bytes(self._get("id")), bytes(self._get("check"))
+        return self._read("id", bytes), self._read("check", bytes)
 
     def generation(self) -> int:
         """Counts the changes."""
-        return int(self._get("generation"))
+        return self._read("generation", int)
 
     def advance(self) -> int:
         """Begin a new generation; returns its number."""
@@ -68,8 +70,7 @@ class Settings:
 
     def embedder(self) -> EmbedderId:
         """The model the gallery belongs to."""
-        name, sha256, dimension = json.loads(self._get("embedder"))
-        return EmbedderId(name, sha256, dimension)
+        return self._read("embedder", lambda text: EmbedderId(*json.loads(text)))
 
     def set_embedder(self, embedder: EmbedderId) -> None:
         """Make the gallery belong to another model; the calibration of the old one goes."""
@@ -102,6 +103,14 @@ class Settings:
 
     def _calibration_name(self) -> str:
         return f"calibration {self.embedder().sha256}"
+
+    def _read(self, name: str, convert: Callable[[Any], T]) -> T:
+        try:
+            return convert(self._get(name))
+        except (TypeError, ValueError) as error:
+            raise GalleryError(
+                f"the gallery's {name} is damaged: restore it from a backup"
+            ) from error
 
     def _get(self, name: str) -> Any:  # noqa: ANN401 - a column of SQLite
         row = self._connection.execute("SELECT value FROM setting WHERE name = ?", (name,))
