@@ -43,13 +43,12 @@ def bench(
     detector: Annotated[str, typer.Option(help="Object model.")] = "zoo:detect-nano",
     faces: Annotated[str, typer.Option(help="Face model; empty is none.")] = "",
     video: Annotated[str, typer.Option(help="Real video to scale; none: the demo's.")] = "",
-    threads: Annotated[int, typer.Option(help="Of ONNX Runtime; 0 is all cores.")] = 0,
+    lanes: Annotated[int, typer.Option(help="Of ONNX Runtime; 0 is one a core.")] = 0,
     rounds: Annotated[int, typer.Option(help="Turns of floor and daemon; odd.")] = 3,
     sizes: Annotated[str, typer.Option(help="Inputs.")] = "360p,720p,1080p",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Measure frames a second, CPU a frame, age at publish and memory beside the floor."""
-    threads = threads or os.cpu_count() or 1
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     report = _Report(as_json)
     with (
@@ -64,13 +63,13 @@ def bench(
         for size in sizes.split(","):
             for cameras in (1, 4):
                 progress.update(task, description=f"{cameras} x {size}: floor and daemon in turn")
-                load = Load(clips[size], cameras, detector, faces, threads, every_frame=True)
+                load = Load(clips[size], cameras, detector, faces, lanes, every_frame=True)
                 report.add(_against_floor(load, size, rounds))
         progress.update(task, description="age at publish, a model that costs nothing")
-        nothing = Load(clips["720p"], 4, "", "", threads, every_frame=False, fps=10)
+        nothing = Load(clips["720p"], 4, "", "", lanes, every_frame=False, fps=10)
         report.add(_row("no model, 10 fps", nothing, "720p", measure_daemon(nothing)))
         progress.update(task, description="more frames than the machine can do")
-        full = Load(clips["1080p"], 4, detector, faces, threads, every_frame=False)
+        full = Load(clips["1080p"], 4, detector, faces, lanes, every_frame=False)
         overload = measure_daemon(full)
         report.add(_row("overload, 30 fps each", full, "1080p", overload))
         progress.update(task, description="memory of a fifth camera")

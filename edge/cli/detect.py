@@ -56,7 +56,7 @@ def detect(
     faces: Annotated[str, typer.Option(help="Face model, a file or zoo:NAME.")] = "",
     min_score: Annotated[float, typer.Option(min=0, max=1, help="Leave out what is below.")] = 0,
     batch: Annotated[int, typer.Option(min=1, max=256, help="Pictures a batch.")] = 8,
-    threads: Annotated[int, typer.Option(min=0, help="Of the runtime; 0 is one a core.")] = 0,
+    lanes: Annotated[int, typer.Option(min=0, help="Of the runtime; 0 is one a core.")] = 0,
     draw_to: Annotated[
         Path | None, typer.Option("--draw", metavar="DIR", help="Write marked JPEGs there.")
     ] = None,
@@ -67,7 +67,7 @@ def detect(
     """
     if not model and not faces:
         model, faces = SHIPPED
-    look = Look.load(model, faces, threads, min_score)
+    look = Look.load(model, faces, lanes, min_score)
     media = Media(find(paths))
     findings = look.at(media.read(), batch)
     if draw_to:
@@ -99,13 +99,13 @@ class Look:
     min_score: float
 
     @classmethod
-    def load(cls, model: str, faces: str, threads: int, min_score: float) -> Look:
+    def load(cls, model: str, faces: str, lanes: int, min_score: float) -> Look:
         """Load models by file or zoo name.
 
         Raises:
             ModelError: one is missing, broken or of the wrong task.
         """
-        runtime = plugins.create("runtimes", {"kind": "onnx", "threads": threads})
+        runtime = plugins.create("runtimes", {"kind": "onnx", "lanes": lanes})
         base = Path()
         return cls(
             load_detector(runtime, model_path(model, base)) if model else None,

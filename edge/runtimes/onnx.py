@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import onnxruntime as ort
@@ -29,22 +31,33 @@ class Options(BaseModel):
 
     Attributes:
         providers: execution providers by preference.
-        threads: of one call; 0 is one per core.
-        spinning: idle threads spin: a little faster, at the price of whole cores.
+        lanes: parts into which a batch is cut, each run by a thread of its own; 0 is one a core.
+            Raising it serves more cameras at once; a picture alone gains nothing.
+        threads: inside a lane. Raising it (and lowering `lanes`) makes one picture of a large
+            network faster, at the price of more CPU time a picture.
+        spinning: idle threads of a lane spin: a little faster, at the price of whole cores.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     providers: tuple[str, ...] = Field(default=("CPUExecutionProvider",), min_length=1)
-    threads: int = Field(default=0, ge=0, le=256)
+    lanes: int = Field(default=0, ge=0, le=256)
+    threads: int = Field(default=1, ge=1, le=256)
     spinning: bool = False
 
 
 class OnnxSession:
-    """A loaded model."""
+    """A loaded model.
 
-    def __init__(self, session: ort.InferenceSession, name: str) -> None:
+    ONNX Runtime splits each operator over its threads and waits for all at its end, which for
+    small networks costs more than it gains: two threads did 1.1 times the work of one with 1.3
+    times the CPU time. Cutting the batch instead keeps the cores apart from each other.
+    """
+
+    def __init__(self, session: ort.InferenceSession, name: str, lanes: int) -> None:
         self._session = session
+        self._lanes = lanes
+        self._pool = ThreadPoolExecutor(max(lanes - 1, 1), thread_name_prefix="lane")
         self._name = name
         self._input = session.get_inputs()[0].name
         self._outputs = [output.name for output in session.get_outputs()]
@@ -56,17 +69,27 @@ class OnnxSession:
         Raises:
             ModelError: the model takes no such batch.
         """
+        parts = np.array_split(batch, min(self._lanes, max(len(batch), 1)))
+        others = [self._pool.submit(self._run, part) for part in parts[1:]]
+        results = [self._run(parts[0]), *(other.result() for other in others)]
+        outputs = (
+            results[0] if len(results) == 1 else map(np.concatenate, zip(*results, strict=True))
+        )
+        return dict(zip(self._outputs, outputs, strict=True))
+
+    def _run(self, batch: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         try:
-            outputs = self._session.run(None, {self._input: batch})
+            outputs: list[NDArray[np.float32]] = self._session.run(None, {self._input: batch})
         except _BROKEN as error:
             reason = str(error).partition("\n")[0]
             raise ModelError(
                 f"{self._name} cannot be run on {batch.dtype} {batch.shape}: {reason}"
             ) from error
-        return dict(zip(self._outputs, outputs, strict=True))
+        return outputs
 
     def close(self) -> None:
         """Free the model."""
+        self._pool.shutdown()
         del self._session
 
 
@@ -103,9 +126,16 @@ class OnnxRuntime:
             return OnnxSession(
                 ort.InferenceSession(model, settings, providers=list(self._options.providers)),
                 name,
+                self._lanes(),
             )
         except _BROKEN as error:
             raise ModelError(f"{name} is no ONNX model that can be run: export it again") from error
+
+    def _lanes(self) -> int:
+        """A device that is shared anyhow gets whole batches."""
+        if self._options.providers[0] != "CPUExecutionProvider":
+            return 1
+        return self._options.lanes or len(os.sched_getaffinity(0))
 
 
 def build(options: Options) -> OnnxRuntime:

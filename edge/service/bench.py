@@ -48,7 +48,7 @@ class Load:
         cameras: how many.
         detector: path of the object model; empty is one that costs nothing and finds nothing.
         faces: path of the face model or empty.
-        threads: of ONNX Runtime.
+        lanes: of ONNX Runtime, 0 is one a core.
         every_frame: play as fast as the frames are taken, once, losing none.
         fps: frames a second of each camera otherwise.
         seconds: how long to measure otherwise.
@@ -58,7 +58,7 @@ class Load:
     cameras: int
     detector: str
     faces: str
-    threads: int
+    lanes: int
     every_frame: bool
     fps: float = 30
     seconds: float = 8
@@ -176,7 +176,7 @@ def _decode_all(clip: str) -> tuple[float, float, int]:
 def _raw(load: Load, path: str) -> Callable[[], object]:
     """The bare call of a model on a batch of real frames of the clip."""
     file = model_path(path, Path())
-    runtime = plugins.create("runtimes", {"kind": "onnx", "threads": load.threads})
+    runtime = plugins.create("runtimes", {"kind": "onnx", "lanes": load.lanes})
     session = runtime.load(read_model(file), str(file))
     width, height = json.loads(session.metadata[KEY])["input_wh"]
     batch = np.empty((load.cameras, height, width, 3), np.uint8)
@@ -230,7 +230,7 @@ def _daemon(load: Load, endpoint: str) -> Cost:
     source |= {"every_frame": True} if load.every_frame else {"loop": True}
     tree: dict[str, Any] = {
         "models": {"detector": load.detector or "none"},
-        "runtime": {"kind": "onnx", "threads": load.threads},
+        "runtime": {"kind": "onnx", "lanes": load.lanes},
         "cameras": [
             {"name": f"camera-{n}", "source": source, "fps": load.fps, "frozen_after_s": 0}
             for n in range(load.cameras)
