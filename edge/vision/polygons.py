@@ -35,7 +35,7 @@ class Polygons:
         falls = (rise > 0)[:, None]
         upper, lower = np.where(falls, start, end), np.where(falls, end, start)
         self._top, self._bottom = upper[:, 1], lower[:, 1]
-        self._offset = upper[:, 0] - upper[:, 1] * self._slope  # the same seen from both sides
+        self._upper_x = upper[:, 0]  # an edge has the same numbers seen from both sides
 
     def __len__(self) -> int:
         """P."""
@@ -46,7 +46,11 @@ class Polygons:
         if not len(self) or not len(points):
             return np.zeros((len(points), len(self)), np.bool_)
         x, y = points[:, :1], points[:, 1:]
-        crossed = (self._top <= y) & (y < self._bottom) & (x < self._offset + y * self._slope)
+        crossed = (
+            (self._top <= y)
+            & (y < self._bottom)
+            & (x - self._upper_x < (y - self._top) * self._slope)
+        )
         inside: Bool = np.logical_xor.reduceat(crossed, self._first[:-1], axis=1)
         return inside
 

@@ -332,6 +332,21 @@ def test_everybody_keeps_one_id(name, fps):
     assert len(set.union(*ids)) == len(paths)
 
 
+def test_what_hides_is_not_expected_to_shrink_away():
+    def leaving(size_px):
+        half = np.array([size_px / 2, size_px])
+        xyxy = np.array([[*(200 - half), *(200 + half)]], np.float32)
+        return Detections(xyxy, np.full(1, 0.9, "f4"), np.zeros(1, "i4"))
+
+    subject = tracker()
+    for frame in range(10):
+        before = subject.update(leaving(120 - 8 * frame), frame / 10).tracks
+    for frame in range(10, 20):
+        subject.update(detections(), frame / 10)
+    after = subject.update(leaving(44), 2.0).tracks
+    assert after.track_id.tolist() == before.track_id.tolist()
+
+
 def test_dropped_frames_do_not_break_a_track():
     subject, ids = tracker(), set()
     rng = np.random.default_rng(1)

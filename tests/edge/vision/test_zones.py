@@ -122,6 +122,13 @@ def test_an_ended_track_leaves_the_zones_it_was_in():
     assert places.forget([5], 11.0) == ()
 
 
+def test_a_dwell_never_ends_after_the_time_it_is_told():
+    places = Places([SQUARE], [], CLASSES)
+    for at_s in (1.0, 3.0):
+        places.update(tracks([(300, 250)], [5]), SIZE_WH, at_s)
+    assert places.forget([5], 2.0)[0].dwell_s == 1.0
+
+
 # --- lines ------------------------------------------------------------------------------------
 
 # Feet of one track in pixels; the line stands at x = 500, the margin is 5 px.
@@ -141,6 +148,7 @@ CROSSINGS = [
     (SHORT, [(450, 150), (550, 150)], []),  # passes by its end
     (SHORT, [(450, 250), (450, 150), (550, 150), (550, 250)], []),  # walks round its end
     (SHORT, [(450, 250), (503, 250), (503, 150), (450, 150), (550, 150)], []),  # through and back
+    (SHORT, [(450, 250), (503, 250), (497, 250), (497, 150), (550, 150)], []),  # back, then round
     (SHORT, [(450, 150), (550, 150), (450, 250)], ["right_to_left"]),
     (Line(name="down", a=(0.5, 0), b=(0.5, 1)), [(450, 250), (550, 250)], ["right_to_left"]),
     (Line(name="east", a=(0, 0.5), b=(1, 0.5)), [(300, 200), (300, 300)], ["left_to_right"]),
