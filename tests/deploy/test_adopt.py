@@ -67,7 +67,8 @@ def expected_finished(raw, options=NMS):
 
 
 LAYOUTS = {
-    "objectness": (foreign.objectness, lambda r: expected(r[:, :2], r[:, 2:4], r[:, 5:] * r[:, 4:5])),
+    "objectness": (foreign.objectness,
+                   lambda r: expected(r[:, :2], r[:, 2:4], r[:, 5:] * r[:, 4:5])),
     "plain": (foreign.plain, lambda r: expected(r[:2].T, r[2:4].T, r[4:].T)),
     "finished": (foreign.finished, expected_finished),
 }  # fmt: skip
@@ -152,7 +153,7 @@ def test_a_batch_of_any_size_gives_what_single_pictures_give(
     paths = sorted((shared_data / "ytf_dev" / "images").rglob("*.jpg"))[:4000:250]
     images = np.stack([cv2.resize(cv2.imread(str(p))[..., ::-1], (width, height)) for p in paths])
     singles = [run.run(None, {"images": image[None]}) for image in images]
-    for count in range(1, 17):
+    for count in (2, 3, 5, 8, 16):
         together = run.run(None, {"images": images[:count]})
         for values, *single in zip(together, *singles[:count], strict=True):
             np.testing.assert_allclose(values, np.concatenate(single), rtol=1e-4, atol=1e-2)

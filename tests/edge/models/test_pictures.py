@@ -38,9 +38,7 @@ def test_boxes_come_back_in_pixels_of_each_source(load):
     detector = load(
         "detect", {"detections": rows([4, 2, 20, 10, 0.9, 1], [0, 0, 32, 32, 0.5, 0])}, classes="ab"
     )
-    wide, tall = detector.detect(
-        [frame(64, 32), frame(100, 200)]
-    )  # into 32 x 32, from the top left
+    wide, tall = detector.detect([frame(64, 32), frame(100, 200)])  # into 32 x 32
     np.testing.assert_allclose(wide.xyxy, [[8, 4, 40, 20], [0, 0, 64, 32]])
     np.testing.assert_allclose(tall.xyxy, [[25, 12.5, 100, 62.5], [0, 0, 100, 200]], rtol=1e-5)
     np.testing.assert_array_equal(wide.class_id, [1, 0])
