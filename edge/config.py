@@ -86,8 +86,8 @@ class Tracking(Table):
         high_score: detections above it are associated first and may begin tracks; raising it
             begins fewer tracks on clutter.
         low_score: detections between it and `high_score` only continue tracks.
-        min_iou: predicted and found box must overlap so much; raising it breaks tracks of
-            fast objects, lowering it swaps identities in crowds.
+        min_iou: predicted and found box, both grown by a fifth on each side, must overlap so
+            much; raising it breaks tracks of fast objects, lowering it swaps identities in crowds.
         confirm_frames: a track is reported once it was seen in so many frames.
         max_missed_s: a track unseen for longer ends; raising it bridges longer occlusions.
     """

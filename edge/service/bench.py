@@ -75,7 +75,7 @@ class Cost:
         peak_bytes: largest resident memory.
         per_camera: frames of each camera.
         ages_s: age of each message when it was published.
-        batch_s: median time of a batch in the pipeline.
+        batch_s: mean time of a batch in the pipeline.
     """
 
     frames: int
@@ -259,6 +259,7 @@ class _Meter:
         self._load = load
         self._seen: Counter[str] = Counter()
         self._marks: list[tuple[float, float, Counter[str]]] = []
+        self._batch_s = 0.0
 
     def count(self, event: Event) -> None:
         """One processed frame."""
@@ -277,13 +278,24 @@ class _Meter:
         else:
             time.sleep(self._load.seconds)
         self._mark()
+        stage = daemon.metrics.registry.get_sample_value
+        name, labels = "edge_stage_duration_seconds", {"stage": "look"}
+        batches = stage(f"{name}_count", labels) or 1
+        self._batch_s = (stage(f"{name}_sum", labels) or 0) / batches
         daemon.stop()
 
     def cost(self) -> Cost:
         """Between the two marks."""
         (wall_0, cpu_0, seen_0), (wall_1, cpu_1, seen_1) = self._marks
         per_camera = tuple((seen_1 - seen_0).values())
-        return Cost(sum(per_camera), wall_1 - wall_0, cpu_1 - cpu_0, _peak_bytes(), per_camera)
+        return Cost(
+            sum(per_camera),
+            wall_1 - wall_0,
+            cpu_1 - cpu_0,
+            _peak_bytes(),
+            per_camera,
+            batch_s=self._batch_s,
+        )
 
     def _is_warm(self) -> bool:
         seen = self._seen.values()
