@@ -2,7 +2,8 @@
 
 Of every box the best class counts. The `candidates` boxes with the highest scores of at least the
 threshold take part, equal scores in the network's order: raise it where crowds are cut. For these
-the result is that of greedy NMS, whatever the scene.
+the result is that of greedy NMS, whatever the scene (areas below 1e-38 square pixels, which
+float32 rounds as each processor likes, excepted).
 
 Let ``suppress[j, i]`` be 1 when box j comes before box i, has its class and overlaps it by more
 than the threshold. Greedy NMS is the only solution of

@@ -150,6 +150,51 @@ def test_fewer_anchors_than_rows_are_padded(anchors):
     compare(xyxy[:, :anchors].copy(), scores[:, :anchors].copy())
 
 
+@pytest.mark.parametrize("candidates", [1, 4, 32, 256])
+def test_ties_among_thousands_of_boxes_keep_the_order_of_the_network(candidates):
+    """TopK has several algorithms; each must put the lower index first."""
+    rng = np.random.default_rng(candidates)
+    low = rng.integers(0, 40, (2, 3549, 2)) * 8
+    xyxy = np.concatenate([low, low + rng.integers(1, 6, low.shape) * 8], axis=2)
+    scores = rng.integers(0, 5, (2, 3549, CLASSES)) / np.float32(4)
+    options = Nms(0.25, 0.5, 100, candidates)
+    compare(xyxy.astype(np.float32), scores.astype(np.float32), options)
+
+
+@pytest.mark.parametrize("size", [0, 1e-30, 1e-15, 1e-3, 1e6, 1e18, 1e25])
+def test_boxes_beyond_all_measure_are_suppressed_like_the_reference(size):
+    """Areas that vanish or overflow make unions of 0, infinity or NaN."""
+    rng = np.random.default_rng(3)
+    low = rng.uniform(0, size, (2, ANCHORS, 2))
+    xyxy = np.concatenate([low, low + rng.uniform(0, 3 * size, low.shape)], axis=2)
+    scores = rng.uniform(0, 1, (2, ANCHORS, CLASSES)).astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        compare(xyxy.astype(np.float32), scores)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 16))
+def test_objectness_multiplies_the_best_class(seed, batch):
+    rng = np.random.default_rng(seed)
+    xyxy, scores = random_scene(rng, batch, 5, grid=False)
+    seen = rng.uniform(0, 1, (batch, ANCHORS, 1)).astype(np.float32)
+    proto = onnx.GraphProto(name="nms")
+    graph = Graph(proto)
+    value = onnx.helper.make_tensor_value_info
+    for name, width in (("boxes", 4), ("scores", CLASSES), ("seen", 1)):
+        proto.input.append(value(name, TensorProto.FLOAT, ["N", ANCHORS, width]))
+    found, _ = append_nms(graph, OPTIONS, "boxes", "scores", ANCHORS, "", "seen")
+    proto.output.append(value(found, TensorProto.FLOAT, ["N", OPTIONS.max_rows, 6]))
+    model = onnx.helper.make_model(proto, opset_imports=[onnx.helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    run = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (rows,) = run.run(None, {"boxes": xyxy, "scores": scores, "seen": seen})
+    extra = np.zeros((ANCHORS, 2), np.float32)
+    for n in range(batch):
+        want, _ = brute_force(xyxy[n], scores[n] * seen[n], extra, OPTIONS)
+        np.testing.assert_array_equal(rows[n], want)
+
+
 def test_unrolled_sweeps_equal_brute_force_on_chains_up_to_their_number():
     left = np.arange(ANCHORS, dtype=np.float32) * 25
     xyxy = np.stack([left, 0 * left, left + 100, 0 * left + 100], axis=1)[None]
