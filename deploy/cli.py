@@ -12,6 +12,7 @@ import typer
 
 from deploy.adopt import Adoption, adopt
 from deploy.classes import COCO
+from deploy.contract import Choice, Provenance
 from deploy.families import FAMILIES, YOLO_LAYOUTS
 from deploy.liveness import FAMILY as MINIFASNET
 from deploy.liveness import adopt_live
@@ -21,6 +22,8 @@ from edge.errors import ConfigError, ModelError
 from edge.manifest import read_model
 
 app = application("Turns trained and foreign networks into models of the Edgewatch contract.")
+
+_USES = {"detect": "detect PICTURE --model", "faces": "detect PICTURE --faces"}
 
 
 @app.callback()
@@ -90,8 +93,42 @@ def adopt_command(
     )
     with _about(file):
         adopted = adopt(read_model(file), options)
-    option = {"detect": "detect PICTURE --model", "faces": "detect PICTURE --faces"}
-    _write(target, adopted, option.get(FAMILIES[family].task, "enroll NAME PHOTO --embedder"))
+    _write(target, adopted, _USES.get(FAMILIES[family].task, "enroll NAME PHOTO --embedder"))
+
+
+@app.command("export")
+def export_command(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder of edge-train.")],
+    out: Annotated[Path | None, typer.Option(help="Where to write; RUN/NAME.onnx.")] = None,
+    name: Annotated[str, typer.Option(help="Name on the wire; the folder's.")] = "",
+    score: Annotated[
+        float | None, typer.Option(help="Rows below it are dropped; 0.1, of faces 0.5.")
+    ] = None,
+    iou: Annotated[float | None, typer.Option(help="NMS threshold; 0.65, of faces 0.45.")] = None,
+    rows: Annotated[int, typer.Option(help="Rows of the output, K.")] = 100,
+    candidates: Annotated[int, typer.Option(help="Boxes that take part in NMS.")] = 256,
+    license: Annotated[str, typer.Option(help="SPDX identifier of the weights.")] = "unknown",  # noqa: A002
+    trained_on: Annotated[str, typer.Option(help="Data in words; the run's folders.")] = "",
+) -> None:
+    """Make a contract model of the best network of a training run."""
+    with _training():
+        from deploy.export import export_run
+        from trainers.run import RunFolder
+    provenance = Provenance(name or _fit_name(run.resolve().name), license, trained_on)
+    choice = Choice(score, iou, rows, candidates)
+    model, task = export_run(RunFolder.open(run), choice, provenance)
+    _write(out or run / f"{provenance.name}.onnx", model, _USES[task])
+
+
+@contextlib.contextmanager
+def _training() -> Iterator[None]:
+    """Imports of what only the extra `train` installs."""
+    try:
+        yield
+    except ImportError as error:
+        raise ConfigError(
+            f"{error.name} is not installed: pip install 'edgewatch[train]'"
+        ) from error
 
 
 @contextlib.contextmanager
@@ -110,6 +147,10 @@ def _write(target: Path, adopted: bytes, use: str) -> None:
     except OSError as error:
         raise ConfigError(f"--out {target}: {error.strerror}: choose another place") from error
     typer.echo(f"{target}: {len(adopted) / 1e6:.1f} MB, try: edge {use} {target}")
+
+
+def _fit_name(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text)[:64]
 
 
 def _class_names(text: str, family: str) -> tuple[str, ...]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
 import numpy as np
 import onnx
 import onnxruntime as ort
@@ -12,10 +15,50 @@ from deploy.graph import Graph
 from deploy.nms import Nms, append_nms
 from edge import __version__
 from edge.errors import ModelError
-from edge.manifest import Manifest
+from edge.manifest import Manifest, Task
 
 OPSET = 17  # the least; a newer one stays
 IR_VERSIONS = range(8, 11)  # what goes with it, and the newest that every runtime reads
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What a manifest tells beside the network.
+
+    Attributes:
+        name: of the model.
+        license: SPDX identifier of the weights.
+        trained_on: in words.
+        metrics: measured quality.
+    """
+
+    name: str
+    license: str = "unknown"
+    trained_on: str = "unknown"
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """How rows are chosen, as far as somebody said so; see ``Nms``.
+
+    Attributes:
+        score: None takes what suits the task.
+        iou: None takes what suits the task.
+        rows: of the output.
+        candidates: boxes that take part.
+    """
+
+    score: float | None = None
+    iou: float | None = None
+    rows: int = 100
+    candidates: int = 256
+
+    def nms(self, task: Task) -> Nms:
+        """For a task: an object finder's weak rows feed the tracker, a face's row is a face."""
+        score, iou = (0.5, 0.45) if task == "faces" else (0.1, 0.65)
+        score = score if self.score is None else self.score
+        return Nms(score, iou if self.iou is None else self.iou, self.rows, self.candidates)
 
 
 def opset(proto: onnx.ModelProto) -> int:

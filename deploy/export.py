@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import math
+from dataclasses import replace
+from pathlib import PurePath
 
 import keras
 import numpy as np
@@ -12,7 +13,7 @@ import onnx
 from onnx import TensorProto
 from pydantic import ValidationError
 
-from deploy.contract import OPSET, append_rows, declare, finished
+from deploy.contract import OPSET, Choice, Provenance, append_rows, declare, finished
 from deploy.families import Raw, input_name
 from deploy.graph import Graph
 from deploy.layers import Writer
@@ -20,23 +21,34 @@ from deploy.nms import Nms
 from edge.errors import ModelError
 from edge.manifest import Manifest, Task
 from trainers.network import POINTS, NetworkConfig, cells
+from trainers.run import RunFolder
 
 
-@dataclass(frozen=True, slots=True)
-class Provenance:
-    """What the manifest tells beside the network.
+def export_run(run: RunFolder, choice: Choice, provenance: Provenance) -> tuple[bytes, Task]:
+    """The best network of a run as a contract model, and its task.
 
-    Attributes:
-        name: of the model.
-        license: SPDX identifier of the weights.
-        trained_on: in words.
-        metrics: measured quality.
+    Args:
+        run: its folder.
+        choice: how rows are chosen.
+        provenance: ``trained_on`` may be empty, ``metrics`` are those of the run.
+
+    Raises:
+        ConfigError: no epoch has finished, or a file of the run is broken.
+        ModelError: see ``export``.
     """
+    network, config = run.network()
+    task = task_of(config)
+    told = replace(
+        provenance,
+        trained_on=provenance.trained_on or _data(run),
+        metrics=_metrics(run) | dict(provenance.metrics),
+    )
+    return export(network, config, choice.nms(task), told), task
 
-    name: str
-    license: str = "unknown"
-    trained_on: str = "unknown"
-    metrics: Mapping[str, float] = field(default_factory=dict)
+
+def task_of(config: NetworkConfig) -> Task:
+    """Of the contract."""
+    return "faces" if config.landmarks else "detect"
 
 
 def export(network: keras.Model, config: NetworkConfig, nms: Nms, provenance: Provenance) -> bytes:
@@ -51,8 +63,8 @@ def export(network: keras.Model, config: NetworkConfig, nms: Nms, provenance: Pr
     Raises:
         ModelError: a layer that cannot be exported, or a bad name.
     """
-    task: Task = "faces" if config.landmarks else "detect"
-    manifest = _manifest(network, config, nms, provenance, task)
+    task = task_of(config)
+    manifest = _manifest(network, config, nms, provenance)
     proto = onnx.helper.make_model(
         onnx.GraphProto(), opset_imports=[onnx.helper.make_opsetid("", OPSET)]
     )
@@ -97,11 +109,11 @@ def _points(graph: Graph, points: str, center: str, size: str) -> str:
 
 
 def _manifest(
-    network: keras.Model, config: NetworkConfig, nms: Nms, provenance: Provenance, task: Task
+    network: keras.Model, config: NetworkConfig, nms: Nms, provenance: Provenance
 ) -> Manifest:
     try:
         return Manifest(
-            task=task,
+            task=task_of(config),
             name=provenance.name,
             family=f"edge-{config.backbone}",
             input_wh=config.input_wh,
@@ -127,3 +139,22 @@ def _digest(network: keras.Model) -> str:
     for weight in network.weights:
         whole.update(np.ascontiguousarray(keras.ops.convert_to_numpy(weight)).tobytes())
     return whole.hexdigest()
+
+
+def _data(run: RunFolder) -> str:
+    """What a run was trained on, without the paths of the machine that did it."""
+    about, data = run.read("about.json"), run.read("config.json").get("data", {})
+    names = ", ".join(PurePath(path).name for path in data.get("paths", ())) or "unknown"
+    start = f", started from {PurePath(data['start']).name}" if data.get("start") else ""
+    digest = str(about.get("data_sha256", ""))[:12]
+    return f"{names} ({about.get('pictures', '?')} pictures, sha256 {digest}){start}"
+
+
+def _metrics(run: RunFolder) -> dict[str, float]:
+    """Figures of the best network on the part that was held back."""
+    found = run.read("metrics.json")
+    return {
+        name: float(value)
+        for name, value in found.items()
+        if name != "epoch" and isinstance(value, int | float) and math.isfinite(value)
+    }

@@ -24,6 +24,7 @@ from trainers.network import FoldAnchors
 from trainers.transfer import Weights, weights_of
 
 Sides = tuple[int, int, int, int]  # top, left, bottom, right
+NONE: Sides = (0, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Value:
 
     name: str
     shape: tuple[int, ...]
-    padding: Sides = (0, 0, 0, 0)
+    padding: Sides = NONE
 
 
 class Writer:
@@ -58,8 +59,7 @@ class Writer:
             layers.DepthwiseConv2D: self._convolution,
             layers.Conv2D: self._convolution,
             layers.ZeroPadding2D: self._padding,
-            layers.BatchNormalization: self._same,
-            layers.Dropout: self._same,
+            layers.BatchNormalization: self._normalisation,
             layers.Activation: self._activation,
             layers.Rescaling: self._rescaling,
             layers.MaxPooling2D: self._pool,
@@ -77,6 +77,8 @@ class Writer:
         for layer in self._in_order():
             inputs = layer.input if isinstance(layer.input, list) else [layer.input]
             given = [self._values[id(tensor)] for tensor in inputs]
+            if any(x.padding != NONE for x in given) and layer.name not in self._weights:
+                raise ModelError(f"layer {layer.name} is padded: only convolutions can be")
             value = self._layer(layer, given)
             self._values[id(layer.output)] = replace(value, shape=tuple(layer.output.shape[1:]))
         return self._values[id(output)]
@@ -114,8 +116,10 @@ class Writer:
         (top, bottom), (left, right) = layer.padding
         return replace(x, padding=(top, left, bottom, right))
 
-    def _same(self, layer: keras.layers.Layer, x: Value) -> Value:  # noqa: ARG002
-        return x  # normalisation is in the convolution's weights
+    def _normalisation(self, layer: layers.BatchNormalization, x: Value) -> Value:
+        if layer.name.removesuffix("_bn") not in self._weights:
+            raise ModelError(f"layer {layer.name} does not normalise the convolution of its name")
+        return x  # it is in the convolution's weights
 
     def _activation(self, layer: layers.Activation, x: Value) -> Value:
         kind = keras.activations.serialize(layer.activation)
@@ -175,7 +179,7 @@ class Writer:
         parts = graph.integers(2, 2, x.shape[1] - 4)
         xy, wh, rest = graph.add_many("Split", 3, x.name, parts, axis=2)
         wh = graph.add("Clip", wh, graph.constant(-4.0), graph.constant(4.0))
-        log_wh = np.tile(np.float32(layer.log_wh), (count, 1))[None]
+        log_wh = np.tile(np.asarray(layer.log_wh, np.float32), (count, 1))[None]
         wh = graph.add("Add", wh, graph.constant(log_wh))
         return Value(graph.add("Concat", graph.add("Sigmoid", xy), wh, rest, axis=2), ())
 
