@@ -1,0 +1,307 @@
+"""edge enroll, edge people, edge keys: from photographs to a gallery and back."""
+
+import json
+import stat
+from datetime import date
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from typer.testing import CliRunner
+
+from deploy.adopt import Adoption, adopt
+from edge.cli import app
+from edge.people.gallery import Gallery
+from edge.people.vault import load_key
+from tests.gallery import Clock, faces, fetch, tamper
+from tests.models import constant_model
+
+POINTS = np.array([[[34, 38], [62, 38], [48, 54], [37, 70], [59, 70]]], np.float32)
+FACE = np.array([[20, 16, 76, 84, 0.9, 0]], np.float32)
+NONE, NO_POINTS = np.zeros((1, 6), np.float32), np.zeros((1, 5, 2), np.float32)
+TWO = np.concatenate([FACE, FACE + np.float32([8, 4, 4, 0, 0, 0])])
+RED, GREEN, BLUE, PINK = (200, 60, 60), (60, 200, 60), (60, 60, 200), (205, 70, 80)
+
+
+def colour_embedder() -> bytes:
+    """An embedder for which people differ by their mean colour."""
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["data"], ["mean"]),
+        helper.make_node("Reshape", ["mean", "shape"], ["flat"]),
+        helper.make_node("Sub", ["flat", "grey"], ["colour"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "colour",
+        [helper.make_tensor_value_info("data", TensorProto.FLOAT, [1, 3, 112, 112])],
+        [helper.make_tensor_value_info("colour", TensorProto.FLOAT, [1, 3])],
+        [
+            numpy_helper.from_array(np.array([1, 3], np.int64), "shape"),
+            numpy_helper.from_array(np.float32(107), "grey"),
+        ],
+    )
+    opset = [helper.make_opsetid("", 17)]
+    model = helper.make_model(graph, opset_imports=opset, ir_version=10)
+    return adopt(model.SerializeToString(), Adoption("arcface", "colour", (), threshold=0.5))
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Files of face finders that see none, one or two faces in everything, and an embedder."""
+    folder = tmp_path_factory.mktemp("models")
+    rows = {"none": (NONE, NO_POINTS), "one": (FACE, POINTS), "two": (TWO, np.repeat(POINTS, 2, 0))}
+    for name, (found, points) in rows.items():
+        outputs = {"detections": found, "landmarks": points}
+        model = constant_model("faces", outputs, ("face",), input_wh=(96, 96))
+        (folder / f"{name}.onnx").write_bytes(model)
+    (folder / "embedder.onnx").write_bytes(colour_embedder())
+    other = onnx.load_model_from_string(colour_embedder())
+    other.doc_string = "the same, with another hash"
+    (folder / "other.onnx").write_bytes(other.SerializeToString())
+    return folder
+
+
+@pytest.fixture
+def edge(tmp_path, monkeypatch, models):
+    """Run edge with a fresh key and gallery."""
+    monkeypatch.setenv("EDGE_GALLERY", str(tmp_path / "gallery.db"))
+    monkeypatch.setenv("EDGE_GALLERY_KEY", str(tmp_path / "key"))
+    monkeypatch.setenv("EDGE_EMBEDDER", str(models / "embedder.onnx"))
+    monkeypatch.setenv("EDGE_FACES", str(models / "one.onnx"))
+
+    def run(*arguments, exit_code=0):
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        assert result.exit_code == exit_code, result.output
+        return result
+
+    run("keys", "new", tmp_path / "key")
+    return run
+
+
+@pytest.fixture
+def photo(tmp_path):
+    """Draw a photograph: noise around a colour."""
+
+    def draw(name, colour, noise=30):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        grain = np.random.default_rng(0).normal(0, noise, (96, 96, 1))
+        rgb = np.clip(np.array(colour) + grain, 0, 255).astype(np.uint8)
+        assert cv2.imwrite(str(path), rgb[..., ::-1])
+        return path
+
+    return draw
+
+
+def lines(result):
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+# --- enrolling ----------------------------------------------------------------------------------
+
+
+def test_enrolling_needs_consent_and_stores_nothing_without(edge, photo, tmp_path):
+    result = edge("enroll", "Ann", photo("a.png", RED), exit_code=78)
+    assert "--consent" in result.output
+    assert not (tmp_path / "gallery.db").exists()
+
+
+def test_an_enrolled_person_is_listed_and_shown(edge, photo):
+    edge("enroll", "Ann", photo("a.png", RED), photo("b.png", PINK), "--consent",
+         "--until", "2099-12-31")  # fmt: skip
+    (listed,) = lines(edge("people", "list", "--json"))
+    assert (listed["name"], listed["templates"], listed["until"]) == ("Ann", 2, "2099-12-31")
+    assert lines(edge("people", "show", "ann", "--json")) == [listed]
+    assert "Ann" in edge("people", "list").stdout
+    assert "until: 2099-12-31" in edge("people", "show", "Ann").stdout
+
+
+@pytest.mark.parametrize(
+    ("finder", "colour", "noise", "reason"),
+    [
+        ("none", RED, 30, "no face"),
+        ("two", RED, 30, "two faces, must be one"),
+        ("one", RED, 0, "blurred, too little contrast"),
+        ("one", (20, 5, 5), 60, "too dark"),
+    ],
+)
+def test_a_refused_photograph_is_reported_with_the_reason(
+    edge, photo, models, finder, colour, noise, reason
+):
+    path = photo("a.png", colour, noise)
+    seen = ("--faces", models / f"{finder}.onnx")
+    result = edge("enroll", "Ann", path, "--consent", "--json", *seen, exit_code=1)
+    assert lines(result) == [
+        {"name": "Ann", "used": 0, "refused": [{"photo": str(path), "reason": reason}]}
+    ]
+    assert edge("people", "list", "--json").stdout == ""
+
+
+def test_what_is_no_picture_is_refused_and_the_rest_enrolled(edge, photo, tmp_path):
+    (tmp_path / "b.jpg").write_text("no picture")
+    result = edge("enroll", "Ann", photo("a.png", RED), tmp_path / "b.jpg", tmp_path / "c.jpg",
+                  "--consent")  # fmt: skip
+    assert "enrolled 1 people with 1 pictures, refused 2" in result.output
+
+
+def test_a_folder_enrols_everybody_and_finds_who_is_there_twice(edge, photo, tmp_path):
+    for name, colour in (("Ann", RED), ("Bob", GREEN), ("Zed", PINK)):
+        photo(f"people/{name}/1.png", colour)
+        photo(f"people/{name}/2.png", colour)
+    result = edge("enroll", "--folder", tmp_path / "people", "--consent", "--json", exit_code=1)
+    assert [(line["name"], line["used"]) for line in lines(result)] == [
+        ("Ann", 2), ("Bob", 2), ("Zed", 0),
+    ]  # fmt: skip
+    assert "near-duplicate of Ann" in lines(result)[2]["refused"][0]["reason"]
+    folder = edge("enroll", "--folder", tmp_path / "people", "--consent", "--allow-duplicates",
+                  "--replace")  # fmt: skip
+    assert "enrolled 3 people with 6 pictures, refused 0" in folder.output
+    assert {person["templates"] for person in lines(edge("people", "list", "--json"))} == {2}
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["Ann"], ["Ann", "a.png", "--folder", "."], ["--folder", "{empty}"]]
+)
+def test_whom_to_enrol_must_be_said_once(edge, tmp_path, arguments):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    asked = [argument.replace("{empty}", str(empty)) for argument in arguments]
+    assert "--folder" in edge("enroll", *asked, "--consent", exit_code=78).output
+
+
+def test_another_embedder_is_refused_until_everybody_is_enrolled_again(edge, photo, models):
+    ann = photo("a.png", RED)
+    edge("enroll", "Ann", ann, "--consent")
+    other = ("--embedder", models / "other.onnx")
+    result = edge("enroll", "Ann", ann, "--consent", *other, exit_code=78)
+    assert "--change-embedder" in result.output
+    edge("people", "verify", "Ann", ann, *other, exit_code=78)
+    edge("enroll", "Ann", ann, "--consent", "--change-embedder", *other)
+    edge("people", "verify", "Ann", ann, *other)
+
+
+# --- people -------------------------------------------------------------------------------------
+
+
+def test_verify_tells_the_same_person_from_another(edge, photo):
+    edge("enroll", "Ann", photo("a.png", RED), "--consent")
+    same = edge("people", "verify", "ann", photo("b.png", PINK))
+    assert "the same person: similarity 0." in same.stdout
+    (answer,) = lines(edge("people", "verify", "Ann", photo("c.png", BLUE), "--json", exit_code=1))
+    assert answer["same"] is False
+    assert answer["name"] == "Ann"
+    assert answer["similarity"] < answer["threshold"] == 0.5
+    assert (
+        "not enrolled" in edge("people", "verify", "Bob", photo("c.png", BLUE), exit_code=78).output
+    )
+
+
+def test_verify_cannot_judge_a_photograph_without_a_face(edge, photo, models):
+    edge("enroll", "Ann", photo("a.png", RED), "--consent")
+    result = edge("people", "verify", "Ann", photo("a.png", RED), "--faces", models / "none.onnx",
+                  exit_code=65)  # fmt: skip
+    assert "no face" in result.output
+
+
+def test_a_known_look_alike_is_not_the_person(edge, photo):
+    edge("enroll", "Ann", photo("a.png", RED), "--consent")
+    look_alike = photo("b.png", PINK)
+    edge("people", "verify", "Ann", look_alike)
+    assert "1 pictures of look-alikes" in edge("people", "not", "Ann", look_alike).stdout
+    edge("people", "verify", "Ann", look_alike, exit_code=1)
+    edge("people", "verify", "Ann", photo("a.png", RED))
+
+
+def test_rename_forget_and_the_audit_log(edge, photo):
+    edge("enroll", "Ann", photo("a.png", RED), "--consent")
+    edge("people", "rename", "Ann", "Anna")
+    assert CliRunner().invoke(app, ["people", "forget", "Anna"], input="n\n").exit_code == 1
+    assert len(lines(edge("people", "list", "--json"))) == 1
+    assert "forgotten" in edge("people", "forget", "Anna", "--yes").stdout
+    assert edge("people", "list", "--json").stdout == ""
+    assert "genuine: 4 entries, 0 people" in edge("people", "audit").stdout
+    actions = [entry["action"] for entry in lines(edge("people", "audit", "--json"))]
+    assert actions == ["create", "enroll", "rename", "forget"]
+
+
+def test_a_tampered_audit_log_exits_78(edge, photo, tmp_path):
+    edge("enroll", "Ann", photo("a.png", RED), "--consent")
+    tamper(tmp_path / "gallery.db", "UPDATE audit SET actor = 'uid:1'")
+    assert "tampered" in edge("people", "audit", exit_code=78).output
+
+
+def test_purge_forgets_whose_time_is_over(edge, photo, tmp_path):
+    edge("enroll", "Ann", photo("a.png", RED), "--consent", "--until", "2090-01-01")
+    assert "forgotten: nobody" in edge("people", "purge").stdout
+    path, key = tmp_path / "gallery.db", load_key(str(tmp_path / "key"))
+    with Gallery(path, key) as gallery:
+        embedder = gallery.embedder
+    with Gallery(path, key, embedder, clock=Clock(1_600_000_000.0)) as past:
+        past.enroll("Bob", faces(1, dimension=3), consent=True, until=date(2021, 1, 1))
+    assert [p["state"] for p in lines(edge("people", "list", "--json"))] == ["active", "expired"]
+    edge("people", "verify", "Bob", photo("a.png", RED), exit_code=78)
+    assert "forgotten: Bob" in edge("people", "purge").stdout
+    assert [p["name"] for p in lines(edge("people", "list", "--json"))] == ["Ann"]
+
+
+def test_export_is_private_and_never_overwrites(edge, photo, tmp_path):
+    edge("enroll", "Ann", photo("a.png", RED), "--consent")
+    out = tmp_path / "ann.json"
+    edge("people", "export", "Ann", out)
+    assert stat.S_IMODE(out.stat().st_mode) == 0o600
+    assert json.loads(out.read_text())["name"] == "Ann"
+    edge("people", "export", "Ann", out, exit_code=1)
+    edge("people", "export", "Bob", tmp_path / "bob.json", exit_code=78)
+    assert not (tmp_path / "bob.json").exists()
+
+
+def test_a_damaged_person_is_listed_and_can_be_forgotten_by_id(edge, photo, tmp_path):
+    edge("enroll", "Ann", photo("a.png", RED), "--consent")
+    tamper(tmp_path / "gallery.db", "UPDATE template SET sealed = zeroblob(40)")
+    ((person,),) = fetch(tmp_path / "gallery.db", "SELECT id FROM person")
+    assert "damaged" in edge("people", "list").stdout
+    edge("people", "forget", person, "--yes")
+    assert edge("people", "list", "--json").stdout == ""
+
+
+# --- keys ---------------------------------------------------------------------------------------
+
+
+def test_a_key_is_not_overwritten_and_never_printed(edge, tmp_path):
+    before = (tmp_path / "key").read_text()
+    result = edge("keys", "new", tmp_path / "key", exit_code=78)
+    assert (tmp_path / "key").read_text() == before
+    assert before.strip() not in result.output
+
+
+def test_another_key_exits_78_and_says_what_to_do(edge, photo, tmp_path):
+    edge("enroll", "Ann", photo("a.png", RED), "--consent")
+    edge("keys", "new", tmp_path / "other")
+    result = edge("people", "list", "--key", tmp_path / "other", exit_code=78)
+    assert "the key it was made with" in result.output
+
+
+def test_a_key_open_to_others_exits_78(edge, tmp_path):
+    (tmp_path / "key").chmod(0o644)
+    assert "chmod 600" in edge("people", "list", exit_code=78).output
+
+
+# --- real pictures ------------------------------------------------------------------------------
+
+
+def test_real_photographs_end_to_end(edge, adopt_file, adopted_yunet, shared_data):
+    options = Adoption("arcface", "mobilefacenet", (), threshold=0.32)
+    embedder = adopt_file("mobilefacenet_128d_112x112.onnx", options)
+    real = ("--embedder", embedder, "--faces", adopted_yunet)
+    stills = shared_data / "gallery_video"
+    edge("enroll", "Obama", stills / "obama.jpg", "--consent", *real)
+    edge("enroll", "Miranda", stills / "lin-manuel-miranda.png", "--consent", *real)
+    edge("people", "verify", "Obama", stills / "obama2.jpg", *real)
+    edge("people", "verify", "Obama", stills / "biden.jpg", *real, exit_code=1)
+    result = edge("enroll", "Biden", stills / "obama2.jpg", stills / "two_people.jpg", "--consent",
+                  "--json", *real, exit_code=1)  # fmt: skip
+    reasons = [refusal["reason"] for refusal in lines(result)[0]["refused"]]
+    assert reasons[0].startswith("near-duplicate of Obama")
+    assert reasons[1] == "two faces, must be one"
