@@ -70,7 +70,7 @@ def load_picture_model(
         raise ModelError(f"{path} does not take {width}x{height} pictures: {error}") from error
     for name, tail in outputs.items():
         value = given.get(name)
-        if value is None or (value.dtype, value.shape[2:]) != (np.float32, tail):
+        if value is None or value.dtype != np.float32 or value.shape[2:] != tail:
             shape = ", ".join(map(str, ("N", "K", *tail)))
             raise ModelError(
                 f"{path} has no float32 output {name!r} ({shape}), which a {task} model must "

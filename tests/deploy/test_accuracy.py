@@ -146,10 +146,11 @@ def test_yunet_finds_the_labelled_faces_and_their_points(shared_data, adopted_yu
         found += 1
         if row["leye_x"]:
             points = np.float32(line["faces"][overlap.argmax()]["landmarks"])
-            want = np.float32([[float(row[f"{point}_{axis}"]) for axis in "xy"] for point in POINTS])
+            want = np.float32(
+                [[float(row[f"{point}_{axis}"]) for axis in "xy"] for point in POINTS]
+            )
             eyes = np.linalg.norm(want[0] - want[1])
             errors.append(np.linalg.norm(points - want, axis=1).mean() / eyes)
     print(f"recall {found / len(rows):.4f} of {len(rows)}, point error {np.mean(errors):.4f}")
     assert found / len(rows) >= 0.99
     assert np.mean(errors) <= 0.13
-
