@@ -166,6 +166,57 @@ class Models(Table):
     faces: Model | None = None
 
 
+class Recognition(Table):
+    """Who people are. Nobody is named by default who is not seen to be alive.
+
+    Attributes:
+        gallery: its file, relative to the configuration.
+        key_file: its master key, or `credential:NAME`.
+        embedder: the model the gallery was enrolled with.
+        liveness: the model that tells faces from pictures of faces.
+        require_liveness: name only who that model takes for alive; without one, nobody.
+        require_motion: name only whose face changed as no flat picture of it can.
+        threshold: similarity a name needs; 0 takes what `edge people calibrate` measured, and
+            before that the embedder's own. Raising it names fewer people and fewer wrongly.
+        min_margin: by which the nearest person must be ahead of the second.
+        min_votes: looks that must agree.
+        min_share: of all looks, that must agree.
+        live_score: from there on a face is alive; raising it keeps more pictures out.
+        spoof_score: down from there it is a picture, and stays one for the whole track.
+        live_window_s: what was seen earlier says nothing about liveness.
+        budget: faces looked at in one batch of frames; raising it costs time a batch.
+        look_every_s: until a face is decided, it is looked at so often.
+        refresh_s: afterwards.
+        hold_s: a name that was not seen again for so long is withdrawn.
+    """
+
+    gallery: str = Field(min_length=1)
+    key_file: str = Field(min_length=1)
+    embedder: Model
+    liveness: Model | None = None
+    require_liveness: bool = True
+    require_motion: bool = True
+    threshold: Share = 0
+    min_margin: Share = 0.05
+    min_votes: int = Field(default=3, ge=1, le=15)
+    min_share: Share = 0.6
+    live_score: Share = 0.7
+    spoof_score: Share = 0.3
+    live_window_s: float = Field(default=10, gt=0)
+    budget: int = Field(default=4, ge=1, le=256)
+    look_every_s: float = Field(default=0.2, ge=0)
+    refresh_s: float = Field(default=2, gt=0)
+    hold_s: float = Field(default=5, gt=0)
+
+    @model_validator(mode="after")
+    def _times_and_scores_fit(self) -> Self:
+        if self.spoof_score >= self.live_score:
+            raise ValueError("spoof_score must be below live_score")
+        if self.refresh_s >= min(self.hold_s, self.live_window_s / 3):
+            raise ValueError("refresh_s must be below hold_s and a third of live_window_s")
+        return self
+
+
 class Batching(Table):
     """How frames of several cameras meet in one batch.
 
@@ -228,12 +279,19 @@ class Config(Table):
     node: Name = "edge"
     models: Models
     runtime: dict[str, Any] = Field(default_factory=lambda: {"kind": "onnx"})
+    recognition: Recognition | None = None
     cameras: Cameras
     sinks: tuple[dict[str, Any], ...] = ({"kind": "zeromq"},)
     batching: Batching = Batching()
     http: Http = Http()
     log: Log = Log()
     state_dir: str = ""
+
+    @model_validator(mode="after")
+    def _recognition_has_faces(self) -> Self:
+        if self.recognition and self.models.faces is None:
+            raise ValueError("recognition needs models.faces: name a model that finds faces")
+        return self
 
 
 def _unique(noun: str, names: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from edge.config import Camera
+from edge.people.recognizer import Recognizer
 from edge.ports import Detector, FaceFinder
 from edge.types import Detections, Event, Faces, Frame, TrackChange, Tracks
 from edge.vision import boxes
@@ -67,14 +68,20 @@ class Pipeline:
         detector: finds objects.
         faces: finds faces; None leaves faces out.
         track_ids: ids for new tracks, shared by all cameras.
+        recognizer: says who the faces are; None leaves that out.
     """
 
     def __init__(
-        self, detector: Detector, faces: FaceFinder | None, track_ids: Iterator[int]
+        self,
+        detector: Detector,
+        faces: FaceFinder | None,
+        track_ids: Iterator[int],
+        recognizer: Recognizer | None = None,
     ) -> None:
         self._detector = detector
         self._faces = faces
         self._track_ids = track_ids
+        self._recognizer = recognizer
         self._views: Mapping[str, View] = {}
         self._person = detector.classes.index("person") if "person" in detector.classes else -1
 
@@ -90,6 +97,8 @@ class Pipeline:
             else View.of(camera, self._detector.classes, self._track_ids)
             for camera in cameras
         }
+        if self._recognizer:
+            self._recognizer.keep([name for name in self._views if name not in changed])
 
     def step(self, frames: Sequence[Frame]) -> list[Event]:
         """One frame a camera -> one event a frame, in the same order."""
@@ -99,10 +108,11 @@ class Pipeline:
             return []
         detections = self._detector.detect(frames)
         faces = self._faces.find(frames) if self._faces else [Faces.empty()] * len(frames)
-        return [
+        events = [
             self._tie(views[frame.camera].follow(frame, objects, heads))
             for frame, objects, heads in zip(frames, detections, faces, strict=True)
         ]
+        return self._recognizer.look(events) if self._recognizer else events
 
     def _tie(self, event: Event) -> Event:
         """Give each face the row of the person that contains it."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.types import Capture, Detections, Faces, Frame
+from edge.types import Capture, Detections, Faces, Frame, Picture
 
 if TYPE_CHECKING:
     from edge.wire.schema import Message
@@ -95,6 +95,35 @@ class FaceFinder(Model, Protocol):
 
     def find(self, frames: Sequence[Frame]) -> list[Faces]:
         """One batch, one result a frame; ``track_row`` is -1, ``quality`` 0."""
+
+
+class Embedder(Model, Protocol):
+    """Describes faces."""
+
+    @property
+    def dimension(self) -> int:
+        """D."""
+
+    def embed(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """``(M, 112, 112, 3)`` uint8 RGB, aligned -> ``(M, D)`` of unit length."""
+
+
+class LivenessModel(Model, Protocol):
+    """Tells living faces from pictures of faces."""
+
+    @property
+    def clip_frames(self) -> int:
+        """Pictures of a track that one answer takes."""
+
+    @property
+    def clip_s(self) -> float:
+        """They must not span more, seconds."""
+
+    def crops(self, picture: Picture, xyxy: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """``(S, h, w, 3)``: one face in one picture, at each scale."""
+
+    def live(self, clips: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """``(N, T, h, w, 3)`` -> ``(N,)`` probability, NaN where there is none."""
 
 
 class Sink(Protocol):

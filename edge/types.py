@@ -325,6 +325,58 @@ class Faces:
         )  # fmt: skip
 
 
+# --- decisions --------------------------------------------------------------------------------
+
+
+class Outcome(StrEnum):
+    """What was decided about a face."""
+
+    KNOWN = "known"
+    UNKNOWN = "unknown"
+    SPOOF = "spoof"
+    UNDECIDED = "undecided"
+    REJECTED = "rejected"
+
+
+class Liveness(StrEnum):
+    """Whether a face is alive."""
+
+    LIVE = "live"
+    SPOOF = "spoof"
+    UNDECIDED = "undecided"
+    NOT_CHECKED = "not_checked"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Who a face is, and why.
+
+    Attributes:
+        track_id: of the person whose face it is, of the face alone where there is none.
+        outcome: known; unknown: nobody who is enrolled; spoof: not alive; undecided: so far;
+            rejected: too poor to be compared.
+        person: id of the person for known, else empty.
+        name: the person's name for known, else empty.
+        similarity: cosine to the nearest person, -1..1; NaN when nobody looked.
+        margin: by which that person is ahead of the second; NaN when nobody looked.
+        liveness: whether it is alive.
+        live_score: fused over the track, 0..1; NaN when nobody looked.
+        votes: how many looks agree.
+        reason: why, in words without names.
+    """
+
+    track_id: int
+    outcome: Outcome
+    person: str
+    name: str
+    similarity: float
+    margin: float
+    liveness: Liveness
+    live_score: float
+    votes: int
+    reason: str
+
+
 # --- events -----------------------------------------------------------------------------------
 
 
@@ -376,6 +428,8 @@ class Event:
         zones: for each row of ``tracks`` the names of the zones it stands in.
         faces: faces found; ``track_row`` points into ``tracks``.
         changes: what happened to tracks, in order.
+        decisions: for each row of ``faces`` who it is; empty without recognition.
+        decided: rows of ``faces`` whose decision is new.
     """
 
     frame: Frame
@@ -383,6 +437,8 @@ class Event:
     zones: tuple[tuple[str, ...], ...]
     faces: Faces
     changes: tuple[TrackChange, ...]
+    decisions: tuple[Decision, ...] = ()
+    decided: tuple[int, ...] = ()
 
 
 class Health(StrEnum):

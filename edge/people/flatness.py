@@ -1,0 +1,100 @@
+"""Flatness: does a face change otherwise than a flat picture that is moved about?
+
+Whatever is done to a photograph before a camera, panned, zoomed, turned, tilted, lit from another
+side, any two pictures of it differ by a homography and by light. So two aligned crops are laid
+over each other by the best homography, gain, offset and slope of light (Gauss-Newton, after Lucas
+and Kanade 1981), and what remains is measured. Mimicry and a head that turns remain.
+
+Measured: on 60 simulated moved photographs (5 stills, 55 television frames, 15 views each) the
+least of both directions never came above 0.11; of a man singing, 0.2 s apart, it was never below
+0.27. A video shown on a screen passes: that is the liveness network's work.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.types import F32, U8
+
+_F64 = NDArray[np.float64]
+
+STIRRED = 0.2  # what remains, in standard deviations of the face, and comes from no flat picture
+ROUNDS = 10
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+_INNER = slice(8, 104)  # of an aligned crop of 112
+_SIDE = 46  # of a sketch
+_EDGE = 5  # of a sketch, left out so that the other one can be shifted
+_MOST_STEP = 0.15  # a round; in halves of the side
+_DAMPING = 1e-6
+
+
+def sketch(crop: U8) -> F32:
+    """An aligned crop ``(112, 112, 3)`` as small, smooth luma, ``(46, 46)`` float32."""
+    inner = crop[_INNER, _INNER]
+    luma = inner[..., 0] * _LUMA[0] + inner[..., 1] * _LUMA[1] + inner[..., 2] * _LUMA[2]
+    half = luma.reshape(48, 2, 48, 2).mean(axis=(1, 3))
+    half = (half[:-2] + 2 * half[1:-1] + half[2:]) / 4
+    smooth: F32 = (half[:, :-2] + 2 * half[:, 1:-1] + half[:, 2:]) / 4
+    return smooth
+
+
+def stir(one: F32, other: F32) -> float:
+    """What of the difference of two sketches no moved flat picture explains; 0 is nothing.
+
+    In standard deviations of the sketch's luma; NaN when there is nothing in it.
+    """
+    return min(_remains(one, other), _remains(other, one))
+
+
+def _grid() -> tuple[_F64, _F64]:
+    rows, columns = np.mgrid[_EDGE : _SIDE - _EDGE, _EDGE : _SIDE - _EDGE].reshape(2, -1)
+    centre = (_SIDE - 1) / 2
+    return (columns - centre) / (_SIDE / 2), (rows - centre) / (_SIDE / 2)
+
+
+_U, _V = _grid()  # (P,) each, -1..1 over the sketch
+
+
+def _remains(one: F32, other: F32) -> float:
+    target = one[_EDGE:-_EDGE, _EDGE:-_EDGE].ravel().astype(np.float64)  # (P,)
+    contrast = float(target.std())
+    if not contrast > 1:
+        return float("nan")
+    planes = np.stack([other, *np.gradient(other)[::-1]], axis=-1).astype(np.float64)
+    h = np.zeros(8)  # homography, apart from the identity
+    least = float("inf")
+    for _ in range(ROUNDS):
+        depth = 1 + h[6] * _U + h[7] * _V
+        x = ((1 + h[0]) * _U + h[1] * _V + h[2]) / depth
+        y = (h[3] * _U + (1 + h[4]) * _V + h[5]) / depth
+        value, dx, dy = _sample(planes, x, y)
+        dx, dy = dx * (_SIDE / 2) / depth, dy * (_SIDE / 2) / depth
+        bend = -(dx * x + dy * y)
+        slopes = np.stack(
+            [dx * _U, dx * _V, dx, dy * _U, dy * _V, dy, bend * _U, bend * _V,
+             -target, -np.ones_like(target), -_U, -_V],
+        )  # (12, P)  # fmt: skip
+        normal = np.einsum("ip,jp->ij", slopes, slopes)
+        normal[np.diag_indices(12)] += _DAMPING * np.trace(normal) + 1e-9
+        step = np.linalg.solve(normal, -np.einsum("ip,p->i", slopes, value))
+        left = value + np.einsum("i,ip->p", step, slopes)
+        gain = max(abs(float(step[8])), 0.1)
+        least = min(least, float(np.sqrt(np.mean(left**2))) / (gain * contrast))
+        h += np.clip(step[:8], -_MOST_STEP, _MOST_STEP)
+        if np.abs(step[:8]).max() < 1e-3 or not np.isfinite(h).all():
+            break
+    return least
+
+
+def _sample(planes: _F64, x: _F64, y: _F64) -> _F64:
+    """Bilinear samples of ``(S, S, C)`` at x, y in -1..1 -> ``(C, P)``."""
+    centre = (_SIDE - 1) / 2
+    columns = np.clip(np.nan_to_num(x * (_SIDE / 2) + centre), 0, _SIDE - 1.001)
+    rows = np.clip(np.nan_to_num(y * (_SIDE / 2) + centre), 0, _SIDE - 1.001)
+    row, column = rows.astype(int), columns.astype(int)
+    b, a = (rows - row)[:, None], (columns - column)[:, None]
+    upper = (1 - a) * planes[row, column] + a * planes[row, column + 1]
+    lower = (1 - a) * planes[row + 1, column] + a * planes[row + 1, column + 1]
+    sampled: _F64 = ((1 - b) * upper + b * lower).T
+    return sampled
