@@ -455,7 +455,7 @@ class Gallery:
         return record
 
     def _id_of(self, name: str) -> str:
-        person = name if name in self._records.ids() else self._records.id_of(name)
+        person = self._records.id_of(name)
         if person is None:
             raise GalleryError(f"{name!r} is not enrolled: see `edge people list`")
         return person

@@ -136,10 +136,10 @@ class Records:
         return [row[0] for row in self._connection.execute("SELECT id FROM person ORDER BY rowid")]
 
     def id_of(self, name: str) -> str | None:
-        """Who is called so."""
-        tag = self._vault.name_tag(name)
-        row = self._connection.execute("SELECT id FROM person WHERE name_tag = ?", (tag,))
-        return (row.fetchone() or (None,))[0]
+        """Who is called so, or has that id."""
+        found = "SELECT id FROM person WHERE name_tag = ? OR id = ?"
+        row = self._connection.execute(found, (self._vault.name_tag(name), name)).fetchone()
+        return row[0] if row else None
 
     def model_of(self, person: str) -> str:
         """Sha256 of the embedder the templates of a person come from."""

@@ -1,6 +1,8 @@
 """The audit log: tampering shows."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -9,16 +11,22 @@ from edge.people.vault import GalleryError
 from tests.gallery import EMBEDDER, KEY, Clock, faces, open_new, tamper
 
 
-@pytest.fixture
-def path(tmp_path):
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
     """A gallery with five entries: create, enroll, enroll, rename, forget."""
-    file = tmp_path / "gallery.db"
+    file = tmp_path_factory.mktemp("gallery") / "gallery.db"
     with open_new(file, clock=Clock()) as gallery:
         gallery.enroll("Ann", faces(1), consent=True)
         gallery.enroll("Bob", faces(1, seed=1), consent=True)
         gallery.rename("Bob", "Robert")
         gallery.forget("Ann")
     return file
+
+
+@pytest.fixture
+def path(original, tmp_path):
+    """A copy of it."""
+    return Path(shutil.copy(original, tmp_path))
 
 
 def test_everything_that_is_done_is_written_down(path):

@@ -1,9 +1,11 @@
 """The gallery: what it keeps, what it refuses, what it notices."""
 
 import base64
+import shutil
 import stat
 import struct
 from datetime import date
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,14 +32,20 @@ ANN, BOB = faces(3, seed=1), faces(2, seed=2)
 NAME = "Annabella Quartermaine"
 
 
-@pytest.fixture
-def path(tmp_path):
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
     """A gallery with two people."""
-    file = tmp_path / "gallery.db"
+    file = tmp_path_factory.mktemp("gallery") / "gallery.db"
     with open_new(file) as gallery:
         gallery.enroll(NAME, ANN, consent=True, until=date(2030, 1, 1))
         gallery.enroll("Bob", BOB, consent=True)
     return file
+
+
+@pytest.fixture
+def path(original, tmp_path):
+    """A copy of it."""
+    return Path(shutil.copy(original, tmp_path))
 
 
 def content(path) -> bytes:
