@@ -5,6 +5,7 @@ Its output is one tensor of raw rows ``(B, A, 5 + C [+ 10])``, the same for both
     p_x p_y  p_w p_h  object  C classes  [five points as x y pairs]
 
     centre = (p_xy + cell) * stride,  size = exp(p_wh) * stride,  point = centre + p * size
+    (or, in strides, point = (p + cell) * stride)
     score = sigmoid(object) * sigmoid(class)
 
 Points are told in sizes of the face, so that one shape fits faces of every size: far easier to
@@ -23,6 +24,7 @@ import numpy as np
 from keras import layers, ops
 
 from edge.types import F32
+from trainers import yunet
 from trainers.backbone import STRIDES, Kit, Norm, Tensor, backbone
 
 POINTS = 5
@@ -48,6 +50,8 @@ class NetworkConfig:
         shared_head: one branch serves classes and boxes, at half the cost.
         anchors_wh: for the anchor head, per stride three ``(w, h)`` in network pixels.
         landmarks: five points a row.
+        points_in: what points are told in: ``sizes`` of the face from its centre, or ``strides``
+            from the cell, as YuNet's.
     """
 
     classes: tuple[str, ...]
@@ -65,6 +69,7 @@ class NetworkConfig:
     shared_head: bool = False
     anchors_wh: tuple[tuple[tuple[float, float], ...], ...] = ()
     landmarks: bool = False
+    points_in: Literal["sizes", "strides"] = "sizes"
 
     def __post_init__(self) -> None:
         if not self.classes:
@@ -96,6 +101,8 @@ class NetworkConfig:
 
 def build(config: NetworkConfig) -> keras.Model:
     """The network: float ``(B, h, w, 3)`` RGB 0..255 -> raw rows ``(B, A, 5 + C [+ 10])``."""
+    if config.backbone == "yunet":
+        return yunet.build(config)
     kit = Kit(config.activation, config.norm, config.depthwise)
     width, height = config.input_wh
     images = keras.Input((height, width, 3), name="images")
@@ -244,7 +251,10 @@ def decode(raw: Tensor, config: NetworkConfig) -> Decoded:
     size = ops.exp(ops.clip(raw[..., 2:4], -8.0, 8.0)) * stride
     xyxy = ops.concatenate([centre - size / 2, centre + size / 2], -1)
     shape = (-1, raw.shape[1], POINTS, 2)
-    if config.landmarks:
+    if config.landmarks and config.points_in == "strides":
+        moved = ops.reshape(raw[..., 5 + count :], shape)
+        points = (moved + place[:, None]) * stride[:, None]
+    elif config.landmarks:
         points = ops.reshape(raw[..., 5 + count :], shape)
         centre, size = (ops.stop_gradient(x)[:, :, None] for x in (centre, size))
         points = centre + points * size
