@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.people.search import NOBODY, Index, Known
@@ -15,6 +15,7 @@ def index_of(counts, negatives=None, seed=0):
     return Index.of(people, templates, negatives or (), 16)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 4), max_size=12), st.integers(0, 5), st.integers(0, 1000))
 def test_search_equals_comparing_one_by_one(counts, queries, seed):
     index = index_of(counts, seed=seed)

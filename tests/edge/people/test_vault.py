@@ -5,7 +5,7 @@ import os
 import stat
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.people.vault import (
@@ -102,6 +102,7 @@ def test_a_key_is_never_shown():
     assert str(MasterKey(SECRET)) == repr(MasterKey(SECRET)) == "MasterKey()"
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=64), st.binary(max_size=16), st.data())
 def test_a_seal_opens_whole_or_not_at_all(content, about, data):
     sealed = seal(SECRET, content, about)
