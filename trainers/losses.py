@@ -49,8 +49,8 @@ def box_loss(a_xyxy: Tensor, b_xyxy: Tensor, kind: str = "giou") -> Tensor:
         return 1 - iou * iou
     low = ops.minimum(a_xyxy[..., :2], b_xyxy[..., :2])
     high = ops.maximum(a_xyxy[..., 2:], b_xyxy[..., 2:])
-    hull = ops.maximum(ops.prod(high - low, -1), 1e-9)
-    return 1 - iou + (hull - union) / hull
+    hull = ops.prod(high - low, -1)
+    return 1 - iou + (hull - union) / ops.maximum(hull, 1e-9)
 
 
 def _area(xyxy: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ A run folder holds::
 
     config.json    the network, the loss, the settings, the data
     about.json     git revision, hash of the data, versions, when
-    log.csv        one line an epoch;  curves.png draws it;  tensorboard/ too
+    log.csv        one line an epoch;  curves.png draws it;  tensorboard/ too, where it is installed
     best.keras     the averaged weights of the best epoch so far
     state/         the last finished epoch, to go on from after a kill
     metrics.json   figures of best.keras on the held-back part
@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import errno
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -42,7 +43,7 @@ class Settings:
     """How a network is trained.
 
     Attributes:
-        epochs: passes over the training part.
+        epochs: passes over the training part; 0 keeps the weights it starts from.
         batch: pictures a step.
         learning_rate: at its peak; a transferred network wants a tenth of the default.
         warmup_epochs: the rate rises so long, then falls along a cosine.
@@ -74,7 +75,9 @@ class Settings:
     threads: int = 2
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch", "learning_rate", "validate_every"):
+        if self.epochs < 0:
+            raise ConfigError(f"epochs must not be negative, got {self.epochs}")
+        for name in ("batch", "learning_rate", "validate_every"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} must be positive, got {getattr(self, name)}")
         if not 0 <= self.ema < 1:
@@ -281,6 +284,32 @@ class KeepBest(keras.callbacks.Callback):
         self._run.write("metrics.json", {"epoch": epoch, **self._known})
 
 
+class WriteLog(keras.callbacks.Callback):
+    """log.csv: a line an epoch, closed after each, so that a kill leaves whole lines."""
+
+    def __init__(self, run: RunFolder, *, resumed: bool) -> None:
+        super().__init__()
+        self._path = run.path / "log.csv"
+        if not resumed:
+            self._path.unlink(missing_ok=True)
+
+    def on_epoch_end(self, epoch: int, logs: Json | None = None) -> None:
+        """Append a line; the first one brings the header."""
+        row = {"epoch": epoch, **{name: float(value) for name, value in (logs or {}).items()}}
+        fresh, columns = not self._path.is_file(), self._columns(row)
+        with self._path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, columns, extrasaction="ignore")
+            if fresh:
+                writer.writeheader()
+            writer.writerow(row)
+
+    def _columns(self, row: Json) -> list[str]:
+        if not self._path.is_file():
+            return list(row)
+        with self._path.open(newline="") as file:
+            return next(csv.reader(file))
+
+
 @contextlib.contextmanager
 def removing(part: Path) -> Iterator[None]:
     """A half-written file does not stay behind."""
@@ -325,7 +354,7 @@ def prepare(settings: Settings, devices: int = 1) -> None:
 
 def compile_task(task: YoloTask, settings: Settings, steps: int) -> None:
     """AdamW with warm-up, cosine and averaged weights."""
-    total = settings.epochs * steps
+    total = max(settings.epochs, 1) * steps
     warmup = min(int(settings.warmup_epochs * steps), max(total - 1, 0))
     rate = keras.optimizers.schedules.CosineDecay(
         settings.learning_rate / 100, max(total - warmup, 1), alpha=0.01,
@@ -361,8 +390,15 @@ def train(
         EdgeError: the loss is no number, the disk is full; the last good checkpoint is kept.
     """
     compile_task(task, settings, len(batches))
+    if not settings.epochs:  # nothing to learn: the start as it is
+        best = KeepBest(run, validate, figure, 1, 0)
+        best.set_model(task)
+        best.on_epoch_end(-1)
+        return run.read("metrics.json")
     done = run.last_epoch()
     if done:
+        width, height = task.network_config.input_wh
+        task(np.zeros((1, height, width, 3), np.uint8))
         task.optimizer.build(task.trainable_variables)
         task.load_weights(run.state / f"epoch-{done:05d}.weights.h5")
     try:
@@ -394,8 +430,8 @@ def _callbacks(
     if settings.ema:
         callbacks.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
     callbacks.append(KeepBest(run, validate, figure, settings.validate_every, settings.epochs))
-    callbacks.append(keras.callbacks.CSVLogger(run.path / "log.csv", append=resumed))
-    with contextlib.suppress(ImportError):
+    callbacks.append(WriteLog(run, resumed=resumed))
+    if importlib.util.find_spec("tensorboard"):
         callbacks.append(keras.callbacks.TensorBoard(run.path / "tensorboard", write_graph=False))
     if settings.patience:
         callbacks.append(

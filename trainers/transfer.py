@@ -417,7 +417,7 @@ class FeatureCache:
             fresh = self.front(images[missing].astype(np.float32), training=False)
             fresh = [keras.ops.convert_to_numpy(x) for x in fresh]
             for n, i in enumerate(missing):
-                rows[i] = [x[n] for x in fresh]
+                rows[i] = [x[n].astype(np.float16) for x in fresh]  # as they come from disk
                 _write_maps(files[i], rows[i])
         return [np.stack([row[k] for row in rows]).astype(np.float32) for k in range(len(rows[0]))]
 
@@ -436,5 +436,5 @@ def _read_maps(file: Path) -> list[F32] | None:
 def _write_maps(file: Path, maps: list[F32]) -> None:
     part = file.with_suffix(".part")
     with part.open("wb") as out:
-        np.savez(out, **{f"map{k}": x.astype(np.float16) for k, x in enumerate(maps)})
+        np.savez(out, **{f"map{k}": x for k, x in enumerate(maps)})
     part.replace(file)

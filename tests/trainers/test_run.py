@@ -1,0 +1,183 @@
+"""Runs: what a folder holds, resuming after a kill, and what goes wrong."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge.errors import ConfigError, EdgeError
+from tests.trainers.drawn import drawn_dataset
+from trainers import detector, run
+from trainers.data import Dataset
+from trainers.detector import Job
+from trainers.network import NetworkConfig
+from trainers.run import RunFolder, Settings
+
+TINY = NetworkConfig(
+    ("object",), (32, 32), "slim", 0.05, neck="fpn", neck_channels=(8, 8, 8),
+    head_channels=8, head_depth=1, shared_head=True,
+)  # fmt: skip
+SETTINGS = Settings(epochs=2, batch=4, threads=1, strength=0)
+
+
+def train(
+    data: Path, out: Path, settings: Settings = SETTINGS, *, resume: bool = False
+) -> RunFolder:
+    job = Job((data,), out, network=TINY, settings=settings)
+    parts: tuple[Dataset, Dataset] = drawn_dataset(data, 8).split(0.3, 1)
+    return detector.fit(
+        job, "detect", parts, [], detector.figures, detector.FIGURE, resume=resume
+    )  # fmt: skip
+
+
+def epochs_of(folder: RunFolder) -> list[int]:
+    with (folder.path / "log.csv").open() as file:
+        return [int(row["epoch"]) for row in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> tuple[Path, RunFolder]:
+    data = tmp_path_factory.mktemp("data")
+    return data, train(data, tmp_path_factory.mktemp("runs") / "r")
+
+
+def test_a_run_folder_holds_what_a_result_needs_to_be_repeated(finished):
+    _, folder = finished
+    config, about = folder.read("config.json"), folder.read("about.json")
+    assert config["settings"]["seed"] == 0
+    assert config["network"]["classes"]
+    assert len(about["data_sha256"]) == 64
+    assert set(about) >= {"git", "keras", "backend", "started"}
+    assert folder.read("metrics.json")["ap50"] >= 0
+    assert (folder.path / "curves.png").read_bytes()[:4] == b"\x89PNG"
+    assert epochs_of(folder) == [0, 1]
+
+
+def test_the_best_network_is_loaded_with_its_configuration(finished):
+    _, folder = finished
+    model, config = folder.network()
+    assert config.input_wh == (32, 32)
+    assert model(np.zeros((1, 32, 32, 3), np.float32)).shape[1] == 16 + 4 + 1
+
+
+def test_a_second_run_in_the_same_folder_is_refused(finished):
+    data, folder = finished
+    with pytest.raises(ConfigError, match="--resume"):
+        train(data, folder.path)
+
+
+def test_resuming_with_other_data_is_refused(finished, tmp_path):
+    data, folder = finished
+    parts = drawn_dataset(tmp_path, 8, (100, 80)).split(0.5, 1)
+    job = Job((data,), folder.path, network=TINY, settings=SETTINGS)
+    with pytest.raises(ConfigError, match="other data"):
+        detector.fit(job, "detect", parts, [], detector.figures, "ap50", resume=True)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import tensorflow as tf
+tf.config.run_functions_eagerly(True)
+from tests.trainers import test_run
+from trainers import detector, run
+count = 0
+def to_fit(batch, real=detector.to_fit):
+    global count
+    count += 1
+    if (Path(sys.argv[2]) / "state" / "epoch-00002.weights.h5").exists():
+        os.kill(os.getpid(), signal.SIGKILL)  # in the middle of the third epoch
+    return real(batch)
+detector.to_fit = to_fit
+test_run.train(Path(sys.argv[1]), Path(sys.argv[2]), test_run.replace(test_run.SETTINGS, epochs=40))
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_run_resumes_and_loses_at_most_one_epoch(tmp_path):
+    data, out = tmp_path / "data", tmp_path / "run"
+    data.mkdir()
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(data), str(out)],
+        env=environment, cwd=Path(__file__).parents[2], timeout=300,
+    )  # fmt: skip
+    assert done.returncode == -signal.SIGKILL
+    folder = RunFolder.open(out)
+    before = folder.last_epoch()
+    assert before >= 2
+    assert folder.network()[0] is not None
+    settings = replace(SETTINGS, epochs=before + 1)
+    train(data, out, settings, resume=True)
+    assert folder.last_epoch() == before + 1
+    assert epochs_of(folder)[-1] == before
+    assert not list(out.rglob("*part*"))
+
+
+def test_a_loss_that_is_no_number_ends_the_run_with_advice(tmp_path):
+    wild = replace(SETTINGS, learning_rate=1e25, clip_norm=1e30, warmup_epochs=0, epochs=8)
+    (tmp_path / "data").mkdir()
+    with pytest.raises(EdgeError, match="lower the learning rate") as caught:
+        train(tmp_path / "data", tmp_path / "run", wild)
+    assert "checkpoint is kept" in str(caught.value) or "no epoch" in str(caught.value)
+
+
+class FullDisk:
+    """A model whose disk has no room left."""
+
+    def save_weights(self, path: Path, overwrite: bool) -> None:
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_keeps_the_state_before_and_leaves_no_half_file(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.state.mkdir()
+    (folder.state / "epoch-00003.weights.h5").write_bytes(b"good")
+    keep = run.KeepState(folder)
+    keep.set_model(FullDisk())
+    with pytest.raises(OSError, match="No space") as caught:
+        keep.on_epoch_end(3)
+    assert run.is_full_disk(caught.value)
+    assert [p.name for p in folder.state.iterdir()] == ["epoch-00003.weights.h5"]
+    assert folder.last_epoch() == 3
+
+
+@pytest.mark.parametrize(
+    ("error", "full"),
+    [
+        (OSError(errno.ENOSPC, "x"), True),
+        (OSError("Unable to write: No space left on device"), True),  # h5py's way
+        (OSError(errno.EACCES, "x"), False),
+        (ValueError("No space left"), False),
+    ],
+)
+def test_what_a_full_disk_looks_like(error, full):
+    assert run.is_full_disk(error) is full
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"epochs": -1}, {"batch": -1}, {"learning_rate": 0.0}, {"ema": 1.0}]
+)
+def test_settings_out_of_range_are_refused(wrong):
+    with pytest.raises(ConfigError):
+        Settings(**wrong)
+
+
+def test_more_devices_than_there_are_is_refused():
+    with pytest.raises(ConfigError, match="devices"):
+        run.prepare(Settings(), devices=64)
+
+
+def test_a_folder_without_a_run_says_so(tmp_path):
+    with pytest.raises(ConfigError, match="no run"):
+        RunFolder.open(tmp_path)
