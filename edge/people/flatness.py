@@ -12,6 +12,8 @@ least of both directions never came above 0.11; of a man singing, 0.2 s apart, i
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,70 +23,84 @@ _F64 = NDArray[np.float64]
 
 STIRRED = 0.2  # what remains, in standard deviations of the face, and comes from no flat picture
 ROUNDS = 10
+LEAST_SEEN = 0.6  # of the face, in both crops
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _INNER = slice(8, 104)  # of an aligned crop of 112
 _SIDE = 46  # of a sketch
-_EDGE = 5  # of a sketch, left out so that the other one can be shifted
+_CENTRE_XY, _RADII_XY = (22.5, 25.0), (15.0, 18.0)  # of the face in a sketch
 _MOST_STEP = 0.15  # a round; in halves of the side
 _DAMPING = 1e-6
 
 
 def sketch(crop: U8) -> F32:
-    """An aligned crop ``(112, 112, 3)`` as small, smooth luma, ``(46, 46)`` float32."""
+    """An aligned crop ``(112, 112, 3)`` as small, smooth luma, ``(46, 46)`` float32.
+
+    It is NaN where the crop is quite black: there it reaches beyond the picture.
+    """
     inner = crop[_INNER, _INNER]
     luma = inner[..., 0] * _LUMA[0] + inner[..., 1] * _LUMA[1] + inner[..., 2] * _LUMA[2]
     half = luma.reshape(48, 2, 48, 2).mean(axis=(1, 3))
+    half[half == 0] = np.nan
     half = (half[:-2] + 2 * half[1:-1] + half[2:]) / 4
     smooth: F32 = (half[:, :-2] + 2 * half[:, 1:-1] + half[:, 2:]) / 4
     return smooth
 
 
+def stirred(one: F32, other: F32) -> bool:
+    """Whether two sketches differ as no moved flat picture does."""
+    return _remains(one, other, STIRRED) >= STIRRED and _remains(other, one, STIRRED) >= STIRRED
+
+
 def stir(one: F32, other: F32) -> float:
     """What of the difference of two sketches no moved flat picture explains; 0 is nothing.
 
-    In standard deviations of the sketch's luma; NaN when there is nothing in it.
+    In standard deviations of the face's luma; NaN when too little of it is seen.
     """
-    return min(_remains(one, other), _remains(other, one))
+    return float(np.minimum(_remains(one, other), _remains(other, one)))
 
 
 def _grid() -> tuple[_F64, _F64]:
-    rows, columns = np.mgrid[_EDGE : _SIDE - _EDGE, _EDGE : _SIDE - _EDGE].reshape(2, -1)
+    """Points of the face without its surroundings, which move otherwise than a photograph's."""
+    rows, columns = np.mgrid[:_SIDE, :_SIDE]
+    across, down = (columns - _CENTRE_XY[0]) / _RADII_XY[0], (rows - _CENTRE_XY[1]) / _RADII_XY[1]
+    face = across**2 + down**2 <= 1
     centre = (_SIDE - 1) / 2
-    return (columns - centre) / (_SIDE / 2), (rows - centre) / (_SIDE / 2)
+    return (columns[face] - centre) / (_SIDE / 2), (rows[face] - centre) / (_SIDE / 2)
 
 
 _U, _V = _grid()  # (P,) each, -1..1 over the sketch
 
 
-def _remains(one: F32, other: F32) -> float:
-    target = one[_EDGE:-_EDGE, _EDGE:-_EDGE].ravel().astype(np.float64)  # (P,)
-    contrast = float(target.std())
-    if not contrast > 1:
-        return float("nan")
+def _remains(one: F32, other: F32, enough: float = 0) -> float:
+    """What remains of ``other`` laid over ``one``; some number below ``enough`` will do."""
+    target = _sample(one[..., None].astype(np.float64), _U, _V)[0]  # (P,)
     planes = np.stack([other, *np.gradient(other)[::-1]], axis=-1).astype(np.float64)
     h = np.zeros(8)  # homography, apart from the identity
-    least = float("inf")
+    least = math.inf
     for _ in range(ROUNDS):
         depth = 1 + h[6] * _U + h[7] * _V
         x = ((1 + h[0]) * _U + h[1] * _V + h[2]) / depth
         y = (h[3] * _U + (1 + h[4]) * _V + h[5]) / depth
         value, dx, dy = _sample(planes, x, y)
+        both = np.isfinite(target) & np.isfinite(dx) & np.isfinite(dy)
+        if both.mean() < LEAST_SEEN:
+            break
         dx, dy = dx * (_SIDE / 2) / depth, dy * (_SIDE / 2) / depth
         bend = -(dx * x + dy * y)
         slopes = np.stack(
             [dx * _U, dx * _V, dx, dy * _U, dy * _V, dy, bend * _U, bend * _V,
              -target, -np.ones_like(target), -_U, -_V],
-        )  # (12, P)  # fmt: skip
+        )[:, both]  # (12, P)  # fmt: skip
         normal = np.einsum("ip,jp->ij", slopes, slopes)
         normal[np.diag_indices(12)] += _DAMPING * np.trace(normal) + 1e-9
-        step = np.linalg.solve(normal, -np.einsum("ip,p->i", slopes, value))
-        left = value + np.einsum("i,ip->p", step, slopes)
-        gain = max(abs(float(step[8])), 0.1)
-        least = min(least, float(np.sqrt(np.mean(left**2))) / (gain * contrast))
+        step = np.linalg.solve(normal, -np.einsum("ip,p->i", slopes, value[both]))
+        left = value[both] + np.einsum("i,ip->p", step, slopes)
+        contrast = float(target[both].std()) * max(abs(float(step[8])), 0.1)
+        least = min(least, float(np.sqrt(np.mean(left**2))) / max(contrast, 1.0))
         h += np.clip(step[:8], -_MOST_STEP, _MOST_STEP)
-        if np.abs(step[:8]).max() < 1e-3 or not np.isfinite(h).all():
+        if least < enough or np.abs(step[:8]).max() < 1e-3 or not np.isfinite(h).all():
             break
-    return least
+    return least if least < math.inf else math.nan
 
 
 def _sample(planes: _F64, x: _F64, y: _F64) -> _F64:

@@ -12,11 +12,11 @@ import math
 from collections import deque
 from dataclasses import dataclass
 
-from edge.people.flatness import STIRRED, stir
+from edge.people.flatness import stirred
 from edge.types import F32, Liveness
 
 MIN_SCORES = 3
-MIN_STIRS = 2  # one may be crops that were not laid over each other well
+MIN_STIRS = 2
 MOST_SKETCHES = 3
 SURE = 0.99  # a network that is surer than that is not believed more
 
@@ -66,7 +66,9 @@ class Vitality:
         """Take one look's `sketch`; the first ones are what the others are compared with."""
         if self.stirred:
             return
-        if any(stir(old, sketch) >= STIRRED for old in self._sketches):  # a NaN is not
+        # a crop that was turned too far to be laid over the others differs from all of them, but
+        # only that one: hence all of the sketches, and more than one look
+        if self._sketches and all(stirred(old, sketch) for old in self._sketches):
             self._stirs += 1
         if len(self._sketches) < MOST_SKETCHES:
             self._sketches.append(sketch)
