@@ -70,8 +70,8 @@ def export(network: keras.Model, config: NetworkConfig, nms: Nms, provenance: Pr
     )
     graph = Graph(proto.graph, OPSET)
     source = input_name(task)
-    picture = graph.add("Transpose", source, perm=[0, 3, 1, 2])  # a quarter of float's bytes
-    picture = graph.add("Cast", picture, to=TensorProto.FLOAT)
+    picture = graph.add("Cast", source, to=TensorProto.FLOAT)  # all that TensorRT does with uint8
+    picture = graph.add("Transpose", picture, perm=[0, 3, 1, 2])
     rows = Writer(graph, network).write(picture).name
     outputs = append_rows(graph, nms, decoded(graph, rows, config))
     declare(proto.graph, source, config.input_wh, outputs)
@@ -97,12 +97,16 @@ def decoded(graph: Graph, rows: str, config: NetworkConfig) -> Raw:
         seen=graph.add("Sigmoid", seen),
         anchors=anchors,
         classes=classes,
-        points=_points(graph, points[0], center, size) if points else "",
+        points=_points(graph, points[0], config, center, size) if points else "",
     )
 
 
-def _points(graph: Graph, points: str, center: str, size: str) -> str:
-    """``(N, A, 10)`` in sizes of the face -> network pixels."""
+def _points(graph: Graph, points: str, config: NetworkConfig, center: str, size: str) -> str:
+    """``(N, A, 10)`` in sizes of the face, or in strides from the cell -> network pixels."""
+    if config.points_in == "strides":
+        place, stride = cells(config.input_wh, config.per_cell)
+        moved = graph.add("Add", points, graph.constant(np.tile(place[None], POINTS)))
+        return graph.add("Mul", moved, graph.constant(stride[None]))
     repeat = graph.integers(1, 1, POINTS)
     moved = graph.add("Mul", points, graph.add("Tile", size, repeat))
     return graph.add("Add", moved, graph.add("Tile", center, repeat))
