@@ -122,6 +122,7 @@ def faces(
     teacher: Annotated[
         Path | None, typer.Option(help="An adopted face finder that labels unlabelled faces.")
     ] = None,
+    backbone: Annotated[str, typer.Option(help="yunet or slim.")] = "yunet",
     start: Start = "",
     freeze: Freeze = "none",
     size: Size = 256,
@@ -139,11 +140,14 @@ def faces(
 ) -> None:
     """Train a face finder with five points a face."""
     from trainers.detector import Job
-    from trainers.faces import NETWORK, FacesJob, train_faces
+    from trainers.faces import NETWORKS, FacesJob, train_faces
+
+    if backbone not in NETWORKS:
+        raise ConfigError(f"--backbone must be one of {', '.join(NETWORKS)}, got {backbone!r}")
 
     job = Job(
         data=tuple(data), out=out, hold=hold, start=_file(start), cache=cache, devices=devices,
-        network=replace(NETWORK, input_wh=(size, size)),
+        network=replace(NETWORKS[backbone], input_wh=(size, size)),
         settings=_settings(
             start, lr, epochs=epochs, batch=batch, freeze=freeze, seed=seed,
             patience=patience, validate_every=every, mixed_precision=mixed,

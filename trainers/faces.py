@@ -23,10 +23,16 @@ from trainers.teacher import Ask
 
 FIGURE = "f1"
 SCORE = 0.5  # at which recall and precision are told
-NETWORK = NetworkConfig(
-    ("face",), (256, 256), "slim", 0.25, activation="relu", neck_channels=(64, 64, 64),
-    head_channels=64, head_depth=1, shared_head=True, landmarks=True,
-)  # fmt: skip
+NETWORKS = {
+    "yunet": NetworkConfig(
+        ("face",), (256, 256), "yunet", activation="relu", norm="none", landmarks=True,
+        points_in="strides",
+    ),
+    "slim": NetworkConfig(
+        ("face",), (256, 256), "slim", 0.25, activation="relu", neck_channels=(64, 64, 64),
+        head_channels=64, head_depth=1, shared_head=True, landmarks=True,
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,10 @@ import numpy as np
 
 from edge.errors import ConfigError, ModelError
 from edge.types import F32
+from trainers import yunet
 from trainers.network import NetworkConfig, build
 
+_LAST = re.compile(r"^head_\d_(\w+_pred|(cls|obj|box|points)_[dp]conv)$")
 FREEZES = ("none", "backbone", "all")  # all: everything but the last 1x1 of each branch
 # fmt: off
 YOLOX_CLASSES = (  # what a published file's 80 outputs mean, in its order
@@ -113,8 +115,8 @@ def _class_outputs(found: dict[str, Weights]) -> int:
 def read_onnx(path: Path) -> dict[str, Weights]:
     """Convolutions of an ONNX file by layer name.
 
-    A file that we exported still carries our names; a YOLOX file is recognised by the number
-    and shapes of its convolutions, and its blue-green-red input is turned round.
+    A file that we exported still carries our names; a YOLOX or YuNet file is recognised by the
+    number of its convolutions, and its blue-green-red input is turned round.
     """
     import onnx
     from google.protobuf.message import DecodeError
@@ -140,7 +142,15 @@ def read_onnx(path: Path) -> dict[str, Weights]:
         named = dict(zip(order, (w for _, w in found), strict=True))
         named[order[0]] = _stem_of_focus(named[order[0]])
         return named
+    if len(found) == len(yunet.CONVOLUTIONS) and not _is_ours(found[0][0]):
+        named = dict(zip(yunet.CONVOLUTIONS, (w for _, w in found), strict=True))
+        stem = named[yunet.CONVOLUTIONS[0]]
+        return {**named, yunet.CONVOLUTIONS[0]: Weights(stem.kernel[:, :, ::-1], stem.bias)}
     return {_layer_name(text): weights for text, weights in found}
+
+
+def _is_ours(text: str) -> bool:
+    return _layer_name(text) != text
 
 
 def _layer_name(text: str) -> str:
@@ -350,7 +360,7 @@ def freeze(model: keras.Model, regime: str) -> int:
             )
     for layer in model.layers:
         frozen = layer.name.startswith(tuple(chosen)) if chosen else False
-        last = layer.name.endswith("_pred") and regime == "all"
+        last = regime == "all" and _LAST.search(layer.name) is not None
         layer.trainable = not frozen or last
     return sum(int(np.prod(w.shape)) for w in model.trainable_weights)
 

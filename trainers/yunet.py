@@ -6,14 +6,11 @@ MobileNet. Rows are those of `trainers.network`, with points told in strides fro
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import keras
-import numpy as np
 from keras import layers
 
-from edge.errors import ModelError
 from trainers.backbone import Tensor
 
 if TYPE_CHECKING:
@@ -26,6 +23,10 @@ UNITS = (
     *(f"neck_{level}" for level in (2, 1, 0)),
     *(f"head_{level}_share" for level in range(3)),
     *(f"head_{level}_{branch}" for branch in BRANCHES for level in range(3)),
+)
+CONVOLUTIONS = (
+    "backbone_stem0",
+    *(f"{unit}_{part}" for unit in UNITS for part in ("pconv", "dconv")),
 )  # in the order of a published file
 
 
@@ -79,33 +80,3 @@ def _head(x: Tensor, config: NetworkConfig, level: int) -> Tensor:
         for branch, (size, bias) in sizes.items()
     ]
     return layers.Concatenate(-1, name=f"head_{level}_rows")(parts)
-
-
-def load_published(network: keras.Model, path: Path) -> None:
-    """Take the weights of a published YuNet ONNX file, which wants BGR.
-
-    Raises:
-        ModelError: the file is no YuNet.
-    """
-    kernels = _convolutions(path)
-    names = ["backbone_stem0", *(f"{unit}_{k}" for unit in UNITS for k in ("pconv", "dconv"))]
-    if len(kernels) != len(names):
-        raise ModelError(f"{path} has {len(kernels)} convolutions, a YuNet has {len(names)}")
-    for number, (name, (kernel, bias)) in enumerate(zip(names, kernels, strict=True)):
-        layer = network.get_layer(name)
-        depthwise = isinstance(layer, layers.DepthwiseConv2D)
-        kernel = kernel.transpose((2, 3, 0, 1) if depthwise else (2, 3, 1, 0))
-        layer.set_weights([kernel[:, :, ::-1] if number == 0 else kernel, bias])
-
-
-def _convolutions(path: Path) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Kernel and bias of each convolution, in the order of execution."""
-    import onnx
-    from onnx import numpy_helper
-
-    graph = onnx.load(path).graph
-    weights = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
-    convolutions = [node for node in graph.node if node.op_type == "Conv"]
-    return [(weights[node.input[1]], weights[node.input[2]]) for node in convolutions]
-
-

@@ -184,3 +184,35 @@ def test_other_weights_have_other_features(tmp_path):
         transfer.FeatureCache.of(transfer.split(build(SMALL))[0], tmp_path).key for _ in range(2)
     }
     assert len(keys) == 2
+
+
+def test_yunet_weights_give_what_onnx_runtime_gives():
+    import onnxruntime
+
+    from trainers.faces import NETWORKS
+
+    path = shared("models") / "yunet_n_dynamic.onnx"
+    config = replace(NETWORKS["yunet"], input_wh=(64, 64))
+    model = build(config)
+    assert not transfer.start_from(model, config, path).left
+    rgb = images()
+    raw = numpy(model(rgb))[0]
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    bgr = np.ascontiguousarray(rgb[..., ::-1].transpose(0, 3, 1, 2))
+    names = [output.name for output in session.get_outputs()]
+    found = dict(zip(names, session.run(None, {session.get_inputs()[0].name: bgr}), strict=True))
+    for first, columns in (("bbox", slice(0, 4)), ("kps", slice(6, 16))):
+        rows = [
+            found[f"{first}_{s}"].reshape(-1, columns.stop - columns.start) for s in (8, 16, 32)
+        ]
+        np.testing.assert_allclose(raw[:, columns], np.concatenate(rows), atol=1e-3)
+    for first, column in (("obj", 4), ("cls", 5)):
+        rows = np.concatenate([found[f"{first}_{s}"].ravel() for s in (8, 16, 32)])
+        np.testing.assert_allclose(1 / (1 + np.exp(-raw[:, column])), rows, atol=1e-3)
+
+
+def test_the_last_layers_of_yunet_stay_free_when_all_is_frozen():
+    from trainers.faces import NETWORKS
+
+    model = build(replace(NETWORKS["yunet"], input_wh=(64, 64)))
+    assert 0 < transfer.freeze(model, "all") < transfer.freeze(model, "backbone")
