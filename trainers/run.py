@@ -49,7 +49,8 @@ class Settings:
         warmup_epochs: the rate rises so long, then falls along a cosine.
         weight_decay: of AdamW.
         clip_norm: longest gradient; lowering it calms a loss that jumps.
-        ema: share of the old average kept at each step; 0 averages nothing.
+        ema: share of the old average kept at each step; 0 averages nothing. A short run keeps
+            less, so that the average spans a tenth of it at most.
         patience: epochs without a better figure before the run stops; 0 never stops.
         validate_every: epochs between looks at the held-back part.
         freeze: see ``transfer.freeze``.
@@ -362,7 +363,7 @@ def compile_task(task: YoloTask, settings: Settings, steps: int) -> None:
     )  # fmt: skip
     optimizer = keras.optimizers.AdamW(
         rate, weight_decay=settings.weight_decay, clipnorm=settings.clip_norm,
-        use_ema=settings.ema > 0, ema_momentum=settings.ema or 0.99,
+        use_ema=settings.ema > 0, ema_momentum=min(settings.ema or 0.99, max(0.1, 1 - 10 / total)),
     )  # fmt: skip
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     task.compile(optimizer, jit_compile=False)
