@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from deploy.adopt import Adoption, adopt
 from deploy.classes import COCO
@@ -17,6 +20,7 @@ from deploy.families import FAMILIES, YOLO_LAYOUTS
 from deploy.liveness import FAMILY as MINIFASNET
 from deploy.liveness import adopt_live
 from deploy.nms import Nms
+from deploy.verify import Report, engines, find_pictures, manifest_of, verify
 from edge.cli.group import application
 from edge.errors import ConfigError, ModelError
 from edge.manifest import read_model
@@ -120,9 +124,58 @@ def export_command(
     _write(out or run / f"{provenance.name}.onnx", model, _USES[task])
 
 
+@app.command("verify")
+def verify_command(
+    file: Annotated[Path, typer.Argument(metavar="MODEL", help="A model of the contract.")],
+    run: Annotated[Path | None, typer.Option(help="The run it was exported from.")] = None,
+    pictures: Annotated[
+        list[Path] | None, typer.Option(help="Pictures or folders of them; repeatable.")
+    ] = None,
+    candidates: Annotated[int, typer.Option(help="As in the export.")] = 256,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compare what Keras, ONNX Runtime and every engine that is here find on pictures.
+
+    Exit 1 when a box differs by more than 0.5 px or a score by more than 0.001.
+    """
+    files = find_pictures(pictures or [])
+    model = read_model(file)
+    manifest = manifest_of(model, str(file))
+    reference = None
+    if run is not None:
+        with _training():
+            from deploy.reference import Reference
+            from trainers.run import RunFolder
+        reference = Reference(*RunFolder.open(run).network(), manifest, candidates)
+    with engines(model, str(file), reference) as found:
+        if len(found.infer) < 2:
+            raise ConfigError(
+                f"only {', '.join(found.infer)} can run {file} here, which leaves nothing to "
+                "compare: name its training run with --run, or install another runtime"
+            )
+        with _progress("comparing", len(files)) as advance:
+            results = verify(manifest, found.infer, files, advance)
+    report = Report(next(iter(found.infer)), results, found.skipped)
+    typer.echo(report.to_json() if as_json else str(report))
+    if report.failed:
+        raise typer.Exit(1)
+
+
+@contextlib.contextmanager
+def _progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on the terminal; call what it gives with how much was done."""
+    console = Console(stderr=True)
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    disable = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=disable) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda count: progress.advance(task, count)
+
+
 @contextlib.contextmanager
 def _training() -> Iterator[None]:
     """Imports of what only the extra `train` installs."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's remarks on this machine
     try:
         yield
     except ImportError as error:

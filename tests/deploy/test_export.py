@@ -1,13 +1,11 @@
 """A Keras network and the model exported from it find the same."""
 
-import functools
 import json
 from dataclasses import replace
 
 import keras
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 from keras import layers
 from onnx import TensorProto, helper
@@ -21,59 +19,24 @@ from deploy.layers import Writer
 from edge.errors import ConfigError, ModelError
 from edge.manifest import KEY, Manifest
 from edge.vision import boxes
-from trainers.faces import NETWORK as FACES
+from tests.deploy.tiny import NANO, pictures, run, untrained
 from trainers.network import NetworkConfig, build, decode
-from trainers.run import RunFolder
 from trainers.transfer import read_onnx, weights_of
 
 ANCHORS = tuple(tuple((8.0 * s * k, 10.0 * s * k) for k in (1, 2, 3)) for s in (1, 2, 4))
-NANO = NetworkConfig(("a", "b"), (96, 64), width=0.125, head_channels=16)
 NETWORKS = {
     "nano, wide": NANO,
     "anchors, high, no normalisation": replace(
         NANO, input_wh=(64, 96), head="anchor", anchors_wh=ANCHORS, norm="none"
     ),
-    "faces": replace(FACES, input_wh=(64, 64)),
+    "faces": NetworkConfig(
+        ("face",), (64, 64), "slim", activation="relu", neck_channels=(32, 32, 32),
+        head_depth=1, shared_head=True, landmarks=True,
+    ),
     "squeezenet, fpn": NetworkConfig(("a",), (64, 64), "squeezenet", 0.5, neck="fpn"),
     "vgg16": NetworkConfig(("a",), (64, 64), "vgg16", 0.1),
     "resnet18": NetworkConfig(("a",), (96, 64), "resnet18", 0.25),
-}
-
-
-@functools.cache
-def untrained(config, seed=1):
-    """A network whose every weight matters: normalisation and last layers are not at rest."""
-    keras.utils.set_random_seed(seed)
-    network = build(config)
-    rng = np.random.default_rng(seed)
-    for layer in network.layers:
-        if isinstance(layer, layers.BatchNormalization):
-            layer.set_weights([rng.uniform(0.5, 1.5, w.shape) for w in layer.get_weights()])
-        elif layer.get_weights():
-            kernel, *bias = layer.get_weights()
-            inputs = kernel[..., 0].size // (kernel.shape[2] if "dconv" in layer.name else 1)
-            kernel = rng.normal(0, 1.6 / np.sqrt(inputs), kernel.shape)
-            layer.set_weights([kernel, *(rng.normal(0, 0.3, b.shape) for b in bias)])
-    spread = float(np.std(network(pictures(config).astype(np.float32), training=False)))
-    for layer in network.layers:
-        if layer.name.endswith("_pred"):  # so that scores lie between 0 and 1, boxes in view
-            kernel, bias = layer.get_weights()
-            layer.set_weights([kernel / spread, bias])
-    return network
-
-
-def pictures(config, count=3, seed=0):
-    """Coarse noise: untrained networks see something in it."""
-    width, height = config.input_wh
-    coarse = np.random.default_rng(seed).integers(0, 255, (count, height // 8, width // 8, 3))
-    return coarse.repeat(8, 1).repeat(8, 2).astype(np.uint8)
-
-
-def run(model, batch):
-    session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    found = session.run(None, {session.get_inputs()[0].name: batch})
-    return dict(zip(names, found, strict=True))
+}  # fmt: skip
 
 
 def bare(network, config):
@@ -180,21 +143,6 @@ def test_a_bad_name_is_refused(name):
 
 
 # --- the command ------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A run folder as training leaves it."""
-    config = {
-        "task": "detect",
-        "network": NANO.to_json(),
-        "data": {"paths": ["/home/somebody/gate"], "start": "/elsewhere/base.onnx"},
-    }
-    about = {"data_sha256": "ab" * 32, "pictures": 12}
-    folder = RunFolder.create(tmp_path_factory.mktemp("runs") / "my run", config, about)
-    folder.write("metrics.json", {"epoch": 3, "ap50": 0.5, "ap": None})
-    untrained(NANO).save(folder.best)
-    return folder
 
 
 def test_export_writes_the_best_network_and_its_provenance_beside_the_run(trained):

@@ -1,0 +1,57 @@
+"""The reference: what a Keras network and greedy NMS find, as rows of the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+
+from edge.manifest import Manifest
+from edge.types import F32, U8
+from edge.vision import boxes
+from trainers.network import NetworkConfig, decode
+
+
+class Reference:
+    """Runs a network as its exported model is meant to.
+
+    Args:
+        network: float ``(N, h, w, 3)`` RGB 0..255 -> raw rows.
+        config: what it was built from.
+        manifest: of the exported model: thresholds and rows.
+        candidates: boxes that take part in NMS, as in the export.
+    """
+
+    def __init__(
+        self, network: keras.Model, config: NetworkConfig, manifest: Manifest, candidates: int
+    ) -> None:
+        self._network, self._config = network, config
+        self._manifest, self._candidates = manifest, candidates
+
+    def __call__(self, images: U8) -> Mapping[str, F32]:
+        """``(B, h, w, 3)`` uint8 -> the contract's outputs."""
+        raw = self._network(images.astype(np.float32), training=False)
+        found = decode(raw, self._config)
+        xyxy, score, points = (
+            keras.ops.convert_to_numpy(x) for x in (found.xyxy, found.score, found.points)
+        )
+        rows = np.zeros((len(images), self._manifest.max_rows, 16), np.float32)
+        for one, *columns in zip(rows, xyxy, score, points, strict=True):
+            kept = self._rows(*columns)
+            one[: len(kept)] = kept
+        outputs = {"detections": rows[..., :6]}
+        if self._config.landmarks:
+            outputs["landmarks"] = rows[..., 6:].reshape(*rows.shape[:2], 5, 2)
+        return outputs
+
+    def _rows(self, xyxy: F32, score: F32, points: F32) -> F32:
+        """One picture: ``(A, 4)``, ``(A, C)``, ``(A, 5, 2)`` -> ``(R, 16)``."""
+        kind, best = score.argmax(1).astype(np.int32), score.max(1)
+        enough = np.flatnonzero(best >= self._manifest.score_threshold)
+        enough = enough[np.argsort(-best[enough], kind="stable")][: self._candidates]
+        kept = boxes.nms(xyxy[enough], best[enough], kind[enough], self._manifest.iou_threshold)
+        chosen = enough[kept][: self._manifest.max_rows]
+        flat = points[chosen].reshape(len(chosen), 10)
+        columns = (xyxy[chosen], best[chosen, None], kind[chosen, None], flat)
+        return np.concatenate(columns, axis=1)

@@ -1,0 +1,48 @@
+"""Tiny networks of ours that were never trained, and pictures in which they see something."""
+
+import functools
+
+import keras
+import numpy as np
+import onnxruntime as ort
+from keras import layers
+
+from trainers.network import NetworkConfig, build
+
+NANO = NetworkConfig(("a", "b"), (96, 64), width=0.125, head_channels=16)
+
+
+@functools.cache
+def untrained(config, seed=1):
+    """A network whose every weight matters: normalisation and last layers are not at rest."""
+    keras.utils.set_random_seed(seed)
+    network = build(config)
+    rng = np.random.default_rng(seed)
+    for layer in network.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.set_weights([rng.uniform(0.5, 1.5, w.shape) for w in layer.get_weights()])
+        elif layer.get_weights():
+            kernel, *bias = layer.get_weights()
+            inputs = kernel[..., 0].size // (kernel.shape[2] if "dconv" in layer.name else 1)
+            kernel = rng.normal(0, 1.6 / np.sqrt(inputs), kernel.shape)
+            layer.set_weights([kernel, *(rng.normal(0, 0.3, b.shape) for b in bias)])
+    spread = float(np.std(network(pictures(config).astype(np.float32), training=False)))
+    for layer in network.layers:
+        if layer.name.endswith("_pred"):  # so that scores lie between 0 and 1, boxes in view
+            kernel, bias = layer.get_weights()
+            layer.set_weights([kernel / spread, bias])
+    return network
+
+
+def pictures(config, count=3, seed=0):
+    """Coarse noise: untrained networks see something in it."""
+    width, height = config.input_wh
+    coarse = np.random.default_rng(seed).integers(0, 255, (count, height // 8, width // 8, 3))
+    return coarse.repeat(8, 1).repeat(8, 2).astype(np.uint8)
+
+
+def run(model, batch):
+    session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    found = session.run(None, {session.get_inputs()[0].name: batch})
+    return dict(zip(names, found, strict=True))
