@@ -16,6 +16,7 @@ from trainers import anchors, run, transfer
 from trainers.augment import Augment
 from trainers.data import Dataset
 from trainers.loader import Loader
+from trainers.likeness import grouped_by_look
 from trainers.losses import LossConfig
 from trainers.metrics import evaluate
 from trainers.network import NetworkConfig, build
@@ -65,7 +66,7 @@ class Job:
 
 
 def read_parts(job: Job) -> tuple[Dataset, Dataset]:
-    """The training part and the held-back part.
+    """The training part and the held-back part; pictures that look alike are on one side.
 
     Raises:
         ConfigError: empty, unreadable, or a class that the data lacks.
@@ -76,7 +77,7 @@ def read_parts(job: Job) -> tuple[Dataset, Dataset]:
     for path in job.data[1:]:
         whole = whole + read_dataset(path)
     whole = (whole.select(job.classes) if job.classes else whole).require_examples()
-    rest, held = whole.split(job.hold, job.split_seed)
+    rest, held = grouped_by_look(whole).split(job.hold, job.split_seed)
     return rest.require_examples(), held
 
 
