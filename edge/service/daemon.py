@@ -20,8 +20,10 @@ from edge import config, plugins
 from edge.config import Config
 from edge.errors import ConfigError, EdgeError, WorkerError
 from edge.models.detector import load_detector
+from edge.models.embedder import ContractEmbedder, load_embedder
 from edge.models.faces import load_faces
 from edge.models.files import model_path
+from edge.models.liveness import ContractLiveness, load_liveness
 from edge.pipeline import Pipeline
 from edge.ports import Detector, FaceFinder, Model, Sink, Source
 from edge.service import systemd
@@ -31,6 +33,7 @@ from edge.service.health import HealthBoard
 from edge.service.http import HttpServer
 from edge.service.metrics import Metrics
 from edge.service.outbox import Outbox
+from edge.service.recognition import GalleryFollower, follow_gallery
 from edge.service.slots import LatestFrames
 from edge.service.workers import Worker
 from edge.types import CameraStatus, Event, Frame, Health
@@ -53,6 +56,8 @@ class LoadedModels:
 
     detector: Detector
     faces: FaceFinder | None
+    embedder: ContractEmbedder | None = None
+    liveness: ContractLiveness | None = None
 
     @classmethod
     def of(cls, settings: Config, base: Path) -> LoadedModels:
@@ -70,7 +75,19 @@ class LoadedModels:
             return cls(detector, None)
         with _naming("models.faces"):
             path = model_path(chosen.faces.path, base)
-            return cls(detector, load_faces(runtime, path, chosen.faces.sha256))
+            faces = load_faces(runtime, path, chosen.faces.sha256)
+        known = settings.recognition
+        if known is None:
+            return cls(detector, faces)
+        with _naming("recognition.embedder"):
+            path = model_path(known.embedder.path, base)
+            embedder = load_embedder(runtime, path, known.embedder.sha256)
+        if known.liveness is None:
+            return cls(detector, faces, embedder)
+        with _naming("recognition.liveness"):
+            path = model_path(known.liveness.path, base)
+            liveness = load_liveness(runtime, path, known.liveness.sha256)
+        return cls(detector, faces, embedder, liveness)
 
 
 @contextlib.contextmanager
@@ -144,7 +161,10 @@ class Daemon:
         )
         self._classes = models.detector.classes
         self._tell_models(models)
-        self._pipeline = Pipeline(models.detector, models.faces, track_ids(time.time()))
+        ids = track_ids(time.time())
+        follower = self._follower(models, base, ids)
+        recognizer = follower.recognizer if follower else None
+        self._pipeline = Pipeline(models.detector, models.faces, ids, recognizer)
         self._pipeline.watch(self._settings.cameras)
         sources = _sources_of(self._settings.cameras)
         self._http = HttpServer(self._settings.http, self.metrics, self.health)
@@ -153,6 +173,7 @@ class Daemon:
         self.health.models_loaded = True
         self._looker = self._worker("pipeline", self._look)
         self._pulse = self._worker("heartbeat", self._beat)
+        self._gallery = self._worker("gallery", follower.run) if follower else None
         for camera in self._settings.cameras:
             self._add_camera(camera, sources[camera.name])
         self.metrics.reload_successful.set(1)
@@ -179,7 +200,8 @@ class Daemon:
         self._notifier.send("STOPPING=1")
         deadline_s = time.monotonic() + STOP_S
         cameras = [worker for _, worker in self._cameras.values()]
-        lookers = [w for w in (getattr(self, n, None) for n in ("_looker", "_pulse")) if w]
+        names = ("_looker", "_pulse", "_gallery")
+        lookers = [w for w in (getattr(self, n, None) for n in names) if w]
         for worker in (*cameras, *lookers):
             worker.stop.set()
         for name in self._cameras:
@@ -230,7 +252,9 @@ class Daemon:
 
     def _workers(self) -> list[Worker]:
         cameras = [worker for _, worker in self._cameras.values()]
-        return [self._looker, self._pulse, *cameras, *(worker for _, worker in self._outboxes)]
+        gallery = [self._gallery] if self._gallery else []
+        sinks = [worker for _, worker in self._outboxes]
+        return [self._looker, self._pulse, *gallery, *cameras, *sinks]
 
     def _look(self, worker: Worker) -> None:
         """The pipeline's thread."""
@@ -294,12 +318,31 @@ class Daemon:
     # --- parts --------------------------------------------------------------------------------
 
     def _tell_models(self, models: LoadedModels) -> None:
-        loaded: dict[str, Model | None] = {"detect": models.detector, "faces": models.faces}
+        loaded: dict[str, Model | None] = {
+            "detect": models.detector,
+            "faces": models.faces,
+            "embed": models.embedder,
+            "liveness": models.liveness,
+        }
         for task, model in loaded.items():
             if model is not None:
                 self.metrics.model_info.labels(task).info(
                     {"name": model.name, "sha256": model.sha256[:12]}
                 )
+
+    def _follower(
+        self, models: LoadedModels, base: Path, ids: Iterator[int]
+    ) -> GalleryFollower | None:
+        """What recognises people, when the configuration asks for it."""
+        known = self._settings.recognition
+        if known is None:
+            return None
+        if models.embedder is None:
+            raise ConfigError("recognition: the models that were given have no embedder")
+        with _naming("recognition.gallery"):
+            return follow_gallery(
+                known, base, models.embedder, models.liveness, ids, self.metrics.gallery_people.set
+            )
 
     def _open_sinks(self) -> None:
         """Start the sinks' threads; each must open once, or the configuration is wrong."""
@@ -362,7 +405,7 @@ class Daemon:
                 self.metrics.forget_camera(name)
         for name in changed:
             self._add_camera(new[name], sources[name])
-        for key in ("node", "models", "runtime", "sinks", "http", "log"):
+        for key in ("node", "models", "runtime", "recognition", "sinks", "http", "log"):
             if getattr(settings, key) != getattr(self._settings, key):
                 log.warning("reload: %s changed, which takes effect at the next start", key)
         self._settings = settings

@@ -89,6 +89,15 @@ class Metrics:
         self.faces = Counter(
             "edge_faces", "Faces in processed frames.", ["camera", "outcome"], registry=registry
         )
+        self.face_similarity = Histogram(
+            "edge_face_match_similarity",
+            "Similarity of a face to the nearest person, at each new decision.",
+            buckets=(0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1),
+            registry=registry,
+        )
+        self.gallery_people = Gauge(
+            "edge_gallery_people", "People who can be recognised.", registry=registry
+        )
         self.messages_published = Counter(
             "edge_messages_published", "Messages handed over.", ["topic"], registry=registry
         )
@@ -134,8 +143,18 @@ class Metrics:
         camera = event.frame.camera
         for class_id in event.tracks.class_id.tolist():
             self.detections.labels(camera, classes[class_id]).inc()
-        if len(event.faces):
+        if event.decisions:
+            self._count_decisions(event)
+        elif len(event.faces):
             self.faces.labels(camera, "found").inc(len(event.faces))
+
+    def _count_decisions(self, event: Event) -> None:
+        for decision in event.decisions:
+            self.faces.labels(event.frame.camera, str(decision.outcome)).inc()
+        for row in event.decided:
+            similarity = event.decisions[row].similarity
+            if similarity == similarity:  # not NaN
+                self.face_similarity.observe(similarity)
 
     def set_status(self, status: CameraStatus) -> None:
         """Tell whether a camera delivers."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from threading import Lock
@@ -9,13 +10,14 @@ from typing import cast
 
 import msgspec
 import numpy as np
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
-from edge.types import CameraStatus, Event, Faces, TrackChange
+from edge.types import CameraStatus, Decision, Event, Faces, TrackChange
 from edge.wire import topics
 from edge.wire.schema import (
     DetectionsMessage,
     Face,
+    FacesMessage,
     HeartbeatMessage,
     Landmarks,
     Message,
@@ -68,11 +70,12 @@ class Composer:
         self._last_frame: dict[str, tuple[int, int]] = {}  # camera -> epoch, frame
 
     def event(self, event: Event, jpeg: bytes | None = None) -> list[Message]:
-        """Messages of one processed frame: the detections, then each change of a track."""
+        """Messages of one frame: the detections, changes of tracks, new decisions on faces."""
         frame = event.frame
         self._last_frame[frame.camera] = (frame.epoch, frame.seq)
         messages = [self._detections(event, jpeg)]
         messages += [self._change(event, change) for change in event.changes]
+        messages += [self._decision(event, row) for row in event.decided]
         return messages
 
     def status(self, status: CameraStatus) -> Message:
@@ -122,7 +125,7 @@ class Composer:
 
     def _detections(self, event: Event, jpeg: bytes | None) -> Message:
         frame, tracks = event.frame, event.tracks
-        owned, loose = _share_out(event.faces)
+        owned, loose = _share_out(event.faces, event.decisions)
         topic = topics.detections(frame.camera)
         width, height = frame.size_wh
         rows = zip(
@@ -192,6 +195,28 @@ class Composer:
         )
         return Message(topic, body, captured_monotonic_s=frame.monotonic_s)
 
+    def _decision(self, event: Event, row: int) -> Message:
+        frame = event.frame
+        topic = topics.faces(frame.camera)
+        width, height = frame.size_wh
+        body = FacesMessage(
+            node=self._node,
+            boot=self._boot,
+            seq=self._next(topic),
+            captured_at=frame.captured_s,
+            published_at=0.0,
+            age_s=0.0,
+            model=self._model,
+            camera=frame.camera,
+            epoch=frame.epoch,
+            frame=frame.seq,
+            width=width,
+            height=height,
+            track=event.decisions[row].track_id,
+            face=_faces(event.faces, event.decisions)[row],
+        )
+        return Message(topic, body, captured_monotonic_s=frame.monotonic_s)
+
 
 def stamped(message: Message, now_s: float, now_monotonic_s: float) -> Message:
     """The message as it is handed to a socket now: ``published_at`` and ``age_s`` filled in."""
@@ -205,28 +230,63 @@ def _rounded(column: np.ndarray, digits: int) -> list:  # type: ignore[type-arg]
     return np.round(column.astype(np.float64), digits).tolist()  # type: ignore[no-any-return]
 
 
-def _share_out(faces: Faces) -> tuple[dict[int, Face], tuple[Face, ...]]:
+def _share_out(
+    faces: Faces, decisions: tuple[Decision, ...]
+) -> tuple[dict[int, Face], tuple[Face, ...]]:
     """The best face of each row of the tracks, and all the others."""
     if not len(faces):
         return {}, ()
     owned: dict[int, Face] = {}
     loose: list[Face] = []
-    columns = zip(
-        faces.track_row.tolist(),
-        _rounded(faces.score, 4),
-        _rounded(faces.quality, 4),
-        _rounded(faces.xyxy, 1),
-        _rounded(faces.landmarks, 1),
-        strict=True,
-    )
-    for row, score, quality, box, points in columns:
-        eyes_nose_mouth = cast(Landmarks, tuple(map(tuple, points)))
-        face = Face(box=tuple(box), landmarks=eyes_nose_mouth, score=score, quality=quality)
+    for row, face in zip(faces.track_row.tolist(), _faces(faces, decisions), strict=True):
         best = owned.get(row)
-        if row < 0 or (best is not None and best.score >= score):
+        if row < 0 or (best is not None and best.score >= face.score):
             loose.append(face)
             continue
         if best is not None:
             loose.append(best)
         owned[row] = face
     return owned, tuple(loose)
+
+
+def _faces(faces: Faces, decisions: tuple[Decision, ...]) -> list[Face]:
+    """Every face, with what was decided about it."""
+    columns = zip(
+        _rounded(faces.score, 4),
+        _rounded(faces.quality, 4),
+        _rounded(faces.xyxy, 1),
+        _rounded(faces.landmarks, 1),
+        strict=True,
+    )
+    found = [
+        Face(
+            box=tuple(box),
+            landmarks=cast(Landmarks, tuple(map(tuple, points))),
+            score=score,
+            quality=quality,
+        )
+        for score, quality, box, points in columns
+    ]
+    if not decisions:
+        return found
+    return [_decided(face, said) for face, said in zip(found, decisions, strict=True)]
+
+
+def _decided(face: Face, said: Decision) -> Face:
+    """A face with its decision; what nobody measured is absent."""
+    return msgspec.structs.replace(
+        face,
+        outcome=str(said.outcome),
+        person=said.person or UNSET,
+        name=said.name or UNSET,
+        similarity=_measured(said.similarity),
+        margin=_measured(said.margin),
+        liveness=str(said.liveness),
+        live_score=_measured(said.live_score),
+        votes=said.votes,
+        reason=said.reason,
+    )
+
+
+def _measured(value: float) -> float | UnsetType:
+    return round(value, 4) if math.isfinite(value) else UNSET
