@@ -117,7 +117,8 @@ def faces(
     data: Data,
     out: Out,
     negatives: Annotated[
-        list[Path] | None, typer.Option(help="Folders of pictures without a face; repeatable.")
+        list[Path] | None,
+        typer.Option(help="Folders without faces, or data sets that label people."),
     ] = None,
     teacher: Annotated[
         Path | None, typer.Option(help="An adopted face finder that labels unlabelled faces.")

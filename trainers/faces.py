@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from edge.errors import ConfigError
 from edge.types import Faces, RgbPicture
 from edge.vision import boxes
 from trainers import detector, metrics, picturefile
@@ -18,6 +19,7 @@ from trainers.colour import CheapCamera, ColourShift, Night, PcaColour
 from trainers.data import IMAGE_SUFFIXES, Dataset, Example, unknown_points
 from trainers.network import NetworkConfig
 from trainers.predict import Finder
+from trainers.reading import read_dataset
 from trainers.run import RunFolder
 from trainers.teacher import Ask
 
@@ -41,7 +43,8 @@ class FacesJob:
 
     Attributes:
         job: as for a detector; its data hold faces with points.
-        negatives: folders of pictures without a face; half of them is held back.
+        negatives: folders of pictures without a face, or data sets that label people, of which
+            the pictures without one are taken; half of them is held back.
         negative_share: of the training canvases.
         ask: a face finder that labels the faces nobody labelled; None for none.
         sure: the teacher's score that makes a whole label.
@@ -88,10 +91,12 @@ def _blend(example: Example, faces: FacesJob) -> Example:
 
 
 def read_negatives(folders: Sequence[Path]) -> Dataset:
-    """Every picture below the folders, as one that shows no face."""
+    """Pictures that show no face: a detection set's without a person, or a whole folder's."""
     examples = []
     for folder in folders:
-        for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES):
+        known = _without_people(folder)
+        paths = known or sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+        for path in paths:
             examples.append(
                 Example(
                     path, picturefile.size_wh(path), np.zeros((0, 4), np.float32),
@@ -100,6 +105,18 @@ def read_negatives(folders: Sequence[Path]) -> Dataset:
                 )
             )  # fmt: skip
     return Dataset(("face",), tuple(examples))
+
+
+def _without_people(folder: Path) -> list[Path]:
+    """Pictures of a data set that labels people and finds none in them; else nothing."""
+    try:
+        dataset = read_dataset(folder)
+    except ConfigError:
+        return []
+    if "person" not in dataset.classes:
+        return []
+    person = dataset.classes.index("person")
+    return [example.path for example in dataset.examples if person not in example.class_id]
 
 
 def read_parts(faces: FacesJob) -> tuple[Dataset, Dataset]:
