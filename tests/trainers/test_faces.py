@@ -49,7 +49,8 @@ def test_landmarks_follow_their_pixels():
     right = seen = 0
     for seed in range(60):
         made = canvas(seed, mosaic=0.0)
-        sure = made[np.sqrt((made.xyxy[:, 2:] - made.xyxy[:, :2]).prod(1)) > 40]  # dots still sharp
+        # dots of smaller faces blur away
+        sure = made[np.sqrt((made.xyxy[:, 2:] - made.xyxy[:, :2]).prod(1)) > 40]
         for points in sure.landmarks:
             inside = np.isfinite(points).all() and (points > 3).all() and (points < 125).all()
             if inside:
