@@ -1,5 +1,6 @@
 """The main job, whole: four cameras, one of them dead, a subscriber of plain pyzmq."""
 
+import itertools
 import json
 import signal
 import socket
@@ -84,6 +85,7 @@ def ports():
 def configuration(tmp_path, shared_data, adopted_yolox, adopted_yunet, ports):
     def write(rtsp_url):
         videos = shared_data / "videos"
+        aisle, shelf = videos / "one-by-one-person-detection.mp4", videos / "bottle-detection.mp4"
         path = tmp_path / "edge.toml"
         path.write_text(f"""
 node = "test"
@@ -93,11 +95,11 @@ faces = "{adopted_yunet}"
 [[cameras]]
 name = "aisle"
 fps = 5
-source = {{ kind = "video_file", path = "{videos / "one-by-one-person-detection.mp4"}", loop = true }}
+source = {{ kind = "video_file", path = "{aisle}", loop = true }}
 [[cameras]]
 name = "shelf"
 fps = 5
-source = {{ kind = "video_file", path = "{videos / "bottle-detection.mp4"}", loop = true }}
+source = {{ kind = "video_file", path = "{shelf}", loop = true }}
 [[cameras]]
 name = "gate"
 fps = 5
@@ -204,7 +206,7 @@ def _check_messages(messages, killed_s, listening_s):
     assert len(everywhere) == len(set(everywhere)), "a track id was used twice"
 
     aisle = [at for at, topic, _ in messages if topic == "v1/detections/aisle/"]
-    pauses = [b - a for a, b in zip(aisle, aisle[1:], strict=False)]
+    pauses = [b - a for a, b in itertools.pairwise(aisle)]
     assert max(pauses) < 2, "a camera noticed the death of another"
 
     for topic in {topic for _, topic, _ in messages}:

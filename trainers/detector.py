@@ -15,8 +15,8 @@ from edge.types import RgbPicture
 from trainers import anchors, run, transfer
 from trainers.augment import Augment
 from trainers.data import Dataset
-from trainers.loader import Loader
 from trainers.likeness import grouped_by_look
+from trainers.loader import Loader
 from trainers.losses import LossConfig
 from trainers.metrics import evaluate
 from trainers.network import NetworkConfig, build
