@@ -12,13 +12,14 @@ from edge.cli.bench import bench
 from edge.cli.check import check
 from edge.cli.demo import demo
 from edge.cli.detect import detect
+from edge.cli.doctor import doctor
 from edge.cli.enroll import enroll
 from edge.cli.group import application
 from edge.cli.run import run
 from edge.cli.watch import watch
 
 app = application("Watches many cameras: objects and faces, over ZeroMQ.")
-for command in (run, check, demo, watch, detect, bench, enroll):
+for command in (run, check, demo, doctor, watch, detect, bench, enroll):
     app.command()(command)
 app.add_typer(people.app, name="people")
 app.add_typer(keys.app, name="keys")

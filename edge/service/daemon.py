@@ -47,6 +47,7 @@ log = logging.getLogger(__name__)
 
 STOPPED = "the daemon stopped"
 STOP_S = 4.5  # everything must have ended by then
+SILENCE_S = 10.0  # of a stage without a watchdog; with one a third of its time, if that is less
 PATIENCE_SHARE = 0.25  # of a batch's time: longer waiting costs more than it saves
 
 
@@ -129,6 +130,7 @@ class Daemon:
         self._outboxes: list[tuple[Outbox, Worker]] = []
         self._samplers: dict[str, JpegSampler] = {}
         self._notifier = systemd.Notifier()
+        self._silence_s = _silence_s(self._notifier.watchdog_s)
         self._step_s = 0.0
         self.metrics = Metrics()
         self.health = HealthBoard([self.metrics.set_status, self._publish_status])
@@ -190,9 +192,11 @@ class Daemon:
                 self._reload.clear()
                 self._apply_reload()
             stuck = [worker.name for worker in self._workers() if not worker.is_alive()]
+            if not self._http.is_alive(self._silence_s):
+                stuck.append("http")
             if stuck:
                 log.error("no progress in %s: the watchdog is not fed", ", ".join(stuck))
-            elif self._http.is_alive():
+            else:
                 self._notifier.send("WATCHDOG=1")
 
     def shutdown(self) -> None:
@@ -245,7 +249,8 @@ class Daemon:
 
     # --- threads ------------------------------------------------------------------------------
 
-    def _worker(self, name: str, work: Callable[[Worker], None], silence_s: float = 10) -> Worker:
+    def _worker(self, name: str, work: Callable[[Worker], None], patience: float = 1) -> Worker:
+        silence_s = patience * self._silence_s
         worker = Worker(name, work, lambda dead: self._dead.put(dead.name), silence_s)
         worker.start()
         return worker
@@ -371,7 +376,7 @@ class Daemon:
             Backoff(self._rng),
         )
         # a source may block as long as its own time-outs, so the watchdog is patient with it
-        worker = self._worker(f"camera {camera.name}", loop.run, silence_s=60)
+        worker = self._worker(f"camera {camera.name}", loop.run, patience=6)
         self._cameras[camera.name] = (camera, worker)
 
     def _remove_camera(self, name: str) -> None:
@@ -411,6 +416,11 @@ class Daemon:
         self._settings = settings
         self.metrics.reload_successful.set(1)
         log.info("reloaded: %d cameras", len(self._cameras))
+
+
+def _silence_s(watchdog_s: float) -> float:
+    """Longest silence of a healthy stage; the heartbeat alone is silent for a second."""
+    return min(SILENCE_S, max(watchdog_s / 3, 1.5)) if watchdog_s else SILENCE_S
 
 
 def _sources_of(cameras: Sequence[config.Camera]) -> dict[str, Source]:

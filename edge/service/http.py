@@ -7,6 +7,7 @@ import hmac
 import socket
 import ssl
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,17 @@ class _PunctualProtocol(H11Protocol):
     def _close_if_silent(self) -> None:
         if self.cycle is None and not self.transport.is_closing():
             self.transport.abort()
+
+
+class _Server(uvicorn.Server):
+    """A server with a pulse: uvicorn ticks ten times a second."""
+
+    pulse_s = 0.0
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called by uvicorn; true ends the server."""
+        self.pulse_s = time.monotonic()
+        return await super().on_tick(counter)
 
 
 def app(metrics: Metrics, health: HealthBoard, token: str = "") -> Starlette:
@@ -102,7 +114,7 @@ class HttpServer:
         _check_tls(options)
         self._socket = listen(options.host, options.port)
         self.port: int = self._socket.getsockname()[1]
-        self._server = uvicorn.Server(
+        self._server = _Server(
             uvicorn.Config(
                 app(metrics, health, token),
                 http=_PunctualProtocol,
@@ -123,6 +135,7 @@ class HttpServer:
 
     def start(self) -> None:
         """Begin to serve."""
+        self._server.pulse_s = time.monotonic()
         self._thread.start()
 
     def stop(self) -> None:
@@ -132,9 +145,10 @@ class HttpServer:
             self._thread.join(2)
         self._socket.close()
 
-    def is_alive(self) -> bool:
-        """Whether the server's thread runs."""
-        return self._thread.is_alive()
+    def is_alive(self, max_silence_s: float = 10) -> bool:
+        """Whether the server's thread runs and made progress of late."""
+        recent = time.monotonic() - self._server.pulse_s <= max_silence_s
+        return self._thread.is_alive() and recent
 
     def _run(self) -> None:
         asyncio.run(self._server.serve(sockets=[self._socket]))
