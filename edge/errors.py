@@ -4,7 +4,8 @@
 
     EdgeError                exit 1    anything Edgewatch raises on purpose
     |-- ConfigError          exit 78   the user must change a file (EX_CONFIG)
-    |   `-- ModelError       exit 78   a model is missing, broken, untrusted or of the wrong task
+    |   |-- ModelError       exit 78   a model is missing, broken, untrusted or of the wrong task
+    |   `-- GalleryError     exit 78   the gallery or its key cannot be used (people/vault.py)
     |-- SourceError          (none)    one camera failed; it is asked again every second
     |   `-- SourceDeniedError  (none)  it refused us; it is asked ever more rarely
     |-- SinkError            (none)    one sink failed; it is retried with backoff
