@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from edge.cli.calibrate import calibrate
 from edge.cli.gallery import (
     EMBEDDER,
     FACES,
@@ -38,6 +39,7 @@ from edge.people.records import Person, State
 from edge.people.vault import GalleryError, load_key
 
 app = application("Who is enrolled, and what is kept about them.")
+app.command()(calibrate)
 
 Who = Annotated[str, typer.Argument(metavar="NAME", help="A name, in any case, or an id.")]
 Photo = Annotated[Path, typer.Argument(metavar="PHOTO", help="A picture with one face.")]

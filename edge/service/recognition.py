@@ -10,6 +10,7 @@ from pathlib import Path
 from edge.config import Recognition
 from edge.models.embedder import ContractEmbedder
 from edge.models.liveness import ContractLiveness
+from edge.people.calibration import Calibration
 from edge.people.gallery import Gallery
 from edge.people.recognizer import Recognizer
 from edge.people.settings import EmbedderId
@@ -95,8 +96,11 @@ class GalleryFollower:
         return where if ":" in where else str(self.base / Path(where).expanduser())
 
     def _offer(self, gallery: Gallery) -> None:
-        index, calibration = gallery.index(), gallery.calibration() or {}
-        self.recognizer.use(index, calibration.get("threshold", self.embedder.threshold))
+        index, measured = gallery.index(), gallery.calibration()
+        threshold = self.embedder.threshold
+        if measured:
+            threshold = Calibration.of(measured).threshold(len(index))
+        self.recognizer.use(index, threshold)
         self.count(len(index))
         log.info("gallery: %d people can be recognised", len(index))
 
