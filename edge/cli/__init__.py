@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from edge import __version__
-from edge.cli import keys, people
+from edge.cli import keys, models, people
 from edge.cli.bench import bench
 from edge.cli.check import check
 from edge.cli.demo import demo
@@ -23,6 +23,7 @@ for command in (run, check, demo, doctor, watch, detect, bench, enroll):
     app.command()(command)
 app.add_typer(people.app, name="people")
 app.add_typer(keys.app, name="keys")
+app.add_typer(models.app, name="models")
 
 
 def _show_version(wanted: bool) -> None:

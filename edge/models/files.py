@@ -6,6 +6,7 @@ from importlib import resources
 from pathlib import Path
 
 from edge.errors import ModelError
+from edge.models import catalog
 
 ZOO = "zoo:"
 
@@ -20,12 +21,19 @@ def zoo_names() -> list[str]:
     return sorted(path.stem for path in zoo_folder().glob("*.onnx"))
 
 
+def catalogued() -> dict[str, catalog.Entry]:
+    """Models that can be pulled, by name."""
+    return catalog.read_catalog(zoo_folder() / "catalog.toml")
+
+
 def model_path(name: str, base: Path) -> Path:
-    """``zoo:NAME`` or a path, relative ones from ``base`` -> the file's path.
+    """``zoo:NAME``, ``catalog:NAME`` or a path, relative ones from ``base`` -> the file's path.
 
     Raises:
-        ModelError: the zoo has no such model.
+        ModelError: the zoo has no such model, or it was not pulled from the catalogue.
     """
+    if name.startswith(catalog.PREFIX):
+        return catalog.pulled_path(name, catalogued())
     if not name.startswith(ZOO):
         return base / Path(name).expanduser()
     path = zoo_folder() / f"{name.removeprefix(ZOO)}.onnx"

@@ -1,0 +1,171 @@
+"""`edge models`: those that ship, and those that can be pulled."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.table import Table
+
+from edge import plugins
+from edge.cli.group import application
+from edge.errors import ConfigError, ModelError
+from edge.manifest import KEY, Manifest, read_model
+from edge.models import catalog, download
+from edge.models.files import ZOO, catalogued, model_path, zoo_names
+
+app = application("Models that ship with Edgewatch, and larger ones to pull.")
+
+_ADOPT_S = 600
+_HOME = Path(__file__).parents[2]  # where `edge` and, beside it, `deploy` are installed
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command("list")
+def list_models(as_json: AsJson = False) -> None:
+    """List what ships and what can be pulled."""
+    rows = [_shipped(name) for name in zoo_names()]
+    rows += [_catalogued(entry) for entry in catalogued().values()]
+    if as_json:
+        typer.echo(json.dumps(rows))
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("MODEL", "TASK", "INPUT", "MB", "LICENCE", "STATE"):
+        table.add_column(column, justify="right" if column in ("INPUT", "MB") else "left")
+    for row in rows:
+        size = "x".join(map(str, row["input_wh"]))
+        mega = f"{row['size_bytes'] / 1e6:.1f}"
+        table.add_row(row["model"], row["task"], size, mega, row["license"], row["state"])
+    Console().print(table)
+
+
+@app.command("info")
+def info(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="As `edge models list` shows it.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show what is known of a model: quality, licence, data, where it comes from."""
+    shipped = name.removeprefix(ZOO) in zoo_names() and not name.startswith(catalog.PREFIX)
+    if shipped or name.startswith(ZOO):
+        known = _shipped(name.removeprefix(ZOO))
+    else:
+        known = _catalogued(catalog.find(name, catalogued()))
+    if as_json:
+        typer.echo(json.dumps(known))
+        return
+    for key, value in known.items():
+        typer.echo(f"{key:15} {_words(value)}")
+
+
+@app.command("pull")
+def pull(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the catalogue.")],
+    to: Annotated[Path | None, typer.Option(help="Folder to put it in; the user's cache.")] = None,
+    timeout_s: Annotated[
+        float, typer.Option("--timeout", min=0.1, help="Give up after so many silent seconds.")
+    ] = 30,
+) -> None:
+    """Download a model of the catalogue, check its hash and adopt it; prints its path.
+
+    An interrupted download goes on where it stopped. In a configuration the model is then
+    `catalog:NAME`, or the printed path where --to was used.
+    """
+    if name.startswith(ZOO) or name in zoo_names():
+        raise ConfigError(f"{name} ships with Edgewatch: there is nothing to pull")
+    entry = catalog.find(name, catalogued())
+    _require_deploy()
+    with _bar(entry) as progress:
+        path = catalog.pull(entry, to or catalog.cache_folder(), adopt, progress, timeout_s)
+    typer.echo(path)
+
+
+def adopt(entry: catalog.Entry, foreign: Path, target: Path) -> None:
+    """Make a contract model of a foreign one, in a process of its own: it needs heavy libraries.
+
+    Raises:
+        ModelError: it cannot be adopted.
+    """
+    options = {"license": entry.license, "trained-on": entry.trained_on, **entry.adopt}
+    words = [f"--{key}={value}" for key, value in options.items()]
+    command = [
+        sys.executable, "-P", "-m", "deploy", "adopt", str(foreign), f"--family={entry.family}",
+        f"--name={entry.name}", f"--out={target}", *words,
+    ]  # fmt: skip
+    try:
+        done = subprocess.run(  # noqa: S603 - our own program; the file's hash was checked
+            command, env={**os.environ, "PYTHONPATH": str(_HOME)}, capture_output=True, text=True,
+            timeout=_ADOPT_S, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise ModelError(f"{entry.name} was not adopted within {_ADOPT_S} s") from error
+    if done.returncode:
+        raise ModelError(f"{entry.name} cannot be adopted: {done.stderr.strip()[-600:]}")
+
+
+def _require_deploy() -> None:
+    if importlib.util.find_spec("onnx") is None or not (_HOME / "deploy").is_dir():
+        raise ConfigError(
+            "adopting a model needs onnx: pip install 'edgewatch[deploy]', then pull again"
+        )
+
+
+@contextmanager
+def _bar(entry: catalog.Entry) -> Iterator[download.Progress]:
+    console = Console(stderr=True)
+    columns = (
+        TextColumn(entry.name), BarColumn(), DownloadColumn(), TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )  # fmt: skip
+    disable = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=disable) as bar:
+        task = bar.add_task(entry.name, total=entry.size_bytes)
+        yield lambda count: bar.update(task, completed=count)
+
+
+def _shipped(name: str) -> dict[str, Any]:
+    path = model_path(f"{ZOO}{name}", Path())
+    model = read_model(path)
+    session = plugins.create("runtimes", {"kind": "onnx"}).load(model, str(path))
+    try:
+        manifest = Manifest.model_validate_json(session.metadata[KEY])
+    finally:
+        session.close()
+    told = manifest.model_dump(exclude={"schema_version", "name"})
+    return {
+        "model": f"{ZOO}{name}", "state": "shipped", "path": str(path),
+        "size_bytes": len(model), **told,
+    }  # fmt: skip
+
+
+def _catalogued(entry: catalog.Entry) -> dict[str, Any]:
+    path = catalog.cache_folder() / entry.file_name
+    there = path.is_file()
+    return {
+        "model": f"{catalog.PREFIX}{entry.name}", "state": "pulled" if there else "not pulled",
+        "path": str(path) if there else "", **entry.model_dump(exclude={"name"}),
+    }  # fmt: skip
+
+
+def _words(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {inner}" for key, inner in value.items()) or "-"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "-"
+    return str(value) or "-"

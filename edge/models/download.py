@@ -1,0 +1,188 @@
+"""A download: one file with a known size and hash, resumed where it stopped."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import http.client
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from edge import __version__
+from edge.errors import EdgeError, ModelError
+
+_CHUNK = 1 << 16
+_ATTEMPTS = 4  # a dropped connection is taken up again so often within one call
+Progress = Callable[[int], None]  # bytes that are there
+
+
+def ignored(count: int) -> None:
+    """Nobody watches the progress."""
+
+
+class _DroppedError(Exception):
+    """The server ended early; what came is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """What to fetch, and what it must be.
+
+    Attributes:
+        url: http or https; redirections to anything else are not followed.
+        target: where it goes, whole and checked or not at all. ``.part`` beside it holds the
+            beginning until then.
+        size_bytes: of the file.
+        sha256: of the file.
+        timeout_s: silence after which the server is given up.
+    """
+
+    url: str
+    target: Path
+    size_bytes: int
+    sha256: str
+    timeout_s: float = 30
+
+    def run(self, progress: Progress = ignored) -> None:
+        """Fetch what is missing and check the whole.
+
+        Raises:
+            EdgeError: the server fails or the disk is full; what came is kept.
+            ModelError: other bytes than expected; they are deleted.
+        """
+        if self.target.is_file() and self._right(self.target):
+            return
+        try:
+            self.target.parent.mkdir(parents=True, exist_ok=True)
+            with self._part.open("ab") as part:
+                self._lock(part)
+                self._fill(part, progress)
+            self._take()
+        except OSError as error:
+            raise EdgeError(
+                f"{self._part} cannot be written: {error.strerror or error}: make room or choose "
+                "another place with --to"
+            ) from error
+
+    @property
+    def _part(self) -> Path:
+        return self.target.with_name(f"{self.target.name}.part")
+
+    def _lock(self, part: IO[bytes]) -> None:
+        try:
+            fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise EdgeError(f"{self._part} is being fetched already: wait for it") from error
+
+    def _fill(self, part: IO[bytes], progress: Progress) -> None:
+        if part.seek(0, 2) > self.size_bytes:
+            part.truncate(0)
+        for attempt in range(_ATTEMPTS):
+            before = part.seek(0, 2)
+            if before == self.size_bytes:
+                return
+            try:
+                self._fetch(part, before, progress)
+            except _DroppedError as error:
+                there = part.seek(0, 2)
+                if attempt + 1 == _ATTEMPTS or there == before:
+                    raise EdgeError(
+                        f"{self.url} {error}, {there} of {self.size_bytes} bytes are here: run it "
+                        "again to go on"
+                    ) from error
+
+    def _fetch(self, part: IO[bytes], start: int, progress: Progress) -> None:
+        """Ask for the rest and append it.
+
+        Raises:
+            _DroppedError: the connection failed, went silent or ended early.
+            EdgeError, ModelError: the server refuses, or has another file.
+        """
+        headers = {"User-Agent": f"edgewatch/{__version__}", "Accept-Encoding": "identity"}
+        if start:
+            headers["Range"] = f"bytes={start}-"
+        request = urllib.request.Request(self.url, headers=headers)  # noqa: S310 - see _opener
+        try:
+            with _opener().open(request, timeout=self.timeout_s) as answer:
+                if start and not _continues(answer, start):
+                    part.truncate(0)  # it sends everything again
+                self._append(part, answer, progress)
+        except urllib.error.HTTPError as error:
+            error.close()
+            if start and error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                self._part.unlink()
+                raise ModelError(f"{self.url} is shorter than {start} bytes: {_OTHER}") from error
+            raise EdgeError(f"{self.url} answers {error.code} {error.reason}") from error
+        except urllib.error.URLError as error:
+            raise _DroppedError(f"cannot be reached ({error.reason})") from error
+        except TimeoutError as error:
+            raise _DroppedError(f"went silent for {self.timeout_s:g} s") from error
+        except (http.client.HTTPException, ConnectionError, ssl.SSLError) as error:
+            raise _DroppedError(
+                f"dropped the connection ({error or type(error).__name__})"
+            ) from error
+
+    def _append(
+        self, part: IO[bytes], answer: http.client.HTTPResponse, progress: Progress
+    ) -> None:
+        there = part.seek(0, 2)
+        if answer.length is not None and there + answer.length != self.size_bytes:
+            self._refuse(f"has {there + answer.length} bytes, not {self.size_bytes}")
+        progress(there)
+        while chunk := answer.read1(_CHUNK):
+            there += len(chunk)
+            if there > self.size_bytes:
+                self._refuse(f"has more than {self.size_bytes} bytes")
+            part.write(chunk)
+            part.flush()
+            progress(there)
+        if there < self.size_bytes:
+            raise _DroppedError("ended early")
+
+    def _take(self) -> None:
+        if not self._right(self._part):
+            self._refuse("has another sha256")
+        self._part.replace(self.target)
+
+    def _right(self, path: Path) -> bool:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == self.sha256
+
+    def _refuse(self, why: str) -> None:
+        with suppress(FileNotFoundError):
+            self._part.unlink()
+        raise ModelError(f"{self.url} {why}: {_OTHER}")
+
+
+_OTHER = (
+    "it is not the file that was pinned, and was deleted. Try again later; if that does not help, "
+    "the publisher replaced it, or somebody between you and them did"
+)
+
+
+def _continues(answer: http.client.HTTPResponse, start: int) -> bool:
+    """Whether a server that was asked for the rest sends the rest."""
+    told = answer.headers.get("Content-Range", "")
+    return answer.status == http.HTTPStatus.PARTIAL_CONTENT and told.startswith(f"bytes {start}-")
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    """Speaks http and https, through the proxy of the environment; no file:, no ftp:."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler(),
+        urllib.request.UnknownHandler(),
+        urllib.request.HTTPHandler(),
+        urllib.request.HTTPSHandler(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPRedirectHandler(),
+        urllib.request.HTTPErrorProcessor(),
+    ):
+        opener.add_handler(handler)
+    return opener

@@ -1,0 +1,159 @@
+"""`edge models`: list, info and pull, with a real foreign network from a real server."""
+
+import hashlib
+import json
+import re
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from edge.cli import app
+from edge.errors import ConfigError
+from edge.models import catalog
+from edge.models.detector import load_detector
+from edge.models.files import catalogued, model_path
+from edge.runtimes.onnx import Options, build
+from edge.types import Frame, RgbPicture
+from tests.deploy import foreign
+from tests.file_server import FileServer
+
+ENTRY = """
+[[models]]
+name = "tiny"
+task = "detect"
+family = "yolo"
+url = "{url}"
+sha256 = "{sha256}"
+size_bytes = {size}
+license = "MIT"
+input_wh = [64, 64]
+trained_on = "nothing"
+quality = "none"
+quality_source = "tests"
+adopt = {{ classes = "a,b,c", score = 0.01 }}
+"""
+
+
+@pytest.fixture
+def server():
+    with FileServer(foreign.objectness()).running() as running:
+        yield running
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch, server):
+    """An empty cache, and a zoo whose catalogue names the server's file."""
+    zoo = tmp_path / "zoo"
+    zoo.mkdir()
+    sha256 = hashlib.sha256(server.content).hexdigest()
+    text = ENTRY.format(url=server.url, sha256=sha256, size=len(server.content))
+    (zoo / "catalog.toml").write_text(text)
+    monkeypatch.setattr("edge.models.files.zoo_folder", lambda: zoo)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "edgewatch"
+
+
+def models(*words):
+    return CliRunner().invoke(app, ["models", *words])
+
+
+def test_a_pulled_model_is_adopted_listed_and_found_by_a_configuration(cache, tmp_path):
+    done = models("pull", "tiny")
+    assert done.exit_code == 0, done.output
+    path = model_path("catalog:tiny", tmp_path)
+    assert done.stdout.strip() == str(path)
+    assert path.parent == cache
+    detector = load_detector(build(Options()), path)
+    assert (detector.name, detector.classes) == ("tiny", ("a", "b", "c"))
+    picture = RgbPicture(np.zeros((64, 64, 3), np.uint8))
+    assert len(detector.detect([Frame("x", 0, 0, 0.0, 0.0, picture)])) == 1
+    (row,) = json.loads(models("list", "--json").stdout)
+    assert (row["model"], row["state"], row["path"]) == ("catalog:tiny", "pulled", str(path))
+
+
+def test_pull_goes_on_after_a_drop_and_can_put_the_model_elsewhere(cache, server, tmp_path):
+    server.drops = [1000]
+    done = models("pull", "catalog:tiny", "--to", str(tmp_path / "here"))
+    assert done.exit_code == 0, done.output
+    assert server.asked == ["", "bytes=1000-"]
+    assert not cache.exists()
+    assert [p.suffix for p in (tmp_path / "here").iterdir()] == [".onnx"]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda server: setattr(server, "content", b"x" * len(server.content)), "another sha256"),
+        (lambda server: setattr(server, "content", b"x"), "has 1 bytes"),
+        (lambda server: setattr(server, "status", 404), "answers 404"),
+        (lambda server: setattr(server, "silent", True), "0.3 s"),
+    ],
+    ids=["hash", "size", "404", "silent"],
+)
+def test_pull_says_what_went_wrong_and_leaves_no_model(cache, server, change, says):
+    change(server)
+    done = models("pull", "tiny", "--timeout", "0.3")
+    assert done.exit_code in (1, ConfigError.exit_code)
+    assert says in done.output
+    assert not list(cache.glob("*.onnx"))
+
+
+def test_a_file_that_is_no_network_is_told(cache, server):
+    entry = catalogued()["tiny"]
+    path = cache / "junk.onnx"
+    cache.mkdir()
+    path.write_bytes(b"junk")
+    from edge.cli.models import adopt
+
+    with pytest.raises(ConfigError, match=r"(?s)tiny cannot be adopted: .*no complete ONNX file"):
+        adopt(entry, path, cache / "out.onnx")
+
+
+def test_pull_names_the_command_that_installs_what_adopting_needs(cache, server, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    done = models("pull", "tiny")
+    assert done.exit_code == ConfigError.exit_code
+    assert "pip install 'edgewatch[deploy]'" in done.output
+    assert server.asked == []
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["pull", "nothing"], "not in the catalogue, which has tiny"),
+        (["info", "nothing"], "not in the catalogue, which has tiny"),
+        (["pull", "zoo:anything"], "nothing to pull"),
+        (["info", "zoo:anything"], "is not in the zoo"),
+    ],
+)
+def test_an_unknown_name_is_told(cache, words, says):
+    done = models(*words)
+    assert done.exit_code == ConfigError.exit_code
+    assert says in done.output
+
+
+def test_list_shows_what_ships_beside_what_can_be_pulled(cache, tmp_path):
+    models("pull", "tiny", "--to", str(tmp_path / "zoo"))
+    (tmp_path / "zoo" / f"{catalogued()['tiny'].file_name}").rename(tmp_path / "zoo" / "ours.onnx")
+    lines = models("list").stdout.splitlines()
+    assert re.match(r"MODEL +TASK +INPUT +MB +LICENCE +STATE", lines[0])
+    assert re.match(r"zoo:ours +detect +64x64 +\d+\.\d +MIT +shipped", lines[1])
+    assert re.match(r"catalog:tiny +detect +64x64 +\d+\.\d +MIT +not pulled", lines[2])
+    shipped = json.loads(models("info", "zoo:ours", "--json").stdout)
+    assert (shipped["family"], shipped["classes"]) == ("yolo", ["a", "b", "c"])
+    assert shipped == json.loads(models("info", "ours", "--json").stdout)
+
+
+def test_info_shows_licence_quality_and_origin(cache, server):
+    known = json.loads(models("info", "catalog:tiny", "--json").stdout)
+    assert (known["license"], known["quality"], known["url"]) == ("MIT", "none", server.url)
+    text = models("info", "tiny").stdout
+    assert "quality_source  tests" in text
+    assert "state           not pulled" in text
+
+
+def test_the_catalogue_that_ships_is_listed():
+    rows = json.loads(models("list", "--json").stdout)
+    names = {row["model"] for row in rows}
+    assert {f"{catalog.PREFIX}{name}" for name in catalogued()} <= names

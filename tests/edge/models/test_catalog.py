@@ -1,0 +1,158 @@
+"""The catalogue: what is pinned, where pulled models lie, and how they get there."""
+
+import hashlib
+import tomllib
+
+import pytest
+from pydantic import ValidationError
+
+from deploy.families import FAMILIES
+from edge.errors import EdgeError, ModelError
+from edge.models import catalog
+from edge.models.catalog import Entry
+from edge.models.files import catalogued, model_path, zoo_folder
+from tests.file_server import FileServer
+
+CONTENT = b"a foreign network" * 100
+
+
+def entry(url="http://127.0.0.1/m.onnx", **changes):
+    values = {
+        "name": "tiny", "task": "detect", "family": "yolo", "url": url,
+        "sha256": hashlib.sha256(CONTENT).hexdigest(), "size_bytes": len(CONTENT),
+        "license": "MIT", "input_wh": (64, 64), "quality": "none", "quality_source": "nobody",
+    }  # fmt: skip
+    return Entry(**{**values, **changes})
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "edgewatch"
+
+
+def copied(entry, foreign, target):
+    """Adoption, as far as the catalogue is concerned."""
+    target.write_bytes(b"adopted " + foreign.read_bytes())
+
+
+# --- the file that ships ----------------------------------------------------------------------
+
+
+def test_every_entry_that_ships_can_be_adopted_by_its_family():
+    entries = catalogued()
+    assert len(entries) >= 4
+    for known in entries.values():
+        assert FAMILIES[known.family].task == known.task
+        assert known.url.startswith("https://")
+        assert known.quality
+        assert known.quality_source
+        assert known.license not in ("", "unknown")
+
+
+def test_files_that_are_here_have_the_pinned_hash(shared_data):
+    files = {"yunet-n": "yunet_n_dynamic.onnx", "ultraface-rfb-320": "version-RFB-320.onnx"}
+    for name, file in files.items():
+        known, found = catalogued()[name], (shared_data / "models" / file).read_bytes()
+        assert (known.sha256, known.size_bytes) == (hashlib.sha256(found).hexdigest(), len(found))
+
+
+def test_the_comment_says_where_each_hash_is_from():
+    text = (zoo_folder() / "catalog.toml").read_text()
+    comment = text.partition("[[models]]")[0]
+    for known in tomllib.loads(text)["models"]:
+        assert known["name"] in comment
+
+
+# --- reading ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "models = [", "models = [{ name = 'a' }]", "version = 2\nmodels = []", "\udcff",
+    ],
+)  # fmt: skip
+def test_a_broken_catalogue_is_told(tmp_path, text):
+    file = tmp_path / "catalog.toml"
+    file.write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(ModelError, match="is no catalogue"):
+        catalog.read_catalog(file)
+
+
+def test_a_name_twice_is_refused(tmp_path):
+    file = tmp_path / "catalog.toml"
+    text = (zoo_folder() / "catalog.toml").read_text()
+    _, _, first = text.partition("[[models]]")
+    file.write_text(text + "\n[[models]]" + first.partition("[[models]]")[0])
+    with pytest.raises(ModelError, match="names a model twice"):
+        catalog.read_catalog(file)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"url": "file:///etc/passwd"}, {"url": "ftp://host/m.onnx"}, {"sha256": "abc"},
+        {"size_bytes": 0}, {"name": "../up"}, {"name": ""}, {"task": "sing"}, {"colour": "red"},
+    ],
+)  # fmt: skip
+def test_an_entry_is_checked_at_birth(change):
+    with pytest.raises(ValidationError):
+        entry(**change)
+
+
+# --- names in a configuration -----------------------------------------------------------------
+
+
+def test_a_pulled_model_is_found_by_its_name(cache, tmp_path):
+    known = catalogued()["yunet-n"]
+    with pytest.raises(ModelError, match="edge models pull yunet-n"):
+        model_path("catalog:yunet-n", tmp_path)
+    cache.mkdir()
+    (cache / known.file_name).write_bytes(b"adopted")
+    assert model_path("catalog:yunet-n", tmp_path) == cache / known.file_name
+
+
+def test_an_unknown_name_is_told_beside_the_known_ones(tmp_path):
+    with pytest.raises(ModelError, match=r"catalog:nothing is not in .*yolox-s"):
+        model_path("catalog:nothing", tmp_path)
+
+
+@pytest.mark.parametrize("told", ["", "relative/cache"])
+def test_the_cache_is_in_the_home_unless_told(monkeypatch, tmp_path, told):
+    monkeypatch.setenv("XDG_CACHE_HOME", told)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert catalog.cache_folder() == tmp_path / ".cache" / "edgewatch"
+
+
+# --- pulling ----------------------------------------------------------------------------------
+
+
+def test_pulling_leaves_the_adopted_model_and_nothing_else(tmp_path):
+    with FileServer(CONTENT).running() as server:
+        path = catalog.pull(entry(server.url), tmp_path, copied)
+        assert path.read_bytes() == b"adopted " + CONTENT
+        assert list(tmp_path.iterdir()) == [path]
+        assert catalog.pull(entry(server.url), tmp_path, copied) == path
+    assert len(server.asked) == 1
+
+
+def test_a_wrong_hash_is_never_adopted(tmp_path):
+    def never(*_):
+        raise AssertionError
+
+    with FileServer(CONTENT).running() as server, pytest.raises(ModelError, match="sha256"):
+        catalog.pull(entry(server.url, sha256="0" * 64), tmp_path, never)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_download_is_kept_when_adopting_fails(tmp_path):
+    def failing(entry, foreign, target):
+        target.write_bytes(b"half")
+        raise EdgeError("not today")
+
+    with FileServer(CONTENT).running() as server:
+        with pytest.raises(EdgeError, match="not today"):
+            catalog.pull(entry(server.url), tmp_path, failing)
+        catalog.pull(entry(server.url), tmp_path, copied)
+    assert len(server.asked) == 1
