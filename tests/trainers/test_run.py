@@ -19,7 +19,7 @@ from tests.trainers.drawn import drawn_dataset
 from trainers import detector, run
 from trainers.data import Dataset
 from trainers.detector import Job
-from trainers.network import NetworkConfig
+from trainers.network import NetworkConfig, build
 from trainers.run import RunFolder, Settings
 
 TINY = NetworkConfig(
@@ -30,9 +30,10 @@ SETTINGS = Settings(epochs=2, batch=4, threads=1, strength=0)
 
 
 def train(
-    data: Path, out: Path, settings: Settings = SETTINGS, *, resume: bool = False
-) -> RunFolder:
-    job = Job((data,), out, network=TINY, settings=settings)
+    data: Path, out: Path, settings: Settings = SETTINGS, *, resume: bool = False,
+    start: Path | None = None,
+) -> RunFolder:  # fmt: skip
+    job = Job((data,), out, network=TINY, settings=settings, start=start)
     parts: tuple[Dataset, Dataset] = drawn_dataset(data, 8).split(0.3, 1)
     return detector.fit(
         job, "detect", parts, [], detector.figures, detector.FIGURE, resume=resume
@@ -124,11 +125,14 @@ def test_a_killed_run_resumes_and_loses_at_most_one_epoch(tmp_path):
 
 
 def test_a_loss_that_is_no_number_ends_the_run_with_advice(tmp_path):
-    wild = replace(SETTINGS, learning_rate=1e25, clip_norm=1e30, warmup_epochs=0, epochs=8)
     (tmp_path / "data").mkdir()
+    sick = build(TINY)
+    sick.get_layer("head_0_obj_pred").bias.assign([np.nan])
+    sick.save(tmp_path / "sick.keras")
     with pytest.raises(EdgeError, match="lower the learning rate") as caught:
-        train(tmp_path / "data", tmp_path / "run", wild)
-    assert "checkpoint is kept" in str(caught.value) or "no epoch" in str(caught.value)
+        train(tmp_path / "data", tmp_path / "run", start=tmp_path / "sick.keras")
+    assert "epoch 1, step 1" in str(caught.value)
+    assert "no epoch was finished" in str(caught.value)
 
 
 class FullDisk:
