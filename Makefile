@@ -8,10 +8,18 @@ LOCK := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsa
 	--no-header --no-annotate --no-emit-index-url --no-emit-trusted-host \
 	--no-emit-find-links --no-emit-options --build-deps-for editable
 
-.PHONY: help setup demo test lint types bench lock clean
+# Where `make install` puts things; DESTDIR stages them elsewhere. PYTHON is the one the installed
+# environment runs on; a package built with it needs the same minor version.
+DESTDIR :=
+PREFIX := /usr/local
+OPT := /opt/edgewatch
+PYTHON := /usr/bin/python3
+DEB := build/deb
+
+.PHONY: help setup demo test lint types bench lock install install-files deb deb-check clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
 
 setup: $(VENV)/dev.stamp ## the environment of developers, training and export included
 
@@ -36,6 +44,40 @@ lock: $(VENV)/dev.stamp ## write the lists anew; newest versions with UPGRADE=--
 	$(LOCK) $(UPGRADE) --extra demo --output-file .ci/runtime.lock pyproject.toml
 	$(LOCK) $(UPGRADE) --extra demo --extra deploy --extra train --extra dev \
 		--constraint .ci/runtime.lock --output-file .ci/dev.lock pyproject.toml
+
+install: install-files ## install the daemon and its unit; DESTDIR= PREFIX=/usr/local
+	rm -rf $(DESTDIR)$(OPT)
+	$(PYTHON) -m venv $(DESTDIR)$(OPT)
+	$(DESTDIR)$(OPT)/bin/python -m pip install --disable-pip-version-check --no-compile \
+		--require-hashes -r .ci/runtime.lock
+	$(DESTDIR)$(OPT)/bin/python -m pip install --disable-pip-version-check --no-compile \
+		--no-deps --no-build-isolation .
+	rm -rf build/lib build/bdist.*
+	grep -rlI '$(DESTDIR)$(OPT)' $(DESTDIR)$(OPT)/bin $(DESTDIR)$(OPT)/pyvenv.cfg | \
+		xargs -r sed -i 's|$(DESTDIR)$(OPT)|$(OPT)|g'
+	$(DESTDIR)$(OPT)/bin/python -m compileall -q -s '$(DESTDIR)' $(DESTDIR)$(OPT)/lib || true
+	install -d $(DESTDIR)$(PREFIX)/bin
+	ln -sf $(OPT)/bin/edge $(DESTDIR)$(PREFIX)/bin/edge
+
+install-files: ## the part of install without Python: unit, user, folders, example
+	install -D -m 644 systemd/edge@.service $(DESTDIR)$(PREFIX)/lib/systemd/system/edge@.service
+	install -D -m 644 systemd/edge.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/edge.conf
+	install -D -m 644 systemd/edge.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/edge.conf
+	install -d $(DESTDIR)$(PREFIX)/share/doc/edgewatch
+	install -m 644 systemd/example.toml systemd/cpu.conf deploy/grafana.json deploy/alerts.yml \
+		README.md LICENSE NOTICE $(DESTDIR)$(PREFIX)/share/doc/edgewatch/
+
+deb: ## build a Debian package in build/; it needs no network when it is installed
+	rm -rf $(DEB)
+	$(MAKE) install DESTDIR=$(abspath $(DEB)) PREFIX=/usr
+	install -d $(DEB)/DEBIAN
+	install -m 755 deploy/debian/postinst deploy/debian/prerm $(DEB)/DEBIAN/
+	sh deploy/debian/control $(DEB) $(PYTHON) > $(DEB)/DEBIAN/control.new
+	mv $(DEB)/DEBIAN/control.new $(DEB)/DEBIAN/control
+	dpkg-deb --root-owner-group -Zgzip -z6 --build $(DEB) build
+
+deb-check: ## install the package into an empty root and run what is in there
+	sh deploy/debian/check build/edgewatch_*.deb
 
 clean: ## remove the environment and everything that tools left
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis \

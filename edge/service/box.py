@@ -6,12 +6,13 @@ import ctypes
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -126,17 +127,18 @@ class Box:
         return Finding("gpu", True, says)
 
     def _tensorrt(self) -> Iterator[Finding]:
-        there = []
+        there, broken = [], []
         for module in ("tensorrt", "tensorrt_rtx"):
             answer = self._import(module, f"import {module}; d = {module}.__version__")
             if isinstance(answer, Finding):
-                if "No module named" not in answer.says:
-                    yield answer
+                if f"No module named '{module}'" not in answer.says:
+                    broken.append(replace(answer, remedy=f"install {module} again"))
             else:
                 there.append(f"{module} {answer}")
+        yield from broken
         if there:
             yield Finding("tensorrt", True, ", ".join(there))
-        else:
+        elif not broken:
             yield Finding("tensorrt", True, "none; only boxes with an NVIDIA GPU use it")
 
     # --- libraries ----------------------------------------------------------------------------
@@ -221,8 +223,9 @@ class Box:
         except OSError as error:
             yield Finding("systemd", False, str(error), "repair systemctl")
             return
-        version = words[1] if len(words) > 1 else "0"
-        loads = int(version) >= LOADS_FOLDERS if version.isdigit() else False
+        number = re.match(r"\d+", words[1] if len(words) > 1 else "")
+        version = number[0] if number else "0"
+        loads = int(version) >= LOADS_FOLDERS
         remedy = "" if loads else "give each credential its LoadCredential= line in a drop-in"
         yield Finding("systemd", loads, version, remedy)
 
