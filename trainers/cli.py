@@ -167,6 +167,78 @@ def _face_teacher(path: Path) -> Any:  # noqa: ANN401 - heavy import
 
 
 @app.command()
+def evaluate(
+    model: Annotated[list[str], typer.Argument(help="A contract model or zoo:NAME; several vote.")],
+    data: Annotated[Path, typer.Option(help="A labelled data set.")],
+    held: Annotated[
+        float, typer.Option(help="Only the part that a trainer with this --hold keeps back.")
+    ] = 0.0,
+    faces: Annotated[bool, typer.Option("--faces", help="The model finds faces.")] = False,
+    negatives: Annotated[Path | None, typer.Option(help="As in training, for faces.")] = None,
+    score: Annotated[float, typer.Option(help="At which recall and precision are told.")] = 0.5,
+    flip: Annotated[bool, typer.Option("--flip", help="Look at the mirror image too.")] = False,
+    crops: Annotated[int, typer.Option(help="Look at N x N parts too.")] = 1,
+    draw: Annotated[Path | None, typer.Option(help="Folder for curves and worst pictures.")] = None,
+) -> None:
+    """Measure contract models on labelled pictures."""
+    from trainers import examination
+
+    if faces:
+        dataset = _held_faces(data, negatives, held)
+        examined = examination.examine_faces(dataset, _face_ask(model[0]), score)
+    else:
+        dataset, detects = _detection_data(data, held, model)
+        looks = examination.views(detects, flip=flip, crops=crops)
+        examined = examination.examine_detector(dataset, looks, score)
+    table = Table("figure", "value", "95 %", "n", title=", ".join(model))
+    for name, figure in examined.figures.items():
+        value, low, high = (f"{x:.4f}" for x in (figure.value, figure.low, figure.high))
+        table.add_row(name, value, f"{low} to {high}", str(figure.n))
+    Console().print(table)
+    ms = examined.seconds * 1e3
+    typer.echo(f"{ms:.1f} ms a picture with reading it, {examined.passes} passes of the network")
+    for path in examination.draw(dataset, examined, draw, score) if draw else ():
+        typer.echo(path)
+
+
+def _held_faces(data: Path, negatives: Path | None, held: float) -> Any:  # noqa: ANN401
+    from trainers.detector import split_of
+    from trainers.faces import read_negatives
+    from trainers.reading import read_dataset
+
+    dataset = read_dataset(data)
+    empty = read_negatives([negatives] if negatives else [])
+    if held:
+        dataset, empty = split_of(dataset, held)[1], empty.split(0.5)[1]
+    return replace(dataset, examples=dataset.examples + empty.examples)
+
+
+def _detection_data(data: Path, held: float, models: list[str]) -> Any:  # noqa: ANN401
+    from edge.models.detector import load_detector
+    from edge.models.files import model_path
+    from edge.runtimes.onnx import Options, build
+    from trainers.detector import split_of
+    from trainers.examination import renumbered
+    from trainers.reading import read_dataset
+    from trainers.teacher import of_detector
+
+    dataset = read_dataset(data)
+    loaded = [load_detector(build(Options()), model_path(name, Path.cwd())) for name in models]
+    known = [name for name in dataset.classes if any(name in model.classes for model in loaded)]
+    if not known:
+        raise ConfigError(f"{', '.join(models)} and {data} have no class in common")
+    dataset = dataset.select(known)
+    part = split_of(dataset, held)[1] if held else dataset
+    return part, [renumbered(of_detector(m), m.classes, part.classes) for m in loaded]
+
+
+def _face_ask(name: str) -> Any:  # noqa: ANN401 - heavy import
+    from edge.models.files import model_path
+
+    return _face_teacher(model_path(name, Path.cwd()))
+
+
+@app.command()
 def check(
     data: Annotated[Path, typer.Argument(help="A data set.")],
     sheet: Annotated[Path | None, typer.Option(help="Draw a contact sheet into this PNG.")] = None,

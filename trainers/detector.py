@@ -77,8 +77,13 @@ def read_parts(job: Job) -> tuple[Dataset, Dataset]:
     for path in job.data[1:]:
         whole = whole + read_dataset(path)
     whole = (whole.select(job.classes) if job.classes else whole).require_examples()
-    rest, held = grouped_by_look(whole).split(job.hold, job.split_seed)
+    rest, held = split_of(whole, job.hold, job.split_seed)
     return rest.require_examples(), held
+
+
+def split_of(dataset: Dataset, hold: float, seed: int = 0) -> tuple[Dataset, Dataset]:
+    """The split that every trainer makes of a data set; fixed by names and looks alone."""
+    return grouped_by_look(dataset).split(hold, seed)
 
 
 def complete(job: Job, dataset: Dataset) -> NetworkConfig:
