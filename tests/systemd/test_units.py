@@ -107,3 +107,21 @@ def test_the_user_is_made_and_so_are_the_folders(tmp_path):
     code, text = run("systemd-tmpfiles", f"--root={tmp_path}", "--create", str(tmpfiles))
     assert code == 0, text
     assert (tmp_path / "etc/edge/credentials").stat().st_mode & 0o777 == 0o700
+
+
+def test_make_install_files_puts_everything_into_its_place(tmp_path):
+    code, text = run(
+        "make", "-C", str(UNITS.parent), "install-files", f"DESTDIR={tmp_path}", "PREFIX=/usr"
+    )
+    assert code == 0, text
+    installed = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    doc = "usr/share/doc/edgewatch/"
+    assert installed >= {
+        "usr/lib/systemd/system/edge@.service",
+        "usr/lib/sysusers.d/edge.conf",
+        "usr/lib/tmpfiles.d/edge.conf",
+        doc + "example.toml",
+        doc + "cpu.conf",
+        doc + "alerts.yml",
+        doc + "grafana.json",
+    }
