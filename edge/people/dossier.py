@@ -151,10 +151,10 @@ class Dossier:
             return Outcome.UNDECIDED, verdict.reason
         if verdict.unknown:
             return Outcome.UNKNOWN, verdict.reason
-        if verdict.person is None:
-            return Outcome.UNDECIDED, verdict.reason
         if self._settings.require_liveness and liveness is not Liveness.LIVE:
             return Outcome.UNDECIDED, alive
+        if verdict.person is None:
+            return Outcome.UNDECIDED, verdict.reason
         if not self.vitality.stirred:
             return Outcome.UNDECIDED, "moves like a flat picture, if at all"
         if not now_s - verdict.seen_s <= self._settings.hold_s:

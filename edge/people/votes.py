@@ -113,7 +113,7 @@ class Ballot:
     def recast(self, index: Index, rules: Rules) -> None:
         """Ask another gallery about all looks."""
         if self._votes:
-            self._votes.extend(votes_of(index, np.stack(self._embeddings), rules))
+            self._votes = deque(votes_of(index, np.stack(self._embeddings), rules), maxlen=MOST)
 
     def likeness(self, embedding: F32) -> float:
         """Mean cosine of ``(D,)`` to the looks so far; 1 without any, NaN for no numbers."""
