@@ -110,7 +110,7 @@ class Writer:
             pads=_pads(x, layer.kernel_size, layer.strides, layer.padding),
             group=x.shape[-1] if depthwise else layer.groups,
         )  # fmt: skip
-        return Value(name, ())
+        return Value(self._activated(layer, name), ())
 
     def _padding(self, layer: layers.ZeroPadding2D, x: Value) -> Value:
         (top, bottom), (left, right) = layer.padding
@@ -122,13 +122,19 @@ class Writer:
         return x  # it is in the convolution's weights
 
     def _activation(self, layer: layers.Activation, x: Value) -> Value:
+        return Value(self._activated(layer, x.name), ())
+
+    def _activated(self, layer: keras.layers.Layer, x: str) -> str:
+        """What a layer's activation makes of a value."""
         kind = keras.activations.serialize(layer.activation)
+        if kind == "linear":
+            return x
         if kind == "silu":
-            return Value(self._graph.add("Mul", x.name, self._graph.add("Sigmoid", x.name)), ())
+            return self._graph.add("Mul", x, self._graph.add("Sigmoid", x))
         operators = {"relu": "Relu", "sigmoid": "Sigmoid"}
         if kind not in operators:
             raise ModelError(f"layer {layer.name}: the activation {kind} cannot be exported")
-        return Value(self._graph.add(operators[kind], x.name), ())
+        return self._graph.add(operators[kind], x)
 
     def _rescaling(self, layer: layers.Rescaling, x: Value) -> Value:
         name = self._graph.add("Mul", x.name, self._graph.constant(layer.scale))

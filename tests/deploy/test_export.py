@@ -33,6 +33,9 @@ NETWORKS = {
         ("face",), (64, 64), "slim", activation="relu", neck_channels=(32, 32, 32),
         head_depth=1, shared_head=True, landmarks=True,
     ),
+    "yunet": NetworkConfig(
+        ("face",), (96, 64), "yunet", landmarks=True, points_in="strides", norm="none"
+    ),
     "squeezenet, fpn": NetworkConfig(("a",), (64, 64), "squeezenet", 0.5, neck="fpn"),
     "vgg16": NetworkConfig(("a",), (64, 64), "vgg16", 0.1),
     "resnet18": NetworkConfig(("a",), (96, 64), "resnet18", 0.25),
