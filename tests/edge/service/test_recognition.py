@@ -1,0 +1,92 @@
+"""Recognition in the daemon: the gallery is followed while it changes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edge.config import Recognition
+from edge.people.gallery import Gallery
+from edge.people.settings import EmbedderId
+from edge.people.vault import GalleryError, load_key, new_key_file
+from edge.service.recognition import follow_gallery
+from edge.service.workers import Worker
+from tests.gallery import EMBEDDER, OTHER_EMBEDDER, faces
+
+
+class Described:
+    """An embedder that is only asked who it is."""
+
+    name, sha256, dimension = EMBEDDER.name, EMBEDDER.sha256, EMBEDDER.dimension
+    threshold = 0.4
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Recognition:
+    new_key_file(tmp_path / "key")
+    return Recognition.model_validate({"gallery": "g.db", "key_file": "key", "embedder": "e"})
+
+
+def gallery(folder: Path, embedder: EmbedderId = EMBEDDER, **options: object) -> Gallery:
+    return Gallery(folder / "g.db", load_key(str(folder / "key")), embedder, **options)
+
+
+def soon(is_true: Callable[[], bool], within_s: float = 5) -> bool:
+    until_s = time.monotonic() + within_s
+    while not is_true() and time.monotonic() < until_s:
+        time.sleep(0.02)
+    return is_true()
+
+
+@pytest.fixture
+def following(settings, tmp_path):
+    """The number of people, kept by a follower in a thread of its own."""
+    with gallery(tmp_path, create=True) as opened:
+        opened.enroll("Ada", faces(2), consent=True)
+    counts: list[int] = []
+    follower = follow_gallery(settings, tmp_path, Described(), None, iter(()), counts.append)
+    died = threading.Event()
+    worker = Worker("gallery", follower.run, lambda _: died.set())
+    worker.start()
+    yield counts, follower.recognizer
+    worker.stop.set()
+    assert worker.join(5)
+    assert not died.is_set()
+
+
+def test_who_is_enrolled_or_forgotten_is_noticed_without_a_restart(following, tmp_path):
+    counts, _ = following
+    assert counts[0] == 1
+    with gallery(tmp_path) as opened:
+        opened.enroll("Bob", faces(1, 7), consent=True)
+        assert soon(lambda: counts[-1] == 2)
+        opened.forget("Ada")
+        assert soon(lambda: counts[-1] == 1)
+
+
+def test_a_gallery_that_moves_to_another_embedder_names_nobody(following, tmp_path):
+    counts, recognizer = following
+    with gallery(tmp_path, OTHER_EMBEDDER, change_embedder=True) as opened:
+        opened.enroll("Bob", faces(1, 7), consent=True)
+    assert soon(lambda: counts[-1] == 0)
+    assert soon(lambda: "another embedder" in recognizer._offered.closed)
+
+
+def test_a_gallery_that_is_lost_names_nobody_until_it_is_back(following, tmp_path):
+    counts, recognizer = following
+    (tmp_path / "g.db").rename(tmp_path / "away.db")
+    assert soon(lambda: counts[-1] == 0)
+    assert recognizer._offered.closed
+    (tmp_path / "away.db").rename(tmp_path / "g.db")
+    assert soon(lambda: counts[-1] == 1)
+
+
+def test_a_gallery_of_another_embedder_is_refused_at_the_start(settings, tmp_path):
+    with gallery(tmp_path, OTHER_EMBEDDER, create=True) as opened:
+        opened.enroll("Ada", faces(1), consent=True)
+    with pytest.raises(GalleryError, match="change-embedder"):
+        follow_gallery(settings, tmp_path, Described(), None, iter(()), print)
