@@ -54,7 +54,10 @@ def detect(
     ] = False,
     model: Annotated[str, typer.Option(help="Object model, a file or zoo:NAME.")] = "",
     faces: Annotated[str, typer.Option(help="Face model, a file or zoo:NAME.")] = "",
-    min_score: Annotated[float, typer.Option(min=0, max=1, help="Leave out what is below.")] = 0,
+    min_score: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Leave out what is below; 0 with --json, else 0.3."),
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, max=256, help="Pictures a batch.")] = 8,
     lanes: Annotated[int, typer.Option(min=0, help="Of the runtime; 0 is one a core.")] = 0,
     draw_to: Annotated[
@@ -67,7 +70,8 @@ def detect(
     """
     if not model and not faces:
         model, faces = SHIPPED
-    look = Look.load(model, faces, lanes, min_score)
+    least = (0.0 if as_json else 0.3) if min_score is None else min_score
+    look = Look.load(model, faces, lanes, least)
     media = Media(find(paths))
     findings = look.at(media.read(), batch)
     if draw_to:
