@@ -1,6 +1,7 @@
 """Tiny networks of ours that were never trained, and pictures in which they see something."""
 
 import functools
+import re
 
 import keras
 import numpy as np
@@ -9,6 +10,7 @@ from keras import layers
 
 from trainers.network import NetworkConfig, build
 
+LAST = r"^head_\d_(\w+_pred|(cls|box|obj|points)_dconv)$"  # layers that predict
 NANO = NetworkConfig(("a", "b"), (96, 64), width=0.125, head_channels=16)
 
 
@@ -28,7 +30,9 @@ def untrained(config, seed=1):
             layer.set_weights([kernel, *(rng.normal(0, 0.3, b.shape) for b in bias)])
     spread = float(np.std(network(pictures(config).astype(np.float32), training=False)))
     for layer in network.layers:
-        if layer.name.endswith("_pred"):  # so that scores lie between 0 and 1, boxes in view
+        if (
+            re.search(LAST, layer.name) and layer.get_weights()
+        ):  # so that scores lie between 0 and 1, boxes in view
             kernel, bias = layer.get_weights()
             layer.set_weights([kernel / spread, bias])
     return network
