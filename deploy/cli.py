@@ -105,6 +105,7 @@ def export_command(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder of edge-train.")],
     out: Annotated[Path | None, typer.Option(help="Where to write; RUN/NAME.onnx.")] = None,
     name: Annotated[str, typer.Option(help="Name on the wire; the folder's.")] = "",
+    size: Annotated[str, typer.Option("--input", help="Network input; as it was trained.")] = "",
     score: Annotated[
         float | None, typer.Option(help="Rows below it are dropped; 0.1, of faces 0.5.")
     ] = None,
@@ -120,7 +121,7 @@ def export_command(
         from trainers.run import RunFolder
     provenance = Provenance(name or _fit_name(run.resolve().name), license, trained_on)
     choice = Choice(score, iou, rows, candidates)
-    model, task = export_run(RunFolder.open(run), choice, provenance)
+    model, task = export_run(RunFolder.open(run), choice, provenance, _size(size))
     _write(out or run / f"{provenance.name}.onnx", model, _USES[task])
 
 
@@ -145,8 +146,10 @@ def verify_command(
     if run is not None:
         with _training():
             from deploy.reference import Reference
+            from trainers.network import resized
             from trainers.run import RunFolder
-        reference = Reference(*RunFolder.open(run).network(), manifest, candidates)
+        network, config = resized(*RunFolder.open(run).network(), manifest.input_wh)
+        reference = Reference(network, config, manifest, candidates)
     with engines(model, str(file), reference) as found:
         if len(found.infer) < 2:
             raise ConfigError(

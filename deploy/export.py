@@ -18,25 +18,35 @@ from deploy.families import Raw, input_name
 from deploy.graph import Graph
 from deploy.layers import Writer
 from deploy.nms import Nms
-from edge.errors import ModelError
+from edge.errors import ConfigError, ModelError
 from edge.manifest import Manifest, Task
-from trainers.network import POINTS, NetworkConfig, cells
+from trainers.network import POINTS, NetworkConfig, cells, resized
 from trainers.run import RunFolder
 
 
-def export_run(run: RunFolder, choice: Choice, provenance: Provenance) -> tuple[bytes, Task]:
+def export_run(
+    run: RunFolder,
+    choice: Choice,
+    provenance: Provenance,
+    input_wh: tuple[int, int] = (0, 0),
+) -> tuple[bytes, Task]:
     """The best network of a run as a contract model, and its task.
 
     Args:
         run: its folder.
         choice: how rows are chosen.
         provenance: ``trained_on`` may be empty, ``metrics`` are those of the run.
+        input_wh: another input than it was trained with, multiples of 32; (0, 0) is the same.
 
     Raises:
         ConfigError: no epoch has finished, or a file of the run is broken.
         ModelError: see ``export``.
     """
     network, config = run.network()
+    try:
+        network, config = resized(network, config, input_wh if all(input_wh) else config.input_wh)
+    except ValueError as error:
+        raise ConfigError(f"--input: {error}") from error
     task = task_of(config)
     told = replace(
         provenance,

@@ -16,7 +16,7 @@ downstream has to know them.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, Self
 
 import keras
@@ -111,6 +111,18 @@ def build(config: NetworkConfig) -> keras.Model:
     rows = [_head(x, kit, config, i) for i, x in enumerate(levels)]
     raw = layers.Concatenate(1, name="raw", dtype="float32")(rows)  # (B, A, 5 + C [+ 10])
     return keras.Model(images, raw, name="edge_yolo")
+
+
+def resized(
+    network: keras.Model, config: NetworkConfig, input_wh: tuple[int, int]
+) -> tuple[keras.Model, NetworkConfig]:
+    """The same weights for another input size: every layer is a convolution."""
+    if input_wh == config.input_wh:
+        return network, config
+    other = replace(config, input_wh=input_wh)
+    rebuilt = build(other)
+    rebuilt.set_weights(network.get_weights())
+    return rebuilt, other
 
 
 # --- neck -------------------------------------------------------------------------------------
