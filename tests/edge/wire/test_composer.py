@@ -1,5 +1,6 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,13 @@ import pytest
 from edge.types import (
     CameraStatus,
     Change,
+    Decision,
     Event,
     Faces,
     Frame,
     Health,
+    Liveness,
+    Outcome,
     RgbPicture,
     TrackChange,
     Tracks,
@@ -137,6 +141,32 @@ def test_a_better_face_takes_the_place_of_a_worse_one():
     body = composer().event(event(found))[0].body
     assert body.objects[0].face.score == pytest.approx(0.8)
     assert [face.score for face in body.faces] == [0.7]
+
+
+NAN = float("nan")
+KNOWN = Decision(
+    7_000_000_001, Outcome.KNOWN, "id-a", "Ada", 0.71234, 0.4, Liveness.LIVE, 0.95, 3, "3 of 3"
+)  # fmt: skip
+REJECTED = Decision(
+    9, Outcome.REJECTED, "", "", NAN, NAN, Liveness.UNDECIDED, NAN, 0, "too small"
+)  # fmt: skip
+
+
+def test_decisions_stand_with_the_faces_and_new_ones_are_messages_of_their_own():
+    said = replace(event(faces(0, -1)), decisions=(KNOWN, REJECTED), decided=(0,))
+    detections, decided = composer().event(said)
+    assert detections.body.objects[0].face.name == "Ada"
+    assert detections.body.faces[0].outcome == "rejected"
+    assert (decided.topic, decided.body.track) == ("v1/faces/door/", 7_000_000_001)
+    assert decided.body.face == detections.body.objects[0].face
+    assert decided.body.face.similarity == 0.7123
+
+
+def test_what_nobody_measured_is_absent():
+    said = replace(event(faces(-1)), decisions=(REJECTED,), decided=(0,))
+    face = as_json(composer().event(said)[1])["face"]
+    assert not {"person", "name", "similarity", "margin", "live_score"} & set(face)
+    assert face["reason"] == "too small"
 
 
 def test_a_picture_travels_with_the_detections_alone():
