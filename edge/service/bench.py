@@ -260,10 +260,12 @@ class _Meter:
         self._seen: Counter[str] = Counter()
         self._marks: list[tuple[float, float, Counter[str]]] = []
         self._batch_s = 0.0
+        self._last = (0.0, 0.0)
 
     def count(self, event: Event) -> None:
         """One processed frame."""
         self._seen[event.frame.camera] += 1
+        self._last = (time.perf_counter(), time.process_time())
         if not self._marks and self._is_warm():
             self._mark()
 
@@ -274,10 +276,11 @@ class _Meter:
             time.sleep(0.01)
         if self._load.every_frame:
             while any(s.state == "online" for s in daemon.health.states()):
-                time.sleep(0.005)
+                time.sleep(0.1)  # rarely: looking is paid for in the daemon's process
+            self._marks.append((*self._last, self._seen.copy()))
         else:
             time.sleep(self._load.seconds)
-        self._mark()
+            self._mark()
         stage = daemon.metrics.registry.get_sample_value
         name, labels = "edge_stage_duration_seconds", {"stage": "look"}
         batches = stage(f"{name}_count", labels) or 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import itertools
 import logging
 import queue
@@ -179,6 +180,8 @@ class Daemon:
         for camera in self._settings.cameras:
             self._add_camera(camera, sources[camera.name])
         self.metrics.reload_successful.set(1)
+        gc.collect()
+        gc.freeze()  # what lives from now to the end need not be searched for garbage
         log.info("ready: %d cameras, http port %d", len(self._cameras), self._http.port)
         self._notifier.send("READY=1")
 

@@ -84,10 +84,13 @@ class Outbox:
                 worker.pulse()
 
     def _empty(self, worker: Worker) -> None:
+        idle_s = float("-inf")
         while not worker.stop.is_set():
             worker.pulse()
             self._hand_over(IDLE_S)
-            self._sink.idle()
+            if time.monotonic() - idle_s >= IDLE_S:
+                self._sink.idle()
+                idle_s = time.monotonic()
         deadline_s = time.monotonic() + FLUSH_S
         while self._waiting and time.monotonic() < deadline_s:
             self._hand_over(0)

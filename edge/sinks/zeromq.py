@@ -134,7 +134,6 @@ class Publisher:
         for message in messages:
             self._last.note(message)
             self._put(message.topic, encode(message.body, format_), message.jpeg)
-        self.idle()
 
     def idle(self) -> None:
         """Tell late subscribers how things stand.

@@ -65,15 +65,31 @@ def to_rgb(picture: Picture) -> U8:
     return scaled_rgb(picture, picture.size_wh)
 
 
-def scaled_rgb(picture: Picture, size_wh: tuple[int, int]) -> U8:
-    """The whole picture as ``(h, w, 3)`` uint8 RGB, upright, resized to ``size_wh``."""
+def scaled_rgb(picture: Picture, size_wh: tuple[int, int], out: U8 | None = None) -> U8:
+    """The whole picture as ``(h, w, 3)`` uint8 RGB, upright, resized to ``size_wh``.
+
+    Args:
+        picture: any size.
+        size_wh: new width and height.
+        out: where to write, of the new shape; fresh pages cost more than the arithmetic.
+    """
     if isinstance(picture, RgbPicture):
-        return picture.rgb if picture.size_wh == size_wh else resize(picture.rgb, size_wh)
+        if out is None and picture.size_wh == size_wh:
+            return picture.rgb
+        return resize(picture.rgb, size_wh, out)
     turned = picture.quarter_turns % 2
-    plane_wh = (size_wh[1], size_wh[0]) if turned else size_wh
-    yuv = cv2.merge([resize(plane, plane_wh) for plane in (picture.y, picture.u, picture.v)])
-    rgb = cv2.transform(yuv, _YUV_TO_RGB[picture.bt709, picture.full_range])
-    return np.ascontiguousarray(_upright(rgb, picture.quarter_turns))  # type: ignore[arg-type]
+    width, height = (size_wh[1], size_wh[0]) if turned else size_wh
+    target = None if picture.quarter_turns else out
+    planes = [resize(plane, (width, height)) for plane in (picture.y, picture.u, picture.v)]
+    yuv = cv2.merge(planes, dst=target)
+    rgb = cv2.transform(yuv, _YUV_TO_RGB[picture.bt709, picture.full_range], dst=yuv)
+    if not picture.quarter_turns:
+        return rgb  # type: ignore[return-value]
+    upright: U8 = np.ascontiguousarray(np.rot90(rgb, picture.quarter_turns))
+    if out is None:
+        return upright
+    out[:] = upright
+    return out
 
 
 @lru_cache(maxsize=256)
@@ -118,7 +134,7 @@ def letterbox(picture: Picture, out: U8, align: str = "top_left", fill: int = 11
     if inner.shape != out.shape:
         out[:y], out[y + h :] = fill, fill
         out[y : y + h, :x], out[y : y + h, x + w :] = fill, fill
-    inner[:] = scaled_rgb(picture, (w, h))
+    scaled_rgb(picture, (w, h), inner)
     return placed
 
 
