@@ -9,6 +9,7 @@ import logging
 import queue
 import random
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -49,6 +50,7 @@ log = logging.getLogger(__name__)
 STOPPED = "the daemon stopped"
 STOP_S = 4.5  # everything must have ended by then
 SILENCE_S = 10.0  # of a stage without a watchdog; with one a third of its time, if that is less
+SWITCH_S = 0.0005  # a camera's thread must not wait 5 ms for another's turn to end
 PATIENCE_SHARE = 0.25  # of a batch's time: longer waiting costs more than it saves
 
 
@@ -180,6 +182,7 @@ class Daemon:
         for camera in self._settings.cameras:
             self._add_camera(camera, sources[camera.name])
         self.metrics.reload_successful.set(1)
+        sys.setswitchinterval(SWITCH_S)
         gc.collect()
         gc.freeze()  # what lives from now to the end need not be searched for garbage
         log.info("ready: %d cameras, http port %d", len(self._cameras), self._http.port)
