@@ -240,6 +240,33 @@ def _face_ask(name: str) -> Any:  # noqa: ANN401 - heavy import
 
 
 @app.command()
+def bench(
+    data: Annotated[Path, typer.Argument(help="A data set for a detector.")],
+    backbone: Annotated[str, typer.Option(help="nano, slim, squeezenet, vgg16 ..")] = "nano",
+    size: Size = 416,
+    batch: Batch = 8,
+    steps: Annotated[int, typer.Option(help="Of each kind.")] = 20,
+) -> None:
+    """How much of the bare training step's speed the whole loop keeps."""
+    from trainers.bench import measure
+    from trainers.detector import to_fit
+    from trainers.losses import LossConfig
+    from trainers.network import NetworkConfig, build
+    from trainers.pipeline import recipe
+    from trainers.reading import read_dataset
+    from trainers.recipes import detector_augments
+    from trainers.run import Settings, compile_task
+    from trainers.task import YoloTask
+
+    dataset = read_dataset(data).require_examples()
+    config = NetworkConfig(dataset.classes, (size, size), backbone)
+    task = YoloTask(build(config), config, LossConfig())
+    compile_task(task, Settings(), steps)
+    made = recipe(dataset, config.input_wh, batch, detector_augments(), seed=0)
+    typer.echo(str(measure(made, lambda ready: task.train_on_batch(*to_fit(ready)), steps)))
+
+
+@app.command()
 def check(
     data: Annotated[Path, typer.Argument(help="A data set.")],
     sheet: Annotated[Path | None, typer.Option(help="Draw a contact sheet into this PNG.")] = None,

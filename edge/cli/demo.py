@@ -88,6 +88,7 @@ def demo(
     console.print(f"publishing at {bind}; in another terminal: edge watch")
     with _shown(bind, console), _ended_after(seconds, daemon):
         daemon.run()
+    console.print()
     console.print(showcase.save(models.detector.classes, picture))
 
 
