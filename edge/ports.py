@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from threading import Event as Stop
 from typing import TYPE_CHECKING, Protocol
@@ -49,8 +49,16 @@ class Session(Protocol):
     def metadata(self) -> Mapping[str, str]:
         """The model's metadata entries, among them ``edge.manifest``."""
 
-    def infer(self, batch: NDArray[np.uint8]) -> Mapping[str, NDArray[np.float32]]:
-        """``(B, ...)`` uint8 -> output name to array; the caller owns the arrays."""
+    def infer(
+        self, batch: NDArray[np.uint8], prepare: Callable[[int, int], None] | None = None
+    ) -> Mapping[str, NDArray[np.float32]]:
+        """``(B, ...)`` uint8 -> output name to array; the caller owns the arrays.
+
+        Args:
+            batch: pictures.
+            prepare: fills ``batch[first:last]``; called before these rows are run, by the
+                thread that runs them, so that pictures are prepared side by side.
+        """
 
     def close(self) -> None:
         """Free what the session holds."""

@@ -38,11 +38,14 @@ class PictureModel:
             self._images = np.empty((len(frames), *self._images.shape[1:]), np.uint8)
         images = self._images[: len(frames)]
         align, fill = self.manifest.letterbox_align, self.manifest.letterbox_fill
-        placed = [
-            preprocess.letterbox(frame.picture, image, align, fill)
-            for frame, image in zip(frames, images, strict=True)
-        ]
-        return self._session.infer(images), placed
+        placed: dict[int, Letterbox] = {}
+
+        def prepare(first: int, last: int) -> None:
+            for row in range(first, last):
+                placed[row] = preprocess.letterbox(frames[row].picture, images[row], align, fill)
+
+        outputs = self._session.infer(images, prepare)
+        return outputs, [placed[row] for row in range(len(frames))]
 
 
 def load_picture_model(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import numpy as np
 
@@ -66,18 +67,29 @@ class OnnxSession:
         self._outputs = [output.name for output in session.get_outputs()]
         self.metadata: Mapping[str, str] = session.get_modelmeta().custom_metadata_map
 
-    def infer(self, batch: NDArray[np.uint8]) -> Mapping[str, NDArray[np.float32]]:
+    def infer(
+        self, batch: NDArray[np.uint8], prepare: Callable[[int, int], None] | None = None
+    ) -> Mapping[str, NDArray[np.float32]]:
         """``(B, ...)`` uint8 -> output name to array, owned by the caller.
+
+        Args:
+            batch: pictures.
+            prepare: fills ``batch[first:last]``, in the lane that runs these rows.
 
         Raises:
             ModelError: the model takes no such batch.
         """
-        parts = np.array_split(batch, min(self._lanes, max(len(batch), 1)))
-        others = [self._pool.submit(self._run, part) for part in parts[1:]]
-        results = [self._run(parts[0]), *(other.result() for other in others)]
-        outputs = (
-            results[0] if len(results) == 1 else map(np.concatenate, zip(*results, strict=True))
-        )
+
+        def lane(first: int, last: int) -> list[NDArray[np.float32]]:
+            if prepare:
+                prepare(first, last)
+            return self._run(batch[first:last])
+
+        count = min(self._lanes, max(len(batch), 1))
+        cuts = [len(batch) * n // count for n in range(count + 1)]
+        others = [self._pool.submit(lane, *cut) for cut in pairwise(cuts[1:])]
+        results = [lane(cuts[0], cuts[1]), *(other.result() for other in others)]
+        outputs = results[0] if count == 1 else map(np.concatenate, zip(*results, strict=True))
         return dict(zip(self._outputs, outputs, strict=True))
 
     def _run(self, batch: NDArray[np.uint8]) -> list[NDArray[np.float32]]:

@@ -26,6 +26,7 @@ from edge.wire.schema import Format, Message, encode
 
 ANSWER_EVERY_S = 0.1
 MOST_SUBSCRIBED_BYTES = 1 << 20  # ZeroMQ itself counts nothing; a trie node a byte is about 48 MB
+HEAR_EVERY_S = 0.05  # a busy sink hears of subscriptions so often, an idle one at once
 MOST_REQUESTS = 20_000  # between two answers; who asks more often wants to fill the memory
 PEER_PING_MS = 5_000  # a subscriber that vanished without a word is dropped after two
 
@@ -97,6 +98,7 @@ class Publisher:
         self._last = LastValues()
         self._asked: set[str] = set()  # topics that late subscribers wait for
         self._answered_s = float("-inf")
+        self._heard_s = float("-inf")
         self._subscribed: Counter[bytes] = Counter()  # by prefix
         self._subscribed_bytes = 0
 
@@ -134,6 +136,8 @@ class Publisher:
         for message in messages:
             self._last.note(message)
             self._put(message.topic, encode(message.body, format_), message.jpeg)
+        if self._monotonic_s() - self._heard_s >= HEAR_EVERY_S:
+            self.idle()
 
     def idle(self) -> None:
         """Tell late subscribers how things stand.
@@ -141,6 +145,7 @@ class Publisher:
         Raises:
             SinkError: the socket is broken or flooded with subscriptions.
         """
+        self._heard_s = self._monotonic_s()
         with _told(self.endpoint):
             self._hear()
         if self._asked and self._monotonic_s() - self._answered_s >= ANSWER_EVERY_S:
