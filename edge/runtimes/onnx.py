@@ -37,8 +37,8 @@ class Options(BaseModel):
         providers: execution providers by preference.
         lanes: parts into which a batch is cut, each run by a thread of its own; 0 is one a core.
             Raising it serves more cameras at once; a picture alone gains nothing.
-        threads: inside a lane, 0 is one a core. Raising it (and lowering `lanes`) makes one picture of a large
-            network faster, at the price of more CPU time a picture.
+        threads: inside a lane; 0 is one a core. Raising it (and lowering `lanes`) makes one
+            picture of a large network faster, at the price of more CPU time a picture.
         spinning: idle threads of a lane spin: a little faster, at the price of whole cores.
     """
 
