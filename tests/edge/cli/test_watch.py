@@ -83,7 +83,11 @@ def running(*options):
     sink = zeromq.build(zeromq.Options(bind="tcp://127.0.0.1:*", linger_ms=0))
     with sink.open():
         process = subprocess.Popen(
-            [*RUN, sink.endpoint, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            [*RUN, sink.endpoint, *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            # a shell's background jobs ignore Ctrl-C, and so would what they start
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         try:
             yield sink, process
