@@ -41,8 +41,8 @@ bench: $(VENV)/runtime.stamp ## measure speed, latency and memory beside their f
 	$(BIN)/edge bench
 
 lock: $(VENV)/dev.stamp ## write the lists anew; newest versions with UPGRADE=--upgrade
-	$(LOCK) $(UPGRADE) --extra demo --output-file .ci/runtime.lock pyproject.toml
-	$(LOCK) $(UPGRADE) --extra demo --extra deploy --extra train --extra dev \
+	$(LOCK) $(UPGRADE) --extra demo --extra triton --output-file .ci/runtime.lock pyproject.toml
+	$(LOCK) $(UPGRADE) --extra demo --extra triton --extra deploy --extra train --extra tensorrt --extra dev \
 		--constraint .ci/runtime.lock --output-file .ci/dev.lock pyproject.toml
 
 install: install-files ## install the daemon and its unit; DESTDIR= PREFIX=/usr/local
