@@ -30,8 +30,9 @@ from edge.client import Received, Subscriber
 from edge.errors import EdgeError
 from edge.manifest import KEY, read_model
 from edge.models.files import model_path
+from edge.ports import Session
 from edge.service.daemon import Daemon, LoadedModels
-from edge.types import Detections, Event, Frame
+from edge.types import U8, Detections, Event, Frame
 from edge.vision import preprocess
 from edge.wire.schema import DetectionsMessage
 
@@ -147,18 +148,17 @@ def measure_floor(load: Load) -> Cost:
 
 def _floor(load: Load) -> Cost:
     decode_cpu_s, decode_wall_s, frames = _decode_all(load.clip)
-    calls = [call for path in (load.detector, load.faces) if path for call in [_raw(load, path)]]
     cpu_s, wall_s = decode_cpu_s / frames, decode_wall_s / frames
-    for call in calls:
-        for _ in range(3):
-            call()
-        repeats = max(3, 60 // load.cameras)
+    for path in filter(None, (load.detector, load.faces)):
+        session, pictures = _raw(load, path)
+        batches = [pictures[n : n + load.cameras] for n in range(0, frames, load.cameras)]
+        for batch in batches[:3]:
+            session.infer(batch)
         started_s, started_cpu_s = time.perf_counter(), time.process_time()
-        for _ in range(repeats):
-            call()
-        looked = repeats * load.cameras
-        wall_s += (time.perf_counter() - started_s) / looked
-        cpu_s += (time.process_time() - started_cpu_s) / looked
+        for batch in batches:
+            session.infer(batch)
+        wall_s += (time.perf_counter() - started_s) / frames
+        cpu_s += (time.process_time() - started_cpu_s) / frames
     return Cost(1, wall_s, cpu_s, _peak_bytes())
 
 
@@ -173,18 +173,19 @@ def _decode_all(clip: str) -> tuple[float, float, int]:
         return time.process_time() - started_cpu_s, time.perf_counter() - started_s, frames
 
 
-def _raw(load: Load, path: str) -> Callable[[], object]:
-    """The bare call of a model on a batch of real frames of the clip."""
+def _raw(load: Load, path: str) -> tuple[Session, U8]:
+    """A model, and every frame of the clip as it takes them: what is found costs time too."""
     file = model_path(path, Path())
     runtime = plugins.create("runtimes", {"kind": "onnx", "lanes": load.lanes})
     session = runtime.load(read_model(file), str(file))
     width, height = json.loads(session.metadata[KEY])["input_wh"]
-    batch = np.empty((load.cameras, height, width, 3), np.uint8)
-    source = {"kind": "video_file", "path": load.clip, "every_frame": True, "loop": True}
+    pictures = []
+    source = {"kind": "video_file", "path": load.clip, "every_frame": True}
     with plugins.create("sources", source).connect(threading.Event()) as captures:
-        for row, capture in zip(range(load.cameras), captures, strict=False):
-            preprocess.letterbox(capture.picture, batch[row])
-    return lambda: session.infer(batch)
+        for capture in captures:
+            pictures.append(np.empty((height, width, 3), np.uint8))
+            preprocess.letterbox(capture.picture, pictures[-1])
+    return session, np.stack(pictures)
 
 
 # --- the daemon -------------------------------------------------------------------------------
