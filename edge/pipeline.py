@@ -1,7 +1,12 @@
-"""The path of data: frames of several cameras in, events out. One thread, no locks, no I/O."""
+"""The path of data: frames of several cameras in, events out. No I/O.
+
+Several threads may step at once as long as each has other cameras. What cameras share is the
+models, which allow it, and the recognizer, which takes turns.
+"""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -83,6 +88,7 @@ class Pipeline:
         self._track_ids = track_ids
         self._recognizer = recognizer
         self._views: Mapping[str, View] = {}
+        self._recognizing = threading.Lock()
         self._person = detector.classes.index("person") if "person" in detector.classes else -1
 
     def watch(self, cameras: Sequence[Camera], changed: frozenset[str] = frozenset()) -> None:
@@ -112,7 +118,10 @@ class Pipeline:
             self._tie(views[frame.camera].follow(frame, objects, heads))
             for frame, objects, heads in zip(frames, detections, faces, strict=True)
         ]
-        return self._recognizer.look(events) if self._recognizer else events
+        if self._recognizer is None:
+            return events
+        with self._recognizing:
+            return self._recognizer.look(events)
 
     def _tie(self, event: Event) -> Event:
         """Give each face the row of the person that contains it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from threading import Event as Stop
 from typing import TYPE_CHECKING, Protocol
@@ -43,22 +43,17 @@ class Source(Protocol):
 
 
 class Session(Protocol):
-    """A loaded model. Close it in a ``with contextlib.closing(...)``."""
+    """A loaded model. Close it in a ``with contextlib.closing(...)``.
+
+    As many threads as the runtime has lanes call ``infer`` at the same time.
+    """
 
     @property
     def metadata(self) -> Mapping[str, str]:
         """The model's metadata entries, among them ``edge.manifest``."""
 
-    def infer(
-        self, batch: NDArray[np.uint8], prepare: Callable[[int, int], None] | None = None
-    ) -> Mapping[str, NDArray[np.float32]]:
-        """``(B, ...)`` uint8 -> output name to array; the caller owns the arrays.
-
-        Args:
-            batch: pictures.
-            prepare: fills ``batch[first:last]``; called before these rows are run, by the
-                thread that runs them, so that pictures are prepared side by side.
-        """
+    def infer(self, batch: NDArray[np.uint8]) -> Mapping[str, NDArray[np.float32]]:
+        """``(B, ...)`` uint8 -> output name to array; the caller owns the arrays."""
 
     def close(self) -> None:
         """Free what the session holds."""
@@ -66,6 +61,10 @@ class Session(Protocol):
 
 class Runtime(Protocol):
     """What executes model files."""
+
+    @property
+    def lanes(self) -> int:
+        """Batches that are worth running side by side, each in a thread of its own."""
 
     def load(self, model: bytes, name: str) -> Session:
         """Load a model from its bytes; ``name`` is for messages.

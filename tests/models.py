@@ -51,6 +51,30 @@ def constant_model(
     return model.SerializeToString()
 
 
+def echo_model() -> bytes:
+    """A detector of one row whose x1 is the largest byte of the picture."""
+    nodes = [
+        helper.make_node("Cast", ["images"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMax", ["pixels"], ["most"], axes=[1, 2, 3]),  # (n, 1, 1, 1)
+        helper.make_node("Reshape", ["most", "shape"], ["x1"]),
+        helper.make_node("Pad", ["x1", "pads"], ["detections"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "echo",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", 32, 32, 3])],
+        [helper.make_tensor_value_info("detections", TensorProto.FLOAT, ["n", 1, 6])],
+        [
+            numpy_helper.from_array(np.array([-1, 1, 1], np.int64), "shape"),
+            numpy_helper.from_array(np.array([0, 0, 0, 0, 0, 5], np.int64), "pads"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    manifest = Manifest(task="detect", name="echo", input_wh=(32, 32), classes=("person",))
+    helper.set_model_props(model, manifest.to_metadata())
+    return model.SerializeToString()
+
+
 def without_manifest(model: bytes) -> bytes:
     """The same network as a stranger would deliver it."""
     proto = onnx.load_model_from_string(model)

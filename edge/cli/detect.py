@@ -6,8 +6,9 @@ import json
 import os
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
@@ -101,6 +102,7 @@ class Look:
     detector: Detector | None
     faces: FaceFinder | None
     min_score: float
+    lanes: int
 
     @classmethod
     def load(cls, model: str, faces: str, lanes: int, min_score: float) -> Look:
@@ -115,21 +117,30 @@ class Look:
             load_detector(runtime, model_path(model, base)) if model else None,
             load_faces(runtime, model_path(faces, base)) if faces else None,
             min_score,
+            runtime.lanes,
         )
 
     def at(self, frames: Iterator[Frame], batch: int) -> Iterator[Finding]:
-        """Findings in the order of the frames, ``batch`` frames at a time."""
-        while some := list(islice(frames, batch)):
-            yield from self._at_batch(some)
+        """Findings in the order of the frames, ``batch`` frames at a time in each lane."""
+        with ThreadPoolExecutor(self.lanes, thread_name_prefix="lane") as pool:
+            ahead: deque[Future[list[Finding]]] = deque()
+            while True:
+                while len(ahead) <= self.lanes and (some := list(islice(frames, batch))):
+                    ahead.append(pool.submit(self._at_batch, some))
+                if not ahead:
+                    return
+                yield from ahead.popleft().result()
 
-    def _at_batch(self, frames: Sequence[Frame]) -> Iterator[Finding]:
+    def _at_batch(self, frames: Sequence[Frame]) -> list[Finding]:
         nothing, nobody = [Detections.empty()] * len(frames), [Faces.empty()] * len(frames)
         all_objects = self.detector.detect(frames) if self.detector else nothing
         all_faces = self.faces.find(frames) if self.faces else nobody
+        found = []
         for frame, objects, faces in zip(frames, all_objects, all_faces, strict=True):
             kept = objects[objects.score >= self.min_score]
             seen = faces[faces.score >= self.min_score]
-            yield Finding(frame, kept, self._labels(kept), seen)
+            found.append(Finding(frame, kept, self._labels(kept), seen))
+        return found
 
     def _labels(self, objects: Detections) -> tuple[str, ...]:
         classes = self.detector.classes if self.detector else ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -29,23 +30,30 @@ class PictureModel:
         self.name = manifest.name
         self.sha256 = sha256
         self._session = session
-        width, height = manifest.input_wh
-        self._images: U8 = np.empty((0, height, width, 3), np.uint8)
+        self._room = _Room(manifest.input_wh)
 
     def run(self, frames: Sequence[Frame]) -> tuple[Mapping[str, F32], list[Letterbox]]:
         """One batch: output name to array, and where each frame lies in its input."""
-        if len(frames) > len(self._images):
-            self._images = np.empty((len(frames), *self._images.shape[1:]), np.uint8)
-        images = self._images[: len(frames)]
+        images = self._room.images(len(frames))
         align, fill = self.manifest.letterbox_align, self.manifest.letterbox_fill
-        placed: dict[int, Letterbox] = {}
+        placed = [
+            preprocess.letterbox(frame.picture, image, align, fill)
+            for frame, image in zip(frames, images, strict=True)
+        ]
+        return self._session.infer(images), placed
 
-        def prepare(first: int, last: int) -> None:
-            for row in range(first, last):
-                placed[row] = preprocess.letterbox(frames[row].picture, images[row], align, fill)
 
-        outputs = self._session.infer(images, prepare)
-        return outputs, [placed[row] for row in range(len(frames))]
+class _Room(threading.local):
+    """Where a thread lays its pictures: fresh pages cost more than the arithmetic."""
+
+    def __init__(self, size_wh: tuple[int, int]) -> None:
+        self._images: U8 = np.empty((0, size_wh[1], size_wh[0], 3), np.uint8)
+
+    def images(self, count: int) -> U8:
+        """``(count, h, w, 3)``, overwritten by the thread's next call."""
+        if count > len(self._images):
+            self._images = np.empty((count, *self._images.shape[1:]), np.uint8)
+        return self._images[:count]
 
 
 def load_picture_model(

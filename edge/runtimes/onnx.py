@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -35,8 +33,8 @@ class Options(BaseModel):
 
     Attributes:
         providers: execution providers by preference.
-        lanes: parts into which a batch is cut, each run by a thread of its own; 0 is one a core.
-            Raising it serves more cameras at once; a picture alone gains nothing.
+        lanes: batches that are looked at side by side, each by a thread of its own; 0 is one a
+            core. Raising it serves more cameras at once; a camera alone gains nothing.
         threads: inside a lane; 0 is one a core. Raising it (and lowering `lanes`) makes one
             picture of a large network faster, at the price of more CPU time a picture.
         spinning: idle threads of a lane spin: a little faster, at the price of whole cores.
@@ -53,58 +51,36 @@ class Options(BaseModel):
 class OnnxSession:
     """A loaded model.
 
-    ONNX Runtime splits each operator over its threads and waits for all at its end, which for
-    small networks costs more than it gains: two threads did 1.1 times the work of one with 1.3
-    times the CPU time. Cutting the batch instead keeps the cores apart from each other.
+    Several threads may use it at once. ONNX Runtime splits each operator over its own threads and
+    waits for all at its end, which for small networks costs more than it gains: two threads did
+    1.1 times the work of one with 1.3 times the CPU time. So a session has one thread of its own,
+    and the cores are kept busy by lanes, which do not wait for each other.
     """
 
-    def __init__(self, session: ort.InferenceSession, name: str, lanes: int) -> None:
+    def __init__(self, session: ort.InferenceSession, name: str) -> None:
         self._session = session
-        self._lanes = lanes
-        self._pool = ThreadPoolExecutor(max(lanes - 1, 1), thread_name_prefix="lane")
         self._name = name
         self._input = session.get_inputs()[0].name
         self._outputs = [output.name for output in session.get_outputs()]
         self.metadata: Mapping[str, str] = session.get_modelmeta().custom_metadata_map
 
-    def infer(
-        self, batch: NDArray[np.uint8], prepare: Callable[[int, int], None] | None = None
-    ) -> Mapping[str, NDArray[np.float32]]:
+    def infer(self, batch: NDArray[np.uint8]) -> Mapping[str, NDArray[np.float32]]:
         """``(B, ...)`` uint8 -> output name to array, owned by the caller.
-
-        Args:
-            batch: pictures.
-            prepare: fills ``batch[first:last]``, in the lane that runs these rows.
 
         Raises:
             ModelError: the model takes no such batch.
         """
-
-        def lane(first: int, last: int) -> list[NDArray[np.float32]]:
-            if prepare:
-                prepare(first, last)
-            return self._run(batch[first:last])
-
-        count = min(self._lanes, max(len(batch), 1))
-        cuts = [len(batch) * n // count for n in range(count + 1)]
-        others = [self._pool.submit(lane, *cut) for cut in pairwise(cuts[1:])]
-        results = [lane(cuts[0], cuts[1]), *(other.result() for other in others)]
-        outputs = results[0] if count == 1 else map(np.concatenate, zip(*results, strict=True))
-        return dict(zip(self._outputs, outputs, strict=True))
-
-    def _run(self, batch: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         try:
-            outputs: list[NDArray[np.float32]] = self._session.run(None, {self._input: batch})
+            outputs = self._session.run(None, {self._input: batch})
         except _BROKEN as error:
             reason = str(error).partition("\n")[0]
             raise ModelError(
                 f"{self._name} cannot be run on {batch.dtype} {batch.shape}: {reason}"
             ) from error
-        return outputs
+        return dict(zip(self._outputs, outputs, strict=True))
 
     def close(self) -> None:
         """Free the model."""
-        self._pool.shutdown()
         del self._session
 
 
@@ -119,6 +95,13 @@ class OnnxRuntime:
                 f"use {', '.join(ort.get_available_providers())}"
             )
         self._options = options
+
+    @property
+    def lanes(self) -> int:
+        """Batches that may run side by side; a device that is shared anyhow gets whole ones."""
+        if self._options.providers[0] != "CPUExecutionProvider":
+            return 1
+        return self._options.lanes or len(os.sched_getaffinity(0))
 
     def load(self, model: bytes, name: str) -> OnnxSession:
         """Load a model from its bytes.
@@ -141,16 +124,9 @@ class OnnxRuntime:
             return OnnxSession(
                 ort.InferenceSession(model, settings, providers=list(self._options.providers)),
                 name,
-                self._lanes(),
             )
         except _BROKEN as error:
             raise ModelError(f"{name} is no ONNX model that can be run: export it again") from error
-
-    def _lanes(self) -> int:
-        """A device that is shared anyhow gets whole batches."""
-        if self._options.providers[0] != "CPUExecutionProvider":
-            return 1
-        return self._options.lanes or len(os.sched_getaffinity(0))
 
 
 def build(options: Options) -> OnnxRuntime:

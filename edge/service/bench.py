@@ -150,8 +150,9 @@ def _floor(load: Load) -> Cost:
     decode_cpu_s, decode_wall_s, frames = _decode_all(load.clip)
     cpu_s, wall_s = decode_cpu_s / frames, decode_wall_s / frames
     for path in filter(None, (load.detector, load.faces)):
-        session, pictures = _raw(load, path)
-        batches = [pictures[n : n + load.cameras] for n in range(0, frames, load.cameras)]
+        session, lanes, pictures = _raw(load, path)
+        size = -(-load.cameras // lanes)
+        batches = [pictures[n : n + size] for n in range(0, frames, size)]
         for batch in batches[:3]:
             session.infer(batch)
         started_s, started_cpu_s = time.perf_counter(), time.process_time()
@@ -173,8 +174,8 @@ def _decode_all(clip: str) -> tuple[float, float, int]:
         return time.process_time() - started_cpu_s, time.perf_counter() - started_s, frames
 
 
-def _raw(load: Load, path: str) -> tuple[Session, U8]:
-    """A model, and every frame of the clip as it takes them: what is found costs time too."""
+def _raw(load: Load, path: str) -> tuple[Session, int, U8]:
+    """A model, its lanes, and every frame as it takes them: what is found costs time too."""
     file = model_path(path, Path())
     runtime = plugins.create("runtimes", {"kind": "onnx", "lanes": load.lanes})
     session = runtime.load(read_model(file), str(file))
@@ -185,7 +186,7 @@ def _raw(load: Load, path: str) -> tuple[Session, U8]:
         for capture in captures:
             pictures.append(np.empty((height, width, 3), np.uint8))
             preprocess.letterbox(capture.picture, pictures[-1])
-    return session, np.stack(pictures)
+    return session, runtime.lanes, np.stack(pictures)
 
 
 # --- the daemon -------------------------------------------------------------------------------
@@ -258,6 +259,7 @@ class _Meter:
 
     def __init__(self, load: Load) -> None:
         self._load = load
+        self._lock = threading.Lock()
         self._seen: Counter[str] = Counter()
         self._marks: list[tuple[float, float, Counter[str]]] = []
         self._batch_s = 0.0
@@ -265,10 +267,11 @@ class _Meter:
 
     def count(self, event: Event) -> None:
         """One processed frame."""
-        self._seen[event.frame.camera] += 1
-        self._last = (time.perf_counter(), time.process_time())
-        if not self._marks and self._is_warm():
-            self._mark()
+        with self._lock:  # lanes count side by side
+            self._seen[event.frame.camera] += 1
+            self._last = (time.perf_counter(), time.process_time())
+            if not self._marks and self._is_warm():
+                self._mark()
 
     def watch(self, daemon: Daemon) -> None:
         """Stop the daemon when the measurement is over."""

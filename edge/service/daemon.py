@@ -62,6 +62,7 @@ class LoadedModels:
     faces: FaceFinder | None
     embedder: ContractEmbedder | None = None
     liveness: ContractLiveness | None = None
+    lanes: int = 1
 
     @classmethod
     def of(cls, settings: Config, base: Path) -> LoadedModels:
@@ -76,22 +77,22 @@ class LoadedModels:
             path = model_path(chosen.detector.path, base)
             detector = load_detector(runtime, path, chosen.detector.sha256)
         if chosen.faces is None:
-            return cls(detector, None)
+            return cls(detector, None, lanes=runtime.lanes)
         with _naming("models.faces"):
             path = model_path(chosen.faces.path, base)
             faces = load_faces(runtime, path, chosen.faces.sha256)
         known = settings.recognition
         if known is None:
-            return cls(detector, faces)
+            return cls(detector, faces, lanes=runtime.lanes)
         with _naming("recognition.embedder"):
             path = model_path(known.embedder.path, base)
             embedder = load_embedder(runtime, path, known.embedder.sha256)
         if known.liveness is None:
-            return cls(detector, faces, embedder)
+            return cls(detector, faces, embedder, lanes=runtime.lanes)
         with _naming("recognition.liveness"):
             path = model_path(known.liveness.path, base)
             liveness = load_liveness(runtime, path, known.liveness.sha256)
-        return cls(detector, faces, embedder, liveness)
+        return cls(detector, faces, embedder, liveness, runtime.lanes)
 
 
 @contextlib.contextmanager
@@ -109,7 +110,7 @@ class Daemon:
         settings: the configuration.
         path: its file, read again on reload; model paths are relative to its folder.
         models: loaded models; None loads those of the configuration.
-        on_event: called in the pipeline's thread with every event; must be quick.
+        on_event: called in the lanes' threads with every event; must be quick.
     """
 
     def __init__(
@@ -135,6 +136,10 @@ class Daemon:
         self._notifier = systemd.Notifier()
         self._silence_s = _silence_s(self._notifier.watchdog_s)
         self._step_s = 0.0
+        self._lanes: list[Worker] = []
+        self._lane_count = 1
+        self._pulse: Worker | None = None
+        self._gallery: Worker | None = None
         self.metrics = Metrics()
         self.health = HealthBoard([self.metrics.set_status, self._publish_status])
 
@@ -176,7 +181,8 @@ class Daemon:
         self._http.start()
         self._open_sinks()
         self.health.models_loaded = True
-        self._looker = self._worker("pipeline", self._look)
+        self._lane_count = models.lanes
+        self._lanes = [self._worker(f"lane {n}", self._look) for n in range(models.lanes)]
         self._pulse = self._worker("heartbeat", self._beat)
         self._gallery = self._worker("gallery", follower.run) if follower else None
         for camera in self._settings.cameras:
@@ -210,8 +216,7 @@ class Daemon:
         self._notifier.send("STOPPING=1")
         deadline_s = time.monotonic() + STOP_S
         cameras = [worker for _, worker in self._cameras.values()]
-        names = ("_looker", "_pulse", "_gallery")
-        lookers = [w for w in (getattr(self, n, None) for n in names) if w]
+        lookers = [w for w in (*self._lanes, self._pulse, self._gallery) if w]
         for worker in (*cameras, *lookers):
             worker.stop.set()
         for name in self._cameras:
@@ -263,17 +268,19 @@ class Daemon:
 
     def _workers(self) -> list[Worker]:
         cameras = [worker for _, worker in self._cameras.values()]
+        pulse = [self._pulse] if self._pulse else []
         gallery = [self._gallery] if self._gallery else []
         sinks = [worker for _, worker in self._outboxes]
-        return [self._looker, self._pulse, *gallery, *cameras, *sinks]
+        return [*self._lanes, *pulse, *gallery, *cameras, *sinks]
 
     def _look(self, worker: Worker) -> None:
-        """The pipeline's thread."""
+        """A lane: takes frames, looks at them, publishes what it saw, again and again."""
         while not worker.stop.is_set():
             frames = self._slots.take(self._most(), self._patience_s(), timeout_s=0.5)
             worker.pulse()
             if frames:
                 self._look_at(frames)
+                self._slots.done(frames)
 
     def _look_at(self, frames: Sequence[Frame]) -> None:
         started_s = time.perf_counter()
@@ -299,9 +306,12 @@ class Daemon:
             self._publish([self._composer.heartbeat()])
 
     def _most(self) -> int:
-        return self._settings.batching.most or max(len(self._cameras), 1)
+        share = -(-len(self._cameras) // self._lane_count)  # each lane gets its share
+        return self._settings.batching.most or max(share, 1)
 
     def _patience_s(self) -> float:
+        if self._lane_count > 1:  # who comes late finds another lane free
+            return 0.0
         return min(self._settings.batching.patience_ms / 1000, PATIENCE_SHARE * self._step_s)
 
     # --- messages -----------------------------------------------------------------------------

@@ -1,10 +1,14 @@
-"""Slots: at most one waiting frame per camera, replaced in place, taken in turn."""
+"""Slots: at most one waiting frame per camera, replaced in place, taken in turn.
+
+Several threads may take frames. What they took is theirs until they are done with it, and a
+camera's next frame is not given to anybody before: so each camera's frames are looked at in order.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from edge.types import Frame
 
@@ -19,6 +23,7 @@ class LatestFrames:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._waiting: dict[str, Frame] = {}  # in order of turn
+        self._looked_at: set[str] = set()
         self._changed = threading.Condition()
         self._closed = False
 
@@ -43,7 +48,7 @@ class LatestFrames:
                 self._changed.notify_all()
 
     def take(self, most: int, patience_s: float, timeout_s: float) -> list[Frame]:
-        """Frames whose turn it is, at most one a camera.
+        """Frames whose turn it is, at most one a camera; tell when you are `done` with them.
 
         Args:
             most: frames at most.
@@ -54,18 +59,29 @@ class LatestFrames:
             Frames in order of turn; empty after the time-out or when closed.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._closed, timeout_s)
+            self._changed.wait_for(lambda: self._ready() or self._closed, timeout_s)
             deadline = self._clock() + patience_s
-            while 0 < len(self._waiting) < most and not self._closed:
+            while 0 < len(self._ready()) < most and not self._closed:
                 rest = deadline - self._clock()
                 if rest <= 0:
                     break
                 self._changed.wait(rest)
-            turn = list(self._waiting)[:most]
-            frames = [self._waiting.pop(camera) for camera in turn]
+            frames = [self._waiting.pop(camera) for camera in self._ready()[:most]]
             if frames:
+                self._looked_at.update(frame.camera for frame in frames)
                 self._changed.notify_all()
             return frames
+
+    def done(self, frames: Sequence[Frame]) -> None:
+        """These were looked at: their cameras' next frames may be taken."""
+        with self._changed:
+            self._looked_at.difference_update(frame.camera for frame in frames)
+            if self._ready():
+                self._changed.notify_all()
+
+    def _ready(self) -> list[str]:
+        """Cameras whose frame may be taken, in order of turn."""
+        return [camera for camera in self._waiting if camera not in self._looked_at]
 
     def forget(self, camera: str) -> None:
         """Drop what waits for a camera that was removed."""

@@ -3,6 +3,7 @@
 A new runtime is found by itself. One that needs hardware says so with a ConfigError and is skipped.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import numpy as np
@@ -12,7 +13,7 @@ from pydantic import ValidationError
 from edge import plugins
 from edge.errors import ConfigError, ModelError
 from edge.manifest import KEY, Manifest
-from tests.models import constant_model
+from tests.models import constant_model, echo_model
 
 ROWS = np.float32([[1, 2, 30, 31, 0.9, 1], [4, 5, 6, 7, 0.5, 0], [0, 0, 0, 0, 0, 0]])
 POINTS = np.arange(30, dtype=np.float32).reshape(3, 5, 2)
@@ -53,6 +54,17 @@ def test_a_batch_gives_float32_rows_for_every_picture(runtime, count):
     for name, rows in (("detections", ROWS), ("landmarks", POINTS)):
         assert outputs[name].dtype == np.float32
         np.testing.assert_array_equal(outputs[name], np.stack([rows] * count))
+
+
+def test_as_many_threads_as_there_are_lanes_may_infer_at_once(runtime):
+    echo = echo_model()
+    pictures = [np.full((1, 32, 32, 3), value, np.uint8) for value in range(64)]
+    with (
+        closing(runtime.load(echo, "echo.onnx")) as session,
+        ThreadPoolExecutor(runtime.lanes) as lanes,
+    ):
+        outputs = list(lanes.map(session.infer, pictures))
+    assert [int(found["detections"][0, 0, 0]) for found in outputs] == list(range(64))
 
 
 def test_outputs_outlive_the_next_call(runtime):

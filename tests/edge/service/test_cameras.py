@@ -220,7 +220,9 @@ def test_every_frame_of_an_evaluation_file_waits_for_its_turn():
     worker.start()
     seen = []
     while len(seen) < 20:
-        seen += [f.seq for f in slots.take(1, 0, 1)]
+        taken = slots.take(1, 0, 1)
+        seen += [f.seq for f in taken]
+        slots.done(taken)
     assert seen == list(range(20))
     stop.set()
     assert worker.join(5)

@@ -158,7 +158,7 @@ def test_the_watchdog_is_fed_only_while_every_stage_makes_progress(run, tmp_path
         running = run({"door": ""})
         assert manager.recv(100) == b"READY=1"
         assert manager.recv(100) == b"WATCHDOG=1"
-        running.daemon._looker.is_alive = lambda: False  # as if the pipeline hung
+        running.daemon._lanes[0].is_alive = lambda: False  # as if a lane hung
         time.sleep(0.3)
         manager.setblocking(False)
         with contextlib.suppress(BlockingIOError):

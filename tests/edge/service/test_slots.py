@@ -40,8 +40,9 @@ def test_five_busy_cameras_and_batch_one_are_served_in_equal_shares():
     for turn in range(100):
         for camera in served:
             slots.put(frame(camera, turn))
-        for taken in slots.take(1, 0, 0):
-            served[taken.camera] += 1
+        taken = slots.take(1, 0, 0)
+        served[taken[0].camera] += 1
+        slots.done(taken)
     assert set(served.values()) == {20}
 
 
@@ -83,7 +84,9 @@ def test_put_when_free_loses_no_frame():
     producer = threading.Thread(target=produce)
     producer.start()
     while len(seen) < 50:
-        seen += [f.seq for f in slots.take(1, 0, 1)]
+        taken = slots.take(1, 0, 1)
+        seen += [f.seq for f in taken]
+        slots.done(taken)
     producer.join()
     assert seen == list(range(50))
 
@@ -96,13 +99,36 @@ def test_put_when_free_gives_up_when_stopped():
     assert [f.seq for f in slots.take(1, 0, 0)] == [0]
 
 
-actions = st.lists(st.one_of(st.sampled_from("abcd"), st.integers(1, 4)), max_size=60)
+def test_a_camera_whose_frame_is_looked_at_waits_until_that_is_done():
+    slots = LatestFrames()
+    slots.put(frame("a", 1))
+    looked_at = slots.take(2, 0, 0)
+    slots.put(frame("a", 2))
+    slots.put(frame("b", 1))
+    assert [f.camera for f in slots.take(2, 0, 0)] == ["b"]
+    assert slots.take(2, 0, 0.01) == []
+    slots.done(looked_at)
+    assert [f.seq for f in slots.take(2, 0, 0)] == [2]
+
+
+def test_done_wakes_who_waits_for_that_camera():
+    slots = LatestFrames()
+    slots.put(frame("a", 1))
+    looked_at = slots.take(1, 0, 0)
+    slots.put(frame("a", 2))
+    threading.Timer(0.05, slots.done, [looked_at]).start()
+    assert [f.seq for f in slots.take(1, 0, 30)] == [2]
+
+
+DONE = 0
+actions = st.lists(st.one_of(st.sampled_from("abcd"), st.integers(DONE, 4)), max_size=60)
 
 
 @given(actions)
-def test_frames_are_never_stale_never_twice_and_nobody_is_overtaken(script):
+def test_frames_are_never_stale_never_twice_in_order_and_nobody_is_overtaken(script):
     slots, newest, taken_seq = LatestFrames(), {}, {}
     arrival: list[str] = []
+    looked_at: list[list[Frame]] = []
     for seq, action in enumerate(script):
         if isinstance(action, str):
             slots.put(frame(action, seq))
@@ -110,10 +136,17 @@ def test_frames_are_never_stale_never_twice_and_nobody_is_overtaken(script):
             if action not in arrival:
                 arrival.append(action)
             continue
+        if action == DONE:
+            if looked_at:
+                slots.done(looked_at.pop(0))
+            continue
+        busy = {f.camera for taken in looked_at for f in taken}
         taken = slots.take(action, 0, 0)
-        assert [f.camera for f in taken] == arrival[:action]  # in order of turn
-        del arrival[: len(taken)]
+        free = [camera for camera in arrival if camera not in busy]
+        assert [f.camera for f in taken] == free[:action]  # in order of turn
+        looked_at.append(taken)
         for f in taken:
+            arrival.remove(f.camera)
             assert f.seq == newest[f.camera]  # never stale
-            assert taken_seq.get(f.camera) != f.seq  # never twice
+            assert taken_seq.get(f.camera, -1) < f.seq  # never twice, never out of order
             taken_seq[f.camera] = f.seq
