@@ -24,28 +24,32 @@ class LatestFrames:
         self._clock = clock
         self._waiting: dict[str, Frame] = {}  # in order of turn
         self._looked_at: set[str] = set()
-        self._changed = threading.Condition()
+        lock = threading.Lock()
+        self._ready_again = threading.Condition(lock)  # who takes waits here
+        self._free_again = threading.Condition(lock)  # who puts every frame waits here
         self._closed = False
 
     def put(self, frame: Frame) -> bool:
         """Leave a frame; true when it replaced one that nobody had read."""
-        with self._changed:
+        with self._ready_again:
             if self._closed:
                 return False
             replaced = frame.camera in self._waiting
-            self._waiting[frame.camera] = frame
-            if not replaced:
-                self._changed.notify_all()
+            self._put(frame)
             return replaced
+
+    def _put(self, frame: Frame) -> None:
+        self._waiting[frame.camera] = frame
+        if frame.camera not in self._looked_at:
+            self._ready_again.notify()  # one: waking every lane for it would cost them all
 
     def put_when_free(self, frame: Frame, stop: threading.Event) -> None:
         """Leave a frame once the camera's last one was taken: for files where all count."""
-        with self._changed:
+        with self._free_again:
             while frame.camera in self._waiting and not (self._closed or stop.is_set()):
-                self._changed.wait(0.1)
+                self._free_again.wait(0.1)
             if not (self._closed or stop.is_set()):
-                self._waiting[frame.camera] = frame
-                self._changed.notify_all()
+                self._put(frame)
 
     def take(self, most: int, patience_s: float, timeout_s: float) -> list[Frame]:
         """Frames whose turn it is, at most one a camera; tell when you are `done` with them.
@@ -58,26 +62,25 @@ class LatestFrames:
         Returns:
             Frames in order of turn; empty after the time-out or when closed.
         """
-        with self._changed:
-            self._changed.wait_for(lambda: self._ready() or self._closed, timeout_s)
+        with self._ready_again:
+            self._ready_again.wait_for(lambda: self._ready() or self._closed, timeout_s)
             deadline = self._clock() + patience_s
             while 0 < len(self._ready()) < most and not self._closed:
                 rest = deadline - self._clock()
                 if rest <= 0:
                     break
-                self._changed.wait(rest)
+                self._ready_again.wait(rest)
             frames = [self._waiting.pop(camera) for camera in self._ready()[:most]]
             if frames:
                 self._looked_at.update(frame.camera for frame in frames)
-                self._changed.notify_all()
+                self._free_again.notify_all()
             return frames
 
     def done(self, frames: Sequence[Frame]) -> None:
         """These were looked at: their cameras' next frames may be taken."""
-        with self._changed:
+        with self._ready_again:
             self._looked_at.difference_update(frame.camera for frame in frames)
-            if self._ready():
-                self._changed.notify_all()
+            self._ready_again.notify(len(self._ready()))
 
     def _ready(self) -> list[str]:
         """Cameras whose frame may be taken, in order of turn."""
@@ -85,13 +88,14 @@ class LatestFrames:
 
     def forget(self, camera: str) -> None:
         """Drop what waits for a camera that was removed."""
-        with self._changed:
+        with self._free_again:
             self._waiting.pop(camera, None)
-            self._changed.notify_all()
+            self._free_again.notify_all()
 
     def close(self) -> None:
         """Wake everybody; nothing is taken or left any more."""
-        with self._changed:
+        with self._ready_again:
             self._closed = True
             self._waiting.clear()
-            self._changed.notify_all()
+            self._ready_again.notify_all()
+            self._free_again.notify_all()
