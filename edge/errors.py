@@ -5,10 +5,13 @@
     EdgeError                exit 1    anything Edgewatch raises on purpose
     |-- ConfigError          exit 78   the user must change a file (EX_CONFIG)
     |   |-- ModelError       exit 78   a model is missing, broken, untrusted or of the wrong task
+    |   |   `-- EngineError  exit 78   its engine is missing, stale or refused; it can be built
     |   `-- GalleryError     exit 78   the gallery or its key cannot be used (people/vault.py)
     |-- SourceError          (none)    one camera failed; it is asked again every second
     |   `-- SourceDeniedError  (none)  it refused us; it is asked ever more rarely
     |-- SinkError            (none)    one sink failed; it is retried with backoff
+    |-- GpuMemoryError       (none)    the GPU is full; a smaller batch may fit
+    |-- GpuLostError         exit 75   the GPU failed this process for good; a new one may work
     `-- WorkerError          exit 70   a thread died; systemd restarts us (EX_SOFTWARE)
 """
 
@@ -38,6 +41,20 @@ class ConfigError(EdgeError):
 
 class ModelError(ConfigError):
     """A model file is missing, broken, untrusted or of the wrong task."""
+
+
+class EngineError(ModelError):
+    """An engine is missing, stale or refused: it must be built (again)."""
+
+
+class GpuMemoryError(EdgeError):
+    """The GPU has not enough memory left."""
+
+
+class GpuLostError(EdgeError):
+    """A CUDA error that no call of this process outlives (EX_TEMPFAIL)."""
+
+    exit_code = 75
 
 
 class SourceError(EdgeError):

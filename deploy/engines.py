@@ -1,0 +1,98 @@
+"""`edge-deploy engines`: what the engine cache holds, and what may go."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from edge.cli.group import application
+from edge.engines.cache import EngineCache, Entry, default_root
+from edge.engines.library import NAMES, find_library
+from edge.errors import ConfigError
+
+app = application("Engines in the cache.")
+
+Cache = Annotated[Path | None, typer.Option("--cache", help="Folder of engines; the user's.")]
+
+
+@app.command("list")
+def list_command(
+    cache: Cache = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Show every engine and whether this box would load it."""
+    engines = EngineCache(cache or default_root())
+    table = Table("model", "for", "MB", "built", "loads", title=str(engines.folder))
+    for entry in engines.entries():
+        why = reason_against(engines, entry)
+        if as_json:
+            told = {"file": str(entry.path), "name": entry.name, "loads": not why, "why": why}
+            typer.echo(json.dumps(told | {"key": asdict(entry.key), "bytes": entry.size_bytes}))
+        built = time.strftime("%Y-%m-%d %H:%M", time.gmtime(entry.built_s))
+        size = f"{entry.size_bytes / 1e6:.1f}"
+        table.add_row(entry.name, str(entry.key), size, built, why or "yes")
+    if not as_json:
+        Console().print(table)
+
+
+@app.command("prune")
+def prune_command(
+    cache: Cache = None,
+    days: Annotated[
+        float, typer.Option(help="Also remove engines built longer ago; 0 keeps them.", min=0)
+    ] = 0,
+    everything: Annotated[bool, typer.Option("--all", help="Remove every engine.")] = False,
+) -> None:
+    """Remove engines that this box would not load, such as those of a library it had before."""
+    engines = EngineCache(cache or default_root())
+    oldest_s = time.time() - days * 86400 if days else 0.0
+    gone = list(engines.leftovers())
+    for entry in engines.entries():
+        if everything or entry.built_s < oldest_s or reason_against(engines, entry):
+            gone.append(entry.path)
+    freed = sum(path.stat().st_size for path in gone)
+    for path in gone:
+        path.unlink(missing_ok=True)
+    typer.echo(f"{engines.folder}: removed {len(gone)} files, {freed / 1e6:.1f} MB")
+
+
+@app.command("take")
+def take_command(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Of another cache.")],
+    cache: Cache = None,
+) -> None:
+    """Adopt engines that another machine built with --for. An engine is code: know its origin."""
+    engines = EngineCache(cache or default_root())
+    for file in files:
+        entry = engines.take(file)
+        typer.echo(f"{entry.name}: {entry.key}\n{entry.path}")
+
+
+def reason_against(cache: EngineCache, entry: Entry) -> str:
+    """Why this box would not load an engine, apart from its card; empty when it would."""
+    if not cache.is_own(entry):
+        return "changed, or built elsewhere"
+    here = versions()
+    if entry.key.library not in here:
+        return f"{entry.key.library} is not installed"
+    if entry.key.version != here[entry.key.library]:
+        return f"{entry.key.library} is now {here[entry.key.library]}"
+    return ""
+
+
+def versions() -> dict[str, str]:
+    """Flavours of TensorRT that are here."""
+    found = {}
+    for name in NAMES:
+        try:
+            found[name] = find_library(name).version
+        except ConfigError:
+            continue
+    return found

@@ -1,0 +1,326 @@
+"""An engine at work: two lanes that copy and compute at the same time, batches cut to fit.
+
+::
+
+    lane 0   prepare | copy in | compute          | copy out | take rows
+    lane 1             prepare | copy in            compute  | copy out | take rows
+
+A lane has a stream, pinned buffers and memory of the card, made once for the largest batch. Per
+batch size (1, 2, 4 .. the largest; others are run as the next of these) it has an execution
+context and, where CUDA can record it, a graph; all of them share the lane's memory.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.engines.cuda import Cuda
+from edge.engines.library import Tensor
+from edge.errors import GpuLostError, GpuMemoryError, ModelError
+
+log = logging.getLogger(__name__)
+
+LANES = 2
+SPLIT_FROM = 8  # rows from which on a batch is cut in two, to copy one half beside the other
+
+
+class Execution(Protocol):
+    """See `edge.engines.library.Execution`."""
+
+    def memory_bytes(self) -> int:
+        """What it needs while it runs."""
+
+    def bind(self, addresses: Mapping[str, int], memory: int, size_bytes: int) -> None:
+        """Say where tensors and working memory are."""
+
+    def enqueue(self, stream: int) -> bool:
+        """Begin."""
+
+    def is_capturable(self, stream: int) -> bool:
+        """Whether CUDA may record it."""
+
+
+class Engine(Protocol):
+    """See `edge.engines.library.TensorRtEngine`."""
+
+    @property
+    def input(self) -> Tensor:
+        """What it reads."""
+
+    @property
+    def outputs(self) -> tuple[Tensor, ...]:
+        """What it gives."""
+
+    @property
+    def most(self) -> int:
+        """Largest batch."""
+
+    def execution(self, rows: int) -> Execution:
+        """A way to run batches of one size."""
+
+
+class Lane:
+    """Buffers, memory and contexts for one batch at a time.
+
+    Args:
+        cuda: the card.
+        engine: what runs.
+        most: largest batch.
+        graphs: record CUDA graphs.
+
+    Raises:
+        GpuMemoryError: not enough memory; nothing stays allocated.
+    """
+
+    def __init__(self, cuda: Cuda, engine: Engine, most: int, *, graphs: bool) -> None:
+        self._cuda, self._engine, self._graphs = cuda, engine, graphs
+        self._free: list[Callable[[], None]] = []
+        self._runs: dict[int, tuple[Execution, Any]] = {}
+        self._taken: tuple[int, int] | None = None  # first and last row under way
+        try:
+            self._open(most)
+        except GpuMemoryError:
+            self.close()
+            raise
+
+    def _open(self, most: int) -> None:
+        cuda = self._cuda
+        self._stream = cuda.stream()
+        self._free.append(lambda: cuda.drop_stream(self._stream))
+        self._host: dict[str, NDArray[Any]] = {}
+        self._address: dict[str, int] = {}
+        for tensor in (self._engine.input, *self._engine.outputs):
+            pinned = cuda.pinned((most, *tensor.shape), tensor.dtype)
+            self._free.append(pinned.free)
+            self._host[tensor.name] = pinned.array
+            self._address[tensor.name] = self._allocate(most * tensor.row_bytes)
+        self._host[self._engine.input.name][:] = 0
+        executions = {rows: self._engine.execution(rows) for rows in sizes(most)}
+        need = max(execution.memory_bytes() for execution in executions.values())
+        memory = self._allocate(need) if need else 0
+        for rows, execution in executions.items():
+            execution.bind(self._address, memory, need)
+            self._runs[rows] = execution, self._record(execution)
+
+    def _allocate(self, size_bytes: int) -> int:
+        address = self._cuda.allocate(size_bytes)
+        self._free.append(lambda: self._cuda.free(address))
+        return address
+
+    def _record(self, execution: Execution) -> Any:  # noqa: ANN401 - CUDA's graph, or None
+        """Run once, so that everything is allocated and compiled; then record."""
+        self._cuda.check("TensorRT's first batch", fine=execution.enqueue(self._stream))
+        self._cuda.wait(self._stream)
+        if not (self._graphs and execution.is_capturable(self._stream)):
+            return None
+        graph = self._cuda.capture(self._stream, lambda: execution.enqueue(self._stream))
+        if graph is not None:
+            self._free.insert(0, lambda: self._cuda.drop_graph(graph))
+        return graph
+
+    @property
+    def graphs(self) -> int:
+        """Batch sizes that were recorded."""
+        return sum(graph is not None for _, graph in self._runs.values())
+
+    def start(self, rows: NDArray[np.uint8], first: int) -> None:
+        """Begin with rows that belong at ``first`` of the whole batch."""
+        count, source = len(rows), self._engine.input.name
+        np.copyto(self._host[source][:count], rows)
+        self._cuda.upload(self._address[source], self._host[source][:count], self._stream)
+        execution, graph = self._runs[next(size for size in self._runs if size >= count)]
+        if graph is not None:
+            self._cuda.launch(graph, self._stream)
+        else:
+            self._cuda.check("TensorRT", fine=execution.enqueue(self._stream))
+        for tensor in self._engine.outputs:
+            into = self._host[tensor.name][:count]
+            self._cuda.download(into, self._address[tensor.name], self._stream)
+        self._taken = first, first + count
+
+    def finish(self, outputs: Mapping[str, NDArray[np.float32]]) -> None:
+        """Wait for what was begun and take its rows over, each copied once."""
+        if self._taken is None:
+            return
+        (first, last), self._taken = self._taken, None
+        self._cuda.wait(self._stream)
+        for name, whole in outputs.items():
+            whole[first:last] = self._host[name][: last - first]
+
+    def close(self) -> None:
+        """Free everything, the latest first."""
+        self._runs.clear()
+        for free in reversed(self._free):
+            free()
+        self._free.clear()
+
+
+def sizes(most: int) -> list[int]:
+    """Batch sizes that are prepared: powers of two, and the largest."""
+    return [*(1 << n for n in range((most - 1).bit_length())), most]
+
+
+class EngineSession:
+    """An engine that answers as every session does.
+
+    When the card's memory is short, the largest batch is halved until it fits; longer batches are
+    then run in parts.
+
+    Args:
+        cuda: the card.
+        engine: what runs.
+        metadata: of the ONNX file it was built from.
+        name: for messages.
+        graphs: record CUDA graphs.
+        hands: threads that prepare pictures.
+
+    Raises:
+        GpuMemoryError: not even one picture fits.
+    """
+
+    def __init__(
+        self,
+        cuda: Cuda,
+        engine: Engine,
+        metadata: Mapping[str, str],
+        name: str,
+        *,
+        graphs: bool = True,
+        hands: int = 1,
+    ) -> None:
+        self.metadata = metadata
+        self._cuda, self._engine, self._name, self._graphs = cuda, engine, name, graphs
+        self._most = engine.most
+        self._hands = hands
+        self._pool = ThreadPoolExecutor(max(hands - 1, 1), thread_name_prefix="hand")
+        self._lanes: list[Lane] = []
+        self._open()
+        log.info(
+            "%s: batch up to %d, %d of %d batch sizes are CUDA graphs",
+            name, self._most, self._lanes[0].graphs, len(sizes(self._most)),
+        )  # fmt: skip
+
+    @property
+    def most(self) -> int:
+        """Largest batch that fits the card's memory."""
+        return self._most
+
+    def _open(self) -> None:
+        """Make lanes for the largest batch that fits."""
+        while True:
+            try:
+                for _ in range(LANES):
+                    lane = Lane(self._cuda, self._engine, self._most, graphs=self._graphs)
+                    self._lanes.append(lane)
+            except GpuMemoryError as error:
+                self._drop()
+                self._halve(error)
+            else:
+                return
+
+    def _halve(self, error: GpuMemoryError) -> None:
+        if self._most == 1:
+            raise GpuMemoryError(f"{self._name}: not even one picture fits: {error}") from error
+        self._most //= 2
+        log.warning("%s: %s: batches of %d from here on", self._name, error, self._most)
+
+    def _drop(self) -> None:
+        for lane in self._lanes:
+            lane.close()
+        self._lanes.clear()
+
+    def infer(
+        self, batch: NDArray[np.uint8], prepare: Callable[[int, int], None] | None = None
+    ) -> Mapping[str, NDArray[np.float32]]:
+        """``(B, ...)`` uint8 -> output name to array, owned by the caller.
+
+        Args:
+            batch: pictures; as many as there are, whatever the engine's largest batch.
+            prepare: fills ``batch[first:last]``, while the card works on rows before them.
+
+        Raises:
+            ModelError: the engine takes no such pictures.
+            GpuMemoryError: not even one picture fits any more.
+            GpuLostError: the process must end.
+        """
+        want = self._engine.input
+        if batch.shape[1:] != want.shape or batch.dtype != want.dtype:
+            raise ModelError(
+                f"{self._name} cannot be run on {batch.dtype} {batch.shape}: it takes {want.dtype} "
+                f"(N, {', '.join(map(str, want.shape))})"
+            )
+        self._cuda.enter()
+        if not self._lanes:  # the last batch left no memory
+            self._open()
+        pending = Pending(prepare, self._hands, self._pool)
+        while True:
+            try:
+                return self._run(batch, pending)
+            except GpuMemoryError as error:
+                self._drop()
+                self._halve(error)
+                self._open()
+
+    def _run(self, batch: NDArray[np.uint8], pending: Pending) -> Mapping[str, NDArray[np.float32]]:
+        outputs = {
+            tensor.name: np.empty((len(batch), *tensor.shape), np.float32)
+            for tensor in self._engine.outputs
+        }
+        for turn, (first, last) in enumerate(cuts(len(batch), self._most)):
+            pending.prepare(first, last)
+            lane = self._lanes[turn % LANES]
+            lane.finish(outputs)
+            lane.start(batch[first:last], first)
+        for lane in self._lanes:
+            lane.finish(outputs)
+        return outputs
+
+    def close(self) -> None:
+        """Free the card's memory; a lost card has nothing left to free."""
+        self._pool.shutdown()
+        with suppress(GpuLostError):
+            self._cuda.enter()
+            self._drop()
+
+
+class Pending:
+    """Pictures that are still to be prepared: each once, though a batch be begun again.
+
+    Args:
+        prepare: fills rows; None where that was done.
+        hands: threads that do so.
+        pool: those beside the caller.
+    """
+
+    def __init__(
+        self, prepare: Callable[[int, int], None] | None, hands: int, pool: ThreadPoolExecutor
+    ) -> None:
+        self._prepare, self._hands, self._pool = prepare, hands, pool
+        self._done = 0
+
+    def prepare(self, first: int, last: int) -> None:
+        """Fill rows, side by side."""
+        first = max(first, self._done)
+        if self._prepare is None or first >= last:
+            return
+        count = min(self._hands, last - first)
+        edges = [first + (last - first) * n // count for n in range(count + 1)]
+        others = [self._pool.submit(self._prepare, edges[n], edges[n + 1]) for n in range(1, count)]
+        self._prepare(edges[0], edges[1])
+        for other in others:
+            other.result()
+        self._done = last
+
+
+def cuts(count: int, most: int) -> list[tuple[int, int]]:
+    """Parts of a batch, equal but for one row: at least two where halves are worth it."""
+    parts = max(-(-count // most), 2 if count >= SPLIT_FROM else 1)
+    edges = [count * n // parts for n in range(parts + 1)]
+    return [(edges[n], edges[n + 1]) for n in range(parts)] if count else []

@@ -1,0 +1,182 @@
+"""TensorRT and TensorRT-RTX: models as engines, built before by `edge-deploy build`, on the GPU."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from edge import plugins
+from edge.engines.cache import EngineCache, Entry, Key, Recipe, Target, default_root
+from edge.engines.cuda import Cuda, open_cuda
+from edge.engines.library import Choice, Library, TensorRtEngine, find_library
+from edge.engines.session import EngineSession
+from edge.errors import ConfigError, EngineError, ModelError
+from edge.onnxfile import has_external_data, metadata_of
+from edge.ports import Runtime
+
+log = logging.getLogger(__name__)
+
+MOST_HANDS = 4
+
+
+class Options(BaseModel):
+    """How engines are built and run.
+
+    Attributes:
+        library: flavour of TensorRT; `auto` takes `tensorrt` before `tensorrt_rtx`.
+        device: number of the card.
+        max_batch: of an engine; more pictures are run in parts. Raising it takes memory.
+        usual_batch: that kernels are chosen for.
+        workspace_mib: memory that a layer may take for itself.
+        sweeps: of NMS; 0 keeps its loop and forgoes CUDA graphs.
+        graphs: record CUDA graphs.
+        hands: threads that prepare pictures; 0 is one a core, four at most.
+        cache: folder of engines; empty is `$CACHE_DIRECTORY`, else the user's cache.
+        fallback: what to do without a GPU, and until an engine is there: `onnx` runs models on
+            the processor, `none` refuses to start, or is not ready until then.
+        build_timeout_s: a build that takes longer is given up.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    library: Choice = "auto"
+    device: int = Field(default=0, ge=0)
+    max_batch: int = Field(default=16, ge=1, le=256)
+    usual_batch: int = Field(default=8, ge=1, le=256)
+    workspace_mib: int = Field(default=1024, ge=1)
+    sweeps: int = Field(default=16, ge=0, le=256)
+    graphs: bool = True
+    hands: int = Field(default=0, ge=0, le=64)
+    cache: str = ""
+    fallback: Literal["onnx", "none"] = "onnx"
+    build_timeout_s: float = Field(default=3600, gt=0)
+
+    @property
+    def recipe(self) -> Recipe:
+        """How engines are built."""
+        usual = min(self.usual_batch, self.max_batch)
+        return Recipe(usual, self.max_batch, self.workspace_mib, self.sweeps)
+
+    @property
+    def root(self) -> Path:
+        """Of the engine cache."""
+        return Path(self.cache).expanduser() if self.cache else default_root()
+
+
+class TensorRtRuntime:
+    """Loads engines from the cache.
+
+    Args:
+        options: how.
+        cuda: the card.
+        library: the flavour.
+
+    Attributes:
+        waits: until its engine is there, a model is not to be run by anything else.
+        build_timeout_s: a build that takes longer is to be given up.
+    """
+
+    def __init__(self, options: Options, cuda: Cuda, library: Library) -> None:
+        self.waits = options.fallback == "none"
+        self.build_timeout_s = options.build_timeout_s
+        self._options, self._cuda, self._library = options, cuda, library
+        self._recipe = options.recipe
+        self._cache = EngineCache(options.root)
+        card = cuda.card()
+        self._target = Target(library.name, library.version, card.name, (card.capability,))
+
+    def load(self, model: bytes, name: str) -> EngineSession:
+        """Load the engine of a model from the cache.
+
+        Raises:
+            ModelError: the bytes are no model.
+            EngineError: there is no engine for it, or none that is to be trusted.
+            GpuMemoryError: not even one picture fits the card.
+        """
+        key = Key.of(model, self._target, self._recipe)
+        refused = []
+        for entry in self._cache.find(key):
+            try:
+                return self.open(entry, model, name)
+            except EngineError as error:
+                refused.append(str(error))
+        _metadata(model, name)  # what is no model needs no engine
+        raise EngineError(
+            "; ".join(refused) or f"{name} has no engine for {key}: edge-deploy build {name}"
+        )
+
+    def open(self, entry: Entry, model: bytes, name: str) -> EngineSession:
+        """Load one engine of a model.
+
+        Raises:
+            ModelError: the bytes are no model.
+            EngineError: it cannot run here, or is not to be trusted.
+            GpuMemoryError: not even one picture fits the card.
+        """
+        metadata = _metadata(model, name)
+        self._cuda.enter()
+        engine = TensorRtEngine(self._library, self._cache.load(entry), name)
+        hands = self._options.hands or min(len(os.sched_getaffinity(0)), MOST_HANDS)
+        return EngineSession(
+            self._cuda, engine, metadata, name, graphs=self._options.graphs, hands=hands
+        )
+
+    def build_command(self, name: str, sha256: str) -> list[str]:
+        """What builds the engine that ``load`` looks for."""
+        recipe = self._recipe
+        return [
+            sys.executable, "-m", "deploy", "build", name,
+            "--sha256", sha256,
+            "--library", self._library.name,
+            "--device", str(self._options.device),
+            "--max-batch", str(recipe.most),
+            "--usual-batch", str(recipe.usual),
+            "--workspace", str(recipe.workspace_mib),
+            "--sweeps", str(recipe.sweeps),
+            "--cache", str(self._options.root),
+            "--timeout", str(self.build_timeout_s),
+        ]  # fmt: skip
+
+    def shrink(self) -> bool:
+        """From here on ask for engines of smaller batches; False when there are none."""
+        smaller = self._recipe.smaller()
+        shrunk, self._recipe = smaller != self._recipe, smaller
+        return shrunk
+
+
+def _metadata(model: bytes, name: str) -> dict[str, str]:
+    """The metadata of a model that is whole.
+
+    Raises:
+        ModelError: the bytes are no ONNX file, or only a part of one.
+    """
+    try:
+        if has_external_data(model):
+            raise ModelError(
+                f"{name} keeps weights outside its file, where no hash guards them: "
+                "save it as one file"
+            )
+        return metadata_of(model)
+    except ValueError as error:
+        raise ModelError(f"{name} is no ONNX model: export it again") from error
+
+
+def build(options: Options) -> Runtime:
+    """The runtime that ``options`` describe; ONNX Runtime where there is no GPU and it may be.
+
+    Raises:
+        ConfigError: no driver, no card or no TensorRT, and `fallback` is none.
+    """
+    try:
+        return TensorRtRuntime(options, open_cuda(options.device), find_library(options.library))
+    except ConfigError as error:
+        if options.fallback == "none":
+            raise
+        log.warning("runtime: %s. Models run on the processor until then", error)
+    runtime: Runtime = plugins.create("runtimes", {"kind": "onnx"})
+    return runtime
