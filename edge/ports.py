@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from threading import Event as Stop
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,6 +72,25 @@ class Runtime(Protocol):
         Raises:
             ModelError: the bytes are no model this runtime can execute.
         """
+
+
+@runtime_checkable
+class EngineRuntime(Runtime, Protocol):
+    """A runtime whose ``load`` takes what another program has built before.
+
+    Attributes:
+        waits: until its engine is there, a model must not be run by anything else.
+        build_timeout_s: a build that takes longer is to be given up.
+    """
+
+    waits: bool
+    build_timeout_s: float
+
+    def build_command(self, name: str, sha256: str) -> list[str]:
+        """What builds the engine of the model file ``name`` so that ``load`` finds it."""
+
+    def shrink(self) -> bool:
+        """From here on ask for engines of smaller batches; False when there are none."""
 
 
 class Model(Protocol):

@@ -71,6 +71,8 @@ def _models(settings: Config, path: Path) -> Iterator[Finding]:
     yield Finding("models.detector", True, f"{detector.name}: {', '.join(detector.classes[:8])}")
     if models.faces:
         yield Finding("models.faces", True, models.faces.name)
+    for name, why in models.keeper.missing() if models.keeper else ():
+        yield Finding("runtime", True, f"{name} gets an engine when the daemon runs: {why}")
 
 
 def _outputs(settings: Config) -> Iterator[Finding]:

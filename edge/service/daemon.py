@@ -13,24 +13,25 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from uuid import uuid4
 
 from edge import config, plugins
 from edge.config import Config
-from edge.errors import ConfigError, EdgeError, WorkerError
+from edge.errors import ConfigError, EdgeError, GpuLostError, WorkerError
 from edge.models.detector import load_detector
 from edge.models.embedder import ContractEmbedder, load_embedder
 from edge.models.faces import load_faces
 from edge.models.files import model_path
 from edge.models.liveness import ContractLiveness, load_liveness
 from edge.pipeline import Pipeline
-from edge.ports import Detector, FaceFinder, Model, Sink, Source
+from edge.ports import Detector, EngineRuntime, FaceFinder, Model, Runtime, Sink, Source
 from edge.service import systemd
 from edge.service.backoff import Backoff
 from edge.service.cameras import CONNECTING, CameraLoop
+from edge.service.engines import EngineKeeper
 from edge.service.health import HealthBoard
 from edge.service.http import HttpServer
 from edge.service.metrics import Metrics
@@ -51,6 +52,7 @@ STOPPED = "the daemon stopped"
 STOP_S = 4.5  # everything must have ended by then
 SILENCE_S = 10.0  # of a stage without a watchdog; with one a third of its time, if that is less
 SWITCH_S = 0.0005  # a camera's thread must not wait 5 ms for another's turn to end
+ENGINE_PATIENCE = 30  # compiling kernels for a card may take minutes in which nothing is heard
 PATIENCE_SHARE = 0.25  # of a batch's time: longer waiting costs more than it saves
 
 
@@ -63,6 +65,7 @@ class LoadedModels:
     embedder: ContractEmbedder | None = None
     liveness: ContractLiveness | None = None
     lanes: int = 1
+    keeper: EngineKeeper | None = None
 
     @classmethod
     def of(cls, settings: Config, base: Path) -> LoadedModels:
@@ -71,7 +74,15 @@ class LoadedModels:
         Raises:
             ConfigError: a model is missing, broken, untrusted or of the wrong task.
         """
-        runtime = plugins.create("runtimes", settings.runtime)
+        with _naming("runtime"):
+            runtime: Runtime = plugins.create("runtimes", settings.runtime)
+        keeper = None
+        if isinstance(runtime, EngineRuntime):
+            keeper = EngineKeeper(runtime, plugins.create("runtimes", {"kind": "onnx"}))
+        return replace(cls._of(settings, base, keeper or runtime), keeper=keeper)
+
+    @classmethod
+    def _of(cls, settings: Config, base: Path, runtime: Runtime) -> LoadedModels:
         chosen = settings.models
         with _naming("models.detector"):
             path = model_path(chosen.detector.path, base)
@@ -127,7 +138,7 @@ class Daemon:
         self._rng = random.Random()  # noqa: S311 - jitter
         self._ending = threading.Event()
         self._reload = threading.Event()
-        self._dead: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._dead: queue.SimpleQueue[Worker] = queue.SimpleQueue()
         self._slots = LatestFrames()
         self._epochs = itertools.count(int(time.time() * 1000))
         self._cameras: dict[str, tuple[config.Camera, Worker]] = {}
@@ -140,6 +151,8 @@ class Daemon:
         self._lane_count = 1
         self._pulse: Worker | None = None
         self._gallery: Worker | None = None
+        self._engines: Worker | None = None
+        self._keeper: EngineKeeper | None = None
         self.metrics = Metrics()
         self.health = HealthBoard([self.metrics.set_status, self._publish_status])
 
@@ -180,11 +193,13 @@ class Daemon:
         self._http = HttpServer(self._settings.http, self.metrics, self.health)
         self._http.start()
         self._open_sinks()
-        self.health.models_loaded = True
+        self._keeper = models.keeper
+        self.health.models_loaded = self._may_look()
         self._lane_count = models.lanes
         self._lanes = [self._worker(f"lane {n}", self._look) for n in range(models.lanes)]
         self._pulse = self._worker("heartbeat", self._beat)
         self._gallery = self._worker("gallery", follower.run) if follower else None
+        self._engines = self._keep_engines(models.keeper) if models.keeper else None
         for camera in self._settings.cameras:
             self._add_camera(camera, sources[camera.name])
         self.metrics.reload_successful.set(1)
@@ -199,7 +214,10 @@ class Daemon:
         interval_s = min(self._notifier.watchdog_s / 3 or 1, 1)
         while not self._ending.wait(interval_s):
             if not self._dead.empty():
-                raise WorkerError(f"worker {self._dead.get()} died: see the log above")
+                dead = self._dead.get()
+                if isinstance(dead.error, GpuLostError):
+                    raise dead.error
+                raise WorkerError(f"worker {dead.name} died: see the log above")
             if self._reload.is_set():
                 self._reload.clear()
                 self._apply_reload()
@@ -216,7 +234,7 @@ class Daemon:
         self._notifier.send("STOPPING=1")
         deadline_s = time.monotonic() + STOP_S
         cameras = [worker for _, worker in self._cameras.values()]
-        lookers = [w for w in (*self._lanes, self._pulse, self._gallery) if w]
+        lookers = [w for w in (*self._lanes, self._pulse, self._gallery, self._engines) if w]
         for worker in (*cameras, *lookers):
             worker.stop.set()
         for name in self._cameras:
@@ -262,25 +280,33 @@ class Daemon:
 
     def _worker(self, name: str, work: Callable[[Worker], None], patience: float = 1) -> Worker:
         silence_s = patience * self._silence_s
-        worker = Worker(name, work, lambda dead: self._dead.put(dead.name), silence_s)
+        worker = Worker(name, work, self._dead.put, silence_s)
         worker.start()
         return worker
 
     def _workers(self) -> list[Worker]:
         cameras = [worker for _, worker in self._cameras.values()]
-        pulse = [self._pulse] if self._pulse else []
-        gallery = [self._gallery] if self._gallery else []
+        single = [worker for worker in (self._pulse, self._gallery, self._engines) if worker]
         sinks = [worker for _, worker in self._outboxes]
-        return [*self._lanes, *pulse, *gallery, *cameras, *sinks]
+        return [*self._lanes, *single, *cameras, *sinks]
 
     def _look(self, worker: Worker) -> None:
         """A lane: takes frames, looks at them, publishes what it saw, again and again."""
         while not worker.stop.is_set():
+            self.health.models_loaded = self._may_look()
+            if not self.health.models_loaded:
+                worker.pulse()
+                worker.stop.wait(0.1)
+                continue
             frames = self._slots.take(self._most(), self._patience_s(), timeout_s=0.5)
             worker.pulse()
             if frames:
                 self._look_at(frames)
                 self._slots.done(frames)
+
+    def _may_look(self) -> bool:
+        """False while models wait for engines, without which they must not run."""
+        return self._keeper is None or self._keeper.is_ready
 
     def _look_at(self, frames: Sequence[Frame]) -> None:
         started_s = time.perf_counter()
@@ -364,6 +390,13 @@ class Daemon:
             return follow_gallery(
                 known, base, models.embedder, models.liveness, ids, self.metrics.gallery_people.set
             )
+
+    def _keep_engines(self, keeper: EngineKeeper) -> Worker:
+        """Start what builds and loads engines."""
+        metrics = self.metrics
+        keeper.building = lambda task, took_s: metrics.engine_build.labels(task).set(took_s)
+        keeper.using = lambda task, used: metrics.engine_in_use.labels(task).set(used)
+        return self._worker("engines", keeper.run, patience=ENGINE_PATIENCE)
 
     def _open_sinks(self) -> None:
         """Start the sinks' threads; each must open once, or the configuration is wrong."""

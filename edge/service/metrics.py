@@ -108,6 +108,18 @@ class Metrics:
             "edge_sink_up", "1 while the sink is open.", ["sink"], registry=registry
         )
         self.model_info = Info("edge_model", "The models in use.", ["task"], registry=registry)
+        self.engine_build = Gauge(
+            "edge_engine_build_seconds",
+            "How long the engine of a model has been building, or took.",
+            ["task"],
+            registry=registry,
+        )
+        self.engine_in_use = Gauge(
+            "edge_engine_in_use",
+            "1 while an engine runs the model, 0 while ONNX Runtime does in its place.",
+            ["task"],
+            registry=registry,
+        )
         build = Info("edge_build", "This program.", registry=registry)
         build.info({"version": __version__})
         self.reload_successful = Gauge(

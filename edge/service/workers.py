@@ -31,6 +31,7 @@ class Worker:
         self.name = name
         self.stop = threading.Event()
         self.finished = False
+        self.error: Exception | None = None  # what it died of
         self._work = work
         self._died = died
         self._max_silence_s = max_silence_s
@@ -68,7 +69,8 @@ class Worker:
     def _run(self) -> None:
         try:
             self._work(self)
-        except Exception:
+        except Exception as error:
+            self.error = error
             log.exception("worker %s died", self.name)
         else:
             if self.stop.is_set() or self.finished:

@@ -1,0 +1,55 @@
+"""Drawn pictures: what a model is shown that has seen no camera yet."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edge.types import F32, U8
+
+# A face in units of its half height, painted in this order: centre xy, radii xy, colour RGB.
+_FACE = (
+    ((0.0, 0.0), (0.75, 1.0), (60, 40, 30)),  # hair
+    ((0.0, 0.1), (0.65, 0.85), (224, 180, 150)),
+    ((-0.28, -0.05), (0.15, 0.08), (245, 245, 245)),
+    ((0.28, -0.05), (0.15, 0.08), (245, 245, 245)),
+    ((-0.28, -0.05), (0.07, 0.07), (40, 25, 20)),
+    ((0.28, -0.05), (0.07, 0.07), (40, 25, 20)),
+    ((-0.28, -0.22), (0.18, 0.05), (70, 45, 35)),
+    ((0.28, -0.22), (0.18, 0.05), (70, 45, 35)),
+    ((0.0, 0.25), (0.09, 0.12), (200, 150, 125)),
+    ((0.0, 0.55), (0.25, 0.08), (170, 70, 70)),
+)
+
+
+def drawn(shape: tuple[int, ...], count: int = 4, seed: int = 1) -> U8:
+    """Faces of several sizes before noise of every scale: ``(count, *shape)``.
+
+    Face finders find them. Networks for objects see little in any drawing; they are compared on the
+    first real frames as well.
+
+    Args:
+        shape: of one row: ``(h, w, 3)``, or ``(T, h, w, 3)`` of clips.
+        count: of rows.
+        seed: of noise and places.
+    """
+    rng = np.random.default_rng(seed)
+    height, width = shape[-3:-1]
+    pictures = np.empty((count, *shape), np.float32)
+    for picture in pictures.reshape(-1, height, width, 3):
+        picture[:] = np.linspace(60, 180, width, dtype=np.float32)[:, None]
+        for cell in (64, 32, 16, 8):
+            coarse = rng.normal(0, 12, (height // cell + 1, width // cell + 1, 3))
+            picture += coarse.repeat(cell, 0).repeat(cell, 1)[:height, :width]
+        for column, share in enumerate((0.1, 0.16, 0.24)):
+            place = (width * (column + 0.5) / 3, height * rng.uniform(0.3, 0.7))
+            _paint(picture, place, share * min(height, width))
+    return pictures.clip(0, 255).astype(np.uint8)
+
+
+def _paint(picture: F32, center_xy: tuple[float, float], half_px: float) -> None:
+    """A face, in place; rows and columns of the picture ``(h, w, 3)``."""
+    y, x = np.mgrid[: picture.shape[0], : picture.shape[1]].astype(np.float32)
+    x, y = (x - center_xy[0]) / half_px, (y - center_xy[1]) / half_px
+    for center, radii, colour in _FACE:
+        inside = ((x - center[0]) / radii[0]) ** 2 + ((y - center[1]) / radii[1]) ** 2 < 1
+        picture[inside] = colour

@@ -1,0 +1,98 @@
+"""Parity: whether an engine finds what the model's reference finds, before it is trusted.
+
+Arithmetic of another order or width moves scores and corners a little and turns over decisions
+that stood on an edge. What is refused here is more: an engine that lost objects, sees others, or
+describes faces differently, as an unlucky INT8 engine does without a word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from edge.manifest import Manifest
+from edge.types import F32
+from edge.vision import boxes
+
+SURE = 0.1  # above the model's threshold, so that rounding does not decide whether a row is there
+SCORE = 0.15  # a row's score may differ by this
+IOU = (
+    0.5  # and its box so much that this overlap is left; a neighbour may have survived NMS instead
+)
+POINT = 0.1  # a point may move by this share of its face
+LOST = 0.1  # share of rows that may be without counterpart
+COSINE = 0.98  # of two descriptions of one face
+LIVE = 0.05  # two probabilities may differ by this
+
+
+class Tally:
+    """Outputs of an engine beside those of its reference, added up over batches.
+
+    Args:
+        manifest: of the model.
+
+    Attributes:
+        rows: findings, descriptions or answers that were compared, on either side.
+        problem: how the engine differs; empty while it does not.
+    """
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._manifest = manifest
+        self._lost = 0
+        self.rows = 0
+        self.problem = ""
+
+    def add(self, wanted: Mapping[str, F32], given: Mapping[str, F32]) -> None:
+        """One batch: the reference's outputs and the engine's."""
+        problem = _unlike(wanted, given)
+        if not problem and "detections" in wanted:
+            problem = self._add_rows(wanted, given)
+        elif not problem:
+            self.rows += len(next(iter(wanted.values())))
+            problem = _far(wanted, given)
+        self.problem = self.problem or problem
+
+    def _add_rows(self, wanted: Mapping[str, F32], given: Mapping[str, F32]) -> str:
+        for picture in range(len(wanted["detections"])):
+            a = {name: value[picture] for name, value in wanted.items()}
+            b = {name: given[name][picture] for name in wanted}
+            for one, two in ((a, b), (b, a)):
+                missing, sure = _missing(one, two, self._manifest.score_threshold + SURE)
+                self._lost, self.rows = self._lost + missing, self.rows + sure
+        if self._lost > LOST * self.rows:
+            return f"{self._lost} of {self.rows} findings have no counterpart"
+        return ""
+
+
+def _unlike(wanted: Mapping[str, F32], given: Mapping[str, F32]) -> str:
+    for name, value in wanted.items():
+        other = given.get(name)
+        if other is None or other.shape != value.shape:
+            return f"{name} should be {value.shape}, is {None if other is None else other.shape}"
+        if not np.isfinite(other).all():
+            return f"{name} is not finite"
+    return ""
+
+
+def _far(wanted: Mapping[str, F32], given: Mapping[str, F32]) -> str:
+    """Descriptions and probabilities."""
+    if "embeddings" in wanted:
+        cosine = (wanted["embeddings"] * given["embeddings"]).sum(axis=1).min(initial=1)
+        return "" if cosine >= COSINE else f"descriptions of a face have a cosine of {cosine:.3f}"
+    worst = max(float(np.abs(wanted[name] - given[name]).max(initial=0)) for name in wanted)
+    return "" if worst <= LIVE else f"answers differ by {worst:.3f}"
+
+
+def _missing(one: Mapping[str, F32], two: Mapping[str, F32], least: float) -> tuple[int, int]:
+    """Rows of one picture from a score on that the other lacks, and how many there are."""
+    sure = one["detections"][:, 4] >= least
+    rows, others = one["detections"][sure], two["detections"]
+    same = boxes.iou(rows[:, :4], others[:, :4]) >= IOU  # (S, K)
+    same &= rows[:, None, 5] == others[None, :, 5]
+    same &= np.abs(rows[:, None, 4] - others[None, :, 4]) <= SCORE
+    if "landmarks" in one:
+        moved = one["landmarks"][sure][:, None] - two["landmarks"][None]  # (S, K, 5, 2)
+        size = (rows[:, 2:4] - rows[:, :2]).max(axis=1, initial=0)
+        same &= np.abs(moved).max(axis=(2, 3)) <= POINT * size[:, None]
+    return int((~same.any(axis=1)).sum()), len(rows)
