@@ -80,3 +80,19 @@ def without_manifest(model: bytes) -> bytes:
     proto = onnx.load_model_from_string(model)
     del proto.metadata_props[:]
     return proto.SerializeToString()
+
+
+def summing_model(size: int = 8) -> bytes:
+    """``(N, size, size, 3)`` -> ``live`` (N,): the sum of a picture's values, one row a picture."""
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", ["faces"], ["values"], to=TensorProto.FLOAT),
+            helper.make_node("ReduceSum", ["values", "axes"], ["live"], keepdims=0),
+        ],
+        "sum",
+        [helper.make_tensor_value_info("faces", TensorProto.UINT8, ["n", size, size, 3])],
+        [helper.make_tensor_value_info("live", TensorProto.FLOAT, ["n"])],
+        [numpy_helper.from_array(np.array([1, 2, 3], np.int64), "axes")],
+    )
+    opsets = [helper.make_opsetid("", 17)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString()

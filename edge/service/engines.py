@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
 from typing import IO
 
 from edge.errors import EdgeError, EngineError, GpuLostError, GpuMemoryError
@@ -255,7 +254,7 @@ class EngineKeeper:
             EngineError: it failed or took too long; with its last words.
         """
         command = self._runtime.build_command(job.name, sha256(job.model).hexdigest())
-        with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
+        with tempfile.TemporaryFile() as output:
             with _niced(command, output) as child:
                 started_s = said_s = time.monotonic()
                 while child.poll() is None and not worker.stop.wait(0.1):
@@ -295,7 +294,7 @@ def _ignored(task: str, value: float) -> None:
 
 
 @contextlib.contextmanager
-def _niced(command: Sequence[str], output: IO[str]) -> Iterator[subprocess.Popen[str]]:
+def _niced(command: Sequence[str], output: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
     """A child of low priority in a process group of its own, which ends with the block."""
     child = subprocess.Popen(  # noqa: S603 - the runtime's own command
         command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
@@ -310,8 +309,9 @@ def _niced(command: Sequence[str], output: IO[str]) -> Iterator[subprocess.Popen
         child.wait()
 
 
-def _last_line(output: IO[str]) -> str:
-    lines = (
-        Path(f"/proc/self/fd/{output.fileno()}").read_text(errors="replace").strip().splitlines()
-    )
+def _last_line(output: IO[bytes]) -> str:
+    """What a child wrote last; read without moving the place where it writes on."""
+    size_bytes = os.fstat(output.fileno()).st_size
+    tail = os.pread(output.fileno(), 4096, max(size_bytes - 4096, 0)).decode(errors="replace")
+    lines = tail.strip().splitlines()
     return lines[-1].strip() if lines else "it says nothing"

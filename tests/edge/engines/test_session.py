@@ -1,0 +1,232 @@
+"""A session on a card made of functions: the rows of ONNX Runtime, whatever the card does."""
+
+from contextlib import closing
+
+import numpy as np
+import pytest
+
+from edge.engines.cuda import Cuda
+from edge.engines.session import EngineSession, cuts, sizes
+from edge.errors import ConfigError, EngineError, GpuLostError, GpuMemoryError, ModelError
+from tests.gpu import ILLEGAL_ADDRESS, INSUFFICIENT_DRIVER, FakeEngine, FakeGpu
+from tests.models import summing_model
+
+MODEL = summing_model()
+
+
+def pictures(count, seed=0):
+    return np.random.default_rng(seed).integers(0, 255, (count, 8, 8, 3), np.uint8)
+
+
+def expected(batch):
+    return batch.sum(axis=(1, 2, 3), dtype=np.float32)
+
+
+def rows(session, batch, prepare=None):
+    return session.infer(batch, prepare)["live"]
+
+
+@pytest.fixture
+def gpu():
+    return FakeGpu()
+
+
+def start(gpu, most=16, hands=1, graphs=True, **engine):
+    made = FakeEngine(gpu, MODEL, most, **engine)
+    return made, EngineSession(Cuda(gpu.api), made, {}, "m.onnx", hands=hands, graphs=graphs)
+
+
+@pytest.mark.parametrize("graphs", [True, False])
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 7, 8, 9, 16, 17, 40])
+def test_every_batch_gives_its_own_rows_in_order(gpu, count, graphs):
+    _, session = start(gpu, graphs=graphs)
+    with closing(session):
+        for seed in range(2):
+            batch = pictures(count, seed)
+            np.testing.assert_array_equal(rows(session, batch), expected(batch))
+
+
+def test_outputs_belong_to_the_caller(gpu):
+    _, session = start(gpu)
+    first = rows(session, pictures(3))
+    kept = first.copy()
+    rows(session, pictures(3, seed=1))
+    np.testing.assert_array_equal(first, kept)
+
+
+@pytest.mark.parametrize(
+    ("most", "expected"), [(1, [1]), (2, [1, 2]), (6, [1, 2, 4, 6]), (16, [1, 2, 4, 8, 16])]
+)
+def test_sizes_that_are_prepared(most, expected):
+    assert sizes(most) == expected
+
+
+@pytest.mark.parametrize(
+    ("count", "most", "parts"),
+    [
+        (0, 16, []),
+        (5, 16, [5]),
+        (8, 16, [4, 4]),  # the second half is copied while the first is computed
+        (17, 16, [8, 9]),
+        (5, 2, [1, 2, 2]),
+    ],
+)
+def test_batches_are_cut_evenly(count, most, parts):
+    assert [last - first for first, last in cuts(count, most)] == parts
+
+
+def test_each_size_is_recorded_once_and_then_only_launched(gpu):
+    engine, session = start(gpu, most=4)
+    assert gpu.calls["cudaStreamBeginCapture"] == 2 * 3  # two lanes; sizes 1, 2, 4
+    engine.ran.clear()
+    rows(session, pictures(3))
+    assert engine.ran == [4]
+    assert gpu.calls["cudaGraphLaunch"] == 1
+
+
+def test_what_cannot_be_recorded_runs_without_a_graph(gpu):
+    _, session = start(gpu, capturable=False)
+    batch = pictures(4)
+    np.testing.assert_array_equal(rows(session, batch), expected(batch))
+    assert not gpu.calls["cudaStreamBeginCapture"]
+
+
+def test_a_recording_that_fails_is_no_reason_to_stop(gpu):
+    gpu.fails["cudaStreamEndCapture"] = 901
+    _, session = start(gpu)
+    batch = pictures(4)
+    np.testing.assert_array_equal(rows(session, batch), expected(batch))
+    assert not gpu.calls["cudaGraphLaunch"]
+
+
+def test_nothing_is_allocated_after_the_start(gpu):
+    _, session = start(gpu)
+    before = dict(gpu.calls)
+    for count in (1, 5, 16, 33):
+        rows(session, pictures(count))
+    for name in ("cudaMalloc", "cudaHostAlloc", "cudaStreamCreateWithFlags"):
+        assert gpu.calls[name] == before[name]
+
+
+def test_an_output_is_copied_only_for_the_rows_that_are_asked_for(gpu):
+    _, session = start(gpu)
+    before = gpu.calls["cudaMemcpyAsync"]
+    rows(session, pictures(5))
+    assert gpu.calls["cudaMemcpyAsync"] - before == 2  # pictures in, rows out
+
+
+def test_close_frees_everything(gpu):
+    _, session = start(gpu)
+    assert gpu.held
+    assert gpu.pinned
+    session.close()
+    assert not gpu.held
+    assert not gpu.pinned
+    assert not gpu.graphs
+
+
+@pytest.mark.parametrize("hands", [1, 3])
+def test_pictures_are_prepared_once_each_and_before_they_are_run(gpu, hands):
+    _, session = start(gpu, most=4, hands=hands)
+    source, batch, seen = pictures(11), np.zeros((11, 8, 8, 3), np.uint8), []
+
+    def prepare(first, last):
+        seen.extend(range(first, last))
+        batch[first:last] = source[first:last]
+
+    np.testing.assert_array_equal(rows(session, batch, prepare), expected(source))
+    assert sorted(seen) == list(range(11))
+
+
+def test_the_next_part_is_prepared_while_the_card_works(gpu):
+    _, session = start(gpu, most=4)
+    waited = []
+    batch = pictures(8)
+    rows(session, batch, lambda first, last: waited.append(gpu.calls["cudaStreamSynchronize"]))
+    assert waited[0] == waited[1], "the first part was waited for before the second was prepared"
+
+
+# --- what goes wrong ---------------------------------------------------------------------------
+
+
+def test_a_small_card_gets_smaller_batches(gpu):
+    gpu.memory_bytes = 13_000  # two lanes of 4, each picture takes 1,196 bytes
+    _, session = start(gpu)
+    assert session.most == 4
+    batch = pictures(16)
+    np.testing.assert_array_equal(rows(session, batch), expected(batch))
+
+
+def test_a_card_that_holds_not_one_picture_says_so_and_keeps_nothing(gpu):
+    gpu.memory_bytes = 1_500
+    with pytest.raises(GpuMemoryError, match="not even one picture"):
+        start(gpu)
+    assert not gpu.held
+    assert not gpu.pinned
+
+
+def test_memory_that_runs_out_later_halves_the_batch_and_loses_no_row(gpu):
+    _, session = start(gpu)
+    source, batch, seen = pictures(16), np.zeros((16, 8, 8, 3), np.uint8), []
+
+    def prepare(first, last):
+        seen.extend(range(first, last))
+        batch[first:last] = source[first:last]
+        if first and session.most == 16:  # somebody else takes it, in the middle of a batch
+            gpu.full.add("cudaGraphLaunch")
+
+    np.testing.assert_array_equal(rows(session, batch, prepare), expected(source))
+    assert session.most == 8
+    assert sorted(seen) == list(range(16))
+
+
+def test_an_error_that_spoils_the_context_ends_the_process_with_a_status_of_its_own(gpu):
+    _, session = start(gpu)
+    gpu.fails["cudaStreamSynchronize"] = ILLEGAL_ADDRESS
+    with pytest.raises(GpuLostError, match="cudaErrorIllegalAddress") as caught:
+        rows(session, pictures(2))
+    assert caught.value.exit_code == 75
+    gpu.fails.update(dict.fromkeys(["cudaSetDevice", "cudaFree"], ILLEGAL_ADDRESS))
+    session.close()  # says nothing more
+
+
+def test_a_refusal_of_tensorrt_becomes_what_cuda_says(gpu):
+    engine, session = start(gpu, graphs=False)
+    engine.refuses = True
+    gpu.last_error = ILLEGAL_ADDRESS
+    with pytest.raises(GpuLostError):
+        rows(session, pictures(1))
+    gpu.last_error = 0
+    with pytest.raises(EngineError, match="without a CUDA error"):
+        rows(session, pictures(1))
+
+
+def test_any_other_error_is_the_engines_own(gpu):
+    _, session = start(gpu)
+    gpu.fails["cudaMemcpyAsync"] = 1
+    with pytest.raises(EngineError, match="cudaErrorInvalidValue in cudaMemcpyAsync"):
+        rows(session, pictures(1))
+
+
+def test_pictures_of_another_size_are_refused(gpu):
+    _, session = start(gpu)
+    with pytest.raises(ModelError, match=r"m\.onnx cannot be run on uint8 \(1, 9, 9, 3\)"):
+        session.infer(np.zeros((1, 9, 9, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("gpu", "says"),
+    [
+        (FakeGpu(fails={"cudaGetDeviceCount": INSUFFICIENT_DRIVER}), "no NVIDIA driver answers"),
+        (FakeGpu(cards=0), "no NVIDIA driver answers"),
+        (FakeGpu(cards=1), "this box has 1"),
+    ],
+)
+def test_without_driver_or_card_one_sentence_says_so(gpu, says):
+    with pytest.raises(ConfigError, match=says):
+        Cuda(gpu.api, device=1)
+
+
+def test_a_card_is_called_what_its_driver_calls_it(gpu):
+    card = Cuda(gpu.api).card()
+    assert (card.name, card.capability) == ("Fake 1000", "sm86")
