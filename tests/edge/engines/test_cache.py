@@ -2,11 +2,11 @@
 
 import hashlib
 import json
-import os
 import signal
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -136,9 +136,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
 )
 def test_a_strange_file_is_no_entry(cache, text):
     store(cache)
-    (cache.folder / "x.engine").write_bytes(
-        b"\n".join((b"EDGE-ENGINE-1", b"0", text.encode(), b""))
-    )
+    (cache.folder / "x.engine").write_text(f"EDGE-ENGINE-1\n0\n{text}\n")
     assert len(cache.entries()) == 1
 
 
@@ -166,7 +164,7 @@ while True:
     [
         ({"CACHE_DIRECTORY": "/var/cache/edge/gate:/other"}, "/var/cache/edge/gate"),
         ({"XDG_CACHE_HOME": "/x"}, "/x/edgewatch"),
-        ({"XDG_CACHE_HOME": "relative"}, os.path.expanduser("~/.cache/edgewatch")),
+        ({"XDG_CACHE_HOME": "relative"}, str(Path.home() / ".cache/edgewatch")),
     ],
 )
 def test_where_engines_lie(environ, root):
