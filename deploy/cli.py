@@ -10,6 +10,8 @@ import typer
 
 from deploy.adopt import Adoption, adopt
 from deploy.classes import COCO
+from deploy.commands import engines as engines_commands
+from deploy.commands.build import build_command
 from deploy.commands.console import about, progress, training, write
 from deploy.contract import Choice, Provenance
 from deploy.families import FAMILIES, YOLO_LAYOUTS
@@ -22,6 +24,8 @@ from edge.errors import ConfigError
 from edge.manifest import read_model
 
 app = application("Turns trained and foreign networks into models of the Edgewatch contract.")
+app.command("build")(build_command)
+app.add_typer(engines_commands.app, name="engines")
 
 _USES = {"detect": "detect PICTURE --model", "faces": "detect PICTURE --faces"}
 

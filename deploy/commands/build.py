@@ -1,0 +1,74 @@
+"""`edge-deploy build`: the engine of a model, for this box or ahead for others."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from deploy.build import build, order_of
+from edge.engines.cache import DEFAULT, EngineCache, Recipe, default_root
+from edge.manifest import read_model
+from edge.models.files import model_path
+
+
+def build_command(
+    file: Annotated[Path, typer.Argument(metavar="MODEL", help="A model, or zoo:NAME.")],
+    ahead: Annotated[
+        str, typer.Option("--for", help="Compute capabilities, say sm86,sm89; this box's card.")
+    ] = "",
+    library: Annotated[str, typer.Option(help="auto, tensorrt or tensorrt_rtx.")] = "auto",
+    device: Annotated[int, typer.Option(help="Number of the card.")] = 0,
+    max_batch: Annotated[int, typer.Option(help="Largest batch.", min=1)] = DEFAULT.most,
+    usual_batch: Annotated[
+        int, typer.Option(help="Batch that kernels are chosen for.", min=1)
+    ] = DEFAULT.usual,
+    workspace: Annotated[
+        int, typer.Option(help="MiB a layer may take for itself.", min=1)
+    ] = DEFAULT.workspace_mib,
+    sweeps: Annotated[
+        int, typer.Option(help="Of NMS; 0 keeps its loop, without CUDA graphs.", min=0)
+    ] = DEFAULT.sweeps,
+    cache: Annotated[Path | None, typer.Option(help="Folder of engines; the user's.")] = None,
+    timeout_s: Annotated[float, typer.Option("--timeout", help="Give up after so long.")] = 3600,
+    sha256: Annotated[str, typer.Option(help="Refuse any other bytes.")] = "",
+) -> None:
+    """Build the TensorRT engine of MODEL into the cache, from where `edge run` takes it."""
+    order = order_of(
+        Recipe(min(usual_batch, max_batch), max_batch, workspace, sweeps),
+        ahead, library, device, timeout_s,
+    )  # fmt: skip
+    path = model_path(str(file), Path())
+    with _shares() as tell:
+        found = build(
+            read_model(path, sha256), str(path), order, EngineCache(cache or default_root()), tell
+        )
+    entry = found.entry
+    done = f"built in {entry.took_s:.1f} s" if found.is_new else "was there"
+    typer.echo(f"{entry.name}: {entry.key}: {entry.size_bytes / 1e6:.1f} MB, {done}\n{entry.path}")
+
+
+@contextlib.contextmanager
+def _shares() -> Iterator[Callable[[str, float], None]]:
+    """A bar on the terminal, lines elsewhere; call what it gives with what and its share."""
+    console = Console(stderr=True)
+    said = 0
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(),
+        console=console, transient=True, disable=not console.is_terminal,
+    ) as progress:  # fmt: skip
+        task = progress.add_task("building", total=1.0)
+
+        def tell(what: str, share: float) -> None:
+            nonlocal said
+            progress.update(task, description=what, completed=share)
+            if not console.is_terminal and int(share * 10) > said:
+                said = int(share * 10)
+                typer.echo(f"{share:.0%} {what}", err=True)
+
+        yield tell
