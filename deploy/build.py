@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, cast, get_args
 
 from deploy.builder import Spec, Tell
+from deploy.uint8 import cast_first
 from deploy.unroll import unrolled
 from edge.engines.cache import DEFAULT, EngineCache, Entry, Key, Recipe, Target
 from edge.engines.cuda import open_cuda
@@ -121,9 +122,19 @@ def build(model: bytes, name: str, order: Order, cache: EngineCache, tell: Tell)
     library: Choice = "tensorrt_rtx" if target.library == "tensorrt_rtx" else "tensorrt"
     spec = Spec(library, order.recipe, target.capabilities, order.device)
     started_s = time.monotonic()
-    engine = _in_child(unrolled(model, order.recipe.sweeps), spec, name, order.timeout_s, tell)
+    graph = for_tensorrt(model, order.recipe)
+    engine = _in_child(graph, spec, name, order.timeout_s, tell)
     took_s = time.monotonic() - started_s
     return Built(cache.store(key, name_of(model, name), engine, time.time(), took_s), is_new=True)
+
+
+def for_tensorrt(model: bytes, recipe: Recipe) -> bytes:
+    """The same model as TensorRT takes it: bytes cast first, NMS without its loop.
+
+    Raises:
+        ModelError: the bytes are no ONNX file.
+    """
+    return cast_first(unrolled(model, recipe.sweeps))
 
 
 def name_of(model: bytes, name: str) -> str:

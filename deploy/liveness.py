@@ -104,8 +104,8 @@ def _append(graph: Graph, proto: onnx.ModelProto, row: int, prefix: str) -> str:
     weights = {initializer.name for initializer in network.initializer}
     source = next(value.name for value in network.input if value.name not in weights)
     free_reshapes(network, source)
-    value = graph.add("Gather", "faces", graph.constant(row, "int64"), axis=1)
-    value = graph.add("Cast", value, to=TensorProto.FLOAT)
+    value = graph.add("Cast", "faces", to=TensorProto.FLOAT)  # all that TensorRT does with uint8
+    value = graph.add("Gather", value, graph.constant(row, "int64"), axis=1)
     value = graph.add("Transpose", value, perm=[0, 3, 1, 2])
     value = graph.add("Gather", value, graph.integers(2, 1, 0), axis=1)
     graph.proto.node[-1].output[0] = source

@@ -7,8 +7,20 @@ import pytest
 from deploy.adopt import Adoption, adopt
 from deploy.classes import COCO
 from deploy.nms import Nms
+from edge.engines.cuda import open_cuda
+from edge.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def no_driver():
+    """For what is only so on a machine without an NVIDIA driver."""
+    try:
+        open_cuda()
+    except ConfigError:
+        return
+    pytest.skip("this machine has an NVIDIA driver")
 
 
 @pytest.fixture(scope="session")

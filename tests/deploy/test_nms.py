@@ -20,6 +20,12 @@ OPTIONS = Nms(score_threshold=0.25, iou_threshold=0.5, max_rows=20, candidates=3
 
 @cache
 def session(options: Nms, anchors: int = ANCHORS, classes: int = CLASSES) -> ort.InferenceSession:
+    model = nms_model(options, anchors, classes)
+    return ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+
+
+def nms_model(options: Nms, anchors: int = ANCHORS, classes: int = CLASSES) -> bytes:
+    """NMS alone: boxes, scores and values that travel along in, rows and those values out."""
     proto = onnx.GraphProto(name="nms")
     graph = Graph(proto)
     value = onnx.helper.make_tensor_value_info
@@ -42,7 +48,7 @@ def session(options: Nms, anchors: int = ANCHORS, classes: int = CLASSES) -> ort
     model = onnx.helper.make_model(proto, opset_imports=[onnx.helper.make_opsetid("", 17)])
     model.ir_version = 10
     onnx.checker.check_model(model)
-    return ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return model.SerializeToString()
 
 
 def brute_force(xyxy, scores, extra, options):
