@@ -37,6 +37,7 @@ class FakeGpu:
     def __init__(self, memory_bytes=2**40, fails=None, cards=1):
         self.fails = {} if fails is None else fails
         self.full = set()
+        self.waited = []  # at each wait, the streams that had work
         self.calls = defaultdict(int)
         self.memory_bytes = memory_bytes
         self.held = {}  # address -> buffer of the card
@@ -119,6 +120,7 @@ class FakeGpu:
 
     def _wait(self, stream):
         assert self.capturing is None, "a stream that is recorded must not be waited for"
+        self.waited.append(sum(bool(works) for works in self.streams.values()))
         todo, self.streams[stream] = self.streams[stream], []
         for work in todo:
             work()

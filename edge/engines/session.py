@@ -1,21 +1,23 @@
-"""An engine at work: two lanes that copy and compute at the same time, batches cut to fit.
+"""An engine at work: two channels that copy and compute at the same time, batches cut to fit.
 
 ::
 
-    lane 0   prepare | copy in | compute          | copy out | take rows
-    lane 1             prepare | copy in            compute  | copy out | take rows
+    channel 0   copy in | compute | copy out
+    channel 1             copy in | compute | copy out
 
-A lane has a stream, pinned buffers and memory of the card, made once for the largest batch. Per
+A channel has a stream, pinned buffers and memory of the card, made once for the largest batch. Per
 batch size (1, 2, 4 .. the largest; others are run as the next of these) it has an execution
-context and, where CUDA can record it, a graph; all of them share the lane's memory.
+context and, where CUDA can record it, a graph; all of them share the channel's memory. Two threads
+use a channel each; a thread that is alone cuts a large batch in two and uses both.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+import queue
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,11 +25,11 @@ from numpy.typing import NDArray
 
 from edge.engines.cuda import Cuda
 from edge.engines.library import Tensor
-from edge.errors import GpuLostError, GpuMemoryError, ModelError
+from edge.errors import EdgeError, GpuLostError, GpuMemoryError, ModelError
 
 log = logging.getLogger(__name__)
 
-LANES = 2
+CHANNELS = 2
 SPLIT_FROM = 8  # rows from which on a batch is cut in two, to copy one half beside the other
 
 
@@ -66,7 +68,7 @@ class Engine(Protocol):
         """A way to run batches of one size."""
 
 
-class Lane:
+class Channel:
     """Buffers, memory and contexts for one batch at a time.
 
     Args:
@@ -75,11 +77,15 @@ class Lane:
         most: largest batch.
         graphs: record CUDA graphs.
 
+    Attributes:
+        most: largest batch.
+
     Raises:
         GpuMemoryError: not enough memory; nothing stays allocated.
     """
 
     def __init__(self, cuda: Cuda, engine: Engine, most: int, *, graphs: bool) -> None:
+        self.most = most
         self._cuda, self._engine, self._graphs = cuda, engine, graphs
         self._free: list[Callable[[], None]] = []
         self._runs: dict[int, tuple[Execution, Any]] = {}
@@ -154,6 +160,13 @@ class Lane:
         for name, whole in outputs.items():
             whole[first:last] = self._host[name][: last - first]
 
+    def abandon(self) -> None:
+        """Forget rows that nobody will take, once the card has done with them."""
+        if self._taken is not None:
+            self._taken = None
+            with suppress(EdgeError):  # why they are not taken was told already
+                self._cuda.wait(self._stream)
+
     def close(self) -> None:
         """Free everything, the latest first."""
         self._runs.clear()
@@ -168,7 +181,7 @@ def sizes(most: int) -> list[int]:
 
 
 class EngineSession:
-    """An engine that answers as every session does.
+    """An engine that answers as every session does; several threads may use it at once.
 
     When the card's memory is short, the largest batch is halved until it fits; longer batches are
     then run in parts.
@@ -179,7 +192,6 @@ class EngineSession:
         metadata: of the ONNX file it was built from.
         name: for messages.
         graphs: record CUDA graphs.
-        hands: threads that prepare pictures.
 
     Raises:
         GpuMemoryError: not even one picture fits.
@@ -193,57 +205,24 @@ class EngineSession:
         name: str,
         *,
         graphs: bool = True,
-        hands: int = 1,
     ) -> None:
         self.metadata = metadata
         self._cuda, self._engine, self._name, self._graphs = cuda, engine, name, graphs
         self._most = engine.most
-        self._hands = hands
-        self._pool = ThreadPoolExecutor(max(hands - 1, 1), thread_name_prefix="hand")
-        self._lanes: list[Lane] = []
+        self._free: queue.LifoQueue[Channel | None] = queue.LifoQueue()  # None: there is no memory
+        self._resizing = threading.Lock()
         self._open()
-        log.info(
-            "%s: batch up to %d, %d of %d batch sizes are CUDA graphs",
-            name, self._most, self._lanes[0].graphs, len(sizes(self._most)),
-        )  # fmt: skip
 
     @property
     def most(self) -> int:
         """Largest batch that fits the card's memory."""
         return self._most
 
-    def _open(self) -> None:
-        """Make lanes for the largest batch that fits."""
-        while True:
-            try:
-                for _ in range(LANES):
-                    lane = Lane(self._cuda, self._engine, self._most, graphs=self._graphs)
-                    self._lanes.append(lane)
-            except GpuMemoryError as error:
-                self._drop()
-                self._halve(error)
-            else:
-                return
-
-    def _halve(self, error: GpuMemoryError) -> None:
-        if self._most == 1:
-            raise GpuMemoryError(f"{self._name}: not even one picture fits: {error}") from error
-        self._most //= 2
-        log.warning("%s: %s: batches of %d from here on", self._name, error, self._most)
-
-    def _drop(self) -> None:
-        for lane in self._lanes:
-            lane.close()
-        self._lanes.clear()
-
-    def infer(
-        self, batch: NDArray[np.uint8], prepare: Callable[[int, int], None] | None = None
-    ) -> Mapping[str, NDArray[np.float32]]:
+    def infer(self, batch: NDArray[np.uint8]) -> Mapping[str, NDArray[np.float32]]:
         """``(B, ...)`` uint8 -> output name to array, owned by the caller.
 
         Args:
             batch: pictures; as many as there are, whatever the engine's largest batch.
-            prepare: fills ``batch[first:last]``, while the card works on rows before them.
 
         Raises:
             ModelError: the engine takes no such pictures.
@@ -257,70 +236,104 @@ class EngineSession:
                 f"(N, {', '.join(map(str, want.shape))})"
             )
         self._cuda.enter()
-        if not self._lanes:  # the last batch left no memory
-            self._open()
-        pending = Pending(prepare, self._hands, self._pool)
         while True:
+            most = self._most
             try:
-                return self._run(batch, pending)
+                with self._taken(len(batch)) as channels:
+                    return self._run(batch, channels)
             except GpuMemoryError as error:
-                self._drop()
-                self._halve(error)
-                self._open()
+                self._shrink(most, error)
 
-    def _run(self, batch: NDArray[np.uint8], pending: Pending) -> Mapping[str, NDArray[np.float32]]:
+    def close(self) -> None:
+        """Free the card's memory; a lost card has nothing left to free."""
+        with suppress(GpuLostError):
+            self._cuda.enter()
+            for _ in range(CHANNELS):
+                channel = self._free.get()
+                if channel:
+                    channel.close()
+
+    def _run(
+        self, batch: NDArray[np.uint8], channels: Sequence[Channel]
+    ) -> Mapping[str, NDArray[np.float32]]:
         outputs = {
             tensor.name: np.empty((len(batch), *tensor.shape), np.float32)
             for tensor in self._engine.outputs
         }
-        for turn, (first, last) in enumerate(cuts(len(batch), self._most)):
-            pending.prepare(first, last)
-            lane = self._lanes[turn % LANES]
-            lane.finish(outputs)
-            lane.start(batch[first:last], first)
-        for lane in self._lanes:
-            lane.finish(outputs)
+        for turn, (first, last) in enumerate(cuts(len(batch), channels[0].most, len(channels))):
+            channel = channels[turn % len(channels)]
+            channel.finish(outputs)
+            channel.start(batch[first:last], first)
+        for channel in channels:
+            channel.finish(outputs)
         return outputs
 
-    def close(self) -> None:
-        """Free the card's memory; a lost card has nothing left to free."""
-        self._pool.shutdown()
-        with suppress(GpuLostError):
-            self._cuda.enter()
-            self._drop()
+    @contextmanager
+    def _taken(self, count: int) -> Iterator[list[Channel]]:
+        """A channel for a batch of so many rows; a second one where it pays and nobody has it."""
+        channels = [self._free.get()]
+        if count >= SPLIT_FROM:
+            with suppress(queue.Empty):
+                channels.append(self._free.get_nowait())
+        open_ones = [channel for channel in channels if channel]
+        try:
+            if not open_ones:
+                raise GpuMemoryError(f"{self._name}: not even one picture fits the GPU")
+            yield open_ones
+        finally:
+            for channel in channels:
+                if channel:
+                    channel.abandon()
+                self._free.put(channel)
 
-
-class Pending:
-    """Pictures that are still to be prepared: each once, though a batch be begun again.
-
-    Args:
-        prepare: fills rows; None where that was done.
-        hands: threads that do so.
-        pool: those beside the caller.
-    """
-
-    def __init__(
-        self, prepare: Callable[[int, int], None] | None, hands: int, pool: ThreadPoolExecutor
-    ) -> None:
-        self._prepare, self._hands, self._pool = prepare, hands, pool
-        self._done = 0
-
-    def prepare(self, first: int, last: int) -> None:
-        """Fill rows, side by side."""
-        first = max(first, self._done)
-        if self._prepare is None or first >= last:
+    def _open(self) -> None:
+        """Make channels for the largest batch that fits."""
+        while True:
+            channels: list[Channel] = []
+            try:
+                for _ in range(CHANNELS):
+                    channel = Channel(self._cuda, self._engine, self._most, graphs=self._graphs)
+                    channels.append(channel)
+            except GpuMemoryError as error:
+                for channel in channels:
+                    channel.close()
+                self._halve(error)
+                continue
+            for channel in channels:
+                self._free.put(channel)
+            log.info(
+                "%s: batches up to %d on the GPU, %d of %d sizes are CUDA graphs",
+                self._name, self._most, channels[0].graphs, len(sizes(self._most)),
+            )  # fmt: skip
             return
-        count = min(self._hands, last - first)
-        edges = [first + (last - first) * n // count for n in range(count + 1)]
-        others = [self._pool.submit(self._prepare, edges[n], edges[n + 1]) for n in range(1, count)]
-        self._prepare(edges[0], edges[1])
-        for other in others:
-            other.result()
-        self._done = last
+
+    def _halve(self, error: GpuMemoryError) -> None:
+        if self._most == 1:
+            for _ in range(CHANNELS):
+                self._free.put(None)
+            raise GpuMemoryError(f"{self._name}: not even one picture fits: {error}") from error
+        self._most //= 2
+        log.warning("%s: %s: batches of %d from here on", self._name, error, self._most)
+
+    def _shrink(self, most: int, error: GpuMemoryError) -> None:
+        """Open anew with smaller batches, unless another thread did so since.
+
+        Raises:
+            GpuMemoryError: there are no smaller ones.
+        """
+        with self._resizing:
+            if self._most != most:
+                return
+            channels = [self._free.get() for _ in range(CHANNELS)]  # once nobody uses them
+            for channel in channels:
+                if channel:
+                    channel.close()
+            self._halve(error)
+            self._open()
 
 
-def cuts(count: int, most: int) -> list[tuple[int, int]]:
-    """Parts of a batch, equal but for one row: at least two where halves are worth it."""
-    parts = max(-(-count // most), 2 if count >= SPLIT_FROM else 1)
+def cuts(count: int, most: int, channels: int = CHANNELS) -> list[tuple[int, int]]:
+    """Parts of a batch, equal but for one row: one a channel where halves are worth it."""
+    parts = max(-(-count // most), channels if count >= SPLIT_FROM else 1)
     edges = [count * n // parts for n in range(parts + 1)]
     return [(edges[n], edges[n + 1]) for n in range(parts)] if count else []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from pathlib import Path
 from typing import Literal
@@ -21,8 +20,6 @@ from edge.ports import Runtime
 
 log = logging.getLogger(__name__)
 
-MOST_HANDS = 4
-
 
 class Options(BaseModel):
     """How engines are built and run.
@@ -35,7 +32,7 @@ class Options(BaseModel):
         workspace_mib: memory that a layer may take for itself.
         sweeps: of NMS; 0 keeps its loop and forgoes CUDA graphs.
         graphs: record CUDA graphs.
-        hands: threads that prepare pictures; 0 is one a core, four at most.
+        lanes: batches side by side: while one is on the card, the pictures of another are prepared.
         cache: folder of engines; empty is `$CACHE_DIRECTORY`, else the user's cache.
         fallback: what to do without a GPU, and until an engine is there: `onnx` runs models on
             the processor, `none` refuses to start, or is not ready until then.
@@ -51,7 +48,7 @@ class Options(BaseModel):
     workspace_mib: int = Field(default=1024, ge=1)
     sweeps: int = Field(default=16, ge=0, le=256)
     graphs: bool = True
-    hands: int = Field(default=0, ge=0, le=64)
+    lanes: int = Field(default=2, ge=1, le=64)
     cache: str = ""
     fallback: Literal["onnx", "none"] = "onnx"
     build_timeout_s: float = Field(default=3600, gt=0)
@@ -90,6 +87,11 @@ class TensorRtRuntime:
         card = cuda.card()
         self._target = Target(library.name, library.version, card.name, (card.capability,))
 
+    @property
+    def lanes(self) -> int:
+        """Batches that are worth running side by side."""
+        return self._options.lanes
+
     def load(self, model: bytes, name: str) -> EngineSession:
         """Load the engine of a model from the cache.
 
@@ -121,10 +123,7 @@ class TensorRtRuntime:
         metadata = _metadata(model, name)
         self._cuda.enter()
         engine = TensorRtEngine(self._library, self._cache.load(entry), name)
-        hands = self._options.hands or min(len(os.sched_getaffinity(0)), MOST_HANDS)
-        return EngineSession(
-            self._cuda, engine, metadata, name, graphs=self._options.graphs, hands=hands
-        )
+        return EngineSession(self._cuda, engine, metadata, name, graphs=self._options.graphs)
 
     def build_command(self, name: str, sha256: str) -> list[str]:
         """What builds the engine that ``load`` looks for."""

@@ -6,6 +6,7 @@ import contextlib
 import gc
 import itertools
 import logging
+import os
 import queue
 import random
 import signal
@@ -78,7 +79,7 @@ class LoadedModels:
             runtime: Runtime = plugins.create("runtimes", settings.runtime)
         keeper = None
         if isinstance(runtime, EngineRuntime):
-            keeper = EngineKeeper(runtime, plugins.create("runtimes", {"kind": "onnx"}))
+            keeper = EngineKeeper(runtime, _all_cores(runtime.lanes))
         return replace(cls._of(settings, base, keeper or runtime), keeper=keeper)
 
     @classmethod
@@ -104,6 +105,14 @@ class LoadedModels:
             path = model_path(known.liveness.path, base)
             liveness = load_liveness(runtime, path, known.liveness.sha256)
         return cls(detector, faces, embedder, liveness, runtime.lanes)
+
+
+def _all_cores(lanes: int) -> Runtime:
+    """ONNX Runtime whose few lanes use all cores between them."""
+    threads = max(len(os.sched_getaffinity(0)) // lanes, 1)
+    table = {"kind": "onnx", "lanes": lanes, "threads": threads}
+    runtime: Runtime = plugins.create("runtimes", table)
+    return runtime
 
 
 @contextlib.contextmanager

@@ -49,17 +49,17 @@ class Exchange:
 
     Attributes:
         metadata: of the model.
+        reference: the model on ONNX Runtime.
         samples: the latest batches, as the model saw them.
     """
 
     def __init__(self, reference: Session, name: str) -> None:
         self.metadata = reference.metadata
-        self.samples: list[U8] = []
         self.reference = reference
+        self.samples: list[U8] = []
         self._name = name
-        self._engine: Session | None = None
-        self._trial: Tally | None = None
-        self._turn = threading.Lock()  # held for a batch
+        self._engine: Held | None = None
+        self._change = threading.Lock()
         self._sampled_s = 0.0
 
     @property
@@ -67,67 +67,91 @@ class Exchange:
         """Whether an engine is in."""
         return self._engine is not None
 
-    def infer(
-        self, batch: U8, prepare: Callable[[int, int], None] | None = None
-    ) -> Mapping[str, F32]:
+    def infer(self, batch: U8) -> Mapping[str, F32]:
         """See `edge.ports.Session`."""
-        with self._turn:
-            if self._engine is None:
-                outputs = self.reference.infer(batch, prepare)
-                self._sample(batch)
-                return outputs
-            try:
-                outputs = self._engine.infer(batch, prepare)
-            except (GpuMemoryError, EngineError) as error:
-                self._give_up(str(error))
-                return self.reference.infer(batch, prepare)
-            return self._tried(batch, outputs)
+        with self._change:
+            held = self._engine
+            if held:
+                held.users += 1
+        if held is None:
+            self._sample(batch)
+            return self.reference.infer(batch)
+        try:
+            return self._tried(held, batch, held.engine.infer(batch))
+        except (GpuMemoryError, EngineError) as error:
+            self._give_up(held, str(error))
+            return self.reference.infer(batch)
+        finally:
+            self._leave(held)
 
     def put_in(self, engine: Session, trial: Tally | None = None) -> None:
         """From the next batch on the engine answers; on trial it is compared until it is proven."""
-        with self._turn:
-            self._engine, self._trial = engine, trial
-            self.samples.clear()
+        with self._change:
+            self._engine = Held(engine, trial)
+            self.samples = []
 
     def close(self) -> None:
         """Free engine and reference."""
-        with self._turn:
-            if self._engine:
-                self._engine.close()
-            self.reference.close()
+        if self._engine:
+            self._engine.engine.close()
+        self.reference.close()
+
+    def _leave(self, held: Held) -> None:
+        """The last who leaves an engine that was given up closes it."""
+        with self._change:
+            held.users -= 1
+            last = not held.users and self._engine is not held
+        if last:
+            held.engine.close()
 
     def _is_due(self) -> bool:
-        now_s = time.monotonic()
-        due = now_s - self._sampled_s >= SAMPLE_S
-        if due:
-            self._sampled_s = now_s
+        with self._change:
+            now_s = time.monotonic()
+            due = now_s - self._sampled_s >= SAMPLE_S
+            if due:
+                self._sampled_s = now_s
         return due
 
     def _sample(self, batch: U8) -> None:
         if len(batch) and self._is_due():
             self.samples = [*self.samples[1 - SAMPLES :], batch[:SAMPLE_ROWS].copy()]
 
-    def _tried(self, batch: U8, outputs: Mapping[str, F32]) -> Mapping[str, F32]:
+    def _tried(self, held: Held, batch: U8, outputs: Mapping[str, F32]) -> Mapping[str, F32]:
         """The engine's outputs, unless it is on trial and sees something else."""
-        trial = self._trial
+        trial = held.trial
         if trial is None or not len(batch) or not self._is_due():
             return outputs
         rows = slice(0, SAMPLE_ROWS)
         wanted = self.reference.infer(batch[rows])
         trial.add(wanted, {name: value[rows] for name, value in outputs.items()})
         if trial.problem:
-            self._give_up(f"its engine is refused: on live frames {trial.problem}")
-            return self.reference.infer(batch)
+            raise EngineError(f"its engine is refused: on live frames {trial.problem}")
         if trial.rows >= TRIAL_ROWS:
-            log.info("%s: its engine is proven on %d live findings", self._name, trial.rows)
-            self._trial = None
+            log.info("%s: its engine is proven on %d findings", self._name, trial.rows)
+            held.trial = None
         return outputs
 
-    def _give_up(self, why: str) -> None:
+    def _give_up(self, held: Held, why: str) -> None:
+        with self._change:
+            if self._engine is not held:
+                return  # another lane did
+            self._engine = None
         log.error("%s: %s; it runs on ONNX Runtime again", self._name, why)
-        engine, self._engine = self._engine, None
-        if engine:
-            engine.close()
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """An engine in an exchange.
+
+    Attributes:
+        engine: it.
+        trial: what was compared so far; None when it is proven.
+        users: batches that run on it now.
+    """
+
+    engine: Session
+    trial: Tally | None
+    users: int = 0
 
 
 @dataclass(slots=True)
@@ -163,6 +187,11 @@ class EngineKeeper:
         self.using: Told = _ignored
         self._runtime, self._reference, self._say_s = runtime, reference, say_s
         self._jobs: list[Job] = []
+
+    @property
+    def lanes(self) -> int:
+        """As many as suit the engines: that is where models are to run."""
+        return self._runtime.lanes
 
     def load(self, model: bytes, name: str) -> Exchange:
         """Load a model into ONNX Runtime; its engine is to follow.

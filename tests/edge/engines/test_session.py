@@ -1,5 +1,6 @@
 """A session on a card made of functions: the rows of ONNX Runtime, whatever the card does."""
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from edge.engines.cuda import Cuda
 from edge.engines.session import EngineSession, cuts, sizes
 from edge.errors import ConfigError, EngineError, GpuLostError, GpuMemoryError, ModelError
-from tests.gpu import ILLEGAL_ADDRESS, INSUFFICIENT_DRIVER, FakeEngine, FakeGpu
+from tests.gpu import ILLEGAL_ADDRESS, INSUFFICIENT_DRIVER, OUT_OF_MEMORY, FakeEngine, FakeGpu
 from tests.models import summing_model
 
 MODEL = summing_model()
@@ -22,8 +23,8 @@ def expected(batch):
     return batch.sum(axis=(1, 2, 3), dtype=np.float32)
 
 
-def rows(session, batch, prepare=None):
-    return session.infer(batch, prepare)["live"]
+def rows(session, batch):
+    return session.infer(batch)["live"]
 
 
 @pytest.fixture
@@ -31,9 +32,9 @@ def gpu():
     return FakeGpu()
 
 
-def start(gpu, most=16, hands=1, graphs=True, **engine):
+def start(gpu, most=16, graphs=True, **engine):
     made = FakeEngine(gpu, MODEL, most, **engine)
-    return made, EngineSession(Cuda(gpu.api), made, {}, "m.onnx", hands=hands, graphs=graphs)
+    return made, EngineSession(Cuda(gpu.api), made, {}, "m.onnx", graphs=graphs)
 
 
 @pytest.mark.parametrize("graphs", [True, False])
@@ -125,25 +126,33 @@ def test_close_frees_everything(gpu):
     assert not gpu.graphs
 
 
-@pytest.mark.parametrize("hands", [1, 3])
-def test_pictures_are_prepared_once_each_and_before_they_are_run(gpu, hands):
-    _, session = start(gpu, most=4, hands=hands)
-    source, batch, seen = pictures(11), np.zeros((11, 8, 8, 3), np.uint8), []
-
-    def prepare(first, last):
-        seen.extend(range(first, last))
-        batch[first:last] = source[first:last]
-
-    np.testing.assert_array_equal(rows(session, batch, prepare), expected(source))
-    assert sorted(seen) == list(range(11))
+def test_a_thread_that_is_alone_copies_one_half_while_the_other_is_computed(gpu):
+    engine, session = start(gpu)
+    engine.ran.clear()
+    before = gpu.calls["cudaStreamSynchronize"]
+    gpu.waited = []
+    rows(session, pictures(16))
+    assert engine.ran == [8, 8]
+    assert gpu.calls["cudaStreamSynchronize"] - before == 2
+    assert gpu.waited[0] == 2, "the first half was waited for before the second was begun"
 
 
-def test_the_next_part_is_prepared_while_the_card_works(gpu):
-    _, session = start(gpu, most=4)
-    waited = []
-    batch = pictures(8)
-    rows(session, batch, lambda first, last: waited.append(gpu.calls["cudaStreamSynchronize"]))
-    assert waited[0] == waited[1], "the first part was waited for before the second was prepared"
+@pytest.mark.parametrize("memory_bytes", [2**40, 30_000])
+def test_several_threads_get_their_own_rows(gpu, memory_bytes):
+    gpu.memory_bytes = memory_bytes
+    _, session = start(gpu)
+
+    def work(seed):
+        for turn in range(30):
+            batch = pictures(1 + (seed * 7 + turn) % 19, seed * 100 + turn)
+            np.testing.assert_array_equal(rows(session, batch), expected(batch))
+            if seed == 0 and turn == 10:
+                gpu.full.add("cudaGraphLaunch")
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(work, range(4))) == [True] * 4
+    assert session.most < 16
 
 
 # --- what goes wrong ---------------------------------------------------------------------------
@@ -167,17 +176,20 @@ def test_a_card_that_holds_not_one_picture_says_so_and_keeps_nothing(gpu):
 
 def test_memory_that_runs_out_later_halves_the_batch_and_loses_no_row(gpu):
     _, session = start(gpu)
-    source, batch, seen = pictures(16), np.zeros((16, 8, 8, 3), np.uint8), []
-
-    def prepare(first, last):
-        seen.extend(range(first, last))
-        batch[first:last] = source[first:last]
-        if first and session.most == 16:  # somebody else takes it, in the middle of a batch
-            gpu.full.add("cudaGraphLaunch")
-
-    np.testing.assert_array_equal(rows(session, batch, prepare), expected(source))
+    gpu.full.add("cudaGraphLaunch")  # somebody else took it
+    batch = pictures(16)
+    np.testing.assert_array_equal(rows(session, batch), expected(batch))
     assert session.most == 8
-    assert sorted(seen) == list(range(16))
+
+
+def test_memory_that_is_gone_for_good_is_said_to_every_thread(gpu):
+    _, session = start(gpu, most=2)
+    gpu.fails.update(dict.fromkeys(["cudaGraphLaunch", "cudaMalloc"], OUT_OF_MEMORY))
+    for _ in range(3):
+        with pytest.raises(GpuMemoryError, match="not even one picture"):
+            rows(session, pictures(1))
+    assert not gpu.held
+    session.close()
 
 
 def test_an_error_that_spoils_the_context_ends_the_process_with_a_status_of_its_own(gpu):
