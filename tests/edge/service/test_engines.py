@@ -1,0 +1,389 @@
+"""Engines in the daemon: built by a child, proven, swapped in under load, given up again."""
+
+import logging
+import threading
+import time
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge import config, plugins
+from edge.client import Gap, Received, Subscriber
+from edge.errors import ConfigError, GpuLostError
+from edge.models.drawn import drawn
+from edge.service import engines
+from edge.service.daemon import Daemon
+from edge.service.engines import EngineKeeper, Exchange
+from edge.service.workers import Worker
+from tests import engines as fake
+from tests.models import constant_model
+
+ROWS = np.float32([[1, 2, 30, 31, 0.9, 0], [4, 5, 20, 27, 0.8, 0]])
+MODEL = constant_model("detect", {"detections": ROWS}, ["person"])
+BATCH = np.zeros((2, 32, 32, 3), np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    fake.ENGINES.clear()
+    for name, value in (("SAMPLE_S", 0.05), ("FRAMES_S", 0.2)):
+        monkeypatch.setattr(engines, name, value)
+
+
+@pytest.fixture
+def keep(tmp_path):
+    """Start a keeper with one model in a worker; its session, and the worker."""
+    (tmp_path / "m.onnx").write_bytes(MODEL)
+    workers = []
+
+    def start(**options):
+        runtime = plugins.create(
+            "runtimes", {"kind": "tests.engines:Options", "cache": tmp_path / "cache", **options}
+        )
+        keeper = EngineKeeper(runtime, plugins.create("runtimes", {"kind": "onnx"}), say_s=0.1)
+        session = keeper.load(MODEL, str(tmp_path / "m.onnx"))
+        worker = Worker("engines", keeper.run, lambda dead: None)
+        worker.start()
+        workers.append(worker)
+        return keeper, session, worker
+
+    yield start
+    for worker in workers:
+        worker.stop.set()
+        assert worker.join(5)
+
+
+def until(condition, timeout_s=20):
+    deadline_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+
+
+def detections(session):
+    return session.infer(BATCH)["detections"]
+
+
+def test_a_model_runs_at_once_and_on_its_engine_when_that_is_built(keep, caplog):
+    caplog.set_level(logging.INFO)
+    keeper, session, _ = keep()
+    assert keeper.is_ready
+    np.testing.assert_array_equal(detections(session)[0], ROWS)
+    assert not session.has_engine
+    until(lambda: session.has_engine)
+    np.testing.assert_array_equal(detections(session)[0], ROWS)
+    assert fake.ENGINES[-1].batches > 0
+    assert "building its engine for" in caplog.text
+    assert "50% timing tactics" in caplog.text
+
+
+def test_a_second_start_finds_the_engine_and_builds_nothing(keep):
+    _, session, worker = keep()
+    until(lambda: session.has_engine)
+    worker.stop.set()
+    _, again, _ = keep(builds="crash")
+    until(lambda: again.has_engine)
+
+
+def test_the_time_of_a_build_and_what_runs_are_told(keep):
+    told = {"building": [], "using": []}
+    keeper, *_ = keep()
+    keeper.building = lambda task, value: told["building"].append((task, value))
+    keeper.using = lambda task, value: told["using"].append((task, value))
+    until(lambda: ("detect", 1) in told["using"])
+    seconds = [value for task, value in told["building"] if task == "detect"]
+    assert seconds == sorted(seconds)
+    assert seconds[-1] >= 0.3
+
+
+@pytest.mark.parametrize(
+    ("builds", "says"),
+    [
+        ("crash", "cannot be built: the builder ran out of luck"),
+        ("nothing", "has no engine"),
+        ("wrong", "refused: 16 of 16 findings have no counterpart"),
+    ],
+)
+def test_a_build_that_fails_is_told_once_and_onnx_runtime_goes_on(keep, caplog, builds, says):
+    _, session, _ = keep(builds=builds)
+    until(lambda: "stays on ONNX Runtime" in caplog.text)
+    (line,) = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
+    assert says in line
+    np.testing.assert_array_equal(detections(session)[0], ROWS)
+    assert not session.has_engine
+
+
+def test_a_build_that_takes_too_long_is_killed(keep, caplog):
+    keep(build_s=60, build_timeout_s=0.2)
+    until(lambda: "was not built in" in caplog.text)
+    assert not children()
+
+
+def test_stopping_kills_the_builder(keep):
+    _, _, worker = keep(build_s=60)
+    until(children)
+    worker.stop.set()
+    assert worker.join(5)
+    assert not children()
+
+
+def children():
+    """Builders that run."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+            state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            continue
+        if b"tests.engines" in words and state != "Z":
+            found.append(folder)
+    return found
+
+
+def test_the_builder_is_niced(keep):
+    keep(build_s=2)
+    until(children)
+    until(lambda: any(nice(folder) >= engines.NICE for folder in children()))
+
+
+def nice(folder):
+    return int((folder / "stat").read_text().rpartition(")")[2].split()[16])
+
+
+def test_an_engine_that_does_not_fit_is_built_smaller(keep):
+    _, session, _ = keep(too_big=1)
+    until(lambda: session.has_engine)
+    cache = fake.EngineCache(fake.ENGINES[-1].options.cache)
+    assert sorted(entry.key.batch[2] for entry in cache.entries()) == [4, 16]
+
+
+def test_one_that_never_fits_leaves_onnx_runtime(keep, caplog):
+    _, session, _ = keep(too_big=99)
+    until(lambda: "not even one picture fits" in caplog.text)
+    np.testing.assert_array_equal(detections(session)[0], ROWS)
+
+
+def test_by_configuration_nothing_runs_before_the_engine(keep):
+    keeper, session, _ = keep(waits=True)
+    assert not keeper.is_ready
+    until(lambda: keeper.is_ready)
+    assert session.has_engine
+
+
+def test_memory_that_ends_later_gives_the_model_back_without_losing_a_batch(keep, caplog):
+    _, session, _ = keep(memory_after=3)
+    until(lambda: session.has_engine)
+    for _ in range(8):
+        np.testing.assert_array_equal(detections(session)[0], ROWS)
+    assert not session.has_engine
+    assert "runs on ONNX Runtime again" in caplog.text
+    assert fake.ENGINES[-1].closed
+
+
+def test_missing_engines_are_named_before_anything_is_built(keep, tmp_path):
+    runtime = plugins.create(
+        "runtimes", {"kind": "tests.engines:Options", "cache": tmp_path / "empty"}
+    )
+    keeper = EngineKeeper(runtime, plugins.create("runtimes", {"kind": "onnx"}))
+    keeper.load(MODEL, "m.onnx")
+    assert list(keeper.missing()) == [("m.onnx", "m.onnx has no engine")]
+
+
+# --- the swap under load ------------------------------------------------------------------------
+
+
+class Counting:
+    """A session whose rows tell which picture they are of."""
+
+    metadata = {}
+
+    def __init__(self, sign):
+        self.sign = sign
+        self.closed = False
+        self.running = 0
+
+    def infer(self, batch):
+        assert not self.closed
+        self.running += 1
+        time.sleep(0.0005)
+        rows = batch.reshape(len(batch), -1).sum(axis=1, dtype=np.float32) * self.sign
+        self.running -= 1
+        assert not self.closed
+        return {"live": rows}
+
+    def close(self):
+        assert not self.running
+        self.closed = True
+
+
+def test_no_batch_is_lost_and_no_row_is_anothers_while_engines_come_and_go():
+    exchange = Exchange(Counting(1), "m")
+    stop, numbers, wrong = threading.Event(), count(), []
+
+    def lane():
+        while not stop.is_set():
+            start = next(numbers)
+            batch = np.full((3, 2, 2, 3), 0, np.uint8)
+            batch[:] = np.arange(start, start + 3).reshape(3, 1, 1, 1) % 250
+            rows = exchange.infer(batch)["live"]
+            want = batch.reshape(3, -1).sum(axis=1, dtype=np.float32)
+            if not (np.array_equal(rows, want) or np.array_equal(rows, -want)):
+                wrong.append((rows, want))
+
+    lanes = [threading.Thread(target=lane) for _ in range(3)]
+    for thread in lanes:
+        thread.start()
+    put_in = []
+    for _ in range(30):
+        put_in.append(Counting(-1))
+        exchange.put_in(put_in[-1])
+        time.sleep(0.01)
+    stop.set()
+    for thread in lanes:
+        thread.join()
+    assert not wrong
+    assert next(numbers) > 100
+    assert all(engine.closed for engine in put_in[:-1])
+    assert not put_in[-1].closed
+
+
+def test_an_engine_is_refused_when_live_frames_show_that_it_sees_less(caplog, monkeypatch):
+    reference = plugins.create("runtimes", {"kind": "onnx"}).load(MODEL, "m")
+    other = plugins.create("runtimes", {"kind": "onnx"}).load(fake.shifted(MODEL), "m")
+    manifest = engines.Manifest.model_validate_json(reference.metadata["edge.manifest"])
+    exchange = Exchange(reference, "m")
+    exchange.put_in(other, engines.Tally(manifest))
+    np.testing.assert_array_equal(detections(exchange)[0], ROWS)
+    assert not exchange.has_engine
+    assert "on live frames 8 of 8 findings have no counterpart" in caplog.text
+
+
+def test_an_engine_is_proven_once_enough_live_findings_agree(caplog):
+    caplog.set_level(logging.INFO)
+    load = plugins.create("runtimes", {"kind": "onnx"}).load
+    reference = load(MODEL, "m")
+    manifest = engines.Manifest.model_validate_json(reference.metadata["edge.manifest"])
+    exchange = Exchange(reference, "m")
+    exchange.put_in(load(MODEL, "m"), engines.Tally(manifest))
+    until(lambda: len(detections(exchange)) and "proven" in caplog.text)
+    assert exchange.has_engine
+
+
+def test_drawn_pictures_have_the_shape_of_the_input_and_differ():
+    clips = drawn((4, 40, 48, 3), 2)
+    assert clips.shape == (2, 4, 40, 48, 3)
+    assert not np.array_equal(clips[0], clips[1])
+
+
+# --- the whole daemon ----------------------------------------------------------------------------
+
+
+def write(folder, options, cameras=3):
+    (folder / "m.onnx").write_bytes(MODEL)
+    tables = "\n".join(
+        f'[[cameras]]\nname = "c{n}"\nfps = 60\nsource = {{ kind = "tests.plugins:Options" }}'
+        for n in range(cameras)
+    )
+    path = folder / "edge.toml"
+    path.write_text(f"""
+[models]
+detector = "m.onnx"
+[runtime]
+kind = "tests.engines:Options"
+cache = "{folder}/cache"
+{options}
+{tables}
+[[sinks]]
+kind = "zeromq"
+bind = "ipc://{folder}/bus"
+[http]
+port = 0
+""")
+    return path
+
+
+@pytest.fixture
+def run(tmp_path):
+    started = []
+
+    def start(options=""):
+        path = write(tmp_path, options)
+        daemon = Daemon(config.load(path), path)
+        thread = threading.Thread(target=go, args=[daemon])
+        started.append((daemon, thread))
+        thread.start()
+        return daemon
+
+    def go(daemon):
+        try:
+            daemon.run()
+        except Exception as error:  # noqa: BLE001 - handed to the test
+            daemon.error = error
+
+    yield start
+    for daemon, thread in started:
+        daemon.stop()
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def metric(daemon, name):
+    return daemon.metrics.registry.get_sample_value(name, {"task": "detect"})
+
+
+def test_the_daemon_swaps_under_load_without_losing_a_message(run, tmp_path):
+    frames, gaps, before, after = {}, [], 0, 0
+    with Subscriber(f"ipc://{tmp_path}/bus", topics=["v1/detections/"]) as subscriber:
+        daemon = run("build_s = 1.5")
+        deadline_s = time.monotonic() + 30
+        while after < 60:
+            assert time.monotonic() < deadline_s
+            item = subscriber.receive(0.2)
+            if isinstance(item, Gap):
+                gaps.append(item)
+            if not isinstance(item, Received):
+                continue
+            body = item.body
+            assert body.frame > frames.get(body.camera, -1), "a frame twice, or out of order"
+            frames[body.camera] = body.frame
+            swapped = metric(daemon, "edge_engine_in_use") == 1
+            before, after = before + (not swapped), after + swapped
+        assert not gaps
+    assert before > 10
+    assert set(frames) == {"c0", "c1", "c2"}
+    assert metric(daemon, "edge_engine_build_seconds") >= 1.5
+
+
+def test_by_configuration_the_daemon_is_not_ready_before_the_engine_is(run):
+    daemon = run("waits = true\nbuild_s = 1.5")
+    until(lambda: len(daemon.health.states()) == 3)
+    assert not daemon.health.is_ready()
+    until(lambda: metric(daemon, "edge_engine_build_seconds"))
+    assert not daemon.health.is_ready()
+    until(daemon.health.is_ready)
+    assert metric(daemon, "edge_engine_in_use") == 1
+
+
+def test_a_lost_gpu_ends_the_daemon_with_a_status_of_its_own(run):
+    daemon = run("lost_after = 5")
+    until(lambda: hasattr(daemon, "error"))
+    assert isinstance(daemon.error, GpuLostError)
+    assert daemon.error.exit_code == 75
+
+
+def test_a_node_without_a_driver_says_one_thing_and_runs_on_the_processor(
+    tmp_path, no_driver, caplog
+):
+    runtime = plugins.create("runtimes", {"kind": "tensorrt"})
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert "no NVIDIA driver answers" in line
+    np.testing.assert_array_equal(detections(runtime.load(MODEL, "m"))[0], ROWS)
+
+
+def test_by_configuration_a_node_without_a_driver_does_not_start(no_driver):
+    with pytest.raises(ConfigError, match="no NVIDIA driver answers") as caught:
+        plugins.create("runtimes", {"kind": "tensorrt", "fallback": "none"})
+    assert caught.value.exit_code == 78
