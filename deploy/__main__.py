@@ -1,6 +1,10 @@
-"""`python -m deploy` is the `edge-deploy` command."""
+"""`python -m deploy` is `edge-deploy`."""
 
-from deploy.cli import main
+import sys
 
-if __name__ == "__main__":
-    main()
+try:
+    from deploy.cli import main
+except ImportError as error:  # a daemon's installation has less than developers have
+    sys.exit(f"edge-deploy: {error.name} is not installed: pip install 'edgewatch[tensorrt]'")
+
+main()

@@ -9,9 +9,11 @@ may be missing or additional, and is counted.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +21,10 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from edge import plugins
+from edge.engines.cache import EngineCache, Entry, default_root
 from edge.errors import ConfigError, EdgeError, ModelError
 from edge.manifest import Manifest
-from edge.ports import Runtime
+from edge.ports import Session
 from edge.types import F32, U8
 from edge.vision import boxes
 from edge.vision.picture import read_picture
@@ -275,16 +278,36 @@ def engines(model: bytes, name: str, reference: Infer | None = None) -> Iterator
     skipped: dict[str, str] = {}
     with contextlib.ExitStack() as stack:
         for kind in sorted(plugins.kinds("runtimes"), key=lambda kind: kind != "onnx"):
-            try:
-                runtime: Runtime = plugins.create("runtimes", {"kind": kind})
-                session = stack.enter_context(contextlib.closing(runtime.load(model, name)))
-            except (EdgeError, ValueError, OSError) as error:  # pydantic's is a ValueError
-                if kind == "onnx":
-                    raise
-                skipped[kind] = str(error).partition("\n")[0]
-                continue
-            infer[kind] = session.infer
+            for engine, load in _sessions(kind, model, name):
+                try:
+                    session = stack.enter_context(contextlib.closing(load()))
+                except (EdgeError, ValueError, OSError) as error:  # pydantic's is a ValueError
+                    if kind == "onnx":
+                        raise
+                    skipped[engine] = str(error).partition("\n")[0]
+                    continue
+                infer[engine] = session.infer
         yield Engines(infer, skipped)
+
+
+def _sessions(kind: str, model: bytes, name: str) -> Iterator[tuple[str, Callable[[], Session]]]:
+    """What a runtime has of the model: itself, or of TensorRT each engine in the cache."""
+    if kind != "tensorrt":
+        yield kind, lambda: plugins.create("runtimes", {"kind": kind}).load(model, name)
+        return
+    digest = hashlib.sha256(model).hexdigest()
+    engines = [e for e in EngineCache(default_root()).entries() if e.key.model == digest]
+    table = {"kind": kind, "fallback": "none"}
+    if not engines:
+        yield kind, lambda: plugins.create("runtimes", table).load(model, name)
+    for entry in engines:
+        chosen = table | {"library": entry.key.library}
+        yield str(entry.key), partial(_open, chosen, entry, model, name)
+
+
+def _open(table: Mapping[str, str], entry: Entry, model: bytes, name: str) -> Session:
+    session: Session = plugins.create("runtimes", table).open(entry, model, name)
+    return session
 
 
 def _ignored(count: int) -> None:

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from edge.engines.cache import default_root
 from edge.service.box import Box, Finding, ask
 
 STATE = "/var/lib/edge"
@@ -21,7 +22,7 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Show GPU, libraries, cameras, disk and clock of this box, and what is missing."""
-    box = Box(Path("/"), os.environ.get("STATE_DIRECTORY", STATE), ask)
+    box = Box(Path("/"), os.environ.get("STATE_DIRECTORY", STATE), ask, default_root())
     findings = box.look()
     if as_json:
         for finding in findings:

@@ -121,9 +121,21 @@ class TensorRtRuntime:
             GpuMemoryError: not even one picture fits the card.
         """
         metadata = _metadata(model, name)
+        if problem := self._unfit(entry.key):
+            raise EngineError(f"{name}: {problem}")
         self._cuda.enter()
         engine = TensorRtEngine(self._library, self._cache.load(entry), name)
         return EngineSession(self._cuda, engine, metadata, name, graphs=self._options.graphs)
+
+    def _unfit(self, key: Key) -> str:
+        """Why an engine is not for this box; empty when it is."""
+        here = self._target
+        if (key.library, key.version) != (here.library, here.version):
+            return f"its engine is of {key.library} {key.version}, here is {here.version}"
+        if key.gpu not in ("", here.gpu) or not set(here.capabilities) <= set(key.capabilities):
+            cards = key.gpu or "+".join(key.capabilities)
+            return f"its engine is for {cards}, here is {here.gpu} ({here.capabilities[0]})"
+        return ""
 
     def build_command(self, name: str, sha256: str) -> list[str]:
         """What builds the engine that ``load`` looks for."""

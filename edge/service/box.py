@@ -16,6 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from edge.engines.cache import EngineCache
+
 ASK_S = 60.0
 NVIDIA = "0x10de"
 FREE_LEAST_BYTES = 2 * 2**30
@@ -61,11 +63,13 @@ class Box:
         root: of its file system.
         state: folder of the daemon's state, from the root.
         ask: runs a command and gives its output, or an OSError with the reason.
+        cache: folder of the engine cache, if it is to be looked at.
     """
 
     root: Path
     state: str
     ask: Callable[[list[str]], str]
+    cache: Path | None = None
 
     def look(self) -> list[Finding]:
         """Look at everything, several things at once; never fails."""
@@ -73,6 +77,7 @@ class Box:
             self._machine,
             self._gpu,
             self._tensorrt,
+            self._engines,
             self._onnxruntime,
             self._av,
             self._opencv,
@@ -136,10 +141,27 @@ class Box:
             else:
                 there.append(f"{module} {answer}")
         yield from broken
+        cuda = self._import("cuda", "import cuda.bindings as c; d = c.__version__") if there else ""
+        if isinstance(cuda, Finding):
+            remedy = "pip install 'edgewatch[tensorrt]': TensorRT is reached through cuda-bindings"
+            yield Finding("cuda", False, cuda.says, remedy)
         if there:
             yield Finding("tensorrt", True, ", ".join(there))
         elif not broken:
             yield Finding("tensorrt", True, "none; only boxes with an NVIDIA GPU use it")
+
+    def _engines(self) -> Iterator[Finding]:
+        if self.cache is None:
+            return
+        cache = EngineCache(self.cache)
+        entries = cache.entries()
+        refused = [entry for entry in entries if not cache.is_own(entry)]
+        total = sum(entry.size_bytes for entry in entries) / 1e6
+        says = f"{len(entries)} in {cache.folder}, {total:.1f} MB" if entries else "none built yet"
+        if refused:
+            says = f"{says}; {len(refused)} changed, or built elsewhere"
+        remedy = "edge-deploy engines prune" if refused else ""
+        yield Finding("engines", not refused, says, remedy)
 
     # --- libraries ----------------------------------------------------------------------------
 
