@@ -1,10 +1,10 @@
-"""`python -m deploy` is `edge-deploy`."""
+"""`python -m deploy` is the `edge-deploy` command."""
 
 import sys
 
-try:
-    from deploy.cli import main
-except ImportError as error:  # a daemon's installation has less than developers have
-    sys.exit(f"edge-deploy: {error.name} is not installed: pip install 'edgewatch[tensorrt]'")
-
-main()
+if __name__ == "__main__":
+    try:
+        from deploy.cli import main
+    except ImportError as error:  # a daemon's installation has less than a developer's
+        sys.exit(f"edge-deploy: {error.name} is not installed: pip install 'edgewatch[tensorrt]'")
+    main()

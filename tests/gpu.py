@@ -6,12 +6,19 @@ early is wrong, as on a card.
 
 import ctypes
 from collections import defaultdict
+from contextlib import suppress
 from types import SimpleNamespace
 
 import numpy as np
 import onnxruntime as ort
 
-from edge.engines.library import Tensor
+from deploy import build as building
+from edge import plugins
+from edge.engines.cache import EngineCache, Key, Target
+from edge.engines.cuda import Cuda
+from edge.engines.library import Library, Tensor
+from edge.errors import ModelError
+from edge.runtimes.tensorrt import Options, TensorRtRuntime
 
 OUT_OF_MEMORY, ILLEGAL_ADDRESS, INSUFFICIENT_DRIVER = 2, 700, 35
 NAMES = {
@@ -205,3 +212,158 @@ class FakeExecution:
         size_bytes = self.rows * tensor.row_bytes
         raw = (ctypes.c_uint8 * size_bytes).from_address(self.addresses[tensor.name])
         return np.ctypeslib.as_array(raw).view(tensor.dtype).reshape(self.rows, *tensor.shape)
+
+
+class FakeTensorRt:
+    """What a session asks of the module ``tensorrt``; plans are ONNX files on a fake card.
+
+    Args:
+        gpu: the card.
+        rtx: behaves as TensorRT-RTX does.
+        loads: False when no plan can be deserialized, with these words in its log.
+    """
+
+    nptype = staticmethod(np.dtype)
+    TensorIOMode = SimpleNamespace(INPUT="input", OUTPUT="output")
+    ExecutionContextAllocationStrategy = SimpleNamespace(USER_MANAGED="user")
+    DynamicShapesKernelSpecializationStrategy = SimpleNamespace(EAGER="eager")
+
+    class ILogger:
+        ERROR, WARNING, INFO = 1, 2, 3
+
+    def __init__(self, gpu, rtx=False, complains=""):
+        self.gpu, self.rtx, self.complains = gpu, rtx, complains
+        self.asked = []
+
+    def Runtime(self, logger):
+        def deserialize(plan):
+            if self.complains:
+                logger.log(self.ILogger.ERROR, self.complains)
+                return None
+            try:
+                return FakePlan(self, plan)
+            except Exception as error:  # noqa: BLE001 - TensorRT logs and gives nothing
+                logger.log(self.ILogger.ERROR, str(error))
+                return None
+
+        return SimpleNamespace(deserialize_cuda_engine=deserialize)
+
+
+class FakePlan:
+    """An ICudaEngine."""
+
+    def __init__(self, trt, plan):
+        self.trt, self.engine = trt, FakeEngine(trt.gpu, plan)
+        self.tensors = {t.name: t for t in (*self.engine.outputs, self.engine.input)}
+        self.num_io_tensors = len(self.tensors)
+
+    def get_tensor_name(self, number):
+        return list(self.tensors)[number]
+
+    def get_tensor_mode(self, name):
+        return "input" if name == self.engine.input.name else "output"
+
+    def get_tensor_dtype(self, name):
+        return self.tensors[name].dtype
+
+    def get_tensor_shape(self, name):
+        return (-1, *self.tensors[name].shape)
+
+    def get_tensor_profile_shape(self, name, profile):
+        return [(rows, *self.tensors[name].shape) for rows in (1, 8, self.engine.most)]
+
+    def create_runtime_config(self):
+        assert self.trt.rtx
+        return SimpleNamespace(set_execution_context_allocation_strategy=self.trt.asked.append)
+
+    def create_execution_context(self, how):
+        if self.trt.rtx:
+            assert how.dynamic_shapes_kernel_specialization_strategy == "eager"
+            assert self.trt.asked[-1] == "user"
+        else:
+            assert how == "user"
+        return FakeContext(self)
+
+
+class FakeContext:
+    """An IExecutionContext."""
+
+    def __init__(self, plan):
+        self.plan, self.addresses = plan, {}
+        if plan.trt.rtx:
+            self.is_stream_capturable = lambda stream: True
+
+    def set_input_shape(self, name, shape):
+        assert name == self.plan.engine.input.name
+        if shape[0] > self.plan.engine.most or shape[1:] != self.plan.engine.input.shape:
+            return False
+        self.execution = self.plan.engine.execution(shape[0])
+        return True
+
+    def update_device_memory_size_for_shapes(self):
+        return self.execution.memory_bytes()
+
+    def set_device_memory(self, memory, size_bytes):
+        self.memory = memory, size_bytes
+
+    def set_tensor_address(self, name, address):
+        self.addresses[name] = address
+        return True
+
+    def execute_async_v3(self, stream):
+        self.execution.bind(self.addresses, *self.memory)
+        return self.execution.enqueue(stream)
+
+
+class BuildingRuntime:
+    """The runtime `tensorrt` that has an engine of every model it is asked for.
+
+    Args:
+        runtime: it.
+        build: puts a model's engine into its cache.
+    """
+
+    def __init__(self, runtime, build):
+        self._runtime, self._build = runtime, build
+
+    @property
+    def lanes(self):
+        return self._runtime.lanes
+
+    def load(self, model, name):
+        with suppress(ModelError):  # the runtime is to say so
+            self._build(model, name)
+        return self._runtime.load(model, name)
+
+
+def runtime_of_functions(cache):
+    """The runtime `tensorrt` on a fake card.
+
+    Args:
+        cache: folder of engines.
+    """
+    gpu = FakeGpu()
+    library = Library("tensorrt", "10.16.0", FakeTensorRt(gpu))
+    options = Options(cache=str(cache))
+    target = Target(library.name, library.version, "Fake 1000", ("sm86",))
+
+    def build(model, name):
+        EngineCache(cache).store(Key.of(model, target, options.recipe), name, model, 1.0, 1.0)
+
+    return BuildingRuntime(TensorRtRuntime(options, Cuda(gpu.api), library), build)
+
+
+def runtime_of_this_box(cache):
+    """The runtime `tensorrt` on the card of this box.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    runtime = plugins.create(
+        "runtimes", {"kind": "tensorrt", "fallback": "none", "cache": str(cache)}
+    )
+
+    def build(model, name):
+        building.build(model, name, building.Order(), EngineCache(cache), lambda what, share: None)
+
+    return BuildingRuntime(runtime, build)

@@ -100,6 +100,7 @@ class TensorRtRuntime:
             EngineError: there is no engine for it, or none that is to be trusted.
             GpuMemoryError: not even one picture fits the card.
         """
+        _metadata(model, name)  # what is no model needs no engine
         key = Key.of(model, self._target, self._recipe)
         refused = []
         for entry in self._cache.find(key):
@@ -107,7 +108,6 @@ class TensorRtRuntime:
                 return self.open(entry, model, name)
             except EngineError as error:
                 refused.append(str(error))
-        _metadata(model, name)  # what is no model needs no engine
         raise EngineError(
             "; ".join(refused) or f"{name} has no engine for {key}: edge-deploy build {name}"
         )

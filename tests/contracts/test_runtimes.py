@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from edge import plugins
 from edge.errors import ConfigError, ModelError
 from edge.manifest import KEY, Manifest
+from tests.gpu import runtime_of_functions, runtime_of_this_box
 from tests.models import constant_model, echo_model
 
 ROWS = np.float32([[1, 2, 30, 31, 0.9, 1], [4, 5, 6, 7, 0.5, 0], [0, 0, 0, 0, 0, 0]])
@@ -26,11 +27,21 @@ def kind(request):
 
 
 @pytest.fixture
-def runtime(kind):
+def runtime(kind, tmp_path):
+    if kind == "tensorrt":
+        return tensorrt(tmp_path)
     try:
         return plugins.create("runtimes", {"kind": kind})
     except (ConfigError, ValidationError) as error:
         pytest.skip(f"runtime {kind} cannot work here: {error}")
+
+
+def tensorrt(cache):
+    """With an engine of every model; without a GPU, on one made of functions."""
+    try:
+        return runtime_of_this_box(cache)
+    except ConfigError:
+        return runtime_of_functions(cache)
 
 
 def test_options_are_frozen_and_refuse_unknown_keys(kind):
