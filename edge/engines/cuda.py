@@ -69,8 +69,8 @@ class Cuda:
         status, count = api.cudaGetDeviceCount()
         if int(status) in _NO_DRIVER or (not int(status) and not count):
             raise ConfigError(
-                f"no NVIDIA driver answers ({self._name(status)}): install it, see `edge doctor`, "
-                'or take runtime.kind = "onnx"'
+                f"no NVIDIA driver answers ({self._name(status)}): install NVIDIA's driver, "
+                'see `edge doctor`, or take runtime.kind = "onnx"'
             )
         self._check("cudaGetDeviceCount", status)
         if device >= count:

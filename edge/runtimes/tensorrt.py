@@ -187,7 +187,7 @@ def build(options: Options) -> Runtime:
         return TensorRtRuntime(options, open_cuda(options.device), find_library(options.library))
     except ConfigError as error:
         if options.fallback == "none":
-            raise
+            raise ConfigError(f"runtime: {error}") from error
         log.warning("runtime: %s. Models run on the processor until then", error)
     runtime: Runtime = plugins.create("runtimes", {"kind": "onnx"})
     return runtime

@@ -75,8 +75,7 @@ class LoadedModels:
         Raises:
             ConfigError: a model is missing, broken, untrusted or of the wrong task.
         """
-        with _naming("runtime"):
-            runtime: Runtime = plugins.create("runtimes", settings.runtime)
+        runtime: Runtime = plugins.create("runtimes", settings.runtime)
         keeper = None
         if isinstance(runtime, EngineRuntime):
             keeper = EngineKeeper(runtime, _all_cores(runtime.lanes))

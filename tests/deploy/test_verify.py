@@ -1,5 +1,6 @@
 """Engines that differ are found, and shown; decisions on an edge are not held against them."""
 
+import dataclasses
 import json
 
 import cv2
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from deploy.cli import app
 from deploy.verify import Comparison, match
+from edge.engines.cache import DEFAULT, EngineCache, Key, Target
 from edge.errors import ConfigError
 from edge.manifest import Manifest
 from tests.deploy.tiny import NANO, pictures
@@ -167,6 +169,25 @@ def test_an_engine_that_cannot_run_here_is_skipped_in_one_line(trained, exported
     done = verify(*words)
     assert done.exit_code == 0, done.output
     assert [x for x in done.stdout.splitlines() if x.startswith("skipped absent: ")]
+
+
+def test_each_engine_in_the_cache_is_compared_or_skipped_with_its_reason(
+    trained, exported, monkeypatch, tmp_path, no_driver
+):
+    monkeypatch.setenv("CACHE_DIRECTORY", str(tmp_path))
+    cache, model = EngineCache(tmp_path), (exported / "m.onnx").read_bytes()
+    for capabilities in (("sm86",), ("sm89", "sm120")):
+        key = Key.of(model, Target("tensorrt_rtx", "1.7.1", "", capabilities), DEFAULT)
+        cache.store(key, "m", b"engine", 1.0, 1.0)
+    cache.store(dataclasses.replace(key, model="0" * 64), "another", b"engine", 1.0, 1.0)
+    words = (exported / "m.onnx", "--run", trained.path, "--pictures", exported / "pictures")
+    done = verify(*words, "--json")
+    assert done.exit_code == 0, done.output
+    skipped = {k: v for k, v in json.loads(done.stdout)["skipped"].items() if "tensorrt" in k}
+    assert sorted(name.partition("(")[2].partition(")")[0] for name in skipped) == [
+        "sm86", "sm89+sm120",
+    ]  # fmt: skip
+    assert all("no NVIDIA driver answers" in why for why in skipped.values())
 
 
 def test_a_foreign_model_is_refused(exported, tmp_path):

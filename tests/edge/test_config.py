@@ -3,6 +3,8 @@
 import re
 import signal
 import socket
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -357,6 +359,25 @@ def test_a_bind_in_use_is_named(command, shelf, taken_port, signals_kept):
     sink = f'[[sinks]]\nkind = "zeromq"\nbind = "tcp://127.0.0.1:{taken_port}"'
     path = Toml(sinks=sink).write(shelf)
     explained(check(path, command), path, "sinks[0]", str(taken_port), "bind another port")
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_without_a_driver_a_node_that_wants_engines_ends_with_78(
+    command, shelf, signals_kept, no_driver
+):
+    path = Toml(runtime='[runtime]\nkind = "tensorrt"\nfallback = "none"').write(shelf)
+    explained(check(path, command), path, "runtime", "no NVIDIA driver answers", "install")
+
+
+def test_without_a_driver_a_node_that_may_runs_on_the_processor(shelf, no_driver):
+    path = Toml(runtime='[runtime]\nkind = "tensorrt"').write(shelf)
+    done = subprocess.run(
+        [sys.executable, "-m", "edge", "check", str(path)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stderr.strip().splitlines()
+    assert "no NVIDIA driver answers" in line
+    assert "Models run on the processor until then" in line
 
 
 def test_several_problems_are_a_line_each_with_the_line_in_the_file(shelf):

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from edge.onnxfile import has_external_data
+from edge.onnxfile import has_external_data, metadata_of, precision_of
+from tests.models import constant_model
 
 
 def weight(external=True):
@@ -87,3 +88,31 @@ def test_a_truncated_model_is_refused_or_judged_by_what_is_there():
     assert verdicts[0] is False
     assert None in verdicts
     assert judged(model) is True
+
+
+# --- what else is read ---------------------------------------------------------------------------
+
+
+def test_metadata_is_that_of_the_file():
+    model = constant_model("detect", {"detections": np.zeros((3, 6), np.float32)}, ["a"])
+    proto = onnx.load_model_from_string(model)
+    helper.set_model_props(proto, {"edge.manifest": "{}", "ümlaut": "日本", "empty": ""})
+    want = {"edge.manifest": "{}", "ümlaut": "日本", "empty": ""}
+    assert metadata_of(proto.SerializeToString()) == want
+    assert metadata_of(helper.make_model(graph()).SerializeToString()) == {}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "dtype", "precision"),
+    [
+        (["Relu"], np.float32, "fp32"),
+        (["Relu"], np.float16, "fp16"),
+        (["Relu", "QuantizeLinear"], np.float32, "int8"),
+        (["QuantizeLinear"], np.float16, "int8"),
+    ],
+)
+def test_precision_is_what_the_graph_computes_in(nodes, dtype, precision):
+    made = [helper.make_node(kind, ["x"], ["x"]) for kind in nodes]
+    weights = numpy_helper.from_array(np.ones(4, dtype), "w")
+    model = helper.make_model(graph(*made, initializer=[weights])).SerializeToString()
+    assert precision_of(model) == precision

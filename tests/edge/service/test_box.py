@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from edge.engines.cache import EngineCache, Key
 from edge.service import box
 from edge.service.box import Box, ask
 
@@ -80,6 +81,29 @@ def test_a_library_that_breaks_is_a_finding_with_its_reason(tmp_path):
     found = look(tmp_path, answers(tensorrt=OSError("ImportError: libnvinfer.so.10: no such file")))
     assert not found["tensorrt"].fine
     assert "libnvinfer" in found["tensorrt"].says
+
+
+def test_engines_are_counted_and_foreign_ones_named(tmp_path):
+    cache = EngineCache(tmp_path / "cache")
+    assert engines_of(tmp_path).says == "none built yet"
+    key = Key("0" * 64, "tensorrt", "10.3", "Orin", ("sm87",), "fp16", (1, 8, 16), ())
+    entry = cache.store(key, "gate", b"engine", 1.0, 1.0)
+    assert engines_of(tmp_path).says.startswith("1 in ")
+    entry.path.write_bytes(entry.path.read_bytes() + b"x")
+    assert not engines_of(tmp_path).fine
+    assert "prune" in engines_of(tmp_path).remedy
+
+
+def engines_of(root):
+    findings = Box(root, "/var/lib/edge", refuses, root / "cache").look()
+    (found,) = [finding for finding in findings if finding.part == "engines"]
+    return found
+
+
+def test_tensorrt_without_cuda_bindings_is_a_finding(tmp_path):
+    found = look(tmp_path, answers(tensorrt_rtx='"1.7.1"'))
+    assert not found["cuda"].fine
+    assert "cuda-bindings" in found["cuda"].remedy
 
 
 def test_cameras_are_named_by_id(tmp_path):
