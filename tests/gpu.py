@@ -274,7 +274,11 @@ class FakePlan:
 
     def create_runtime_config(self):
         assert self.trt.rtx
-        return SimpleNamespace(set_execution_context_allocation_strategy=self.trt.asked.append)
+        return SimpleNamespace(
+            set_execution_context_allocation_strategy=self.trt.asked.append,
+            create_runtime_cache=object,
+            set_runtime_cache=lambda cache: True,
+        )
 
     def create_execution_context(self, how):
         if self.trt.rtx:
@@ -324,16 +328,16 @@ class BuildingRuntime:
     """
 
     def __init__(self, runtime, build):
-        self._runtime, self._build = runtime, build
+        self.runtime, self._build = runtime, build
 
     @property
     def lanes(self):
-        return self._runtime.lanes
+        return self.runtime.lanes
 
     def load(self, model, name):
         with suppress(ModelError):  # the runtime is to say so
             self._build(model, name)
-        return self._runtime.load(model, name)
+        return self.runtime.load(model, name)
 
 
 def runtime_of_functions(cache):

@@ -137,6 +137,7 @@ class TensorRtEngine:
             if "out of memory" in "".join(said).lower():
                 raise GpuMemoryError(f"{name}: {reason}")
             raise EngineError(f"{name}: {library.name} cannot load its engine ({reason})")
+        self._how = _rtx_config(trt, self._engine) if library.is_rtx else _managed(trt)
         names = [self._engine.get_tensor_name(n) for n in range(self._engine.num_io_tensors)]
         inputs = [n for n in names if self._engine.get_tensor_mode(n) == trt.TensorIOMode.INPUT]
         self.input = self._tensor(inputs[0])
@@ -154,22 +155,27 @@ class TensorRtEngine:
         Raises:
             EngineError: the engine takes no such batch.
         """
-        trt = self._library.module
-        managed = trt.ExecutionContextAllocationStrategy.USER_MANAGED
-        if self._library.is_rtx:
-            # Kernels for this very batch are compiled now, not while cameras wait.
-            config = self._engine.create_runtime_config()
-            config.set_execution_context_allocation_strategy(managed)
-            eager = trt.DynamicShapesKernelSpecializationStrategy.EAGER
-            config.dynamic_shapes_kernel_specialization_strategy = eager
-            context = self._engine.create_execution_context(config)
-        else:
-            context = self._engine.create_execution_context(managed)
+        context = self._engine.create_execution_context(self._how)
         if context is None or not context.set_input_shape(
             self.input.name, (rows, *self.input.shape)
         ):
             raise EngineError(f"the engine takes no batch of {rows}: build it again")
         return Execution(context)
+
+
+def _managed(trt: Any) -> Any:  # noqa: ANN401 - TensorRT's
+    """Whoever makes contexts brings their memory."""
+    return trt.ExecutionContextAllocationStrategy.USER_MANAGED
+
+
+def _rtx_config(trt: Any, engine: Any) -> Any:  # noqa: ANN401 - TensorRT's
+    """TensorRT-RTX compiles kernels where they run: at once, and once for all contexts."""
+    config = engine.create_runtime_config()
+    config.set_execution_context_allocation_strategy(_managed(trt))
+    eager = trt.DynamicShapesKernelSpecializationStrategy.EAGER  # not while cameras wait
+    config.dynamic_shapes_kernel_specialization_strategy = eager
+    config.set_runtime_cache(config.create_runtime_cache())
+    return config
 
 
 class Execution:

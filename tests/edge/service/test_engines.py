@@ -18,6 +18,7 @@ from edge.service.daemon import Daemon
 from edge.service.engines import EngineKeeper, Exchange
 from edge.service.workers import Worker
 from tests import engines as fake
+from tests.gpu import runtime_of_functions
 from tests.models import constant_model
 
 ROWS = np.float32([[1, 2, 30, 31, 0.9, 0], [4, 5, 20, 27, 0.8, 0]])
@@ -372,6 +373,22 @@ def test_a_lost_gpu_ends_the_daemon_with_a_status_of_its_own(run):
     until(lambda: hasattr(daemon, "error"))
     assert isinstance(daemon.error, GpuLostError)
     assert daemon.error.exit_code == 75
+
+
+def test_the_real_builders_last_words_are_in_the_log(tmp_path, no_driver, caplog):
+    """The runtime's own command, run as it is: on a box without a GPU it can only fail."""
+    (tmp_path / "m.onnx").write_bytes(MODEL)
+    runtime = runtime_of_functions(tmp_path / "cache").runtime
+    keeper = EngineKeeper(runtime, plugins.create("runtimes", {"kind": "onnx"}))
+    session = keeper.load(MODEL, str(tmp_path / "m.onnx"))
+    worker = Worker("engines", keeper.run, lambda dead: None)
+    worker.start()
+    until(lambda: "stays on ONNX Runtime" in caplog.text, 60)
+    worker.stop.set()
+    assert worker.join(5)
+    assert "cannot be built: python -m deploy: TensorRT cannot be imported" in caplog.text
+    assert "Traceback" not in caplog.text
+    np.testing.assert_array_equal(detections(session)[0], ROWS)
 
 
 def test_a_node_without_a_driver_says_one_thing_and_runs_on_the_processor(
