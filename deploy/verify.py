@@ -1,9 +1,9 @@
 """Verification: a model gives the same rows wherever it runs, and those of its Keras network.
 
 Each row of the reference must have a row of the same class with its box within 0.5 px and its
-score within 1e-3. Arithmetic in another order may turn over a decision that stood on an edge: a
-score at the threshold, an overlap at NMS's threshold, the last row of a full output. Such a row
-may be missing or additional, and is counted.
+score within 1e-3; a model in halves or integers may differ by more. Arithmetic in another order may
+turn over a decision that stood on an edge: a score at the threshold, an overlap at NMS's threshold,
+the last row of a full output. Such a row may be missing or additional, and is counted.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from edge.vision.picture import read_picture
 from edge.vision.preprocess import letterbox
 
 BOX_PX, SCORE = 0.5, 1e-3
+SLACK = {"fp32": 1.0, "fp16": 8.0, "int8": 16.0}  # of both, for other orders of coarser sums
 EDGE_IOU = 5e-3  # so near to NMS's threshold either decision is right
 BATCH = 4
 PICTURES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
@@ -83,6 +84,7 @@ class Comparison:
 
     Attributes:
         engine: its name.
+        slack: by which BOX_PX and SCORE are multiplied.
         pictures: compared.
         rows: of the reference.
         on_edge: rows missing or additional that stood on an edge.
@@ -92,6 +94,7 @@ class Comparison:
     """
 
     engine: str
+    slack: float = 1.0
     pictures: int = 0
     rows: int = 0
     on_edge: int = 0
@@ -113,7 +116,7 @@ class Comparison:
         if not (np.isfinite(other).all() and len(a) <= full):
             self.failures.append(Difference(name, 0, a[0] if len(a) else a.ravel(), other[0]))
             return
-        pairs, lost, extra = match(a, b)
+        pairs, lost, extra = match(a, b, self.slack)
         for i, j in pairs:
             difference = Difference(name, i, a[i], b[j])
             self.box_px = max(self.box_px, difference.box_px)
@@ -127,12 +130,27 @@ class Comparison:
     def _without_edges(
         self, rows: list[int], found: Rows, theirs: Rows, manifest: Manifest, full: int
     ) -> list[int]:
-        left = [row for row in rows if not _on_edge(row, found, theirs, manifest, full)]
+        left = [row for row in rows if not self._on_edge(row, found, theirs, manifest, full)]
         self.on_edge += len(rows) - len(left)
         return left
 
+    def _on_edge(self, row: int, found: Rows, theirs: Rows, manifest: Manifest, full: int) -> bool:
+        """Whether a row stands where rounding decides."""
+        near = SCORE * self.slack
+        box, score, kind = found[row, :4], found[row, 4], found[row, 5]
+        if abs(score - manifest.score_threshold) <= near:
+            return True
+        if len(theirs) == full and score <= theirs[-1, 4] + near:
+            return True  # their output was full
+        rivals = np.concatenate([found, theirs])
+        rivals = rivals[(rivals[:, 5] == kind) & (rivals[:, 4] > score - near)]
+        overlap = boxes.iou(box[None], rivals[:, :4])
+        return bool(np.any(np.abs(overlap - manifest.iou_threshold) <= EDGE_IOU))
 
-def match(a: Rows, b: Rows) -> tuple[list[tuple[int, int]], list[int], list[int]]:
+
+def match(
+    a: Rows, b: Rows, slack: float = 1.0
+) -> tuple[list[tuple[int, int]], list[int], list[int]]:
     """Rows that are the same: pairs, rows only ``a`` has, rows only ``b`` has."""
     free = np.ones(len(b), bool)
     pairs: list[tuple[int, int]] = []
@@ -140,7 +158,7 @@ def match(a: Rows, b: Rows) -> tuple[list[tuple[int, int]], list[int], list[int]
         size = _ratio(row, b)
         size[~free] = np.inf
         j = int(size.argmin()) if len(b) else -1
-        if j >= 0 and size[j] <= 1:
+        if j >= 0 and size[j] <= slack:
             pairs.append((i, j))
             free[j] = False
     met = {i for i, _ in pairs}
@@ -153,19 +171,6 @@ def _ratio(row: F32, rows: Rows) -> F32:
     far_px = np.delete(different, (4, 5), axis=1).max(axis=1, initial=0) / BOX_PX
     far = np.maximum(far_px, different[:, 4] / SCORE)
     return np.where(different[:, 5] == 0, far, np.inf)
-
-
-def _on_edge(row: int, found: Rows, theirs: Rows, manifest: Manifest, full: int) -> bool:
-    """Whether a row stands where rounding decides."""
-    box, score, kind = found[row, :4], found[row, 4], found[row, 5]
-    if abs(score - manifest.score_threshold) <= SCORE:
-        return True
-    if len(theirs) == full and score <= theirs[-1, 4] + SCORE:
-        return True  # their output was full
-    rivals = np.concatenate([found, theirs])
-    rivals = rivals[(rivals[:, 5] == kind) & (rivals[:, 4] > score - SCORE)]
-    overlap = boxes.iou(box[None], rivals[:, :4])
-    return bool(np.any(np.abs(overlap - manifest.iou_threshold) <= EDGE_IOU))
 
 
 def _nearest(
@@ -319,6 +324,7 @@ def verify(
     infer: Mapping[str, Infer],
     pictures: Sequence[Path],
     advance: Callable[[int], None] = _ignored,
+    slack: float = 1.0,
 ) -> list[Comparison]:
     """Compare every engine with the first on pictures.
 
@@ -327,12 +333,13 @@ def verify(
         infer: engines by name; the first is the reference.
         pictures: files.
         advance: is told how many pictures were compared.
+        slack: see ``Comparison``.
 
     Raises:
         ConfigError: a picture cannot be read.
     """
     (_, reference), *others = infer.items()
-    results = [Comparison(name) for name, _ in others]
+    results = [Comparison(name, slack) for name, _ in others]
     for start in range(0, len(pictures), BATCH):
         part = pictures[start : start + BATCH]
         images = _letterboxed(part, manifest)

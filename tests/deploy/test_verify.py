@@ -67,6 +67,14 @@ def test_rows_are_matched_one_by_one(other, failures):
     assert len(compare(output(A, B, C), other).failures) == failures
 
 
+def test_coarser_arithmetic_may_differ_by_more():
+    for slack, failures in ((1, 2), (8, 0)):
+        result = Comparison("other", slack)
+        other = output(changed(A, px=3), changed(B, score=-0.006), C)
+        result.add("a.jpg", output(A, B, C), other, MANIFEST)
+        assert len(result.failures) == failures
+
+
 def test_two_rows_are_never_matched_with_the_same_one():
     rows = np.float32([A, A])
     pairs, lost, extra = match(rows, rows[:1])
