@@ -92,8 +92,9 @@ class Channel:
         self._taken: tuple[int, int] | None = None  # first and last row under way
         try:
             self._open(most)
-        except GpuMemoryError:
-            self.close()
+        except EdgeError:
+            with suppress(GpuLostError):
+                self.close()
             raise
 
     def _open(self, most: int) -> None:
@@ -139,6 +140,7 @@ class Channel:
     def start(self, rows: NDArray[np.uint8], first: int) -> None:
         """Begin with rows that belong at ``first`` of the whole batch."""
         count, source = len(rows), self._engine.input.name
+        self._taken = first, first + count
         np.copyto(self._host[source][:count], rows)
         self._cuda.upload(self._address[source], self._host[source][:count], self._stream)
         execution, graph = self._runs[next(size for size in self._runs if size >= count)]
@@ -149,7 +151,6 @@ class Channel:
         for tensor in self._engine.outputs:
             into = self._host[tensor.name][:count]
             self._cuda.download(into, self._address[tensor.name], self._stream)
-        self._taken = first, first + count
 
     def finish(self, outputs: Mapping[str, NDArray[np.float32]]) -> None:
         """Wait for what was begun and take its rows over, each copied once."""
@@ -294,9 +295,12 @@ class EngineSession:
                 for _ in range(CHANNELS):
                     channel = Channel(self._cuda, self._engine, self._most, graphs=self._graphs)
                     channels.append(channel)
-            except GpuMemoryError as error:
-                for channel in channels:
-                    channel.close()
+            except EdgeError as error:
+                with suppress(GpuLostError):
+                    for channel in channels:
+                        channel.close()
+                if not isinstance(error, GpuMemoryError):
+                    raise
                 self._halve(error)
                 continue
             for channel in channels:

@@ -87,8 +87,11 @@ class Exchange:
     def put_in(self, engine: Session, trial: Tally | None = None) -> None:
         """From the next batch on the engine answers; on trial it is compared until it is proven."""
         with self._change:
-            self._engine = Held(engine, trial)
+            old, self._engine = self._engine, Held(engine, trial)
             self.samples = []
+            idle = old is not None and not old.users
+        if old and idle:  # else the last who leaves it closes it
+            old.engine.close()
 
     def close(self) -> None:
         """Free engine and reference."""
@@ -244,10 +247,13 @@ class EngineKeeper:
         engine = self._load_or_build(job, worker)
         if engine is None:
             return
-        tally = self._compared(job, engine, worker)
-        if tally.problem:
+        try:
+            tally = self._compared(job, engine, worker)
+            if tally.problem:
+                raise EngineError(f"its engine is refused: {tally.problem}")
+        except EdgeError:
             engine.close()
-            raise EngineError(f"its engine is refused: {tally.problem}")
+            raise
         job.exchange.put_in(engine, tally if tally.rows < TRIAL_ROWS else None)
         job.model = b""
         self.using(job.task, 1)
@@ -333,7 +339,7 @@ def _niced(command: Sequence[str], output: IO[bytes]) -> Iterator[subprocess.Pop
             os.setpriority(os.PRIO_PROCESS, child.pid, NICE)
         yield child
     finally:
-        with contextlib.suppress(ProcessLookupError):
+        if child.poll() is None:
             os.killpg(child.pid, signal.SIGKILL)
         child.wait()
 

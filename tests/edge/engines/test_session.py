@@ -213,6 +213,14 @@ def test_a_refusal_of_tensorrt_becomes_what_cuda_says(gpu):
         rows(session, pictures(1))
 
 
+def test_an_engine_that_fails_at_its_first_batch_leaves_nothing_behind(gpu):
+    gpu.fails["cudaStreamSynchronize"] = 1
+    with pytest.raises(EngineError, match="cudaErrorInvalidValue"):
+        start(gpu)
+    assert not gpu.held
+    assert not gpu.pinned
+
+
 def test_any_other_error_is_the_engines_own(gpu):
     _, session = start(gpu)
     gpu.fails["cudaMemcpyAsync"] = 1

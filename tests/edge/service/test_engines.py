@@ -161,6 +161,13 @@ def test_an_engine_that_does_not_fit_is_built_smaller(keep):
     assert sorted(entry.key.batch[2] for entry in cache.entries()) == [4, 16]
 
 
+def test_an_engine_that_fails_while_it_is_compared_is_closed(keep, caplog):
+    _, session, _ = keep(memory_after=0)
+    until(lambda: "stays on ONNX Runtime" in caplog.text)
+    assert fake.ENGINES[-1].closed
+    assert not session.has_engine
+
+
 def test_one_that_never_fits_leaves_onnx_runtime(keep, caplog):
     _, session, _ = keep(too_big=99)
     until(lambda: "not even one picture fits" in caplog.text)
