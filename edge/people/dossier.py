@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 
 import numpy as np
 
 from edge.config import Recognition
+from edge.people.clip import Clip
 from edge.people.vitality import Demands, Vitality
 from edge.people.votes import Ballot, Rules, Verdict
 from edge.types import U8, Decision, Liveness, Outcome
@@ -48,7 +48,7 @@ class Dossier:
         """Forget all looks: it is another face. A picture of a face stays one."""
         self.ballot = Ballot()
         self.vitality = Vitality(self._demands, spoof=self.vitality.spoof)
-        self._clips: deque[tuple[float, U8]] = deque()
+        self._clip = Clip()
         self._crop = np.zeros(0, np.uint8)
         self._best_px = 0.0
         self._looks = 0
@@ -90,20 +90,8 @@ class Dossier:
         return True
 
     def clip(self, crops: U8, at_s: float, length: int, most_s: float) -> U8 | None:
-        """Add wide crops ``(S, h, w, 3)``; the clip ``(T, h, w, 3)`` once it is whole.
-
-        Args:
-            crops: of this look, a scale each.
-            at_s: when.
-            length: pictures of a clip.
-            most_s: it must not span more.
-        """
-        self._clips.append((at_s, crops))
-        while len(self._clips) > length or not 0 <= at_s - self._clips[0][0] <= most_s:
-            self._clips.popleft()
-        if len(self._clips) < length:
-            return None
-        return np.concatenate([part for _, part in self._clips])
+        """Add wide crops; the clip once it is whole, see `Clip.add`."""
+        return self._clip.add(crops, at_s, length, most_s)
 
     # --- deciding -------------------------------------------------------------------------------
 

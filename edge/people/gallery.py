@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import json
 import os
 import time
 import uuid
@@ -23,6 +24,7 @@ import numpy as np
 from edge.people import audit, records, settings
 from edge.people.audit import Action, AuditLog, Entry
 from edge.people.database import APPLICATION_ID, Database
+from edge.people.lockout import locked_s
 from edge.people.records import Details, Kind, Person, Record, Records, State, expires_s
 from edge.people.search import UNIT_TOLERANCE, Index, Known
 from edge.people.settings import EmbedderId, Settings
@@ -326,6 +328,33 @@ class Gallery:
                 self._clock(), Action.VERIFY, person, same=same, similarity=round(similarity, 3)
             )
 
+    def begin_challenge(self) -> None:
+        """Write down that somebody tries a live challenge: a failure, until it is passed.
+
+        Raises:
+            GalleryError: too many failed of late; says how long to wait.
+        """
+        with self._database.writing():
+            if wait_s := self._locked_s():
+                raise GalleryError(
+                    f"too many challenges failed: nobody may try for another {wait_s:.0f} s"
+                )
+            self._audit.append(self._clock(), Action.CHALLENGE, passed=False)
+
+    def pass_challenge(self) -> None:
+        """Write down that the challenge that was begun last is passed."""
+        with self._database.writing():
+            self._audit.append(self._clock(), Action.CHALLENGE, passed=True)
+
+    def locked_s(self) -> float:
+        """How long nobody may try a challenge; survives a restart, for the audit log tells.
+
+        Raises:
+            GalleryError: the audit log was tampered with.
+        """
+        with self._database.reading():
+            return self._locked_s()
+
     def audit(self) -> list[Entry]:
         """The audit log as it stands: `verify_chain` says whether it is genuine."""
         with self._database.reading():
@@ -355,6 +384,15 @@ class Gallery:
                 "restore the gallery from a backup and find out who had access"
             )
         return count
+
+    def _locked_s(self) -> float:
+        self._audit.verify()
+        failed_s: list[float] = []
+        for entry in self._audit.entries():
+            if entry.action == Action.CHALLENGE:
+                passed = json.loads(entry.detail)["passed"]
+                failed_s = [] if passed else [*failed_s, entry.at_s]
+        return locked_s(failed_s, self._clock())
 
     # --- inside ---------------------------------------------------------------------------------
 
