@@ -80,3 +80,22 @@ def without_manifest(model: bytes) -> bytes:
     proto = onnx.load_model_from_string(model)
     del proto.metadata_props[:]
     return proto.SerializeToString()
+
+
+def constant_liveness(score: float, input_wh: tuple[int, int] = (8, 8)) -> bytes:
+    """A liveness model that says ``score`` of every face."""
+    width, height = input_wh
+    graph = helper.make_graph(
+        [
+            helper.make_node("Shape", ["faces"], ["n"], start=0, end=1),
+            helper.make_node("Expand", ["score", "n"], ["live"]),
+        ],
+        "constant",
+        [helper.make_tensor_value_info("faces", TensorProto.UINT8, ["n", 1, height, width, 3])],
+        [helper.make_tensor_value_info("live", TensorProto.FLOAT, ["n"])],
+        [numpy_helper.from_array(np.float32([score]), "score")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    manifest = Manifest(task="liveness", name="constant", input_wh=input_wh)
+    helper.set_model_props(model, manifest.to_metadata())
+    return model.SerializeToString()

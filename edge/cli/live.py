@@ -96,7 +96,7 @@ def frames_of(source: Source, stop: threading.Event) -> Generator[Frame]:
                     at_s, monotonic_s = capture.captured_s, capture.monotonic_s
                     yield Frame("enrolment", 1, seq, at_s, monotonic_s, capture.picture)
     except SourceError as error:
-        raise ChallengeError(f"{error}: is another program using the camera?") from error
+        raise ChallengeError(f"nobody was enrolled: {error}") from error
 
 
 # --- guiding ------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """edge enroll, edge people, edge keys: from photographs to a gallery and back."""
 
 import json
+import re
 import stat
 from datetime import date
 
@@ -16,7 +17,8 @@ from edge.cli import app
 from edge.people.gallery import Gallery
 from edge.people.vault import load_key
 from tests.gallery import Clock, faces, fetch, tamper
-from tests.models import constant_model
+from tests.models import constant_liveness, constant_model
+from tests.videos import write_noise
 
 POINTS = np.array([[[34, 38], [62, 38], [48, 54], [37, 70], [59, 70]]], np.float32)
 FACE = np.array([[20, 16, 76, 84, 0.9, 0]], np.float32)
@@ -57,6 +59,7 @@ def models(tmp_path_factory):
         model = constant_model("faces", outputs, ("face",), input_wh=(96, 96))
         (folder / f"{name}.onnx").write_bytes(model)
     (folder / "embedder.onnx").write_bytes(colour_embedder())
+    (folder / "live.onnx").write_bytes(constant_liveness(0.99))
     other = onnx.load_model_from_string(colour_embedder())
     other.doc_string = "the same, with another hash"
     (folder / "other.onnx").write_bytes(other.SerializeToString())
@@ -70,6 +73,7 @@ def edge(tmp_path, monkeypatch, models):
     monkeypatch.setenv("EDGE_GALLERY_KEY", str(tmp_path / "key"))
     monkeypatch.setenv("EDGE_EMBEDDER", str(models / "embedder.onnx"))
     monkeypatch.setenv("EDGE_FACES", str(models / "one.onnx"))
+    monkeypatch.setenv("EDGE_LIVENESS", str(models / "live.onnx"))
 
     def run(*arguments, exit_code=0):
         result = CliRunner().invoke(app, [str(argument) for argument in arguments])
@@ -162,13 +166,95 @@ def test_a_folder_enrols_everybody_and_finds_who_is_there_twice(edge, photo, tmp
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["Ann"], ["Ann", "a.png", "--folder", "."], ["--folder", "{empty}"]]
+    "arguments",
+    [
+        [],
+        ["Ann"],
+        ["Ann", "a.png", "--folder", "."],
+        ["--folder", "{empty}"],
+        ["Ann", "a.png", "--camera", "door"],
+        ["--camera", "door"],
+    ],
 )
 def test_whom_to_enrol_must_be_said_once(edge, tmp_path, arguments):
     empty = tmp_path / "empty"
     empty.mkdir()
     asked = [argument.replace("{empty}", str(empty)) for argument in arguments]
     assert "--folder" in edge("enroll", *asked, "--consent", exit_code=78).output
+
+
+# --- before a camera: with real faces in test_live ----------------------------------------------
+
+
+@pytest.fixture
+def clip(tmp_path):
+    """A second of a face of noise that stands straight and obeys nobody."""
+    return write_noise(tmp_path / "clip.mp4", frames=10, size_wh=(96, 96))
+
+
+def test_before_a_camera_the_person_is_told_what_to_do(edge, clip):
+    result = edge("enroll", "Ann", "--camera", clip, "--consent", exit_code=1)
+    assert "Look straight at the camera" in result.output
+    assert "the camera ended before the challenge did; try again" in result.output
+    assert edge("people", "list", "--json").stdout == ""
+
+
+def test_attempts_are_counted_over_restarts_and_lock_after_the_third(edge, clip):
+    before = ("enroll", "Ann", "--camera", clip, "--consent")
+    for _ in range(2):
+        assert "try again\n" in edge(*before, exit_code=1).output
+    assert re.search(r"did; try again in \d\d s", edge(*before, exit_code=1).output)
+    locked = edge(*before, exit_code=1).output
+    assert "too many challenges failed: try again in" in locked
+    assert "Look straight" not in locked
+    tried = [e for e in lines(edge("people", "audit", "--json")) if e["action"] == "challenge"]
+    assert len(tried) == 3
+
+
+def test_a_camera_needs_consent_too(edge, clip, tmp_path):
+    edge("enroll", "Ann", "--camera", clip, exit_code=78)
+    assert not (tmp_path / "gallery.db").exists()
+
+
+def test_a_camera_without_a_liveness_model_enrols_nobody(edge, clip, tmp_path):
+    missing = ("--liveness", tmp_path / "missing.onnx")
+    result = edge("enroll", "Ann", "--camera", clip, "--consent", *missing, exit_code=78)
+    assert "missing.onnx" in result.output
+    assert not (tmp_path / "gallery.db").exists()
+
+
+def test_a_camera_may_be_one_of_the_configuration_and_so_are_gallery_and_models(
+    clip, models, tmp_path, monkeypatch
+):
+    for name in ("GALLERY", "GALLERY_KEY", "EMBEDDER", "FACES", "LIVENESS"):
+        monkeypatch.delenv(f"EDGE_{name}", raising=False)
+    CliRunner().invoke(app, ["keys", "new", str(tmp_path / "key")])
+    configuration = tmp_path / "edge.toml"
+    configuration.write_text(f"""
+        models = {{ detector = "zoo:detect-nano", faces = "{models / "one.onnx"}" }}
+        [recognition]
+        gallery = "people.db"
+        key_file = "key"
+        embedder = "{models / "embedder.onnx"}"
+        liveness = "{models / "live.onnx"}"
+        [[cameras]]
+        name = "door"
+        source = {{ kind = "video_file", path = "{clip}" }}
+        """)
+    asked = ["enroll", "Ann", "--consent", "--config", str(configuration), "--camera"]
+    result = CliRunner().invoke(app, [*asked, "door"])
+    assert (result.exit_code, "the camera ended before" in result.output) == (1, True)
+    assert (tmp_path / "people.db").exists()
+    result = CliRunner().invoke(app, [*asked, "yard"])
+    assert result.exit_code == 78
+    assert "the configuration has door" in result.output
+
+
+def test_a_camera_that_is_none_is_explained(edge):
+    result = edge("enroll", "Ann", "--camera", "door", "--consent", exit_code=78)
+    assert "no camera of that name (give --config)" in result.output
+    result = edge("enroll", "Ann", "--camera", "/dev/null", "--consent", exit_code=1)
+    assert "nobody was enrolled: /dev/null" in result.output
 
 
 def test_another_embedder_is_refused_until_everybody_is_enrolled_again(edge, photo, models):
