@@ -9,15 +9,14 @@ import cv2
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 from typer.testing import CliRunner
 
-from deploy.adopt import Adoption, adopt
+from deploy.adopt import Adoption
 from edge.cli import app
 from edge.people.gallery import Gallery
 from edge.people.vault import load_key
 from tests.gallery import Clock, faces, fetch, tamper
-from tests.models import constant_liveness, constant_model
+from tests.models import colour_embedder, constant_liveness, constant_model
 from tests.videos import write_noise
 
 POINTS = np.array([[[34, 38], [62, 38], [48, 54], [37, 70], [59, 70]]], np.float32)
@@ -25,28 +24,6 @@ FACE = np.array([[20, 16, 76, 84, 0.9, 0]], np.float32)
 NONE, NO_POINTS = np.zeros((1, 6), np.float32), np.zeros((1, 5, 2), np.float32)
 TWO = np.concatenate([FACE, FACE + np.float32([8, 4, 4, 0, 0, 0])])
 RED, GREEN, BLUE, PINK = (200, 60, 60), (60, 200, 60), (60, 60, 200), (205, 70, 80)
-
-
-def colour_embedder() -> bytes:
-    """An embedder for which people differ by their mean colour."""
-    nodes = [
-        helper.make_node("GlobalAveragePool", ["data"], ["mean"]),
-        helper.make_node("Reshape", ["mean", "shape"], ["flat"]),
-        helper.make_node("Sub", ["flat", "grey"], ["colour"]),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "colour",
-        [helper.make_tensor_value_info("data", TensorProto.FLOAT, [1, 3, 112, 112])],
-        [helper.make_tensor_value_info("colour", TensorProto.FLOAT, [1, 3])],
-        [
-            numpy_helper.from_array(np.array([1, 3], np.int64), "shape"),
-            numpy_helper.from_array(np.float32(107), "grey"),
-        ],
-    )
-    opset = [helper.make_opsetid("", 17)]
-    model = helper.make_model(graph, opset_imports=opset, ir_version=10)
-    return adopt(model.SerializeToString(), Adoption("arcface", "colour", (), threshold=0.5))
 
 
 @pytest.fixture(scope="module")
