@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
@@ -34,6 +35,7 @@ from edge.cli.gallery import (
     KeyPath,
     LivenessName,
     Places,
+    duplicate_limit,
     identity,
     load_liveness_model,
     load_models,
@@ -45,17 +47,13 @@ from edge.config import Config
 from edge.errors import ConfigError
 from edge.models.embedder import ContractEmbedder
 from edge.people import challenge
-from edge.people.gallery import Gallery
+from edge.people.gallery import Gallery, checked_name, refuse_past
 from edge.people.search import Index
 from edge.people.vault import GalleryError, load_key
 from edge.people.vitality import Demands
 from edge.people.witness import DEMANDS, Witness
 from edge.ports import FaceFinder, Source
 from edge.types import F32
-
-# How far above the threshold of one person's pictures another person's are taken for a mistake,
-# as a share of what is left to 1. Measured: 0 of 1186 television frames of 250 people.
-DUPLICATE_SHARE = 0.4
 
 
 def enroll(
@@ -124,6 +122,10 @@ def enroll(
         raise GalleryError(
             "faces are enrolled with the person's consent only: ask, then give --consent"
         )
+    day = until.date() if until else None
+    refuse_past(day.isoformat() if day else "", time.time())
+    for who in batches or [name]:
+        checked_name(who)
     settings = config.load(configuration) if configuration else None
     places = Places(gallery, key, embedder, faces, liveness)
     if configuration and settings:
@@ -131,7 +133,6 @@ def enroll(
     master = load_key(places.key)
     source = open_source(camera, settings) if camera else None
     finder, described = load_models(places.faces, places.embedder)
-    day = until.date() if until else None
     witness = _witness(places, finder, described, settings) if source else None
     with Gallery(
         places.gallery, master, identity(described), create=True, change_embedder=change_embedder
@@ -274,8 +275,7 @@ class Enrolment:
     def _duplicate(self, template: F32, others: Index) -> str:
         """Whose face ``(D,)`` is already there, in words; empty when nobody's."""
         match = others.search(template[None])
-        threshold = self.embedder.threshold
-        limit = threshold + DUPLICATE_SHARE * (1 - threshold)
+        limit = duplicate_limit(self.embedder.threshold)
         if self.allow_duplicates or not match.similarity[0] >= limit:
             return ""
         other = others.people[match.person_row[0]].name

@@ -132,3 +132,13 @@ def load_liveness_model(name: str) -> ContractLiveness:
 def identity(embedder: ContractEmbedder) -> EmbedderId:
     """What a gallery remembers of an embedder."""
     return EmbedderId(embedder.name, embedder.sha256, embedder.dimension)
+
+
+# How far above the threshold of one person's pictures another person's are taken for a mistake,
+# as a share of what is left to 1. Measured: 0 of 1186 television frames of 250 people.
+DUPLICATE_SHARE = 0.4
+
+
+def duplicate_limit(threshold: float) -> float:
+    """Similarity from which on two pictures are taken for one person's, for good or by mistake."""
+    return threshold + DUPLICATE_SHARE * (1 - threshold)

@@ -197,7 +197,7 @@ class Gallery:
             raise GalleryError(
                 "faces are enrolled with the person's consent only: ask, then give --consent"
             )
-        name = _checked_name(name)
+        name = checked_name(name)
         now_s = self._clock()
         with self._changing() as change:
             self._check(templates)
@@ -216,8 +216,7 @@ class Gallery:
                 consent_s=now_s,
                 until=until.isoformat() if until else before.details.until,
             )
-            if now_s >= expires_s(details.until):
-                raise GalleryError(f"{details.until} is over: give a later day with --until")
+            refuse_past(details.until, now_s)
             self._add(person, details, Kind.OWN, templates, change)
             self._audit.append(now_s, Action.ENROLL, person, templates=len(templates))
         if starts_anew:
@@ -246,7 +245,7 @@ class Gallery:
         Raises:
             GalleryError: there is nobody of the old name, or somebody else of the new one.
         """
-        new_name = _checked_name(new_name)
+        new_name = checked_name(new_name)
         with self._changing() as change:
             person = self._id_of(name)
             if self._records.id_of(new_name) not in (None, person):
@@ -510,8 +509,23 @@ class Gallery:
             raise GalleryError("templates must have unit length: does the embedder work?")
 
 
-def _checked_name(name: str) -> str:
+def checked_name(name: str) -> str:
+    """A name as it is stored.
+
+    Raises:
+        GalleryError: it cannot be one.
+    """
     name = " ".join(name.split())
     if not 0 < len(name) <= MOST_NAME or not name.isprintable():
         raise GalleryError(f"a name has 1 to {MOST_NAME} printable characters: choose another")
     return name
+
+
+def refuse_past(until: str, now_s: float) -> None:
+    """Refuse a retention date (ISO, empty is none) that is over at ``now_s`` (Unix).
+
+    Raises:
+        GalleryError: it is over.
+    """
+    if now_s >= expires_s(until):
+        raise GalleryError(f"{until} is over: give a later day with --until")

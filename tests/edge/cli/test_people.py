@@ -227,6 +227,19 @@ def test_a_camera_may_be_one_of_the_configuration_and_so_are_gallery_and_models(
     assert "the configuration has door" in result.output
 
 
+@pytest.mark.parametrize(
+    ("name", "more", "says"),
+    [("line\x1b[2J", (), "printable"), ("Ann", ("--until", "2020-01-01"), "is over")],
+)
+def test_what_could_not_be_stored_is_refused_before_anybody_is_troubled(
+    edge, clip, tmp_path, name, more, says
+):
+    result = edge("enroll", name, "--camera", clip, "--consent", *more, exit_code=78)
+    assert says in result.output
+    assert "Look straight" not in result.output
+    assert not (tmp_path / "gallery.db").exists()
+
+
 def test_a_camera_that_is_none_is_explained(edge):
     result = edge("enroll", "Ann", "--camera", "door", "--consent", exit_code=78)
     assert "no camera of that name (give --config)" in result.output
@@ -272,7 +285,9 @@ def test_a_known_look_alike_is_not_the_person(edge, photo):
     edge("enroll", "Ann", photo("a.png", RED), "--consent")
     look_alike = photo("b.png", PINK)
     edge("people", "verify", "Ann", look_alike)
-    assert "1 pictures of look-alikes" in edge("people", "not", "Ann", look_alike).stdout
+    result = edge("people", "not", "Ann", look_alike)
+    assert "1 pictures of look-alikes" in result.stdout
+    assert "if that is who it shows" in result.stderr  # the colours are nearly one
     edge("people", "verify", "Ann", look_alike, exit_code=1)
     edge("people", "verify", "Ann", photo("a.png", RED))
 
