@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 from random import Random
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from deploy.adopt import Adoption, adopt
 from deploy.liveness import adopt_live
 from edge import plugins
-from edge.cli.live import ChallengeError, LiveEnrolment
+from edge.cli.live import ChallengeError, LiveEnrolment, panel
 from edge.models.embedder import load_embedder
 from edge.models.faces import load_faces
 from edge.models.files import model_path
@@ -185,3 +187,12 @@ def test_after_three_failures_nobody_may_try_even_with_the_program_started_anew(
         stage(Actor(head))
     stage.clock.now_s += 61
     assert len(stage(Actor(head))) >= 4
+
+
+def test_the_panel_tells_what_to_do_how_long_and_what_is_in_the_way():
+    console = Console(file=io.StringIO(), width=80)
+    progress = Progress(Act.LEFT, 2.4, 8, 1, 3, "too dark")
+    console.print(panel("Ann [bold]", progress))
+    shown = console.file.getvalue()
+    for words in ("Ann [bold]: 1 of 3 done", "Turn your head to your left", "2 s", "too dark"):
+        assert words in shown
