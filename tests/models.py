@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from deploy.adopt import Adoption, adopt
 from edge.manifest import Manifest, Task
 
 NOTHING = np.zeros((1, 6), np.float32)
@@ -96,3 +97,44 @@ def summing_model(size: int = 8) -> bytes:
     )
     opsets = [helper.make_opsetid("", 17)]
     return helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString()
+
+
+def constant_liveness(score: float, input_wh: tuple[int, int] = (8, 8)) -> bytes:
+    """A liveness model that says ``score`` of every face."""
+    width, height = input_wh
+    graph = helper.make_graph(
+        [
+            helper.make_node("Shape", ["faces"], ["n"], start=0, end=1),
+            helper.make_node("Expand", ["score", "n"], ["live"]),
+        ],
+        "constant",
+        [helper.make_tensor_value_info("faces", TensorProto.UINT8, ["n", 1, height, width, 3])],
+        [helper.make_tensor_value_info("live", TensorProto.FLOAT, ["n"])],
+        [numpy_helper.from_array(np.float32([score]), "score")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    manifest = Manifest(task="liveness", name="constant", input_wh=input_wh)
+    helper.set_model_props(model, manifest.to_metadata())
+    return model.SerializeToString()
+
+
+def colour_embedder() -> bytes:
+    """An embedder for which people differ by their mean colour."""
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["data"], ["mean"]),
+        helper.make_node("Reshape", ["mean", "shape"], ["flat"]),
+        helper.make_node("Sub", ["flat", "grey"], ["colour"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "colour",
+        [helper.make_tensor_value_info("data", TensorProto.FLOAT, [1, 3, 112, 112])],
+        [helper.make_tensor_value_info("colour", TensorProto.FLOAT, [1, 3])],
+        [
+            numpy_helper.from_array(np.array([1, 3], np.int64), "shape"),
+            numpy_helper.from_array(np.float32(107), "grey"),
+        ],
+    )
+    opset = [helper.make_opsetid("", 17)]
+    model = helper.make_model(graph, opset_imports=opset, ir_version=10)
+    return adopt(model.SerializeToString(), Adoption("arcface", "colour", (), threshold=0.5))

@@ -46,3 +46,20 @@ def write_video(
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
     return path
+
+
+def write_noise(path: Path, frames: int, *, fps: int = 10, size_wh: tuple[int, int]) -> Path:
+    """Coarse noise before a grey wall, new in its finest part in each frame."""
+    width, height = size_wh
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(60, 200, (height // 4, width // 4, 3), np.uint8)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=fps, options={"crf": "10"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for _ in range(frames):
+            image = coarse.repeat(4, 0).repeat(4, 1) + rng.integers(
+                0, 30, (height, width, 1), np.uint8
+            )
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    return path

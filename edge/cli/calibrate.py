@@ -62,7 +62,7 @@ def calibrate(
     groups = _embedded(strangers, finder, described, quiet=as_json)
     with Gallery(gallery, load_key(key), identity(described)) as opened:
         index = opened.index()
-        calibration = Calibration(Tail.fit(impostors(index, groups)), fpir)
+        calibration = Calibration(Tail.of(impostors(index, groups)), fpir)
         opened.set_calibration(calibration.values())
     count = people or len(index)
     threshold = calibration.threshold(count)

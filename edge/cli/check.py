@@ -18,14 +18,18 @@ from rich.console import Console
 from rich.table import Table
 
 from edge import config, plugins
-from edge.config import Camera, Config
+from edge.config import Camera, Config, Recognition
 from edge.errors import ConfigError, EdgeError
+from edge.models.embedder import ContractEmbedder
+from edge.models.liveness import ContractLiveness
+from edge.people.vault import GalleryError
 from edge.pipeline import Pipeline
 from edge.ports import Sink, Source
 from edge.service.daemon import LoadedModels
 from edge.service.health import HealthBoard
 from edge.service.http import HttpServer
 from edge.service.metrics import Metrics
+from edge.service.recognition import follow_gallery
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,27 @@ def _models(settings: Config, path: Path) -> Iterator[Finding]:
         yield Finding("models.faces", True, models.faces.name)
     for name, why in models.keeper.missing() if models.keeper else ():
         yield Finding("runtime", True, f"{name} gets an engine when the daemon runs: {why}")
+    if settings.recognition and models.embedder:
+        yield _gallery(settings.recognition, models.embedder, models.liveness, path.parent)
+
+
+def _gallery(
+    rules: Recognition,
+    embedder: ContractEmbedder,
+    liveness: ContractLiveness | None,
+    base: Path,
+) -> Finding:
+    """The daemon's first look at the gallery."""
+    part = "recognition.gallery"
+    counts: list[int] = []
+    try:
+        follow_gallery(rules, base, embedder, liveness, itertools.count(1), counts.append)
+    except GalleryError as error:
+        return Finding(part, False, str(error))
+    says = f"{counts[-1]} people can be recognised"
+    if liveness is None and rules.require_liveness:
+        return Finding(part, False, f"{says}, but nobody is named without recognition.liveness")
+    return Finding(part, True, says)
 
 
 def _outputs(settings: Config) -> Iterator[Finding]:

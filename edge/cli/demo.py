@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ from rich.console import Console
 from rich.live import Live
 
 from edge import config
+from edge.cli.cameras import source_table
 from edge.cli.draw import draw, save
 from edge.cli.watch import Board
 from edge.client import Item, Received, Subscriber
@@ -108,11 +108,8 @@ def _tree(sources: Sequence[str], detector: str, faces: str, bind: str) -> dict[
 
 
 def _source(text: str) -> dict[str, Any]:
-    if re.match(r"rtsps?://", text):
-        return {"kind": "rtsp", "url": text}
-    if text.startswith("/dev/"):
-        return {"kind": "camera", "device": text}
-    return {"kind": "video_file", "path": text, "loop": True}
+    table = source_table(text)
+    return table | ({"loop": True} if table["kind"] == "video_file" else {})
 
 
 @contextlib.contextmanager

@@ -1,12 +1,16 @@
-"""`edge enroll`: people enter the gallery, by photographs."""
+"""`edge enroll`: people enter the gallery, by photographs or before a camera."""
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterable, Sequence
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from pathlib import Path
+from random import SystemRandom
 from typing import Annotated
 
 import numpy as np
@@ -16,41 +20,66 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column, Table
 from rich.text import Text
 
+from edge import config
+from edge.cli.cameras import open_source
 from edge.cli.gallery import (
     EMBEDDER,
     FACES,
     GALLERY,
     KEY,
+    LIVENESS,
     AsJson,
     EmbedderName,
     FacesName,
     GalleryPath,
     KeyPath,
+    LivenessName,
+    Places,
+    duplicate_limit,
     identity,
+    load_liveness_model,
     load_models,
 )
+from edge.cli.live import ChallengeError, LiveEnrolment, frames_of, guide
 from edge.cli.media import PICTURES
 from edge.cli.photos import PhotoError, read_face
+from edge.config import Config
 from edge.errors import ConfigError
 from edge.models.embedder import ContractEmbedder
-from edge.people.gallery import Gallery
+from edge.people import challenge
+from edge.people.gallery import Gallery, checked_name, refuse_past
 from edge.people.search import Index
 from edge.people.vault import GalleryError, load_key
-from edge.ports import FaceFinder
+from edge.people.vitality import Demands
+from edge.people.witness import DEMANDS, Witness
+from edge.ports import FaceFinder, Source
 from edge.types import F32
-
-# How far above the threshold of one person's pictures another person's are taken for a mistake,
-# as a share of what is left to 1. Measured: 0 of 1186 television frames of 250 people.
-DUPLICATE_SHARE = 0.4
 
 
 def enroll(
-    name: Annotated[str, typer.Argument(metavar="[NAME]", help="Whom the photographs show.")] = "",
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="[NAME]", help="Who it is.")] = "",
     photos: Annotated[
         list[Path] | None, typer.Argument(metavar="[PHOTO...]", help="Pictures with one face.")
     ] = None,
     folder: Annotated[
         Path | None, typer.Option(exists=True, file_okay=False, help="DIR/NAME/*.jpg: many people.")
+    ] = None,
+    camera: Annotated[
+        str,
+        typer.Option(
+            metavar="CAMERA",
+            help="NAME stands before it: a camera of --config, rtsp://.., /dev/video0, a file.",
+        ),
+    ] = "",
+    configuration: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            envvar="EDGE_CONFIG",
+            metavar="FILE",
+            help="The daemon's: its cameras; its gallery, key and models where none are given.",
+        ),
     ] = None,
     consent: Annotated[
         bool, typer.Option("--consent", help="Everybody here agreed to it; required.")
@@ -63,11 +92,15 @@ def enroll(
     key: KeyPath = KEY,
     embedder: EmbedderName = EMBEDDER,
     faces: FacesName = FACES,
+    liveness: LivenessName = LIVENESS,
+    acts: Annotated[
+        int, typer.Option(min=3, max=8, help="With --camera: how much the person is asked to do.")
+    ] = 3,
     replace: Annotated[
         bool, typer.Option("--replace", help="Drop the templates a person had before.")
     ] = False,
     allow_duplicates: Annotated[
-        bool, typer.Option("--allow-duplicates", help="Twins: take pictures that resemble others.")
+        bool, typer.Option("--allow-duplicates", help="Twins: take faces that resemble others.")
     ] = False,
     change_embedder: Annotated[
         bool,
@@ -78,33 +111,83 @@ def enroll(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Enrol NAME by PHOTOs, or everybody in a --folder.
+    """Enrol NAME by PHOTOs or before a --camera, or everybody in a --folder.
 
-    All usable photographs of a person are stored at once or not at all. Exit status 1 when
-    somebody had no usable one.
+    Before a camera the person is led through a challenge in a random order, and must live. All
+    usable photographs of a person are stored at once or not at all. Exit status 1 when somebody
+    was not enrolled.
     """
-    batches = _batches(name, photos or [], folder)
+    batches = _batches(name, photos or [], folder, camera)
     if not consent:
         raise GalleryError(
             "faces are enrolled with the person's consent only: ask, then give --consent"
         )
-    master = load_key(key)
-    finder, described = load_models(faces, embedder)
     day = until.date() if until else None
-    with (
-        Gallery(
-            gallery, master, identity(described), create=True, change_embedder=change_embedder
-        ) as opened,
-        _progress() as progress,
-    ):
+    refuse_past(day.isoformat() if day else "", time.time())
+    for who in batches or [name]:
+        checked_name(who)
+    settings = config.load(configuration) if configuration else None
+    places = Places(gallery, key, embedder, faces, liveness)
+    if configuration and settings:
+        places = places.completed(context, settings, configuration)
+    master = load_key(places.key)
+    source = open_source(camera, settings) if camera else None
+    finder, described = load_models(places.faces, places.embedder)
+    witness = _witness(places, finder, described, settings) if source else None
+    with Gallery(
+        places.gallery, master, identity(described), create=True, change_embedder=change_embedder
+    ) as opened:
         enrolment = Enrolment(finder, described, opened, day, replace, allow_duplicates)
-        task = progress.add_task("", total=sum(len(files) for files in batches.values()))
-        outcomes = []
-        for who, files in batches.items():
-            outcomes.append(enrolment.add(who, progress.track(files, task_id=task)))
+        if source and witness:
+            outcomes = [_live(name, source, witness, enrolment, acts)]
+        else:
+            outcomes = _by_photographs(batches, enrolment)
     _report(outcomes, as_json)
     if not all(outcome.used for outcome in outcomes):
         raise typer.Exit(1)
+
+
+def _by_photographs(batches: Mapping[str, list[Path]], enrolment: Enrolment) -> list[Outcome]:
+    with _progress() as progress:
+        task = progress.add_task("", total=sum(len(files) for files in batches.values()))
+        return [
+            enrolment.add(who, progress.track(files, task_id=task))
+            for who, files in batches.items()
+        ]
+
+
+def _witness(
+    places: Places, finder: FaceFinder, embedder: ContractEmbedder, settings: Config | None
+) -> Witness:
+    """Looks at who stands before the camera, as strictly as the daemon would.
+
+    Raises:
+        ModelError: there is no liveness model.
+    """
+    model = load_liveness_model(places.liveness)
+    rules = settings.recognition if settings else None
+    demands = DEMANDS
+    if rules:
+        demands = Demands(rules.live_score, rules.spoof_score, rules.live_window_s, motion=True)
+    return Witness(finder, embedder, model, demands)
+
+
+def _live(name: str, source: Source, witness: Witness, enrolment: Enrolment, acts: int) -> Outcome:
+    """Lead one person through a challenge.
+
+    Raises:
+        ChallengeError: not passed. GalleryError: too many were not.
+    """
+    gallery = enrolment.gallery
+    if wait_s := gallery.locked_s():
+        raise ChallengeError(f"too many challenges failed: try again in {wait_s:.0f} s")
+    rules = challenge.Rules(same=enrolment.embedder.threshold, acts=acts)
+    attempt = challenge.Challenge(rules, SystemRandom())
+    stop = threading.Event()
+    with guide(name) as show, contextlib.closing(frames_of(source, stop)) as frames:
+        live = LiveEnrolment(witness, attempt, gallery, show)
+        templates = live.run(frames)
+    return enrolment.add_live(name, templates)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +246,21 @@ class Enrolment:
             )
         return Outcome(name, len(used), tuple(refused))
 
+    def add_live(self, name: str, templates: F32) -> Outcome:
+        """Enrol one person by ``(T, D)`` templates of a challenge that was passed.
+
+        Raises:
+            ChallengeError: it is somebody else's face.
+        """
+        others = self.gallery.index().without(name)
+        for template in templates:
+            if twin := self._duplicate(template, others):
+                raise ChallengeError(f"nobody was enrolled: {twin}; twins: --allow-duplicates")
+        self.gallery.enroll(
+            name, templates, consent=True, until=self.until, replace_templates=self.replace
+        )
+        return Outcome(name, len(templates), ())
+
     def _template(self, photo: Path, others: Index) -> F32:
         """``(D,)`` of the face in a photograph.
 
@@ -170,29 +268,36 @@ class Enrolment:
             PhotoError: there is no usable one, or it is somebody else's.
         """
         template: F32 = self.embedder.embed(read_face(self.finder, photo).crop[None])[0]
-        match = others.search(template[None])
-        threshold = self.embedder.threshold
-        limit = threshold + DUPLICATE_SHARE * (1 - threshold)
-        if match.similarity[0] >= limit and not self.allow_duplicates:
-            other = others.people[match.person_row[0]].name
-            raise PhotoError(
-                f"{photo}: near-duplicate of {other} (similarity {match.similarity[0]:.2f})"
-            )
+        if twin := self._duplicate(template, others):
+            raise PhotoError(f"{photo}: {twin}")
         return template
 
+    def _duplicate(self, template: F32, others: Index) -> str:
+        """Whose face ``(D,)`` is already there, in words; empty when nobody's."""
+        match = others.search(template[None])
+        limit = duplicate_limit(self.embedder.threshold)
+        if self.allow_duplicates or not match.similarity[0] >= limit:
+            return ""
+        other = others.people[match.person_row[0]].name
+        return f"near-duplicate of {other} (similarity {match.similarity[0]:.2f})"
 
-def _batches(name: str, photos: Sequence[Path], folder: Path | None) -> dict[str, list[Path]]:
-    """Photographs of each person.
+
+def _batches(
+    name: str, photos: Sequence[Path], folder: Path | None, camera: str
+) -> dict[str, list[Path]]:
+    """Photographs of each person; nobody's where a camera is to look.
 
     Raises:
-        ConfigError: neither one person nor a folder of them, or both.
+        ConfigError: neither a person with one means nor a folder of people, or several.
     """
+    given = [what for what in (photos, folder, camera) if what]
+    if len(given) != 1 or bool(name) == bool(folder):
+        raise ConfigError(
+            "say whom and by what, once: edge enroll NAME PHOTO..., edge enroll NAME --camera "
+            "CAMERA, or edge enroll --folder DIR"
+        )
     if folder is None:
-        if not (name and photos):
-            raise ConfigError("say whom and by what: edge enroll NAME PHOTO..., or --folder DIR")
-        return {name: list(photos)}
-    if name:
-        raise ConfigError("give NAME PHOTO... or --folder DIR, not both")
+        return {name: list(photos)} if photos else {}
     people = {
         person.name: sorted(p for p in person.iterdir() if p.suffix.lower() in PICTURES)
         for person in sorted(folder.iterdir())

@@ -26,6 +26,7 @@ from edge.cli.gallery import (
     FacesName,
     GalleryPath,
     KeyPath,
+    duplicate_limit,
     identity,
     load_models,
     open_gallery,
@@ -216,8 +217,17 @@ def not_person(
     finder, described = load_models(faces, embedder)
     with Gallery(gallery, load_key(key), identity(described)) as opened:
         crops = np.stack([read_face(finder, photo, LOOK).crop for photo in photos])
-        person = opened.add_lookalikes(name, described.embed(crops))
+        embeddings = described.embed(crops)
+        own = opened.find(name).own
+        alike = float((own @ embeddings.T).max()) if own.shape[1:] == embeddings.shape[1:] else 0.0
+        person = opened.add_lookalikes(name, embeddings)
     typer.echo(f"{person.name}: {person.details.lookalikes} pictures of look-alikes")
+    if alike >= duplicate_limit(described.threshold):
+        typer.echo(
+            f"as alike ({alike:.2f}) as pictures of {person.name}: if that is who it shows, enrol "
+            "again with --replace, which drops look-alikes",
+            err=True,
+        )
 
 
 def _as_tree(person: Person) -> dict[str, object]:

@@ -9,12 +9,12 @@ import numpy as np
 
 from edge.errors import EdgeError, SourceError
 from edge.people.quality import ENROLL, Limits, assess
+from edge.people.witness import RIVAL
 from edge.ports import FaceFinder
 from edge.types import U8, Faces, Frame, Picture, RgbPicture
 from edge.vision.picture import read_picture
 from edge.vision.preprocess import align_face
 
-RIVAL = 0.5  # a face of so much of the largest one's height is a second face, not a passer-by
 BORDER = 0.5  # of the picture's size, added where a face fills it and was not found
 
 

@@ -41,6 +41,7 @@ class Action(StrEnum):
     VERIFY = "verify"
     EMBEDDER = "embedder"
     CALIBRATE = "calibrate"
+    CHALLENGE = "challenge"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 
 import numpy as np
 
 from edge.config import Recognition
+from edge.people.clip import Clip
 from edge.people.vitality import Demands, Vitality
 from edge.people.votes import Ballot, Rules, Verdict
 from edge.types import U8, Decision, Liveness, Outcome
 
 ENOUGH_LOOKS = 15  # a face that is undecided after them waits for refreshes
-BETTER = 1.3  # times as large as at its best look: worth another one
+BETTER = 1.3  # shows so much more than at its best look: worth another one
 POOR_LOOKS = 3  # in a row: the face is rejected
 
 NEW, BETTER_CROP, REFRESH, NOT_DUE = 3, 2, 1, 0
@@ -48,7 +48,7 @@ class Dossier:
         """Forget all looks: it is another face. A picture of a face stays one."""
         self.ballot = Ballot()
         self.vitality = Vitality(self._demands, spoof=self.vitality.spoof)
-        self._clips: deque[tuple[float, U8]] = deque()
+        self._clip = Clip()
         self._crop = np.zeros(0, np.uint8)
         self._best_px = 0.0
         self._looks = 0
@@ -56,14 +56,14 @@ class Dossier:
 
     # --- looking --------------------------------------------------------------------------------
 
-    def urgency(self, now_s: float, frontal_px: float) -> int:
+    def urgency(self, now_s: float, shown_px: float) -> int:
         """How much a look is worth now: NEW, BETTER_CROP, REFRESH or NOT_DUE."""
         waited_s = now_s - self.looked_s
         if waited_s < self._settings.look_every_s:
             return NOT_DUE
         if not self._settled and self._looks < ENOUGH_LOOKS:
             return NEW
-        if frontal_px >= BETTER * self._best_px:
+        if shown_px >= BETTER * self._best_px:
             return BETTER_CROP
         return REFRESH if waited_s >= self._settings.refresh_s else NOT_DUE
 
@@ -71,7 +71,7 @@ class Dossier:
         """A look that shows too little."""
         self._poor, self._why_poor = self._poor + 1, why
 
-    def admit(self, crop: U8, at_s: float, frontal_px: float, refusals: tuple[str, ...]) -> bool:
+    def admit(self, crop: U8, at_s: float, shown_px: float, refusals: tuple[str, ...]) -> bool:
         """Take a look at an aligned crop; whether it is worth comparing.
 
         The very same pixels once more show nothing new: neither a vote nor life.
@@ -84,26 +84,14 @@ class Dossier:
             self.refuse("the picture stands still")
             return False
         self._crop = crop
-        self._best_px = max(self._best_px, frontal_px)
+        self._best_px = max(self._best_px, shown_px)
         self._looks += 1
         self._poor, self._why_poor = 0, ""
         return True
 
     def clip(self, crops: U8, at_s: float, length: int, most_s: float) -> U8 | None:
-        """Add wide crops ``(S, h, w, 3)``; the clip ``(T, h, w, 3)`` once it is whole.
-
-        Args:
-            crops: of this look, a scale each.
-            at_s: when.
-            length: pictures of a clip.
-            most_s: it must not span more.
-        """
-        self._clips.append((at_s, crops))
-        while len(self._clips) > length or not 0 <= at_s - self._clips[0][0] <= most_s:
-            self._clips.popleft()
-        if len(self._clips) < length:
-            return None
-        return np.concatenate([part for _, part in self._clips])
+        """Add wide crops; the clip once it is whole, see `Clip.add`."""
+        return self._clip.add(crops, at_s, length, most_s)
 
     # --- deciding -------------------------------------------------------------------------------
 
@@ -121,8 +109,9 @@ class Dossier:
             liveness, alive = self.vitality.state(now_s)
         verdict = self.ballot.verdict(rules)
         outcome, reason = self._outcome(verdict, liveness, alive, now_s, closed)
+        # a stranger has no name to lose: once the network was asked, refreshes will do
         self._settled = outcome in (Outcome.KNOWN, Outcome.SPOOF) or (
-            outcome is Outcome.UNKNOWN and liveness is not Liveness.UNDECIDED
+            outcome is Outcome.UNKNOWN and (not checked or self.vitality.is_asked(now_s))
         )
         person = verdict.person if outcome is Outcome.KNOWN else None
         return Decision(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import json
 import os
 import time
 import uuid
@@ -23,6 +24,7 @@ import numpy as np
 from edge.people import audit, records, settings
 from edge.people.audit import Action, AuditLog, Entry
 from edge.people.database import APPLICATION_ID, Database
+from edge.people.lockout import locked_s
 from edge.people.records import Details, Kind, Person, Record, Records, State, expires_s
 from edge.people.search import UNIT_TOLERANCE, Index, Known
 from edge.people.settings import EmbedderId, Settings
@@ -195,7 +197,7 @@ class Gallery:
             raise GalleryError(
                 "faces are enrolled with the person's consent only: ask, then give --consent"
             )
-        name = _checked_name(name)
+        name = checked_name(name)
         now_s = self._clock()
         with self._changing() as change:
             self._check(templates)
@@ -214,8 +216,7 @@ class Gallery:
                 consent_s=now_s,
                 until=until.isoformat() if until else before.details.until,
             )
-            if now_s >= expires_s(details.until):
-                raise GalleryError(f"{details.until} is over: give a later day with --until")
+            refuse_past(details.until, now_s)
             self._add(person, details, Kind.OWN, templates, change)
             self._audit.append(now_s, Action.ENROLL, person, templates=len(templates))
         if starts_anew:
@@ -244,7 +245,7 @@ class Gallery:
         Raises:
             GalleryError: there is nobody of the old name, or somebody else of the new one.
         """
-        new_name = _checked_name(new_name)
+        new_name = checked_name(new_name)
         with self._changing() as change:
             person = self._id_of(name)
             if self._records.id_of(new_name) not in (None, person):
@@ -326,6 +327,33 @@ class Gallery:
                 self._clock(), Action.VERIFY, person, same=same, similarity=round(similarity, 3)
             )
 
+    def begin_challenge(self) -> None:
+        """Write down that somebody tries a live challenge: a failure, until it is passed.
+
+        Raises:
+            GalleryError: too many failed of late; says how long to wait.
+        """
+        with self._database.writing():
+            if wait_s := self._locked_s():
+                raise GalleryError(
+                    f"too many challenges failed: nobody may try for another {wait_s:.0f} s"
+                )
+            self._audit.append(self._clock(), Action.CHALLENGE, passed=False)
+
+    def pass_challenge(self) -> None:
+        """Write down that the challenge that was begun last is passed."""
+        with self._database.writing():
+            self._audit.append(self._clock(), Action.CHALLENGE, passed=True)
+
+    def locked_s(self) -> float:
+        """How long nobody may try a challenge; survives a restart, for the audit log tells.
+
+        Raises:
+            GalleryError: the audit log was tampered with.
+        """
+        with self._database.reading():
+            return self._locked_s()
+
     def audit(self) -> list[Entry]:
         """The audit log as it stands: `verify_chain` says whether it is genuine."""
         with self._database.reading():
@@ -355,6 +383,15 @@ class Gallery:
                 "restore the gallery from a backup and find out who had access"
             )
         return count
+
+    def _locked_s(self) -> float:
+        self._audit.verify()
+        failed_s: list[float] = []
+        for entry in self._audit.entries():
+            if entry.action == Action.CHALLENGE:
+                passed = json.loads(entry.detail)["passed"]
+                failed_s = [] if passed else [*failed_s, entry.at_s]
+        return locked_s(failed_s, self._clock())
 
     # --- inside ---------------------------------------------------------------------------------
 
@@ -472,8 +509,23 @@ class Gallery:
             raise GalleryError("templates must have unit length: does the embedder work?")
 
 
-def _checked_name(name: str) -> str:
+def checked_name(name: str) -> str:
+    """A name as it is stored.
+
+    Raises:
+        GalleryError: it cannot be one.
+    """
     name = " ".join(name.split())
     if not 0 < len(name) <= MOST_NAME or not name.isprintable():
         raise GalleryError(f"a name has 1 to {MOST_NAME} printable characters: choose another")
     return name
+
+
+def refuse_past(until: str, now_s: float) -> None:
+    """Refuse a retention date (ISO, empty is none) that is over at ``now_s`` (Unix).
+
+    Raises:
+        GalleryError: it is over.
+    """
+    if now_s >= expires_s(until):
+        raise GalleryError(f"{until} is over: give a later day with --until")

@@ -79,6 +79,14 @@ class Vitality:
         if not self._broken:
             self._scores.append((at_s, live))
 
+    def is_asked(self, now_s: float) -> bool:
+        """Whether the network has said enough of late to be believed, whatever it said."""
+        return self._recent(now_s) >= MIN_SCORES
+
+    def _recent(self, now_s: float) -> int:
+        window_s = self._demands.window_s
+        return sum(0 <= now_s - at_s <= window_s for at_s, _ in self._scores)
+
     def fused(self, now_s: float) -> float:
         """Mean of the log-odds of the scores that are not too old, as probability, or NaN."""
         # a score from the future is of another clock: it does not count either
@@ -95,7 +103,7 @@ class Vitality:
         if self.spoof:
             return Liveness.SPOOF, "was taken for a picture of a face"
         fused = self.fused(now_s)
-        recent = sum(0 <= now_s - at_s <= self._demands.window_s for at_s, _ in self._scores)
+        recent = self._recent(now_s)
         if self._broken:
             return Liveness.UNDECIDED, "the liveness network gave no number"
         if not recent and self._scores:

@@ -86,10 +86,12 @@ def test_the_example_is_right():
 
 def test_the_example_with_its_comments_taken_in_is_right(tmp_path):
     text = (UNITS / "example.toml").read_text()
-    table = re.compile(r"^# (?=\[\[|\w+ = )", re.M)
+    table = re.compile(r"^# (?=\[|\w+ = )", re.M)
     (tmp_path / "edge.toml").write_text(table.sub("", text))
-    cameras = config.load(tmp_path / "edge.toml").cameras
-    assert [camera.name for camera in cameras] == ["door", "desk"]
+    settings = config.load(tmp_path / "edge.toml")
+    assert [camera.name for camera in settings.cameras] == ["door", "desk"]
+    assert settings.recognition
+    assert settings.recognition.require_liveness
 
 
 def test_the_user_is_made_and_so_are_the_folders(tmp_path):

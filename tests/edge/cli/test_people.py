@@ -1,6 +1,7 @@
 """edge enroll, edge people, edge keys: from photographs to a gallery and back."""
 
 import json
+import re
 import stat
 from datetime import date
 
@@ -8,43 +9,21 @@ import cv2
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 from typer.testing import CliRunner
 
-from deploy.adopt import Adoption, adopt
+from deploy.adopt import Adoption
 from edge.cli import app
 from edge.people.gallery import Gallery
 from edge.people.vault import load_key
 from tests.gallery import Clock, faces, fetch, tamper
-from tests.models import constant_model
+from tests.models import colour_embedder, constant_liveness, constant_model
+from tests.videos import write_noise
 
 POINTS = np.array([[[34, 38], [62, 38], [48, 54], [37, 70], [59, 70]]], np.float32)
 FACE = np.array([[20, 16, 76, 84, 0.9, 0]], np.float32)
 NONE, NO_POINTS = np.zeros((1, 6), np.float32), np.zeros((1, 5, 2), np.float32)
 TWO = np.concatenate([FACE, FACE + np.float32([8, 4, 4, 0, 0, 0])])
 RED, GREEN, BLUE, PINK = (200, 60, 60), (60, 200, 60), (60, 60, 200), (205, 70, 80)
-
-
-def colour_embedder() -> bytes:
-    """An embedder for which people differ by their mean colour."""
-    nodes = [
-        helper.make_node("GlobalAveragePool", ["data"], ["mean"]),
-        helper.make_node("Reshape", ["mean", "shape"], ["flat"]),
-        helper.make_node("Sub", ["flat", "grey"], ["colour"]),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "colour",
-        [helper.make_tensor_value_info("data", TensorProto.FLOAT, [1, 3, 112, 112])],
-        [helper.make_tensor_value_info("colour", TensorProto.FLOAT, [1, 3])],
-        [
-            numpy_helper.from_array(np.array([1, 3], np.int64), "shape"),
-            numpy_helper.from_array(np.float32(107), "grey"),
-        ],
-    )
-    opset = [helper.make_opsetid("", 17)]
-    model = helper.make_model(graph, opset_imports=opset, ir_version=10)
-    return adopt(model.SerializeToString(), Adoption("arcface", "colour", (), threshold=0.5))
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +36,7 @@ def models(tmp_path_factory):
         model = constant_model("faces", outputs, ("face",), input_wh=(96, 96))
         (folder / f"{name}.onnx").write_bytes(model)
     (folder / "embedder.onnx").write_bytes(colour_embedder())
+    (folder / "live.onnx").write_bytes(constant_liveness(0.99))
     other = onnx.load_model_from_string(colour_embedder())
     other.doc_string = "the same, with another hash"
     (folder / "other.onnx").write_bytes(other.SerializeToString())
@@ -70,6 +50,7 @@ def edge(tmp_path, monkeypatch, models):
     monkeypatch.setenv("EDGE_GALLERY_KEY", str(tmp_path / "key"))
     monkeypatch.setenv("EDGE_EMBEDDER", str(models / "embedder.onnx"))
     monkeypatch.setenv("EDGE_FACES", str(models / "one.onnx"))
+    monkeypatch.setenv("EDGE_LIVENESS", str(models / "live.onnx"))
 
     def run(*arguments, exit_code=0):
         result = CliRunner().invoke(app, [str(argument) for argument in arguments])
@@ -162,13 +143,108 @@ def test_a_folder_enrols_everybody_and_finds_who_is_there_twice(edge, photo, tmp
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["Ann"], ["Ann", "a.png", "--folder", "."], ["--folder", "{empty}"]]
+    "arguments",
+    [
+        [],
+        ["Ann"],
+        ["Ann", "a.png", "--folder", "."],
+        ["--folder", "{empty}"],
+        ["Ann", "a.png", "--camera", "door"],
+        ["--camera", "door"],
+    ],
 )
 def test_whom_to_enrol_must_be_said_once(edge, tmp_path, arguments):
     empty = tmp_path / "empty"
     empty.mkdir()
     asked = [argument.replace("{empty}", str(empty)) for argument in arguments]
     assert "--folder" in edge("enroll", *asked, "--consent", exit_code=78).output
+
+
+# --- before a camera: with real faces in test_live ----------------------------------------------
+
+
+@pytest.fixture
+def clip(tmp_path):
+    """A second of a face of noise that stands straight and obeys nobody."""
+    return write_noise(tmp_path / "clip.mp4", frames=10, size_wh=(96, 96))
+
+
+def test_before_a_camera_the_person_is_told_what_to_do(edge, clip):
+    result = edge("enroll", "Ann", "--camera", clip, "--consent", exit_code=1)
+    assert "Look straight at the camera" in result.output
+    assert "the camera ended before the challenge did; try again" in result.output
+    assert edge("people", "list", "--json").stdout == ""
+
+
+def test_attempts_are_counted_over_restarts_and_lock_after_the_third(edge, clip):
+    before = ("enroll", "Ann", "--camera", clip, "--consent")
+    for _ in range(2):
+        assert "try again\n" in edge(*before, exit_code=1).output
+    assert re.search(r"did; try again in \d\d s", edge(*before, exit_code=1).output)
+    locked = edge(*before, exit_code=1).output
+    assert "too many challenges failed: try again in" in locked
+    assert "Look straight" not in locked
+    tried = [e for e in lines(edge("people", "audit", "--json")) if e["action"] == "challenge"]
+    assert len(tried) == 3
+
+
+def test_a_camera_needs_consent_too(edge, clip, tmp_path):
+    edge("enroll", "Ann", "--camera", clip, exit_code=78)
+    assert not (tmp_path / "gallery.db").exists()
+
+
+def test_a_camera_without_a_liveness_model_enrols_nobody(edge, clip, tmp_path):
+    missing = ("--liveness", tmp_path / "missing.onnx")
+    result = edge("enroll", "Ann", "--camera", clip, "--consent", *missing, exit_code=78)
+    assert "missing.onnx" in result.output
+    assert not (tmp_path / "gallery.db").exists()
+
+
+def test_a_camera_may_be_one_of_the_configuration_and_so_are_gallery_and_models(
+    clip, models, tmp_path, monkeypatch
+):
+    for name in ("GALLERY", "GALLERY_KEY", "EMBEDDER", "FACES", "LIVENESS"):
+        monkeypatch.delenv(f"EDGE_{name}", raising=False)
+    CliRunner().invoke(app, ["keys", "new", str(tmp_path / "key")])
+    configuration = tmp_path / "edge.toml"
+    configuration.write_text(f"""
+        models = {{ detector = "zoo:detect-nano", faces = "{models / "one.onnx"}" }}
+        [recognition]
+        gallery = "people.db"
+        key_file = "key"
+        embedder = "{models / "embedder.onnx"}"
+        liveness = "{models / "live.onnx"}"
+        [[cameras]]
+        name = "door"
+        source = {{ kind = "video_file", path = "{clip}" }}
+        """)
+    asked = ["enroll", "Ann", "--consent", "--config", str(configuration), "--camera"]
+    result = CliRunner().invoke(app, [*asked, "door"])
+    assert (result.exit_code, "the camera ended before" in result.output) == (1, True)
+    assert (tmp_path / "people.db").exists()
+    result = CliRunner().invoke(app, [*asked, "yard"])
+    assert result.exit_code == 78
+    assert "the configuration has door" in result.output
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "says"),
+    [("line\x1b[2J", (), "printable"), ("Ann", ("--until", "2020-01-01"), "is over")],
+)
+def test_what_could_not_be_stored_is_refused_before_anybody_is_troubled(
+    edge, clip, tmp_path, name, more, says
+):
+    result = edge("enroll", name, "--camera", clip, "--consent", *more, exit_code=78)
+    assert says in result.output
+    assert "Look straight" not in result.output
+    assert not (tmp_path / "gallery.db").exists()
+
+
+def test_a_camera_that_is_none_is_explained(edge):
+    result = edge("enroll", "Ann", "--camera", "door", "--consent", exit_code=78)
+    assert "no camera of that name (give --config)" in result.output
+    result = edge("enroll", "Ann", "--camera", "/dev/null", "--consent", exit_code=1)
+    assert "nobody was enrolled: /dev/null" in result.output
 
 
 def test_another_embedder_is_refused_until_everybody_is_enrolled_again(edge, photo, models):
@@ -209,7 +285,9 @@ def test_a_known_look_alike_is_not_the_person(edge, photo):
     edge("enroll", "Ann", photo("a.png", RED), "--consent")
     look_alike = photo("b.png", PINK)
     edge("people", "verify", "Ann", look_alike)
-    assert "1 pictures of look-alikes" in edge("people", "not", "Ann", look_alike).stdout
+    result = edge("people", "not", "Ann", look_alike)
+    assert "1 pictures of look-alikes" in result.stdout
+    assert "if that is who it shows" in result.stderr  # the colours are nearly one
     edge("people", "verify", "Ann", look_alike, exit_code=1)
     edge("people", "verify", "Ann", photo("a.png", RED))
 

@@ -264,3 +264,52 @@ def test_a_look_alike_in_the_gallery_makes_it_ambiguous():
     assert (decision.outcome, decision.name) == (Outcome.UNKNOWN, "")
     assert "alike" in decision.reason
     assert BOB.name not in decision.reason
+
+
+@pytest.mark.parametrize(
+    ("face", "name"),
+    [
+        (towards(0.9), "Ada"),
+        (towards(0.8, 0, 0.55), "Ada"),  # still nearer to her
+        (towards(0.7, 0, 0.71), ""),  # nearer to the look-alike by a hair
+        (towards(0.6, 0, 0.8), ""),
+        (AXES[2], ""),
+    ],
+)
+def test_who_is_nearer_to_a_known_look_alike_than_to_the_person_is_never_named(face, name):
+    stage = Stage(ObedientEmbedder(face), ObedientLiveness(0.95))
+    alike = [AXES[2:3], np.zeros((0, 8), np.float32)]
+    stage.recognizer.use(
+        Index.of([ADA, BOB], [AXES[:1], AXES[1:2]], alike, dimension=8), threshold=0.5
+    )
+    assert {stage.watch(1, after_s=1).name for _ in range(20)} <= {"", name}
+    assert stage.watch(1).name == name
+
+
+def test_a_stranger_is_looked_at_for_refreshes_only_once_the_network_was_asked():
+    stage = Stage(ObedientEmbedder(STRANGER), ObedientLiveness(0.5))  # neither alive nor spoof
+    stage.watch(4)
+    before = stage.embedder.asked
+    assert before <= 4
+    stage.watch(8)  # two seconds
+    assert stage.embedder.asked - before == 1
+
+
+def test_a_stranger_who_turns_to_the_camera_is_looked_at_at_once():
+    embedder = ObedientEmbedder(*[STRANGER] * 3, AXES[0])
+    stage = Stage(embedder, ObedientLiveness(0.95))
+    assert stage.watch(4).outcome is Outcome.UNKNOWN
+    before = stage.embedder.asked
+    stage.watch(2, scale=1.5)
+    assert stage.embedder.asked > before
+
+
+def test_a_camera_that_pans_is_no_cut():
+    stage = Stage(liveness=ObedientLiveness(0.95))
+    scene = np.zeros((240, 320, 3), np.uint8)
+    scene[:, 200:260] = 180
+    scene[100:140] += 60
+    stage._background = scene
+    assert stage.watch(4).name == "Ada"
+    stage._background = np.roll(scene, 18, axis=1)
+    assert stage.watch(1).name == "Ada"

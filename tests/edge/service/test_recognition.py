@@ -9,13 +9,17 @@ from pathlib import Path
 
 import pytest
 
+from edge import config
 from edge.config import Recognition
+from edge.errors import ModelError
 from edge.people.gallery import Gallery
 from edge.people.settings import EmbedderId
 from edge.people.vault import GalleryError, load_key, new_key_file
+from edge.service.daemon import LoadedModels
 from edge.service.recognition import follow_gallery
 from edge.service.workers import Worker
 from tests.gallery import EMBEDDER, OTHER_EMBEDDER, faces
+from tests.models import NOBODY, NOTHING, colour_embedder, constant_model
 
 
 class Described:
@@ -90,3 +94,31 @@ def test_a_gallery_of_another_embedder_is_refused_at_the_start(settings, tmp_pat
         opened.enroll("Ada", faces(1), consent=True)
     with pytest.raises(GalleryError, match="change-embedder"):
         follow_gallery(settings, tmp_path, Described(), None, iter(()), print)
+
+
+@pytest.mark.parametrize("liveness", ["missing.onnx", "faces.onnx", "noise.onnx"])
+def test_a_missing_or_wrong_liveness_model_is_refused_at_the_start(tmp_path, liveness):
+    faces = constant_model("faces", {"detections": NOTHING, "landmarks": NOBODY}, ("face",))
+    (tmp_path / "faces.onnx").write_bytes(faces)
+    (tmp_path / "noise.onnx").write_bytes(bytes(range(256)))
+    (tmp_path / "embedder.onnx").write_bytes(colour_embedder())
+    tree = {
+        "models": {"detector": "zoo:detect-nano", "faces": "faces.onnx"},
+        "recognition": {
+            "gallery": "g.db", "key_file": "key", "embedder": "embedder.onnx",
+            "liveness": liveness,
+        },
+        "cameras": [{"name": "door", "source": {"kind": "synthetic"}}],
+    }  # fmt: skip
+    with pytest.raises(ModelError, match=r"recognition\.liveness") as refusal:
+        LoadedModels.of(config.parse(tree), tmp_path)
+    assert refusal.value.exit_code == 78
+
+
+def test_without_a_liveness_model_the_log_says_that_nobody_will_be_named(
+    settings, tmp_path, caplog
+):
+    with gallery(tmp_path, create=True) as opened:
+        opened.enroll("Ada", faces(1), consent=True)
+    follow_gallery(settings, tmp_path, Described(), None, iter(()), lambda _: None)
+    assert "nobody will be named: recognition.liveness is missing" in caplog.text

@@ -1,0 +1,46 @@
+"""Cameras on the command line: a name in a configuration, or a source itself."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from edge import plugins
+from edge.config import Config
+from edge.errors import ConfigError
+from edge.ports import Source
+
+
+def source_table(text: str) -> dict[str, Any]:
+    """What a source plug-in takes for an rtsp:// address, a /dev/ device, a file or a URL."""
+    if re.match(r"rtsps?://", text):
+        return {"kind": "rtsp", "url": text}
+    if text.startswith("/dev/"):
+        return {"kind": "camera", "device": text}
+    return {"kind": "video_file", "path": text}
+
+
+def open_source(text: str, settings: Config | None) -> Source:
+    """The source that a camera of ``settings`` has, or that ``text`` itself is.
+
+    Raises:
+        ConfigError: neither a camera nor an address, a device or a file.
+    """
+    cameras = {camera.name: camera.source for camera in settings.cameras} if settings else {}
+    table = cameras.get(text)
+    if table is None:
+        if not ("://" in text or Path(text).exists()):
+            known = f"the configuration has {', '.join(cameras)}" if cameras else "give --config"
+            raise ConfigError(
+                f"--camera {text}: no camera of that name ({known}), and no address, device or file"
+            )
+        table = source_table(text)
+    try:
+        source: Source = plugins.create("sources", table)
+    except ValidationError as error:
+        problem = error.errors(include_input=False, include_url=False)[0]["msg"]
+        raise ConfigError(f"--camera {text.split('://')[0]}: {problem}") from None
+    return source
