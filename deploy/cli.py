@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from deploy.adopt import Adoption, adopt
 from deploy.classes import COCO
+from deploy.commands.console import about, progress, training, write
 from deploy.contract import Choice, Provenance
 from deploy.families import FAMILIES, YOLO_LAYOUTS
 from deploy.liveness import FAMILY as MINIFASNET
@@ -22,7 +18,7 @@ from deploy.liveness import adopt_live
 from deploy.nms import Nms
 from deploy.verify import Report, engines, find_pictures, manifest_of, verify
 from edge.cli.group import application
-from edge.errors import ConfigError, ModelError
+from edge.errors import ConfigError
 from edge.manifest import read_model
 
 app = application("Turns trained and foreign networks into models of the Edgewatch contract.")
@@ -78,10 +74,10 @@ def adopt_command(
     name = name or re.sub(r"[^A-Za-z0-9._-]+", "-", file.stem)[:64]
     target = out or file.with_suffix(".edge.onnx")
     if family == MINIFASNET:
-        with _about(file):
+        with about(file):
             networks = [read_model(part) for part in (file, second) if part]
             adopted = adopt_live(networks, name, license=license, trained_on=trained_on)
-        _write(target, adopted, "run, as recognition.liveness =")
+        write(target, adopted, "run, as recognition.liveness =")
         return
     options = Adoption(
         family=family,
@@ -95,9 +91,9 @@ def adopt_command(
         threshold=threshold,
         layout=layout,
     )
-    with _about(file):
+    with about(file):
         adopted = adopt(read_model(file), options)
-    _write(target, adopted, _USES.get(FAMILIES[family].task, "enroll NAME PHOTO --embedder"))
+    write(target, adopted, _USES.get(FAMILIES[family].task, "enroll NAME PHOTO --embedder"))
 
 
 @app.command("export")
@@ -116,13 +112,13 @@ def export_command(
     trained_on: Annotated[str, typer.Option(help="Data in words; the run's folders.")] = "",
 ) -> None:
     """Make a contract model of the best network of a training run."""
-    with _training():
+    with training():
         from deploy.export import export_run
         from trainers.run import RunFolder
     provenance = Provenance(name or _fit_name(run.resolve().name), license, trained_on)
     choice = Choice(score, iou, rows, candidates)
     model, task = export_run(RunFolder.open(run), choice, provenance, _size(size))
-    _write(out or run / f"{provenance.name}.onnx", model, _USES[task])
+    write(out or run / f"{provenance.name}.onnx", model, _USES[task])
 
 
 @app.command("verify")
@@ -144,7 +140,7 @@ def verify_command(
     manifest = manifest_of(model, str(file))
     reference = None
     if run is not None:
-        with _training():
+        with training():
             from deploy.reference import Reference
             from trainers.network import resized
             from trainers.run import RunFolder
@@ -156,53 +152,12 @@ def verify_command(
                 f"only {', '.join(found.infer)} can run {file} here, which leaves nothing to "
                 "compare: name its training run with --run, or install another runtime"
             )
-        with _progress("comparing", len(files)) as advance:
+        with progress("comparing", len(files)) as advance:
             results = verify(manifest, found.infer, files, advance)
     report = Report(next(iter(found.infer)), results, found.skipped)
     typer.echo(report.to_json() if as_json else str(report))
     if report.failed:
         raise typer.Exit(1)
-
-
-@contextlib.contextmanager
-def _progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on the terminal; call what it gives with how much was done."""
-    console = Console(stderr=True)
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    disable = not console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=disable) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda count: progress.advance(task, count)
-
-
-@contextlib.contextmanager
-def _training() -> Iterator[None]:
-    """Imports of what only the extra `train` installs."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's remarks on this machine
-    try:
-        yield
-    except ImportError as error:
-        raise ConfigError(
-            f"{error.name} is not installed: pip install 'edgewatch[train]'"
-        ) from error
-
-
-@contextlib.contextmanager
-def _about(file: Path) -> Iterator[None]:
-    """Begin the message of a ModelError with the file it is about."""
-    try:
-        yield
-    except ModelError as error:
-        raise ModelError(f"{file} {str(error).removeprefix(f'{file} ')}") from error
-
-
-def _write(target: Path, adopted: bytes, use: str) -> None:
-    """Write a model and say what it is for."""
-    try:
-        target.write_bytes(adopted)
-    except OSError as error:
-        raise ConfigError(f"--out {target}: {error.strerror}: choose another place") from error
-    typer.echo(f"{target}: {len(adopted) / 1e6:.1f} MB, try: edge {use} {target}")
 
 
 def _fit_name(text: str) -> str:

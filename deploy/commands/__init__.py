@@ -1,0 +1,1 @@
+"""Commands of `edge-deploy`: one noun a file, registered in `deploy/cli.py`."""

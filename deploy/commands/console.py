@@ -1,0 +1,55 @@
+"""The terminal of the commands: progress, missing libraries, messages, files written."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from edge.errors import ConfigError, ModelError
+
+
+@contextlib.contextmanager
+def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on the terminal; call what it gives with how much was done."""
+    console = Console(stderr=True)
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    disable = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=disable) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda count: progress.advance(task, count)
+
+
+@contextlib.contextmanager
+def training() -> Iterator[None]:
+    """Imports of what only the extra `train` installs."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's remarks on this machine
+    try:
+        yield
+    except ImportError as error:
+        raise ConfigError(
+            f"{error.name} is not installed: pip install 'edgewatch[train]'"
+        ) from error
+
+
+@contextlib.contextmanager
+def about(file: Path) -> Iterator[None]:
+    """Begin the message of a ModelError with the file it is about."""
+    try:
+        yield
+    except ModelError as error:
+        raise ModelError(f"{file} {str(error).removeprefix(f'{file} ')}") from error
+
+
+def write(target: Path, adopted: bytes, use: str) -> None:
+    """Write a model and say what it is for."""
+    try:
+        target.write_bytes(adopted)
+    except OSError as error:
+        raise ConfigError(f"--out {target}: {error.strerror}: choose another place") from error
+    typer.echo(f"{target}: {len(adopted) / 1e6:.1f} MB, try: edge {use} {target}")
