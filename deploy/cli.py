@@ -11,6 +11,7 @@ import typer
 from deploy.adopt import Adoption, adopt
 from deploy.classes import COCO
 from deploy.commands.console import about, progress, training, write
+from deploy.commands.quantize import quantize_command
 from deploy.contract import Choice, Provenance
 from deploy.families import FAMILIES, YOLO_LAYOUTS
 from deploy.liveness import FAMILY as MINIFASNET
@@ -158,6 +159,9 @@ def verify_command(
     typer.echo(report.to_json() if as_json else str(report))
     if report.failed:
         raise typer.Exit(1)
+
+
+app.command("quantize")(quantize_command)
 
 
 def _fit_name(text: str) -> str:

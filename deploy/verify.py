@@ -312,7 +312,7 @@ def verify(
     results = [Comparison(name) for name, _ in others]
     for start in range(0, len(pictures), BATCH):
         part = pictures[start : start + BATCH]
-        images = _letterboxed(part, manifest)
+        images = letterboxed(part, manifest)
         wanted = rows_of(reference(images))
         for result, (_, other) in zip(results, others, strict=True):
             given = rows_of(other(images))
@@ -364,7 +364,7 @@ def find_pictures(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
-def _letterboxed(paths: Sequence[Path], manifest: Manifest) -> U8:
+def letterboxed(paths: Sequence[Path], manifest: Manifest) -> U8:
     """``(B, h, w, 3)``: as the daemon hands them to the model."""
     width, height = manifest.input_wh
     images = np.empty((len(paths), height, width, 3), np.uint8)
