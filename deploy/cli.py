@@ -12,6 +12,7 @@ from deploy.adopt import Adoption, adopt
 from deploy.classes import COCO
 from deploy.commands.console import about, progress, training, write
 from deploy.commands.quantize import quantize_command
+from deploy.commands.triton import triton_command
 from deploy.contract import Choice, Provenance
 from deploy.families import FAMILIES, YOLO_LAYOUTS
 from deploy.liveness import FAMILY as MINIFASNET
@@ -162,6 +163,7 @@ def verify_command(
 
 
 app.command("quantize")(quantize_command)
+app.command("triton")(triton_command)
 
 
 def _fit_name(text: str) -> str:

@@ -4,41 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar, get_args
+from typing import TypeVar
 
 import numpy as np
-import onnx
-from google.protobuf.message import DecodeError
 
 from deploy.exam import inputs_of
 from deploy.verify import find_pictures, letterboxed
-from edge.errors import ConfigError, ModelError
-from edge.manifest import Manifest, Task
+from edge.errors import ConfigError
+from edge.manifest import Manifest
 from edge.types import U8
 from trainers.data import Dataset
 from trainers.reading import read_dataset
 
 T = TypeVar("T")
-
-
-def any_manifest(model: bytes, name: str) -> Manifest:
-    """What a model of any task promises.
-
-    Raises:
-        ModelError: no ONNX file, or no model of the contract.
-    """
-    try:
-        entries = onnx.load_model_from_string(model).metadata_props
-    except DecodeError as error:
-        raise ModelError(f"{name} is no ONNX file: export it again") from error
-    metadata = {entry.key: entry.value for entry in entries}
-    *tasks, last = get_args(Task)
-    for task in tasks:
-        try:
-            return Manifest.from_metadata(metadata, name, task)
-        except ModelError:
-            continue
-    return Manifest.from_metadata(metadata, name, last)
 
 
 def read_samples(

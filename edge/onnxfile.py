@@ -7,6 +7,7 @@ what was hashed would then not be what runs. So the protobuf is walked here, dow
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 _VARINT, _FIXED64, _MESSAGE, _FIXED32 = 0, 1, 2, 5
 
@@ -24,6 +25,8 @@ _CHILDREN = {
     "tensor": {},
 }  # fmt: skip
 _EXTERNAL_DATA, _DATA_LOCATION, _EXTERNAL = 13, 14, 1
+_METADATA, _GRAPH, _NODE, _INITIALIZER = 14, 7, 1, 5
+_OPERATOR, _DATA_TYPE, _FLOAT16 = 4, 2, 10
 
 
 def has_external_data(model: bytes) -> bool:
@@ -45,6 +48,42 @@ def has_external_data(model: bytes) -> bool:
             elif kind == "tensor" and field == _DATA_LOCATION and value == _EXTERNAL:
                 return True
     return False
+
+
+def metadata_of(model: bytes) -> dict[str, str]:
+    """The metadata entries of an ONNX file.
+
+    Raises:
+        ValueError: the bytes are no protobuf, or no text where text must be.
+    """
+    entries = {}
+    for field, entry in _fields(memoryview(model)):
+        if field == _METADATA and isinstance(entry, memoryview):
+            texts = {at: bytes(v).decode() for at, v in _fields(entry) if not isinstance(v, int)}
+            entries[texts.get(1, "")] = texts.get(2, "")
+    return entries
+
+
+def precision_of(model: bytes) -> Literal["fp32", "fp16", "int8"]:
+    """What an ONNX file mostly computes in: int8 where it quantises, fp16 where weights are.
+
+    Raises:
+        ValueError: the bytes are no protobuf.
+    """
+    halves = False
+    for graph in _children(memoryview(model), _GRAPH):
+        for node in _children(graph, _NODE):
+            if any(bytes(name) == b"QuantizeLinear" for name in _children(node, _OPERATOR)):
+                return "int8"
+        for tensor in _children(graph, _INITIALIZER):
+            halves |= any(at == _DATA_TYPE and v == _FLOAT16 for at, v in _fields(tensor))
+    return "fp16" if halves else "fp32"
+
+
+def _children(message: memoryview, wanted: int) -> Iterator[memoryview]:
+    for field, value in _fields(message):
+        if field == wanted and isinstance(value, memoryview):
+            yield value
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:

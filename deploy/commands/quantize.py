@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.commands.console import about, progress, training, write
+from deploy.verify import any_manifest
 from edge.errors import ConfigError, EdgeError
 from edge.manifest import read_model
 from edge.models.files import model_path
@@ -61,7 +62,7 @@ def quantize_command(
     with training():
         from deploy.exam import exam_of
         from deploy.quantize import Quantizer, infer_of
-        from deploy.samples import any_manifest, read_samples
+        from deploy.samples import read_samples
     path = model_path(model, Path.cwd())
     with about(path):
         source = read_model(path)

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from edge import plugins
 from edge.errors import ConfigError, ModelError
 from edge.manifest import KEY, Manifest
+from tests import triton_server
 from tests.models import constant_model, echo_model
 
 ROWS = np.float32([[1, 2, 30, 31, 0.9, 1], [4, 5, 6, 7, 0.5, 0], [0, 0, 0, 0, 0, 0]])
@@ -26,9 +27,20 @@ def kind(request):
 
 
 @pytest.fixture
-def runtime(kind):
+def options(kind):
+    """What a runtime needs beside its kind; Triton a server, which we start."""
+    if kind != "triton":
+        yield {}
+        return
+    service = triton_server.Service({"constant": FACES, "echo": echo_model()})
+    with triton_server.serving(service) as port:
+        yield {"url": f"127.0.0.1:{port}"}
+
+
+@pytest.fixture
+def runtime(kind, options):
     try:
-        return plugins.create("runtimes", {"kind": kind})
+        return plugins.create("runtimes", {"kind": kind, **options})
     except (ConfigError, ValidationError) as error:
         pytest.skip(f"runtime {kind} cannot work here: {error}")
 
