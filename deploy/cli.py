@@ -10,6 +10,7 @@ import typer
 
 from deploy.adopt import Adoption, adopt
 from deploy.classes import COCO
+from deploy.commands.bench import bench_command
 from deploy.commands.console import about, progress, training, write
 from deploy.commands.quantize import quantize_command
 from deploy.commands.triton import triton_command
@@ -162,6 +163,7 @@ def verify_command(
         raise typer.Exit(1)
 
 
+app.command("bench")(bench_command)
 app.command("quantize")(quantize_command)
 app.command("triton")(triton_command)
 

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import numpy as np
 import onnxruntime as ort
+from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 
 from edge.runtimes.triton import SHA256
@@ -76,7 +77,7 @@ class Service(service_pb2_grpc.GRPCInferenceServiceServicer):
         names = [output.name for output in request.outputs]
         try:
             found = session.run(names, {request.inputs[0].name: batch})
-        except Exception as error:
+        except InvalidArgument as error:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         answer = service_pb2.ModelInferResponse(model_name=request.model_name)
         for name, value in zip(names, found, strict=True):
