@@ -1,7 +1,8 @@
 """FP16 in the graph: the trunk computes in halves, decoding and NMS in float32.
 
 A half has 11 bits: above 2048 it knows whole numbers only, above 65504 none. So coordinates stay
-in float32, which is all that follows the trunk, and so do sums over many values within it.
+in float32, which is all that follows the trunk, and so do sums over many values within it, up to
+the next layer.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ class _Writer:
         self._graph, self._trunk, self._kinds = graph, trunk, kinds
         self._nodes: list[NodeProto] = []
         self._halves: set[str] = set()  # values of the graph that are halves now
+        self._floats: set[str] = set()  # values of the trunk that stay floats, from sums on
         self._cast: dict[tuple[str, int], str] = {}
 
     def write(self) -> None:
@@ -49,13 +51,20 @@ class _Writer:
         for node in list(self._graph.node):
             copy = NodeProto()
             copy.CopyFrom(node)
-            if id(node) in inside and node.op_type not in SUMS and self._is_float(node):
+            if id(node) in inside and self._may_be_half(node):
                 self._half(copy)
             else:
                 self._whole(copy)
+                self._floats.update(node.output if id(node) in inside else ())
         del self._graph.node[:]
         self._graph.node.extend(self._nodes)
         drop_unread(self._graph)
+
+    def _may_be_half(self, node: NodeProto) -> bool:
+        """A sum stays in float up to the next layer, for it may be larger than any half."""
+        if node.op_type in SUMS or not self._is_float(node):
+            return False
+        return self._trunk.is_layer(node) or not self._floats.intersection(node.input)
 
     def _is_float(self, node: NodeProto) -> bool:
         """Whether a node of the trunk computes floats, not shapes."""
