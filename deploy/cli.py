@@ -11,8 +11,11 @@ import typer
 from deploy.adopt import Adoption, adopt
 from deploy.classes import COCO
 from deploy.commands import engines as engines_commands
+from deploy.commands.bench import bench_command
 from deploy.commands.build import build_command
 from deploy.commands.console import about, progress, training, write
+from deploy.commands.quantize import quantize_command
+from deploy.commands.triton import triton_command
 from deploy.contract import Choice, Provenance
 from deploy.families import FAMILIES, YOLO_LAYOUTS
 from deploy.liveness import FAMILY as MINIFASNET
@@ -164,6 +167,11 @@ def verify_command(
     typer.echo(report.to_json() if as_json else str(report))
     if report.failed:
         raise typer.Exit(1)
+
+
+app.command("bench")(bench_command)
+app.command("quantize")(quantize_command)
+app.command("triton")(triton_command)
 
 
 def _fit_name(text: str) -> str:

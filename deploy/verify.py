@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import onnx
@@ -23,7 +24,7 @@ from google.protobuf.message import DecodeError
 from edge import plugins
 from edge.engines.cache import EngineCache, Entry, default_root
 from edge.errors import ConfigError, EdgeError, ModelError
-from edge.manifest import Manifest
+from edge.manifest import Manifest, Task
 from edge.ports import Session
 from edge.types import F32, U8
 from edge.vision import boxes
@@ -342,7 +343,7 @@ def verify(
     results = [Comparison(name, slack) for name, _ in others]
     for start in range(0, len(pictures), BATCH):
         part = pictures[start : start + BATCH]
-        images = _letterboxed(part, manifest)
+        images = letterboxed(part, manifest)
         wanted = rows_of(reference(images))
         for result, (_, other) in zip(results, others, strict=True):
             given = rows_of(other(images))
@@ -358,15 +359,30 @@ def manifest_of(model: bytes, name: str) -> Manifest:
     Raises:
         ModelError: broken, foreign, or of a task without rows.
     """
+    manifest = any_manifest(model, name)
+    if manifest.task not in ("detect", "faces"):
+        raise ModelError(f"{name} is a {manifest.task} model: only rows of boxes are compared")
+    return manifest
+
+
+def any_manifest(model: bytes, name: str) -> Manifest:
+    """What a model of any task promises.
+
+    Raises:
+        ModelError: no ONNX file, or no model of the contract.
+    """
     try:
         entries = onnx.load_model_from_string(model).metadata_props
     except DecodeError as error:
         raise ModelError(f"{name} is no ONNX file: export it again") from error
     metadata = {entry.key: entry.value for entry in entries}
-    try:
-        return Manifest.from_metadata(metadata, name, "detect")
-    except ModelError:
-        return Manifest.from_metadata(metadata, name, "faces")
+    *tasks, last = get_args(Task)
+    for task in tasks:
+        try:
+            return Manifest.from_metadata(metadata, name, task)
+        except ModelError:
+            continue
+    return Manifest.from_metadata(metadata, name, last)
 
 
 def rows_of(outputs: Mapping[str, F32]) -> F32:
@@ -394,7 +410,7 @@ def find_pictures(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
-def _letterboxed(paths: Sequence[Path], manifest: Manifest) -> U8:
+def letterboxed(paths: Sequence[Path], manifest: Manifest) -> U8:
     """``(B, h, w, 3)``: as the daemon hands them to the model."""
     width, height = manifest.input_wh
     images = np.empty((len(paths), height, width, 3), np.uint8)

@@ -36,7 +36,8 @@ class Manifest(BaseModel):
         clip_s: for liveness: those pictures must not span more, seconds.
         license: SPDX identifier of the weights.
         trained_on: data sets, in words.
-        source_sha256: hash of the file that was adopted or exported.
+        source_sha256: hash of the file that was adopted, exported or quantised.
+        precision: of the network's arithmetic; decoding and NMS are always float32.
         metrics: measured quality, name to value.
     """
 
@@ -59,6 +60,7 @@ class Manifest(BaseModel):
     license: str = "unknown"
     trained_on: str = "unknown"
     source_sha256: str = ""
+    precision: Literal["fp32", "fp16", "int8"] = "fp32"
     metrics: dict[str, float] = Field(default_factory=dict)
 
     @property

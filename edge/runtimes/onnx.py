@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from edge.errors import ConfigError, ModelError
 from edge.onnxfile import has_external_data
 
+CUDA, TENSORRT = "CUDAExecutionProvider", "TensorrtExecutionProvider"
 _BROKEN = (
     ort_errors.Fail,
     ort_errors.InvalidArgument,
@@ -38,6 +40,10 @@ class Options(BaseModel):
         threads: inside a lane; 0 is one a core. Raising it (and lowering `lanes`) makes one
             picture of a large network faster, at the price of more CPU time a picture.
         spinning: idle threads of a lane spin: a little faster, at the price of whole cores.
+        device: number of the GPU.
+        fp16: the TensorRT provider may compute in halves; for models that are not quantised.
+        cache: folder where the TensorRT provider keeps its engines; empty builds them at each
+            start. Nothing proves whose engines lie there: let nobody else write into it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,6 +52,22 @@ class Options(BaseModel):
     lanes: int = Field(default=0, ge=0, le=256)
     threads: int = Field(default=1, ge=0, le=256)
     spinning: bool = False
+    device: int = Field(default=0, ge=0)
+    fp16: bool = False
+    cache: str = ""
+
+    def of_provider(self, provider: str) -> dict[str, str]:
+        """What a provider is told beside the model."""
+        if provider == CUDA:
+            return {"device_id": str(self.device), "cudnn_conv_algo_search": "HEURISTIC"}
+        if provider != TENSORRT:
+            return {}
+        told = {"device_id": str(self.device), "trt_fp16_enable": str(int(self.fp16))}
+        if self.cache:
+            folder = str(Path(self.cache).expanduser())
+            told |= {"trt_engine_cache_enable": "1", "trt_engine_cache_path": folder}
+            told |= {"trt_timing_cache_enable": "1", "trt_timing_cache_path": folder}
+        return told
 
 
 class OnnxSession:
@@ -92,8 +114,11 @@ class OnnxRuntime:
         if unknown:
             raise ConfigError(
                 f"runtime.providers: ONNX Runtime here has no {', '.join(sorted(unknown))}: "
-                f"use {', '.join(ort.get_available_providers())}"
+                f"use {', '.join(ort.get_available_providers())}, or install a build of it that "
+                "has them (onnxruntime-gpu for CUDA and TensorRT)"
             )
+        if {CUDA, TENSORRT} & set(options.providers):
+            ort.preload_dlls()  # those of CUDA and cuDNN that came with Python packages
         self._options = options
 
     @property
@@ -121,12 +146,28 @@ class OnnxRuntime:
                     f"{name} keeps weights outside its file, where no hash guards them: "
                     "save it as one file"
                 )
-            return OnnxSession(
-                ort.InferenceSession(model, settings, providers=list(self._options.providers)),
-                name,
-            )
+            session = ort.InferenceSession(model, settings, providers=self._providers())
         except _BROKEN as error:
             raise ModelError(f"{name} is no ONNX model that can be run: export it again") from error
+        refuse_absent(self._options.providers, session.get_providers())
+        return OnnxSession(session, name)
+
+    def _providers(self) -> list[tuple[str, dict[str, str]]]:
+        return [(name, self._options.of_provider(name)) for name in self._options.providers]
+
+
+def refuse_absent(wanted: Sequence[str], given: Sequence[str]) -> None:
+    """ONNX Runtime runs on the CPU what it cannot start elsewhere, and says so to nobody.
+
+    Raises:
+        ConfigError: a provider that was asked for did not start.
+    """
+    absent = [name for name in wanted if name not in given]
+    if absent:
+        raise ConfigError(
+            f"runtime.providers: {', '.join(absent)} did not start: look at `edge doctor` for the "
+            "driver, and for CUDA and cuDNN libraries of the versions that ONNX Runtime names"
+        )
 
 
 def build(options: Options) -> OnnxRuntime:

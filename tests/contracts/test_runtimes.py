@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from edge import plugins
 from edge.errors import ConfigError, ModelError
 from edge.manifest import KEY, Manifest
+from tests import triton_server
 from tests.gpu import runtime_of_functions, runtime_of_this_box
 from tests.models import constant_model, echo_model
 
@@ -27,11 +28,22 @@ def kind(request):
 
 
 @pytest.fixture
-def runtime(kind, tmp_path):
+def options(kind):
+    """What a runtime needs beside its kind; Triton a server, which we start."""
+    if kind != "triton":
+        yield {}
+        return
+    service = triton_server.Service({"constant": FACES, "echo": echo_model()})
+    with triton_server.serving(service) as port:
+        yield {"url": f"127.0.0.1:{port}"}
+
+
+@pytest.fixture
+def runtime(kind, options, tmp_path):
     if kind == "tensorrt":
         return tensorrt(tmp_path)
     try:
-        return plugins.create("runtimes", {"kind": kind})
+        return plugins.create("runtimes", {"kind": kind, **options})
     except (ConfigError, ValidationError) as error:
         pytest.skip(f"runtime {kind} cannot work here: {error}")
 

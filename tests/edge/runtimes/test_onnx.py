@@ -7,7 +7,7 @@ import pytest
 from onnx.external_data_helper import convert_model_to_external_data
 
 from edge.errors import ConfigError, ModelError
-from edge.runtimes.onnx import Options, build
+from edge.runtimes.onnx import CUDA, TENSORRT, Options, build, refuse_absent
 from tests.models import constant_model
 
 ROWS = np.float32([[1, 2, 3, 4, 0.5, 0]] * 60)
@@ -61,3 +61,32 @@ def test_the_serialized_form_of_onnx_runtime_itself_is_refused(model, tmp_path):
     ort.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
     with pytest.raises(ModelError, match="no ONNX model"):
         build(Options(threads=1)).load((tmp_path / "model.ort").read_bytes(), "model.ort")
+
+
+def test_providers_of_a_card_are_told_which_and_where_engines_lie():
+    options = Options(providers=(TENSORRT, CUDA), device=1, fp16=True, cache="/var/cache/edge")
+    tensorrt = options.of_provider(TENSORRT)
+    assert tensorrt["device_id"] == options.of_provider(CUDA)["device_id"] == "1"
+    assert tensorrt["trt_fp16_enable"] == "1"
+    assert tensorrt["trt_engine_cache_path"] == "/var/cache/edge"
+    assert not options.of_provider("CPUExecutionProvider")
+
+
+def test_a_provider_that_is_not_here_is_refused_with_what_to_install():
+    if CUDA in ort.get_available_providers():
+        pytest.skip("this ONNX Runtime has CUDA")
+    with pytest.raises(ConfigError, match="onnxruntime-gpu"):
+        build(Options(providers=(CUDA,)))
+
+
+def test_a_provider_that_did_not_start_is_no_silent_cpu():
+    with pytest.raises(ConfigError, match="did not start"):
+        refuse_absent((CUDA, "CPUExecutionProvider"), ["CPUExecutionProvider"])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(CUDA not in ort.get_available_providers(), reason="ONNX Runtime without CUDA")
+def test_a_card_gives_the_rows_of_the_processor(model):
+    images = np.zeros((2, 32, 32, 3), np.uint8)
+    session = build(Options(providers=(CUDA,))).load(model, "small.onnx")
+    np.testing.assert_array_equal(session.infer(images)["detections"], [ROWS, ROWS])

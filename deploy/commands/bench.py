@@ -1,0 +1,55 @@
+"""`edge-deploy bench`: how fast models are here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from deploy.bench import RUNTIMES, Report, draw, measure
+from deploy.commands.console import progress
+from edge.errors import ConfigError
+from edge.manifest import read_model
+from edge.models.files import model_path
+
+
+def bench_command(
+    models: Annotated[list[str], typer.Argument(help="Contract models, or zoo:NAME.")],
+    batches: Annotated[str, typer.Option(help="Batch sizes, with commas.")] = "1,8,32",
+    seconds: Annotated[float, typer.Option(help="For each batch size, all together.")] = 10.0,
+    triton: Annotated[str, typer.Option(help="A Triton server's gRPC port that has them.")] = "",
+    png: Annotated[Path | None, typer.Option(help="Draw pictures a second by batch.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Time MODELS in every runtime that is here, in turn: p50, p99, pictures a second."""
+    sizes = [int(part) for part in batches.split(",") if part.strip().isdigit()]
+    if not sizes or min(sizes) < 1:
+        raise ConfigError(f"--batches {batches}: give sizes from 1 on with commas, say 1,8,32")
+    files = {name: read_model(model_path(name, Path.cwd())) for name in models}
+    options = {**RUNTIMES, "triton": {"kind": "triton", "url": triton}}
+    with progress("batch sizes", len(sizes)) as advance:
+        report = measure(files, sizes, seconds, options, advance)
+    typer.echo(report.to_json()) if as_json else _show(report)
+    if png:
+        try:
+            draw(report, png)
+        except ImportError as error:
+            raise ConfigError("--png needs matplotlib: pip install 'edgewatch[demo]'") from error
+
+
+def _show(report: Report) -> None:
+    table = Table(
+        "model", "precision", "runtime", "batch", "p50 ms", "p99 ms", "pictures/s", "calls",
+        title=report.machine,
+    )  # fmt: skip
+    for row in report.rows:
+        table.add_row(
+            row.model, row.precision, row.runtime, str(row.batch), f"{row.p50_ms:.2f}",
+            f"{row.p99_ms:.2f}", f"{row.fps:.1f}", str(row.calls),
+        )  # fmt: skip
+    Console().print(table)
+    for runtime, why in report.skipped.items():
+        typer.echo(f"{runtime}: not measured: {why}")

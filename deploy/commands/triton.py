@@ -1,0 +1,34 @@
+"""`edge-deploy triton`: a model repository for a Triton server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deploy.commands.console import about
+from deploy.repository import config_of, write_repository
+from deploy.verify import any_manifest
+from edge.manifest import read_model
+from edge.models.files import model_path
+
+
+def triton_command(
+    model: Annotated[str, typer.Argument(help="A contract model, or zoo:NAME.")],
+    out: Annotated[Path, typer.Option(help="The server's model repository.")],
+    batch: Annotated[int, typer.Option(help="Pictures in one batch, of all boxes.")] = 32,
+    wait_us: Annotated[int, typer.Option(help="Microseconds to wait for more of them.")] = 2000,
+    tensorrt: Annotated[
+        bool, typer.Option("--tensorrt", help="The server runs it with TensorRT.")
+    ] = False,
+) -> None:
+    """Write MODEL and its config.pbtxt, with dynamic batching, for `tritonserver`."""
+    path = model_path(model, Path.cwd())
+    with about(path):
+        source = read_model(path)
+        manifest = any_manifest(source, model)
+    config = config_of(source, manifest, batch, wait_us, tensorrt=tensorrt)
+    folder = write_repository(out, source, manifest, config)
+    typer.echo(f"{folder}: start the server with: tritonserver --model-repository={out}")
+    typer.echo('the boxes run it with: runtime = { kind = "triton", url = "HOST:8001" }')

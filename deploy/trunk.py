@@ -1,0 +1,126 @@
+"""The trunk of a contract model: from the picture to the last layer with weights.
+
+What follows it is decoding and NMS, whose coordinates need all of float32. So precision may be
+lowered in the trunk and nowhere else, whatever family a network is of.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnx import NodeProto, TensorProto, numpy_helper
+
+from edge.errors import ModelError
+
+LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+
+
+@dataclass(frozen=True, slots=True)
+class Trunk:
+    """The trunk of a graph.
+
+    Attributes:
+        nodes: in the order of execution.
+        layers: those of them that have weights, the names of their first outputs.
+        exits: float values that leave it.
+        weights: constants by name, of the whole graph.
+    """
+
+    nodes: tuple[NodeProto, ...]
+    layers: tuple[str, ...]
+    exits: tuple[str, ...]
+    weights: dict[str, TensorProto]
+
+    def is_layer(self, node: NodeProto) -> bool:
+        """Whether a node multiplies by weights."""
+        return _is_layer(node, self.weights)
+
+
+def trunk_of(graph: onnx.GraphProto) -> Trunk:
+    """Find the trunk of a graph.
+
+    Raises:
+        ModelError: no layer has weights.
+    """
+    weights = {initializer.name: initializer for initializer in graph.initializer}
+    wanted: set[str] = set()
+    nodes: list[NodeProto] = []
+    for node in reversed(graph.node):
+        if _is_layer(node, weights) or wanted.intersection(node.output):
+            wanted.update(name for name in node.input if name not in weights)
+            nodes.insert(0, node)
+    layers = tuple(node.output[0] for node in nodes if _is_layer(node, weights))
+    if not layers:
+        raise ModelError("has no layer with weights: there is nothing to make smaller")
+    inside = {id(node) for node in nodes}
+    read = {name for node in graph.node if id(node) not in inside for name in values_of(node)}
+    read |= {output.name for output in graph.output}
+    exits = tuple(name for node in nodes for name in node.output if name in read)
+    return Trunk(tuple(nodes), layers, exits, weights)
+
+
+def values_of(node: NodeProto) -> Iterator[str]:
+    """Values that a node reads, those of its subgraphs included."""
+    yield from node.input
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            for inner in graph.node:
+                yield from values_of(inner)
+
+
+def _is_layer(node: NodeProto, weights: dict[str, TensorProto]) -> bool:
+    if node.op_type not in LAYERS or len(node.input) < 2 or node.input[1] not in weights:
+        return False
+    return weights[node.input[1]].data_type == TensorProto.FLOAT
+
+
+def plain(model: bytes) -> onnx.ModelProto:
+    """A model with constants folded and normalisation inside its convolutions.
+
+    ONNX Runtime's basic optimisations, which stay within ONNX's own operators.
+
+    Raises:
+        ModelError: ONNX Runtime cannot load it.
+    """
+    settings = ort.SessionOptions()
+    settings.log_severity_level = 4
+    settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    before = onnx.load_model_from_string(model)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "plain.onnx"
+        settings.optimized_model_filepath = str(path)
+        try:
+            ort.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            if not type(error).__module__.startswith("onnxruntime"):
+                raise
+            raise ModelError("cannot be run by ONNX Runtime: export it again") from error
+        after = onnx.load(path)
+    del after.metadata_props[:]
+    after.metadata_props.extend(before.metadata_props)
+    used = {node.domain for node in after.graph.node}
+    imports = [o for o in after.opset_import if o.domain in used or o.domain in ("", "ai.onnx")]
+    del after.opset_import[:]
+    after.opset_import.extend(imports)
+    after.ir_version = before.ir_version
+    return after
+
+
+def drop_unread(graph: onnx.GraphProto) -> None:
+    """Take out the constants that nobody reads any more."""
+    read = {name for node in graph.node for name in values_of(node)}
+    kept = [weight for weight in graph.initializer if weight.name in read]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+
+
+def array_of(tensor: TensorProto) -> np.ndarray:
+    """A constant's value."""
+    array: np.ndarray = numpy_helper.to_array(tensor)
+    return array
