@@ -17,7 +17,7 @@ from deploy.builder import Spec, build_engine
 from deploy.classes import COCO
 from deploy.cli import app
 from deploy.liveness import adopt_live
-from edge.engines.cache import DEFAULT, EngineCache
+from edge.engines.cache import DEFAULT, EngineCache, Key, Target
 from edge.engines.library import find_library
 from edge.errors import ConfigError, ModelError
 from edge.models.files import model_path, zoo_folder, zoo_names
@@ -50,6 +50,11 @@ def model(request, shared_data, adopt_file, adopted_yunet):
     return adopted_yunet.read_bytes() if name == "yunet" else zoo(name)
 
 
+@pytest.fixture
+def cache(tmp_path):
+    return EngineCache(tmp_path)
+
+
 def zoo(name):
     return model_path(f"zoo:{name}", zoo_folder()).read_bytes()
 
@@ -78,20 +83,21 @@ def told(what, share):
 @pytest.mark.parametrize(
     "model", [*zoo_names(), "yolox", "yunet", "arcface", "minifasnet"], indirect=True
 )
-def test_every_model_is_parsed_and_built_for_every_card(model, precision, library):
+def test_every_model_is_parsed_and_built_for_every_card(model, precision, library, cache):
     graph = for_tensorrt(model, DEFAULT)
     graph = halved(graph) if precision == "fp16" else graph
     engine = build_engine(graph, Spec("tensorrt_rtx", DEFAULT, CARDS), library, told)
-    assert len(engine) > 100_000
     assert (DEFAULT.usual, DEFAULT.most) == (8, 16)
+    key = Key.of(graph, Target(library.name, library.version, "", CARDS), DEFAULT)
+    assert key.precision == precision
+    entry = cache.store(key, "m", engine, 1.0, 1.0)
+    wanted = dataclasses.replace(key, gpu="Some card", capabilities=("sm89",))
+    assert cache.find(wanted) == [entry]
+    assert cache.load(entry) == engine
+    assert len(engine) > 100_000
 
 
 # --- the cache ---------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def cache(tmp_path):
-    return EngineCache(tmp_path)
 
 
 TINY = summing_model()
