@@ -32,7 +32,7 @@ import numpy as np
 from edge.errors import ConfigError, EdgeError
 from trainers.losses import LossConfig
 from trainers.network import NetworkConfig
-from trainers.task import YoloTask
+from trainers.task import Task
 
 Json = dict[str, Any]
 Validate = Callable[[keras.Model], dict[str, float]]
@@ -353,7 +353,7 @@ def prepare(settings: Settings, devices: int = 1) -> None:
         keras.distribution.set_distribution(mesh)
 
 
-def compile_task(task: YoloTask, settings: Settings, steps: int) -> None:
+def compile_task(task: Task, settings: Settings, steps: int) -> None:
     """AdamW with warm-up, cosine and averaged weights."""
     total = max(settings.epochs, 1) * steps
     warmup = min(int(settings.warmup_epochs * steps), max(total - 1, 0))
@@ -370,7 +370,7 @@ def compile_task(task: YoloTask, settings: Settings, steps: int) -> None:
 
 
 def train(
-    run: RunFolder, task: YoloTask, settings: Settings, batches: Any,  # noqa: ANN401
+    run: RunFolder, task: Task, settings: Settings, batches: Any,  # noqa: ANN401
     validate: Validate, figure: str, verbose: int = 0,
 ) -> dict[str, float]:  # fmt: skip
     """Fit, from the start or from the last finished epoch.
@@ -398,8 +398,7 @@ def train(
         return run.read("metrics.json")
     done = run.last_epoch()
     if done:
-        width, height = task.network_config.input_wh
-        task(np.zeros((1, height, width, 3), np.uint8))
+        task(task.blank())
         task.optimizer.build(task.trainable_variables)
         task.load_weights(run.state / f"epoch-{done:05d}.weights.h5")
     try:

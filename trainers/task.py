@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import keras
+import numpy as np
 from keras import ops
 
 from trainers.backbone import Tensor
 from trainers.losses import LossConfig, yolo_loss
 from trainers.network import NetworkConfig
+
+
+class Task(Protocol):
+    """What ``run.train`` asks of a task beside being a Keras model."""
+
+    network: keras.Model
+
+    def blank(self) -> np.ndarray:
+        """One input of nothing, to build the task with."""
+        ...
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        """All that a ``keras.Model`` has."""
+        ...
 
 
 class YoloTask(keras.Model):
@@ -37,6 +52,11 @@ class YoloTask(keras.Model):
         for name, part in parts.items():
             self._parts[name].update_state(part)
         return sum(parts.values())
+
+    def blank(self) -> np.ndarray:
+        """One picture of nothing: ``(1, h, w, 3)`` uint8."""
+        width, height = self.network_config.input_wh
+        return np.zeros((1, height, width, 3), np.uint8)
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
