@@ -27,7 +27,11 @@ from edge.manifest import read_model
 
 app = application("Turns trained and foreign networks into models of the Edgewatch contract.")
 
-_USES = {"detect": "detect PICTURE --model", "faces": "detect PICTURE --faces"}
+_USES = {
+    "detect": "detect PICTURE --model",
+    "faces": "detect PICTURE --faces",
+    "liveness": "run, as recognition.liveness =",
+}
 
 
 @app.callback()
@@ -81,7 +85,7 @@ def adopt_command(
         with _about(file):
             networks = [read_model(part) for part in (file, second) if part]
             adopted = adopt_live(networks, name, license=license, trained_on=trained_on)
-        _write(target, adopted, "run, as recognition.liveness =")
+        _write(target, adopted, _USES["liveness"])
         return
     options = Adoption(
         family=family,

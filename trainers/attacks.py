@@ -224,17 +224,16 @@ def _before(
 def _covering(image: U8, size_wh: tuple[int, int], rng: Rng) -> U8:
     """A piece of a scene of this size, often out of focus."""
     h, w = image.shape[:2]
-    grow = max(size_wh[0] / w, size_wh[1] / h) * rng.uniform(1, 1.6)
-    shrink = grow < 1
-    large = cv2.resize(
-        image, (max(size_wh[0], round(w * grow)), max(size_wh[1], round(h * grow))),
-        interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR,
+    share = min(w / size_wh[0], h / size_wh[1]) / rng.uniform(1, 1.6)
+    cut_w, cut_h = (max(1, int(side * share)) for side in size_wh)
+    x, y = int(rng.integers(0, w - cut_w + 1)), int(rng.integers(0, h - cut_h + 1))
+    piece = cv2.resize(
+        image[y : y + cut_h, x : x + cut_w], size_wh,
+        interpolation=cv2.INTER_AREA if share > 1 else cv2.INTER_LINEAR,
     )  # fmt: skip
-    x, y = (int(rng.integers(0, a - b + 1)) for a, b in zip(large.shape[1::-1], size_wh, strict=True))
-    piece = large[y : y + size_wh[1], x : x + size_wh[0]]
     if rng.random() < 0.6:
         return cv2.GaussianBlur(piece, (0, 0), rng.uniform(0.5, 5))  # type: ignore[return-value]
-    return piece.copy()  # type: ignore[return-value]
+    return piece  # type: ignore[return-value]
 
 
 def _path(frames: int, rng: Rng, middle: Pose, *, near: bool) -> list[Pose]:

@@ -145,7 +145,7 @@ def scenes_of(folders: tuple[Path, ...]) -> Scenes:
         if not found:
             raise ConfigError(f"{folder} holds no picture: check --scenes")
         files += found
-    return Scenes(tuple(files))
+    return Scenes.read(files)
 
 
 def ask_of(network: keras.Model) -> Ask:

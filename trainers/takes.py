@@ -14,6 +14,7 @@ import numpy as np
 
 from edge.errors import ConfigError, EdgeError, WorkerError
 from edge.types import F32, U8, RgbPicture
+from edge.vision.preprocess import resize
 from edge.vision.wide import wide_crop
 from trainers import picturefile
 from trainers.attacks import ALL, Camera, Take, attack, mirrored, roomier
@@ -26,6 +27,7 @@ Ask = Callable[[U8], F32]  # clips (N, C, h, w, 3) -> (N,): a teacher
 _NUMBER = re.compile(r"[_/-]?[a-z]*\d+$")
 _KEPT = 400  # pictures in memory
 _LEAST_FACE_PX = 30
+_SCENE_PX = 480  # they stand behind, and are many
 _JITTER = 0.05  # of a box, in its sides: a face finder's next to a label
 
 
@@ -105,24 +107,37 @@ def _large_faces(example: Example) -> Example:
 
 @dataclass(frozen=True, slots=True)
 class Scenes:
-    """What stands around attacks: pictures of anything.
+    """What stands around attacks: pictures of anything, or a wall with coloured lights.
 
     Attributes:
-        files: of pictures; without any, coloured blurs.
+        pictures: ``(H, W, 3)`` uint8 each.
+        walls: chance of a wall; without pictures there is nothing else.
     """
 
-    files: tuple[Path, ...] = ()
+    pictures: tuple[U8, ...] = ()
+    walls: float = 0.25
 
-    def __call__(self, rng: Rng) -> U8:
-        """One of them.
+    @classmethod
+    def read(cls, files: Sequence[Path]) -> Scenes:
+        """From files, kept small.
 
         Raises:
-            ConfigError: it cannot be read.
+            ConfigError: one cannot be read.
         """
-        if not self.files:
-            blobs = rng.integers(0, 255, (5, 7, 3), np.uint8)
-            return cv2.resize(blobs, (420, 300), interpolation=cv2.INTER_CUBIC)  # type: ignore[return-value]
-        return picturefile.read(self.files[int(rng.integers(len(self.files)))]).rgb
+        return cls(tuple(_small(picturefile.read(file).rgb) for file in files))
+
+    def __call__(self, rng: Rng) -> U8:
+        """One of them."""
+        if not self.pictures or rng.random() < self.walls:
+            lights = rng.integers(0, 255, (5, 7, 3), np.uint8)
+            return cv2.resize(lights, (420, 300), interpolation=cv2.INTER_CUBIC)  # type: ignore[return-value]
+        return self.pictures[int(rng.integers(len(self.pictures)))]
+
+
+def _small(image: U8) -> U8:
+    shrink = min(1.0, _SCENE_PX / max(image.shape[:2]))
+    h, w = (max(1, round(side * shrink)) for side in image.shape[:2])
+    return resize(image, (w, h)) if shrink < 1 else image
 
 
 class Clips(TypedDict):
