@@ -86,18 +86,13 @@ def _branched(graph: Graph, network: keras.Model, config: LivenessConfig, clips:
     rows = []
     for value in found:  # numbers (N*T, 128, 1, 1) -> (N, 128, T, 1)
         shape = graph.integers(-1, config.frames, 128, 1)
-        rows.append(
-            graph.add("Transpose", graph.add("Reshape", value, shape), perm=[0, 2, 1, 3])
-        )
+        rows.append(graph.add("Transpose", graph.add("Reshape", value, shape), perm=[0, 2, 1, 3]))
     joined = graph.add("Concat", *rows, axis=1) if len(rows) > 1 else rows[0]
     return Writer(graph, network.get_layer("over_time")).write(joined).name
 
 
-def _over_space_time(
-    graph: Graph, network: keras.Model, config: LivenessConfig, clips: str
-) -> str:
+def _over_space_time(graph: Graph, network: keras.Model, config: LivenessConfig, clips: str) -> str:
     parts = [_of_scale(graph, clips, config, row) for row in range(len(config.scales))]
     stacked = graph.add("Concat", *parts, axis=4) if len(parts) > 1 else parts[0]
     stacked = graph.add("Transpose", stacked, perm=[0, 4, 1, 2, 3])
     return Writer(graph, network.get_layer("over_time")).write(stacked).name
-

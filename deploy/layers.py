@@ -257,9 +257,9 @@ def _slopes(network: keras.Model, weights: dict[str, Weights]) -> Iterator[tuple
             continue
         before = layer.name.removesuffix("_act")
         slope = keras.ops.convert_to_numpy(layer.alpha).ravel()
-        if before in weights and len(slope) == len(weights[before].bias):
-            if slope.max() < _STEEPEST:
-                yield layer.name, slope
+        fits = before in weights and len(slope) == len(weights[before].bias)
+        if fits and slope.max() < _STEEPEST:
+            yield layer.name, slope
 
 
 def digest(network: keras.Model) -> str:

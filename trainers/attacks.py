@@ -200,9 +200,7 @@ def _on_head(wearer: Take, surface: Surface, face: F32, rng: Rng) -> tuple[U8, P
     return image, Pose(grow * rng.uniform(0.95, 1.2), 0, 0, 0, (x, y))
 
 
-def _before(
-    surface: Surface, face: F32, near: bool, scene: Scene, rng: Rng
-) -> tuple[U8, Pose]:
+def _before(surface: Surface, face: F32, near: bool, scene: Scene, rng: Rng) -> tuple[U8, Pose]:
     """What is behind the attack, and where the attack is held before it."""
     drawn = surface.place(face.reshape(2, 2))
     drawn_px = _side_px(drawn.ravel())
@@ -270,9 +268,7 @@ def plane(corners: F32, pose: Pose, about_xy: F32) -> F32:
     return seen.astype(np.float32)
 
 
-def _hold(
-    surface: Surface, face: F32, background: U8, pose: Pose, bend: float
-) -> tuple[F32, F32]:
+def _hold(surface: Surface, face: F32, background: U8, pose: Pose, bend: float) -> tuple[F32, F32]:
     """The surface before the background, and where the face is then."""
     rgba = surface.rgba
     box = surface.place(face.reshape(2, 2))
@@ -329,7 +325,9 @@ class _Band:
 
     @classmethod
     def draw(cls, rng: Rng) -> _Band:
-        return cls(rng.uniform(0.4, 3), rng.uniform(0, 6.3), rng.uniform(0.3, 3), rng.uniform(0.04, 0.2))
+        return cls(
+            rng.uniform(0.4, 3), rng.uniform(0, 6.3), rng.uniform(0.3, 3), rng.uniform(0.04, 0.2)
+        )
 
     def __call__(self, image: F32, t: int) -> F32:
         y = np.linspace(0, 1, len(image), dtype=np.float32)

@@ -246,5 +246,7 @@ class Cutout:
         if rng.random() < self.holes:
             for side in (-0.2, 0.2):
                 at = (int(centre[0] + side * wide), int(centre[1] - 0.1 * high))
-                cv2.ellipse(mask, at, (int(wide * 0.09) + 1, int(high * 0.04) + 1), 0, 0, 360, 0, -1)
+                cv2.ellipse(
+                    mask, at, (int(wide * 0.09) + 1, int(high * 0.04) + 1), 0, 0, 360, 0, -1
+                )
         return replace(surface, rgba=np.dstack([surface.rgba[..., :3], mask]))

@@ -84,4 +84,3 @@ def _thumbnail(take: Take) -> U8:
     square = np.zeros((_TILE_PX, _TILE_PX, 3), np.uint8)
     square[: small.shape[0], : small.shape[1]] = small[:_TILE_PX, :_TILE_PX]
     return square
-

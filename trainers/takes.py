@@ -230,7 +230,7 @@ class ClipRecipe:
 
 
 def crops_of(take: Take, config: LivenessConfig, rng: Rng | None = None) -> U8:
-    """What the network sees of a take, ``(C, h, w, 3)``; boxes a little off where ``rng`` is given."""
+    """What the network sees of a take, ``(C, h, w, 3)``; with ``rng``, boxes are a little off."""
     clips = []
     for image, box in zip(take.images, take.xyxy, strict=True):
         if rng is not None:
