@@ -82,8 +82,8 @@ class LivenessTask(keras.Model):
         alive = ops.clip(y_pred, _ALMOST, 1 - _ALMOST)
         return -ops.mean(y * ops.log(alive) + (1 - y) * ops.log(1 - alive))
 
-    def blank(self) -> np.ndarray:
-        """One input of nothing."""
+    def example(self) -> np.ndarray:
+        """An input of one clip, to build with."""
         return blank(self.config)
 
 
@@ -199,13 +199,9 @@ def network_of(folder: RunFolder) -> tuple[keras.Model, LivenessConfig]:
     Raises:
         ConfigError: no epoch has finished yet, or the run is of another task.
     """
-    config = folder.read("config.json")
-    if config.get("task") != KIND:
-        raise ConfigError(f"{folder.path} holds a run for {config.get('task')}, not for {KIND}")
-    if not folder.best.is_file():
-        raise ConfigError(f"{folder.path} has no best.keras yet: train at least one epoch")
-    network = keras.saving.load_model(folder.best, compile=False)
-    return network, LivenessConfig.from_json(config["network"])
+    if folder.kind != KIND:
+        raise ConfigError(f"{folder.path} holds a run for {folder.kind}, not for {KIND}")
+    return folder.load(), LivenessConfig.from_json(folder.read("config.json")["network"])
 
 
 def train_liveness(job: LivenessJob, *, resume: bool = False, verbose: int = 0) -> RunFolder:

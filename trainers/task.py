@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from trainers.backbone import Tensor
 from trainers.losses import LossConfig, yolo_loss
 from trainers.network import NetworkConfig
-
-
-class Task(Protocol):
-    """What ``run.train`` asks of a task beside being a Keras model."""
-
-    network: keras.Model
-
-    def blank(self) -> np.ndarray:
-        """One input of nothing, to build the task with."""
-        ...
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
-        """All that a ``keras.Model`` has."""
-        ...
 
 
 class YoloTask(keras.Model):
@@ -46,17 +31,17 @@ class YoloTask(keras.Model):
         """uint8 ``(B, h, w, 3)`` -> raw rows ``(B, A, 5 + C [+ 10])``."""
         return self.network(ops.cast(images, "float32"), training=training)
 
+    def example(self) -> Any:  # noqa: ANN401
+        """A picture to build with."""
+        width, height = self.network_config.input_wh
+        return ops.zeros((1, height, width, 3), "uint8")
+
     def compute_loss(self, x: Any, y: Any, y_pred: Any, *_: Any, **__: Any) -> Tensor:  # noqa: ANN401, ARG002
         """The sum of the parts; each part is also a metric."""
         parts = yolo_loss(y_pred, y, self.network_config, self.loss_config)
         for name, part in parts.items():
             self._parts[name].update_state(part)
         return sum(parts.values())
-
-    def blank(self) -> np.ndarray:
-        """One picture of nothing: ``(1, h, w, 3)`` uint8."""
-        width, height = self.network_config.input_wh
-        return np.zeros((1, height, width, 3), np.uint8)
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
