@@ -43,7 +43,7 @@ def export_run(
         ConfigError: no epoch has finished, or a file of the run is broken.
         ModelError: see ``export``.
     """
-    if run.kind == liveness.KIND:
+    if run.best.is_file() and run.kind == liveness.KIND:
         live, seen = liveness.network_of(run)
         return export_live(live, seen, _told(run, provenance)), "liveness"
     network, config = run.network()

@@ -205,7 +205,8 @@ def _before(surface: Surface, face: F32, near: bool, scene: Scene, rng: Rng) -> 
     drawn = surface.place(face.reshape(2, 2))
     drawn_px = _side_px(drawn.ravel())
     face_px = float(np.exp(rng.uniform(np.log(45), np.log(190))))
-    room = rng.uniform(1.5, 2.6) if near or rng.random() < 0.4 else rng.uniform(2.6, 5)
+    # as close as the pictures of the living are cut, or how much is seen would tell them apart
+    room = rng.uniform(1.5, 2.6) if near or rng.random() < 0.75 else rng.uniform(2.6, 5)
     aspect = rng.uniform(0.8, 1.4)
     size_wh = tuple(int(min(max(face_px * room * a, 48), 720)) for a in (aspect, 1 / aspect))
     background = _covering(scene(rng), size_wh, rng)  # type: ignore[arg-type]

@@ -181,7 +181,10 @@ def liveness(
     teacher: Annotated[
         Path | None, typer.Option(help="An adopted liveness network, asked about the living.")
     ] = None,
-    trust: Annotated[float, typer.Option(help="Share of the teacher's opinion, 0 to 1.")] = 0.5,
+    trust: Annotated[float, typer.Option(help="Share of the teacher's opinion, 0 to 1.")] = 0.8,
+    keep: Annotated[
+        float, typer.Option(help="Share of the weights of --start mixed in at the end.")
+    ] = 0.0,
     over_time: Annotated[str, typer.Option(help="none, conv1d or conv3d.")] = "none",
     frames: Annotated[int, typer.Option(help="Pictures of a clip; more than 1 over time.")] = 1,
     start: Start = "",
@@ -209,7 +212,7 @@ def liveness(
         data=tuple(data), out=out, people=tuple(people or ()), scenes=tuple(scenes or ()),
         find=_face_ask("zoo:faces-nano") if people else None, config=config, hold=hold,
         teacher=_live_ask(str(teacher), config) if teacher else None, trust=trust,
-        start=_file(start),
+        start=_file(start), keep=keep,
         settings=_settings(
             start, lr, epochs=epochs, batch=batch, freeze=freeze, seed=seed, strength=strength,
             patience=patience, validate_every=every, mixed_precision=mixed,

@@ -47,6 +47,8 @@ class LivenessJob:
         teacher: another network's opinion, or None.
         trust: share of the teacher in what is said of the living.
         start: a ``.keras`` of ours or an adopted MiniFASNet to start from.
+        keep: share of the starting weights that is mixed into the best network at the end; see
+            `mix`.
         hold: share of the people held back; which, depends on names and looks alone.
         settings: how it is trained.
     """
@@ -58,8 +60,9 @@ class LivenessJob:
     scenes: tuple[Path, ...] = ()
     config: LivenessConfig = field(default_factory=LivenessConfig)
     teacher: Ask | None = None
-    trust: float = 0.5
+    trust: float = 0.8
     start: Path | None = None
+    keep: float = 0.0
     hold: float = 0.2
     settings: Settings = field(default_factory=Settings)
 
@@ -210,6 +213,8 @@ def train_liveness(job: LivenessJob, *, resume: bool = False, verbose: int = 0) 
     Raises:
         EdgeError: bad settings or data, a loss that is no number, a full disk.
     """
+    if not 0 <= job.keep < 1 or not 0 <= job.trust <= 1:
+        raise ConfigError(f"keep and trust are shares, got {job.keep} and {job.trust}")
     run.prepare(job.settings)
     rest, held = read_people(job)
     network = build(job.config)
@@ -237,7 +242,40 @@ def train_liveness(job: LivenessJob, *, resume: bool = False, verbose: int = 0) 
         )  # fmt: skip
     finally:
         loader.close()
+    if job.start is not None and job.keep:
+        _keep_start(folder, job, fixed)
     return folder
+
+
+def mix(trained: keras.Model, start: keras.Model, keep: float) -> None:
+    """Move trained weights back towards where they started, by a share.
+
+    What simulated attacks teach is learnt at the cost of what real ones taught before. Between the
+    two lies a network that has most of both (Wortsman et al. 2022, "Robust fine-tuning").
+
+    Args:
+        trained: changed in place.
+        start: of the same layout.
+        keep: share of ``start``, 0 to 1.
+    """
+    pairs = zip(trained.get_weights(), start.get_weights(), strict=True)
+    trained.set_weights([(1 - keep) * new + keep * old for new, old in pairs])
+
+
+def _keep_start(folder: RunFolder, job: LivenessJob, fixed: Exam) -> None:
+    """Mix, save and measure again; once."""
+    metrics = folder.read("metrics.json")
+    if job.start is None or "kept" in metrics:
+        return
+    network, start = folder.load(), build(job.config)
+    start_from(start, job.config, job.start)
+    mix(network, start, job.keep)
+    part = folder.path / "part.keras"
+    with run.removing(part):
+        network.save(part)
+        part.replace(folder.best)
+    found = figures(ask_of(network), fixed)
+    folder.write("metrics.json", {"epoch": metrics["epoch"], "kept": job.keep, **found})
 
 
 def _config(job: LivenessJob) -> run.Json:
@@ -252,6 +290,7 @@ def _config(job: LivenessJob) -> run.Json:
             "start": str(job.start or ""),
             "taught": job.teacher is not None,
             "trust": job.trust,
+            "keep": job.keep,
             "kinds": list(KINDS),
             "held_out_kinds": list(HELD_OUT),
         },

@@ -28,6 +28,7 @@ _NUMBER = re.compile(r"[_/-]?[a-z]*\d+$")
 _KEPT = 400  # pictures in memory
 _LEAST_FACE_PX = 30
 _SCENE_PX = 480  # they stand behind, and are many
+_ROOMIER = 0.25  # chance of more surroundings; as of attacks that are seen from afar
 _JITTER = 0.05  # of a box, in its sides: a face finder's next to a label
 
 
@@ -170,7 +171,7 @@ class ClipRecipe:
     seed: int = 0
     scenes: Scenes = field(default_factory=Scenes)
     teacher: Ask | None = None
-    trust: float = 0.5
+    trust: float = 0.8
     strength: float = 1.0
 
     @property
@@ -215,14 +216,18 @@ class ClipRecipe:
         """One clip that begins near a picture: ``(C, h, w, 3)``."""
         take = self.people.take(row, self.config.frames, rng)
         if alive:
-            if rng.random() < 0.15:
-                take = roomier(take, rng.uniform(1.1, 1.5))
+            if rng.random() < _ROOMIER:
+                take = roomier(take, rng.uniform(1.1, 1.8))
         else:
             kind = ALL[self.kinds[int(rng.integers(len(self.kinds)))]]
-            take = attack(take, kind, self.scenes, self.wearer, rng)
+            take = attack(take, kind, self.scene, self.wearer, rng)
         take = Camera(0.35 * self.strength)(take, rng)
         take = mirrored(take) if rng.random() < 0.5 else take
         return crops_of(take, self.config, rng)
+
+    def scene(self, rng: Rng) -> U8:
+        """What an attack is held before: half of the time what is behind somebody who lives."""
+        return self.scenes(rng) if rng.random() < 0.5 else self.wearer(rng).images[0]
 
     def wearer(self, rng: Rng) -> Take:
         """Somebody who lives."""
