@@ -13,9 +13,10 @@ from edge.types import U8
 from trainers import pad
 from trainers.attacks import ALL, HELD_OUT, Camera, Take, attack
 from trainers.detector import split_of
+from trainers.fasnet import LivenessConfig
 from trainers.liveness import faces_of, scenes_of
 from trainers.report import tile
-from trainers.takes import People, asking, config_of_model, exam
+from trainers.takes import Exam, People, asking, config_of_model, exam
 
 Row = tuple[str, pad.Rate, pad.Rate]  # what, a clip, a track
 _TILE_PX = 144
@@ -33,14 +34,15 @@ def rehearse(
     """
     dataset = faces_of(data)
     people = People(split_of(dataset, held)[1] if held else dataset)
-    found = {}
+    found, fixed, around = {}, dict[LivenessConfig, Exam](), scenes_of(scenes)
     for name in models:
         path = model_path(name, Path.cwd())
         config = config_of_model(path)
-        fixed = exam(people, config, tuple(ALL), scenes_of(scenes), each)
-        said = asking(path, config)(fixed.clips)
-        clips = pad.judge(said, fixed.kind, score)
-        together, names = pad.fused(said, fixed.track)
+        if config not in fixed:
+            fixed[config] = exam(people, config, tuple(ALL), around, each)
+        said = asking(path, config)(fixed[config].clips)
+        clips = pad.judge(said, fixed[config].kind, score)
+        together, names = pad.fused(said, fixed[config].track)
         tracks = pad.judge(together, [n.partition("/")[0] for n in names], score)
         found[name] = _rows(clips, tracks)
     return found
