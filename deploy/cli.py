@@ -31,7 +31,11 @@ app = application("Turns trained and foreign networks into models of the Edgewat
 app.command("build")(build_command)
 app.add_typer(engines_commands.app, name="engines")
 
-_USES = {"detect": "detect PICTURE --model", "faces": "detect PICTURE --faces"}
+_USES = {
+    "detect": "detect PICTURE --model",
+    "faces": "detect PICTURE --faces",
+    "liveness": "run, as recognition.liveness =",
+}
 
 
 @app.callback()
@@ -85,7 +89,7 @@ def adopt_command(
         with about(file):
             networks = [read_model(part) for part in (file, second) if part]
             adopted = adopt_live(networks, name, license=license, trained_on=trained_on)
-        write(target, adopted, "run, as recognition.liveness =")
+        write(target, adopted, _USES["liveness"])
         return
     options = Adoption(
         family=family,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from dataclasses import replace
 from pathlib import PurePath
@@ -13,13 +12,15 @@ import onnx
 from onnx import TensorProto
 from pydantic import ValidationError
 
+from deploy.clips import export_live
 from deploy.contract import OPSET, Choice, Provenance, append_rows, declare, finished
 from deploy.families import Raw, input_name
 from deploy.graph import Graph
-from deploy.layers import Writer
+from deploy.layers import Writer, digest
 from deploy.nms import Nms
 from edge.errors import ConfigError, ModelError
 from edge.manifest import Manifest, Task
+from trainers import liveness
 from trainers.network import POINTS, NetworkConfig, cells, resized
 from trainers.run import RunFolder
 
@@ -42,18 +43,25 @@ def export_run(
         ConfigError: no epoch has finished, or a file of the run is broken.
         ModelError: see ``export``.
     """
+    if run.best.is_file() and run.kind == liveness.KIND:
+        live, seen = liveness.network_of(run)
+        return export_live(live, seen, _told(run, provenance)), "liveness"
     network, config = run.network()
     try:
         network, config = resized(network, config, input_wh if all(input_wh) else config.input_wh)
     except ValueError as error:
         raise ConfigError(f"--input: {error}") from error
     task = task_of(config)
-    told = replace(
+    return export(network, config, choice.nms(task), _told(run, provenance)), task
+
+
+def _told(run: RunFolder, provenance: Provenance) -> Provenance:
+    """With what the run itself knows, where nobody said otherwise."""
+    return replace(
         provenance,
         trained_on=provenance.trained_on or _data(run),
         metrics=_metrics(run) | dict(provenance.metrics),
     )
-    return export(network, config, choice.nms(task), told), task
 
 
 def task_of(config: NetworkConfig) -> Task:
@@ -137,7 +145,7 @@ def _manifest(
             max_rows=nms.max_rows,
             license=provenance.license,
             trained_on=provenance.trained_on,
-            source_sha256=_digest(network),
+            source_sha256=digest(network),
             metrics=dict(provenance.metrics),
         )
     except ValidationError as error:
@@ -145,14 +153,6 @@ def _manifest(
             f"cannot be named {provenance.name!r}: take 1 to 64 letters, digits, dots, _ or - "
             "(--name)"
         ) from error
-
-
-def _digest(network: keras.Model) -> str:
-    """Hash of the weights that were exported."""
-    whole = hashlib.sha256()
-    for weight in network.weights:
-        whole.update(np.ascontiguousarray(keras.ops.convert_to_numpy(weight)).tobytes())
-    return whole.hexdigest()
 
 
 def _data(run: RunFolder) -> str:

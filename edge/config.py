@@ -157,6 +157,7 @@ class ModelFile(Table):
 
 
 Model = Annotated[ModelFile, BeforeValidator(_path_or_table)]
+ModelOrNone = Annotated[Model | None, BeforeValidator(lambda v: None if v is False else v)]
 
 
 class Models(Table):
@@ -173,7 +174,7 @@ class Recognition(Table):
         gallery: its file, relative to the configuration.
         key_file: its master key, or `credential:NAME`.
         embedder: the model the gallery was enrolled with.
-        liveness: the model that tells faces from pictures of faces.
+        liveness: the model that tells faces from pictures of faces; false for none.
         require_liveness: name only who that model takes for alive; without one, nobody.
         require_motion: name only whose face changed as no flat picture of it can.
         threshold: similarity a name needs; 0 takes what `edge people calibrate` measured, and
@@ -193,7 +194,7 @@ class Recognition(Table):
     gallery: str = Field(min_length=1)
     key_file: str = Field(min_length=1)
     embedder: Model
-    liveness: Model | None = None
+    liveness: ModelOrNone = ModelFile(path="zoo:liveness-nano")
     require_liveness: bool = True
     require_motion: bool = True
     threshold: Share = 0

@@ -23,6 +23,7 @@ from edge import plugins
 from edge.config import Camera, Recognition
 from edge.models.embedder import load_embedder
 from edge.models.faces import load_faces
+from edge.models.files import model_path
 from edge.models.liveness import load_liveness
 from edge.people.recognizer import Recognizer
 from edge.people.search import Index, Known
@@ -50,8 +51,8 @@ class NoObjects:
         return [Detections.empty() for _ in frames]
 
 
-@pytest.fixture(scope="module")
-def models(shared_data, tmp_path_factory):
+@pytest.fixture(scope="module", params=["minifasnet", "zoo:liveness-nano"])
+def models(request, shared_data, tmp_path_factory):
     folder, given = tmp_path_factory.mktemp("models"), shared_data / "models"
     runtime = plugins.create("runtimes", {"kind": "onnx", "threads": 1})
 
@@ -70,10 +71,12 @@ def models(shared_data, tmp_path_factory):
     }
     for name, content in files.items():
         (folder / name).write_bytes(content)
+    ours = request.param.startswith("zoo:")
+    live = model_path(request.param, folder) if ours else folder / "live"
     return (
         load_faces(runtime, folder / "faces"),
         load_embedder(runtime, folder / "embed"),
-        load_liveness(runtime, folder / "live"),
+        load_liveness(runtime, live),
     )
 
 

@@ -6,15 +6,27 @@ import numpy as np
 import pytest
 
 from edge import plugins
+from edge.config import Recognition
 from edge.models.detector import load_detector
 from edge.models.faces import load_faces
 from edge.models.files import model_path, zoo_folder, zoo_names
+from edge.models.liveness import load_liveness
 from edge.sources.synthetic import Options
 from edge.sources.synthetic import build as synthetic
 from edge.types import Frame
 from edge.vision import boxes
+from edge.vision.picture import read_picture
+from trainers.attacks import HELD_OUT
+from trainers.fasnet import LivenessConfig
+from trainers.pad import judge
+from trainers.reading import read_dataset
+from trainers.takes import People, Scenes, exam
 
-LIMIT_BYTES = {"detect-nano": 4_000_000, "faces-nano": 2_000_000}
+LIMIT_BYTES = {"detect-nano": 4_000_000, "faces-nano": 2_000_000, "liveness-nano": 4_000_000}
+UNSEEN = (  # people of ytf_dev that the trainers hold back
+    "Adrian_Nastase", "Albert_Brooks", "Alejandro_Toledo", "Alfredo_di_Stefano", "Barbara_Walters",
+    "Barry_Alvarez", "Benedita_da_Silva", "Bill_Bradley", "Carlos_Queiroz", "Carrie-Anne_Moss",
+)  # fmt: skip
 CARD_SECTIONS = ("Data", "Licence", "Not for", "Measured", "Made by")
 
 
@@ -61,3 +73,52 @@ def test_the_face_finder_finds_the_face_inside_the_person(runtime, frame):
     assert left_eye[0] < nose[0] < right_eye[0]
     assert left_eye[1] < nose[1] < left_mouth[1]
     assert np.linalg.norm(left_mouth - right_mouth) > 5
+
+
+# --- liveness -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def liveness(runtime):
+    return load_liveness(runtime, model_path("zoo:liveness-nano", zoo_folder()))
+
+
+def test_the_liveness_model_keeps_the_contract(liveness):
+    size = (2, liveness.manifest.crops, *liveness.manifest.input_wh[::-1], 3)
+    said = liveness.live(np.random.default_rng(0).integers(0, 256, size, np.uint8))
+    assert said.shape == (2,)
+    assert np.isfinite(said).all()
+    assert "simulated" in liveness.manifest.trained_on
+
+
+def test_it_is_what_recognition_uses_unless_another_or_none_is_named():
+    given = {"gallery": "g", "key_file": "k", "embedder": "e"}
+    assert Recognition.model_validate(given).liveness.path == "zoo:liveness-nano"
+    assert Recognition.model_validate(given | {"liveness": "a.onnx"}).liveness.path == "a.onnx"
+    assert Recognition.model_validate(given | {"liveness": False}).liveness is None
+
+
+@pytest.mark.parametrize(("file", "alive"), [("image_T1.jpg", True), ("image_F1.jpg", False)])
+def test_a_living_face_and_a_real_screen_are_judged_right(
+    runtime, liveness, shared_data, file, alive
+):
+    finder = load_faces(runtime, model_path("zoo:faces-nano", zoo_folder()))
+    picture = read_picture(shared_data / "liveness" / file)
+    found = finder.find([Frame("photo", 1, 0, 0.0, 0.0, picture)])[0]
+    (said,) = liveness.live(liveness.crops(picture, found.xyxy[0])[None])
+    assert (said >= 0.5) == alive
+
+
+def test_attacks_of_kinds_it_was_never_trained_on_are_mostly_seen_through(shared_data, liveness):
+    """On people it was never trained on either; see the card for figures on all of them."""
+    dataset = read_dataset(shared_data / "ytf_dev")
+    people = People(dataset.where(lambda example: example.group in UNSEEN))
+    manifest = liveness.manifest
+    config = LivenessConfig(manifest.crop_scales, manifest.input_wh)
+    kinds = ("newspaper", "soft screen", "still on a screen")
+    assert set(kinds) <= set(HELD_OUT)
+    fixed = exam(people, config, kinds, Scenes(), each=12, frames=2)
+    told = judge(liveness.live(fixed.clips), fixed.kind)
+    assert told.bpcer.value <= 0.2
+    for kind in kinds:
+        assert told.apcer[kind].value <= 0.4, kind

@@ -14,7 +14,7 @@ from rich.table import Table
 from edge.cli.group import application
 from edge.errors import ConfigError
 
-app = application("Trains detectors and face finders on your own pictures.")
+app = application("Trains networks on your own pictures.")
 
 Data = Annotated[
     list[Path], typer.Argument(help="Data sets: COCO JSON, Pascal VOC, YOLO text, labels.csv.")
@@ -165,6 +165,95 @@ def _face_teacher(path: Path) -> Any:  # noqa: ANN401 - heavy import
     from trainers.teacher import of_faces
 
     return of_faces(load_faces(build(Options()), path))
+
+
+@app.command()
+def liveness(
+    data: Data,
+    out: Out,
+    people: Annotated[
+        list[Path] | None,
+        typer.Option(help="Pictures and videos of living people; zoo:faces-nano finds the faces."),
+    ] = None,
+    scenes: Annotated[
+        list[Path] | None, typer.Option(help="Folders of pictures to hold attacks before.")
+    ] = None,
+    teacher: Annotated[
+        Path | None, typer.Option(help="An adopted liveness network, asked about the living.")
+    ] = None,
+    trust: Annotated[float, typer.Option(help="Share of the teacher's opinion, 0 to 1.")] = 0.8,
+    keep: Annotated[
+        float, typer.Option(help="Share of the weights of --start mixed in at the end.")
+    ] = 0.0,
+    over_time: Annotated[str, typer.Option(help="none, conv1d or conv3d.")] = "none",
+    frames: Annotated[int, typer.Option(help="Pictures of a clip; more than 1 over time.")] = 1,
+    start: Start = "",
+    freeze: Freeze = "none",
+    epochs: Epochs = 10,
+    batch: Batch = 32,
+    lr: Rate = 0.0,
+    hold: Hold = 0.2,
+    seed: Seed = 0,
+    strength: Annotated[float, typer.Option(help="Of the camera's faults, 0 to 1.")] = 1.0,
+    patience: Patience = 0,
+    every: Every = 1,
+    mixed: Mixed = False,
+    resume: Resume = False,
+) -> None:
+    """Train a network that tells living faces from simulated attacks."""
+    from trainers.fasnet import LivenessConfig
+    from trainers.liveness import LivenessJob, train_liveness
+
+    try:
+        config = LivenessConfig(frames=frames, over_time=over_time)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise ConfigError(f"--frames, --over-time: {error}") from error
+    job = LivenessJob(
+        data=tuple(data), out=out, people=tuple(people or ()), scenes=tuple(scenes or ()),
+        find=_face_ask("zoo:faces-nano") if people else None, config=config, hold=hold,
+        teacher=_live_ask(str(teacher), config) if teacher else None, trust=trust,
+        start=_file(start), keep=keep,
+        settings=_settings(
+            start, lr, epochs=epochs, batch=batch, freeze=freeze, seed=seed, strength=strength,
+            patience=patience, validate_every=every, mixed_precision=mixed,
+        ),
+    )  # fmt: skip
+    _show(train_liveness(job, resume=resume, verbose=1), Console())
+
+
+def _live_ask(name: str, config: Any) -> Any:  # noqa: ANN401 - heavy import
+    from edge.models.files import model_path
+    from trainers.takes import asking
+
+    return asking(model_path(name, Path.cwd()), config)
+
+
+@app.command()
+def attacks(
+    model: Annotated[list[str], typer.Argument(help="Liveness models or zoo:NAME.")],
+    data: Annotated[Path, typer.Option(help="A data set whose boxes are living faces.")],
+    held: Annotated[
+        float, typer.Option(help="Only the people that a trainer with this --hold keeps back.")
+    ] = 0.0,
+    scenes: Annotated[
+        list[Path] | None, typer.Option(help="Folders of pictures to hold attacks before.")
+    ] = None,
+    score: Annotated[float, typer.Option(help="From there on a face is alive.")] = 0.5,
+    each: Annotated[int, typer.Option(help="Tracks of each kind.")] = 100,
+    sheet: Annotated[Path | None, typer.Option(help="Draw the attacks into this PNG.")] = None,
+) -> None:
+    """Measure liveness models under simulated attacks, those nobody trains on among them."""
+    from trainers.rehearsal import draw, rehearse
+
+    found = rehearse(model, data, held, tuple(scenes or ()), score=score, each=each)
+    for name, rows in found.items():
+        table = Table("figure", "a clip", "n", "a track", "n", title=f"{name}, simulated attacks")
+        for figure, clip, track in rows:
+            table.add_row(figure, str(clip), str(clip.n), str(track), str(track.n))
+        Console().print(table)
+    if sheet:
+        draw(data, tuple(scenes or ()), sheet)
+        typer.echo(sheet)
 
 
 @app.command()

@@ -21,21 +21,37 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 import numpy as np
 
 from edge.errors import ConfigError, EdgeError
-from trainers.losses import LossConfig
 from trainers.network import NetworkConfig
-from trainers.task import YoloTask
 
 Json = dict[str, Any]
 Validate = Callable[[keras.Model], dict[str, float]]
+
+
+class Network(Protocol):
+    """What a network was built from; a frozen dataclass."""
+
+    def to_json(self) -> Json:
+        """As plain JSON values."""
+        ...
+
+
+class Task(Protocol):
+    """A network with its loss: a ``keras.Model`` of which only ``network`` is kept."""
+
+    network: keras.Model
+
+    def example(self) -> Any:  # noqa: ANN401
+        """An input of one picture, to build with."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,16 +167,29 @@ class RunFolder:
         part.write_text(json.dumps(values, indent=2) + "\n")
         part.replace(self.path / name)
 
-    def network(self) -> tuple[keras.Model, NetworkConfig]:
-        """The best network and its configuration.
+    @property
+    def kind(self) -> str:
+        """What was trained: detect, faces, embed .."""
+        return str(self.read("config.json").get("task", ""))
+
+    def load(self) -> keras.Model:
+        """The best network.
 
         Raises:
             ConfigError: no epoch has finished yet.
         """
         if not self.best.is_file():
             raise ConfigError(f"{self.path} has no best.keras yet: train at least one epoch")
-        config = NetworkConfig.from_json(self.read("config.json")["network"])
-        return keras.saving.load_model(self.best, compile=False), config
+        return keras.saving.load_model(self.best, compile=False)
+
+    def network(self) -> tuple[keras.Model, NetworkConfig]:
+        """The best network of a detector or face finder and its configuration.
+
+        Raises:
+            ConfigError: no epoch has finished yet.
+        """
+        best = self.load()
+        return best, NetworkConfig.from_json(self.read("config.json")["network"])
 
     def last_epoch(self) -> int:
         """How many epochs are finished and saved."""
@@ -353,7 +382,7 @@ def prepare(settings: Settings, devices: int = 1) -> None:
         keras.distribution.set_distribution(mesh)
 
 
-def compile_task(task: YoloTask, settings: Settings, steps: int) -> None:
+def compile_task(task: Task, settings: Settings, steps: int) -> None:
     """AdamW with warm-up, cosine and averaged weights."""
     total = max(settings.epochs, 1) * steps
     warmup = min(int(settings.warmup_epochs * steps), max(total - 1, 0))
@@ -370,8 +399,9 @@ def compile_task(task: YoloTask, settings: Settings, steps: int) -> None:
 
 
 def train(
-    run: RunFolder, task: YoloTask, settings: Settings, batches: Any,  # noqa: ANN401
+    run: RunFolder, task: Task, settings: Settings, batches: Any,  # noqa: ANN401
     validate: Validate, figure: str, verbose: int = 0,
+    extra: Sequence[keras.callbacks.Callback] = (),
 ) -> dict[str, float]:  # fmt: skip
     """Fit, from the start or from the last finished epoch.
 
@@ -383,6 +413,7 @@ def train(
         validate: figures of a network on the held-back part.
         figure: which of them decides what is best; higher is better.
         verbose: 1 shows a progress bar, 2 a line an epoch, 0 nothing.
+        extra: callbacks that run before the others.
 
     Returns:
         The figures of the best epoch.
@@ -398,14 +429,14 @@ def train(
         return run.read("metrics.json")
     done = run.last_epoch()
     if done:
-        width, height = task.network_config.input_wh
-        task(np.zeros((1, height, width, 3), np.uint8))
+        task(task.example())
         task.optimizer.build(task.trainable_variables)
         task.load_weights(run.state / f"epoch-{done:05d}.weights.h5")
     try:
         task.fit(
             batches, epochs=settings.epochs, initial_epoch=done, verbose=verbose,
-            callbacks=_callbacks(run, settings, validate, figure, resumed=done > 0), shuffle=False,
+            callbacks=[*extra, *_callbacks(run, settings, validate, figure, resumed=done > 0)],
+            shuffle=False,
         )  # fmt: skip
     except EdgeError:
         raise
@@ -475,7 +506,11 @@ def draw_curves(run: RunFolder) -> None:
 
 
 def config_of(
-    kind: str, network: NetworkConfig, loss: LossConfig, settings: Settings, **data: object
+    kind: str,
+    network: Network,
+    loss: Any,  # noqa: ANN401
+    settings: Settings,
+    **data: object,
 ) -> Json:
     """What config.json holds."""
     return {

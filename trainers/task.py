@@ -31,6 +31,11 @@ class YoloTask(keras.Model):
         """uint8 ``(B, h, w, 3)`` -> raw rows ``(B, A, 5 + C [+ 10])``."""
         return self.network(ops.cast(images, "float32"), training=training)
 
+    def example(self) -> Any:  # noqa: ANN401
+        """A picture to build with."""
+        width, height = self.network_config.input_wh
+        return ops.zeros((1, height, width, 3), "uint8")
+
     def compute_loss(self, x: Any, y: Any, y_pred: Any, *_: Any, **__: Any) -> Tensor:  # noqa: ANN401, ARG002
         """The sum of the parts; each part is also a metric."""
         parts = yolo_loss(y_pred, y, self.network_config, self.loss_config)

@@ -229,7 +229,7 @@ def weights_of(model: keras.Model) -> Iterator[tuple[str, Weights]]:
 
 
 def _convolutions(model: keras.Model) -> list[keras.layers.Layer]:
-    kinds = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
+    kinds = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Conv3D)
     return [layer for layer in model.layers if isinstance(layer, kinds)]
 
 

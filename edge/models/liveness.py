@@ -27,6 +27,7 @@ class ContractLiveness:
     Attributes:
         clip_frames: pictures of a track that one answer takes.
         clip_s: they must not span more, seconds.
+        manifest: what it promises.
     """
 
     def __init__(self, session: Session, manifest: Manifest, sha256: str) -> None:
@@ -34,7 +35,7 @@ class ContractLiveness:
         self.sha256 = sha256
         self.clip_frames = manifest.clip_frames
         self.clip_s = manifest.clip_s
-        self._manifest = manifest
+        self.manifest = manifest
         self._session = session
 
     def crops(self, picture: Picture, xyxy: F32) -> U8:
@@ -44,9 +45,9 @@ class ContractLiveness:
             picture: any size.
             xyxy: ``(4,)`` float32, the face in pixels of the picture.
         """
-        size_wh = self._manifest.input_wh
+        size_wh = self.manifest.input_wh
         return np.stack(
-            [wide_crop(picture, xyxy, scale, size_wh) for scale in self._manifest.crop_scales]
+            [wide_crop(picture, xyxy, scale, size_wh) for scale in self.manifest.crop_scales]
         )
 
     def live(self, clips: U8) -> F32:

@@ -127,7 +127,7 @@ def follow_gallery(
     """
     if liveness is None and settings.require_liveness:
         log.warning(
-            "nobody will be named: recognition.liveness is missing; name a model, or set "
+            "nobody will be named: recognition.liveness is false; name a model, or set "
             "recognition.require_liveness = false"
         )
     recognizer = Recognizer(settings, embedder, liveness, ids)

@@ -1,0 +1,182 @@
+"""The liveness trainer, whole: a run of seconds, resumed, exported, measured."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from deploy.contract import Choice, Provenance
+from deploy.export import export_run
+from edge.errors import ConfigError
+from edge.models.liveness import load_liveness
+from edge.runtimes.onnx import Options, build
+from tests.trainers.test_takes import write_faces
+from trainers.cli import app
+from trainers.fasnet import LivenessConfig
+from trainers.fasnet import build as build_network
+from trainers.liveness import (
+    FIGURE,
+    LivenessJob,
+    faces_of,
+    freeze,
+    mix,
+    network_of,
+    read_people,
+    scenes_of,
+    train_liveness,
+)
+from trainers.run import RunFolder, Settings
+from trainers.takes import People, asking, exam
+from trainers.takes import Scenes as NoScenes
+
+TINY = LivenessConfig((2.7,), frames=2, over_time="conv3d", branches=("plain",))
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("liveness")
+    data = write_faces(folder / "faces", people=8)
+    return LivenessJob(
+        (data,), folder / "run", config=TINY, hold=0.4,
+        settings=Settings(epochs=1, batch=4, learning_rate=1e-3, threads=1),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(job):
+    return train_liveness(job)
+
+
+@pytest.fixture(scope="module")
+def model(run, tmp_path_factory):
+    made, task = export_run(run, Choice(), Provenance("tiny", trained_on=""))
+    assert task == "liveness"
+    path = tmp_path_factory.mktemp("model") / "tiny.onnx"
+    path.write_bytes(made)
+    return path
+
+
+def test_nobody_is_on_both_sides_of_the_split(job):
+    rest, held = read_people(job)
+    assert not {e.group for e in rest.examples} & {e.group for e in held.examples}
+    assert len(rest) + len(held) == 24
+
+
+def test_a_run_leaves_a_network_figures_and_what_it_was_made_of(run):
+    figures = run.read("metrics.json")
+    assert 0 <= figures[FIGURE] <= 1
+    assert {"bpcer", "acer", "apcer print", "acer of tracks"} <= set(figures)
+    told = run.read("config.json")["data"]
+    assert "cut-out" in told["held_out_kinds"]
+    network, config = network_of(run)
+    assert config == TINY
+    assert network.output_shape == (None,)
+
+
+def test_a_finished_run_resumes_and_other_data_are_refused(job, run, tmp_path):
+    before = run.read("metrics.json")
+    assert train_liveness(job, resume=True).read("metrics.json") == before
+    other = write_faces(tmp_path / "others", people=8, frames=2)
+    changed = LivenessJob((other,), job.out, config=TINY, hold=0.4, settings=job.settings)
+    with pytest.raises(ConfigError, match="trained on other data"):
+        train_liveness(changed, resume=True)
+
+
+def test_the_exported_model_says_what_the_trained_network_says(run, model):
+    network, config = network_of(run)
+    people = People(faces_of_run(run))
+    fixed = exam(people, config, ("print",), NoScenes(), each=3, frames=1)
+    live = load_liveness(build(Options(lanes=1)), model)
+    said = np.asarray(network(fixed.clips.astype(np.float32)))
+    assert live.live(fixed.clips) == pytest.approx(said, abs=1e-5)
+    assert live.manifest.clip_frames == 2
+    assert "faces" in live.manifest.trained_on
+
+
+def faces_of_run(run: RunFolder):
+    from pathlib import Path
+
+    return faces_of(Path(run.read("config.json")["data"]["paths"][0]))
+
+
+def test_what_a_run_started_from_is_mixed_in_at_its_end_once(job, run, tmp_path):
+    start = run.best
+    settings = replace(job.settings, epochs=0)
+    kept = replace(job, out=tmp_path / "kept", start=start, keep=0.75, settings=settings)
+    again = train_liveness(kept)
+    assert again.read("metrics.json")["kept"] == 0.75
+    before = again.best.read_bytes()
+    train_liveness(kept, resume=True)
+    assert again.best.read_bytes() == before
+    with pytest.raises(ConfigError, match="are shares"):
+        train_liveness(replace(kept, keep=1.5))
+
+
+def test_a_mix_lies_between_its_two_networks():
+    one, other = build_network(TINY), build_network(TINY)
+    a, b = one.get_weights(), other.get_weights()
+    mix(one, other, 0.25)
+    for mixed, x, y in zip(one.get_weights(), a, b, strict=True):
+        assert mixed == pytest.approx(0.75 * x + 0.25 * y, abs=1e-6)
+
+
+def test_a_model_teaches_who_sees_the_same_crops(model):
+    clips = np.zeros((2, 2, 80, 80, 3), np.uint8)
+    assert asking(model, TINY)(clips).shape == (2,)
+    with pytest.raises(ConfigError, match="take one that sees the same"):
+        asking(model, LivenessConfig())
+
+
+def test_attacks_are_measured_and_drawn_from_the_command_line(job, model, tmp_path):
+    sheet = tmp_path / "sheet.png"
+    result = CliRunner().invoke(
+        app,
+        ["attacks", str(model), "--data", str(job.data[0]), "--each", "2", "--sheet", str(sheet)],
+    )
+    assert result.exit_code == 0, result.output
+    for word in ("BPCER", "APCER", "ACER", "newspaper", "never trained"):
+        assert word in result.output
+    assert sheet.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        (["--frames", "4"], "do not go with over_time"),
+        (["--over-time", "lstm"], "over_time must be"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(job, tmp_path, options, what):
+    run = ["liveness", str(job.data[0]), "--out", str(tmp_path / "x"), *options]
+    result = CliRunner().invoke(app, run)
+    assert result.exit_code != 0
+    assert what in " ".join(f"{result.output} {result.exception}".split())
+
+
+def test_data_without_boxes_of_faces_are_refused(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "labels").mkdir()
+    import cv2
+
+    cv2.imwrite(str(tmp_path / "images" / "a.png"), np.zeros((40, 40, 3), np.uint8))
+    (tmp_path / "labels" / "a.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    (tmp_path / "classes.txt").write_text("dog\n")
+    with pytest.raises(ConfigError, match="needs boxes of class face"):
+        faces_of(tmp_path)
+
+
+def test_a_folder_without_pictures_is_no_scene(tmp_path):
+    with pytest.raises(ConfigError, match="holds no picture"):
+        scenes_of((tmp_path,))
+
+
+def test_freezing_fixes_what_is_named_and_refuses_what_is_not_there():
+    network = build_network(TINY)
+    freeze(network, "over_time_conv0,over_time_conv1")
+    fixed = [layer.name for layer in network.get_layer("over_time").layers if not layer.trainable]
+    assert fixed == ["over_time_conv0", "over_time_conv1"]
+    freeze(network, "none")
+    assert all(layer.trainable for layer in network.get_layer("over_time").layers)
+    with pytest.raises(ConfigError, match="no layer's name begins"):
+        freeze(network, "scale7")

@@ -1,0 +1,297 @@
+"""Training a liveness network on living people and simulated attacks."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from edge.errors import ConfigError
+from edge.types import F32, U8
+from trainers import pad, run
+from trainers.attacks import HELD_OUT, KINDS
+from trainers.backbone import Tensor
+from trainers.data import IMAGE_SUFFIXES, Dataset
+from trainers.detector import split_of
+from trainers.fasnet import LivenessConfig, blank, build, layers_of
+from trainers.loader import Loader
+from trainers.minifasnet import start_from
+from trainers.reading import read_dataset
+from trainers.run import RunFolder, Settings
+from trainers.takes import Ask, ClipRecipe, Clips, Exam, People, Scenes, exam
+from trainers.teacher import Ask as AskFaces
+from trainers.teacher import Teacher, label_folder
+
+FIGURE = "accuracy"
+KIND = "liveness"
+_EACH = 40  # tracks a kind in validation
+_BATCH = 64
+_ALMOST = 1e-4  # no logarithm of 0
+
+
+@dataclass(frozen=True, slots=True)
+class LivenessJob:
+    """One training, whole.
+
+    Attributes:
+        data: data sets whose boxes are faces of living people.
+        out: the run folder.
+        people: pictures and videos of living people without boxes; ``find`` finds their faces.
+        find: a face finder.
+        scenes: folders of pictures to hold attacks before.
+        config: the network.
+        teacher: another network's opinion, or None.
+        trust: share of the teacher in what is said of the living.
+        start: a ``.keras`` of ours or an adopted MiniFASNet to start from.
+        keep: share of the starting weights that is mixed into the best network at the end; see
+            `mix`.
+        hold: share of the people held back; which, depends on names and looks alone.
+        settings: how it is trained.
+    """
+
+    data: tuple[Path, ...]
+    out: Path
+    people: tuple[Path, ...] = ()
+    find: AskFaces | None = None
+    scenes: tuple[Path, ...] = ()
+    config: LivenessConfig = field(default_factory=LivenessConfig)
+    teacher: Ask | None = None
+    trust: float = 0.8
+    start: Path | None = None
+    keep: float = 0.0
+    hold: float = 0.2
+    settings: Settings = field(default_factory=Settings)
+
+
+class LivenessTask(keras.Model):
+    """Wraps a network; ``x`` is uint8 ``(B, C, h, w, 3)``, ``y`` is ``(B,)`` in 0..1."""
+
+    def __init__(self, network: keras.Model, config: LivenessConfig) -> None:
+        """Args: the network, and what it was built from."""
+        super().__init__(name="liveness_task")
+        self.network = network
+        self.config = config
+
+    def call(self, clips: Tensor, training: bool = False) -> Tensor:
+        """uint8 clips -> ``(B,)``."""
+        return self.network(ops.cast(clips, "float32"), training=training)
+
+    def compute_loss(self, x: Any, y: Any, y_pred: Any, *_: Any, **__: Any) -> Tensor:  # noqa: ANN401, ARG002
+        """Binary cross-entropy."""
+        alive = ops.clip(y_pred, _ALMOST, 1 - _ALMOST)
+        return -ops.mean(y * ops.log(alive) + (1 - y) * ops.log(1 - alive))
+
+    def example(self) -> np.ndarray:
+        """An input of one clip, to build with."""
+        return blank(self.config)
+
+
+def to_fit(batch: Clips) -> tuple[U8, F32]:
+    """A batch as ``fit`` wants it."""
+    return batch["clips"], batch["live"]
+
+
+def read_people(job: LivenessJob) -> tuple[Dataset, Dataset]:
+    """The training part and the held-back part; nobody is in both.
+
+    Raises:
+        ConfigError: empty, unreadable, or a class besides faces.
+    """
+    if not job.data:
+        raise ConfigError("no data set was named")
+    rest, held = split_of(faces_of(job.data[0]), job.hold)
+    for path in job.data[1:]:
+        more, other = split_of(faces_of(path), job.hold)
+        rest, held = rest + more, held + other
+    for n, path in enumerate(job.people):
+        rest = rest + _found(path, job.out / "people" / str(n), job.find)
+    return rest, held
+
+
+def faces_of(path: Path) -> Dataset:
+    """A data set of faces.
+
+    Raises:
+        ConfigError: it labels something else.
+    """
+    dataset = read_dataset(path).require_examples()
+    if set(dataset.classes) != {"face"}:
+        raise ConfigError(
+            f"{path} labels {', '.join(dataset.classes)}: liveness needs boxes of class face; "
+            "give it as --people, so that faces are found in it"
+        )
+    return dataset
+
+
+def _found(path: Path, target: Path, find: AskFaces | None) -> Dataset:
+    """Faces found in pictures and videos; kept in the run folder."""
+    if not (target / "classes.txt").is_file():
+        if find is None:
+            raise ConfigError("people without boxes need a face finder")
+        label_folder(path, target, Teacher(find, ("face",), 0.7), every=2)
+    return read_dataset(target)
+
+
+def scenes_of(folders: tuple[Path, ...]) -> Scenes:
+    """All pictures below these folders.
+
+    Raises:
+        ConfigError: a folder holds none.
+    """
+    files: list[Path] = []
+    for folder in folders:
+        found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+        if not found:
+            raise ConfigError(f"{folder} holds no picture: check --scenes")
+        files += found
+    return Scenes.read(files)
+
+
+def ask_of(network: keras.Model) -> Ask:
+    """A Keras network as a function of clips."""
+
+    def ask(clips: U8) -> F32:
+        parts = [
+            ops.convert_to_numpy(network(clips[n : n + _BATCH].astype(np.float32), training=False))
+            for n in range(0, len(clips), _BATCH)
+        ]
+        return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+
+    return ask
+
+
+def figures(ask: Ask, held: Exam, threshold: float = 0.5) -> dict[str, float]:
+    """BPCER, APCER by kind and ACER, a clip and a track; ``accuracy`` is 1 - the mean error."""
+    score = ask(held.clips)
+    told = pad.judge(score, held.kind, threshold)
+    together, names = pad.fused(score, held.track)
+    tracks = pad.judge(together, [name.partition("/")[0] for name in names], threshold)
+    mean = float(np.mean([rate.value for rate in told.apcer.values()]))
+    return {
+        FIGURE: 1 - (mean + told.bpcer.value) / 2,
+        "bpcer": told.bpcer.value,
+        **{f"apcer {kind}": rate.value for kind, rate in told.apcer.items()},
+        "acer": told.acer.value,
+        "bpcer of tracks": tracks.bpcer.value,
+        "acer of tracks": tracks.acer.value,
+    }
+
+
+def freeze(network: keras.Model, regime: str) -> None:
+    """Fix layers whose names begin with one of these prefixes; ``none`` fixes nothing.
+
+    Raises:
+        ConfigError: a prefix fits no layer.
+    """
+    known = layers_of(network)
+    chosen = [p.strip() for p in regime.split(",") if p.strip() and regime != "none"]
+    for prefix in chosen:
+        if not any(name.startswith(prefix) for name in known):
+            raise ConfigError(f"--freeze: no layer's name begins with {prefix!r}: try scale0_stem")
+    for name, layer in known.items():
+        layer.trainable = not name.startswith(tuple(chosen)) if chosen else True
+
+
+def network_of(folder: RunFolder) -> tuple[keras.Model, LivenessConfig]:
+    """The best network of a run and its configuration.
+
+    Raises:
+        ConfigError: no epoch has finished yet, or the run is of another task.
+    """
+    if folder.kind != KIND:
+        raise ConfigError(f"{folder.path} holds a run for {folder.kind}, not for {KIND}")
+    return folder.load(), LivenessConfig.from_json(folder.read("config.json")["network"])
+
+
+def train_liveness(job: LivenessJob, *, resume: bool = False, verbose: int = 0) -> RunFolder:
+    """Train; the best network on held-back people, by attacks of the kinds trained on, is kept.
+
+    Raises:
+        EdgeError: bad settings or data, a loss that is no number, a full disk.
+    """
+    if not 0 <= job.keep < 1 or not 0 <= job.trust <= 1:
+        raise ConfigError(f"keep and trust are shares, got {job.keep} and {job.trust}")
+    run.prepare(job.settings)
+    rest, held = read_people(job)
+    network = build(job.config)
+    if job.start is not None:
+        start_from(network, job.config, job.start)
+    freeze(network, job.settings.freeze)
+    if resume:
+        folder = RunFolder.open(job.out)
+        if folder.read("about.json")["data_sha256"] != rest.sha256():
+            raise ConfigError(f"{job.out} was trained on other data: restore it, or begin anew")
+    else:
+        about = {"data_sha256": rest.sha256(), "pictures": len(rest), "held_back": len(held)}
+        folder = RunFolder.create(job.out, _config(job), about)
+    scenes, kinds = scenes_of(job.scenes), tuple(KINDS)
+    recipe = ClipRecipe(
+        People(rest), job.config, job.settings.batch, kinds, job.settings.seed, scenes,
+        job.teacher, job.trust, job.settings.strength,
+    )  # fmt: skip
+    fixed = exam(People(held), job.config, kinds, scenes, _EACH)
+    loader = Loader(recipe, to_fit, threads=job.settings.threads, epoch=folder.last_epoch())  # type: ignore[arg-type]
+    try:
+        run.train(
+            folder, LivenessTask(network, job.config), job.settings, loader,
+            lambda model: figures(ask_of(model), fixed), FIGURE, verbose,
+        )  # fmt: skip
+    finally:
+        loader.close()
+    if job.start is not None and job.keep:
+        _keep_start(folder, job, fixed)
+    return folder
+
+
+def mix(trained: keras.Model, start: keras.Model, keep: float) -> None:
+    """Move trained weights back towards where they started, by a share.
+
+    What simulated attacks teach is learnt at the cost of what real ones taught before. Between the
+    two lies a network that has most of both (Wortsman et al. 2022, "Robust fine-tuning").
+
+    Args:
+        trained: changed in place.
+        start: of the same layout.
+        keep: share of ``start``, 0 to 1.
+    """
+    pairs = zip(trained.get_weights(), start.get_weights(), strict=True)
+    trained.set_weights([(1 - keep) * new + keep * old for new, old in pairs])
+
+
+def _keep_start(folder: RunFolder, job: LivenessJob, fixed: Exam) -> None:
+    """Mix, save and measure again; once."""
+    metrics = folder.read("metrics.json")
+    if job.start is None or "kept" in metrics:
+        return
+    network, start = folder.load(), build(job.config)
+    start_from(start, job.config, job.start)
+    mix(network, start, job.keep)
+    part = folder.path / "part.keras"
+    with run.removing(part):
+        network.save(part)
+        part.replace(folder.best)
+    found = figures(ask_of(network), fixed)
+    folder.write("metrics.json", {"epoch": metrics["epoch"], "kept": job.keep, **found})
+
+
+def _config(job: LivenessJob) -> run.Json:
+    return {
+        "task": KIND,
+        "network": job.config.to_json(),
+        "settings": asdict(job.settings),
+        "data": {
+            "paths": [str(p) for p in (*job.data, *job.people)],
+            "scenes": [str(p) for p in job.scenes],
+            "hold": job.hold,
+            "start": str(job.start or ""),
+            "taught": job.teacher is not None,
+            "trust": job.trust,
+            "keep": job.keep,
+            "kinds": list(KINDS),
+            "held_out_kinds": list(HELD_OUT),
+        },
+    }
