@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import re
-import warnings
 
 import numpy as np
 import onnx
@@ -16,6 +15,7 @@ from deploy.build import Order, build, for_tensorrt
 from deploy.builder import Spec, build_engine
 from deploy.classes import COCO
 from deploy.cli import app
+from deploy.half import halved
 from deploy.liveness import adopt_live
 from edge.engines.cache import DEFAULT, EngineCache, Key, Target
 from edge.engines.library import find_library
@@ -59,18 +59,6 @@ def zoo(name):
     return model_path(f"zoo:{name}", zoo_folder()).read_bytes()
 
 
-def halved(model):
-    """The network in float16, decoding and NMS as they were."""
-    from onnxruntime.transformers.float16 import convert_float_to_float16
-
-    proto = onnx.load_model_from_string(model)
-    keep = [node.name for node in proto.graph.node if node.name.startswith("edge/")]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # weights that float16 rounds to its smallest
-        half = convert_float_to_float16(proto, keep_io_types=True, node_block_list=keep)
-    return half.SerializeToString()
-
-
 def told(what, share):
     assert what
     assert 0 <= share <= 1
@@ -84,11 +72,12 @@ def told(what, share):
     "model", [*zoo_names(), "yolox", "yunet", "arcface", "minifasnet"], indirect=True
 )
 def test_every_model_is_parsed_and_built_for_every_card(model, precision, library, cache):
+    if precision == "fp16":
+        model = halved(onnx.load_model_from_string(model)).SerializeToString()
     graph = for_tensorrt(model, DEFAULT)
-    graph = halved(graph) if precision == "fp16" else graph
     engine = build_engine(graph, Spec("tensorrt_rtx", DEFAULT, CARDS), library, told)
     assert (DEFAULT.usual, DEFAULT.most) == (8, 16)
-    key = Key.of(graph, Target(library.name, library.version, "", CARDS), DEFAULT)
+    key = Key.of(model, Target(library.name, library.version, "", CARDS), DEFAULT)
     assert key.precision == precision
     entry = cache.store(key, "m", engine, 1.0, 1.0)
     wanted = dataclasses.replace(key, gpu="Some card", capabilities=("sm89",))
