@@ -32,7 +32,8 @@ def test_an_engine_finds_what_onnx_runtime_finds(runtime, name, count):
     reference = plugins.create("runtimes", {"kind": "onnx"}).load(model, name)
     manifest = Manifest.model_validate_json(reference.metadata[KEY])
     width, height = manifest.input_wh
-    batch = drawn((height, width, 3), count)
+    clip = (manifest.crops,) if manifest.task == "liveness" else ()
+    batch = drawn((*clip, height, width, 3), count)
     tally = Tally(manifest)
     for _ in range(2):
         tally.add(reference.infer(batch), engine.infer(batch))
