@@ -35,6 +35,7 @@ _USES = {
     "detect": "detect PICTURE --model",
     "faces": "detect PICTURE --faces",
     "liveness": "run, as recognition.liveness =",
+    "embed": "enroll NAME PHOTO --embedder",
 }
 
 

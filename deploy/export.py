@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import PurePath
+from typing import Any
 
 import keras
 import numpy as np
@@ -43,9 +44,12 @@ def export_run(
         ConfigError: no epoch has finished, or a file of the run is broken.
         ModelError: see ``export``.
     """
-    if run.best.is_file() and run.kind == liveness.KIND:
+    kind = run.kind if run.best.is_file() else ""
+    if kind == liveness.KIND:
         live, seen = liveness.network_of(run)
         return export_live(live, seen, _told(run, provenance)), "liveness"
+    if kind == "embed":
+        return export_encoder(run.load(), _told(run, provenance)), "embed"
     network, config = run.network()
     try:
         network, config = resized(network, config, input_wh if all(input_wh) else config.input_wh)
@@ -81,19 +85,50 @@ def export(network: keras.Model, config: NetworkConfig, nms: Nms, provenance: Pr
     Raises:
         ModelError: a layer that cannot be exported, or a bad name.
     """
-    task = task_of(config)
     manifest = _manifest(network, config, nms, provenance)
-    proto = onnx.helper.make_model(
-        onnx.GraphProto(), opset_imports=[onnx.helper.make_opsetid("", OPSET)]
-    )
-    graph = Graph(proto.graph, OPSET)
-    source = input_name(task)
-    picture = graph.add("Cast", source, to=TensorProto.FLOAT)  # all that TensorRT does with uint8
-    picture = graph.add("Transpose", picture, perm=[0, 3, 1, 2])
-    rows = Writer(graph, network).write(picture).name
+    proto, graph = _empty()
+    source = input_name(task_of(config))
+    rows = Writer(graph, network).write(_floats(graph, source)).name
     outputs = append_rows(graph, nms, decoded(graph, rows, config))
     declare(proto.graph, source, config.input_wh, outputs)
     return finished(proto, manifest)
+
+
+def export_encoder(network: keras.Model, provenance: Provenance) -> bytes:
+    """A network of ``trainers.encoder`` as a contract model for the task ``embed``.
+
+    Args:
+        network: float ``(N, 112, 112, 3)`` RGB 0..255 -> ``(N, D)`` of unit length.
+        provenance: for the manifest; its metrics tell the threshold.
+
+    Raises:
+        ModelError: a layer that cannot be exported, or a bad name.
+    """
+    height, width, _ = network.input.shape[1:]
+    manifest = _named(
+        provenance, task="embed", family="edge-encoder", input_wh=(width, height),
+        source_sha256=digest(network),
+    )  # fmt: skip
+    proto, graph = _empty()
+    source = input_name("embed")
+    row = Writer(graph, network).write(_floats(graph, source)).name
+    graph.rename(row, "embeddings")
+    declare(proto.graph, source, (width, height), {"embeddings": [network.output.shape[-1]]})
+    return finished(proto, manifest)
+
+
+def _empty() -> tuple[onnx.ModelProto, Graph]:
+    """A model without nodes, and its graph to write into."""
+    proto = onnx.helper.make_model(
+        onnx.GraphProto(), opset_imports=[onnx.helper.make_opsetid("", OPSET)]
+    )
+    return proto, Graph(proto.graph, OPSET)
+
+
+def _floats(graph: Graph, source: str) -> str:
+    """``(N, h, w, 3)`` uint8 -> ``(N, 3, h, w)`` float."""
+    picture = graph.add("Cast", source, to=TensorProto.FLOAT)  # all that TensorRT does with uint8
+    return graph.add("Transpose", picture, perm=[0, 3, 1, 2])
 
 
 def decoded(graph: Graph, rows: str, config: NetworkConfig) -> Raw:
@@ -133,21 +168,24 @@ def _points(graph: Graph, points: str, config: NetworkConfig, center: str, size:
 def _manifest(
     network: keras.Model, config: NetworkConfig, nms: Nms, provenance: Provenance
 ) -> Manifest:
+    return _named(
+        provenance, task=task_of(config), family=f"edge-{config.backbone}",
+        input_wh=config.input_wh, classes=config.classes, score_threshold=nms.score_threshold,
+        iou_threshold=nms.iou_threshold, max_rows=nms.max_rows, source_sha256=digest(network),
+    )  # fmt: skip
+
+
+def _named(provenance: Provenance, **promised: Any) -> Manifest:  # noqa: ANN401
+    """The manifest of what is promised, with what is told of the model.
+
+    Raises:
+        ModelError: its name is none.
+    """
     try:
         return Manifest(
-            task=task_of(config),
-            name=provenance.name,
-            family=f"edge-{config.backbone}",
-            input_wh=config.input_wh,
-            classes=config.classes,
-            score_threshold=nms.score_threshold,
-            iou_threshold=nms.iou_threshold,
-            max_rows=nms.max_rows,
-            license=provenance.license,
-            trained_on=provenance.trained_on,
-            source_sha256=digest(network),
-            metrics=dict(provenance.metrics),
-        )
+            name=provenance.name, license=provenance.license, trained_on=provenance.trained_on,
+            metrics=dict(provenance.metrics), **promised,
+        )  # fmt: skip
     except ValidationError as error:
         raise ModelError(
             f"cannot be named {provenance.name!r}: take 1 to 64 letters, digits, dots, _ or - "
@@ -160,8 +198,9 @@ def _data(run: RunFolder) -> str:
     about, data = run.read("about.json"), run.read("config.json").get("data", {})
     names = ", ".join(PurePath(path).name for path in data.get("paths", ())) or "unknown"
     start = f", started from {PurePath(data['start']).name}" if data.get("start") else ""
+    taught = f", taught by {data['teacher']}" if data.get("teacher") else ""
     digest = str(about.get("data_sha256", ""))[:12]
-    return f"{names} ({about.get('pictures', '?')} pictures, sha256 {digest}){start}"
+    return f"{names} ({about.get('pictures', '?')} pictures, sha256 {digest}){start}{taught}"
 
 
 def _metrics(run: RunFolder) -> dict[str, float]:

@@ -75,6 +75,7 @@ class Writer:
             layers.Multiply: self._multiply,
             layers.Concatenate: self._concatenate,
             layers.Reshape: self._rows,
+            layers.UnitNormalization: self._unit,
             FoldAnchors: self._fold_anchors,
         }
 
@@ -216,6 +217,11 @@ class Writer:
         )
         shape = self._graph.integers(0, *layer.output.shape[1:])
         return Value(self._graph.add("Reshape", name, shape), ())
+
+    def _unit(self, layer: layers.UnitNormalization, x: Value) -> Value:  # noqa: ARG002
+        length = self._graph.add("ReduceL2", x.name, axes=[1], keepdims=1)
+        length = self._graph.add("Max", length, self._graph.constant(1e-6))  # a row of zeros stays
+        return Value(self._graph.add("Div", x.name, length), ())
 
     def _fold_anchors(self, layer: FoldAnchors, x: Value) -> Value:
         graph = self._graph

@@ -173,7 +173,7 @@ class Recognition(Table):
     Attributes:
         gallery: its file, relative to the configuration.
         key_file: its master key, or `credential:NAME`.
-        embedder: the model the gallery was enrolled with.
+        embedder: the model the gallery was enrolled with; `edge enroll` takes the same by default.
         liveness: the model that tells faces from pictures of faces; false for none.
         require_liveness: name only who that model takes for alive; without one, nobody.
         require_motion: name only whose face changed as no flat picture of it can.
@@ -193,7 +193,7 @@ class Recognition(Table):
 
     gallery: str = Field(min_length=1)
     key_file: str = Field(min_length=1)
-    embedder: Model
+    embedder: Model = ModelFile(path="zoo:embed-nano")
     liveness: ModelOrNone = ModelFile(path="zoo:liveness-nano")
     require_liveness: bool = True
     require_motion: bool = True

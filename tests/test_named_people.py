@@ -23,7 +23,7 @@ from edge import plugins
 from edge.config import Camera, Recognition
 from edge.models.embedder import load_embedder
 from edge.models.faces import load_faces
-from edge.models.files import model_path
+from edge.models.files import model_path, zoo_folder
 from edge.models.liveness import load_liveness
 from edge.people.recognizer import Recognizer
 from edge.people.search import Index, Known
@@ -109,7 +109,12 @@ def pipeline_of(models, index: Index, **settings: object) -> Pipeline:
     return pipeline
 
 
-def test_people_in_a_film_are_named_and_nobody_else_is(models, shared_data):
+@pytest.mark.parametrize("embedder", ["mobilefacenet", "zoo:embed-nano"])
+def test_people_in_a_film_are_named_and_nobody_else_is(models, shared_data, embedder):
+    if embedder.startswith("zoo:"):
+        runtime = plugins.create("runtimes", {"kind": "onnx", "threads": 1})
+        ours = load_embedder(runtime, model_path(embedder, zoo_folder()))
+        models = (models[0], ours, models[2])
     folder = shared_data / "gallery_video"
     photos = {name: read_picture(folder / file).rgb for name, file in STILLS.items()}
     pipeline = pipeline_of(models, enrolled(models, photos))

@@ -8,6 +8,7 @@ import pytest
 from edge import plugins
 from edge.config import Recognition
 from edge.models.detector import load_detector
+from edge.models.embedder import load_embedder
 from edge.models.faces import load_faces
 from edge.models.files import model_path, zoo_folder, zoo_names
 from edge.models.liveness import load_liveness
@@ -22,7 +23,10 @@ from trainers.pad import judge
 from trainers.reading import read_dataset
 from trainers.takes import People, Scenes, exam
 
-LIMIT_BYTES = {"detect-nano": 4_000_000, "faces-nano": 2_000_000, "liveness-nano": 4_000_000}
+LIMIT_BYTES = {
+    "detect-nano": 4_000_000, "faces-nano": 2_000_000, "liveness-nano": 4_000_000,
+    "embed-nano": 4_000_000,
+}  # fmt: skip
 UNSEEN = (  # people of ytf_dev that the trainers hold back
     "Adrian_Nastase", "Albert_Brooks", "Alejandro_Toledo", "Alfredo_di_Stefano", "Barbara_Walters",
     "Barry_Alvarez", "Benedita_da_Silva", "Bill_Bradley", "Carlos_Queiroz", "Carrie-Anne_Moss",
@@ -122,3 +126,33 @@ def test_attacks_of_kinds_it_was_never_trained_on_are_mostly_seen_through(shared
     assert told.bpcer.value <= 0.2
     for kind in kinds:
         assert told.apcer[kind].value <= 0.4, kind
+
+
+# --- embedder -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def embedder(runtime):
+    return load_embedder(runtime, model_path("zoo:embed-nano", zoo_folder()))
+
+
+def test_the_embedder_describes_faces_by_unit_vectors(embedder):
+    crops = np.random.default_rng(0).integers(0, 255, (3, 112, 112, 3), np.uint8)
+    rows = embedder.embed(crops)
+    assert rows.shape == (3, 128)
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(rows[:1], embedder.embed(crops[:1]), atol=1e-5)
+    assert 0.1 < embedder.threshold < 0.6
+
+
+def test_the_embedder_tells_people_apart_whom_it_never_saw(embedder, shared_data):
+    """Every pair across videos of the people that no trainer is shown; the card has the figures."""
+    from trainers.portraits import read_portraits
+    from trainers.verification import across_videos, auc, tar_at
+
+    _, held = read_portraits(shared_data / "ytf_dev").split()
+    pairs = across_videos(embedder.embed(held.crops), held.person, held.video)
+    assert len(held.names) == 54
+    assert auc(pairs.genuine, pairs.impostor) >= 0.95
+    assert tar_at(pairs.genuine, pairs.impostor, 1e-2) >= 0.6
+    assert np.mean(pairs.impostor >= embedder.threshold) < 5e-3

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -257,6 +257,81 @@ def attacks(
 
 
 @app.command()
+def embedder(
+    data: Annotated[Path, typer.Argument(help="Portraits: labels.csv with video, or DIR/NAME/*.")],
+    out: Out,
+    loss: Annotated[
+        str, typer.Option(help="triplet, binary, margin, teacher; several: teacher+triplet:0.2")
+    ] = "triplet",
+    more: Annotated[
+        list[Path] | None, typer.Option(help="Portraits beside them; nobody is held back.")
+    ] = None,
+    teacher: Annotated[Path | None, typer.Option(help="An adopted embedder to match.")] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="A MobileFaceNet's ONNX to start from.")
+    ] = None,
+    mining: Annotated[
+        str, typer.Option(help="Of triplets: semi-hard or batch-hard.")
+    ] = "semi-hard",
+    pair: Annotated[str, typer.Option(help="Of binary: absolute or chi-square.")] = "absolute",
+    faces: Annotated[str, typer.Option(help="Finds faces without points.")] = "zoo:faces-nano",
+    size: Annotated[str, typer.Option(help="pico, nano or full: of the encoder.")] = "nano",
+    lessons: Annotated[int, typer.Option(help="Faces that the teacher is asked about.")] = 20_000,
+    pictures: Annotated[int, typer.Option(help="Of an epoch; 0: every lesson.")] = 0,
+    each: Annotated[int, typer.Option(help="Pictures of a person in a batch.")] = 4,
+    fade: Annotated[float, typer.Option(help="Epochs in which --start's PReLU fade.")] = 4.5,
+    epochs: Epochs = 12,
+    batch: Batch = 64,
+    lr: Rate = 0.0,
+    hold: Annotated[float, typer.Option(help="Share of the people held back, never seen.")] = 0.2,
+    seed: Seed = 0,
+    patience: Patience = 0,
+    every: Every = 1,
+    mixed: Mixed = False,
+    cache: Annotated[Path | None, typer.Option(help="Keeps the teacher's answers.")] = None,
+    resume: Resume = False,
+) -> None:
+    """Train an embedder: faces of one person alike, of two people not."""
+    from trainers.embedder import Job, train_embedder
+    from trainers.encoder import SIZES
+    from trainers.objective import MINERS, PAIRS, ObjectiveConfig, parse_parts
+
+    for option, value, known in (
+        ("--size", size, SIZES), ("--mining", mining, MINERS), ("--pair", pair, PAIRS),
+    ):  # fmt: skip
+        if value not in known:
+            raise ConfigError(f"{option} must be one of {', '.join(known)}, got {value!r}")
+    job = Job(
+        data=data, out=out, more=tuple(more or ()), hold=hold, network=SIZES[size],
+        objective=ObjectiveConfig(parse_parts(loss), mining=mining, pair=pair),  # type: ignore[arg-type]
+        settings=_settings(
+            "start" if start else "", lr, epochs=epochs, batch=batch, seed=seed,
+            patience=patience, validate_every=every, mixed_precision=mixed, clip_norm=5.0,
+        ),
+        each=each, fade=fade, start=start, teacher=_embedder(teacher) if teacher else None,
+        lessons=lessons, pictures=pictures, cache=cache,
+        finder=_face_finder(faces) if faces else None,
+    )  # fmt: skip
+    _show(train_embedder(job, resume=resume, verbose=1), Console())
+
+
+def _embedder(name: str | Path) -> Any:  # noqa: ANN401 - heavy import
+    from edge.models.embedder import load_embedder
+    from edge.models.files import model_path
+    from edge.runtimes.onnx import Options, build
+
+    return load_embedder(build(Options()), model_path(str(name), Path.cwd()))
+
+
+def _face_finder(name: str) -> Any:  # noqa: ANN401 - heavy import
+    from edge.models.faces import load_faces
+    from edge.models.files import model_path
+    from edge.runtimes.onnx import Options, build
+
+    return load_faces(build(Options()), model_path(name, Path.cwd()))
+
+
+@app.command()
 def evaluate(
     model: Annotated[list[str], typer.Argument(help="A contract model or zoo:NAME; several vote.")],
     data: Annotated[Path, typer.Option(help="A labelled data set.")],
@@ -326,6 +401,66 @@ def _face_ask(name: str) -> Any:  # noqa: ANN401 - heavy import
     from edge.models.files import model_path
 
     return _face_teacher(model_path(name, Path.cwd()))
+
+
+@app.command()
+def verification(
+    model: Annotated[list[str], typer.Argument(help="Embedders of the contract or zoo:NAME.")],
+    data: Annotated[Path, typer.Option(help="Portraits with videos, as for training.")],
+    held: Annotated[
+        float, typer.Option(help="Only the people that a trainer with this --hold keeps back.")
+    ] = 0.0,
+    faces: Annotated[str, typer.Option(help="Finds faces without points; none: no such.")] = "",
+    draw: Annotated[Path | None, typer.Option(help="Folder for roc.png and discard.png.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure embedders on people: pairs across videos, searches, time; side by side."""
+    import json
+
+    from trainers import recognition
+    from trainers.portraits import read_portraits
+
+    portraits = read_portraits(data, _face_finder(faces) if faces else None)
+    portraits = portraits.split(held)[1] if held else portraits
+    embedders = [_embedder(name) for name in model]
+    examined = [recognition.examine(embedder, portraits) for embedder in embedders]
+    times = recognition.paired_times(embedders, portraits.crops[:1])
+    if as_json:
+        answer = {
+            one.name: {name: asdict(figure) for name, figure in one.figures.items()}
+            | {"ms": seconds * 1e3, "ratio": ratio, "discard": one.discard}
+            for one, (seconds, ratio) in zip(examined, times, strict=True)
+        }
+        typer.echo(json.dumps(answer))
+    else:
+        _show_recognition(examined, times, f"{len(portraits.names)} people, {len(portraits)} faces")
+    for path in recognition.draw(examined, draw) if draw else ():
+        typer.echo(path, err=as_json)
+
+
+def _show_recognition(examined: Any, times: Any, title: str) -> None:  # noqa: ANN401
+    table = Table("figure", *(one.name for one in examined), "n", title=title)
+    for name, first in examined[0].figures.items():
+        found = [one.figures.get(name) for one in examined]
+        table.add_row(
+            name, *(_interval(figure) if figure else "" for figure in found), str(first.n)
+        )
+    for one in examined[1:]:  # thresholds differ from model to model
+        for name in one.figures.keys() - examined[0].figures.keys():
+            cells = [_interval(o.figures[name]) if o is one else "" for o in examined]
+            table.add_row(name, *cells, str(one.figures[name].n))
+    table.add_row("ms a face, one thread", *(f"{s * 1e3:.2f}" for s, _ in times), "")
+    table.add_row("time, ratio to the first", *(f"{ratio:.3f}" for _, ratio in times), "")
+    for share in range(len(examined[0].discard)):
+        cells = [f"{one.discard[share][1]:.3f}" for one in examined]
+        table.add_row(f"refused, {examined[0].discard[share][0]:.0%} discarded", *cells, "")
+    Console().print(table)
+
+
+def _interval(figure: Any) -> str:  # noqa: ANN401
+    if figure.low != figure.low:  # not a number: no interval
+        return f"{figure.value:.4f}"
+    return f"{figure.value:.4f} ({figure.low:.4f} to {figure.high:.4f})"
 
 
 @app.command()

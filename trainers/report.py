@@ -50,7 +50,12 @@ def _write(path: Path, rgb: U8) -> None:
         ) from error
 
 
-def _save(path: Path, figure: Figure) -> None:
+def save_figure(path: Path, figure: Figure) -> None:
+    """Write a figure as PNG.
+
+    Raises:
+        ConfigError: the folder is missing or the disk is full.
+    """
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     _write(path, np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3]))
@@ -170,7 +175,7 @@ def precision_recall_png(evaluation: Evaluation, path: Path) -> None:
     axes.grid(alpha=0.3)
     if axes.lines:
         axes.legend(fontsize=8, loc="lower left")
-    _save(path, figure)
+    save_figure(path, figure)
 
 
 def confusion_png(table: I64, classes: Sequence[str], path: Path) -> None:
@@ -188,7 +193,7 @@ def confusion_png(table: I64, classes: Sequence[str], path: Path) -> None:
         for y, x in np.ndindex(table.shape):
             colour = "white" if share[y, x] > 0.5 else "black"
             axes.text(x, y, str(table[y, x]), ha="center", va="center", fontsize=7, color=colour)
-    _save(path, figure)
+    save_figure(path, figure)
 
 
 def worst_pictures(dataset: Dataset, found: Sequence[Detections], path: Path, score: float = 0.25,

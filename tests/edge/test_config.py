@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from edge import config
 from edge.cli import app
+from edge.cli.gallery import EMBEDDER
 from tests.models import NOBODY, NOTHING, constant_model, without_manifest
 
 EXIT = 78
@@ -88,6 +89,13 @@ def test_check_opens_the_cameras_too(shelf):
 def test_defaults_are_filled_in(shelf):
     settings = config.load(Toml(top="", http="").write(shelf))
     assert (settings.node, settings.http.port, settings.cameras[0].fps) == ("edge", 9470, 10)
+
+
+def test_recognition_describes_faces_with_what_enrolment_uses(shelf):
+    toml = Toml(more='[recognition]\ngallery = "people.db"\nkey_file = "people.key"')
+    settings = config.load(toml.write(shelf))
+    assert settings.recognition is not None
+    assert settings.recognition.embedder.path == EMBEDDER
 
 
 # --- fifty that do not ------------------------------------------------------------------------

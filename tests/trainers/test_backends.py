@@ -34,21 +34,48 @@ parts = [yolo_loss(small, labels, config, LossConfig(assignment=a)) for a in ("d
 loss = [float(ops.convert_to_numpy(v)) for p in parts for _, v in sorted(p.items())]
 np.savez(sys.argv[1], raw=ops.convert_to_numpy(raw), loss=loss)
 """
+EMBEDDER = """
+import sys
+import numpy as np, keras
+from keras import ops
+from trainers.encoder import EncoderConfig, build
+from trainers.objective import NAMES, EmbedTask, ObjectiveConfig
+config = EncoderConfig(8, 8, (8, 8, 8), (0, 0, 0), (8, 8, 8), (8, 8, 8), 16, fading=True)
+parts = []
+for mining, pair in (("semi-hard", "absolute"), ("batch-hard", "chi-square")):
+    losses = ObjectiveConfig(tuple((name, 1.0) for name in NAMES), mining=mining, pair=pair)
+    task = EmbedTask(build(config), losses, 3)
+    rng = np.random.default_rng(0)
+    faces = rng.integers(0, 255, (6, 112, 112, 3)).astype("uint8")
+    task(faces)
+    drawn = [np.abs(rng.normal(0.2, 0.3, w.shape)).astype("float32") for w in task.weights]
+    task.set_weights(drawn)
+    raw = task(faces)
+    taught = rng.normal(size=(6, 8)).astype("float32")
+    y = {"person": np.int32([0, 0, 1, 1, 2, -1]),
+         "taught": taught / np.linalg.norm(taught, axis=1, keepdims=True)}
+    spread = raw + y["taught"]
+    unit = spread / ops.sqrt(ops.sum(ops.square(spread), 1, keepdims=True))
+    parts.append(task.losses_of(unit, y))
+loss = [float(ops.convert_to_numpy(v)) for p in parts for _, v in sorted(p.items())]
+np.savez(sys.argv[1], raw=ops.convert_to_numpy(raw), loss=loss)
+"""
 
 
-def run(backend: str, out: Path) -> dict[str, np.ndarray]:
+def run(backend: str, script: str, out: Path) -> dict[str, np.ndarray]:
     environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
     root = str(Path(__file__).parents[2])
     subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(out)], env=environment, cwd=root, check=True, timeout=300
+        [sys.executable, "-c", script, str(out)], env=environment, cwd=root, check=True, timeout=300
     )
     with np.load(out) as saved:
         return dict(saved)
 
 
 @pytest.mark.slow
-def test_forward_and_loss_are_equal_on_the_installed_backends(tmp_path):
-    results = {name: run(name, tmp_path / f"{name}.npz") for name in BACKENDS}
+@pytest.mark.parametrize("script", [SCRIPT, EMBEDDER], ids=["detector", "embedder"])
+def test_forward_and_loss_are_equal_on_the_installed_backends(tmp_path, script):
+    results = {name: run(name, script, tmp_path / f"{name}.npz") for name in BACKENDS}
     first = results[BACKENDS[0]]
     assert np.isfinite(first["raw"]).all()
     assert np.isfinite(first["loss"]).all()

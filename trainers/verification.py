@@ -1,0 +1,237 @@
+"""Verification: how well embeddings tell people apart. Pairs of one person lie across videos.
+
+All similarities are cosines of unit vectors. Intervals are bootstrap over people: a person's
+pictures resemble each other, so that pairs are far fewer witnesses than they seem.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from edge.types import F32, I64
+
+FARS = (1e-1, 1e-2, 1e-3)
+FPIRS = (0.01, 0.1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pairs:
+    """Similarities of pairs.
+
+    Attributes:
+        genuine: ``(G,)`` of one person in two videos.
+        impostor: ``(I,)`` of two people.
+        genuine_person: ``(G,)`` who.
+        impostor_people: ``(I, 2)`` who.
+    """
+
+    genuine: F32
+    impostor: F32
+    genuine_person: I64
+    impostor_people: I64
+
+
+def across_videos(embeddings: F32, person: I64, video: I64) -> Pairs:
+    """Every pair there is, ``(N, D)`` of unit length; two pictures of one video are no pair."""
+    first, second = np.triu_indices(len(person), 1)
+    similarity = (embeddings @ embeddings.T)[first, second]
+    same = person[first] == person[second]
+    genuine = same & (video[first] != video[second])
+    people = np.stack([person[first], person[second]], axis=1)
+    return Pairs(similarity[genuine], similarity[~same], people[genuine, 0], people[~same])
+
+
+def auc(genuine: F32, impostor: F32) -> float:
+    """Chance that a genuine pair is more alike than an impostor pair; ties count half."""
+    if not len(genuine) or not len(impostor):
+        return float("nan")
+    ordered = np.sort(impostor)
+    below = np.searchsorted(ordered, genuine, "left") + np.searchsorted(ordered, genuine, "right")
+    return float(below.mean() / 2 / len(ordered))
+
+
+def roc(genuine: F32, impostor: F32) -> tuple[F32, F32, F32]:
+    """False accept rate, true accept rate and threshold, from strict to lax."""
+    thresholds = np.unique(np.concatenate([genuine, impostor]))[::-1]
+    far = 1 - np.searchsorted(np.sort(impostor), thresholds, "left") / len(impostor)
+    tar = 1 - np.searchsorted(np.sort(genuine), thresholds, "left") / len(genuine)
+    return far, tar, thresholds
+
+
+def eer(genuine: F32, impostor: F32) -> float:
+    """Where as many genuine pairs are refused as impostor pairs are accepted."""
+    far, tar, _ = roc(genuine, impostor)
+    at = int(np.argmin(np.abs(far - (1 - tar))))
+    return float((far[at] + 1 - tar[at]) / 2)
+
+
+def threshold_at(impostor: F32, far: float) -> float:
+    """The lowest threshold that lets at most ``far`` of the impostor pairs reach it."""
+    ordered = np.sort(impostor)[::-1]
+    allowed = int(far * len(ordered) + 1e-9)
+    if allowed >= len(ordered):
+        return float(ordered[-1])
+    return float(np.nextafter(ordered[allowed], np.float32(np.inf)))
+
+
+def tar_at(genuine: F32, impostor: F32, far: float) -> float:
+    """True accept rate at the threshold of that false accept rate."""
+    return float(np.mean(genuine >= threshold_at(impostor, far)))
+
+
+# --- open set ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Searches:
+    """Looks at a gallery that half of the people are in.
+
+    Attributes:
+        mated: ``(M,)`` similarity to the right person; -1 where another one is more alike.
+        unmated: ``(U,)`` the highest similarity of somebody who is not in it.
+    """
+
+    mated: F32
+    unmated: F32
+
+
+def open_set(
+    embeddings: F32, person: I64, video: I64, enrolled: Sequence[int], *, tracks: bool = False
+) -> Searches:
+    """Search with every picture, or with the mean of every video.
+
+    Args:
+        embeddings: ``(N, D)`` of unit length.
+        person: ``(N,)``.
+        video: ``(N,)``.
+        enrolled: people in the gallery, each by the pictures of the first video.
+        tracks: the pictures of one video are one look.
+    """
+    gallery, own = [], []
+    probes, who = [], []
+    for one in np.unique(person):
+        videos = np.unique(video[person == one])
+        looked = videos
+        if one in set(enrolled):
+            gallery.append(_mean(embeddings[video == videos[0]]))
+            own.append(one)
+            looked = videos[1:]
+        for clip in looked:
+            rows = embeddings[video == clip]
+            found = _mean(rows)[None] if tracks else rows
+            probes.append(found)
+            who += [one] * len(found)
+    similarity = np.concatenate(probes) @ np.stack(gallery).T  # (P, people in the gallery)
+    best, names = similarity.max(1), np.array(own)[similarity.argmax(1)]
+    known, asked = np.isin(who, own), np.array(who)
+    return Searches(np.where(names == asked, best, -1)[known].astype(np.float32), best[~known])
+
+
+def _mean(rows: F32) -> F32:
+    mean = rows.mean(0)
+    unit: F32 = mean / np.linalg.norm(mean)
+    return unit
+
+
+def fnir_at(searches: Searches, fpir: float) -> float:
+    """Share of known people that are missed or taken for others, at that rate of false alarms."""
+    return float(np.mean(searches.mated < threshold_at(searches.unmated, fpir)))
+
+
+def open_set_fnir(
+    embeddings: F32, person: I64, video: I64, fpir: float, *, tracks: bool = False, draws: int = 20
+) -> list[float]:
+    """One rate for each random half of the people in the gallery."""
+    people, rates = np.unique(person), []
+    for seed in range(draws):
+        half = np.random.default_rng(seed).permutation(people)[: len(people) // 2]
+        searches = open_set(embeddings, person, video, half.tolist(), tracks=tracks)
+        rates.append(fnir_at(searches, fpir))
+    return rates
+
+
+# --- quality ----------------------------------------------------------------------------------
+
+
+def error_versus_discard(
+    embeddings: F32, person: I64, video: I64, quality: F32, far: float = 1e-2,
+    shares: Sequence[float] = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5),
+) -> list[tuple[float, float]]:  # fmt: skip
+    """Share of the pictures dropped, poorest first, and how many genuine pairs are then refused.
+
+    The threshold is that of all pictures: a score that tells quality makes the error fall.
+    """
+    whole = across_videos(embeddings, person, video)
+    threshold = threshold_at(whole.impostor, far)
+    order, curve = np.argsort(quality, kind="stable"), []
+    for share in shares:
+        keep = np.sort(order[int(share * len(order)) :])
+        pairs = across_videos(embeddings[keep], person[keep], video[keep])
+        curve.append((share, float(np.mean(pairs.genuine < threshold))))
+    return curve
+
+
+# --- intervals --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A figure with its interval.
+
+    Attributes:
+        value: on all people.
+        low: 2.5 % of the draws lie below.
+        high: 2.5 % lie above.
+        n: how many pairs or looks.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+Measure = Callable[[F32, F32], float]
+
+
+def bootstrap(
+    pairs: Pairs, measures: dict[str, Measure], draws: int = 200, seed: int = 0
+) -> dict[str, Figure]:
+    """Figures of pairs, drawing people with replacement.
+
+    A person drawn twice weighs twice in its own pairs and in those with others; a person is never
+    its own impostor. Weights are whole, so pairs are repeated.
+    """
+    people = int(max(pairs.impostor_people.max(initial=0), pairs.genuine_person.max(initial=0))) + 1
+    present = np.unique(np.concatenate([pairs.genuine_person, pairs.impostor_people.ravel()]))
+    rng, found = np.random.default_rng(seed), {name: [] for name in measures}
+    for _ in range(draws):
+        times = np.bincount(rng.choice(present, len(present)), minlength=people)
+        genuine = np.repeat(pairs.genuine, times[pairs.genuine_person])
+        weight = times[pairs.impostor_people[:, 0]] * times[pairs.impostor_people[:, 1]]
+        impostor = np.repeat(pairs.impostor, weight)
+        if not len(genuine) or not len(impostor):
+            continue
+        for name, measure in measures.items():
+            found[name].append(measure(genuine, impostor))
+    figures = {}
+    for name, measure in measures.items():
+        low, high = np.quantile(found[name], [0.025, 0.975])
+        value = measure(pairs.genuine, pairs.impostor)
+        figures[name] = Figure(value, float(low), float(high), len(pairs.genuine))
+    return figures
+
+
+def tar_measure(far: float) -> Measure:
+    """``tar_at`` at one rate."""
+    return lambda genuine, impostor: tar_at(genuine, impostor, far)
+
+
+MEASURES: dict[str, Measure] = {
+    "AUC": auc,
+    "EER": eer,
+    **{f"TAR at FAR {far:g}": tar_measure(far) for far in FARS},
+}
