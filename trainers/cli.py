@@ -27,7 +27,10 @@ Freeze = Annotated[str, typer.Option(help="none, backbone, all, or prefixes of l
 Epochs = Annotated[int, typer.Option(help="Passes over the training part.")]
 Batch = Annotated[int, typer.Option(help="Pictures a step.")]
 Rate = Annotated[
-    float, typer.Option("--lr", help="Peak learning rate; 0 takes 1e-3, or 2e-4 with --start.")
+    float,
+    typer.Option(
+        "--lr", help="Peak learning rate; 0 takes the usual one, a tenth of it with --start."
+    ),
 ]
 Size = Annotated[int, typer.Option(help="Side of the network's input, a multiple of 32.")]
 Hold = Annotated[float, typer.Option(help="Share of the groups held back for validation.")]
@@ -37,7 +40,17 @@ Patience = Annotated[int, typer.Option(help="Epochs without progress before stop
 Every = Annotated[int, typer.Option(help="Epochs between looks at the held-back part.")]
 Mixed = Annotated[bool, typer.Option("--mixed", help="Mixed precision; for GPUs.")]
 Devices = Annotated[int, typer.Option(help="Devices to train on.")]
-Cache = Annotated[Path | None, typer.Option(help="Folder of prepared pictures.")]
+Cache = Annotated[Path | None, typer.Option(help="Folder of prepared pictures and features.")]
+Views = Annotated[
+    int,
+    typer.Option(
+        "--cache-features",
+        help="With --freeze: keep features of N augmented views of each picture; 0: fresh "
+        "augmentation each epoch, nothing kept.",
+    ),
+]
+Score = Annotated[float, typer.Option(help="Below it a teacher's finding is no label.")]
+Soft = Annotated[bool, typer.Option("--soft", help="Its score is the label's weight.")]
 
 
 def _settings(start: str, lr: float, **values: Any) -> Any:  # noqa: ANN401 - heavy import
@@ -51,6 +64,10 @@ def _show(folder: Any, console: Console) -> None:  # noqa: ANN401 - heavy import
     for name, value in folder.read("metrics.json").items():
         table.add_row(name, f"{value:.4g}")
     console.print(table)
+    if (folder.path / "features.json").is_file():
+        from trainers.features import Spared
+
+        console.print(str(Spared(**folder.read("features.json"))), highlight=False)
 
 
 @app.command()
@@ -62,12 +79,30 @@ def detector(
     start_classes: Annotated[
         str, typer.Option(help="What the class outputs of --start mean; YOLOX is known.")
     ] = "",
+    start_only: Annotated[
+        str, typer.Option(help="Prefixes of the layers that take weights from --start.")
+    ] = "",
     freeze: Freeze = "none",
-    backbone: Annotated[str, typer.Option(help="nano, slim, squeezenet, vgg16 ..")] = "nano",
+    backbone: Annotated[
+        str, typer.Option(help="nano, slim, squeezenet, vgg16 ..; nano with --start, else slim.")
+    ] = "",
     head: Annotated[str, typer.Option(help="free or anchor.")] = "free",
     assignment: Annotated[str, typer.Option(help="dynamic or grid.")] = "",
-    size: Size = 416,
-    epochs: Epochs = 60,
+    teacher: Annotated[
+        str, typer.Option(help="A contract model that labels what nobody has labelled.")
+    ] = "",
+    unlabelled: Annotated[
+        list[Path] | None, typer.Option(help="Pictures and videos for --teacher; repeatable.")
+    ] = None,
+    teacher_score: Score = 0.5,
+    soft: Soft = False,
+    size: Annotated[
+        int, typer.Option(help="Side of the input, a multiple of 32; 0: as the objects need it.")
+    ] = 0,
+    epochs: Annotated[
+        int | None,
+        typer.Option(help="Passes over the training part; as the data need unless given."),
+    ] = None,
     batch: Batch = 8,
     lr: Rate = 0.0,
     hold: Hold = 0.2,
@@ -78,6 +113,7 @@ def detector(
     mixed: Mixed = False,
     devices: Devices = 1,
     cache: Cache = None,
+    cache_features: Views = 0,
     resume: Resume = False,
 ) -> None:
     """Train a detector."""
@@ -89,24 +125,44 @@ def detector(
         raise ConfigError(f"--head must be free or anchor, got {head!r}")
     usual = {"free": "dynamic", "anchor": "grid"}[head]
     network = NetworkConfig(
-        ("object",), (size, size), backbone, norm="none" if start else "batch", head="free"
-    )
+        ("object",), (size or 416,) * 2, backbone or ("nano" if start else "slim"),
+        norm="none" if start else "batch", head="free",
+    )  # fmt: skip
     job = Job(
         data=tuple(data), out=out, hold=hold, start=_file(start), cache=cache, devices=devices,
         classes=_names(classes), start_classes=_names(start_classes),
+        start_only=_names(start_only),
         network=network, head=head, loss=LossConfig(assignment=assignment or usual),  # type: ignore[arg-type]
+        choose_size=not size, choose_epochs=epochs is None, unlabelled=tuple(unlabelled or ()),
+        teacher=_hired(teacher, classes, teacher_score, soft) if teacher else None,
         settings=_settings(
-            start, lr, epochs=epochs, batch=batch, freeze=freeze, seed=seed, strength=strength,
-            patience=patience, validate_every=every, mixed_precision=mixed,
+            start, lr or (2e-4 if start else 2e-3), epochs=epochs or 0, batch=batch,
+            freeze=freeze, seed=seed, strength=strength, patience=patience,
+            validate_every=every, mixed_precision=mixed, cache_features=cache_features,
         ),
     )  # fmt: skip
+    if unlabelled and not teacher:
+        raise ConfigError("--unlabelled needs a --teacher that labels them")
     _show(train_detector(job, resume=resume, verbose=1), Console())
 
 
 def _file(name: str) -> Path | None:
+    return _model(name) if name else None
+
+
+def _hired(name: str, classes: str, score: float, soft: bool) -> Any:  # noqa: ANN401
+    """A teacher for those of the classes that it knows."""
+    from trainers.teacher import hired
+
+    teacher = hired(_model(name), score=score, soft=soft)
+    known = [c for c in _names(classes) if c in teacher.classes]
+    return hired(_model(name), known, score, soft=soft) if known else teacher
+
+
+def _model(name: str) -> Path:
     from edge.models.files import model_path
 
-    return model_path(name, Path.cwd()) if name else None
+    return model_path(name, Path.cwd())
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -332,6 +388,33 @@ def _face_finder(name: str) -> Any:  # noqa: ANN401 - heavy import
 
 
 @app.command()
+def label(
+    paths: Annotated[list[Path], typer.Argument(help="Pictures, videos, folders of them.")],
+    teacher: Annotated[str, typer.Option(help="A contract model, zoo:NAME or catalog:NAME.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Data set to write, a new folder.")],
+    classes: Annotated[str, typer.Option(help="Comma-separated; all it knows if empty.")] = "",
+    score: Score = 0.5,
+    soft: Soft = False,
+    every: Annotated[int, typer.Option(help="Of a video each so-manieth frame.", min=1)] = 10,
+    form: Annotated[str, typer.Option("--format", help="yolo or coco.")] = "yolo",
+) -> None:
+    """Let a model label pictures and videos: a data set to correct or to train on."""
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from trainers.teacher import hired, label_folder
+
+    if form not in ("yolo", "coco"):
+        raise ConfigError(f"--format must be yolo or coco, got {form!r}")
+    tutor = hired(_model(teacher), _names(classes), score, soft=soft)
+    columns = (SpinnerColumn(), TextColumn("{task.completed:.0f} pictures"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+        dataset = label_folder(paths, out, tutor, every, lambda: bar.advance(task), form)  # type: ignore[arg-type]
+    objects = sum(len(example) for example in dataset.examples)
+    typer.echo(f"{out}: {len(dataset)} pictures, {objects} objects of {', '.join(dataset.classes)}")
+
+
+@app.command()
 def evaluate(
     model: Annotated[list[str], typer.Argument(help="A contract model or zoo:NAME; several vote.")],
     data: Annotated[Path, typer.Option(help="A labelled data set.")],
@@ -343,14 +426,23 @@ def evaluate(
     score: Annotated[float, typer.Option(help="At which recall and precision are told.")] = 0.5,
     flip: Annotated[bool, typer.Option("--flip", help="Look at the mirror image too.")] = False,
     crops: Annotated[int, typer.Option(help="Look at N x N parts too.")] = 1,
+    shrink_to: Annotated[
+        float, typer.Option(help="With --faces: recall of faces shrunk to so many pixels.")
+    ] = 0.0,
     draw: Annotated[Path | None, typer.Option(help="Folder for curves and worst pictures.")] = None,
 ) -> None:
     """Measure contract models on labelled pictures."""
     from trainers import examination
 
+    if shrink_to and not faces:
+        raise ConfigError("--shrink-to is for face finders: add --faces")
     if faces:
-        dataset = _held_faces(data, negatives, held)
-        examined = examination.examine_faces(dataset, _face_ask(model[0]), score)
+        dataset, ask = _held_faces(data, negatives, held), _face_ask(model[0])
+        examined = (
+            examination.examine_small_faces(dataset, ask, shrink_to, _input_wh(model[0]), score)
+            if shrink_to
+            else examination.examine_faces(dataset, ask, score)
+        )
     else:
         dataset, detects = _detection_data(data, held, model)
         looks = examination.views(detects, flip=flip, crops=crops)
@@ -362,7 +454,7 @@ def evaluate(
     Console().print(table)
     ms = examined.seconds * 1e3
     typer.echo(f"{ms:.1f} ms a picture with reading it, {examined.passes} passes of the network")
-    for path in examination.draw(dataset, examined, draw, score) if draw else ():
+    for path in examination.draw(dataset, examined, draw, score) if draw and not shrink_to else ():
         typer.echo(path)
 
 
@@ -383,9 +475,8 @@ def _detection_data(data: Path, held: float, models: list[str]) -> Any:  # noqa:
     from edge.models.files import model_path
     from edge.runtimes.onnx import Options, build
     from trainers.detector import split_of
-    from trainers.examination import renumbered
     from trainers.reading import read_dataset
-    from trainers.teacher import of_detector
+    from trainers.teacher import of_detector, renumbered
 
     dataset = read_dataset(data)
     loaded = [load_detector(build(Options()), model_path(name, Path.cwd())) for name in models]
@@ -395,6 +486,12 @@ def _detection_data(data: Path, held: float, models: list[str]) -> Any:  # noqa:
     dataset = dataset.select(known)
     part = split_of(dataset, held)[1] if held else dataset
     return part, [renumbered(of_detector(m), m.classes, part.classes) for m in loaded]
+
+
+def _input_wh(name: str) -> tuple[int, int]:
+    from trainers.teacher import manifest_of
+
+    return manifest_of(_model(name)).input_wh
 
 
 def _face_ask(name: str) -> Any:  # noqa: ANN401 - heavy import

@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from edge.errors import ConfigError
-from edge.types import Detections, Faces, RgbPicture
+from edge.types import F32, Detections, Faces, RgbPicture
 from edge.vision import boxes
 from trainers import fusion, metrics, report
-from trainers.data import Dataset
+from trainers.augment import FILL
+from trainers.data import Dataset, Sample
 from trainers.metrics import Interval
+from trainers.mixing import scaled
 from trainers.teacher import Ask
 
 SCORE = 0.5  # at which recall, precision and false findings are told
@@ -42,27 +44,6 @@ def views(detects: Sequence[fusion.Detect], *, flip: bool, crops: int) -> fusion
     looks = [fusion.MultiCrop(detect, crops) if crops > 1 else detect for detect in detects]
     looks = [fusion.Flip(look) if flip else look for look in looks]
     return looks[0] if len(looks) == 1 else fusion.Ensemble(tuple(looks))
-
-
-def renumbered(ask: Ask, own: Sequence[str], wanted: Sequence[str]) -> fusion.Detect:
-    """A model's detections with the class ids of the data; other classes are left out.
-
-    Raises:
-        ConfigError: no class in common.
-    """
-    if not set(own) & set(wanted):
-        raise ConfigError(
-            f"the model knows {', '.join(own)}, the data {', '.join(wanted)}: nothing in common"
-        )
-    new = np.array([wanted.index(name) if name in wanted else -1 for name in own], np.int32)
-
-    def detect(picture: RgbPicture) -> Detections:
-        found = ask(picture)
-        class_id = new[found.class_id]  # type: ignore[union-attr]
-        known = class_id >= 0
-        return Detections(found.xyxy[known], found.score[known], class_id[known])
-
-    return detect
 
 
 def examine_detector(dataset: Dataset, detect: fusion.Detect, score: float = SCORE) -> Examined:
@@ -106,6 +87,50 @@ def examine_faces(dataset: Dataset, ask: Ask, score: float = SCORE) -> Examined:
         point = metrics.operate(*map(list, zip(*empty, strict=True)), score)  # type: ignore[arg-type]
         figures["false faces a picture"] = point.false_per_picture()
     return Examined(figures, plain, seconds, 1)
+
+
+def examine_small_faces(
+    dataset: Dataset, ask: Ask, longest_px: float, input_wh: tuple[int, int], score: float = SCORE
+) -> Examined:
+    """Recall of each labelled face when it is ``longest_px`` long in the network's input.
+
+    The picture is shrunk (never enlarged) and the part around the face, as large as the input,
+    is shown; what lies beyond the picture is grey.
+    """
+    started_s = time.perf_counter()
+    hits: list[float] = []
+    groups: list[str] = []
+    for example in dataset.examples:
+        sample = example.load() if len(example) else None
+        for row in range(len(example)):
+            picture, box = shrunk(sample, row, longest_px, input_wh)  # type: ignore[arg-type]
+            found = ask(picture)
+            overlap = boxes.iou(box[None], found.xyxy[found.score >= score])
+            hits.append(float(overlap.max(initial=0) >= 0.5))
+            groups.append(example.group)
+    seconds = (time.perf_counter() - started_s) / max(len(hits), 1)
+    recall = metrics.mean_interval(hits, groups)
+    return Examined({f"recall of faces of {longest_px:g} px": recall}, (), seconds, 1)
+
+
+def shrunk(
+    sample: Sample, row: int, longest_px: float, input_wh: tuple[int, int]
+) -> tuple[RgbPicture, F32]:
+    """A picture of ``input_wh`` in which one object is ``longest_px`` long, and its box (4,)."""
+    box = sample.xyxy[row]
+    scale = min(1.0, longest_px / float((box[2:] - box[:2]).max()))
+    w, h = (max(1, round(side * scale)) for side in sample.size_wh)
+    small = scaled(sample, (w, h))
+    middle = (small.xyxy[row, :2] + small.xyxy[row, 2:]) / 2
+    wide, high = input_wh
+    x, y = (  # the part's corner, inside the picture where that is large enough
+        int(np.clip(round(float(m) - side / 2), min(0, full - side), max(0, full - side)))
+        for m, side, full in zip(middle, input_wh, (w, h), strict=True)
+    )
+    canvas = np.full((high, wide, 3), FILL, np.uint8)
+    part = small.image[max(y, 0) : y + high, max(x, 0) : x + wide]
+    canvas[max(-y, 0) : max(-y, 0) + len(part), max(-x, 0) : max(-x, 0) + part.shape[1]] = part
+    return RgbPicture(canvas), small.xyxy[row] - np.float32([x, y, x, y])
 
 
 def _point_errors(dataset: Dataset, faces: Sequence[Faces]) -> tuple[list[float], list[str]]:

@@ -18,7 +18,7 @@ from trainers.canvas import FaceCanvas
 from trainers.colour import CheapCamera, ColourShift, Night, PcaColour
 from trainers.data import IMAGE_SUFFIXES, Dataset, Example, unknown_points
 from trainers.network import NetworkConfig
-from trainers.predict import Finder
+from trainers.predict import Finder, pictures_of
 from trainers.reading import read_dataset
 from trainers.run import RunFolder
 from trainers.teacher import Ask
@@ -153,9 +153,7 @@ def canvas_augments(size_px: int, strength: float = 1.0) -> list[Augment]:
 def figures(network: keras.Model, config: NetworkConfig, held: Dataset) -> dict[str, float]:
     """Recall, precision, points and false faces on the held-back part at ``SCORE``."""
     finder = Finder(network, config, score=0.05, iou=0.45)
-    found: list[Faces] = []
-    for example in held.examples:
-        found += finder.faces([RgbPicture(example.load().image)])
+    found = [f for pictures in pictures_of(held.examples) for f in finder.faces(pictures)]
     return measure(held, found)
 
 

@@ -52,6 +52,23 @@ def alike(examples: Sequence[Example], workers: int = 2) -> list[tuple[int, int]
     return pairs
 
 
+def unlike(
+    new: Sequence[Example], held: Sequence[Example], workers: int = 2
+) -> tuple[Example, ...]:
+    """Those of ``new`` that look like none of ``held``.
+
+    Raises:
+        ConfigError: a picture cannot be read.
+    """
+    if not new or not held:
+        return tuple(new)
+    with ThreadPoolExecutor(workers) as pool:
+        every = list(pool.map(lambda e: fingerprint(e.load().image), [*new, *held]))
+    known = np.stack(every[len(new) :])
+    fresh = [difference_bits(known, one).min() > _ALIKE_BITS for one in every[: len(new)]]
+    return tuple(e for e, keep in zip(new, fresh, strict=True) if keep)
+
+
 def grouped_by_look(dataset: Dataset, workers: int = 2) -> Dataset:
     """The same data set, groups united where a picture of one looks like one of another.
 

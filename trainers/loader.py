@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 
-from trainers.pipeline import Batch, Recipe, as_it_is, stream
+from trainers.features import Features
+from trainers.pipeline import Recipe, as_it_is, stream
 
 
 class Loader(keras.utils.PyDataset):
@@ -22,8 +24,8 @@ class Loader(keras.utils.PyDataset):
 
     def __init__(
         self,
-        made: Recipe,
-        finish: Callable[[Batch], object] = as_it_is,
+        made: Recipe | Features,
+        finish: Callable[[Any], object] = as_it_is,
         *,
         threads: int = 2,
         epoch: int = 0,

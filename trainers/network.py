@@ -110,7 +110,17 @@ def build(config: NetworkConfig) -> keras.Model:
     levels = _neck(features, kit, config)
     rows = [_head(x, kit, config, i) for i, x in enumerate(levels)]
     raw = layers.Concatenate(1, name="raw", dtype="float32")(rows)  # (B, A, 5 + C [+ 10])
-    return keras.Model(images, raw, name="edge_yolo")
+    model = keras.Model(images, raw, name="edge_yolo")
+    if config.head == "free":
+        _begin_four_cells_wide(model)
+    return model
+
+
+def _begin_four_cells_wide(model: keras.Model) -> None:
+    """Boxes of one cell overlap nothing, and dynamic assignment then trains one row a box."""
+    for level in range(len(STRIDES)):
+        bias = model.get_layer(f"head_{level}_reg_pred").bias
+        bias.assign([0, 0, np.log(4), np.log(4)])
 
 
 def resized(

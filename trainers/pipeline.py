@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypedDict, TypeVar
+from typing import Any, Protocol, TypedDict, TypeVar
 
 import numpy as np
 
@@ -287,6 +287,18 @@ def recipe(
     )  # fmt: skip
 
 
+class Maker(Protocol):
+    """What ``stream`` works off: a ``Recipe``, or features kept of one."""
+
+    def plan(self, epoch: int) -> Iterator[tuple[int, int, Any]]:
+        """What each batch of an epoch is made from: epoch, step, choice."""
+        ...
+
+    def make(self, epoch: int, step: int, chosen: Any) -> Any:  # noqa: ANN401
+        """One batch."""
+        ...
+
+
 T = TypeVar("T")
 
 
@@ -296,12 +308,12 @@ def as_it_is(batch: Batch) -> Batch:
 
 
 def stream(
-    made: Recipe,
+    made: Maker,
     *,
     workers: int = 2,
     epoch: int = 0,
     epochs: int | None = 1,
-    finish: Callable[[Batch], T] = as_it_is,  # type: ignore[assignment]
+    finish: Callable[[Any], T] = as_it_is,  # type: ignore[assignment]
 ) -> Iterator[T]:
     """Batches of ``epochs`` epochs from ``epoch`` on, prepared ahead across epochs.
 

@@ -5,7 +5,7 @@ For evaluation during training; the daemon runs the exported graph, which does t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import keras
@@ -14,9 +14,17 @@ import numpy as np
 from edge.types import F32, Detections, Faces, Letterbox, RgbPicture
 from edge.vision import boxes
 from edge.vision.preprocess import letterbox
+from trainers.data import Example
 from trainers.network import NetworkConfig, decode
 
+BATCH = 8  # pictures that go through the network together
 _CANDIDATES = 400  # rows of a picture that go into suppression
+
+
+def pictures_of(examples: Sequence[Example], batch: int = BATCH) -> Iterator[list[RgbPicture]]:
+    """Their pictures, so many at a time: whole pictures are large, single ones slow."""
+    for start in range(0, len(examples), batch):
+        yield [RgbPicture(example.load().image) for example in examples[start : start + batch]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,11 +49,11 @@ class Finder:
         """Objects in one picture, source pixels, by falling score."""
         return self.detect([picture])[0]
 
-    def detect(self, pictures: Sequence[RgbPicture], batch: int = 8) -> list[Detections]:
+    def detect(self, pictures: Sequence[RgbPicture], batch: int = BATCH) -> list[Detections]:
         """Objects in each picture, source pixels, by falling score."""
         return [found for found, _ in self._find(pictures, batch)]
 
-    def faces(self, pictures: Sequence[RgbPicture], batch: int = 8) -> list[Faces]:
+    def faces(self, pictures: Sequence[RgbPicture], batch: int = BATCH) -> list[Faces]:
         """Faces in each picture, source pixels, by falling score."""
         return [
             Faces(

@@ -30,6 +30,7 @@ import keras
 import numpy as np
 
 from edge.errors import ConfigError, EdgeError
+from trainers.averaging import SwapAverages
 from trainers.network import NetworkConfig
 
 Json = dict[str, Any]
@@ -74,6 +75,8 @@ class Settings:
         strength: of the augmentation.
         mixed_precision: float16 arithmetic with float32 weights; for GPUs.
         threads: of the input pipeline.
+        cache_features: keep the frozen part's features of so many views of each picture on
+            disk and train on them; 0 augments anew each epoch. See ``features``.
     """
 
     epochs: int = 60
@@ -90,6 +93,7 @@ class Settings:
     strength: float = 1.0
     mixed_precision: bool = False
     threads: int = 2
+    cache_features: int = 0
 
     def __post_init__(self) -> None:
         if self.epochs < 0:
@@ -131,13 +135,22 @@ class RunFolder:
         Raises:
             ConfigError: it holds a run already.
         """
-        if (path / "config.json").exists():
-            raise ConfigError(f"{path} holds a run: go on with --resume, or name another folder")
+        cls.require_fresh(path)
         path.mkdir(parents=True, exist_ok=True)
         run = cls(path)
         run.write("config.json", config)
         run.write("about.json", {**environment(), **about})
         return run
+
+    @staticmethod
+    def require_fresh(path: Path) -> None:
+        """Say no to a folder that is in use.
+
+        Raises:
+            ConfigError: it holds a run already.
+        """
+        if (path / "config.json").exists():
+            raise ConfigError(f"{path} holds a run: go on with --resume, or name another folder")
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
@@ -164,8 +177,9 @@ class RunFolder:
     def write(self, name: str, values: Json) -> None:
         """A JSON file, whole or not at all."""
         part = self.path / f"{name}.part"
-        part.write_text(json.dumps(values, indent=2) + "\n")
-        part.replace(self.path / name)
+        with removing(part):
+            part.write_text(json.dumps(values, indent=2) + "\n")
+            part.replace(self.path / name)
 
     @property
     def kind(self) -> str:
@@ -197,7 +211,7 @@ class RunFolder:
         return max(saved, default=0)
 
     def _states(self) -> list[Path]:
-        return sorted(self.state.glob("epoch-*.weights.h5"))
+        return sorted(self.state.glob("epoch-*.npz"))
 
 
 def environment() -> Json:
@@ -260,7 +274,11 @@ def last_good(run: RunFolder) -> str:
 
 
 class KeepState(keras.callbacks.Callback):
-    """Saves everything after each epoch: weights, optimizer, averages. Whole or not at all."""
+    """Saves everything after each epoch: weights, optimizer, averages. Whole or not at all.
+
+    As plain arrays in the order of the variables: Keras's own format takes a second for a small
+    network, as long as an epoch of a small data set.
+    """
 
     def __init__(self, run: RunFolder) -> None:
         super().__init__()
@@ -269,15 +287,44 @@ class KeepState(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Json | None = None) -> None:  # noqa: ARG002
         """Save, then drop the epoch before."""
         self._run.state.mkdir(exist_ok=True)
-        old = sorted(self._run.state.glob("epoch-*.weights.h5"))
-        path = self._run.state / f"epoch-{epoch + 1:05d}.weights.h5"
-        part = self._run.state / "part.weights.h5"
+        old = sorted(self._run.state.glob("epoch-*.npz"))
+        path = self._run.state / f"epoch-{epoch + 1:05d}.npz"
+        part = self._run.state / "part.npz"
         with removing(part):
-            self.model.save_weights(part, overwrite=True)
+            with part.open("wb") as file:
+                np.savez(file, *map(keras.ops.convert_to_numpy, state_of(self.model)))
             part.replace(path)
         for file in old:
             if file != path:
                 file.unlink()
+
+
+def state_of(task: keras.Model) -> list[Any]:
+    """Everything that training changes, always in the same order."""
+    if hasattr(task, "jax_state_sync"):  # JAX trains on copies
+        task.jax_state_sync()
+    return [*task.trainable_variables, *task.non_trainable_variables, *task.optimizer.variables]
+
+
+def load_state(run: RunFolder, task: keras.Model, epoch: int) -> None:
+    """Put the state after ``epoch`` epochs into a task that was built and compiled.
+
+    Raises:
+        ConfigError: broken, or of another network or optimizer.
+    """
+    path = run.state / f"epoch-{epoch:05d}.npz"
+    variables = state_of(task)
+    try:
+        with np.load(path) as saved:
+            values = [saved[f"arr_{n}"] for n in range(len(saved.files))]
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(f"{path} cannot be read ({error}): begin a new run") from error
+    if [v.shape for v in values] != [tuple(v.shape) for v in variables]:
+        raise ConfigError(
+            f"{path} is of a run with other options: resume with those of config.json"
+        )
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
 
 
 class KeepBest(keras.callbacks.Callback):
@@ -392,10 +439,15 @@ def compile_task(task: Task, settings: Settings, steps: int) -> None:
     )  # fmt: skip
     optimizer = keras.optimizers.AdamW(
         rate, weight_decay=settings.weight_decay, clipnorm=settings.clip_norm,
-        use_ema=settings.ema > 0, ema_momentum=min(settings.ema or 0.99, max(0.1, 1 - 10 / total)),
+        use_ema=settings.ema > 0, ema_momentum=momentum_of(settings, total),
     )  # fmt: skip
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     task.compile(optimizer, jit_compile=False)
+
+
+def momentum_of(settings: Settings, total: int) -> float:
+    """Of the averages in a run of ``total`` steps."""
+    return min(settings.ema or 0.99, max(0.1, 1 - 10 / total))
 
 
 def train(
@@ -431,19 +483,21 @@ def train(
     if done:
         task(task.example())
         task.optimizer.build(task.trainable_variables)
-        task.load_weights(run.state / f"epoch-{done:05d}.weights.h5")
+        load_state(run, task, done)
     try:
         task.fit(
-            batches, epochs=settings.epochs, initial_epoch=done, verbose=verbose,
-            callbacks=[*extra, *_callbacks(run, settings, validate, figure, resumed=done > 0)],
-            shuffle=False,
+            batches, epochs=settings.epochs, initial_epoch=done, verbose=verbose, shuffle=False,
+            callbacks=[
+                *extra,
+                *_callbacks(run, settings, validate, figure, len(batches), resumed=done > 0),
+            ],
         )  # fmt: skip
     except EdgeError:
         raise
     except Exception as error:
         cause = getattr(batches, "failure", None)
         if isinstance(cause, EdgeError):
-            raise cause from error
+            raise type(cause)(f"{cause}; {last_good(run)}") from error
         if is_full_disk(error):
             raise EdgeError(
                 f"the disk of {run.path} is full: make room and go on with --resume; "
@@ -455,12 +509,13 @@ def train(
 
 
 def _callbacks(
-    run: RunFolder, settings: Settings, validate: Validate, figure: str, *, resumed: bool
-) -> list[keras.callbacks.Callback]:
+    run: RunFolder, settings: Settings, validate: Validate, figure: str, steps: int, *,
+    resumed: bool,
+) -> list[keras.callbacks.Callback]:  # fmt: skip
     """In this order: the state holds the raw weights, everything after it the averaged ones."""
     callbacks: list[keras.callbacks.Callback] = [StopOnNan(run), KeepState(run)]
     if settings.ema:
-        callbacks.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
+        callbacks.append(SwapAverages(momentum_of(settings, settings.epochs * steps)))
     callbacks.append(KeepBest(run, validate, figure, settings.validate_every, settings.epochs))
     callbacks.append(WriteLog(run, resumed=resumed))
     if importlib.util.find_spec("tensorboard"):

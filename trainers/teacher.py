@@ -8,27 +8,35 @@ stays as it is.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event as Stop
+from typing import Literal
 
 import cv2
 import numpy as np
 
-from edge.errors import ConfigError, SourceError
+from edge.errors import ConfigError, ModelError, SourceError
+from edge.manifest import KEY, Manifest, read_model
+from edge.models.detector import load_detector
+from edge.models.faces import load_faces
 from edge.ports import Detector, FaceFinder
+from edge.runtimes import onnx
 from edge.sources import video_file
 from edge.types import Detections, Faces, Frame, RgbPicture
 from edge.vision import boxes
 from edge.vision.preprocess import to_rgb
 from trainers import picturefile
-from trainers.data import IMAGE_SUFFIXES, Dataset, Example, unknown_points
+from trainers.coco import to_coco
+from trainers.data import IMAGE_SUFFIXES, Dataset, Example, group_of, unknown_points
 from trainers.yolo import format_rows
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".avi", ".mov", ".webm", ".gif", ".ts"})
 _JPEG_QUALITY = 95
 
+Form = Literal["yolo", "coco"]
 Ask = Callable[[RgbPicture], Detections | Faces]
 
 
@@ -44,6 +52,72 @@ def of_detector(detector: Detector) -> Ask:
 def of_faces(finder: FaceFinder) -> Ask:
     """A contract face finder as a teacher; its one class is ``face``."""
     return lambda picture: finder.find([_frame(picture)])[0]
+
+
+def hired(path: Path, classes: Sequence[str] = (), score: float = 0.5, *,
+          soft: bool = False) -> Teacher:  # fmt: skip
+    """A contract model as a teacher; what it finds, its manifest says.
+
+    Args:
+        path: the ONNX file.
+        classes: which of its classes it labels; all of them unless given.
+        score: see ``Teacher``.
+        soft: see ``Teacher``.
+
+    Raises:
+        ConfigError: the model does not know such a class.
+        ModelError: it is no contract model, or finds neither objects nor faces.
+    """
+    runtime = onnx.build(onnx.Options())
+    if manifest_of(path).task == "faces":
+        own, ask = ("face",), of_faces(load_faces(runtime, path))
+    else:
+        detector = load_detector(runtime, path)
+        own, ask = detector.classes, of_detector(detector)
+    wanted = tuple(classes) or own
+    strange = [name for name in wanted if name not in own]
+    if strange:
+        raise ConfigError(f"{path} does not know {', '.join(strange)}; it knows {', '.join(own)}")
+    return Teacher(ask if wanted == own else renumbered(ask, own, wanted), wanted, score, soft)
+
+
+def manifest_of(path: Path) -> Manifest:
+    """What a contract model says of itself.
+
+    Raises:
+        ModelError: it is missing or no contract model.
+    """
+    session = onnx.build(onnx.Options()).load(read_model(path), str(path))
+    try:
+        told = json.loads(session.metadata.get(KEY, "{}"))
+        return Manifest.from_metadata(session.metadata, str(path), told.get("task", "detect"))
+    except json.JSONDecodeError as error:
+        raise ModelError(f"{path} has a broken {KEY}: export or adopt it again") from error
+    finally:
+        session.close()
+
+
+def renumbered(
+    ask: Ask, own: Sequence[str], wanted: Sequence[str]
+) -> Callable[[RgbPicture], Detections]:
+    """A model's detections with the class ids of the data; other classes are left out.
+
+    Raises:
+        ConfigError: no class in common.
+    """
+    if not set(own) & set(wanted):
+        raise ConfigError(
+            f"the model knows {', '.join(own)}, the data {', '.join(wanted)}: nothing in common"
+        )
+    new = np.array([wanted.index(name) if name in wanted else -1 for name in own], np.int32)
+
+    def detect(picture: RgbPicture) -> Detections:
+        found = ask(picture)
+        class_id = new[found.class_id]  # type: ignore[union-attr]
+        known = class_id >= 0
+        return Detections(found.xyxy[known], found.score[known], class_id[known])
+
+    return detect
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,54 +240,81 @@ def _unlabelled(source: Path, every: int) -> Iterator[_Unlabelled]:
             yield _Unlabelled(relative, picturefile.read(path), path.read_bytes())
 
 
-def label_folder(source: Path, target: Path, teacher: Teacher, every: int = 10,
-                 progress: Callable[[], None] = lambda: None) -> int:  # fmt: skip
-    """Label pictures and videos and write them as a YOLO data set; GIFs count as videos.
+def label_folder(
+    sources: Path | Sequence[Path], target: Path, teacher: Teacher, every: int = 10,
+    progress: Callable[[], None] = lambda: None, form: Form = "yolo",
+) -> Dataset:  # fmt: skip
+    """Label pictures and videos and write them as a data set; GIFs count as videos.
 
     Args:
-        source: a picture, a video, or a folder of them.
-        target: a folder that is new or empty; ``images/``, ``labels/``, ``classes.txt``.
+        sources: pictures, videos, or folders of them.
+        target: a folder that is new or empty; ``images/`` and, for YOLO text, ``labels/`` and
+            ``classes.txt``, for COCO ``annotations.json``.
         teacher: who labels.
         every: of a video each so-manieth frame.
         progress: called after each picture.
+        form: ``yolo`` or ``coco``.
 
     Returns:
-        How many pictures were written.
+        What was written.
 
     Raises:
         ConfigError: nothing to label, ``target`` is in use, a file cannot be read, or the
             disk is full.
     """
-    if not source.exists():
-        raise ConfigError(f"{source} does not exist: check the path")
+    sources = [sources] if isinstance(sources, Path) else list(sources)
+    for source in sources:
+        if not source.exists():
+            raise ConfigError(f"{source} does not exist: check the path")
     if target.is_dir() and any(target.iterdir()):
         raise ConfigError(f"{target} is not empty: choose a new folder")
-    count = 0
+    examples: dict[str, Example] = {}
     try:
-        for one in _unlabelled(source, every):
-            _write(target, one, teacher)
-            count += 1
+        for source, one in ((s, one) for s in sources for one in _unlabelled(s, every)):
+            example = _write(target, one, teacher)
+            if example.name in examples:
+                raise ConfigError(
+                    f"{source}: another picture is called {example.name} too: "
+                    "rename it, or label it into a data set of its own"
+                )
+            examples[example.name] = example
             progress()
-        if not count:
-            raise ConfigError(f"{source} holds no picture and no video: check the folder")
-        (target / "classes.txt").write_text("".join(f"{c}\n" for c in teacher.classes), "utf-8")
+        if not examples:
+            names = ", ".join(map(str, sources))
+            raise ConfigError(f"{names} holds no picture and no video: check the folder")
+        dataset = Dataset(teacher.classes, tuple(examples.values()))
+        _write_labels(target, dataset, form)
     except OSError as error:
         raise ConfigError(f"{target}: {error.strerror}: free some space and start again") from error
-    return count
+    return dataset
 
 
-def _write(target: Path, one: _Unlabelled, teacher: Teacher) -> None:
+def _write_labels(target: Path, dataset: Dataset, form: Form) -> None:
+    if form == "coco":
+        document = json.dumps(to_coco(dataset, target / "images"))
+        (target / "annotations.json").write_text(document, "utf-8")
+        return
+    for example in dataset.examples:
+        example.label_file.parent.mkdir(parents=True, exist_ok=True)
+        example.label_file.write_text(
+            format_rows(
+                example.xyxy, example.size_wh, example.class_id, example.landmarks, example.weight
+            ),
+            "utf-8",
+        )
+    (target / "classes.txt").write_text("".join(f"{c}\n" for c in dataset.classes), "utf-8")
+
+
+def _write(target: Path, one: _Unlabelled, teacher: Teacher) -> Example:
+    """The picture as a file, and what the teacher says of it."""
     image = target / "images" / one.relative
     text = (target / "labels" / one.relative).with_suffix(".txt")
     blank = Example(
         image, one.picture.size_wh, np.zeros((0, 4), np.float32), np.zeros(0, np.int32),
-        unknown_points(0), np.zeros(0, np.float32), str(one.relative), "", text,
+        unknown_points(0), np.zeros(0, np.float32), one.relative.with_suffix("").as_posix(),
+        group_of(one.relative), text,
     )  # fmt: skip
     taught = teacher.label(one.picture, blank)
-    for path in (image, text):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    image.parent.mkdir(parents=True, exist_ok=True)
     image.write_bytes(one.encoded)
-    text.write_text(
-        format_rows(taught.xyxy, taught.size_wh, taught.class_id, taught.landmarks, taught.weight),
-        "utf-8",
-    )
+    return taught

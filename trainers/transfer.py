@@ -6,10 +6,9 @@ does not fit stays as it was, and the ``Report`` tells which and why.
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py
@@ -80,8 +79,9 @@ class Weights:
 
 
 def start_from(
-    model: keras.Model, config: NetworkConfig, path: Path, classes: Sequence[str] = ()
-) -> Report:
+    model: keras.Model, config: NetworkConfig, path: Path, classes: Sequence[str] = (),
+    only: Sequence[str] = (),
+) -> Report:  # fmt: skip
     """Load what fits from a file.
 
     Args:
@@ -90,6 +90,7 @@ def start_from(
         path: .keras or .h5 by layer name, .onnx by layer name or in YOLOX's order.
         classes: what the file's class outputs mean; needed to carry classes over. An 80-class
             YOLOX file needs none.
+        only: prefixes of the layers that may take weights; all unless given.
 
     Raises:
         ConfigError: unreadable, of another kind, or nothing fits.
@@ -102,6 +103,8 @@ def start_from(
     found = readers[path.suffix](path)
     if not classes and _class_outputs(found) == len(YOLOX_CLASSES):
         classes = YOLOX_CLASSES
+    if only:
+        found = {name: w for name, w in found.items() if name.startswith(tuple(only))}
     return put(model, config, found, classes).require_any(path)
 
 
@@ -363,88 +366,3 @@ def freeze(model: keras.Model, regime: str) -> int:
         last = regime == "all" and _LAST.search(layer.name) is not None
         layer.trainable = not frozen or last
     return sum(int(np.prod(w.shape)) for w in model.trainable_weights)
-
-
-# --- features of a frozen part ----------------------------------------------------------------
-
-
-def split(model: keras.Model) -> tuple[keras.Model, keras.Model]:
-    """The backbone (images -> three maps) and the rest (three maps -> raw rows).
-
-    Both share their layers with ``model``.
-    """
-    own = {layer.name for layer in model.layers if layer.name.startswith("backbone_")}
-    inner = [layer for layer in model.layers if layer.name in own]
-    edges = []
-    for layer in inner:  # a map that leaves the backbone feeds a layer outside it
-        users = {n.operation.name for node in layer._inbound_nodes for n in _users(node)}  # noqa: SLF001
-        if users - own:
-            edges.append(layer.output)
-    edges.sort(key=lambda tensor: -tensor.shape[1])
-    return keras.Model(model.inputs, edges), keras.Model(edges, model.output)
-
-
-def _users(node: object) -> Iterable[object]:
-    return [
-        user
-        for tensor in node.output_tensors  # type: ignore[attr-defined]
-        for user in getattr(tensor, "_keras_history", (None,))[0]._outbound_nodes  # noqa: SLF001
-    ]
-
-
-@dataclass(frozen=True, slots=True)
-class FeatureCache:
-    """Feature maps of a frozen part, computed once and kept as float16 on disk.
-
-    Attributes:
-        front: images -> feature maps.
-        folder: where they are kept.
-        key: changes with the weights of ``front``.
-    """
-
-    front: keras.Model
-    folder: Path
-    key: str = field(default="")
-
-    @classmethod
-    def of(cls, front: keras.Model, folder: Path) -> FeatureCache:
-        """For the weights as they are now."""
-        whole = hashlib.sha256()
-        for weight in front.weights:
-            whole.update(keras.ops.convert_to_numpy(weight).tobytes())
-        folder.mkdir(parents=True, exist_ok=True)
-        return cls(front, folder, whole.hexdigest()[:16])
-
-    def maps(self, images: np.ndarray) -> list[F32]:
-        """``(B, h, w, 3)`` uint8 -> three maps, from disk where these pixels were seen before.
-
-        A picture's key is the hash of its pixels: augmented pictures are their own entries.
-        """
-        files = [self._file(image) for image in images]
-        rows = [_read_maps(file) for file in files]
-        missing = [i for i, row in enumerate(rows) if row is None]
-        if missing:
-            fresh = self.front(images[missing].astype(np.float32), training=False)
-            fresh = [keras.ops.convert_to_numpy(x) for x in fresh]
-            for n, i in enumerate(missing):
-                rows[i] = [x[n].astype(np.float16) for x in fresh]  # as they come from disk
-                _write_maps(files[i], rows[i])
-        return [np.stack([row[k] for row in rows]).astype(np.float32) for k in range(len(rows[0]))]
-
-    def _file(self, image: np.ndarray) -> Path:
-        pixels = hashlib.sha256(np.ascontiguousarray(image)).hexdigest()[:24]
-        return self.folder / f"{self.key}-{pixels}.npz"
-
-
-def _read_maps(file: Path) -> list[F32] | None:
-    if not file.is_file():
-        return None
-    with np.load(file) as saved:
-        return [saved[name] for name in sorted(saved.files)]
-
-
-def _write_maps(file: Path, maps: list[F32]) -> None:
-    part = file.with_suffix(".part")
-    with part.open("wb") as out:
-        np.savez(out, **{f"map{k}": x for k, x in enumerate(maps)})
-    part.replace(file)

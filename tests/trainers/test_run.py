@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import csv
 import errno
+import importlib.util
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
-from edge.errors import ConfigError, EdgeError
+from edge.errors import ConfigError, EdgeError, WorkerError
 from tests.trainers.drawn import drawn_dataset
 from trainers import detector, run
-from trainers.data import Dataset
+from trainers.augment import Augment
+from trainers.data import Dataset, Sample
 from trainers.detector import Job
 from trainers.network import NetworkConfig, build
 from trainers.run import RunFolder, Settings
@@ -26,18 +30,17 @@ TINY = NetworkConfig(
     ("object",), (32, 32), "slim", 0.05, neck="fpn", neck_channels=(8, 8, 8),
     head_channels=8, head_depth=1, shared_head=True,
 )  # fmt: skip
+pytestmark = pytest.mark.filterwarnings("ignore:Even though the:UserWarning")  # see eagerly
 SETTINGS = Settings(epochs=2, batch=4, threads=1, strength=0)
 
 
 def train(
     data: Path, out: Path, settings: Settings = SETTINGS, *, resume: bool = False,
-    start: Path | None = None,
+    start: Path | None = None, augment: Sequence[Augment] = (), validate=detector.figures,
 ) -> RunFolder:  # fmt: skip
     job = Job((data,), out, network=TINY, settings=settings, start=start)
     parts: tuple[Dataset, Dataset] = drawn_dataset(data, 8).split(0.3, 1)
-    return detector.fit(
-        job, "detect", parts, [], detector.figures, detector.FIGURE, resume=resume
-    )  # fmt: skip
+    return detector.fit(job, "detect", parts, augment, validate, detector.FIGURE, resume=resume)
 
 
 def epochs_of(folder: RunFolder) -> list[int]:
@@ -61,6 +64,10 @@ def test_a_run_folder_holds_what_a_result_needs_to_be_repeated(finished):
     assert folder.read("metrics.json")["ap50"] >= 0
     assert (folder.path / "curves.png").read_bytes()[:4] == b"\x89PNG"
     assert epochs_of(folder) == [0, 1]
+    if importlib.util.find_spec("tensorboard"):
+        written = list((folder.path / "tensorboard" / "train").glob("events.out.tfevents.*"))
+        assert written
+        assert all(file.stat().st_size > 200 for file in written)  # more than a header
 
 
 def test_the_best_network_is_loaded_with_its_configuration(finished):
@@ -68,6 +75,21 @@ def test_the_best_network_is_loaded_with_its_configuration(finished):
     model, config = folder.network()
     assert config.input_wh == (32, 32)
     assert model(np.zeros((1, 32, 32, 3), np.float32)).shape[1] == 16 + 4 + 1
+
+
+@pytest.fixture
+def usual_precision() -> Iterator[None]:
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+def test_mixed_precision_trains_float32_weights_with_float16_arithmetic(tmp_path, usual_precision):
+    (tmp_path / "data").mkdir()
+    settings = replace(SETTINGS, epochs=1, mixed_precision=True)
+    folder = train(tmp_path / "data", tmp_path / "run", settings)
+    layer = folder.network()[0].get_layer("backbone_stem")
+    assert (layer.compute_dtype, layer.variable_dtype) == ("float16", "float32")
+    assert np.isfinite(float(run.read_log(folder)["loss"][0]))
 
 
 def test_a_second_run_in_the_same_folder_is_refused(finished):
@@ -95,7 +117,7 @@ count = 0
 def to_fit(batch, real=detector.to_fit):
     global count
     count += 1
-    if (Path(sys.argv[2]) / "state" / "epoch-00002.weights.h5").exists():
+    if (Path(sys.argv[2]) / "state" / "epoch-00002.npz").exists():
         os.kill(os.getpid(), signal.SIGKILL)  # in the middle of the third epoch
     return real(batch)
 detector.to_fit = to_fit
@@ -135,25 +157,56 @@ def test_a_loss_that_is_no_number_ends_the_run_with_advice(tmp_path):
     assert "no epoch was finished" in str(caught.value)
 
 
-class FullDisk:
-    """A model whose disk has no room left."""
+def on_the_second(plant) -> Callable[..., dict[str, float]]:
+    """Validation that finds ever better figures, and does something at its second call."""
+    calls = []
 
-    def save_weights(self, path: Path, overwrite: bool) -> None:
-        path.write_bytes(b"half")
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def validate(*_: object) -> dict[str, float]:
+        calls.append(1)
+        if len(calls) == 2:
+            plant()
+        return {"ap50": float(len(calls))}
+
+    return validate
 
 
-def test_a_full_disk_keeps_the_state_before_and_leaves_no_half_file(tmp_path):
-    folder = RunFolder(tmp_path)
-    folder.state.mkdir()
-    (folder.state / "epoch-00003.weights.h5").write_bytes(b"good")
-    keep = run.KeepState(folder)
-    keep.set_model(FullDisk())
-    with pytest.raises(OSError, match="No space") as caught:
-        keep.on_epoch_end(3)
-    assert run.is_full_disk(caught.value)
-    assert [p.name for p in folder.state.iterdir()] == ["epoch-00003.weights.h5"]
-    assert folder.last_epoch() == 3
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a disk without room")
+@pytest.mark.parametrize("file", ["part.keras", "metrics.json.part", "state/part.npz"])
+def test_a_disk_that_fills_up_in_mid_training_keeps_the_last_good_checkpoint(
+    tmp_path, file, eagerly
+):
+    run_folder = tmp_path / "run"
+    (tmp_path / "data").mkdir()
+    full = on_the_second(lambda: (run_folder / file).symlink_to("/dev/full"))
+    with pytest.raises(EdgeError, match="is full: make room and go on with --resume") as caught:
+        train(tmp_path / "data", run_folder, replace(SETTINGS, epochs=3), validate=full)
+    assert "the last good checkpoint is kept" in str(caught.value)
+    folder = RunFolder.open(run_folder)
+    assert folder.network()[0] is not None
+    assert folder.read("metrics.json")["ap50"] >= 1
+    assert folder.last_epoch() == 2
+    assert not list(run_folder.rglob("*part*"))
+
+
+def test_a_worker_that_fails_in_mid_training_keeps_the_last_good_checkpoint(tmp_path, eagerly):
+    (tmp_path / "data").mkdir()
+    calls = []
+
+    def out_of_memory(sample: Sample, rng: np.random.Generator) -> Sample:
+        calls.append(1)
+        if len(calls) > 12:  # two epochs of four pictures, and a batch that Keras looks at before
+            raise MemoryError("no room for a picture")
+        return sample
+
+    with pytest.raises(WorkerError, match="MemoryError: no room for a picture") as caught:
+        train(
+            tmp_path / "data", tmp_path / "run", replace(SETTINGS, epochs=5),
+            augment=[out_of_memory], validate=on_the_second(lambda: None),
+        )  # fmt: skip
+    assert "the last good checkpoint is kept" in str(caught.value)
+    folder = RunFolder.open(tmp_path / "run")
+    assert folder.last_epoch() >= 1
+    assert folder.network()[0] is not None
 
 
 @pytest.mark.parametrize(

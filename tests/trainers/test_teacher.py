@@ -7,14 +7,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from edge.errors import ConfigError
 from edge.types import Detections, Faces, RgbPicture
+from tests.models import constant_model
 from tests.trainers.drawn import drawn_dataset, face, plain_example, shared, write_example
+from trainers.augment import with_image
 from trainers.check import check
+from trainers.cli import app
 from trainers.data import Dataset
+from trainers.detector import Job, taught
 from trainers.reading import read_dataset
-from trainers.teacher import Teacher, label_folder, merge, of_detector, of_faces, teach
+from trainers.teacher import (
+    Teacher,
+    hired,
+    label_folder,
+    merge,
+    of_detector,
+    of_faces,
+    teach,
+)
 
 
 def two_things(picture: RgbPicture) -> Detections:
@@ -28,7 +41,7 @@ def two_things(picture: RgbPicture) -> Detections:
 def test_hard_labels_are_the_sure_ones_and_soft_ones_carry_their_score(tmp_path: Path):
     write_example(tmp_path / "in", "a", face(0))
     hard = Teacher(two_things, ("cat", "dog"), score=0.5)
-    assert label_folder(tmp_path / "in", tmp_path / "hard", hard) == 1
+    assert len(label_folder(tmp_path / "in", tmp_path / "hard", hard)) == 1
     (example,) = read_dataset(tmp_path / "hard").examples
     assert (example.class_id.tolist(), example.weight.tolist()) == ([0], [1.0])
     np.testing.assert_allclose(example.xyxy, [[0, 0, 80, 120]], atol=1e-3)
@@ -68,9 +81,9 @@ def test_a_contract_detector_is_asked_frame_by_frame():
 def test_a_video_becomes_one_group_of_pictures(tmp_path: Path):
     source = shared("videos") / "one-by-one-person-detection.mp4"
     teacher = Teacher(two_things, ("cat", "dog"))
-    count = label_folder(source, tmp_path / "out", teacher, every=400)
+    told = label_folder(source, tmp_path / "out", teacher, every=400)
     dataset = read_dataset(tmp_path / "out")
-    assert count == len(dataset) == 4
+    assert len(told) == len(dataset) == 4
     assert {e.group for e in dataset.examples} == {"one-by-one-person-detection"}
     assert dataset.examples[1].load().size_wh == (768, 432)
 
@@ -122,3 +135,84 @@ def test_a_teacher_of_more_classes_than_it_names_is_refused(tmp_path: Path):
     write_example(tmp_path / "in", "a", face(0))
     with pytest.raises(ConfigError, match="found class 1, but names only 1"):
         label_folder(tmp_path / "in", tmp_path / "out", Teacher(two_things, ("cat",), score=0.1))
+
+
+def model_file(folder: Path, name: str = "teacher.onnx") -> Path:
+    """A contract model that sees a cat in the middle of each picture, and half a dog."""
+    rows = np.float32([[8, 8, 24, 24, 0.9, 0], [0, 0, 16, 32, 0.6, 1]])
+    path = folder / name
+    path.write_bytes(constant_model("detect", {"detections": rows}, ("cat", "dog")))
+    return path
+
+
+@pytest.mark.parametrize("form", ["yolo", "coco"])
+def test_what_a_model_labels_is_read_back_by_the_readers(tmp_path: Path, form):
+    write_example(tmp_path / "in", "a", face(0, (64, 64)))
+    write_example(tmp_path / "more", "b", face(1, (64, 64)))
+    words = ["label", str(tmp_path / "in"), str(tmp_path / "more/b.png"), "--soft"]
+    words += ["--teacher", str(model_file(tmp_path)), "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, [*words, "--format", form, "--classes", "dog,cat"])
+    assert done.exit_code == 0, done.output
+    assert "2 pictures, 4 objects of dog, cat" in done.output
+    dataset = read_dataset(tmp_path / "out")
+    assert dataset.classes == ("dog", "cat")
+    assert [(e.name, e.group) for e in dataset.examples] == [("a", "a"), ("b", "b")]
+    for example in dataset.examples:
+        assert example.class_id.tolist() == [1, 0]
+        np.testing.assert_allclose(example.weight, [0.9, 0.6], atol=1e-3)
+        np.testing.assert_allclose(example.xyxy, [[16, 16, 48, 48], [0, 0, 32, 64]], atol=0.1)
+    assert check(dataset).ok
+
+
+def test_a_face_finder_labels_faces(tmp_path: Path):
+    write_example(tmp_path / "in", "a", face(0, (64, 64)))
+    outputs = {"detections": np.float32([[8, 8, 24, 24, 0.9, 0]]),
+               "landmarks": np.full((1, 5, 2), 16, np.float32)}  # fmt: skip
+    (tmp_path / "faces.onnx").write_bytes(constant_model("faces", outputs, ("face",)))
+    teacher = hired(tmp_path / "faces.onnx")
+    (example,) = label_folder(tmp_path / "in", tmp_path / "out", teacher).examples
+    np.testing.assert_allclose(example.landmarks, np.full((1, 5, 2), 32), atol=0.1)
+
+
+def test_a_teacher_is_asked_only_for_what_it_knows(tmp_path: Path):
+    with pytest.raises(ConfigError, match="does not know horse; it knows cat, dog"):
+        hired(model_file(tmp_path), ("cat", "horse"))
+
+
+def test_two_pictures_of_one_name_are_refused(tmp_path: Path):
+    for folder in ("one", "two"):
+        write_example(tmp_path / folder, "a", face(0))
+    with pytest.raises(ConfigError, match="another picture is called a too"):
+        label_folder(
+            [tmp_path / "one", tmp_path / "two"], tmp_path / "out", hired(model_file(tmp_path))
+        )
+
+
+def test_a_trainer_takes_labels_of_a_teacher_and_keeps_the_held_back_part(tmp_path: Path):
+    """Unlabelled pictures join the training part, those that show what is held back do not."""
+    data = tmp_path / "data"
+    dataset = drawn_dataset(data, 12)
+    rest, held = dataset.split(0.3, 0)
+    new = tmp_path / "new"
+    noise = np.random.default_rng(0).integers(0, 256, (120, 160, 3)).astype(np.uint8)
+    write_example(new, "fresh", with_image(face(50), noise))
+    (new / "copy.png").write_bytes(held.examples[0].path.read_bytes())
+    teacher = hired(model_file(tmp_path), ("cat",), 0.5, soft=True)
+    job = Job((data,), tmp_path / "run", teacher=teacher, unlabelled=(new,))
+    rest = replace(rest, classes=("face", "cat"))
+    taught_part, kept = taught(job, (rest, held))
+    assert kept is held
+    assert taught_part.classes == ("face", "cat")
+    names = [e.name for e in taught_part.examples]
+    assert names == [*(e.name for e in rest.examples), "fresh"]
+    fresh = taught_part.examples[-1]
+    assert (fresh.class_id.tolist(), fresh.weight.tolist()) == ([1], [pytest.approx(0.9, abs=1e-3)])
+    again, _ = taught(job, (rest, held), resume=True)
+    assert again.sha256() == taught_part.sha256()
+
+
+def test_a_teacher_of_other_things_is_refused(tmp_path: Path):
+    job = Job((tmp_path,), tmp_path / "run", teacher=hired(model_file(tmp_path)))
+    parts = drawn_dataset(tmp_path / "data", 6).split(0.3, 1)
+    with pytest.raises(ConfigError, match="the teacher knows cat, dog, and face is to be learnt"):
+        taught(job, parts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from typer.testing import CliRunner
 
+from tests.trainers.drawn import face, write_example
 from trainers.cli import app
 
 
@@ -16,10 +17,22 @@ from trainers.cli import app
         (["detector", "{here}/none", "--out", "{here}/r", "--start", "zoo:nothing"], "zoo"),
         (["faces", "{here}/none", "--out", "{here}/r", "--backbone", "vgg16"], "yunet, slim"),
         (["check", "{here}/none"], "is no data set"),
+        (["detector", "{here}/empty", "--out", "{here}/r"], "holds no picture"),
+        (["detector", "{here}/strange", "--out", "{here}/r"], "class 3 does not exist"),
+        (["detector", "{here}/none", "--out", "{here}/r", "--unlabelled", "x"], "--teacher"),
+        (["label", "{here}/none", "--teacher", "zoo:detect-nano", "--out", "{here}/r"], "no video"),
+        (["label", "{here}", "--teacher", "{here}/x", "--out", "{here}/r"], "check the path"),
+        (["evaluate", "zoo:x", "--data", "{here}", "--shrink-to", "16"], "add --faces"),
     ],
 )
 def test_a_wrong_command_ends_with_a_message_and_code_78(tmp_path, words, says):
     (tmp_path / "none").mkdir()
+    for name in ("empty", "strange"):
+        for folder in ("images", "labels"):
+            (tmp_path / name / folder).mkdir(parents=True)
+        (tmp_path / name / "classes.txt").write_text("cat\n")
+    write_example(tmp_path / "strange" / "images", "a", face(0))
+    (tmp_path / "strange" / "labels" / "a.txt").write_text("3 0.5 0.5 0.2 0.2\n")
     done = CliRunner().invoke(app, [w.format(here=tmp_path) for w in words])
     assert done.exit_code == 78
     assert says in done.output

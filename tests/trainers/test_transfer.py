@@ -1,4 +1,4 @@
-"""Weights from files, frozen parts, new heads, cached features."""
+"""Weights from files, frozen parts, new heads."""
 
 from __future__ import annotations
 
@@ -150,40 +150,6 @@ def test_freeze_regimes(regime, free):
 def test_freezing_what_is_not_there_is_refused():
     with pytest.raises(ConfigError, match="neckk"):
         transfer.freeze(build(SMALL), "neckk")
-
-
-def test_backbone_and_rest_together_are_the_network():
-    model = build(SMALL)
-    front, rest = transfer.split(model)
-    maps = front([images()])
-    assert [m.shape[1] for m in maps] == [8, 4, 2]
-    np.testing.assert_allclose(numpy(rest(maps)), numpy(model(images())), atol=1e-5)
-
-
-def test_features_are_computed_once_and_kept_on_disk(tmp_path):
-    front, _ = transfer.split(build(SMALL))
-    calls = []
-
-    def counted(x, training=False):
-        calls.append(len(x))
-        return front([x], training=training)
-
-    cache = transfer.FeatureCache.of(front, tmp_path)
-    cache = replace(cache, front=counted)
-    pictures = images(count=3).astype(np.uint8)
-    first, again = cache.maps(pictures), cache.maps(pictures[[2, 0]])
-    assert calls == [3]
-    np.testing.assert_array_equal(again[0], first[0][[2, 0]])
-    np.testing.assert_allclose(
-        first[0], numpy(front([pictures.astype(np.float32)])[0]), rtol=1e-2, atol=1e-2
-    )
-
-
-def test_other_weights_have_other_features(tmp_path):
-    keys = {
-        transfer.FeatureCache.of(transfer.split(build(SMALL))[0], tmp_path).key for _ in range(2)
-    }
-    assert len(keys) == 2
 
 
 def test_yunet_weights_give_what_onnx_runtime_gives():
