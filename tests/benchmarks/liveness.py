@@ -27,9 +27,7 @@ def main() -> None:
         spent = np.array([[_once(model, count) for model in models] for _ in range(rounds)])
         theirs, ours = np.median(spent[rounds // 10 :], axis=0) * 1e3 / count
         ratio = np.median(spent[rounds // 10 :, 1] / spent[rounds // 10 :, 0])
-        print(
-            f"{count} face(s): {theirs:.2f} ms each, zoo:liveness-nano {ours:.2f}; {ratio:.2f}"
-        )
+        print(f"{count} face(s): {theirs:.2f} ms each, zoo:liveness-nano {ours:.2f}; {ratio:.2f}")
 
 
 def _once(model: ContractLiveness, count: int) -> float:
