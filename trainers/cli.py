@@ -466,7 +466,8 @@ def _held_faces(data: Path, negatives: Path | None, held: float) -> Any:  # noqa
     dataset = read_dataset(data)
     empty = read_negatives([negatives] if negatives else [])
     if held:
-        dataset, empty = split_of(dataset, held)[1], empty.split(0.5)[1]
+        dataset = split_of(dataset, held)[1]
+        empty = empty.split(0.5)[1] if len(empty) else empty
     return replace(dataset, examples=dataset.examples + empty.examples)
 
 

@@ -67,7 +67,7 @@ class Settings:
         weight_decay: of AdamW.
         clip_norm: longest gradient; lowering it calms a loss that jumps.
         ema: share of the old average kept at each step; 0 averages nothing. A short run keeps
-            less, so that the average spans a tenth of it at most.
+            less, so that the average spans a thirtieth of it at most: longer ones lag behind.
         patience: epochs without a better figure before the run stops; 0 never stops.
         validate_every: epochs between looks at the held-back part.
         freeze: see ``transfer.freeze``.
@@ -447,7 +447,7 @@ def compile_task(task: Task, settings: Settings, steps: int) -> None:
 
 def momentum_of(settings: Settings, total: int) -> float:
     """Of the averages in a run of ``total`` steps."""
-    return min(settings.ema or 0.99, max(0.1, 1 - 10 / total))
+    return min(settings.ema or 0.99, max(0.1, 1 - 30 / total))
 
 
 def train(
