@@ -66,7 +66,7 @@ def test_a_run_is_trained_with_all_losses_and_knows_its_threshold(finished):
     metrics = finished.read("metrics.json")
     assert 0 <= metrics["auc"] <= 1
     assert -1 <= metrics["threshold"] <= 1
-    assert finished.task() == "embed"
+    assert finished.kind == "embed"
     header = (finished.path / "log.csv").read_text().splitlines()[0].split(",")
     assert {"teacher", "triplet", "binary", "margin", "val_auc"} <= set(header)
     rows = finished.load()(np.zeros((1, 112, 112, 3), np.float32))
