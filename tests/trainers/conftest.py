@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 import keras
 import pytest
 
 
+@pytest.fixture(scope="session")
+def eager_steps() -> Callable[[], AbstractContextManager[None]]:
+    """For fixtures that outlive a test."""
+    return contextlib.contextmanager(_eagerly)
+
+
 @pytest.fixture
 def eagerly() -> Iterator[None]:
     """A few steps are over before their graph would be traced."""
+    yield from _eagerly()
+
+
+def _eagerly() -> Iterator[None]:
     if keras.backend.backend() != "tensorflow":
         yield
         return

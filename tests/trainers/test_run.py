@@ -49,9 +49,10 @@ def epochs_of(folder: RunFolder) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> tuple[Path, RunFolder]:
+def finished(tmp_path_factory, eager_steps) -> tuple[Path, RunFolder]:
     data = tmp_path_factory.mktemp("data")
-    return data, train(data, tmp_path_factory.mktemp("runs") / "r")
+    with eager_steps():
+        return data, train(data, tmp_path_factory.mktemp("runs") / "r")
 
 
 def test_a_run_folder_holds_what_a_result_needs_to_be_repeated(finished):
@@ -83,7 +84,9 @@ def usual_precision() -> Iterator[None]:
     keras.config.set_dtype_policy("float32")
 
 
-def test_mixed_precision_trains_float32_weights_with_float16_arithmetic(tmp_path, usual_precision):
+def test_mixed_precision_trains_float32_weights_with_float16_arithmetic(
+    tmp_path, usual_precision, eagerly
+):
     (tmp_path / "data").mkdir()
     settings = replace(SETTINGS, epochs=1, mixed_precision=True)
     folder = train(tmp_path / "data", tmp_path / "run", settings)
@@ -146,7 +149,7 @@ def test_a_killed_run_resumes_and_loses_at_most_one_epoch(tmp_path):
     assert not list(out.rglob("*part*"))
 
 
-def test_a_loss_that_is_no_number_ends_the_run_with_advice(tmp_path):
+def test_a_loss_that_is_no_number_ends_the_run_with_advice(tmp_path, eagerly):
     (tmp_path / "data").mkdir()
     sick = build(TINY)
     sick.get_layer("head_0_obj_pred").bias.assign([np.nan])
