@@ -35,7 +35,7 @@ class Showcase:
         self._best: dict[str, Event] = {}
 
     def note(self, event: Event) -> None:
-        """Called in the pipeline's thread."""
+        """Called in the lanes' threads, for each camera in order."""
         best = self._best.get(event.frame.camera)
         if best is None or _interest(event) >= _interest(best):
             self._best[event.frame.camera] = event
