@@ -154,7 +154,7 @@ class People:
 
 
 class Recognizer:
-    """Decides who faces are. `look` belongs to the pipeline's thread.
+    """Decides who faces are. `look` is called by one thread at a time.
 
     Args:
         rules: thresholds and budgets.
