@@ -43,15 +43,16 @@ from edge.cli.gallery import (
 from edge.cli.live import ChallengeError, LiveEnrolment, frames_of, guide
 from edge.cli.media import PICTURES
 from edge.cli.photos import PhotoError, read_face
-from edge.config import Config
+from edge.config import Config, Recognition
 from edge.errors import ConfigError
 from edge.models.embedder import ContractEmbedder
 from edge.people import challenge
 from edge.people.gallery import Gallery, checked_name, refuse_past
+from edge.people.names import folded
 from edge.people.search import Index
 from edge.people.vault import GalleryError, load_key
 from edge.people.vitality import Demands
-from edge.people.witness import DEMANDS, Witness
+from edge.people.witness import Witness
 from edge.ports import FaceFinder, Source
 from edge.types import F32
 
@@ -124,8 +125,7 @@ def enroll(
         )
     day = until.date() if until else None
     refuse_past(day.isoformat() if day else "", time.time())
-    for who in batches or [name]:
-        checked_name(who)
+    name = checked_name(name) if name else ""
     settings = config.load(configuration) if configuration else None
     places = Places(gallery, key, embedder, faces, liveness)
     if configuration and settings:
@@ -166,9 +166,8 @@ def _witness(
     """
     model = load_liveness_model(places.liveness)
     rules = settings.recognition if settings else None
-    demands = DEMANDS
-    if rules:
-        demands = Demands(rules.live_score, rules.spoof_score, rules.live_window_s, motion=True)
+    rules = rules or Recognition(gallery=str(places.gallery), key_file=places.key)
+    demands = Demands(rules.live_score, rules.spoof_score, rules.live_window_s, motion=True)
     return Witness(finder, embedder, model, demands)
 
 
@@ -289,6 +288,7 @@ def _batches(
 
     Raises:
         ConfigError: neither a person with one means nor a folder of people, or several.
+        GalleryError: a name cannot be one.
     """
     given = [what for what in (photos, folder, camera) if what]
     if len(given) != 1 or bool(name) == bool(folder):
@@ -297,12 +297,15 @@ def _batches(
             "CAMERA, or edge enroll --folder DIR"
         )
     if folder is None:
-        return {name: list(photos)} if photos else {}
-    people = {
-        person.name: sorted(p for p in person.iterdir() if p.suffix.lower() in PICTURES)
-        for person in sorted(folder.iterdir())
-        if person.is_dir()
-    }
+        return {checked_name(name): list(photos)} if photos else {}
+    people: dict[str, list[Path]] = {}
+    for person in sorted(folder.iterdir()):
+        if not person.is_dir():
+            continue
+        who = checked_name(person.name)
+        if folded(who) in map(folded, people):
+            raise ConfigError(f"--folder {folder}: holds {who} twice: put the pictures into one")
+        people[who] = sorted(p for p in person.iterdir() if p.suffix.lower() in PICTURES)
     if not people:
         raise ConfigError(f"--folder {folder}: has no folders named after people: DIR/NAME/*.jpg")
     return people

@@ -19,6 +19,7 @@ from edge.people.gallery import Gallery
 from edge.people.settings import EmbedderId
 from edge.people.vault import load_key
 from edge.ports import FaceFinder
+from edge.service.recognition import gallery_path, key_place
 
 GalleryPath = Annotated[
     Path, typer.Option("--gallery", envvar="EDGE_GALLERY", help="The gallery's file.")
@@ -79,9 +80,7 @@ class Places:
         found: dict[str, Any] = {}
         files = {"faces": settings.models.faces}
         if rules := settings.recognition:
-            found = {"gallery": base / Path(rules.gallery).expanduser(), "key": rules.key_file}
-            if ":" not in rules.key_file:
-                found["key"] = str(base / Path(rules.key_file).expanduser())
+            found = {"gallery": gallery_path(rules, base), "key": key_place(rules, base)}
             files |= {"embedder": rules.embedder, "liveness": rules.liveness}
         for name, file in files.items():
             if file:

@@ -133,11 +133,14 @@ class Tail:
         rows = np.flatnonzero(comparisons.similarity > floor)
         rows = rows[np.argsort(comparisons.similarity[rows])]
         highest = comparisons.similarity[rows].astype(np.float64)
+        one, other = comparisons.one[rows], comparisons.other[rows]
         people = int(max(comparisons.one.max(), comparisons.other.max())) + 1
+        pairs = comparisons.one.astype(np.int64) * people + comparisons.other
+        count = np.bincount(pairs, minlength=people**2).reshape(people, people)
         for _ in range(DRAWS):
             weight = rng.exponential(size=people)
-            each = weight[comparisons.one] * weight[comparisons.other]
-            start, scale, shape = _weighted(highest, each[rows], float(each.sum()))
+            total = float(weight @ count @ weight)  # of all comparisons
+            start, scale, shape = _weighted(highest, weight[one] * weight[other], total)
             yield replace(self, start=start, scale=scale, shape=shape)
 
     def similarity(self, rate: float) -> float:

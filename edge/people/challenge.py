@@ -267,6 +267,7 @@ class Challenge:
             hint = "turned away"
         if hint or not self._continues(seen):
             self._first = []
+            self._best.clear()  # who was looked at before may be somebody else
         if not hint:
             self._first.append(seen)
             self._keep(seen)

@@ -383,8 +383,9 @@ def _grid(picture: Picture) -> F32:
     across, down = (cells * POINTS for cells in GRID_WH)
     rows = np.arange(down) * plane.shape[0] // down
     columns = np.arange(across) * plane.shape[1] // across
-    points = plane[rows[:, None], columns].reshape(GRID_WH[1], POINTS, GRID_WH[0], POINTS)
-    means: F32 = points.mean(axis=(1, 3), dtype=np.float32)
+    points = plane[rows[:, None], columns].reshape(GRID_WH[1], POINTS, across)
+    bands = points.sum(axis=1, dtype=np.float32)  # a mean over both axes takes longer
+    means: F32 = bands.reshape(GRID_WH[1], GRID_WH[0], POINTS).sum(axis=2) / POINTS**2
     return means
 
 

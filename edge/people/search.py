@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edge.people.names import folded
 from edge.types import F32, I32, I64, Bool
 
 NOBODY = -1
@@ -114,7 +115,7 @@ class Index:
         rows = [
             row
             for row, known in enumerate(self.people)
-            if name != known.id and name.casefold() != known.name.casefold()
+            if name != known.id and folded(name) != folded(known.name)
         ]
         templates = np.split(self.templates, self.starts[1:])
         return Index.of(

@@ -21,7 +21,6 @@ import hashlib
 import hmac
 import os
 import stat
-import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,6 +30,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from edge.errors import ConfigError
+from edge.people.names import folded
 
 KEY_BYTES = 32
 NONCE_BYTES = 12
@@ -204,5 +204,4 @@ class Vault:
 
     def name_tag(self, name: str) -> bytes:
         """What stands for a name in the gallery; equal for names that differ only in case."""
-        folded = unicodedata.normalize("NFKC", name).casefold()
-        return hmac.digest(self._names, folded.encode(), hashlib.sha256)
+        return hmac.digest(self._names, folded(name).encode(), hashlib.sha256)

@@ -18,7 +18,6 @@ from edge.types import F32, U8, Faces, Frame
 from edge.vision.preprocess import align_face, crop
 
 RIVAL = 0.5  # a face of so much of the subject's height is a second face, not a passer-by
-DEMANDS = Demands(live_score=0.7, spoof_score=0.3, window_s=10, motion=True)
 LOOKS = (1.6, 2.0, 2.5, 3.2)  # sides of the face's box
 FACING_DEG = 25  # a liveness network knows faces as they look into a camera
 
@@ -116,8 +115,10 @@ class Witness:
         for faces, corner in zip(self._finder.find(parts), corners, strict=True):
             if len(faces):
                 centres = (faces.xyxy[:, :2] + faces.xyxy[:, 2:]) / 2 + corner
-                nearest = int(np.abs(centres - middle).sum(axis=1).argmin())
-                found.append(faces.landmarks[nearest] + np.array(corner, np.float32))
+                away = np.abs(centres - middle).max(axis=1)
+                nearest = int(away.argmin())
+                if away[nearest] <= side / 4:  # else it is another face
+                    found.append(faces.landmarks[nearest] + np.array(corner, np.float32))
         mean: F32 = np.mean(found, axis=0, dtype=np.float32)
         return mean
 

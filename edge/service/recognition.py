@@ -81,19 +81,10 @@ class GalleryFollower:
     def _open(self) -> Gallery:
         embedder = self.embedder
         return Gallery(
-            self._path,
-            load_key(self._key),
+            gallery_path(self.settings, self.base),
+            load_key(key_place(self.settings, self.base)),
             EmbedderId(embedder.name, embedder.sha256, embedder.dimension),
         )
-
-    @property
-    def _path(self) -> Path:
-        return self.base / Path(self.settings.gallery).expanduser()
-
-    @property
-    def _key(self) -> str:
-        where = self.settings.key_file
-        return where if ":" in where else str(self.base / Path(where).expanduser())
 
     def _offer(self, gallery: Gallery) -> None:
         index, measured = gallery.index(), gallery.calibration()
@@ -106,10 +97,22 @@ class GalleryFollower:
 
     def _is_of_another_embedder(self) -> bool:
         try:
-            with Gallery(self._path, load_key(self._key)) as gallery:
+            key = load_key(key_place(self.settings, self.base))
+            with Gallery(gallery_path(self.settings, self.base), key) as gallery:
                 return gallery.embedder.sha256 != self.embedder.sha256
         except GalleryError:
             return False
+
+
+def gallery_path(settings: Recognition, base: Path) -> Path:
+    """The gallery's file; a relative one lies beside the configuration, in ``base``."""
+    return base / Path(settings.gallery).expanduser()
+
+
+def key_place(settings: Recognition, base: Path) -> str:
+    """Of the master key: a file, as `gallery_path` finds it, or credential:NAME."""
+    where = settings.key_file
+    return where if ":" in where else str(base / Path(where).expanduser())
 
 
 def follow_gallery(

@@ -22,7 +22,8 @@ from edge.people.challenge import TURNS, Act, Challenge, Progress, Rules, draw_a
 from edge.people.gallery import Gallery
 from edge.people.settings import EmbedderId
 from edge.people.vault import GalleryError
-from edge.people.witness import DEMANDS, Witness
+from edge.people.vitality import Demands
+from edge.people.witness import Witness
 from edge.types import Frame, RgbPicture
 from edge.vision.picture import read_picture
 from tests.gallery import KEY, Clock
@@ -120,7 +121,9 @@ def stage(models, tmp_path):
     clock = Clock()
 
     def run(actor: Actor, seed: int = 0, **rules: float) -> np.ndarray:
-        witness = Witness(models.finder, embedder, models.liveness, DEMANDS)
+        witness = Witness(
+            models.finder, embedder, models.liveness, Demands(0.7, 0.3, 10, motion=True)
+        )
         challenge = Challenge(Rules(same=embedder.threshold, **rules), Random(seed))
         with Gallery(tmp_path / "g.db", KEY, identity, create=True, clock=clock) as gallery:
             return LiveEnrolment(witness, challenge, gallery, actor.hear).run(actor.frames())

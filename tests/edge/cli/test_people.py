@@ -142,6 +142,20 @@ def test_a_folder_enrols_everybody_and_finds_who_is_there_twice(edge, photo, tmp
     assert {person["templates"] for person in lines(edge("people", "list", "--json"))} == {2}
 
 
+def test_a_name_typed_with_other_blanks_is_the_same_person(edge, photo):
+    edge("enroll", "Ann Lee", photo("1.png", RED), "--consent")
+    again = edge("enroll", " Ann  Lee ", photo("2.png", RED), "--consent")
+    assert "refused 0" in again.output
+    assert [person["name"] for person in lines(edge("people", "list", "--json"))] == ["Ann Lee"]
+
+
+def test_a_folder_with_one_person_twice_is_refused(edge, photo, tmp_path):
+    photo("people/Ann Lee/1.png", RED)
+    photo("people/ann  lee/1.png", RED)
+    refused = edge("enroll", "--folder", tmp_path / "people", "--consent", exit_code=78)
+    assert "twice" in refused.output
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -213,6 +213,15 @@ def test_the_first_looks_are_of_one_face():
     assert not scene.challenge.begun
 
 
+def test_who_stood_there_before_is_no_template():
+    scene = Scene()
+    scene.see(track=6, embedding=NOT_ME, quality=0.9)
+    while scene.obey().outcome is Outcome.RUNNING:
+        pass
+    assert scene.challenge.passed
+    assert (scene.challenge.templates @ ME > 0.9).all()
+
+
 @pytest.mark.parametrize("liveness", [Liveness.UNDECIDED, Liveness.NOT_CHECKED])
 def test_who_is_not_surely_alive_does_not_pass(liveness):
     scene = Scene().obey_until(2)

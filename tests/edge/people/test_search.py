@@ -82,5 +82,6 @@ def test_without_a_person_all_others_are_left():
     rest = index.without("PERSON 1")
     assert [known.name for known in rest.people] == ["Person 0", "Person 2"]
     assert rest.search(index.templates[3:4]).person_row.tolist() == [1]
+    assert len(index.without(" person\u00a01 ")) == 2  # the same name, typed differently
     assert len(index_of([1]).without("id0")) == 0
     assert len(index_of([]).without("id0")) == 0
