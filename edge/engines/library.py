@@ -153,12 +153,13 @@ class TensorRtEngine:
         """A way to run batches of one size. Memory is the caller's, so that many can share it.
 
         Raises:
+            GpuMemoryError: there is no room for it.
             EngineError: the engine takes no such batch.
         """
         context = self._engine.create_execution_context(self._how)
-        if context is None or not context.set_input_shape(
-            self.input.name, (rows, *self.input.shape)
-        ):
+        if context is None:  # no shape was asked for yet
+            raise GpuMemoryError(f"TensorRT has no memory to prepare batches of {rows}")
+        if not context.set_input_shape(self.input.name, (rows, *self.input.shape)):
             raise EngineError(f"the engine takes no batch of {rows}: build it again")
         return Execution(context)
 

@@ -129,7 +129,7 @@ class Channel:
             return None
         graph = self._cuda.capture(self._stream, lambda: execution.enqueue(self._stream))
         if graph is not None:
-            self._free.insert(0, lambda: self._cuda.drop_graph(graph))
+            self._free.append(lambda: self._cuda.drop_graph(graph))
         return graph
 
     @property
@@ -300,6 +300,8 @@ class EngineSession:
                     for channel in channels:
                         channel.close()
                 if not isinstance(error, GpuMemoryError):
+                    for _ in range(CHANNELS):  # who waits for one must not wait for ever
+                        self._free.put(None)
                     raise
                 self._halve(error)
                 continue

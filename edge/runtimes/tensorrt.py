@@ -14,7 +14,7 @@ from edge.engines.cache import EngineCache, Entry, Key, Recipe, Target, default_
 from edge.engines.cuda import Cuda, open_cuda
 from edge.engines.library import Choice, Library, TensorRtEngine, find_library
 from edge.engines.session import EngineSession
-from edge.errors import ConfigError, EngineError, ModelError
+from edge.errors import ConfigError, EngineError, GpuLostError, GpuMemoryError, ModelError
 from edge.onnxfile import has_external_data, metadata_of
 from edge.ports import Runtime
 
@@ -182,12 +182,14 @@ def build(options: Options) -> Runtime:
 
     Raises:
         ConfigError: no driver, no card or no TensorRT, and `fallback` is none.
+        GpuMemoryError: the card is full, and `fallback` is none.
+        GpuLostError: the card is busy or hangs, and `fallback` is none.
     """
     try:
         return TensorRtRuntime(options, open_cuda(options.device), find_library(options.library))
-    except ConfigError as error:
+    except (ConfigError, GpuMemoryError, GpuLostError) as error:  # nothing runs there yet
         if options.fallback == "none":
-            raise ConfigError(f"runtime: {error}") from error
+            raise type(error)(f"runtime: {error}") from error
         log.warning("runtime: %s. Models run on the processor until then", error)
     runtime: Runtime = plugins.create("runtimes", {"kind": "onnx"})
     return runtime

@@ -79,7 +79,8 @@ class LoadedModels:
         keeper = None
         if isinstance(runtime, EngineRuntime):
             keeper = EngineKeeper(runtime, _all_cores(runtime.lanes))
-        return replace(cls._of(settings, base, keeper or runtime), keeper=keeper)
+        models = cls._of(settings, base, keeper or runtime)
+        return replace(models, lanes=runtime.lanes, keeper=keeper)
 
     @classmethod
     def _of(cls, settings: Config, base: Path, runtime: Runtime) -> LoadedModels:
@@ -88,22 +89,22 @@ class LoadedModels:
             path = model_path(chosen.detector.path, base)
             detector = load_detector(runtime, path, chosen.detector.sha256)
         if chosen.faces is None:
-            return cls(detector, None, lanes=runtime.lanes)
+            return cls(detector, None)
         with _naming("models.faces"):
             path = model_path(chosen.faces.path, base)
             faces = load_faces(runtime, path, chosen.faces.sha256)
         known = settings.recognition
         if known is None:
-            return cls(detector, faces, lanes=runtime.lanes)
+            return cls(detector, faces)
         with _naming("recognition.embedder"):
             path = model_path(known.embedder.path, base)
             embedder = load_embedder(runtime, path, known.embedder.sha256)
         if known.liveness is None:
-            return cls(detector, faces, embedder, lanes=runtime.lanes)
+            return cls(detector, faces, embedder)
         with _naming("recognition.liveness"):
             path = model_path(known.liveness.path, base)
             liveness = load_liveness(runtime, path, known.liveness.sha256)
-        return cls(detector, faces, embedder, liveness, runtime.lanes)
+        return cls(detector, faces, embedder, liveness)
 
 
 def _all_cores(lanes: int) -> Runtime:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import signal
 import subprocess
@@ -36,6 +37,7 @@ SAMPLE_S = 1.0  # between two batches that are kept or compared
 SAMPLES, SAMPLE_ROWS = 3, 4
 FRAMES_S = 3.0  # an engine that is there at once waits so long for real frames to be tried on
 TRIAL_ROWS = 40  # findings compared on live frames until an engine is trusted
+TRIAL_SHARE = 0.05  # of the time may go into comparing: the reference may be far slower
 
 Told = Callable[[str, float], None]  # task, value
 
@@ -60,7 +62,7 @@ class Exchange:
         self._name = name
         self._engine: Held | None = None
         self._change = threading.Lock()
-        self._sampled_s = 0.0
+        self._due_s = 0.0  # when the next batch is kept or compared
 
     @property
     def has_engine(self) -> bool:
@@ -88,7 +90,7 @@ class Exchange:
         """From the next batch on the engine answers; on trial it is compared until it is proven."""
         with self._change:
             old, self._engine = self._engine, Held(engine, trial)
-            self.samples = []
+            self.samples, self._due_s = [], 0.0
             idle = old is not None and not old.users
         if old and idle:  # else the last who leaves it closes it
             old.engine.close()
@@ -108,25 +110,28 @@ class Exchange:
             held.engine.close()
 
     def _is_due(self) -> bool:
+        """Whether to keep or compare this batch; no other is due before `_due_s` is set again."""
         with self._change:
-            now_s = time.monotonic()
-            due = now_s - self._sampled_s >= SAMPLE_S
+            due = time.monotonic() >= self._due_s
             if due:
-                self._sampled_s = now_s
+                self._due_s = math.inf
         return due
 
     def _sample(self, batch: U8) -> None:
         if len(batch) and self._is_due():
             self.samples = [*self.samples[1 - SAMPLES :], batch[:SAMPLE_ROWS].copy()]
+            self._due_s = time.monotonic() + SAMPLE_S
 
     def _tried(self, held: Held, batch: U8, outputs: Mapping[str, F32]) -> Mapping[str, F32]:
         """The engine's outputs, unless it is on trial and sees something else."""
         trial = held.trial
         if trial is None or not len(batch) or not self._is_due():
             return outputs
-        rows = slice(0, SAMPLE_ROWS)
+        rows, started_s = slice(0, SAMPLE_ROWS), time.monotonic()
         wanted = self.reference.infer(batch[rows])
         trial.add(wanted, {name: value[rows] for name, value in outputs.items()})
+        now_s = time.monotonic()
+        self._due_s = now_s + max(SAMPLE_S, (now_s - started_s) / TRIAL_SHARE)
         if trial.problem:
             raise EngineError(f"its engine is refused: on live frames {trial.problem}")
         if trial.rows >= TRIAL_ROWS:
@@ -220,13 +225,19 @@ class EngineKeeper:
         for job in self._jobs:
             try:
                 self._runtime.load(job.model, job.name).close()
-            except EdgeError as error:
+            except (EngineError, GpuMemoryError) as error:  # built when it runs, or built smaller
                 yield job.name, str(error)
 
     def run(self, worker: Worker) -> None:
-        """Load, and build where it must be, the engine of one model after the other."""
+        """Load, and build where it must be, the engine of one model after the other.
+
+        Raises:
+            GpuLostError: this process cannot use the GPU any more.
+            EngineError: an engine was given up, and nothing else may run its model.
+        """
         for job in self._jobs:
             self.using(job.task, 0)
+            job.exchange.samples = []  # until here: the black pictures that models are checked with
         for job in self._jobs:
             if worker.stop.is_set():
                 return
@@ -242,6 +253,10 @@ class EngineKeeper:
             worker.pulse()
             for job in self._jobs:
                 self.using(job.task, job.exchange.has_engine)
+                if self._runtime.waits and not (job.model or job.exchange.has_engine):
+                    raise EngineError(
+                        f"{job.name}: its engine was given up, and it may run nowhere"
+                    )
 
     def _equip(self, job: Job, worker: Worker) -> None:
         engine = self._load_or_build(job, worker)
@@ -278,7 +293,10 @@ class EngineKeeper:
                 if built:
                     raise
                 log.info("%s: %s", job.name, error)
-                self._build(job, worker)
+                try:
+                    self._build(job, worker)
+                except OSError as failed:  # a full disk, no process to be had
+                    raise EngineError(f"its builder cannot be run: {failed}") from failed
                 built = True
         return None
 

@@ -1,5 +1,6 @@
 """A session on a card made of functions: the rows of ONNX Runtime, whatever the card does."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
@@ -190,6 +191,25 @@ def test_memory_that_is_gone_for_good_is_said_to_every_thread(gpu):
             rows(session, pictures(1))
     assert not gpu.held
     session.close()
+
+
+def test_channels_that_cannot_be_opened_again_leave_nobody_waiting(gpu):
+    _, session = start(gpu)
+    gpu.full.add("cudaGraphLaunch")
+    gpu.fails["cudaMalloc"] = 1
+    with pytest.raises(EngineError):
+        rows(session, pictures(2))
+    answers = []
+
+    def lane():
+        with pytest.raises(GpuMemoryError):
+            rows(session, pictures(2))
+        answers.append(True)
+
+    thread = threading.Thread(target=lane, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert answers == [True]
 
 
 def test_an_error_that_spoils_the_context_ends_the_process_with_a_status_of_its_own(gpu):

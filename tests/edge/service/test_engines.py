@@ -11,7 +11,8 @@ import pytest
 
 from edge import config, plugins
 from edge.client import Gap, Received, Subscriber
-from edge.errors import ConfigError, GpuLostError
+from edge.errors import ConfigError, GpuLostError, GpuMemoryError, WorkerError
+from edge.models.detector import load_detector
 from edge.models.drawn import drawn
 from edge.service import engines
 from edge.service.daemon import Daemon
@@ -191,6 +192,39 @@ def test_memory_that_ends_later_gives_the_model_back_without_losing_a_batch(keep
     assert fake.ENGINES[-1].closed
 
 
+def test_a_builder_that_cannot_be_started_leaves_onnx_runtime(tmp_path, caplog):
+    runtime = plugins.create(
+        "runtimes", {"kind": "tests.engines:Options", "cache": tmp_path / "cache"}
+    )
+    runtime.build_command = lambda name, sha256: [str(tmp_path / "no-such-program")]
+    keeper = EngineKeeper(runtime, plugins.create("runtimes", {"kind": "onnx"}))
+    session = keeper.load(MODEL, "m.onnx")
+    worker = Worker("engines", keeper.run, lambda dead: None)
+    worker.start()
+    until(lambda: "stays on ONNX Runtime: its builder cannot be run" in caplog.text)
+    np.testing.assert_array_equal(detections(session)[0], ROWS)
+    worker.stop.set()
+    assert worker.join(5)
+
+
+def test_the_black_picture_that_a_model_is_checked_with_is_no_frame(tmp_path):
+    (tmp_path / "m.onnx").write_bytes(MODEL)
+    runtime = plugins.create(
+        "runtimes",
+        {"kind": "tests.engines:Options", "cache": tmp_path / "cache", "build_s": 60},
+    )
+    keeper = EngineKeeper(runtime, plugins.create("runtimes", {"kind": "onnx"}))
+    load_detector(keeper, tmp_path / "m.onnx")
+    exchange = keeper._jobs[0].exchange
+    assert exchange.samples
+    worker = Worker("engines", keeper.run, lambda dead: None)
+    worker.start()
+    until(children)
+    assert not exchange.samples
+    worker.stop.set()
+    assert worker.join(5)
+
+
 def test_missing_engines_are_named_before_anything_is_built(keep, tmp_path):
     runtime = plugins.create(
         "runtimes", {"kind": "tests.engines:Options", "cache": tmp_path / "empty"}
@@ -278,6 +312,26 @@ def test_an_engine_is_proven_once_enough_live_findings_agree(caplog):
     exchange.put_in(load(MODEL, "m"), engines.Tally(manifest))
     until(lambda: len(detections(exchange)) and "proven" in caplog.text)
     assert exchange.has_engine
+
+
+def test_a_slow_reference_is_rarely_asked_while_an_engine_is_on_trial():
+    reference, asked = plugins.create("runtimes", {"kind": "onnx"}).load(MODEL, "m"), []
+
+    class Slow:
+        metadata = reference.metadata
+
+        def infer(self, batch):
+            asked.append(len(batch))
+            time.sleep(0.2)
+            return reference.infer(batch)
+
+    manifest = engines.Manifest.model_validate_json(reference.metadata["edge.manifest"])
+    exchange = Exchange(Slow(), "m")
+    exchange.put_in(reference, engines.Tally(manifest))
+    stop_s = time.monotonic() + 1  # the second comparison is due after four
+    while time.monotonic() < stop_s:
+        exchange.infer(BATCH)
+    assert len(asked) == 1
 
 
 def test_drawn_pictures_have_the_shape_of_the_input_and_differ():
@@ -375,6 +429,12 @@ def test_by_configuration_the_daemon_is_not_ready_before_the_engine_is(run):
     assert metric(daemon, "edge_engine_in_use") == 1
 
 
+def test_an_engine_given_up_where_nothing_else_may_run_ends_the_daemon(run):
+    daemon = run("waits = true\nmemory_after = 5")
+    until(lambda: hasattr(daemon, "error"))
+    assert isinstance(daemon.error, WorkerError)
+
+
 def test_a_lost_gpu_ends_the_daemon_with_a_status_of_its_own(run):
     daemon = run("lost_after = 5")
     until(lambda: hasattr(daemon, "error"))
@@ -405,6 +465,19 @@ def test_a_node_without_a_driver_says_one_thing_and_runs_on_the_processor(
     (line,) = [record.getMessage() for record in caplog.records]
     assert "no NVIDIA driver answers" in line
     np.testing.assert_array_equal(detections(runtime.load(MODEL, "m"))[0], ROWS)
+
+
+@pytest.mark.parametrize("error", [GpuMemoryError("it is full"), GpuLostError("it hangs")])
+def test_a_card_that_is_full_or_hangs_at_the_start_is_as_good_as_none(monkeypatch, error, caplog):
+    def open_cuda(device):
+        raise error
+
+    monkeypatch.setattr("edge.runtimes.tensorrt.open_cuda", open_cuda)
+    runtime = plugins.create("runtimes", {"kind": "tensorrt"})
+    np.testing.assert_array_equal(detections(runtime.load(MODEL, "m"))[0], ROWS)
+    assert str(error) in caplog.text
+    with pytest.raises(type(error), match=f"runtime: {error}"):
+        plugins.create("runtimes", {"kind": "tensorrt", "fallback": "none"})
 
 
 def test_by_configuration_a_node_without_a_driver_does_not_start(no_driver):
