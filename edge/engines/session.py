@@ -334,7 +334,8 @@ class EngineSession:
             for channel in channels:
                 if channel:
                     channel.close()
-            self._halve(error)
+            if any(channels):  # else it was not their size: try the same again
+                self._halve(error)
             self._open()
 
 

@@ -202,7 +202,7 @@ def test_channels_that_cannot_be_opened_again_leave_nobody_waiting(gpu):
     answers = []
 
     def lane():
-        with pytest.raises(GpuMemoryError):
+        with pytest.raises(EngineError):
             rows(session, pictures(2))
         answers.append(True)
 
@@ -210,6 +210,9 @@ def test_channels_that_cannot_be_opened_again_leave_nobody_waiting(gpu):
     thread.start()
     thread.join(10)
     assert answers == [True]
+    gpu.fails.clear()
+    np.testing.assert_array_equal(rows(session, pictures(2)), expected(pictures(2)))
+    session.close()
 
 
 def test_an_error_that_spoils_the_context_ends_the_process_with_a_status_of_its_own(gpu):
