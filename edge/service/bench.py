@@ -36,6 +36,7 @@ from edge.types import U8, Detections, Event, Frame
 from edge.vision import preprocess
 from edge.wire.schema import DetectionsMessage
 
+CLIP_FPS = 30
 WARM_FRAMES = 10  # a camera, before anything is counted
 START_S = 60.0
 
@@ -51,7 +52,7 @@ class Load:
         faces: path of the face model or empty.
         lanes: of ONNX Runtime, 0 is one a core.
         every_frame: play as fast as the frames are taken, once, losing none.
-        fps: frames a second of each camera otherwise.
+        fps: frames a second that each camera delivers otherwise.
         seconds: how long to measure otherwise.
     """
 
@@ -61,7 +62,7 @@ class Load:
     faces: str
     lanes: int
     every_frame: bool
-    fps: float = 30
+    fps: float = CLIP_FPS
     seconds: float = 8
 
 
@@ -108,7 +109,7 @@ class Cost:
 
 
 def make_clip(folder: Path, size_wh: tuple[int, int], frames: int, video: str = "") -> Path:
-    """Encode a test clip: H.264, 30 fps, a key frame a second.
+    """Encode a test clip: H.264, ``CLIP_FPS``, a key frame a second.
 
     Args:
         folder: where to write it.
@@ -127,10 +128,10 @@ def make_clip(folder: Path, size_wh: tuple[int, int], frames: int, video: str = 
         av.open(str(path), "w") as container,
         plugins.create("sources", source).connect(stop) as captures,
     ):
-        stream = container.add_stream("libx264", rate=30)
+        stream = container.add_stream("libx264", rate=CLIP_FPS)
         stream.width, stream.height = size_wh
         stream.pix_fmt = "yuv420p"
-        stream.options = {"preset": "veryfast", "g": "30"}
+        stream.options = {"preset": "veryfast", "g": str(CLIP_FPS)}
         for _, capture in zip(range(frames), captures, strict=False):
             image = preprocess.scaled_rgb(capture.picture, size_wh)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, "rgb24")))
@@ -229,7 +230,10 @@ def _listen(endpoint: str, ages: list[tuple[str, float]], heard: threading.Event
 
 def _daemon(load: Load, endpoint: str) -> Cost:
     source: dict[str, Any] = {"kind": "video_file", "path": load.clip}
-    source |= {"every_frame": True} if load.every_frame else {"loop": True}
+    if load.every_frame:
+        source |= {"every_frame": True}
+    else:
+        source |= {"loop": True, "speed": load.fps / CLIP_FPS}
     tree: dict[str, Any] = {
         "models": {"detector": load.detector or "none"},
         "runtime": {"kind": "onnx", "lanes": load.lanes},
