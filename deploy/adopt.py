@@ -10,9 +10,18 @@ import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, numpy_helper
-from pydantic import ValidationError
 
-from deploy.contract import OPSET, append_rows, declare, finished, first_line, opset, session_of
+from deploy.contract import (
+    OPSET,
+    Provenance,
+    append_rows,
+    declare,
+    finished,
+    first_line,
+    named,
+    opset,
+    session_of,
+)  # fmt: skip
 from deploy.families import (
     FAMILIES,
     YOLO_LAYOUTS,
@@ -22,11 +31,12 @@ from deploy.families import (
     input_name,
     prepend_pictures,
 )  # fmt: skip
-from deploy.graph import Graph
+from deploy.graph import Graph, sources
 from deploy.nms import Nms
 from edge.errors import ModelError
 from edge.manifest import KEY, Manifest
 from edge.onnxfile import has_external_data
+from edge.runtimes.onnx import BROKEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +139,7 @@ def _free_names(graph: onnx.GraphProto) -> None:
 
 def _input(proto: onnx.ModelProto, options: Adoption) -> tuple[str, tuple[int, int]]:
     """The network's picture input and its size."""
-    weights = {initializer.name for initializer in proto.graph.initializer}
-    inputs = [value for value in proto.graph.input if value.name not in weights]
+    inputs = sources(proto.graph)
     shape = [d.dim_value for d in inputs[0].type.tensor_type.shape.dim] if inputs else []
     if len(inputs) != 1 or len(shape) != 4:
         raise ModelError(
@@ -169,9 +178,7 @@ def _run_once(proto: onnx.ModelProto, source: str, shape: Sequence[int]) -> Shap
     try:
         session = session_of(proto.SerializeToString())
         outputs = session.run(None, {source: np.zeros(shape, np.float32)})
-    except Exception as error:
-        if not type(error).__module__.startswith("onnxruntime"):
-            raise
+    except BROKEN as error:
         raise ModelError(
             f"cannot be run with input {tuple(shape)}: choose an --input that it takes, often "
             f"multiples of 32 ({first_line(error)})"
@@ -264,28 +271,15 @@ def _manifest(
     input_wh: tuple[int, int],
     classes: tuple[str, ...],
 ) -> Manifest:
-    try:
-        common = Manifest(
-            task=family.task,
-            name=options.name,
-            family=options.family,
-            input_wh=input_wh,
-            license=options.license,
-            trained_on=options.trained_on,
-            source_sha256=hashlib.sha256(model).hexdigest(),
-        )
-    except ValidationError as error:
-        raise ModelError(
-            f"cannot be named {options.name!r}: take 1 to 64 letters, digits, dots, _ or - (--name)"
-        ) from error
+    promised = {
+        "task": family.task, "family": options.family, "input_wh": input_wh,
+        "source_sha256": hashlib.sha256(model).hexdigest(),
+    }  # fmt: skip
+    provenance = Provenance(options.name, options.license, options.trained_on)
     if family.task == "embed":
-        return common.model_copy(update={"metrics": {"threshold": options.threshold}})
-    return common.model_copy(
-        update={
-            "letterbox_align": "center" if family.center else "top_left",
-            "classes": classes,
-            "score_threshold": options.nms.score_threshold,
-            "iou_threshold": options.nms.iou_threshold,
-            "max_rows": options.nms.max_rows,
-        }
-    )
+        return named(replace(provenance, metrics={"threshold": options.threshold}), **promised)
+    return named(
+        provenance, **promised, letterbox_align="center" if family.center else "top_left",
+        classes=classes, score_threshold=options.nms.score_threshold,
+        iou_threshold=options.nms.iou_threshold, max_rows=options.nms.max_rows,
+    )  # fmt: skip

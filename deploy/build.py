@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import IO, cast, get_args
 
 from deploy.builder import Spec, Tell
+from deploy.contract import any_manifest
 from deploy.uint8 import cast_first
 from deploy.unroll import unrolled
 from edge.engines.cache import DEFAULT, EngineCache, Entry, Key, Recipe, Target
 from edge.engines.cuda import open_cuda
 from edge.engines.library import Choice, find_library
 from edge.errors import ConfigError, EngineError, ModelError
-from edge.manifest import KEY, Manifest
-from edge.onnxfile import metadata_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +139,8 @@ def for_tensorrt(model: bytes, recipe: Recipe) -> bytes:
 def name_of(model: bytes, name: str) -> str:
     """What a model calls itself, else its file's name."""
     try:
-        return Manifest.model_validate_json(metadata_of(model)[KEY]).name
-    except (KeyError, ValueError):
+        return any_manifest(model, name).name
+    except ModelError:
         return Path(name).stem
 
 

@@ -10,7 +10,7 @@ import onnx
 from onnx import NodeProto, TensorProto
 
 from deploy.contract import session_of
-from deploy.trunk import Trunk
+from deploy.trunk import Trunk, kinds_of
 from edge.types import F32, U8
 
 SAMPLE = 512  # values of each picture and tensor that the clipping is chosen on
@@ -57,11 +57,7 @@ def observed(
         by what SiLU makes of it.
     """
     names = _float_values(proto, trunk)
-    opened = onnx.ModelProto()
-    opened.CopyFrom(proto)
-    del opened.graph.output[:]
-    opened.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    session = session_of(opened.SerializeToString())
+    session = session_of(exits_of(proto, names))
     source = session.get_inputs()[0].name
     rng = np.random.default_rng(seed)
     samples: dict[str, list[F32]] = {name: [] for name in names}
@@ -84,8 +80,7 @@ def observed(
 
 
 def _float_values(proto: onnx.ModelProto, trunk: Trunk) -> list[str]:
-    inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True)
-    kinds = {v.name: v.type.tensor_type.elem_type for v in inferred.graph.value_info}
+    kinds = kinds_of(proto)
     inside = [name for node in trunk.nodes for name in node.output if name]
     return [name for name in inside if kinds.get(name, TensorProto.FLOAT) == TensorProto.FLOAT]
 
@@ -129,7 +124,7 @@ def _silu_inputs(trunk: Trunk) -> set[str]:
 
 
 def exits_of(proto: onnx.ModelProto, exits: Sequence[str]) -> bytes:
-    """The model cut off where its trunk ends: the trunk's exits are its outputs."""
+    """The model with other outputs, such as the exits of its trunk."""
     cut = onnx.ModelProto()
     cut.CopyFrom(proto)
     del cut.graph.output[:]

@@ -5,13 +5,10 @@ from __future__ import annotations
 import keras
 import onnx
 from onnx import TensorProto
-from pydantic import ValidationError
 
-from deploy.contract import OPSET, Provenance, finished
+from deploy.contract import Provenance, empty, finished, named
 from deploy.graph import Graph
 from deploy.layers import Writer, digest
-from edge.errors import ModelError
-from edge.manifest import Manifest
 from trainers.fasnet import ALIVE, LivenessConfig
 
 FAMILY = "edge-fasnet"
@@ -29,29 +26,12 @@ def export_live(network: keras.Model, config: LivenessConfig, provenance: Proven
     Raises:
         ModelError: a layer that cannot be exported, or a bad name.
     """
-    try:
-        manifest = Manifest(
-            task="liveness",
-            name=provenance.name,
-            family=FAMILY,
-            input_wh=config.input_wh,
-            crop_scales=config.scales,
-            clip_frames=config.frames,
-            clip_s=CLIP_S,
-            license=provenance.license,
-            trained_on=provenance.trained_on,
-            source_sha256=digest(network),
-            metrics=dict(provenance.metrics),
-        )
-    except ValidationError as error:
-        raise ModelError(
-            f"cannot be named {provenance.name!r}: take 1 to 64 letters, digits, dots, _ or - "
-            "(--name)"
-        ) from error
-    proto = onnx.helper.make_model(
-        onnx.GraphProto(), opset_imports=[onnx.helper.make_opsetid("", OPSET)]
-    )
-    graph = Graph(proto.graph, OPSET)
+    manifest = named(
+        provenance, task="liveness", family=FAMILY, input_wh=config.input_wh,
+        crop_scales=config.scales, clip_frames=config.frames, clip_s=CLIP_S,
+        source_sha256=digest(network),
+    )  # fmt: skip
+    proto, graph = empty()
     clips = graph.add("Cast", "faces", to=TensorProto.FLOAT)  # all that TensorRT does with uint8
     live = _over_space_time if config.over_time == "conv3d" else _branched
     flat = graph.add("Reshape", live(graph, network, config, clips), graph.integers(-1))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime as ort
+from google.protobuf.message import DecodeError
 from onnx import TensorProto
+from pydantic import ValidationError
 
 from deploy.families import Raw
 from deploy.graph import Graph
@@ -16,7 +19,12 @@ from deploy.nms import Nms, append_nms
 from edge import __version__
 from edge.errors import ModelError
 from edge.manifest import Manifest, Task
+from edge.onnxfile import metadata_of
+from edge.runtimes.onnx import BROKEN
+from edge.types import F32, U8
 
+Outputs = Mapping[str, F32]  # by name
+Infer = Callable[[U8], Outputs]  # contract inputs (B, ...) -> the contract's outputs
 OPSET = 17  # the least; a newer one stays
 IR_VERSIONS = range(8, 11)  # what goes with it, and the newest that every runtime reads
 
@@ -61,6 +69,13 @@ class Choice:
         return Nms(score, iou if self.iou is None else self.iou, self.rows, self.candidates)
 
 
+def input_shape(manifest: Manifest) -> tuple[int, ...]:
+    """Shape of a model's input without the batch: (h, w, 3), for clips (T, h, w, 3)."""
+    width, height = manifest.input_wh
+    clip = (manifest.crops,) if manifest.task == "liveness" else ()
+    return (*clip, height, width, 3)
+
+
 def opset(proto: onnx.ModelProto) -> int:
     """Version of ONNX's own operators that a model uses."""
     return next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), 0)
@@ -101,15 +116,67 @@ def finished(proto: onnx.ModelProto, manifest: Manifest) -> bytes:
     return model
 
 
+def empty() -> tuple[onnx.ModelProto, Graph]:
+    """A model without nodes, and its graph to write into."""
+    proto = onnx.helper.make_model(
+        onnx.GraphProto(), opset_imports=[onnx.helper.make_opsetid("", OPSET)]
+    )
+    return proto, Graph(proto.graph, OPSET)
+
+
+def named(provenance: Provenance, **promised: Any) -> Manifest:  # noqa: ANN401
+    """The manifest of what is promised, with what is told of the model.
+
+    Raises:
+        ModelError: its name is none.
+    """
+    try:
+        return Manifest(
+            name=provenance.name, license=provenance.license, trained_on=provenance.trained_on,
+            metrics=dict(provenance.metrics), **promised,
+        )  # fmt: skip
+    except ValidationError as error:
+        raise ModelError(
+            f"cannot be named {provenance.name!r}: take 1 to 64 letters, digits, dots, _ or - "
+            "(--name)"
+        ) from error
+
+
+def proto_of(model: bytes) -> onnx.ModelProto:
+    """A model file, to be looked into.
+
+    Raises:
+        ModelError: the bytes are no ONNX file.
+    """
+    try:
+        return onnx.load_model_from_string(model)
+    except DecodeError as error:
+        raise ModelError("is no ONNX file: export it again") from error
+
+
+def any_manifest(model: bytes, name: str) -> Manifest:
+    """What a model of any task promises.
+
+    Raises:
+        ModelError: no ONNX file, or no model of the contract.
+    """
+    try:
+        metadata = metadata_of(model)
+    except ValueError as error:
+        raise ModelError(f"{name} is no ONNX file: export it again") from error
+    return Manifest.from_metadata(metadata, name)
+
+
 def first_line(error: Exception) -> str:
     """What a library's long message begins with."""
     return str(error).strip().partition("\n")[0][:120]
 
 
-def session_of(model: bytes) -> ort.InferenceSession:
-    """A silent session of ONNX Runtime, for checks."""
+def session_of(model: bytes, threads: int = 0) -> ort.InferenceSession:
+    """A silent session of ONNX Runtime on the CPU; 0 threads are one a core."""
     settings = ort.SessionOptions()
     settings.log_severity_level = 4
+    settings.intra_op_num_threads = threads
     return ort.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
 
 
@@ -126,9 +193,7 @@ def _prove_batches(model: bytes, manifest: Manifest) -> None:
     try:
         together = session.run(None, {source: pictures})
         singles = [session.run(None, {source: picture[None]}) for picture in pictures]
-    except Exception as error:
-        if not type(error).__module__.startswith("onnxruntime"):
-            raise
+    except BROKEN as error:
         raise ModelError(
             f"cannot be run on a batch: export it with a dynamic batch size ({first_line(error)})"
         ) from error

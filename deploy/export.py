@@ -5,21 +5,18 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import PurePath
-from typing import Any
 
 import keras
 import numpy as np
-import onnx
 from onnx import TensorProto
-from pydantic import ValidationError
 
 from deploy.clips import export_live
-from deploy.contract import OPSET, Choice, Provenance, append_rows, declare, finished
+from deploy.contract import Choice, Provenance, append_rows, declare, empty, finished, named
 from deploy.families import Raw, input_name
 from deploy.graph import Graph
 from deploy.layers import Writer, digest
 from deploy.nms import Nms
-from edge.errors import ConfigError, ModelError
+from edge.errors import ConfigError
 from edge.manifest import Manifest, Task
 from trainers import liveness
 from trainers.network import POINTS, NetworkConfig, cells, resized
@@ -86,7 +83,7 @@ def export(network: keras.Model, config: NetworkConfig, nms: Nms, provenance: Pr
         ModelError: a layer that cannot be exported, or a bad name.
     """
     manifest = _manifest(network, config, nms, provenance)
-    proto, graph = _empty()
+    proto, graph = empty()
     source = input_name(task_of(config))
     rows = Writer(graph, network).write(_floats(graph, source)).name
     outputs = append_rows(graph, nms, decoded(graph, rows, config))
@@ -105,24 +102,16 @@ def export_encoder(network: keras.Model, provenance: Provenance) -> bytes:
         ModelError: a layer that cannot be exported, or a bad name.
     """
     height, width, _ = network.input.shape[1:]
-    manifest = _named(
+    manifest = named(
         provenance, task="embed", family="edge-encoder", input_wh=(width, height),
         source_sha256=digest(network),
     )  # fmt: skip
-    proto, graph = _empty()
+    proto, graph = empty()
     source = input_name("embed")
     row = Writer(graph, network).write(_floats(graph, source)).name
     graph.rename(row, "embeddings")
     declare(proto.graph, source, (width, height), {"embeddings": [network.output.shape[-1]]})
     return finished(proto, manifest)
-
-
-def _empty() -> tuple[onnx.ModelProto, Graph]:
-    """A model without nodes, and its graph to write into."""
-    proto = onnx.helper.make_model(
-        onnx.GraphProto(), opset_imports=[onnx.helper.make_opsetid("", OPSET)]
-    )
-    return proto, Graph(proto.graph, OPSET)
 
 
 def _floats(graph: Graph, source: str) -> str:
@@ -168,29 +157,11 @@ def _points(graph: Graph, points: str, config: NetworkConfig, center: str, size:
 def _manifest(
     network: keras.Model, config: NetworkConfig, nms: Nms, provenance: Provenance
 ) -> Manifest:
-    return _named(
+    return named(
         provenance, task=task_of(config), family=f"edge-{config.backbone}",
         input_wh=config.input_wh, classes=config.classes, score_threshold=nms.score_threshold,
         iou_threshold=nms.iou_threshold, max_rows=nms.max_rows, source_sha256=digest(network),
     )  # fmt: skip
-
-
-def _named(provenance: Provenance, **promised: Any) -> Manifest:  # noqa: ANN401
-    """The manifest of what is promised, with what is told of the model.
-
-    Raises:
-        ModelError: its name is none.
-    """
-    try:
-        return Manifest(
-            name=provenance.name, license=provenance.license, trained_on=provenance.trained_on,
-            metrics=dict(provenance.metrics), **promised,
-        )  # fmt: skip
-    except ValidationError as error:
-        raise ModelError(
-            f"cannot be named {provenance.name!r}: take 1 to 64 letters, digits, dots, _ or - "
-            "(--name)"
-        ) from error
 
 
 def _data(run: RunFolder) -> str:

@@ -13,6 +13,12 @@ PREFIX = "edge/"
 Attribute = int | float | str | list[int] | onnx.GraphProto
 
 
+def sources(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
+    """Inputs of a graph that are no constants, which old files list too."""
+    constants = {initializer.name for initializer in graph.initializer}
+    return [value for value in graph.input if value.name not in constants]
+
+
 class Graph:
     """Appends to an ONNX graph in the order of execution; values are handled by name.
 

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from deploy.trunk import Trunk, array_of, drop_unread, trunk_of
+from deploy.trunk import Trunk, array_of, drop_unread, kinds_of, trunk_of
 from edge.errors import ModelError
 
 PREFIX = "half/"
@@ -32,9 +32,7 @@ def halved(proto: onnx.ModelProto) -> onnx.ModelProto:
     """
     result = onnx.ModelProto()
     result.CopyFrom(proto)
-    inferred = onnx.shape_inference.infer_shapes(result, data_prop=True)
-    kinds = {v.name: v.type.tensor_type.elem_type for v in inferred.graph.value_info}
-    _Writer(result.graph, trunk_of(result.graph), kinds).write()
+    _Writer(result.graph, trunk_of(result.graph), kinds_of(result)).write()
     return result
 
 

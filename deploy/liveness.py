@@ -12,13 +12,11 @@ from collections.abc import Sequence
 
 import onnx
 from onnx import TensorProto
-from pydantic import ValidationError
 
 from deploy.adopt import free_reshapes, parse
-from deploy.contract import finished, opset
-from deploy.graph import Graph
+from deploy.contract import Provenance, finished, named, opset
+from deploy.graph import Graph, sources
 from edge.errors import ModelError
-from edge.manifest import Manifest
 
 FAMILY = "minifasnet"
 SCALES = (2.7, 4.0)  # of the pair that is published
@@ -66,27 +64,16 @@ def adopt_live(
     crops = ["N", len(models), height, width, 3]
     whole.graph.input.append(value("faces", TensorProto.UINT8, crops))
     whole.graph.output.append(value("live", TensorProto.FLOAT, ["N"]))
-    try:
-        manifest = Manifest(
-            task="liveness",
-            name=name,
-            family=FAMILY,
-            input_wh=input_wh,
-            crop_scales=tuple(scales[: len(models)]),
-            license=license,
-            trained_on=trained_on,
-            source_sha256=hashlib.sha256(b"".join(models)).hexdigest(),
-        )
-    except ValidationError as error:
-        raise ModelError(
-            f"cannot be named {name!r}: take 1 to 64 letters, digits, dots, _ or - (--name)"
-        ) from error
+    manifest = named(
+        Provenance(name, license, trained_on), task="liveness", family=FAMILY, input_wh=input_wh,
+        crop_scales=tuple(scales[: len(models)]),
+        source_sha256=hashlib.sha256(b"".join(models)).hexdigest(),
+    )  # fmt: skip
     return finished(whole, manifest)
 
 
 def _size_wh(proto: onnx.ModelProto) -> tuple[int, int]:
-    weights = {initializer.name for initializer in proto.graph.initializer}
-    inputs = [value for value in proto.graph.input if value.name not in weights]
+    inputs = sources(proto.graph)
     shape = [d.dim_value for d in inputs[0].type.tensor_type.shape.dim] if inputs else []
     outputs = [[d.dim_value for d in v.type.tensor_type.shape.dim] for v in proto.graph.output]
     if len(inputs) != 1 or len(shape) != 4 or [o[1:] for o in outputs] != [[3]]:
@@ -101,8 +88,7 @@ def _append(graph: Graph, proto: onnx.ModelProto, row: int, prefix: str) -> str:
     """Append a network that looks at crop ``row`` of (N, T, h, w, 3); its ``(N, 1)`` alive."""
     network = onnx.compose.add_prefix_graph(proto.graph, prefix)
     del network.value_info[:]
-    weights = {initializer.name for initializer in network.initializer}
-    source = next(value.name for value in network.input if value.name not in weights)
+    source = sources(network)[0].name
     free_reshapes(network, source)
     value = graph.add("Cast", "faces", to=TensorProto.FLOAT)  # all that TensorRT does with uint8
     value = graph.add("Gather", value, graph.constant(row, "int64"), axis=1)

@@ -17,6 +17,7 @@ import onnxruntime as ort
 from onnx import NodeProto, TensorProto, numpy_helper
 
 from edge.errors import ModelError
+from edge.runtimes.onnx import BROKEN
 
 LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
@@ -74,6 +75,12 @@ def values_of(node: NodeProto) -> Iterator[str]:
                 yield from values_of(inner)
 
 
+def kinds_of(proto: onnx.ModelProto) -> dict[str, int]:
+    """Types of a graph's inner values by name, as far as they can be inferred."""
+    inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+    return {v.name: v.type.tensor_type.elem_type for v in inferred.graph.value_info}
+
+
 def _is_layer(node: NodeProto, weights: dict[str, TensorProto]) -> bool:
     if node.op_type not in LAYERS or len(node.input) < 2 or node.input[1] not in weights:
         return False
@@ -97,9 +104,7 @@ def plain(model: bytes) -> onnx.ModelProto:
         settings.optimized_model_filepath = str(path)
         try:
             ort.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
-        except Exception as error:
-            if not type(error).__module__.startswith("onnxruntime"):
-                raise
+        except BROKEN as error:
             raise ModelError("cannot be run by ONNX Runtime: export it again") from error
         after = onnx.load(path)
     del after.metadata_props[:]
@@ -115,6 +120,7 @@ def plain(model: bytes) -> onnx.ModelProto:
 def drop_unread(graph: onnx.GraphProto) -> None:
     """Take out the constants that nobody reads any more."""
     read = {name for node in graph.node for name in values_of(node)}
+    read |= {output.name for output in graph.output}
     kept = [weight for weight in graph.initializer if weight.name in read]
     del graph.initializer[:]
     graph.initializer.extend(kept)

@@ -7,10 +7,10 @@ memory traffic elsewhere; for TensorRT the cast is moved before what only moves 
 from __future__ import annotations
 
 import onnx
-from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper
 
-from edge.errors import ModelError
+from deploy.contract import proto_of
+from deploy.graph import sources
 
 _MOVES = frozenset(
     {
@@ -27,16 +27,12 @@ def cast_first(model: bytes) -> bytes:
     Raises:
         ModelError: the bytes are no ONNX file.
     """
-    try:
-        proto = onnx.load_model_from_string(model)
-    except DecodeError as error:
-        raise ModelError("is no ONNX file: export it again") from error
+    proto = proto_of(model)
     graph = proto.graph
-    weights = {initializer.name for initializer in graph.initializer}
     pictures = [
         value.name
-        for value in graph.input
-        if value.name not in weights and value.type.tensor_type.elem_type == TensorProto.UINT8
+        for value in sources(graph)
+        if value.type.tensor_type.elem_type == TensorProto.UINT8
     ]
     late = [name for name in pictures if _is_moved(graph, name)]
     if not late or any(_is_read_as_bytes(graph, name) for name in late):

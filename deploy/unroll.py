@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import onnx
-from google.protobuf.message import DecodeError
 from onnx import helper
 
-from edge.errors import ModelError
+from deploy.contract import proto_of
+from deploy.trunk import drop_unread
 
 SWEEPS = 16  # real pictures need two to six
 _SWEEP = ["MatMul", "Min", "Sub", "Sub", "Abs", "ReduceMax", "Greater"]  # deploy.nms._loop_body
@@ -32,17 +32,14 @@ def unrolled(model: bytes, sweeps: int = SWEEPS) -> bytes:
     Raises:
         ModelError: the bytes are no ONNX file.
     """
-    try:
-        proto = onnx.load_model_from_string(model)
-    except DecodeError as error:
-        raise ModelError("is no ONNX file: export it again") from error
+    proto = proto_of(model)
     if not sweeps or not any(_is_ours(node) for node in proto.graph.node):
         return model
     nodes = list(proto.graph.node)
     del proto.graph.node[:]
     for node in nodes:
         proto.graph.node.extend(_sweeps(node, sweeps) if _is_ours(node) else [node])
-    _drop_unused(proto.graph)
+    drop_unread(proto.graph)  # parsers warn of what only the loop read
     unrolled: bytes = proto.SerializeToString()
     return unrolled
 
@@ -97,21 +94,3 @@ def _leading_to(value: str, nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodePr
             needed.append(node)
             wanted |= set(node.input)
     return needed[::-1]
-
-
-def _drop_unused(graph: onnx.GraphProto) -> None:
-    """Remove constants that only the loop read: parsers warn about them."""
-    read = {name for node in graph.node for name in node.input}
-    read |= {output.name for output in graph.output}
-    read |= {name for node in graph.node for a in node.attribute for name in _read_inside(a)}
-    kept = [i for i in graph.initializer if i.name in read]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)
-
-
-def _read_inside(attribute: onnx.AttributeProto) -> Iterator[str]:
-    for graph in (attribute.g, *attribute.graphs):
-        for node in graph.node:
-            yield from node.input
-            for inner in node.attribute:
-                yield from _read_inside(inner)

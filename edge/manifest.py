@@ -73,8 +73,10 @@ class Manifest(BaseModel):
         return {KEY: self.model_dump_json()}
 
     @classmethod
-    def from_metadata(cls, metadata: Mapping[str, str], name: str, task: Task) -> Self:
-        """Read the manifest and check its task.
+    def from_metadata(
+        cls, metadata: Mapping[str, str], name: str, task: Task | None = None
+    ) -> Self:
+        """Read the manifest and check its task; None takes any.
 
         Raises:
             ModelError: no manifest, a broken one, or another task.
@@ -87,7 +89,7 @@ class Manifest(BaseModel):
             manifest = cls.model_validate_json(metadata[KEY])
         except (ValidationError, json.JSONDecodeError) as error:
             raise ModelError(f"{name} has a broken {KEY}: export or adopt it again") from error
-        if manifest.task != task:
+        if task not in (None, manifest.task):
             raise ModelError(f"{name} is a {manifest.task} model, expected one for {task}")
         return manifest
 

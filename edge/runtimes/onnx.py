@@ -19,7 +19,7 @@ from edge.errors import ConfigError, ModelError
 from edge.onnxfile import has_external_data
 
 CUDA, TENSORRT = "CUDAExecutionProvider", "TensorrtExecutionProvider"
-_BROKEN = (
+BROKEN = (  # what ONNX Runtime raises about a model
     ort_errors.Fail,
     ort_errors.InvalidArgument,
     ort_errors.InvalidGraph,
@@ -94,7 +94,7 @@ class OnnxSession:
         """
         try:
             outputs = self._session.run(None, {self._input: batch})
-        except _BROKEN as error:
+        except BROKEN as error:
             reason = str(error).partition("\n")[0]
             raise ModelError(
                 f"{self._name} cannot be run on {batch.dtype} {batch.shape}: {reason}"
@@ -147,7 +147,7 @@ class OnnxRuntime:
                     "save it as one file"
                 )
             session = ort.InferenceSession(model, settings, providers=self._providers())
-        except _BROKEN as error:
+        except BROKEN as error:
             raise ModelError(f"{name} is no ONNX model that can be run: export it again") from error
         refuse_absent(self._options.providers, session.get_providers())
         return OnnxSession(session, name)
