@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from deploy.contract import any_manifest, input_shape
 from deploy.speed import in_turn
-from deploy.verify import any_manifest
 from edge import plugins
 from edge.errors import ConfigError, EdgeError
 from edge.manifest import Manifest
@@ -93,8 +93,7 @@ class Loaded:
 
     def batch(self, count: int) -> U8:
         """Coarse noise in the shape of the contract's input."""
-        width, height = self.manifest.input_wh
-        clip = (self.manifest.crops,) if self.manifest.task == "liveness" else ()
+        *clip, height, width, _ = input_shape(self.manifest)
         coarse = np.random.default_rng(0).integers(
             0, 255, (count, *clip, height // 8 + 1, width // 8 + 1, 3), np.uint8
         )
@@ -121,15 +120,13 @@ def measure(
     Raises:
         ModelError: a model is none of the contract, or ONNX Runtime cannot load it.
     """
-    rows: list[Row] = []
+    table: list[list[Row]] = []  # by batch, then by model and runtime
     skipped: dict[str, str] = {}
     with _loaded(models, options, skipped) as loaded:
         for count in batches:
-            rows += _rows(loaded, count, seconds)
+            table.append(list(_rows(loaded, count, seconds)))
             advance(1)
-    order = {(one.manifest.name, one.runtime): n for n, one in enumerate(loaded)}
-    rows.sort(key=lambda row: (order[row.model, row.runtime], row.batch))
-    return Report(_machine(), rows, skipped)
+    return Report(_machine(), [row for one in zip(*table, strict=True) for row in one], skipped)
 
 
 @contextlib.contextmanager

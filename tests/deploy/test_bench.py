@@ -30,6 +30,11 @@ def test_figures_of_each_batch_and_runtime_and_reasons_for_the_rest():
     assert not measured & set(report.skipped)
 
 
+def test_two_files_of_one_name_stay_apart():
+    report = measure({"a.onnx": ECHO, "b.onnx": ECHO}, [4, 1], 0.01, {"onnx": RUNTIMES["onnx"]})
+    assert [row.batch for row in report.rows] == [4, 1, 4, 1]
+
+
 def test_the_precision_is_that_of_the_graph():
     report = measure({"echo.onnx": ECHO}, [1], 0.01, {"onnx": RUNTIMES["onnx"]})
     assert [row.precision for row in report.rows] == ["fp32"]
