@@ -13,30 +13,22 @@ from deploy.classes import COCO
 from deploy.commands import engines as engines_commands
 from deploy.commands.bench import bench_command
 from deploy.commands.build import build_command
-from deploy.commands.console import about, progress, training, write
+from deploy.commands.console import USES, about, training, write
 from deploy.commands.quantize import quantize_command
 from deploy.commands.triton import triton_command
+from deploy.commands.verify import verify_command
 from deploy.contract import Choice, Provenance
 from deploy.families import FAMILIES, YOLO_LAYOUTS
 from deploy.liveness import FAMILY as MINIFASNET
 from deploy.liveness import adopt_live
 from deploy.nms import Nms
-from deploy.verify import SLACK, Report, engines, find_pictures, manifest_of, verify
 from edge.cli.group import application
 from edge.errors import ConfigError
 from edge.manifest import read_model
-from edge.onnxfile import precision_of
 
 app = application("Turns trained and foreign networks into models of the Edgewatch contract.")
 app.command("build")(build_command)
 app.add_typer(engines_commands.app, name="engines")
-
-_USES = {
-    "detect": "detect PICTURE --model",
-    "faces": "detect PICTURE --faces",
-    "liveness": "run, as recognition.liveness =",
-    "embed": "enroll NAME PHOTO --embedder",
-}
 
 
 @app.callback()
@@ -84,13 +76,13 @@ def adopt_command(
         raise ConfigError(f"--family {family}: unknown, use one of {known}")
     if second and family != MINIFASNET:
         raise ConfigError(f"--second: is for --family {MINIFASNET}, leave it out")
-    name = name or re.sub(r"[^A-Za-z0-9._-]+", "-", file.stem)[:64]
+    name = name or _fit_name(file.stem)
     target = out or file.with_suffix(".edge.onnx")
     if family == MINIFASNET:
+        networks = [read_model(part) for part in (file, second) if part]
         with about(file):
-            networks = [read_model(part) for part in (file, second) if part]
             adopted = adopt_live(networks, name, license=license, trained_on=trained_on)
-        write(target, adopted, _USES["liveness"])
+        write(target, adopted, USES["liveness"])
         return
     options = Adoption(
         family=family,
@@ -104,9 +96,10 @@ def adopt_command(
         threshold=threshold,
         layout=layout,
     )
+    foreign = read_model(file)
     with about(file):
-        adopted = adopt(read_model(file), options)
-    write(target, adopted, _USES.get(FAMILIES[family].task, "enroll NAME PHOTO --embedder"))
+        adopted = adopt(foreign, options)
+    write(target, adopted, USES[FAMILIES[family].task])
 
 
 @app.command("export")
@@ -131,52 +124,13 @@ def export_command(
     provenance = Provenance(name or _fit_name(run.resolve().name), license, trained_on)
     choice = Choice(score, iou, rows, candidates)
     model, task = export_run(RunFolder.open(run), choice, provenance, _size(size))
-    write(out or run / f"{provenance.name}.onnx", model, _USES[task])
-
-
-@app.command("verify")
-def verify_command(
-    file: Annotated[Path, typer.Argument(metavar="MODEL", help="A model of the contract.")],
-    run: Annotated[Path | None, typer.Option(help="The run it was exported from.")] = None,
-    pictures: Annotated[
-        list[Path] | None, typer.Option(help="Pictures or folders of them; repeatable.")
-    ] = None,
-    candidates: Annotated[int, typer.Option(help="As in the export.")] = 256,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Compare what Keras, ONNX Runtime and every engine that is here find on pictures.
-
-    Exit 1 when a box differs by more than 0.5 px or a score by more than 0.001; a model in FP16
-    may differ by 8 times as much, one in INT8 by 16 times.
-    """
-    files = find_pictures(pictures or [])
-    model = read_model(file)
-    manifest = manifest_of(model, str(file))
-    reference = None
-    if run is not None:
-        with training():
-            from deploy.reference import Reference
-            from trainers.network import resized
-            from trainers.run import RunFolder
-        network, config = resized(*RunFolder.open(run).network(), manifest.input_wh)
-        reference = Reference(network, config, manifest, candidates)
-    with engines(model, str(file), reference) as found:
-        if len(found.infer) < 2:
-            raise ConfigError(
-                f"only {', '.join(found.infer)} can run {file} here, which leaves nothing to "
-                "compare: name its training run with --run, or install another runtime"
-            )
-        with progress("comparing", len(files)) as advance:
-            results = verify(manifest, found.infer, files, advance, SLACK[precision_of(model)])
-    report = Report(next(iter(found.infer)), results, found.skipped)
-    typer.echo(report.to_json() if as_json else str(report))
-    if report.failed:
-        raise typer.Exit(1)
+    write(out or run / f"{provenance.name}.onnx", model, USES[task])
 
 
 app.command("bench")(bench_command)
 app.command("quantize")(quantize_command)
 app.command("triton")(triton_command)
+app.command("verify")(verify_command)
 
 
 def _fit_name(text: str) -> str:

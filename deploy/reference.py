@@ -1,16 +1,50 @@
-"""The reference: what a Keras network and greedy NMS find, as rows of the contract."""
+"""The reference: what a run's Keras network answers, boxes after greedy NMS."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
 
 import keras
 import numpy as np
 
+from deploy.contract import Infer, Outputs, input_shape
+from edge.errors import ConfigError
 from edge.manifest import Manifest
 from edge.types import F32, U8
 from edge.vision import boxes
-from trainers.network import NetworkConfig, decode
+from trainers.network import NetworkConfig, decode, resized
+from trainers.run import RunFolder
+
+OUTPUTS = {"embed": "embeddings", "liveness": "live"}  # of networks that give them as they are
+
+
+def reference_of(run: RunFolder, manifest: Manifest, candidates: int) -> Infer:
+    """What answers as the model that was exported from a run should.
+
+    Args:
+        run: its folder.
+        manifest: of the exported model.
+        candidates: see ``Reference``.
+
+    Raises:
+        ConfigError: no epoch has finished, or the run is not that of the model.
+    """
+    if run.kind != manifest.task:
+        raise _another(run, f"was trained for {run.kind}, the model is for {manifest.task}")
+    if manifest.task not in OUTPUTS:
+        return Reference(*resized(*run.network(), manifest.input_wh), manifest, candidates)
+    network, output = run.load(), OUTPUTS[manifest.task]
+    taken, wanted = network.input.shape[1:], input_shape(manifest)
+    if taken != wanted:
+        raise _another(run, f"takes {taken}, the model {wanted}")
+
+    def infer(inputs: U8) -> Outputs:
+        answers = network(inputs.astype(np.float32), training=False)
+        return {output: keras.ops.convert_to_numpy(answers)}
+
+    return infer
+
+
+def _another(run: RunFolder, what: str) -> ConfigError:
+    return ConfigError(f"--run {run.path}: {what}: name the run that it was exported from")
 
 
 class Reference:
@@ -29,7 +63,7 @@ class Reference:
         self._network, self._config = network, config
         self._manifest, self._candidates = manifest, candidates
 
-    def __call__(self, images: U8) -> Mapping[str, F32]:
+    def __call__(self, images: U8) -> Outputs:
         """``(B, h, w, 3)`` uint8 -> the contract's outputs."""
         raw = self._network(images.astype(np.float32), training=False)
         found = decode(raw, self._config)

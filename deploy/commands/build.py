@@ -18,7 +18,7 @@ from edge.models.files import model_path
 
 
 def build_command(
-    file: Annotated[Path, typer.Argument(metavar="MODEL", help="A model, or zoo:NAME.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model, or zoo:NAME.")],
     ahead: Annotated[
         str, typer.Option("--for", help="Compute capabilities, say sm86,sm89; this box's card.")
     ] = "",
@@ -43,7 +43,7 @@ def build_command(
         Recipe(min(usual_batch, max_batch), max_batch, workspace, sweeps),
         ahead, library, device, timeout_s,
     )  # fmt: skip
-    path = model_path(str(file), Path())
+    path = model_path(model, Path.cwd())
     with _shares() as tell:
         found = build(
             read_model(path, sha256), str(path), order, EngineCache(cache or default_root()), tell

@@ -11,7 +11,17 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from deploy.contract import any_manifest
 from edge.errors import ConfigError, ModelError
+from edge.manifest import Manifest, read_model
+from edge.models.files import model_path
+
+USES = {
+    "detect": "detect PICTURE --model",
+    "faces": "detect PICTURE --faces",
+    "embed": "enroll NAME PHOTO --embedder",
+    "liveness": "run, as recognition.liveness =",
+}
 
 
 @contextlib.contextmanager
@@ -38,12 +48,22 @@ def training() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def about(file: Path) -> Iterator[None]:
+def about(file: Path | str) -> Iterator[None]:
     """Begin the message of a ModelError with the file it is about."""
     try:
         yield
     except ModelError as error:
-        raise ModelError(f"{file} {str(error).removeprefix(f'{file} ')}") from error
+        raise ModelError(f"{file} {error}") from error
+
+
+def read_contract(name: str) -> tuple[bytes, Manifest]:
+    """A contract model, ``zoo:NAME`` or a path from here, and what it promises.
+
+    Raises:
+        ModelError: missing, or no model of the contract.
+    """
+    model = read_model(model_path(name, Path.cwd()))
+    return model, any_manifest(model, name)
 
 
 def write(target: Path, adopted: bytes, use: str) -> None:

@@ -9,26 +9,19 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from deploy.commands.console import about, progress, training, write
-from deploy.verify import any_manifest
+from deploy.commands.console import USES, about, progress, read_contract, training, write
 from edge.errors import ConfigError, EdgeError
-from edge.manifest import read_model
 from edge.models.files import model_path
 
 if TYPE_CHECKING:
     from deploy.quantize import Quantizer, Trial
     from edge.types import U8
 
-USES = {
-    "detect": "detect PICTURE --model",
-    "faces": "detect PICTURE --faces",
-    "embed": "enroll NAME PHOTO --embedder",
-    "liveness": "run, as recognition.liveness =",
-}
-
 
 def quantize_command(
-    model: Annotated[str, typer.Argument(help="A contract model in FP32, or zoo:NAME.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A contract model in FP32, or zoo:NAME.")
+    ],
     data: Annotated[
         Path,
         typer.Option(
@@ -63,10 +56,8 @@ def quantize_command(
         from deploy.exam import exam_of
         from deploy.quantize import Quantizer, infer_of
         from deploy.samples import read_samples
-    path = model_path(model, Path.cwd())
-    with about(path):
-        source = read_model(path)
-        manifest = any_manifest(source, model)
+    source, manifest = read_contract(model)
+    with about(model):
         calibration, dataset = read_samples(manifest, data, exam, calibrate, most)
         quantizer = Quantizer(source, manifest, exam_of(manifest, dataset, infer_of(source)))
         if fp16:
@@ -81,10 +72,11 @@ def quantize_command(
         typer.echo("speed: not measured, this file is made for a GPU")
     if best.lost > quantizer.limit and not force:
         raise EdgeError(
-            f"{path} loses {best.lost:.2f} points in {precision}, more than {quantizer.limit}: "
+            f"{model} loses {best.lost:.2f} points in {precision}, more than {quantizer.limit}: "
             "give more pictures like those it will see (--data), stay with FP32, or --force"
         )
-    write(out or Path(f"{path.stem}.{precision}.onnx"), best.model, USES[manifest.task])
+    stem = model_path(model, Path.cwd()).stem
+    write(out or Path(f"{stem}.{precision}.onnx"), best.model, USES[manifest.task])
 
 
 def _int8(quantizer: Quantizer, target: Any, inputs: U8, *, seven_bits: bool) -> Trial:  # noqa: ANN401

@@ -7,15 +7,12 @@ from typing import Annotated
 
 import typer
 
-from deploy.commands.console import about
+from deploy.commands.console import read_contract
 from deploy.repository import config_of, write_repository
-from deploy.verify import any_manifest
-from edge.manifest import read_model
-from edge.models.files import model_path
 
 
 def triton_command(
-    model: Annotated[str, typer.Argument(help="A contract model, or zoo:NAME.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A contract model, or zoo:NAME.")],
     out: Annotated[Path, typer.Option(help="The server's model repository.")],
     batch: Annotated[int, typer.Option(help="Pictures in one batch, of all boxes.")] = 32,
     wait_us: Annotated[int, typer.Option(help="Microseconds to wait for more of them.")] = 2000,
@@ -24,10 +21,7 @@ def triton_command(
     ] = False,
 ) -> None:
     """Write MODEL and its config.pbtxt, with dynamic batching, for `tritonserver`."""
-    path = model_path(model, Path.cwd())
-    with about(path):
-        source = read_model(path)
-        manifest = any_manifest(source, model)
+    source, manifest = read_contract(model)
     config = config_of(source, manifest, batch, wait_us, tensorrt=tensorrt)
     folder = write_repository(out, source, manifest, config)
     typer.echo(f"{folder}: start the server with: tritonserver --model-repository={out}")

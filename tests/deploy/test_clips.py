@@ -14,7 +14,8 @@ from edge import plugins
 from edge.errors import ModelError
 from edge.manifest import Manifest
 from edge.models.liveness import load_liveness
-from trainers.fasnet import LivenessConfig, build, layers_of
+from tests.deploy.tiny import lively
+from trainers.fasnet import LivenessConfig, build
 from trainers.minifasnet import start_from
 
 CONFIGS = {
@@ -29,21 +30,6 @@ def clips_of(config: LivenessConfig, count: int = 3) -> np.ndarray:
     rng = np.random.default_rng(0)
     small = rng.integers(0, 256, (count, config.crops, 10, 10, 3), np.uint8)
     return small.repeat(8, 2).repeat(8, 3)
-
-
-def lively(network: keras.Model) -> keras.Model:
-    """With weights that let differences through, for a fresh network says the same of all."""
-    rng = np.random.default_rng(3)
-    for layer in layers_of(network).values():
-        if isinstance(layer, layers.PReLU):
-            layer.alpha.assign(rng.uniform(-0.4, 0.6, layer.alpha.shape))
-        elif hasattr(layer, "kernel"):
-            shape = tuple(layer.kernel.shape)
-            depthwise = isinstance(layer, layers.DepthwiseConv2D)
-            fan_in = np.prod(shape[:2] if depthwise else shape[:-1])
-            grown = 1e6 if layer.name.endswith("_features") else 1  # by pictures up to 255 so far
-            layer.kernel.assign(rng.normal(0, np.sqrt(2 / fan_in), shape) / grown)
-    return network
 
 
 @pytest.mark.parametrize("name", CONFIGS)

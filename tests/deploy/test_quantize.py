@@ -9,9 +9,9 @@ from typer.testing import CliRunner
 
 from deploy import exam as exams
 from deploy.cli import app
+from deploy.contract import any_manifest
 from deploy.exam import Exam, exam_of
 from deploy.quantize import Quantizer, infer_of, int8_options
-from deploy.verify import any_manifest
 from edge.errors import ConfigError, ModelError
 from edge.manifest import Manifest
 from tests.deploy.networks import network, pictures

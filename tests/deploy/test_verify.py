@@ -1,9 +1,11 @@
-"""Engines that differ are found, and shown; decisions on an edge are not held against them."""
+"""Every engine that is here is compared, of models of any task; what cannot run has a reason."""
 
 import dataclasses
 import json
+from pathlib import Path
 
 import cv2
+import keras
 import numpy as np
 import onnx
 import pytest
@@ -11,107 +13,13 @@ from onnx import numpy_helper
 from typer.testing import CliRunner
 
 from deploy.cli import app
-from deploy.verify import Comparison, match
-from edge.engines.cache import DEFAULT, EngineCache, Key, Target
-from edge.errors import ConfigError
-from edge.manifest import Manifest
-from tests.deploy.tiny import NANO, pictures
-
-MANIFEST = Manifest(
-    task="detect", name="m", input_wh=(64, 64), score_threshold=0.1, iou_threshold=0.65
-)
-A = [0, 0, 10, 10, 0.9, 0]
-B = [20, 20, 40, 40, 0.8, 1]
-C = [50, 0, 60, 9, 0.7, 0]
-
-
-def output(*rows, size=5):
-    """Rows of one picture, padded as the contract wants it."""
-    found = np.zeros((size, 6), np.float32)
-    for slot, row in zip(found, rows, strict=False):
-        slot[:] = row
-    return found
-
-
-def changed(row, **by):
-    """A row with a coordinate (`px`), its score or class moved."""
-    x1, y1, x2, y2, score, kind = row
-    return [x1, y1, x2 + by.get("px", 0), y2, score + by.get("score", 0), kind + by.get("kind", 0)]
-
-
-def compare(reference, other):
-    result = Comparison("other")
-    result.add("a.jpg", reference, other, MANIFEST)
-    return result
-
-
-@pytest.mark.parametrize(
-    ("other", "failures"),
-    [
-        (output(A, B, C), 0),
-        (output(changed(A, px=0.4), B, C), 0),
-        (output(changed(A, px=0.6), B, C), 1),
-        (output(changed(A, score=0.0009), B, C), 0),
-        (output(changed(A, score=-0.002), B, C), 1),
-        (output(changed(A, kind=1), B, C), 2),  # one lost, one too many
-        (output(B, A, C), 0),  # order among equals is nobody's promise; scores tell
-        (output(A, C), 1),
-        (output(A, B, C, [30, 0, 40, 9, 0.5, 0]), 1),
-        (output(), 3),
-        (output([np.nan] * 6, B, C), 1),
-    ],
-    ids=["same", "near", "far", "score near", "score far", "class", "order", "lost", "additional",
-         "nothing", "NaN"],
-)  # fmt: skip
-def test_rows_are_matched_one_by_one(other, failures):
-    assert len(compare(output(A, B, C), other).failures) == failures
-
-
-def test_coarser_arithmetic_may_differ_by_more():
-    for slack, failures in ((1, 2), (8, 0)):
-        result = Comparison("other", slack)
-        other = output(changed(A, px=3), changed(B, score=-0.006), C)
-        result.add("a.jpg", output(A, B, C), other, MANIFEST)
-        assert len(result.failures) == failures
-
-
-def test_two_rows_are_never_matched_with_the_same_one():
-    rows = np.float32([A, A])
-    pairs, lost, extra = match(rows, rows[:1])
-    assert (len(pairs), len(lost), extra) == (1, 1, [])
-
-
-@pytest.mark.parametrize(
-    ("reference", "other"),
-    [
-        (output(A, [50, 50, 60, 60, 0.1004, 0]), output(A)),  # just reached the threshold
-        (output(A, [0, 0, 10, 6.51, 0.5, 0]), output(A)),  # IoU with A is 0.651
-        (output(A, B, size=2), output(A, [20, 0, 30, 9, 0.8004, 1], size=2)),  # both full
-    ],
-    ids=["threshold", "overlap", "full"],
-)
-def test_a_decision_on_an_edge_may_turn_over(reference, other):
-    result = compare(reference, other)
-    assert not result.failures
-    assert result.on_edge >= 1
-
-
-def test_the_worst_case_is_a_row_that_is_missing_before_one_that_moved():
-    result = compare(output(A, B, C), output(changed(A, px=5), C))
-    assert len(result.failures) == 2
-    assert result.worst.reference.tolist() == np.float32(B).tolist()
-
-
-def test_points_are_compared_like_corners():
-    reference = np.zeros((2, 16), np.float32)
-    reference[0] = [*A, *range(10)]
-    other = reference.copy()
-    other[0, 15] += 0.6
-    result = compare(reference, other)
-    assert result.worst.box_px == pytest.approx(0.6, abs=1e-5)
-
-
-# --- the command ------------------------------------------------------------------------------
+from edge.engines.cache import DEFAULT, EngineCache, Key, Recipe, Target
+from edge.errors import ConfigError, ModelError
+from edge.models.files import model_path
+from tests.deploy.tiny import NANO, lively, pictures
+from tests.triton_server import Service, serving
+from trainers import encoder, fasnet
+from trainers.run import RunFolder
 
 
 @pytest.fixture(scope="module")
@@ -184,17 +92,21 @@ def test_each_engine_in_the_cache_is_compared_or_skipped_with_its_reason(
 ):
     monkeypatch.setenv("CACHE_DIRECTORY", str(tmp_path))
     cache, model = EngineCache(tmp_path), (exported / "m.onnx").read_bytes()
-    for capabilities in (("sm86",), ("sm89", "sm120")):
-        key = Key.of(model, Target("tensorrt_rtx", "1.7.1", "", capabilities), DEFAULT)
+    rtx = Target("tensorrt_rtx", "1.7.1", "", ("sm86",))
+    keys = [
+        Key.of(model, rtx, DEFAULT),
+        Key.of(model, rtx, Recipe(sweeps=0)),  # prints like the first
+        Key.of(model, dataclasses.replace(rtx, capabilities=("sm89", "sm120")), DEFAULT),
+    ]
+    for key in keys:
         cache.store(key, "m", b"engine", 1.0, 1.0)
-    cache.store(dataclasses.replace(key, model="0" * 64), "another", b"engine", 1.0, 1.0)
+    another = dataclasses.replace(keys[0], model="0" * 64)
+    cache.store(another, "another", b"engine", 1.0, 1.0)
     words = (exported / "m.onnx", "--run", trained.path, "--pictures", exported / "pictures")
     done = verify(*words, "--json")
     assert done.exit_code == 0, done.output
     skipped = {k: v for k, v in json.loads(done.stdout)["skipped"].items() if "tensorrt" in k}
-    assert sorted(name.partition("(")[2].partition(")")[0] for name in skipped) == [
-        "sm86", "sm89+sm120",
-    ]  # fmt: skip
+    assert sorted(skipped) == sorted(f"{key} {key.id[:8]}" for key in keys)
     assert all("no NVIDIA driver answers" in why for why in skipped.values())
 
 
@@ -205,3 +117,98 @@ def test_a_foreign_model_is_refused(exported, tmp_path):
     done = verify(tmp_path / "foreign.onnx", "--pictures", exported / "pictures")
     assert done.exit_code == ConfigError.exit_code
     assert "carries no edge.manifest" in done.output
+
+
+# --- models that give one answer a picture ----------------------------------------------------
+
+
+def run_of(folder, task, config, network):
+    config = {"task": task, "network": config.to_json(), "data": {}}
+    run = RunFolder.create(folder / task, config, {})
+    run.write("metrics.json", {})
+    network.save(run.best)
+    return run
+
+
+def exported_from(run):
+    done = CliRunner().invoke(app, ["export", str(run.path), "--name", "m"])
+    assert done.exit_code == 0, done.output
+    return run.path / "m.onnx"
+
+
+@pytest.fixture(scope="module")
+def encoders(tmp_path_factory):
+    config = encoder.EncoderConfig(
+        dimension=16, stem=8, widths=(8, 8, 8), depths=(1, 1, 1), inner=(8, 8, 8),
+        down=(8, 8, 8), last=16,
+    )  # fmt: skip
+    keras.utils.set_random_seed(3)
+    network = encoder.build(config)
+    rng = np.random.default_rng(3)
+    for layer in network.layers:  # or it describes everything alike
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.set_weights([rng.uniform(0.1, 1, w.shape) for w in layer.get_weights()])
+    return run_of(tmp_path_factory.mktemp("encoders"), "embed", config, network)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    config = fasnet.LivenessConfig((2.7,), frames=3, over_time="conv1d", branches=("squeeze",))
+    network = lively(fasnet.build(config))
+    return run_of(tmp_path_factory.mktemp("clips"), "liveness", config, network)
+
+
+@pytest.mark.parametrize("task", ["embed", "liveness"])
+def test_an_exported_model_answers_what_its_network_answers(task, encoders, clips, exported):
+    run = {"embed": encoders, "liveness": clips}[task]
+    words = ("--run", run.path, "--pictures", exported / "pictures")
+    done = verify(exported_from(run), *words, "--json")
+    assert done.exit_code == 0, done.output
+    result = next(x for x in json.loads(done.stdout)["engines"] if x["engine"] == "onnx")
+    assert (result["pictures"], result["differ"], result["worst"]) == (5, 0, None)
+
+
+@pytest.mark.parametrize("task", ["embed", "liveness"])
+def test_a_model_that_answers_something_else_fails(task, encoders, clips, exported, tmp_path):
+    run = {"embed": encoders, "liveness": clips}[task]
+    proto = onnx.load(exported_from(run))
+    for weight in proto.graph.initializer:
+        array = numpy_helper.to_array(weight)
+        if array.dtype == np.float32 and array.ndim == 4:
+            weight.CopyFrom(numpy_helper.from_array(array[::-1].copy(), weight.name))
+    onnx.save(proto, tmp_path / "turned.onnx")
+    words = ("--run", run.path, "--pictures", exported / "pictures")
+    done = verify(tmp_path / "turned.onnx", *words)
+    assert done.exit_code == 1, done.output
+    assert "worst: " in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("detect-nano", "was trained for liveness"), ("liveness-nano", "(3, 80, 80, 3)")],
+)
+def test_a_run_of_another_model_is_refused(clips, exported, name, says):
+    words = ("--run", clips.path, "--pictures", exported / "pictures")
+    done = verify(f"zoo:{name}", *words)
+    assert done.exit_code == ConfigError.exit_code
+    assert says in done.output
+
+
+@pytest.mark.parametrize("name", ["detect-nano", "embed-nano", "liveness-nano"])
+def test_a_model_of_the_zoo_answers_the_same_on_a_triton_server(name, exported):
+    model = model_path(f"zoo:{name}", Path()).read_bytes()
+    with serving(Service({name: model})) as port:
+        words = ("--triton", f"127.0.0.1:{port}", "--pictures", exported / "pictures")
+        done = verify(f"zoo:{name}", *words, "--json")
+    assert done.exit_code == 0, done.output
+    result = next(x for x in json.loads(done.stdout)["engines"] if x["engine"] == "triton")
+    assert (result["pictures"], result["differ"]) == (5, 0)
+
+
+def test_a_server_that_was_named_and_has_another_model_is_an_error(trained, exported):
+    other = model_path("zoo:detect-nano", Path()).read_bytes()
+    words = (exported / "m.onnx", "--run", trained.path, "--pictures", exported / "pictures")
+    with serving(Service({"my-run": other})) as port:
+        done = verify(*words, "--triton", f"127.0.0.1:{port}")
+    assert done.exit_code == ModelError.exit_code
+    assert "sha256" in done.output

@@ -8,6 +8,7 @@ import numpy as np
 import onnxruntime as ort
 from keras import layers
 
+from trainers.fasnet import layers_of
 from trainers.network import NetworkConfig, build
 
 LAST = r"^head_\d_(\w+_pred|(cls|box|obj|points)_dconv)$"  # layers that predict
@@ -43,6 +44,21 @@ def pictures(config, count=3, seed=0):
     width, height = config.input_wh
     coarse = np.random.default_rng(seed).integers(0, 255, (count, height // 8, width // 8, 3))
     return coarse.repeat(8, 1).repeat(8, 2).astype(np.uint8)
+
+
+def lively(network: keras.Model) -> keras.Model:
+    """With weights that let differences through, for a fresh network says the same of all."""
+    rng = np.random.default_rng(3)
+    for layer in layers_of(network).values():
+        if isinstance(layer, layers.PReLU):
+            layer.alpha.assign(rng.uniform(-0.4, 0.6, layer.alpha.shape))
+        elif hasattr(layer, "kernel"):
+            shape = tuple(layer.kernel.shape)
+            depthwise = isinstance(layer, layers.DepthwiseConv2D)
+            fan_in = np.prod(shape[:2] if depthwise else shape[:-1])
+            grown = 1e6 if layer.name.endswith("_features") else 1  # by pictures up to 255 so far
+            layer.kernel.assign(rng.normal(0, np.sqrt(2 / fan_in), shape) / grown)
+    return network
 
 
 def run(model, batch):

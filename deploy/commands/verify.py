@@ -1,0 +1,53 @@
+"""`edge-deploy verify`: whether a model answers the same wherever it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deploy.commands.console import progress, read_contract, training
+from deploy.comparison import SLACK, Report
+from deploy.verify import engines, find_pictures, verify
+from edge.errors import ConfigError
+from edge.onnxfile import precision_of
+
+
+def verify_command(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A contract model, or zoo:NAME.")],
+    run: Annotated[Path | None, typer.Option(help="The run it was exported from.")] = None,
+    pictures: Annotated[
+        list[Path] | None, typer.Option(help="Pictures or folders of them; repeatable.")
+    ] = None,
+    candidates: Annotated[int, typer.Option(help="As in the export.")] = 256,
+    triton: Annotated[str, typer.Option(help="A Triton server's gRPC port that has it.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compare what Keras, ONNX Runtime and every engine that is here answer to pictures.
+
+    Exit 1 when a box differs by more than 0.5 px, a score or probability by more than 0.001 or a
+    face's description by a cosine of 0.001; a model in FP16 may differ by 8 times as much, one in
+    INT8 by 16 times.
+    """
+    files = find_pictures(pictures or [])
+    source, manifest = read_contract(model)
+    reference = None
+    if run is not None:
+        with training():
+            from deploy.reference import reference_of
+            from trainers.run import RunFolder
+        reference = reference_of(RunFolder.open(run), manifest, candidates)
+    with engines(source, model, reference, triton) as found:
+        if len(found.infer) < 2:
+            skipped = "".join(f"\n  {engine}: {why}" for engine, why in found.skipped.items())
+            raise ConfigError(
+                f"only {', '.join(found.infer)} can run {model} here, which leaves nothing to "
+                f"compare: name its training run with --run, or make another runtime work{skipped}"
+            )
+        with progress("comparing", len(files)) as advance:
+            results = verify(manifest, found.infer, files, advance, SLACK[precision_of(source)])
+    report = Report(next(iter(found.infer)), results, found.skipped)
+    typer.echo(report.to_json() if as_json else str(report))
+    if report.failed:
+        raise typer.Exit(1)

@@ -1,0 +1,307 @@
+"""Comparison: what counts as the same answer of two engines, and what is told of the others.
+
+Each row of the reference must have a row of the same class with its box within 0.5 px and its
+score within 1e-3; a model in halves or integers may differ by more. Arithmetic in another order may
+turn over a decision that stood on an edge: a score at the threshold, an overlap at NMS's threshold,
+the last row of a full output. Such a row may be missing or additional, and is counted.
+
+Embedders and liveness models give one answer a picture: a cosine of 1 - 1e-3 is the same
+description, a probability within 1e-3 the same probability.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from edge.manifest import Manifest
+from edge.types import F32
+from edge.vision import boxes
+
+BOX_PX, SCORE = 0.5, 1e-3
+SLACK = {"fp32": 1.0, "fp16": 8.0, "int8": 16.0}  # of both, for other orders of coarser sums
+EDGE_IOU = 5e-3  # so near to NMS's threshold either decision is right
+
+Rows = F32  # (K, 6) or, with five points, (K, 16): box, score, class, points; unused rows 0
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A row that is not the same.
+
+    Attributes:
+        picture: its name.
+        row: of the reference; of the other where the reference has none.
+        reference: ``(6,)`` or ``(16,)``; empty when only the other has the row.
+        other: the same of the other; empty when it lacks the row.
+    """
+
+    picture: str
+    row: int
+    reference: F32
+    other: F32
+
+    @property
+    def box_px(self) -> float:
+        """Largest difference of a corner or point; infinite when one has no such row."""
+        if not (len(self.reference) and len(self.other)):
+            return float("inf")
+        different = np.abs(self.reference - self.other)
+        return float(np.delete(different, (4, 5)).max())
+
+    @property
+    def score(self) -> float:
+        """Difference of the scores; the score itself when one has no such row."""
+        if not (len(self.reference) and len(self.other)):
+            return float(max(self.reference[4:5].sum(), self.other[4:5].sum()))
+        return float(abs(self.reference[4] - self.other[4]))
+
+    @property
+    def size(self) -> tuple[bool, float]:
+        """By which the worst one is found: 1 is just allowed."""
+        ratio = max(self.box_px / BOX_PX, self.score / SCORE)
+        return np.isinf(ratio), self.score if np.isinf(ratio) else ratio
+
+
+@dataclass(slots=True)
+class Comparison:
+    """One engine beside the reference.
+
+    Attributes:
+        engine: its name.
+        slack: by which BOX_PX and SCORE are multiplied.
+        pictures: compared.
+        rows: of the reference.
+        on_edge: rows missing or additional that stood on an edge.
+        box_px: largest difference of a matched row.
+        score: largest difference of a matched row.
+        failures: what is not the same.
+    """
+
+    engine: str
+    slack: float = 1.0
+    pictures: int = 0
+    rows: int = 0
+    on_edge: int = 0
+    box_px: float = 0.0
+    score: float = 0.0
+    failures: list[Difference] = field(default_factory=list)
+
+    @property
+    def worst(self) -> Difference | None:
+        """The largest failure."""
+        return max(self.failures, key=lambda failure: failure.size, default=None)
+
+    def add(self, name: str, reference: Rows, other: Rows, manifest: Manifest) -> None:
+        """Compare one picture's rows."""
+        full = len(reference)
+        a, b = reference[reference[:, 4] > 0], other[other[:, 4] > 0]
+        self.pictures += 1
+        self.rows += len(a)
+        if not np.isfinite(other).all():
+            self.failures.append(Difference(name, 0, a[0] if len(a) else a.ravel(), other[0]))
+            return
+        pairs, lost, extra = match(a, b, self.slack)
+        for i, j in pairs:
+            difference = Difference(name, i, a[i], b[j])
+            self.box_px = max(self.box_px, difference.box_px)
+            self.score = max(self.score, difference.score)
+        lost, extra = (
+            self._without_edges(rows, found, theirs, manifest, full)
+            for rows, found, theirs in ((lost, a, b), (extra, b, a))
+        )
+        self.failures += _nearest(name, a, b, lost, extra)
+
+    def told(self, reference: str) -> list[str]:
+        """Lines to be shown."""
+        line = (
+            f"{self.engine} beside {reference}: {self.pictures} pictures, {self.rows} rows, "
+            f"{len(self.failures)} differ; the others by at most {self.box_px:.4f} px and "
+            f"{self.score:.1e}, {self.on_edge} stood on an edge"
+        )
+        return [line, *(_shown(self.worst, reference, self.engine) if self.worst else ())]
+
+    def plain(self) -> dict[str, object]:
+        """For scripts."""
+        return {
+            "engine": self.engine, "pictures": self.pictures, "rows": self.rows,
+            "differ": len(self.failures), "on_edge": self.on_edge,
+            "box_px": self.box_px, "score": self.score,
+            "worst": _plain(self.worst) if self.worst else None,
+        }  # fmt: skip
+
+    def _without_edges(
+        self, rows: list[int], found: Rows, theirs: Rows, manifest: Manifest, full: int
+    ) -> list[int]:
+        left = [row for row in rows if not self._on_edge(row, found, theirs, manifest, full)]
+        self.on_edge += len(rows) - len(left)
+        return left
+
+    def _on_edge(self, row: int, found: Rows, theirs: Rows, manifest: Manifest, full: int) -> bool:
+        """Whether a row stands where rounding decides."""
+        near = SCORE * self.slack
+        box, score, kind = found[row, :4], found[row, 4], found[row, 5]
+        if abs(score - manifest.score_threshold) <= near:
+            return True
+        if len(theirs) == full and score <= theirs[-1, 4] + near:
+            return True  # their output was full
+        rivals = np.concatenate([found, theirs])
+        rivals = rivals[(rivals[:, 5] == kind) & (rivals[:, 4] > score - near)]
+        overlap = boxes.iou(box[None], rivals[:, :4])
+        return bool(np.any(np.abs(overlap - manifest.iou_threshold) <= EDGE_IOU))
+
+
+@dataclass(slots=True)
+class Answers:
+    """One engine beside the reference, of a model that gives one answer a picture.
+
+    Attributes:
+        engine: its name.
+        slack: by which SCORE is multiplied.
+        pictures: compared.
+        furthest: largest difference that is allowed.
+        failures: pictures whose answers are not the same, and how far these lie apart.
+    """
+
+    engine: str
+    slack: float = 1.0
+    pictures: int = 0
+    furthest: float = 0.0
+    failures: list[tuple[str, float]] = field(default_factory=list)
+
+    @property
+    def worst(self) -> tuple[str, float] | None:
+        """The largest failure; nothing is larger than NaN."""
+        return max(self.failures, key=lambda one: (math.isnan(one[1]), one[1]), default=None)
+
+    def add(self, name: str, reference: F32, other: F32, manifest: Manifest) -> None:
+        """Compare one picture's answer: ``(D,)`` of unit length, or a probability."""
+        distance = math.inf  # descriptions of other dimensions
+        if reference.shape == other.shape:
+            different = np.abs(reference - other)
+            if manifest.task == "embed":
+                different = np.square(different).sum() / 2  # 1 - cosine, for another length more
+            distance = float(different)
+        self.pictures += 1
+        if distance <= SCORE * self.slack:  # NaN is not
+            self.furthest = max(self.furthest, distance)
+        else:
+            self.failures.append((name, distance))
+
+    def told(self, reference: str) -> list[str]:
+        """Lines to be shown."""
+        line = (
+            f"{self.engine} beside {reference}: {self.pictures} pictures, {len(self.failures)} "
+            f"differ; the others by at most {self.furthest:.1e}"
+        )
+        if not self.worst:
+            return [line]
+        name, by = self.worst
+        return [line, f"worst: {name}, by {by:.1e}"]
+
+    def plain(self) -> dict[str, object]:
+        """For scripts."""
+        name, by = self.worst or ("", 0.0)
+        worst = {"picture": name, "by": by if math.isfinite(by) else None}
+        return {
+            "engine": self.engine, "pictures": self.pictures, "differ": len(self.failures),
+            "furthest": self.furthest, "worst": worst if self.worst else None,
+        }  # fmt: skip
+
+
+def match(
+    a: Rows, b: Rows, slack: float = 1.0
+) -> tuple[list[tuple[int, int]], list[int], list[int]]:
+    """Rows that are the same: pairs, rows only ``a`` has, rows only ``b`` has."""
+    free = np.ones(len(b), bool)
+    pairs: list[tuple[int, int]] = []
+    for i, row in enumerate(a):
+        size = _ratio(row, b)
+        size[~free] = np.inf
+        j = int(size.argmin()) if len(b) else -1
+        if j >= 0 and size[j] <= slack:
+            pairs.append((i, j))
+            free[j] = False
+    met = {i for i, _ in pairs}
+    return pairs, [i for i in range(len(a)) if i not in met], np.flatnonzero(free).tolist()
+
+
+def _ratio(row: F32, rows: Rows) -> F32:
+    """How far each row is from ``row``: 1 is just allowed, infinite is another class."""
+    different = np.abs(rows - row)
+    far_px = np.delete(different, (4, 5), axis=1).max(axis=1, initial=0) / BOX_PX
+    far = np.maximum(far_px, different[:, 4] / SCORE)
+    return np.where(different[:, 5] == 0, far, np.inf)
+
+
+def _nearest(
+    name: str, a: Rows, b: Rows, lost: list[int], extra: list[int]
+) -> Iterator[Difference]:
+    """Failures: what was lost beside what is most like it among what is additional."""
+    free = list(extra)
+    nothing = np.zeros(0, np.float32)
+    for i in lost:
+        size = _ratio(a[i], b[free])
+        near = int(size.argmin()) if free else -1
+        if near >= 0 and np.isfinite(size[near]):
+            yield Difference(name, i, a[i], b[free.pop(near)])
+        else:
+            yield Difference(name, i, a[i], nothing)
+    for j in free:
+        yield Difference(name, j, nothing, b[j])
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The whole comparison, to be shown.
+
+    Attributes:
+        reference: name of the engine that the others were compared with.
+        results: of the others.
+        skipped: engines that cannot run here, and why.
+    """
+
+    reference: str
+    results: Sequence[Comparison | Answers]
+    skipped: Mapping[str, str]
+
+    @property
+    def failed(self) -> bool:
+        """Whether any engine differs."""
+        return any(result.failures for result in self.results)
+
+    def __str__(self) -> str:
+        lines = [f"skipped {engine}: {why}" for engine, why in self.skipped.items()]
+        for result in self.results:
+            lines += result.told(self.reference)
+        return "\n".join(lines)
+
+    def to_json(self) -> str:
+        """For scripts."""
+        return json.dumps(
+            {
+                "reference": self.reference,
+                "engines": [result.plain() for result in self.results],
+                "skipped": dict(self.skipped),
+            }
+        )
+
+
+def _shown(worst: Difference, *names: str) -> list[str]:
+    lines = [f"worst: {worst.picture}, row {worst.row}"]
+    for name, row in zip(names, (worst.reference, worst.other), strict=True):
+        values = " ".join(f"{value:.3f}" for value in (*row[:4], *row[6:]))
+        found = f"box {values} score {row[4]:.4f} class {row[5]:.0f}" if len(row) else "nothing"
+        lines.append(f"  {name}: {found}")
+    return lines
+
+
+def _plain(worst: Difference) -> dict[str, object]:
+    return {
+        "picture": worst.picture, "row": worst.row,
+        "reference": worst.reference.tolist(), "other": worst.other.tolist(),
+    }  # fmt: skip
