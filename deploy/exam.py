@@ -1,18 +1,20 @@
 """An exam: how good a contract model of any task is on labelled pictures, in points of 100.
 
 Objects and faces: average precision at IoU 0.5 and over 0.5 to 0.95 (one face a picture is
-labelled, the others count as mistakes before and after). Embedders: the share of pairs of one
-person that are recognised where one in a thousand pairs of strangers is, TAR at FAR 1e-3.
+labelled, the others count as mistakes before and after). Embedders, on pictures of one face: the
+share of pairs of one person that are recognised where one in a thousand pairs of strangers is, TAR
+at FAR 1e-3.
 Liveness, for which no labels may be at hand: the share of decisions that are as before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from deploy.contract import Infer, Outputs
 from edge.errors import ConfigError
 from edge.manifest import Manifest
 from edge.models.detector import used_rows
@@ -21,9 +23,8 @@ from edge.vision.preprocess import align_face, letterbox
 from edge.vision.wide import wide_crop
 from trainers import metrics
 from trainers.data import Dataset, Example
+from trainers.verification import across_videos, tar_at
 
-Outputs = Mapping[str, F32]
-Infer = Callable[[U8], Outputs]
 Figures = dict[str, float]  # name -> points of 100
 AP_POINTS, TAR_POINTS = 1.0, 0.5  # that may be lost
 FALSE_ACCEPTS = 1e-3
@@ -124,6 +125,8 @@ def _of_finder(manifest: Manifest, dataset: Dataset) -> Exam:
             f"{', '.join(dataset.classes)}: nothing in common, name other data"
         )
     dataset = dataset.select(known)
+    if not any(map(len, dataset.examples)):
+        raise ConfigError(f"the exam's pictures show no {', '.join(known)}: name others (--exam)")
     width, height = manifest.input_wh
     images = np.empty((len(dataset.examples), height, width, 3), np.uint8)
     placed = [
@@ -148,21 +151,19 @@ def _detections(rows: F32, ids: I32, placed: Letterbox) -> Detections:
 
 
 def _of_embedder(manifest: Manifest, dataset: Dataset) -> Exam:
-    used = [e for e in dataset.examples if np.isfinite(e.landmarks).all() and len(e)]
-    people = np.array([e.group for e in used])
-    first, second = np.triu_indices(len(used), 1)
-    same = people[first] == people[second]
-    if not same.any() or (~same).sum() < 1 / FALSE_ACCEPTS:
+    used = [e for e in dataset.examples if len(e) == 1 and np.isfinite(e.landmarks).all()]
+    groups = [e.group for e in used]
+    _, people, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    genuine, pairs = int(np.sum(counts * (counts - 1) // 2)), len(used) * (len(used) - 1) // 2
+    if not genuine or pairs - genuine < 1 / FALSE_ACCEPTS:
         raise ConfigError(
-            "an embedder is examined on several pictures each of many people with five points: "
-            "name such a labels.csv with --exam"
+            "an embedder is examined on several pictures each of many people with five points, "
+            "one face a picture: name such a labels.csv with --exam, or raise --most"
         )
 
     def mark(outputs: Outputs) -> Figures:
-        vectors = outputs["embeddings"]
-        similarity = np.sum(vectors[first] * vectors[second], axis=1)
-        threshold = np.quantile(similarity[~same], 1 - FALSE_ACCEPTS)
-        share = float(np.mean(similarity[same] > threshold))
-        return {"TAR at FAR 1e-3": 100 * share}
+        videos = np.arange(len(people))  # nobody says which: every two pictures are a pair
+        found = across_videos(outputs["embeddings"], people, videos)
+        return {"TAR at FAR 1e-3": 100 * tar_at(found.genuine, found.impostor, FALSE_ACCEPTS)}
 
     return Exam(inputs_of(manifest, used), mark, TAR_POINTS)

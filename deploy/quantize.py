@@ -15,7 +15,6 @@ from functools import partial
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 
 from deploy.calibration import Ranges, exits_of, observed
 from deploy.contract import first_line, session_of
@@ -44,7 +43,7 @@ class Trial:
         model: its bytes.
         kept: layers left in float.
         figures: of the exam.
-        lost: points that the worst figure lost.
+        lost: points that the worst figure lost; NaN where one is no number.
     """
 
     model: bytes
@@ -140,7 +139,7 @@ class Quantizer:
             raise ModelError(f"cannot be made {precision} ({first_line(error)})") from error
         model: bytes = proto.SerializeToString()
         figures = self._figures(model)
-        lost = max(self.before[name] - value for name, value in figures.items())
+        lost = float(np.max([self.before[name] - value for name, value in figures.items()]))
         return Trial(model, kept, figures, lost)
 
     def _figures(self, model: bytes) -> Figures:
@@ -161,10 +160,7 @@ def int8_options(target: Target, seven_bits: bool) -> Int8:
 
 def infer_of(model: bytes, threads: int = 0) -> Callable[[U8], dict[str, F32]]:
     """A function that runs a model in ONNX Runtime: contract inputs -> outputs by name."""
-    settings = ort.SessionOptions()
-    settings.log_severity_level = 4
-    settings.intra_op_num_threads = threads
-    session = ort.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
+    session = session_of(model, threads)
     source = session.get_inputs()[0].name
     names = [output.name for output in session.get_outputs()]
 

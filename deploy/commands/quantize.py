@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -70,7 +71,7 @@ def quantize_command(
         _show_speed(source, best.model, calibration)
     else:
         typer.echo("speed: not measured, this file is made for a GPU")
-    if best.lost > quantizer.limit and not force:
+    if not (best.lost <= quantizer.limit or force):  # NaN is not
         raise EdgeError(
             f"{model} loses {best.lost:.2f} points in {precision}, more than {quantizer.limit}: "
             "give more pictures like those it will see (--data), stay with FP32, or --force"
@@ -104,7 +105,7 @@ def _int8(quantizer: Quantizer, target: Any, inputs: U8, *, seven_bits: bool) ->
         tried.append(_tried(quantizer.trial(ranges, options, sensitive)))
         if tried[-1].lost <= quantizer.limit:
             break
-    return min(tried, key=lambda trial: trial.lost)
+    return min(tried, key=lambda trial: (math.isnan(trial.lost), trial.lost))
 
 
 def _tried(trial: Trial) -> Trial:

@@ -1,7 +1,9 @@
 """Quantising by measurement: what is kept, what is told, what is refused."""
 
+import dataclasses
 import hashlib
 
+import cv2
 import numpy as np
 import onnx
 import pytest
@@ -9,6 +11,7 @@ from typer.testing import CliRunner
 
 from deploy import exam as exams
 from deploy.cli import app
+from deploy.commands.quantize import _int8
 from deploy.contract import any_manifest
 from deploy.exam import Exam, exam_of
 from deploy.quantize import Quantizer, infer_of, int8_options
@@ -49,6 +52,20 @@ def test_int8_says_its_precision_and_what_it_lost(quantizer):
     assert manifest_of(trial.model).precision == "int8"
     assert trial.lost == pytest.approx(quantizer.before["spread"] - trial.figures["spread"])
     assert abs(trial.lost) < 5
+
+
+@pytest.mark.parametrize("names", ["ab", "ba"])
+def test_a_figure_that_is_no_number_is_a_loss_that_is_none(names):
+    figures = {"a": np.nan, "b": 50.0}
+    exam = Exam(pictures(2), lambda _: {name: figures[name] for name in names}, limit=1.0)
+    assert np.isnan(Quantizer(MODEL, MANIFEST, exam).half().lost)
+
+
+def test_any_number_is_better_than_none():
+    marks = iter([50, np.nan, 20, 40, 30, 10, np.nan])  # FP32 first, then with more in float
+    exam = Exam(pictures(2), lambda _: {"a": float(next(marks))}, limit=1.0)
+    quantizer = Quantizer(MODEL, MANIFEST, exam)
+    assert _int8(quantizer, "tensorrt", pictures(2), seven_bits=False).lost == 10
 
 
 def test_the_layer_whose_output_nobody_can_round_is_the_most_sensitive():
@@ -96,7 +113,11 @@ def test_an_embedder_is_examined_on_pairs(shared_data):
     manifest = Manifest(task="embed", name="faces", input_wh=(112, 112))
     dataset = read_dataset(shared_data / "ytf_dev")
     few = Dataset(dataset.classes, dataset.examples[:120])  # several of each person
-    exam = exam_of(manifest, few, infer_of)
+    first, second = few.examples[:2]
+    columns = ("xyxy", "class_id", "landmarks", "weight")
+    both = {name: np.concatenate([getattr(e, name) for e in (first, second)]) for name in columns}
+    two_faces = dataclasses.replace(first, name="two", **both)
+    exam = exam_of(manifest, Dataset(few.classes, (*few.examples, two_faces)), infer_of)
     used = [e for e in few.examples if np.isfinite(e.landmarks).all()]
     people = sorted({e.group for e in used})
     perfect = np.eye(len(people), dtype=np.float32)[[people.index(e.group) for e in used]]
@@ -105,6 +126,18 @@ def test_an_embedder_is_examined_on_pairs(shared_data):
     assert exam.mark({"embeddings": blind}) == {"TAR at FAR 1e-3": 0}
     assert exam.inputs.shape == (len(used), 112, 112, 3)
     assert exam.limit == 0.5
+
+
+def test_an_exam_without_an_object_that_the_model_knows_is_refused(tmp_path):
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "images").mkdir()
+    (tmp_path / "classes.txt").write_text("cat\ncow\n")
+    for count, picture in enumerate(pictures(2)):
+        cv2.imwrite(str(tmp_path / "images" / f"{count}.png"), picture)
+        (tmp_path / "labels" / f"{count}.txt").write_text("1 0.5 0.5 0.2 0.2\n")
+    manifest = MANIFEST.model_copy(update={"classes": ("cat", "dog")})
+    with pytest.raises(ConfigError, match="show no cat"):
+        exam_of(manifest, read_dataset(tmp_path), infer_of(MODEL))
 
 
 def quantize(shared_data, out, *options):
@@ -131,6 +164,21 @@ def test_what_loses_too_much_is_refused_unless_forced(shared_data, tmp_path, mon
     output = quantize(shared_data, out, "--fp16")
     assert output.exit_code == 1
     assert "--force" in output.output
+    assert not out.exists()
+    assert quantize(shared_data, out, "--fp16", "--force").exit_code == 0
+    assert out.exists()
+
+
+def test_a_loss_that_is_no_number_is_refused_unless_forced(shared_data, tmp_path, monkeypatch):
+    def unmarkable(manifest, dataset, infer):
+        inputs = exams.inputs_of(manifest, dataset.examples[:1])
+        return Exam(inputs, lambda _: {"AP": np.nan}, limit=1.0)
+
+    monkeypatch.setattr(exams, "exam_of", unmarkable)
+    out = tmp_path / "small.onnx"
+    output = quantize(shared_data, out, "--fp16")
+    assert output.exit_code == 1
+    assert "loses nan points" in output.output
     assert not out.exists()
     assert quantize(shared_data, out, "--fp16", "--force").exit_code == 0
     assert out.exists()
