@@ -75,7 +75,7 @@ def measure(made: Recipe, step: Step, steps: int = 30, workers: int = 2,
     endless = stream(made, workers=workers, epochs=None)
     ready = list(itertools.islice(endless, _READY))
     alone = _rate(itertools.islice(endless, steps), lambda _: None, clock)
-    endless.close()  # type: ignore[attr-defined]
+    endless.close()
     step(ready[0])
 
     def bare(count: int) -> float:
@@ -86,5 +86,5 @@ def measure(made: Recipe, step: Step, steps: int = 30, workers: int = 2,
     endless = stream(made, workers=workers, epochs=None)
     next(endless)
     loop = _rate(itertools.islice(endless, steps), step, clock)
-    endless.close()  # type: ignore[attr-defined]
+    endless.close()
     return Speed(2 / (1 / before + 1 / bare(half)), loop, alone)

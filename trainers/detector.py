@@ -186,8 +186,7 @@ def fit(
     run.prepare(job.settings, job.devices)
     network, config = prepare_network(job, rest)
     if resume:
-        folder = RunFolder.open(job.out)
-        _same_data(folder, rest)
+        folder = RunFolder.open(job.out).require_data(rest.sha256())
     else:
         about = {"data_sha256": rest.sha256(), "pictures": len(rest), "held_back": len(held)}
         folder = RunFolder.create(job.out, _config(job, kind, config), about)
@@ -220,13 +219,6 @@ def _config(job: Job, kind: str, config: NetworkConfig) -> run.Json:
         hold=job.hold, split_seed=job.split_seed, start=str(job.start or ""),
         start_classes=list(job.start_classes), start_only=list(job.start_only),
     )  # fmt: skip
-
-
-def _same_data(folder: RunFolder, rest: Dataset) -> None:
-    if folder.read("about.json")["data_sha256"] != rest.sha256():
-        raise ConfigError(
-            f"{folder.path} was trained on other data: restore it, or begin a new run"
-        )
 
 
 def train_detector(job: Job, *, resume: bool = False, verbose: int = 0) -> RunFolder:

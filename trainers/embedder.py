@@ -257,20 +257,14 @@ def finish(folder: RunFolder, choosing: Portraits) -> None:
     folder.write("metrics.json", {**folder.read("metrics.json"), "threshold": threshold})
     if not slopes_left(best):
         network, plain = settled(best, config)
-        part = folder.path / "part.keras"
-        with run.removing(part):
-            network.save(part)
-            part.replace(folder.best)
+        folder.save(network)
         folder.write("config.json", {**values, "network": plain.to_json()})
 
 
 def _folder(job: Job, parts: Parts, config: EncoderConfig, *, resume: bool) -> RunFolder:
     digest = parts.shown.sha256()
     if resume:
-        folder = RunFolder.open(job.out)
-        if folder.read("about.json")["data_sha256"] != digest:
-            raise ConfigError(f"{job.out} was trained on other data: restore it, or begin anew")
-        return folder
+        return RunFolder.open(job.out).require_data(digest)
     teacher = job.teacher.name if job.teacher else ""
     values = run.config_of(
         "embed", config, job.objective, job.settings, paths=[str(job.data), *map(str, job.more)],

@@ -205,6 +205,10 @@ class _Views:
     made: Recipe
     parts: Sequence[Sequence[tuple[int, int]]]
 
+    @property
+    def steps(self) -> int:
+        return len(self.parts)
+
     def plan(self, epoch: int) -> Iterator[tuple[int, int, Sequence[tuple[int, int]]]]:
         for step, part in enumerate(self.parts):
             yield epoch, step, part

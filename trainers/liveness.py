@@ -222,9 +222,7 @@ def train_liveness(job: LivenessJob, *, resume: bool = False, verbose: int = 0) 
         start_from(network, job.config, job.start)
     freeze(network, job.settings.freeze)
     if resume:
-        folder = RunFolder.open(job.out)
-        if folder.read("about.json")["data_sha256"] != rest.sha256():
-            raise ConfigError(f"{job.out} was trained on other data: restore it, or begin anew")
+        folder = RunFolder.open(job.out).require_data(rest.sha256())
     else:
         about = {"data_sha256": rest.sha256(), "pictures": len(rest), "held_back": len(held)}
         folder = RunFolder.create(job.out, _config(job), about)
@@ -234,7 +232,7 @@ def train_liveness(job: LivenessJob, *, resume: bool = False, verbose: int = 0) 
         job.teacher, job.trust, job.settings.strength,
     )  # fmt: skip
     fixed = exam(People(held), job.config, kinds, scenes, _EACH)
-    loader = Loader(recipe, to_fit, threads=job.settings.threads, epoch=folder.last_epoch())  # type: ignore[arg-type]
+    loader = Loader(recipe, to_fit, threads=job.settings.threads, epoch=folder.last_epoch())
     try:
         run.train(
             folder, LivenessTask(network, job.config), job.settings, loader,
@@ -270,10 +268,7 @@ def _keep_start(folder: RunFolder, job: LivenessJob, fixed: Exam) -> None:
     network, start = folder.load(), build(job.config)
     start_from(start, job.config, job.start)
     mix(network, start, job.keep)
-    part = folder.path / "part.keras"
-    with run.removing(part):
-        network.save(part)
-        part.replace(folder.best)
+    folder.save(network)
     found = figures(ask_of(network), fixed)
     folder.write("metrics.json", {"epoch": metrics["epoch"], "kept": job.keep, **found})
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import keras
 
-from trainers.features import Features
-from trainers.pipeline import Recipe, as_it_is, stream
+from trainers.pipeline import Maker, as_it_is, stream
 
 
 class Loader(keras.utils.PyDataset):
@@ -24,7 +23,7 @@ class Loader(keras.utils.PyDataset):
 
     def __init__(
         self,
-        made: Recipe | Features,
+        made: Maker,
         finish: Callable[[Any], object] = as_it_is,
         *,
         threads: int = 2,
@@ -57,4 +56,4 @@ class Loader(keras.utils.PyDataset):
 
     def close(self) -> None:
         """Stop the workers."""
-        self._batches.close()  # type: ignore[attr-defined]
+        self._batches.close()

@@ -13,7 +13,7 @@ import itertools
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -288,7 +288,12 @@ def recipe(
 
 
 class Maker(Protocol):
-    """What ``stream`` works off: a ``Recipe``, or features kept of one."""
+    """What ``stream`` works off: a ``Recipe``, features kept of one, or clips."""
+
+    @property
+    def steps(self) -> int:
+        """Batches in an epoch."""
+        ...
 
     def plan(self, epoch: int) -> Iterator[tuple[int, int, Any]]:
         """What each batch of an epoch is made from: epoch, step, choice."""
@@ -314,7 +319,7 @@ def stream(
     epoch: int = 0,
     epochs: int | None = 1,
     finish: Callable[[Any], T] = as_it_is,  # type: ignore[assignment]
-) -> Iterator[T]:
+) -> Generator[T, None, None]:
     """Batches of ``epochs`` epochs from ``epoch`` on, prepared ahead across epochs.
 
     Args:

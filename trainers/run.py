@@ -174,12 +174,31 @@ class RunFolder:
         except (OSError, json.JSONDecodeError) as error:
             raise ConfigError(f"{self.path / name} cannot be read: {error}") from error
 
+    def require_data(self, sha256: str) -> RunFolder:
+        """Itself, to go on with.
+
+        Raises:
+            ConfigError: it was trained on other data than those of this hash.
+        """
+        if self.read("about.json")["data_sha256"] != sha256:
+            raise ConfigError(
+                f"{self.path} was trained on other data: restore it, or begin a new run"
+            )
+        return self
+
     def write(self, name: str, values: Json) -> None:
         """A JSON file, whole or not at all."""
         part = self.path / f"{name}.part"
         with removing(part):
             part.write_text(json.dumps(values, indent=2) + "\n")
             part.replace(self.path / name)
+
+    def save(self, network: keras.Model) -> None:
+        """The best network, whole or not at all."""
+        part = self.path / "part.keras"
+        with removing(part):
+            network.save(part)
+            part.replace(self.best)
 
     @property
     def kind(self) -> str:
@@ -354,10 +373,7 @@ class KeepBest(keras.callbacks.Callback):
         if value <= self._best and self._run.best.is_file():
             return
         self._best = value
-        part = self._run.path / "part.keras"
-        with removing(part):
-            self.model.network.save(part)
-            part.replace(self._run.best)
+        self._run.save(self.model.network)
         self._run.write("metrics.json", {"epoch": epoch, **self._known})
 
 
