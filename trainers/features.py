@@ -21,6 +21,7 @@ import numpy as np
 
 from edge.errors import ConfigError
 from edge.types import F32
+from trainers.archive import read_arrays
 from trainers.pipeline import Batch, Recipe, collate, stream
 from trainers.run import removing
 
@@ -131,7 +132,7 @@ class Features:
         """Feature maps and labels of one batch, as ``fit`` wants them.
 
         Raises:
-            ConfigError: somebody took them away.
+            ConfigError: some are broken, or somebody took them away.
         """
         kept = [self._read(int(which), epoch % self.views) for which in chosen]
         maps = tuple(
@@ -190,12 +191,9 @@ class Features:
         return self.folder / f"{which:06d}-{view:03d}.npz"
 
     def _read(self, which: int, view: int) -> Labels:
-        file = self._file(which, view)
-        try:
-            with np.load(file) as saved:
-                return dict(saved)
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"{file} cannot be read ({error}): go on with --resume") from error
+        return read_arrays(
+            self._file(which, view), "delete the file and go on with --resume, which makes it anew"
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -18,6 +18,7 @@ from onnx import numpy_helper
 
 from edge.errors import ConfigError, ModelError
 from edge.types import F32
+from trainers.archive import read_network
 from trainers.fasnet import LivenessConfig, convolutions, layers_of
 
 
@@ -57,10 +58,7 @@ def start_from(network: keras.Model, config: LivenessConfig, path: Path) -> int:
 
 
 def _from_keras(network: keras.Model, path: Path) -> int:
-    try:
-        given = layers_of(keras.saving.load_model(path, compile=False))
-    except (ValueError, OSError, KeyError) as error:
-        raise ModelError(f"{path} cannot be read as a Keras model: {error}") from error
+    given = layers_of(read_network(path, "start from another file"))
     count = 0
     for name, layer in layers_of(network).items():
         weights = given[name].get_weights() if name in given else []

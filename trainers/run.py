@@ -30,6 +30,7 @@ import keras
 import numpy as np
 
 from edge.errors import ConfigError, EdgeError
+from trainers.archive import read_arrays, read_network
 from trainers.averaging import SwapAverages
 from trainers.network import NetworkConfig
 
@@ -142,6 +143,18 @@ class RunFolder:
         run.write("about.json", {**environment(), **about})
         return run
 
+    @classmethod
+    def require_ready(cls, path: Path, *, resume: bool) -> None:
+        """Say no before anything is read or learnt.
+
+        Raises:
+            ConfigError: there is no run to go on with, or one already where another is to begin.
+        """
+        if resume:
+            cls.open(path)
+        else:
+            cls.require_fresh(path)
+
     @staticmethod
     def require_fresh(path: Path) -> None:
         """Say no to a folder that is in use.
@@ -210,16 +223,20 @@ class RunFolder:
 
         Raises:
             ConfigError: no epoch has finished yet.
+            ModelError: its file is broken.
         """
         if not self.best.is_file():
             raise ConfigError(f"{self.path} has no best.keras yet: train at least one epoch")
-        return keras.saving.load_model(self.best, compile=False)
+        return read_network(
+            self.best, "delete it and go on with --resume and more epochs, or begin a new run"
+        )
 
     def network(self) -> tuple[keras.Model, NetworkConfig]:
         """The best network of a detector or face finder and its configuration.
 
         Raises:
             ConfigError: no epoch has finished yet.
+            ModelError: its file is broken.
         """
         best = self.load()
         return best, NetworkConfig.from_json(self.read("config.json")["network"])
@@ -333,11 +350,7 @@ def load_state(run: RunFolder, task: keras.Model, epoch: int) -> None:
     """
     path = run.state / f"epoch-{epoch:05d}.npz"
     variables = state_of(task)
-    try:
-        with np.load(path) as saved:
-            values = [saved[f"arr_{n}"] for n in range(len(saved.files))]
-    except (OSError, ValueError, KeyError) as error:
-        raise ConfigError(f"{path} cannot be read ({error}): begin a new run") from error
+    values = [*read_arrays(path, "begin a new run").values()]
     if [v.shape for v in values] != [tuple(v.shape) for v in variables]:
         raise ConfigError(
             f"{path} is of a run with other options: resume with those of config.json"

@@ -18,6 +18,7 @@ import numpy as np
 from edge.errors import ConfigError, ModelError
 from edge.types import F32
 from trainers import yunet
+from trainers.archive import read_network
 from trainers.network import NetworkConfig, build
 
 _LAST = re.compile(r"^head_\d_(\w+_pred|(cls|obj|box|points)_[dp]conv)$")
@@ -207,11 +208,7 @@ def _stem_of_focus(focus: Weights) -> Weights:
 
 def read_keras(path: Path) -> dict[str, Weights]:
     """Convolutions of a .keras file by layer name, its normalisation folded in."""
-    try:
-        model = keras.saving.load_model(path, compile=False)
-    except (ValueError, OSError, KeyError) as error:
-        raise ModelError(f"{path} cannot be read as a Keras model: {error}") from error
-    return dict(weights_of(model))
+    return dict(weights_of(read_network(path, "start from another file")))
 
 
 def weights_of(model: keras.Model) -> Iterator[tuple[str, Weights]]:

@@ -6,6 +6,7 @@ import csv
 import errno
 import importlib.util
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import keras
 import numpy as np
 import pytest
 
-from edge.errors import ConfigError, EdgeError, WorkerError
+from edge.errors import ConfigError, EdgeError, ModelError, WorkerError
 from tests.trainers.drawn import drawn_dataset
 from trainers import detector, run
 from trainers.augment import Augment
@@ -107,6 +108,28 @@ def test_resuming_with_other_data_is_refused(finished, tmp_path):
     job = Job((data,), folder.path, network=TINY, settings=SETTINGS)
     with pytest.raises(ConfigError, match="other data"):
         detector.fit(job, "detect", parts, [], detector.figures, "ap50", resume=True)
+
+
+@pytest.mark.parametrize("left", [0, 100, -100])  # of it; the last cuts the list of contents
+def test_a_state_that_was_cut_short_says_what_to_do(finished, tmp_path, left):
+    data, whole = finished
+    folder = RunFolder(shutil.copytree(whole.path, tmp_path / "r"))
+    (state,) = folder.state.iterdir()
+    state.write_bytes(state.read_bytes()[:left])
+    with pytest.raises(ConfigError, match=f"{state.name} cannot be read .*: begin a new run"):
+        train(data, folder.path, replace(SETTINGS, epochs=3), resume=True)
+
+
+@pytest.mark.parametrize("change", [lambda b: b[:-100], lambda b: b[:3000] + bytes(99) + b[3099:]])
+def test_a_broken_network_is_made_anew_once_deleted(finished, tmp_path, eagerly, change):
+    data, whole = finished
+    folder = RunFolder(shutil.copytree(whole.path, tmp_path / "r"))
+    folder.best.write_bytes(change(folder.best.read_bytes()))
+    with pytest.raises(ModelError, match="delete it and go on with --resume and more epochs"):
+        folder.load()
+    folder.best.unlink()
+    train(data, folder.path, replace(SETTINGS, epochs=3), resume=True)
+    folder.load()
 
 
 KILLED = """

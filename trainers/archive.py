@@ -1,0 +1,49 @@
+"""Stored weights: Keras's archives (.keras) and numpy's (.npz), read whole or refused.
+
+A file that a full disk or a broken copy cut short is told in many ways; here they are one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from zipfile import BadZipFile
+
+import keras
+import numpy as np
+
+from edge.errors import ConfigError, ModelError
+
+_BROKEN = (OSError, ValueError, KeyError, EOFError, BadZipFile)
+
+
+def read_network(path: Path, remedy: str) -> keras.Model:
+    """A network as Keras stored it, not compiled.
+
+    Args:
+        path: the .keras file.
+        remedy: ends the message.
+
+    Raises:
+        ModelError: missing, broken or cut short.
+    """
+    try:
+        return keras.saving.load_model(path, compile=False)
+    except _BROKEN as error:
+        raise ModelError(f"{path} cannot be read as a Keras model ({error}): {remedy}") from error
+
+
+def read_arrays(path: Path, remedy: str) -> dict[str, np.ndarray]:
+    """Every array of a .npz file by name, in the order in which they were stored.
+
+    Args:
+        path: the .npz file.
+        remedy: ends the message.
+
+    Raises:
+        ConfigError: missing, broken or cut short.
+    """
+    try:
+        with path.open("rb") as file, np.load(file) as saved:  # numpy leaves broken ones open
+            return dict(saved)
+    except _BROKEN as error:
+        raise ConfigError(f"{path} cannot be read ({error}): {remedy}") from error
