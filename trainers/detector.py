@@ -26,7 +26,7 @@ from trainers.reading import read_dataset
 from trainers.recipes import detector_augments
 from trainers.run import RunFolder, Settings
 from trainers.task import YoloTask
-from trainers.teacher import Teacher, label_folder, teach
+from trainers.teacher import Teacher, relabel, teach
 
 FIGURE = "ap50"
 _LEAST_PX = 48  # of an object's longer side, where the input's size is chosen
@@ -185,6 +185,7 @@ def fit(
     job = settled(job, rest)
     run.prepare(job.settings, job.devices)
     network, config = prepare_network(job, rest)
+    ends = features.split(network) if job.settings.cache_features else None
     if resume:
         folder = RunFolder.open(job.out).require_data(rest.sha256())
     else:
@@ -194,8 +195,8 @@ def fit(
         rest, config.input_wh, job.settings.batch, augment, seed=job.settings.seed, cache=job.cache
     )
     options = {"threads": job.settings.threads, "epoch": folder.last_epoch()}
-    if job.settings.cache_features:
-        front, trained = features.split(network)
+    if ends:
+        front, trained = ends
         kept = Features.of(
             made, front, job.settings.cache_features, job.cache or folder.path / "features"
         )
@@ -227,6 +228,7 @@ def train_detector(job: Job, *, resume: bool = False, verbose: int = 0) -> RunFo
     Raises:
         EdgeError: bad settings or data, a loss that is no number, a full disk.
     """
+    RunFolder.require_ready(job.out, resume=resume)
     parts = taught(job, read_parts(job), resume=resume)
     return fit(
         job, "detect", parts, detector_augments(job.settings.strength), figures, FIGURE,
@@ -254,14 +256,9 @@ def taught(
             f"the teacher knows {', '.join(job.teacher.classes)}, and {', '.join(rest.classes)} "
             "is to be learnt: choose classes that both know (--classes)"
         )
-    if not resume:
-        RunFolder.require_fresh(job.out)
     rest = teach(rest, job.teacher).select(rest.classes)
     if job.unlabelled:
-        folder = job.out / "taught"
-        if not (resume and (folder / "classes.txt").is_file()):
-            label_folder(job.unlabelled, folder, job.teacher)
-        blank = Dataset(rest.classes, ())
-        new = (blank + read_dataset(folder)).select(rest.classes)
+        found = relabel(job.unlabelled, job.out / "taught", job.teacher, resume=resume)
+        new = (Dataset(rest.classes, ()) + found).select(rest.classes)
         rest = rest + replace(new, examples=unlike(new.examples, held.examples))
     return rest, held

@@ -224,6 +224,7 @@ def train_embedder(job: Job, *, resume: bool = False, verbose: int = 0) -> RunFo
     Raises:
         EdgeError: bad settings or data, a loss that is no number, a full disk.
     """
+    RunFolder.require_ready(job.out, resume=resume)
     run.prepare(job.settings)
     parts = read_parts(job)
     lessons = lessons_of(

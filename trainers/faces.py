@@ -196,6 +196,7 @@ def train_faces(faces: FacesJob, *, resume: bool = False, verbose: int = 0) -> R
     Raises:
         EdgeError: bad settings or data, a loss that is no number, a full disk.
     """
+    RunFolder.require_ready(faces.job.out, resume=resume)
     augment = canvas_augments(faces.job.network.input_wh[0], faces.job.settings.strength)
     return detector.fit(
         faces.job, "faces", read_parts(faces), augment, figures, FIGURE,

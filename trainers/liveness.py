@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,14 @@ from trainers.backbone import Tensor
 from trainers.data import IMAGE_SUFFIXES, Dataset
 from trainers.detector import split_of
 from trainers.fasnet import LivenessConfig, blank, build, layers_of
+from trainers.likeness import unlike
 from trainers.loader import Loader
 from trainers.minifasnet import start_from
 from trainers.reading import read_dataset
 from trainers.run import RunFolder, Settings
 from trainers.takes import Ask, ClipRecipe, Clips, Exam, People, Scenes, exam
 from trainers.teacher import Ask as AskFaces
-from trainers.teacher import Teacher, label_folder
+from trainers.teacher import Teacher, relabel
 
 FIGURE = "accuracy"
 KIND = "liveness"
@@ -41,7 +42,7 @@ class LivenessJob:
         data: data sets whose boxes are faces of living people.
         out: the run folder.
         people: pictures and videos of living people without boxes; ``find`` finds their faces.
-        find: a face finder.
+        find: a face finder, wherever there are such people.
         scenes: folders of pictures to hold attacks before.
         config: the network.
         teacher: another network's opinion, or None.
@@ -65,6 +66,16 @@ class LivenessJob:
     keep: float = 0.0
     hold: float = 0.2
     settings: Settings = field(default_factory=Settings)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.keep < 1 or not 0 <= self.trust <= 1:
+            raise ConfigError(f"keep and trust are shares, got {self.keep} and {self.trust}")
+        if self.keep and self.start is None:
+            raise ConfigError(
+                "--keep mixes in weights of --start: name a network there, or leave --keep out"
+            )
+        if self.people and self.find is None:
+            raise ConfigError("--people needs a face finder, for nobody has labelled their faces")
 
 
 class LivenessTask(keras.Model):
@@ -95,8 +106,11 @@ def to_fit(batch: Clips) -> tuple[U8, F32]:
     return batch["clips"], batch["live"]
 
 
-def read_people(job: LivenessJob) -> tuple[Dataset, Dataset]:
+def read_people(job: LivenessJob, *, resume: bool = False) -> tuple[Dataset, Dataset]:
     """The training part and the held-back part; nobody is in both.
+
+    Faces found in ``people`` are written into the run folder; pictures that look like one held
+    back are left out.
 
     Raises:
         ConfigError: empty, unreadable, or a class besides faces.
@@ -107,9 +121,11 @@ def read_people(job: LivenessJob) -> tuple[Dataset, Dataset]:
     for path in job.data[1:]:
         more, other = split_of(faces_of(path), job.hold)
         rest, held = rest + more, held + other
+    new = Dataset(("face",), ())
     for n, path in enumerate(job.people):
-        rest = rest + _found(path, job.out / "people" / str(n), job.find)
-    return rest, held
+        folder = job.out / "people" / str(n)
+        new = new + relabel(path, folder, Teacher(job.find, ("face",), 0.7), 2, resume=resume)  # type: ignore[arg-type]
+    return rest + replace(new, examples=unlike(new.examples, held.examples)), held
 
 
 def faces_of(path: Path) -> Dataset:
@@ -125,15 +141,6 @@ def faces_of(path: Path) -> Dataset:
             "give it as --people, so that faces are found in it"
         )
     return dataset
-
-
-def _found(path: Path, target: Path, find: AskFaces | None) -> Dataset:
-    """Faces found in pictures and videos; kept in the run folder."""
-    if not (target / "classes.txt").is_file():
-        if find is None:
-            raise ConfigError("people without boxes need a face finder")
-        label_folder(path, target, Teacher(find, ("face",), 0.7), every=2)
-    return read_dataset(target)
 
 
 def scenes_of(folders: tuple[Path, ...]) -> Scenes:
@@ -213,25 +220,24 @@ def train_liveness(job: LivenessJob, *, resume: bool = False, verbose: int = 0) 
     Raises:
         EdgeError: bad settings or data, a loss that is no number, a full disk.
     """
-    if not 0 <= job.keep < 1 or not 0 <= job.trust <= 1:
-        raise ConfigError(f"keep and trust are shares, got {job.keep} and {job.trust}")
+    RunFolder.require_ready(job.out, resume=resume)
+    scenes, kinds = scenes_of(job.scenes), tuple(KINDS)
     run.prepare(job.settings)
-    rest, held = read_people(job)
+    rest, held = read_people(job, resume=resume)
     network = build(job.config)
     if job.start is not None:
         start_from(network, job.config, job.start)
     freeze(network, job.settings.freeze)
-    if resume:
-        folder = RunFolder.open(job.out).require_data(rest.sha256())
-    else:
-        about = {"data_sha256": rest.sha256(), "pictures": len(rest), "held_back": len(held)}
-        folder = RunFolder.create(job.out, _config(job), about)
-    scenes, kinds = scenes_of(job.scenes), tuple(KINDS)
     recipe = ClipRecipe(
         People(rest), job.config, job.settings.batch, kinds, job.settings.seed, scenes,
         job.teacher, job.trust, job.settings.strength,
     )  # fmt: skip
     fixed = exam(People(held), job.config, kinds, scenes, _EACH)
+    if resume:
+        folder = RunFolder.open(job.out).require_data(rest.sha256())
+    else:
+        about = {"data_sha256": rest.sha256(), "pictures": len(rest), "held_back": len(held)}
+        folder = RunFolder.create(job.out, _config(job), about)
     loader = Loader(recipe, to_fit, threads=job.settings.threads, epoch=folder.last_epoch())
     try:
         run.train(

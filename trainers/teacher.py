@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,10 +32,12 @@ from edge.vision.preprocess import to_rgb
 from trainers import picturefile
 from trainers.coco import to_coco
 from trainers.data import IMAGE_SUFFIXES, Dataset, Example, group_of, unknown_points
+from trainers.reading import read_dataset
 from trainers.yolo import format_rows
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".avi", ".mov", ".webm", ".gif", ".ts"})
 _JPEG_QUALITY = 95
+_OURS = "by-edge-train.txt"  # in a folder of a run that may be replaced
 
 Form = Literal["yolo", "coco"]
 Ask = Callable[[RgbPicture], Detections | Faces]
@@ -287,6 +290,36 @@ def label_folder(
     except OSError as error:
         raise ConfigError(f"{target}: {error.strerror}: free some space and start again") from error
     return dataset
+
+
+def relabel(
+    sources: Path | Sequence[Path], target: Path, teacher: Teacher, every: int = 10, *, resume: bool
+) -> Dataset:
+    """What a teacher says, kept in a run folder: a resumed run reads what its beginning wrote.
+
+    A run that begins asks anew, for what an earlier attempt left may be of other pictures or of
+    another teacher. What lies there is whole: it is written beside its place first.
+
+    Args:
+        sources: see `label_folder`.
+        target: where; replaced, if an earlier attempt wrote it.
+        teacher: who labels.
+        every: of a video each so-manieth frame.
+        resume: whether the run goes on.
+
+    Raises:
+        ConfigError: see `label_folder`, or somebody else wrote what lies there.
+    """
+    if not (resume and target.is_dir()):
+        if target.exists() and not (target / _OURS).is_file():
+            raise ConfigError(f"{target} is in the way: move it elsewhere, or choose another --out")
+        part = target.with_name(f"{target.name}.part")
+        shutil.rmtree(part, ignore_errors=True)  # of an attempt that was cut off
+        label_folder(sources, part, teacher, every)
+        (part / _OURS).write_text("edge-train wrote this folder and will replace it.\n")
+        shutil.rmtree(target, ignore_errors=True)
+        part.replace(target)
+    return read_dataset(target)
 
 
 def _write_labels(target: Path, dataset: Dataset, form: Form) -> None:

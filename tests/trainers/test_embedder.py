@@ -86,6 +86,11 @@ def test_a_run_goes_on_where_it_stopped(finished, people):
     assert [line.split(",")[0] for line in lines] == ["epoch", "0", "1"]
 
 
+def test_a_folder_in_use_is_refused_before_anything_is_read(finished, tmp_path):
+    with pytest.raises(ConfigError, match="go on with --resume"):
+        train_embedder(job_of(tmp_path / "nothing", finished.path))
+
+
 def test_nobody_who_is_held_back_is_shown_or_chooses(people, tmp_path):
     parts = read_parts(job_of(people, tmp_path / "r"))
     everybody = set(NAMES)

@@ -144,6 +144,26 @@ def test_a_run_with_kept_features_trains_the_rest_and_saves_the_whole(tmp_path, 
     assert folder.read("features.json")["computed"] == 0
 
 
+def test_a_run_without_a_frozen_beginning_is_refused_before_it_is_one(tmp_path):
+    with pytest.raises(ConfigError, match="--freeze backbone"):
+        train(tmp_path / "data", tmp_path / "run", replace(SETTINGS, freeze="none"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("left", [0, 200])
+def test_broken_features_are_made_anew_once_deleted(dataset, tmp_path, left):
+    mine = kept(dataset, tmp_path / "kept", views=1)
+    mine.compute()
+    broken = sorted(mine.folder.iterdir())[2]
+    broken.write_bytes(broken.read_bytes()[:left])
+    assert mine.compute().computed == 0  # nobody reads them all again
+    with pytest.raises(ConfigError, match=f"{broken.name} cannot be read.*delete the file"):
+        mine.make(0, 0, np.array([2]))
+    broken.unlink()
+    assert mine.compute().computed == 1
+    mine.make(0, 0, np.array([2]))
+
+
 def test_training_on_kept_features_is_training_on_the_pictures(dataset, tmp_path, eagerly):
     """One step on features moves the free weights as a step on the views' pictures does."""
     results = []

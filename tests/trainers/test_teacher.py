@@ -26,6 +26,7 @@ from trainers.teacher import (
     merge,
     of_detector,
     of_faces,
+    relabel,
     teach,
 )
 
@@ -209,6 +210,54 @@ def test_a_trainer_takes_labels_of_a_teacher_and_keeps_the_held_back_part(tmp_pa
     assert (fresh.class_id.tolist(), fresh.weight.tolist()) == ([1], [pytest.approx(0.9, abs=1e-3)])
     again, _ = taught(job, (rest, held), resume=True)
     assert again.sha256() == taught_part.sha256()
+
+
+def saying(name: str, *, tired_after: int = 99) -> Teacher:
+    """A teacher who calls every picture so, and has enough of it after a while."""
+    asked = []
+
+    def ask(picture: RgbPicture) -> Detections:
+        asked.append(1)
+        if len(asked) > tired_after:
+            raise ConfigError("enough")
+        return Detections(np.float32([[0, 0, 9, 9]]), np.float32([1]), np.int32([0]))
+
+    return Teacher(ask, (name,))
+
+
+def test_what_an_earlier_attempt_labelled_is_read_by_a_resumed_run_only(tmp_path: Path):
+    drawn_dataset(tmp_path / "in", 2)
+    target = tmp_path / "run" / "taught"
+    with pytest.raises(ConfigError, match="enough"):
+        relabel(tmp_path / "in", target, saying("half", tired_after=1), resume=False)
+    assert not target.exists()  # half of the pictures are no data set
+    assert relabel(tmp_path / "in", target, saying("cat"), resume=False).classes == ("cat",)
+    assert relabel(tmp_path / "in", target, saying("dog"), resume=True).classes == ("cat",)
+    with pytest.raises(ConfigError, match="enough"):
+        relabel(tmp_path / "in", target, saying("half", tired_after=1), resume=False)
+    assert relabel(tmp_path / "in", target, saying("dog"), resume=False).classes == ("dog",)
+    assert [p.name for p in target.parent.iterdir()] == ["taught"]
+
+
+def test_labels_that_somebody_else_wrote_are_not_replaced(tmp_path: Path):
+    drawn_dataset(tmp_path / "in", 1)
+    (tmp_path / "taught").mkdir()
+    (tmp_path / "taught" / "years of work.txt").touch()
+    with pytest.raises(ConfigError, match="is in the way: move it elsewhere"):
+        relabel(tmp_path / "in", tmp_path / "taught", saying("cat"), resume=False)
+    assert [p.name for p in (tmp_path / "taught").iterdir()] == ["years of work.txt"]
+
+
+def test_a_new_run_does_not_learn_what_an_earlier_attempt_was_taught(tmp_path: Path):
+    parts = replace(drawn_dataset(tmp_path / "data", 12), classes=("face", "cat")).split(0.3, 0)
+    noise = np.random.default_rng(0).integers(0, 256, (120, 160, 3)).astype(np.uint8)
+    for name in ("old", "new"):
+        write_example(tmp_path / name, name, with_image(face(50), noise))
+    learnt = []
+    for name in ("old", "new"):
+        job = Job((), tmp_path / "run", teacher=saying("cat"), unlabelled=(tmp_path / name,))
+        learnt.append(taught(job, parts)[0].examples[-1].name)
+    assert learnt == ["old", "new"]
 
 
 def test_a_teacher_of_other_things_is_refused(tmp_path: Path):

@@ -1,7 +1,9 @@
 """The liveness trainer, whole: a run of seconds, resumed, exported, measured."""
 
 from dataclasses import replace
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -11,6 +13,7 @@ from deploy.export import export_run
 from edge.errors import ConfigError
 from edge.models.liveness import load_liveness
 from edge.runtimes.onnx import Options, build
+from edge.types import Faces, RgbPicture
 from tests.trainers.test_takes import write_faces
 from trainers.cli import app
 from trainers.fasnet import LivenessConfig
@@ -95,8 +98,6 @@ def test_the_exported_model_says_what_the_trained_network_says(run, model):
 
 
 def faces_of_run(run: RunFolder):
-    from pathlib import Path
-
     return faces_of(Path(run.read("config.json")["data"]["paths"][0]))
 
 
@@ -111,6 +112,70 @@ def test_what_a_run_started_from_is_mixed_in_at_its_end_once(job, run, tmp_path)
     assert again.best.read_bytes() == before
     with pytest.raises(ConfigError, match="are shares"):
         train_liveness(replace(kept, keep=1.5))
+
+
+def test_keeping_weights_of_nothing_is_refused(job):
+    with pytest.raises(ConfigError, match="name a network there, or leave --keep out"):
+        replace(job, keep=0.5)
+
+
+def test_a_folder_in_use_is_refused_before_anything_is_read(job, run, tmp_path):
+    with pytest.raises(ConfigError, match="go on with --resume"):
+        train_liveness(replace(job, data=(tmp_path / "nothing",)))
+    with pytest.raises(ConfigError, match="holds no run"):
+        train_liveness(replace(job, data=(tmp_path / "nothing",), out=tmp_path), resume=True)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "what"),
+    [
+        ({"scenes": (Path("no such folder"),)}, "check --scenes"),
+        ({"settings": Settings(freeze="scale7")}, "--freeze"),
+        ({"start": Path("no such.keras")}, "does not exist"),
+    ],
+)
+def test_wrong_options_are_refused_before_there_is_a_run(job, tmp_path, wrong, what):
+    out = tmp_path / "run"
+    with pytest.raises(ConfigError, match=what):
+        train_liveness(replace(job, out=out, **wrong))
+    assert not out.exists()
+
+
+def somebody(picture: RgbPicture) -> Faces:
+    """A face finder that finds one in every picture."""
+    return Faces(
+        np.float32([[40, 35, 100, 95]]), np.float32([0.9]), np.zeros((1, 5, 2), np.float32),
+        np.int32([-1]), np.zeros(1, np.float32),
+    )  # fmt: skip
+
+
+def picture_of_noise(path: Path, seed: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(seed).integers(0, 256, (130, 150, 3)).astype(np.uint8)
+    cv2.imwrite(str(path), noise)
+
+
+def test_nobody_of_the_test_is_among_the_people_learnt_from(job, tmp_path):
+    held = read_people(job)[1].examples[0]
+    picture_of_noise(tmp_path / "people" / "stranger.png", 1)
+    (tmp_path / "people" / "again.png").write_bytes(held.path.read_bytes())
+    people = replace(job, out=tmp_path / "run", people=(tmp_path / "people",), find=somebody)
+    rest, tested = read_people(people)
+    assert [e.name for e in rest.examples[len(read_people(job)[0]) :]] == ["stranger"]
+    assert held.name in [e.name for e in tested.examples]
+
+
+def test_people_whom_an_earlier_attempt_found_are_no_part_of_a_new_run(job, tmp_path):
+    for seed, name in enumerate(("old", "new")):
+        picture_of_noise(tmp_path / name / f"{name}.png", seed)
+        people = replace(job, out=tmp_path / "run", people=(tmp_path / name,), find=somebody)
+        assert read_people(people)[0].examples[-1].name == name
+    assert read_people(people, resume=True)[0].sha256() == read_people(people)[0].sha256()
+
+
+def test_people_without_a_face_finder_are_refused(job, tmp_path):
+    with pytest.raises(ConfigError, match="needs a face finder"):
+        replace(job, people=(tmp_path,))
 
 
 def test_a_mix_lies_between_its_two_networks():
@@ -157,8 +222,6 @@ def test_options_that_do_not_fit_are_refused(job, tmp_path, options, what):
 def test_data_without_boxes_of_faces_are_refused(tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "labels").mkdir()
-    import cv2
-
     cv2.imwrite(str(tmp_path / "images" / "a.png"), np.zeros((40, 40, 3), np.uint8))
     (tmp_path / "labels" / "a.txt").write_text("0 0.5 0.5 0.5 0.5\n")
     (tmp_path / "classes.txt").write_text("dog\n")
