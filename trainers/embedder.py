@@ -168,13 +168,7 @@ class Fade(keras.callbacks.Callback):
 
 def embed(network: keras.Model, portraits: Portraits) -> np.ndarray:
     """``(N, D)`` of unit length."""
-    parts = [
-        keras.ops.convert_to_numpy(
-            network(portraits.crops[row : row + _BATCH].astype(np.float32), training=False)
-        )
-        for row in range(0, len(portraits), _BATCH)
-    ]
-    return np.concatenate(parts)
+    return network.predict(portraits.crops, _BATCH, verbose=0)
 
 
 def figures(

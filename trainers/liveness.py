@@ -160,15 +160,7 @@ def scenes_of(folders: tuple[Path, ...]) -> Scenes:
 
 def ask_of(network: keras.Model) -> Ask:
     """A Keras network as a function of clips."""
-
-    def ask(clips: U8) -> F32:
-        parts = [
-            ops.convert_to_numpy(network(clips[n : n + _BATCH].astype(np.float32), training=False))
-            for n in range(0, len(clips), _BATCH)
-        ]
-        return np.concatenate(parts) if parts else np.zeros(0, np.float32)
-
-    return ask
+    return lambda clips: network.predict(clips, _BATCH, verbose=0)
 
 
 def figures(ask: Ask, held: Exam, threshold: float = 0.5) -> dict[str, float]:
