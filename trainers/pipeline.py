@@ -247,14 +247,23 @@ class Recipe:
             WorkerError: anything else went wrong; names the picture.
         """
         rng = np.random.default_rng(seed)
-        try:
-            sample = self.pictures.load(example)
-            sample = apply(self.augment, sample, rng)
-        except EdgeError:
-            raise
-        except Exception as error:
-            raise WorkerError(f"{example.path}: {type(error).__name__}: {error}") from error
-        return sample
+        with naming(example.path):
+            return apply(self.augment, self.pictures.load(example), rng)
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Whatever goes wrong with a picture inside is told with its name.
+
+    Raises:
+        WorkerError: in place of anything that was not raised on purpose.
+    """
+    try:
+        yield
+    except EdgeError:
+        raise
+    except Exception as error:
+        raise WorkerError(f"{path}: {type(error).__name__}: {error}") from error
 
 
 def recipe(

@@ -12,7 +12,7 @@ from typing import TypedDict
 import cv2
 import numpy as np
 
-from edge.errors import ConfigError, EdgeError, WorkerError
+from edge.errors import ConfigError
 from edge.types import F32, U8, RgbPicture
 from edge.vision.preprocess import resize
 from edge.vision.wide import wide_crop
@@ -21,7 +21,7 @@ from trainers.attacks import ALL, Camera, Take, attack, mirrored, roomier
 from trainers.augment import Rng
 from trainers.data import Dataset, Example
 from trainers.fasnet import LivenessConfig
-from trainers.pipeline import order_of
+from trainers.pipeline import naming, order_of
 
 Ask = Callable[[U8], F32]  # clips (N, C, h, w, 3) -> (N,): a teacher
 _NUMBER = re.compile(r"[_/-]?[a-z]*\d+$")
@@ -198,13 +198,8 @@ class ClipRecipe:
         for place, row in enumerate(chosen.tolist()):
             rng = np.random.default_rng((self.seed, epoch, step, place))
             for alive in (True, False):
-                try:
+                with naming(self.people.dataset.examples[row].path):
                     clips.append(self.clip(row, alive, rng))
-                except EdgeError:
-                    raise
-                except Exception as error:
-                    path = self.people.dataset.examples[row].path
-                    raise WorkerError(f"{path}: {type(error).__name__}: {error}") from error
                 live.append(alive)
         whole, said = np.stack(clips), np.array(live, np.float32)
         if self.teacher is not None and self.trust:

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.errors import ConfigError, ModelError
+from edge.errors import ConfigError, ModelError, WorkerError
 from trainers.attacks import KINDS
 from trainers.fasnet import LivenessConfig
 from trainers.reading import read_dataset
@@ -114,6 +114,16 @@ def test_crops_come_oldest_first_each_at_every_scale(people):
     assert [int(c[40, 40, 2]) for c in crops] == [0, 0, 1, 1]
     assert (crops[0][5, 5, :2] == crops[0][40, 40, :2]).all()  # the face alone
     assert not (crops[1][2, 2, :2] == crops[1][40, 40, :2]).all()  # what surrounds it too
+
+
+def test_a_worker_that_fails_names_the_picture(people):
+    def empty(rng: np.random.Generator) -> np.ndarray:
+        raise MemoryError("no room for a scene")
+
+    recipe = recipe_of(people, scenes=empty)
+    with pytest.raises(WorkerError, match=r"person\d_v0_\d.png: MemoryError: no room for a scene"):
+        for task in recipe.plan(0):
+            recipe.make(*task)
 
 
 def test_a_broken_picture_is_named(people, tmp_path):
