@@ -20,6 +20,7 @@ from edge.types import F32
 from trainers import yunet
 from trainers.archive import read_network
 from trainers.network import NetworkConfig, build
+from trainers.onnxweights import in_keras, read_graph, values_of
 
 _LAST = re.compile(r"^head_\d_(\w+_pred|(cls|obj|box|points)_[dp]conv)$")
 FREEZES = ("none", "backbone", "all")  # all: everything but the last 1x1 of each branch
@@ -122,25 +123,16 @@ def read_onnx(path: Path) -> dict[str, Weights]:
     A file that we exported still carries our names; a YOLOX or YuNet file is recognised by the
     number of its convolutions, and its blue-green-red input is turned round.
     """
-    import onnx
-    from google.protobuf.message import DecodeError
-    from onnx import numpy_helper
-
-    try:
-        graph = onnx.load(path, load_external_data=False).graph
-    except (DecodeError, OSError) as error:
-        raise ModelError(f"{path} is not an ONNX file: {error}") from error
-    value = {i.name: i for i in graph.initializer}
+    graph = read_graph(path)
+    value = values_of(graph)
     nodes = [n for n in graph.node if n.op_type == "Conv" and n.input[1] in value]
     found: list[tuple[str, Weights]] = []
     for node in nodes:
-        kernel = numpy_helper.to_array(value[node.input[1]]).astype(np.float32)
+        kernel = value[node.input[1]]
         given = value.get(node.input[2]) if len(node.input) > 2 else None
-        bias = numpy_helper.to_array(given) if given else np.zeros(len(kernel), np.float32)
-        depthwise = any(a.name == "group" and a.i > 1 for a in node.attribute)
-        kernel = kernel.transpose(2, 3, 0, 1) if depthwise else kernel.transpose(2, 3, 1, 0)
+        bias = np.zeros(len(kernel), np.float32) if given is None else given
         names = "/".join([node.name, *node.input[1:]])  # export renames one or the other
-        found.append((names, Weights(kernel, bias.astype(np.float32))))
+        found.append((names, Weights(in_keras(kernel, node), bias)))
     order = list(yolox_layers())
     if len(found) == len(order) and found[0][1].kernel.shape[:3] == (3, 3, 12):
         named = dict(zip(order, (w for _, w in found), strict=True))

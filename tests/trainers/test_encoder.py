@@ -12,6 +12,7 @@ from edge.errors import ConfigError, ModelError
 from tests.trainers.drawn import shared
 from trainers import embedder, encoder, mobilefacenet
 from trainers.encoder import SIZES, EncoderConfig, Fading, build, set_left
+from trainers.onnxweights import Convolution
 
 TINY = EncoderConfig(
     dimension=8, stem=8, widths=(8, 8, 8), depths=(1, 1, 1), inner=(8, 8, 8), down=(8, 8, 8),
@@ -60,7 +61,7 @@ def test_a_settled_encoder_is_the_same_without_fading():
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
-def original(seed: int = 0) -> dict[str, mobilefacenet.Part]:
+def original(seed: int = 0) -> dict[str, Convolution]:
     """Weights as a file would hold them, by chance."""
     rng = np.random.default_rng(seed)
     network, parts = build(mobilefacenet.ORIGINAL), {}
@@ -69,7 +70,7 @@ def original(seed: int = 0) -> dict[str, mobilefacenet.Part]:
         depthwise = isinstance(network.get_layer(name), keras.layers.DepthwiseConv2D)
         count = shape[2] if depthwise else shape[3]
         fan = np.prod(shape[:2]) * (1 if depthwise else shape[2])
-        parts[name] = mobilefacenet.Part(
+        parts[name] = Convolution(
             rng.normal(0, 1.4 / np.sqrt(fan), shape).astype(np.float32),
             rng.normal(0, 0.1, count).astype(np.float32),
             rng.uniform(-0.5, 0.5, count).astype(np.float32),

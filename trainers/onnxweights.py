@@ -1,0 +1,93 @@
+"""Weights of an ONNX file: its convolutions in the order of execution, in Keras's layout.
+
+Files of MobileFaceNet and its relatives keep a normalisation as a multiplication and an addition
+behind the convolution, and the slope of a PReLU behind those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import numpy_helper
+
+from edge.errors import ModelError
+from edge.types import F32
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Convolution:
+    """One convolution or matrix of a file, its scale and shift folded in.
+
+    Attributes:
+        kernel: ``(kh, kw, in, out)``; depthwise ``(kh, kw, C, 1)``.
+        bias: ``(out,)``.
+        slope: ``(out,)`` of the activation behind it below zero, zeros without one.
+    """
+
+    kernel: F32
+    bias: F32
+    slope: F32
+
+
+def read_graph(path: Path) -> onnx.GraphProto:
+    """What a file computes.
+
+    Raises:
+        ModelError: no ONNX file.
+    """
+    try:
+        return onnx.load(path, load_external_data=False).graph
+    except (DecodeError, OSError) as error:
+        raise ModelError(f"{path} is not an ONNX file: {error}") from error
+
+
+def values_of(graph: onnx.GraphProto) -> dict[str, F32]:
+    """The weights that lie in it, by name."""
+    return {i.name: numpy_helper.to_array(i).astype(np.float32) for i in graph.initializer}
+
+
+def in_keras(kernel: F32, node: onnx.NodeProto) -> F32:
+    """A node's kernel ``(out, in, kh, kw)`` as Keras lays it out."""
+    depthwise = any(a.name == "group" and a.i > 1 for a in node.attribute)
+    return kernel.transpose((2, 3, 0, 1) if depthwise else (2, 3, 1, 0))
+
+
+def convolutions(graph: onnx.GraphProto) -> Iterator[Convolution]:
+    """Every convolution and matrix, what follows folded in."""
+    value = values_of(graph)
+    users = {name: node for node in graph.node for name in node.input}  # the last one is enough
+    for node in graph.node:
+        if node.op_type not in ("Conv", "Gemm") or node.input[1] not in value:
+            continue
+        kernel = value[node.input[1]]  # (out, in, kh, kw) or (out, in)
+        kernel = kernel.reshape(*kernel.shape, *(1,) * (4 - kernel.ndim))
+        bias = value[node.input[2]] if len(node.input) > 2 else np.zeros(len(kernel), np.float32)
+        slope = np.zeros(len(kernel), np.float32)
+        for kind, number in _behind(node, users, value):
+            if kind == "Mul":
+                kernel, bias = kernel * number[:, None, None, None], bias * number
+            elif kind == "Add":
+                bias = bias + number
+            else:
+                slope = number
+        yield Convolution(in_keras(kernel, node), bias, slope)
+
+
+def _behind(
+    node: onnx.NodeProto, users: dict[str, onnx.NodeProto], value: dict[str, F32]
+) -> Iterator[tuple[str, F32]]:
+    """What is done with a node's output by numbers of the file: multiplied, added, a slope."""
+    after = users.get(node.output[0])
+    while after is not None and after.op_type in ("Mul", "Add", "PRelu"):
+        known = [value[name] for name in after.input if name in value]
+        if not known:
+            return
+        yield after.op_type, known[0].ravel()
+        if after.op_type == "PRelu":
+            return
+        after = users.get(after.output[0])
