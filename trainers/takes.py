@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections import OrderedDict, defaultdict
+import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,11 +26,11 @@ from trainers.pipeline import naming, order_of
 
 Ask = Callable[[U8], F32]  # clips (N, C, h, w, 3) -> (N,): a teacher
 _NUMBER = re.compile(r"[_/-]?[a-z]*\d+$")
-_KEPT = 400  # pictures in memory
 _LEAST_FACE_PX = 30
 _SCENE_PX = 480  # they stand behind, and are many
 _ROOMIER = 0.25  # chance of more surroundings; as of attacks that are seen from afar
 _JITTER = 0.05  # of a box, in its sides: a face finder's next to a label
+_SPARE = 1.5  # of the widest crop: four times the jitter, and what a blur reaches
 
 
 def track_of(example: Example) -> str:
@@ -43,11 +44,15 @@ class People:
 
     Attributes:
         dataset: whose boxes are faces.
+        ram_bytes: how much of the pictures may stay in memory.
     """
 
     dataset: Dataset
+    ram_bytes: int = 1 << 30
     _tracks: dict[tuple[str, str], list[int]] = field(default_factory=dict, repr=False)
-    _kept: OrderedDict[Path, U8] = field(default_factory=OrderedDict, repr=False)
+    _kept: dict[Path, U8] = field(default_factory=dict, repr=False)
+    _kept_bytes: int = field(default=0, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def __post_init__(self) -> None:
         kept = [_large_faces(e) for e in self.dataset.examples]
@@ -93,11 +98,13 @@ class People:
 
     def _image(self, example: Example) -> U8:
         image = self._kept.get(example.path)
-        if image is None:
-            image = example.load().image
-            self._kept[example.path] = image
-            while len(self._kept) > _KEPT:  # another thread may do the same
-                self._kept.popitem(last=False)
+        if image is not None:
+            return image
+        image = example.load().image
+        with self._lock:
+            if self._kept_bytes + image.nbytes <= self.ram_bytes and example.path not in self._kept:
+                self._kept[example.path] = image
+                self._kept_bytes += image.nbytes
         return image
 
 
@@ -213,6 +220,7 @@ class ClipRecipe:
         if alive:
             if rng.random() < _ROOMIER:
                 take = roomier(take, rng.uniform(1.1, 1.8))
+            take = around(take, self.config)  # the camera's faults cost time by the pixel
         else:
             kind = ALL[self.kinds[int(rng.integers(len(self.kinds)))]]
             take = attack(take, kind, self.scene, self.wearer, rng)
@@ -227,6 +235,20 @@ class ClipRecipe:
     def wearer(self, rng: Rng) -> Take:
         """Somebody who lives."""
         return self.people.take(int(rng.integers(len(self.people))), 1, rng)
+
+
+def around(take: Take, config: LivenessConfig) -> Take:
+    """A take without what the network sees nothing of, though boxes are a little off."""
+    images, boxes = [], []
+    wide = max(config.scales) * _SPARE
+    for image, box in zip(take.images, take.xyxy, strict=True):
+        limit = np.array(image.shape[1::-1], np.float64)
+        size = np.minimum(np.maximum(box[2:] - box[:2], 1) * wide, limit)
+        low = np.clip((box[:2] + box[2:] - size) / 2, 0, limit - size).astype(int)
+        high = np.ceil(low + size).astype(int)
+        images.append(image[low[1] : high[1] + 1, low[0] : high[0] + 1])
+        boxes.append(box - np.tile(low, 2))
+    return Take(tuple(images), np.array(boxes, np.float32))
 
 
 def crops_of(take: Take, config: LivenessConfig, rng: Rng | None = None) -> U8:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from edge.errors import ConfigError, ModelError, WorkerError
-from trainers.attacks import KINDS
+from trainers.attacks import KINDS, Take
 from trainers.fasnet import LivenessConfig
 from trainers.reading import read_dataset
-from trainers.takes import ClipRecipe, People, Scenes, crops_of, exam, track_of
+from trainers.takes import ClipRecipe, People, Scenes, around, crops_of, exam, track_of
 
 CONFIG = LivenessConfig((2.7,), branches=("plain",))
 CLIP = LivenessConfig((2.7,), frames=3, over_time="conv3d", branches=("plain",))
@@ -116,14 +116,51 @@ def test_crops_come_oldest_first_each_at_every_scale(people):
     assert not (crops[1][2, 2, :2] == crops[1][40, 40, :2]).all()  # what surrounds it too
 
 
+@pytest.mark.parametrize("config", [CONFIG, LivenessConfig()])
+@pytest.mark.parametrize("size_wh", [(640, 360), (120, 400), (90, 80)])
+def test_what_is_cut_away_was_not_seen(config, size_wh):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (size_wh[1], size_wh[0], 3), np.uint8)
+    for seed in range(40):
+        side = rng.uniform(30, 75, 2)
+        corner = rng.uniform(-side / 4, np.array(size_wh) - side / 2)  # half outside, some of them
+        take = Take((image,), np.float32([[*corner, *(corner + side)]]))
+        cut = around(take, config)
+        ours, theirs = (
+            crops_of(x, config, np.random.default_rng(seed)) for x in (cut, take)
+        )  # a little off, both alike
+        assert np.array_equal(ours, theirs)
+    assert cut.images[0].size <= image.size
+
+
+def test_little_is_left_of_a_large_picture_with_a_small_face():
+    large = Take((np.zeros((720, 1280, 3), np.uint8),), np.float32([[600, 300, 640, 350]]))
+    assert around(large, CONFIG).images[0].shape[:2] == pytest.approx((203, 162), abs=2)
+
+
+def test_pictures_stay_in_memory_as_long_as_there_is_room(people):
+    one = people.take(0, 1, np.random.default_rng(0)).images[0]
+    small = People(people.dataset, ram_bytes=2 * one.nbytes + 1)
+    for _ in range(2):
+        for row in range(len(people)):
+            (mine,), (theirs,) = (
+                p.take(row, 1, np.random.default_rng(0)).images for p in (small, people)
+            )
+            assert np.array_equal(mine, theirs)
+    first, again, last, last_again = (
+        small.take(row, 1, np.random.default_rng(0)).images[0] for row in (0, 0, 5, 5)
+    )
+    assert first is again
+    assert last is not last_again
+
+
 def test_a_worker_that_fails_names_the_picture(people):
     def empty(rng: np.random.Generator) -> np.ndarray:
         raise MemoryError("no room for a scene")
 
     recipe = recipe_of(people, scenes=empty)
     with pytest.raises(WorkerError, match=r"person\d_v0_\d.png: MemoryError: no room for a scene"):
-        for task in recipe.plan(0):
-            recipe.make(*task)
+        [recipe.make(*task) for task in recipe.plan(0)]
 
 
 def test_a_broken_picture_is_named(people, tmp_path):
