@@ -53,7 +53,7 @@ Score = Annotated[float, typer.Option(help="Below it a teacher's finding is no l
 Soft = Annotated[bool, typer.Option("--soft", help="Its score is the label's weight.")]
 
 
-def _settings(start: str, lr: float, **values: Any) -> Any:  # noqa: ANN401 - heavy import
+def _settings(start: object, lr: float, **values: Any) -> Any:  # noqa: ANN401 - heavy import
     from trainers.run import Settings
 
     return Settings(learning_rate=lr or (2e-4 if start else 1e-3), **values)
@@ -146,23 +146,47 @@ def detector(
     _show(train_detector(job, resume=resume, verbose=1), Console())
 
 
-def _file(name: str) -> Path | None:
-    return _model(name) if name else None
-
-
 def _hired(name: str, classes: str, score: float, soft: bool) -> Any:  # noqa: ANN401
     """A teacher for those of the classes that it knows."""
     from trainers.teacher import hired
 
     teacher = hired(_model(name), score=score, soft=soft)
     known = [c for c in _names(classes) if c in teacher.classes]
-    return hired(_model(name), known, score, soft=soft) if known else teacher
+    return teacher.only(known) if known else teacher
 
 
 def _model(name: str) -> Path:
     from edge.models.files import model_path
 
     return model_path(name, Path.cwd())
+
+
+def _file(name: str) -> Path | None:
+    return _model(name) if name else None
+
+
+def _runtime() -> Any:  # noqa: ANN401 - heavy import
+    from edge.runtimes.onnx import Options, build
+
+    return build(Options())
+
+
+def _face_finder(name: str) -> Any:  # noqa: ANN401 - heavy import
+    from edge.models.faces import load_faces
+
+    return load_faces(_runtime(), _model(name))
+
+
+def _face_ask(name: str) -> Any:  # noqa: ANN401 - heavy import
+    from trainers.teacher import of_faces
+
+    return of_faces(_face_finder(name))
+
+
+def _embedder(name: str) -> Any:  # noqa: ANN401 - heavy import
+    from edge.models.embedder import load_embedder
+
+    return load_embedder(_runtime(), _model(name))
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -178,8 +202,8 @@ def faces(
         typer.Option(help="Folders without faces, or data sets that label people."),
     ] = None,
     teacher: Annotated[
-        Path | None, typer.Option(help="An adopted face finder that labels unlabelled faces.")
-    ] = None,
+        str, typer.Option(help="A face finder or zoo:NAME that labels unlabelled faces.")
+    ] = "",
     backbone: Annotated[str, typer.Option(help="yunet or slim.")] = "yunet",
     start: Start = "",
     freeze: Freeze = "none",
@@ -211,16 +235,8 @@ def faces(
             patience=patience, validate_every=every, mixed_precision=mixed,
         ),
     )  # fmt: skip
-    whole = FacesJob(job, tuple(negatives or ()), ask=_face_teacher(teacher) if teacher else None)
+    whole = FacesJob(job, tuple(negatives or ()), ask=_face_ask(teacher) if teacher else None)
     _show(train_faces(whole, resume=resume, verbose=1), Console())
-
-
-def _face_teacher(path: Path) -> Any:  # noqa: ANN401 - heavy import
-    from edge.models.faces import load_faces
-    from edge.runtimes.onnx import Options, build
-    from trainers.teacher import of_faces
-
-    return of_faces(load_faces(build(Options()), path))
 
 
 @app.command()
@@ -235,8 +251,8 @@ def liveness(
         list[Path] | None, typer.Option(help="Folders of pictures to hold attacks before.")
     ] = None,
     teacher: Annotated[
-        Path | None, typer.Option(help="An adopted liveness network, asked about the living.")
-    ] = None,
+        str, typer.Option(help="A liveness network or zoo:NAME, asked about the living.")
+    ] = "",
     trust: Annotated[float, typer.Option(help="Share of the teacher's opinion, 0 to 1.")] = 0.8,
     keep: Annotated[
         float, typer.Option(help="Share of the weights of --start mixed in at the end.")
@@ -244,7 +260,9 @@ def liveness(
     over_time: Annotated[str, typer.Option(help="none, conv1d or conv3d.")] = "none",
     frames: Annotated[int, typer.Option(help="Pictures of a clip; more than 1 over time.")] = 1,
     start: Start = "",
-    freeze: Freeze = "none",
+    freeze: Annotated[
+        str, typer.Option(help="none, or prefixes of layer names: scale0_stem,scale0_stage0.")
+    ] = "none",
     epochs: Epochs = 10,
     batch: Batch = 32,
     lr: Rate = 0.0,
@@ -259,6 +277,7 @@ def liveness(
     """Train a network that tells living faces from simulated attacks."""
     from trainers.fasnet import LivenessConfig
     from trainers.liveness import LivenessJob, train_liveness
+    from trainers.takes import asking
 
     try:
         config = LivenessConfig(frames=frames, over_time=over_time)  # type: ignore[arg-type]
@@ -267,7 +286,7 @@ def liveness(
     job = LivenessJob(
         data=tuple(data), out=out, people=tuple(people or ()), scenes=tuple(scenes or ()),
         find=_face_ask("zoo:faces-nano") if people else None, config=config, hold=hold,
-        teacher=_live_ask(str(teacher), config) if teacher else None, trust=trust,
+        teacher=asking(_model(teacher), config) if teacher else None, trust=trust,
         start=_file(start), keep=keep,
         settings=_settings(
             start, lr, epochs=epochs, batch=batch, freeze=freeze, seed=seed, strength=strength,
@@ -275,13 +294,6 @@ def liveness(
         ),
     )  # fmt: skip
     _show(train_liveness(job, resume=resume, verbose=1), Console())
-
-
-def _live_ask(name: str, config: Any) -> Any:  # noqa: ANN401 - heavy import
-    from edge.models.files import model_path
-    from trainers.takes import asking
-
-    return asking(model_path(name, Path.cwd()), config)
 
 
 @app.command()
@@ -322,10 +334,8 @@ def embedder(
     more: Annotated[
         list[Path] | None, typer.Option(help="Portraits beside them; nobody is held back.")
     ] = None,
-    teacher: Annotated[Path | None, typer.Option(help="An adopted embedder to match.")] = None,
-    start: Annotated[
-        Path | None, typer.Option(help="A MobileFaceNet's ONNX to start from.")
-    ] = None,
+    teacher: Annotated[str, typer.Option(help="An embedder or zoo:NAME to match.")] = "",
+    start: Annotated[str, typer.Option(help="A MobileFaceNet's ONNX to start from.")] = "",
     mining: Annotated[
         str, typer.Option(help="Of triplets: semi-hard or batch-hard.")
     ] = "semi-hard",
@@ -361,30 +371,14 @@ def embedder(
         data=data, out=out, more=tuple(more or ()), hold=hold, network=SIZES[size],
         objective=ObjectiveConfig(parse_parts(loss), mining=mining, pair=pair),  # type: ignore[arg-type]
         settings=_settings(
-            "start" if start else "", lr, epochs=epochs, batch=batch, seed=seed,
+            start, lr, epochs=epochs, batch=batch, seed=seed,
             patience=patience, validate_every=every, mixed_precision=mixed, clip_norm=5.0,
         ),
-        each=each, fade=fade, start=start, teacher=_embedder(teacher) if teacher else None,
+        each=each, fade=fade, start=_file(start), teacher=_embedder(teacher) if teacher else None,
         lessons=lessons, pictures=pictures, cache=cache,
         finder=_face_finder(faces) if faces else None,
     )  # fmt: skip
     _show(train_embedder(job, resume=resume, verbose=1), Console())
-
-
-def _embedder(name: str | Path) -> Any:  # noqa: ANN401 - heavy import
-    from edge.models.embedder import load_embedder
-    from edge.models.files import model_path
-    from edge.runtimes.onnx import Options, build
-
-    return load_embedder(build(Options()), model_path(str(name), Path.cwd()))
-
-
-def _face_finder(name: str) -> Any:  # noqa: ANN401 - heavy import
-    from edge.models.faces import load_faces
-    from edge.models.files import model_path
-    from edge.runtimes.onnx import Options, build
-
-    return load_faces(build(Options()), model_path(name, Path.cwd()))
 
 
 @app.command()
@@ -473,14 +467,12 @@ def _held_faces(data: Path, negatives: Path | None, held: float) -> Any:  # noqa
 
 def _detection_data(data: Path, held: float, models: list[str]) -> Any:  # noqa: ANN401
     from edge.models.detector import load_detector
-    from edge.models.files import model_path
-    from edge.runtimes.onnx import Options, build
     from trainers.detector import split_of
     from trainers.reading import read_dataset
     from trainers.teacher import of_detector, renumbered
 
     dataset = read_dataset(data)
-    loaded = [load_detector(build(Options()), model_path(name, Path.cwd())) for name in models]
+    loaded = [load_detector(_runtime(), _model(name)) for name in models]
     known = [name for name in dataset.classes if any(name in model.classes for model in loaded)]
     if not known:
         raise ConfigError(f"{', '.join(models)} and {data} have no class in common")
@@ -493,12 +485,6 @@ def _input_wh(name: str) -> tuple[int, int]:
     from trainers.teacher import manifest_of
 
     return manifest_of(_model(name)).input_wh
-
-
-def _face_ask(name: str) -> Any:  # noqa: ANN401 - heavy import
-    from edge.models.files import model_path
-
-    return _face_teacher(model_path(name, Path.cwd()))
 
 
 @app.command()

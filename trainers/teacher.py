@@ -23,6 +23,7 @@ from edge.errors import ConfigError, ModelError, SourceError
 from edge.manifest import KEY, Manifest, read_model
 from edge.models.detector import load_detector
 from edge.models.faces import load_faces
+from edge.onnxfile import metadata_of
 from edge.ports import Detector, FaceFinder
 from edge.runtimes import onnx
 from edge.sources import video_file
@@ -77,11 +78,11 @@ def hired(path: Path, classes: Sequence[str] = (), score: float = 0.5, *,
     else:
         detector = load_detector(runtime, path)
         own, ask = detector.classes, of_detector(detector)
-    wanted = tuple(classes) or own
-    strange = [name for name in wanted if name not in own]
+    strange = [name for name in classes if name not in own]
     if strange:
         raise ConfigError(f"{path} does not know {', '.join(strange)}; it knows {', '.join(own)}")
-    return Teacher(ask if wanted == own else renumbered(ask, own, wanted), wanted, score, soft)
+    teacher = Teacher(ask, own, score, soft)
+    return teacher.only(classes) if classes else teacher
 
 
 def manifest_of(path: Path) -> Manifest:
@@ -90,14 +91,12 @@ def manifest_of(path: Path) -> Manifest:
     Raises:
         ModelError: it is missing or no contract model.
     """
-    session = onnx.build(onnx.Options()).load(read_model(path), str(path))
     try:
-        told = json.loads(session.metadata.get(KEY, "{}"))
-        return Manifest.from_metadata(session.metadata, str(path), told.get("task", "detect"))
-    except json.JSONDecodeError as error:
-        raise ModelError(f"{path} has a broken {KEY}: export or adopt it again") from error
-    finally:
-        session.close()
+        metadata = metadata_of(read_model(path))
+        told = json.loads(metadata.get(KEY, "{}"))
+    except ValueError as error:  # no protobuf, no text, or no JSON
+        raise ModelError(f"{path} is no contract model ({error}): export or adopt it") from error
+    return Manifest.from_metadata(metadata, str(path), told.get("task", "detect"))
 
 
 def renumbered(
@@ -138,6 +137,17 @@ class Teacher:
     classes: tuple[str, ...]
     score: float = 0.5
     soft: bool = False
+
+    def only(self, classes: Sequence[str]) -> Teacher:
+        """The same teacher, who speaks of these classes, in this order, and of no others.
+
+        Raises:
+            ConfigError: it knows none of them.
+        """
+        wanted = tuple(classes)
+        if wanted == self.classes:
+            return self
+        return replace(self, ask=renumbered(self.ask, self.classes, wanted), classes=wanted)
 
     def label(self, picture: RgbPicture, unlabelled: Example) -> Example:
         """The example with this teacher's labels instead of its own.

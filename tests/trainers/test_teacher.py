@@ -180,6 +180,16 @@ def test_a_teacher_is_asked_only_for_what_it_knows(tmp_path: Path):
         hired(model_file(tmp_path), ("cat", "horse"))
 
 
+def test_a_teacher_can_be_told_to_speak_of_less(tmp_path: Path):
+    write_example(tmp_path / "in", "a", face(0, (64, 64)))
+    whole = hired(model_file(tmp_path))
+    assert whole.only(("cat", "dog")) is whole
+    taught = teach(drawn_dataset(tmp_path / "in", 1), whole.only(("dog",)))
+    assert taught.classes == ("face", "dog")
+    again = teach(drawn_dataset(tmp_path / "in", 1), hired(model_file(tmp_path), ("dog",)))
+    assert again.sha256() == taught.sha256()
+
+
 def test_two_pictures_of_one_name_are_refused(tmp_path: Path):
     for folder in ("one", "two"):
         write_example(tmp_path / folder, "a", face(0))

@@ -22,9 +22,16 @@ from trainers.cli import app
         (["detector", "{here}/none", "--out", "{here}/r", "--unlabelled", "x"], "--teacher"),
         (["label", "{here}/none", "--teacher", "zoo:detect-nano", "--out", "{here}/r"], "no video"),
         (["label", "{here}", "--teacher", "{here}/x", "--out", "{here}/r"], "check the path"),
+        (["label", "{here}", "--teacher", "{here}/empty/classes.txt", "--out", "{here}/r"],
+         "is no contract model"),
+        (["faces", "{here}/none", "--out", "{here}/r", "--teacher", "zoo:faces-nano"], "data set"),
+        (["faces", "{here}/none", "--out", "{here}/r", "--teacher", "zoo:no"], "not in the zoo"),
+        (["liveness", "{here}/none", "--out", "{here}/r", "--teacher", "zoo:no"], "not in the zoo"),
+        (["liveness", "{here}/none", "--out", "{here}/r", "--keep", "0.5"], "leave --keep out"),
+        (["embedder", "{here}/none", "--out", "{here}/r", "--teacher", "zoo:no"], "not in the zoo"),
         (["evaluate", "zoo:x", "--data", "{here}", "--shrink-to", "16"], "add --faces"),
     ],
-)
+)  # fmt: skip
 def test_a_wrong_command_ends_with_a_message_and_code_78(tmp_path, words, says):
     (tmp_path / "none").mkdir()
     for name in ("empty", "strange"):
