@@ -222,7 +222,8 @@ class Batching(Table):
     """How frames of several cameras meet in one batch.
 
     Attributes:
-        most: frames a batch at most; 0 is one per camera.
+        most: frames a batch at most; 0 is one per camera, and of a file whose every frame
+            counts as many as wait.
         patience_ms: after the first frame wait at most so long for others, and never longer
             than a quarter of what a batch takes.
     """

@@ -107,7 +107,7 @@ class Pipeline:
             self._recognizer.keep([name for name in self._views if name not in changed])
 
     def step(self, frames: Sequence[Frame]) -> list[Event]:
-        """One frame a camera -> one event a frame, in the same order."""
+        """Frames, those of one camera in its order -> one event a frame, in the same order."""
         views = self._views
         frames = [frame for frame in frames if frame.camera in views]  # removed by a reload
         if not frames:
@@ -121,7 +121,7 @@ class Pipeline:
         if self._recognizer is None:
             return events
         with self._recognizing:
-            return self._recognizer.look(events)
+            return [event for turn in turns(events) for event in self._recognizer.look(turn)]
 
     def _tie(self, event: Event) -> Event:
         """Give each face the row of the person that contains it."""
@@ -129,6 +129,19 @@ class Pipeline:
             return event
         rows = person_rows(event.faces, event.tracks, self._person)
         return replace(event, faces=replace(event.faces, track_row=rows))
+
+
+def turns(events: Sequence[Event]) -> Iterator[Sequence[Event]]:
+    """Parts of a batch, in order, in which no camera comes twice."""
+    cameras: set[str] = set()
+    first = 0
+    for row, event in enumerate(events):
+        if event.frame.camera in cameras:
+            yield events[first:row]
+            first = row
+            cameras.clear()
+        cameras.add(event.frame.camera)
+    yield events[first:]
 
 
 def person_rows(faces: Faces, tracks: Tracks, person: int) -> np.ndarray:

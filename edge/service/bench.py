@@ -32,6 +32,7 @@ from edge.manifest import KEY, read_model
 from edge.models.files import model_path
 from edge.ports import Session
 from edge.service.daemon import Daemon, LoadedModels
+from edge.service.slots import read_ahead
 from edge.types import U8, Detections, Event, Frame
 from edge.vision import preprocess
 from edge.wire.schema import DetectionsMessage
@@ -151,8 +152,7 @@ def _floor(load: Load) -> Cost:
     decode_cpu_s, decode_wall_s, frames = _decode_all(load.clip)
     cpu_s, wall_s = decode_cpu_s / frames, decode_wall_s / frames
     for path in filter(None, (load.detector, load.faces)):
-        session, lanes, pictures = _raw(load, path)
-        size = -(-load.cameras // lanes)
+        session, size, pictures = _raw(load, path)
         batches = [pictures[n : n + size] for n in range(0, frames, size)]
         for batch in batches[:3]:
             session.infer(batch)
@@ -176,7 +176,7 @@ def _decode_all(clip: str) -> tuple[float, float, int]:
 
 
 def _raw(load: Load, path: str) -> tuple[Session, int, U8]:
-    """A model, its lanes, and every frame as it takes them: what is found costs time too."""
+    """A model, its batch, and every frame as it takes them: what is found costs time too."""
     file = model_path(path, Path())
     runtime = plugins.create("runtimes", {"kind": "onnx", "lanes": load.lanes})
     session = runtime.load(read_model(file), str(file))
@@ -187,7 +187,8 @@ def _raw(load: Load, path: str) -> tuple[Session, int, U8]:
         for capture in captures:
             pictures.append(np.empty((height, width, 3), np.uint8))
             preprocess.letterbox(capture.picture, pictures[-1])
-    return session, runtime.lanes, np.stack(pictures)
+    batch = -(-load.cameras // runtime.lanes) * read_ahead(capture.picture.size_wh)
+    return session, batch, np.stack(pictures)
 
 
 # --- the daemon -------------------------------------------------------------------------------

@@ -109,6 +109,8 @@ class CameraLoop:
                 self._say(Health.OFFLINE, str(error))
                 delay_s = self.backoff.short()
             else:
+                if self.source.every_frame:
+                    self.slots.wait_until_done(self.camera.name, worker.stop)
                 if not worker.stop.is_set():
                     self._say(Health.OFFLINE, "end of file")
                     worker.finish()

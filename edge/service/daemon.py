@@ -54,6 +54,7 @@ STOP_S = 4.5  # everything must have ended by then
 SILENCE_S = 10.0  # of a stage without a watchdog; with one a third of its time, if that is less
 SWITCH_S = 0.0005  # a camera's thread must not wait 5 ms for another's turn to end
 ENGINE_PATIENCE = 30  # compiling kernels for a card may take minutes in which nothing is heard
+BATCH_S = 0.5  # a batch of several frames a camera should not take longer
 PATIENCE_SHARE = 0.25  # of a batch's time: longer waiting costs more than it saves
 
 
@@ -155,7 +156,7 @@ class Daemon:
         self._samplers: dict[str, JpegSampler] = {}
         self._notifier = systemd.Notifier()
         self._silence_s = _silence_s(self._notifier.watchdog_s)
-        self._step_s = 0.0
+        self._step_s = self._frame_s = 0.0
         self._lanes: list[Worker] = []
         self._lane_count = 1
         self._pulse: Worker | None = None
@@ -307,7 +308,9 @@ class Daemon:
                 worker.pulse()
                 worker.stop.wait(0.1)
                 continue
-            frames = self._slots.take(self._most(), self._patience_s(), timeout_s=0.5)
+            frames = self._slots.take(
+                self._cameras_a_batch(), self._patience_s(), 0.5, self._frames_a_batch()
+            )
             worker.pulse()
             if frames:
                 self._look_at(frames)
@@ -322,6 +325,7 @@ class Daemon:
         events = self._pipeline.step(frames)
         took_s = time.perf_counter() - started_s
         self._step_s += 0.1 * (took_s - self._step_s)
+        self._frame_s += 0.1 * (took_s / len(frames) - self._frame_s)
         self.metrics.stage.labels("look").observe(took_s)
         self.metrics.batch_size.observe(len(frames))
         self._publish([m for event in events for m in self._compose(event)])
@@ -340,9 +344,14 @@ class Daemon:
             worker.pulse()
             self._publish([self._composer.heartbeat()])
 
-    def _most(self) -> int:
+    def _cameras_a_batch(self) -> int:
         share = -(-len(self._cameras) // self._lane_count)  # each lane gets its share
         return self._settings.batching.most or max(share, 1)
+
+    def _frames_a_batch(self) -> int:
+        """More than one of a camera only while that takes no long time."""
+        quick = int(BATCH_S / self._frame_s) if self._frame_s else 1
+        return self._settings.batching.most or max(quick, self._cameras_a_batch())
 
     def _patience_s(self) -> float:
         if self._lane_count > 1:  # who comes late finds another lane free

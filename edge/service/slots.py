@@ -1,5 +1,8 @@
 """Slots: at most one waiting frame per camera, replaced in place, taken in turn.
 
+Of a file whose every frame counts a few wait and are taken together: decoding several in a row,
+and then looking at several in a row, finds code and data in the processor's caches.
+
 Several threads may take frames. What they took is theirs until they are done with it, and a
 camera's next frame is not given to anybody before: so each camera's frames are looked at in order.
 """
@@ -12,6 +15,14 @@ from collections.abc import Callable, Sequence
 
 from edge.types import Frame
 
+READ_AHEAD = 8  # frames of a file that wait at most,
+READ_AHEAD_PX = READ_AHEAD * 1280 * 720  # and their pixels together: large ones are fewer
+
+
+def read_ahead(size_wh: tuple[int, int]) -> int:
+    """How many frames of a file wait at most."""
+    return max(1, min(READ_AHEAD, READ_AHEAD_PX // (size_wh[0] * size_wh[1])))
+
 
 class LatestFrames:
     """The newest unread frame of every camera.
@@ -22,7 +33,7 @@ class LatestFrames:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._waiting: dict[str, Frame] = {}  # in order of turn
+        self._waiting: dict[str, list[Frame]] = {}  # in order of turn
         self._looked_at: set[str] = set()
         lock = threading.Lock()
         self._ready_again = threading.Condition(lock)  # who takes waits here
@@ -35,52 +46,77 @@ class LatestFrames:
             if self._closed:
                 return False
             replaced = frame.camera in self._waiting
-            self._put(frame)
+            self._put(frame.camera, [frame])
             return replaced
 
-    def _put(self, frame: Frame) -> None:
-        self._waiting[frame.camera] = frame
-        if frame.camera not in self._looked_at:
+    def _put(self, camera: str, frames: list[Frame]) -> None:
+        self._waiting[camera] = frames
+        if camera not in self._looked_at:
             self._ready_again.notify()  # one: waking every lane for it would cost them all
 
     def put_when_free(self, frame: Frame, stop: threading.Event) -> None:
-        """Leave a frame once the camera's last one was taken: for files where all count."""
+        """Leave a frame once there is room: for files where all count."""
         with self._free_again:
-            while frame.camera in self._waiting and not (self._closed or stop.is_set()):
-                self._free_again.wait(0.1)
+            room = read_ahead(frame.size_wh)
+            self._wait_until(lambda: len(self._waiting.get(frame.camera, ())) < room, stop)
             if not (self._closed or stop.is_set()):
-                self._put(frame)
+                self._put(frame.camera, [*self._waiting.get(frame.camera, ()), frame])
 
-    def take(self, most: int, patience_s: float, timeout_s: float) -> list[Frame]:
-        """Frames whose turn it is, at most one a camera; tell when you are `done` with them.
+    def wait_until_done(self, camera: str, stop: threading.Event) -> None:
+        """Wait until every frame of a camera was looked at, unless stopped or closed."""
+        with self._free_again:
+            self._wait_until(
+                lambda: camera not in self._waiting and camera not in self._looked_at, stop
+            )
+
+    def _wait_until(self, there: Callable[[], bool], stop: threading.Event) -> None:
+        while not (there() or self._closed or stop.is_set()):
+            self._free_again.wait(0.1)
+
+    def take(
+        self, cameras: int, patience_s: float, timeout_s: float, most: int = 256
+    ) -> list[Frame]:
+        """What waits for the cameras whose turn it is; tell when you are `done` with it.
 
         Args:
-            most: frames at most.
-            patience_s: after the first frame, how long to wait for others.
+            cameras: how many at most.
+            patience_s: after the first one, how long to wait for others.
             timeout_s: how long to wait for the first.
+            most: frames at most; what is too much waits on.
 
         Returns:
-            Frames in order of turn; empty after the time-out or when closed.
+            Frames in order of turn, those of a file in theirs; empty after the time-out or when
+            closed.
         """
         with self._ready_again:
             self._ready_again.wait_for(lambda: self._ready() or self._closed, timeout_s)
             deadline = self._clock() + patience_s
-            while 0 < len(self._ready()) < most and not self._closed:
+            while 0 < len(self._ready()) < cameras and not self._closed:
                 rest = deadline - self._clock()
                 if rest <= 0:
                     break
                 self._ready_again.wait(rest)
-            frames = [self._waiting.pop(camera) for camera in self._ready()[:most]]
+            frames: list[Frame] = []
+            for camera in self._ready()[:cameras]:
+                if len(frames) < most:
+                    frames += self._pop(camera, most - len(frames))
             if frames:
                 self._looked_at.update(frame.camera for frame in frames)
                 self._free_again.notify_all()
             return frames
+
+    def _pop(self, camera: str, most: int) -> list[Frame]:
+        waiting = self._waiting.pop(camera)
+        if len(waiting) > most:
+            self._waiting[camera] = waiting[most:]  # behind the others
+        return waiting[:most]
 
     def done(self, frames: Sequence[Frame]) -> None:
         """These were looked at: their cameras' next frames may be taken."""
         with self._ready_again:
             self._looked_at.difference_update(frame.camera for frame in frames)
             self._ready_again.notify(len(self._ready()))
+            self._free_again.notify_all()
 
     def _ready(self) -> list[str]:
         """Cameras whose frame may be taken, in order of turn."""

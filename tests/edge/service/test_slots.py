@@ -4,10 +4,11 @@ import threading
 import time
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.service.slots import LatestFrames
+from edge.service.slots import READ_AHEAD, LatestFrames, read_ahead
 from edge.types import Frame, RgbPicture
 
 PICTURE = RgbPicture(np.zeros((2, 2, 3), np.uint8))
@@ -89,6 +90,55 @@ def test_put_when_free_loses_no_frame():
         slots.done(taken)
     producer.join()
     assert seen == list(range(50))
+
+
+def test_frames_of_a_file_wait_and_are_taken_together():
+    slots, stop = LatestFrames(), threading.Event()
+    for seq in range(READ_AHEAD):
+        slots.put_when_free(frame("file", seq), stop)
+    slots.put(frame("live", 0))
+    assert [f.seq for f in slots.take(1, 0, 0)] == list(range(READ_AHEAD))
+    assert [f.camera for f in slots.take(1, 0, 0)] == ["live"]
+
+
+def test_frames_that_are_too_many_for_a_batch_wait_behind_the_other_cameras():
+    slots, stop = LatestFrames(), threading.Event()
+    for seq in range(5):
+        slots.put_when_free(frame("file", seq), stop)
+    slots.put(frame("live", 0))
+    seen = []
+    while taken := slots.take(2, 0, 0, most=2):
+        seen.append([(f.camera, f.seq) for f in taken])
+        slots.done(taken)
+    assert seen == [
+        [("file", 0), ("file", 1)],
+        [("live", 0), ("file", 2)],
+        [("file", 3), ("file", 4)],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("size_wh", "frames"), [((640, 360), 8), ((1920, 1080), 3), ((7680, 4320), 1)]
+)
+def test_fewer_large_frames_of_a_file_wait(size_wh, frames):
+    assert read_ahead(size_wh) == frames
+
+
+def test_a_camera_is_done_when_its_last_frame_was_looked_at():
+    slots, stop, done = LatestFrames(), threading.Event(), threading.Event()
+    slots.put_when_free(frame("file", 0), stop)
+
+    def wait() -> None:
+        slots.wait_until_done("file", stop)
+        done.set()
+
+    waiter = threading.Thread(target=wait)
+    waiter.start()
+    taken = slots.take(1, 0, 0)
+    assert not done.wait(0.3)
+    slots.done(taken)
+    assert done.wait(10)
+    waiter.join()
 
 
 def test_put_when_free_gives_up_when_stopped():

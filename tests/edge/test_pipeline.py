@@ -1,0 +1,72 @@
+"""The pipeline: a batch may hold several frames of one camera, which are followed in order."""
+
+import itertools
+
+import numpy as np
+
+from edge.config import Camera
+from edge.pipeline import Pipeline
+from edge.types import Detections, Frame, RgbPicture
+
+PICTURE = RgbPicture(np.zeros((100, 200, 3), np.uint8))
+
+
+class Walker:
+    """Finds one person who walks ten pixels a frame."""
+
+    name, sha256, classes = "walker", "0" * 64, ("person",)
+
+    def detect(self, frames):
+        return [
+            Detections(
+                np.float32([[10 * f.seq, 10, 10 * f.seq + 40, 90]]),
+                np.float32([0.9]),
+                np.int32([0]),
+            )
+            for f in frames
+        ]
+
+
+class Recognizer:
+    """Writes down which cameras it looks at together."""
+
+    def __init__(self):
+        self.turns = []
+
+    def keep(self, cameras):
+        pass
+
+    def look(self, events):
+        self.turns.append([event.frame.camera for event in events])
+        return list(events)
+
+
+def frames(camera, count):
+    return [Frame(camera, 1, n, 0.1 * n, 0.1 * n, PICTURE) for n in range(count)]
+
+
+def pipeline(recognizer=None):
+    made = Pipeline(Walker(), None, itertools.count(1), recognizer)
+    made.watch([Camera(name=name, source={"kind": "x"}) for name in ("file", "live")])
+    return made
+
+
+def test_frames_of_one_camera_give_the_same_tracks_together_as_one_by_one():
+    together = pipeline().step(frames("file", 6))
+    alone = pipeline()
+    one_by_one = [event for frame in frames("file", 6) for event in alone.step([frame])]
+    assert [e.frame.seq for e in together] == list(range(6))
+    for a, b in zip(together, one_by_one, strict=True):
+        np.testing.assert_array_equal(a.tracks.track_id, b.tracks.track_id)
+        np.testing.assert_array_equal(a.tracks.xyxy, b.tracks.xyxy)
+        assert a.changes == b.changes
+    assert together[-1].tracks.track_id.tolist() == [1]
+
+
+def test_the_recognizer_sees_each_camera_once_a_turn_and_the_order_stays():
+    recognizer = Recognizer()
+    events = pipeline(recognizer).step(frames("file", 3) + frames("live", 1))
+    assert recognizer.turns == [["file"], ["file"], ["file", "live"]]
+    assert [(e.frame.camera, e.frame.seq) for e in events] == [
+        ("file", 0), ("file", 1), ("file", 2), ("live", 0),
+    ]  # fmt: skip
