@@ -16,12 +16,12 @@ from collections.abc import Callable, Sequence
 from edge.types import Frame
 
 READ_AHEAD = 8  # frames of a file that wait at most,
-READ_AHEAD_PX = READ_AHEAD * 1280 * 720  # and their pixels together: large ones are fewer
+READ_AHEAD_PX = 36_000_000  # and the pixels of all files together, some 54 MB
 
 
-def read_ahead(size_wh: tuple[int, int]) -> int:
-    """How many frames of a file wait at most."""
-    return max(1, min(READ_AHEAD, READ_AHEAD_PX // (size_wh[0] * size_wh[1])))
+def read_ahead(size_wh: tuple[int, int], files: int) -> int:
+    """How many frames of each file wait at most."""
+    return max(1, min(READ_AHEAD, READ_AHEAD_PX // (files * size_wh[0] * size_wh[1])))
 
 
 class LatestFrames:
@@ -35,6 +35,7 @@ class LatestFrames:
         self._clock = clock
         self._waiting: dict[str, list[Frame]] = {}  # in order of turn
         self._looked_at: set[str] = set()
+        self._files: set[str] = set()  # cameras whose every frame counts
         lock = threading.Lock()
         self._ready_again = threading.Condition(lock)  # who takes waits here
         self._free_again = threading.Condition(lock)  # who puts every frame waits here
@@ -57,7 +58,8 @@ class LatestFrames:
     def put_when_free(self, frame: Frame, stop: threading.Event) -> None:
         """Leave a frame once there is room: for files where all count."""
         with self._free_again:
-            room = read_ahead(frame.size_wh)
+            self._files.add(frame.camera)
+            room = read_ahead(frame.size_wh, len(self._files))
             self._wait_until(lambda: len(self._waiting.get(frame.camera, ())) < room, stop)
             if not (self._closed or stop.is_set()):
                 self._put(frame.camera, [*self._waiting.get(frame.camera, ()), frame])
@@ -68,6 +70,7 @@ class LatestFrames:
             self._wait_until(
                 lambda: camera not in self._waiting and camera not in self._looked_at, stop
             )
+            self._files.discard(camera)
 
     def _wait_until(self, there: Callable[[], bool], stop: threading.Event) -> None:
         while not (there() or self._closed or stop.is_set()):
@@ -126,6 +129,7 @@ class LatestFrames:
         """Drop what waits for a camera that was removed."""
         with self._free_again:
             self._waiting.pop(camera, None)
+            self._files.discard(camera)
             self._free_again.notify_all()
 
     def close(self) -> None:

@@ -118,10 +118,16 @@ def test_frames_that_are_too_many_for_a_batch_wait_behind_the_other_cameras():
 
 
 @pytest.mark.parametrize(
-    ("size_wh", "frames"), [((640, 360), 8), ((1920, 1080), 3), ((7680, 4320), 1)]
+    ("size_wh", "files", "frames"),
+    [
+        ((640, 360), 4, 8),
+        ((1920, 1080), 1, 8),
+        ((1920, 1080), 4, 4),  # all files share the memory
+        ((7680, 4320), 2, 1),
+    ],
 )
-def test_fewer_large_frames_of_a_file_wait(size_wh, frames):
-    assert read_ahead(size_wh) == frames
+def test_fewer_large_frames_of_many_files_wait(size_wh, files, frames):
+    assert read_ahead(size_wh, files) == frames
 
 
 def test_a_camera_is_done_when_its_last_frame_was_looked_at():
