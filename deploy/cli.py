@@ -13,7 +13,7 @@ from deploy.classes import COCO
 from deploy.commands import engines as engines_commands
 from deploy.commands.bench import bench_command
 from deploy.commands.build import build_command
-from deploy.commands.console import USES, about, training, write
+from deploy.commands.console import USES, about, read_contract, training, write
 from deploy.commands.quantize import quantize_command
 from deploy.commands.triton import triton_command
 from deploy.commands.verify import verify_command
@@ -25,6 +25,7 @@ from deploy.nms import Nms
 from edge.cli.group import application
 from edge.errors import ConfigError
 from edge.manifest import read_model
+from edge.models.files import model_path
 
 app = application("Turns trained and foreign networks into models of the Edgewatch contract.")
 app.command("build")(build_command)
@@ -104,7 +105,12 @@ def adopt_command(
 
 @app.command("export")
 def export_command(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder of edge-train.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN|MODEL", help="A run folder of edge-train, or what was exported of one."
+        ),
+    ],
     out: Annotated[Path | None, typer.Option(help="Where to write; RUN/NAME.onnx.")] = None,
     name: Annotated[str, typer.Option(help="Name on the wire; the folder's.")] = "",
     size: Annotated[str, typer.Option("--input", help="Network input; as it was trained.")] = "",
@@ -117,12 +123,24 @@ def export_command(
     license: Annotated[str, typer.Option(help="SPDX identifier of the weights.")] = "unknown",  # noqa: A002
     trained_on: Annotated[str, typer.Option(help="Data in words; the run's folders.")] = "",
 ) -> None:
-    """Make a contract model of the best network of a training run."""
+    """Make a contract model of the best network of a training run.
+
+    Of a model with boxes that was exported before, or zoo:NAME, make one with another --input,
+    score or rows: what a 16:9 camera sees fills 416x256 and costs five eighths of 416x416.
+    """
     with training():
-        from deploy.export import export_run
+        from deploy.export import export_again, export_run
         from trainers.run import RunFolder
+    choice, run = Choice(score, iou, rows, candidates), Path(source)
+    if source.startswith("zoo:") or run.suffix == ".onnx":
+        path = model_path(source, Path.cwd())
+        _, manifest = read_contract(source)
+        shape = "x".join(map(str, _size(size))) if size else "again"
+        name = name or f"{manifest.name}-{shape}"
+        model, task = export_again(path, manifest, choice, name, _size(size))
+        write(out or Path(f"{name}.onnx"), model, USES[task])
+        return
     provenance = Provenance(name or _fit_name(run.resolve().name), license, trained_on)
-    choice = Choice(score, iou, rows, candidates)
     model, task = export_run(RunFolder.open(run), choice, provenance, _size(size))
     write(out or run / f"{provenance.name}.onnx", model, USES[task])
 

@@ -103,10 +103,18 @@ def declare(
         graph.output.append(value(name, TensorProto.FLOAT, ["N", *shape]))
 
 
-def finished(proto: onnx.ModelProto, manifest: Manifest) -> bytes:
-    """Write the manifest, check the whole model, prove that a batch equals single pictures."""
+def finished(
+    proto: onnx.ModelProto, manifest: Manifest, more: Mapping[str, str] | None = None
+) -> bytes:
+    """Write the manifest, check the whole model, prove that a batch equals single pictures.
+
+    Args:
+        proto: its metadata are replaced.
+        manifest: what it promises.
+        more: other metadata.
+    """
     del proto.metadata_props[:]
-    onnx.helper.set_model_props(proto, manifest.to_metadata())
+    onnx.helper.set_model_props(proto, manifest.to_metadata() | dict(more or {}))
     proto.producer_name, proto.producer_version = "edgewatch", __version__
     proto.graph.name = manifest.name
     proto.ir_version = min(max(proto.ir_version, IR_VERSIONS[0]), IR_VERSIONS[-1])

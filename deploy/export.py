@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 import keras
 import numpy as np
@@ -16,11 +17,15 @@ from deploy.families import Raw, input_name
 from deploy.graph import Graph
 from deploy.layers import Writer, digest
 from deploy.nms import Nms
-from edge.errors import ConfigError
+from edge.errors import ConfigError, ModelError
 from edge.manifest import Manifest, Task
+from edge.onnxfile import metadata_of
 from trainers import liveness
-from trainers.network import POINTS, NetworkConfig, cells, resized
+from trainers.network import POINTS, NetworkConfig, build, cells, resized
 from trainers.run import RunFolder
+from trainers.transfer import put, read_onnx
+
+NETWORK = "edge.network"  # metadata: from what to build the network again, as JSON
 
 
 def export_run(
@@ -56,6 +61,49 @@ def export_run(
     return export(network, config, choice.nms(task), _told(run, provenance)), task
 
 
+def export_again(
+    path: Path, manifest: Manifest, choice: Choice, name: str, input_wh: tuple[int, int]
+) -> tuple[bytes, Task]:
+    """A model that ``export`` wrote, for another input or with another choice of rows.
+
+    Args:
+        path: the model, in float32.
+        manifest: of it; what the choice leaves open stays.
+        choice: how rows are chosen.
+        name: of the new one.
+        input_wh: multiples of 32; (0, 0) is the same.
+
+    Raises:
+        ConfigError: an impossible input.
+        ModelError: no exported detector or face finder, or none in float32.
+    """
+    described = metadata_of(path.read_bytes()).get(NETWORK)
+    if described is None:
+        raise ModelError(
+            f"{path} does not say how to build its network again: export a run folder, or a model "
+            "with boxes that `edge-deploy export` wrote"
+        )
+    config = replace(NetworkConfig.from_json(json.loads(described)), norm="none")
+    try:
+        config = replace(config, input_wh=input_wh if all(input_wh) else config.input_wh)
+    except ValueError as error:
+        raise ConfigError(f"--input: {error}") from error
+    network = build(config)
+    if left := put(network, config, read_onnx(path), ()).left:
+        raise ModelError(
+            f"{path} lacks weights in float32 of {len(left)} layers, {next(iter(left))} the first: "
+            "export the model it was quantized from"
+        )
+    task = task_of(config)
+    kept = replace(
+        choice,
+        score=manifest.score_threshold if choice.score is None else choice.score,
+        iou=manifest.iou_threshold if choice.iou is None else choice.iou,
+    )
+    provenance = Provenance(name, manifest.license, manifest.trained_on)
+    return export(network, config, kept.nms(task), provenance), task
+
+
 def _told(run: RunFolder, provenance: Provenance) -> Provenance:
     """With what the run itself knows, where nobody said otherwise."""
     return replace(
@@ -88,7 +136,7 @@ def export(network: keras.Model, config: NetworkConfig, nms: Nms, provenance: Pr
     rows = Writer(graph, network).write(_floats(graph, source)).name
     outputs = append_rows(graph, nms, decoded(graph, rows, config))
     declare(proto.graph, source, config.input_wh, outputs)
-    return finished(proto, manifest)
+    return finished(proto, manifest, {NETWORK: json.dumps(config.to_json())})
 
 
 def export_encoder(network: keras.Model, provenance: Provenance) -> bytes:
