@@ -14,9 +14,10 @@ from edge.models.files import model_path, zoo_folder, zoo_names
 from edge.models.liveness import load_liveness
 from edge.sources.synthetic import Options
 from edge.sources.synthetic import build as synthetic
-from edge.types import Frame
+from edge.types import Frame, RgbPicture
 from edge.vision import boxes
 from edge.vision.picture import read_picture
+from edge.vision.preprocess import to_rgb
 from trainers.attacks import HELD_OUT
 from trainers.fasnet import LivenessConfig
 from trainers.pad import judge
@@ -25,7 +26,7 @@ from trainers.takes import People, Scenes, exam
 
 LIMIT_BYTES = {
     "detect-nano": 4_000_000, "faces-nano": 2_000_000, "liveness-nano": 4_000_000,
-    "embed-nano": 4_000_000,
+    "embed-nano": 4_000_000, "detect-nano-wide": 4_000_000,
 }  # fmt: skip
 UNSEEN = (  # people of ytf_dev that the trainers hold back
     "Adrian_Nastase", "Albert_Brooks", "Alejandro_Toledo", "Alfredo_di_Stefano", "Barbara_Walters",
@@ -66,6 +67,18 @@ def test_the_detector_finds_the_person_of_the_demo(runtime, frame):
     found = detector.detect([frame])[0]
     assert found.score.max() > 0.5
     assert detector.classes[found.class_id[found.score.argmax()]] == "person"
+
+
+def test_the_wide_detector_finds_the_same_in_a_wide_picture(runtime, frame):
+    picture = RgbPicture(np.ascontiguousarray(to_rgb(frame.picture)[:360, :640]))
+    wide = [Frame("demo", 1, 0, 0.0, 0.0, picture)]
+    usual, other = (
+        load_detector(runtime, model_path(f"zoo:{name}", zoo_folder())).detect(wide)[0]
+        for name in ("detect-nano", "detect-nano-wide")
+    )
+    sure = usual[usual.score > 0.5]
+    assert len(sure)
+    assert boxes.iou(sure.xyxy, other.xyxy).max(axis=1).min() > 0.9
 
 
 def test_the_face_finder_finds_the_face_inside_the_person(runtime, frame):

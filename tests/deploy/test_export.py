@@ -188,3 +188,74 @@ def manifest_of(model):
     proto = onnx.load_model_from_string(model)
     text = {entry.key: entry.value for entry in proto.metadata_props}[KEY]
     return Manifest.model_validate(json.loads(text))
+
+
+# --- what was exported before -----------------------------------------------------------------
+
+
+def again(tmp_path, *options):
+    """Export ``first.onnx`` of a folder again; what the command said and the new model's path."""
+    out = tmp_path / "again.onnx"
+    words = ["export", str(tmp_path / "first.onnx"), "--out", str(out), *options]
+    return CliRunner().invoke(app, words), out
+
+
+@pytest.fixture
+def first(tmp_path):
+    """A model that ``export`` wrote, rows chosen otherwise than usual."""
+    provenance = Provenance("first", "CC-BY-4.0", "drawings", {"ap50": 0.5})
+    model = export(untrained(NANO), NANO, Choice(0.3, 0.5).nms("detect"), provenance)
+    (tmp_path / "first.onnx").write_bytes(model)
+    return model
+
+
+def test_an_exported_model_exported_again_finds_the_same(tmp_path, first):
+    done, out = again(tmp_path)
+    assert done.exit_code == 0, done.output
+    for name, rows in run(first, pictures(NANO)).items():
+        np.testing.assert_allclose(run(out.read_bytes(), pictures(NANO))[name], rows, atol=1e-3)
+    manifest = manifest_of(out.read_bytes())
+    assert (manifest.name, manifest.license) == ("first-again", "CC-BY-4.0")
+    assert (manifest.trained_on, manifest.metrics) == ("drawings", {})  # measured on the other
+    assert (manifest.score_threshold, manifest.iou_threshold) == (0.3, 0.5)
+
+
+def test_an_exported_model_can_be_had_for_another_input(tmp_path, first):
+    done, out = again(tmp_path, "--input", "64x32", "--rows", "7", "--score", "0.2")
+    assert done.exit_code == 0, done.output
+    manifest = manifest_of(out.read_bytes())
+    assert (manifest.input_wh, manifest.score_threshold) == ((64, 32), 0.2)
+    assert manifest.name == "first-64x32"
+    wide = np.zeros((2, 32, 64, 3), np.uint8)
+    assert run(out.read_bytes(), wide)["detections"].shape == (2, 7, 6)
+
+
+def nameless(model):
+    """Weights and nodes do not carry our layer names."""
+    proto = onnx.load_model_from_string(model)
+    for weight in proto.graph.initializer:
+        weight.name = "x" + weight.name
+    for node in proto.graph.node:
+        node.name = ""
+        node.input[:] = [
+            "x" + i if any(w.name == "x" + i for w in proto.graph.initializer) else i
+            for i in node.input
+        ]
+    return proto.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "says"),
+    [
+        (lambda model: model, ["--input", "33x64"], "multiples of 32"),
+        (lambda model: model[:100], [], "first.onnx"),
+        (lambda model: model.replace(b"edge.network", b"edge.other--"), [], "build its network"),
+        (nameless, [], "lacks weights in float32"),
+    ],
+)
+def test_what_cannot_be_exported_again_is_named(tmp_path, first, change, options, says):
+    (tmp_path / "first.onnx").write_bytes(change(first))
+    done, out = again(tmp_path, *options)
+    assert done.exit_code == 78
+    assert says in done.output
+    assert not out.exists()
