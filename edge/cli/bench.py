@@ -145,12 +145,12 @@ class _Report:
             "age ms\np50 p95 p99", "peak\nMB",
         )  # fmt: skip
         for row in self._rows:
-            ages = " ".join(f"{ms:.1f}" for ms in (row.p50_ms, row.p95_ms, row.p99_ms))
+            ages = " ".join(f"{ms:.3g}" for ms in (row.p50_ms, row.p95_ms, row.p99_ms))
             table.add_row(
                 f"{row.cameras} x {row.input} {row.what}".removesuffix(" every frame"),
                 *(_figure(x, 1) for x in (row.fps, row.cpu_ms, row.floor_cpu_ms)),
                 *(_figure(x, 2) for x in (row.cpu_ratio, row.throughput_ratio)),
-                "-" if row.what == "every frame" else ages,  # it waits as long as it likes
+                ages,
                 _figure(row.peak_mb, 0),
             )
         Console().print(table)
