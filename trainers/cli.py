@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +12,7 @@ from rich.table import Table
 
 from edge.cli.group import application
 from edge.errors import ConfigError
+from trainers.quiet import load_keras
 
 app = application("Trains networks on your own pictures.")
 
@@ -117,6 +117,7 @@ def detector(
     resume: Resume = False,
 ) -> None:
     """Train a detector."""
+    load_keras()
     from trainers.detector import Job, train_detector
     from trainers.losses import LossConfig
     from trainers.network import NetworkConfig
@@ -221,6 +222,7 @@ def faces(
     resume: Resume = False,
 ) -> None:
     """Train a face finder with five points a face."""
+    load_keras()
     from trainers.detector import Job
     from trainers.faces import NETWORKS, FacesJob, train_faces
 
@@ -275,6 +277,7 @@ def liveness(
     resume: Resume = False,
 ) -> None:
     """Train a network that tells living faces from simulated attacks."""
+    load_keras()
     from trainers.fasnet import LivenessConfig
     from trainers.liveness import LivenessJob, train_liveness
     from trainers.takes import asking
@@ -311,6 +314,7 @@ def attacks(
     sheet: Annotated[Path | None, typer.Option(help="Draw the attacks into this PNG.")] = None,
 ) -> None:
     """Measure liveness models under simulated attacks, those nobody trains on among them."""
+    load_keras()
     from trainers.rehearsal import draw, rehearse
 
     found = rehearse(model, data, held, tuple(scenes or ()), score=score, each=each)
@@ -358,6 +362,7 @@ def embedder(
     resume: Resume = False,
 ) -> None:
     """Train an embedder: faces of one person alike, of two people not."""
+    load_keras()
     from trainers.embedder import Job, train_embedder
     from trainers.encoder import SIZES
     from trainers.objective import MINERS, PAIRS, ObjectiveConfig, parse_parts
@@ -395,6 +400,7 @@ def label(
     """Let a model label pictures and videos: a data set to correct or to train on."""
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+    load_keras()
     from trainers.teacher import hired, label_folder
 
     if form not in ("yolo", "coco"):
@@ -426,6 +432,7 @@ def evaluate(
     draw: Annotated[Path | None, typer.Option(help="Folder for curves and worst pictures.")] = None,
 ) -> None:
     """Measure contract models on labelled pictures."""
+    load_keras()
     from trainers import examination
 
     if shrink_to and not faces:
@@ -501,6 +508,7 @@ def verification(
     """Measure embedders on people: pairs across videos, searches, time; side by side."""
     import json
 
+    load_keras()
     from trainers import recognition
     from trainers.portraits import read_portraits
 
@@ -556,6 +564,7 @@ def bench(
     steps: Annotated[int, typer.Option(help="Of each kind.")] = 20,
 ) -> None:
     """How much of the bare training step's speed the whole loop keeps."""
+    load_keras()
     from trainers.bench import measure
     from trainers.detector import to_fit
     from trainers.losses import LossConfig
@@ -593,5 +602,4 @@ def check(
 
 def main() -> None:
     """Entry point of the `edge-train` command."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow tells of its build otherwise
     app()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from deploy.contract import any_manifest
 from edge.errors import ConfigError, ModelError
 from edge.manifest import Manifest, read_model
 from edge.models.files import model_path
+from trainers.quiet import load_keras
 
 USES = {
     "detect": "detect PICTURE --model",
@@ -38,8 +38,8 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
 @contextlib.contextmanager
 def training() -> Iterator[None]:
     """Imports of what only the extra `train` installs."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's remarks on this machine
     try:
+        load_keras()
         yield
     except ImportError as error:
         raise ConfigError(

@@ -1,0 +1,41 @@
+"""Keras without the remarks that its backend writes to the terminal while it is loaded."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+def load_keras() -> None:
+    """Import Keras and its backend.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # later remarks on this machine
+    if "keras" not in sys.modules:
+        with silent():
+            import keras  # noqa: F401
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Nothing reaches standard error, not from native code either; all of it when this fails."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            said.seek(0)
+            with os.fdopen(os.dup(kept), "wb") as stderr:
+                shutil.copyfileobj(said, stderr)
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
