@@ -109,8 +109,8 @@ class CameraLoop:
                 self._say(Health.OFFLINE, str(error))
                 delay_s = self.backoff.short()
             else:
-                if self.source.every_frame:
-                    self.slots.wait_until_done(self.camera.name, worker.stop)
+                while not (worker.stop.is_set() or self._is_done()):
+                    worker.pulse()
                 if not worker.stop.is_set():
                     self._say(Health.OFFLINE, "end of file")
                     worker.finish()
@@ -133,6 +133,10 @@ class CameraLoop:
                     self._look(capture, seq, still, worker.stop)
                 else:
                     self.metrics.not_due.inc()
+
+    def _is_done(self) -> bool:
+        """Whether the end can be told: every frame of a file was looked at."""
+        return not self.source.every_frame or self.slots.is_done(self.camera.name, timeout_s=0.5)
 
     def _begin(self) -> None:
         if self.epoch:

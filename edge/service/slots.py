@@ -60,21 +60,23 @@ class LatestFrames:
         with self._free_again:
             self._files.add(frame.camera)
             room = read_ahead(frame.size_wh, len(self._files))
-            self._wait_until(lambda: len(self._waiting.get(frame.camera, ())) < room, stop)
+            while len(self._waiting.get(frame.camera, ())) >= room and not (
+                self._closed or stop.is_set()
+            ):
+                self._free_again.wait(0.1)
             if not (self._closed or stop.is_set()):
                 self._put(frame.camera, [*self._waiting.get(frame.camera, ()), frame])
 
-    def wait_until_done(self, camera: str, stop: threading.Event) -> None:
-        """Wait until every frame of a camera was looked at, unless stopped or closed."""
+    def is_done(self, camera: str, timeout_s: float) -> bool:
+        """Whether every frame of a camera was looked at before the time-out."""
         with self._free_again:
-            self._wait_until(
-                lambda: camera not in self._waiting and camera not in self._looked_at, stop
+            done = self._free_again.wait_for(
+                lambda: self._closed or not (camera in self._waiting or camera in self._looked_at),
+                timeout_s,
             )
-            self._files.discard(camera)
-
-    def _wait_until(self, there: Callable[[], bool], stop: threading.Event) -> None:
-        while not (there() or self._closed or stop.is_set()):
-            self._free_again.wait(0.1)
+            if done:
+                self._files.discard(camera)
+            return done
 
     def take(
         self, cameras: int, patience_s: float, timeout_s: float, most: int = 256

@@ -210,19 +210,19 @@ def test_pace_does_not_hurry_after_a_silence():
 
 
 def test_every_frame_of_an_evaluation_file_waits_for_its_turn():
-    slots, stop = LatestFrames(), threading.Event()
+    slots, seen, told = LatestFrames(), [], []
     source = FunctionSource([ends_after(20)], every_frame=True)
     loop = CameraLoop(
         Camera(name="door", source={"kind": "x"}, fps=1), source, slots, itertools.count(1),
-        Metrics().camera("door"), lambda s: None, Quick(),
+        Metrics().camera("door"), lambda s: told.append((s.reason, len(seen))), Quick(),
     )  # fmt: skip
     worker = Worker("door", loop.run, lambda w: None)
     worker.start()
-    seen = []
     while len(seen) < 20:
         taken = slots.take(1, 0, 1)
+        time.sleep(0.05)  # as long as looking takes
         seen += [f.seq for f in taken]
         slots.done(taken)
     assert seen == list(range(20))
-    stop.set()
     assert worker.join(5)
+    assert told[-1] == ("end of file", 20)

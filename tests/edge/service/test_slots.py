@@ -131,20 +131,13 @@ def test_fewer_large_frames_of_many_files_wait(size_wh, files, frames):
 
 
 def test_a_camera_is_done_when_its_last_frame_was_looked_at():
-    slots, stop, done = LatestFrames(), threading.Event(), threading.Event()
-    slots.put_when_free(frame("file", 0), stop)
-
-    def wait() -> None:
-        slots.wait_until_done("file", stop)
-        done.set()
-
-    waiter = threading.Thread(target=wait)
-    waiter.start()
+    slots = LatestFrames()
+    slots.put_when_free(frame("file", 0), threading.Event())
+    assert not slots.is_done("file", 0)
     taken = slots.take(1, 0, 0)
-    assert not done.wait(0.3)
-    slots.done(taken)
-    assert done.wait(10)
-    waiter.join()
+    assert not slots.is_done("file", 0)
+    threading.Timer(0.05, slots.done, [taken]).start()
+    assert slots.is_done("file", 30)
 
 
 def test_put_when_free_gives_up_when_stopped():
