@@ -3,7 +3,6 @@
 import contextlib
 import itertools
 import random
-import threading
 import time
 
 import numpy as np
