@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -13,6 +13,19 @@ from rich.table import Table
 from edge.cli.group import application
 from edge.errors import ConfigError
 from trainers.quiet import load_keras
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edge.models.embedder import ContractEmbedder
+    from edge.models.faces import ContractFaceFinder
+    from edge.runtimes.onnx import OnnxRuntime
+    from trainers.data import Dataset
+    from trainers.fusion import Detect
+    from trainers.recognition import Examined
+    from trainers.run import RunFolder, Settings
+    from trainers.teacher import Ask, Teacher
+    from trainers.verification import Figure
 
 app = application("Trains networks on your own pictures.")
 
@@ -53,13 +66,13 @@ Score = Annotated[float, typer.Option(help="Below it a teacher's finding is no l
 Soft = Annotated[bool, typer.Option("--soft", help="Its score is the label's weight.")]
 
 
-def _settings(start: object, lr: float, **values: Any) -> Any:  # noqa: ANN401 - heavy import
+def _settings(start: object, lr: float, **values: Any) -> Settings:  # noqa: ANN401 - its fields
     from trainers.run import Settings
 
     return Settings(learning_rate=lr or (2e-4 if start else 1e-3), **values)
 
 
-def _show(folder: Any, console: Console) -> None:  # noqa: ANN401 - heavy import
+def _show(folder: RunFolder, console: Console) -> None:
     table = Table("figure", "value", title=f"{folder.path / 'best.keras'}, held-back part")
     for name, value in folder.read("metrics.json").items():
         table.add_row(name, f"{value:.4g}")
@@ -147,7 +160,7 @@ def detector(
     _show(train_detector(job, resume=resume, verbose=1), Console())
 
 
-def _hired(name: str, classes: str, score: float, soft: bool) -> Any:  # noqa: ANN401
+def _hired(name: str, classes: str, score: float, soft: bool) -> Teacher:
     """A teacher for those of the classes that it knows."""
     from trainers.teacher import hired
 
@@ -166,25 +179,25 @@ def _file(name: str) -> Path | None:
     return _model(name) if name else None
 
 
-def _runtime() -> Any:  # noqa: ANN401 - heavy import
+def _runtime() -> OnnxRuntime:
     from edge.runtimes.onnx import Options, build
 
     return build(Options())
 
 
-def _face_finder(name: str) -> Any:  # noqa: ANN401 - heavy import
+def _face_finder(name: str) -> ContractFaceFinder:
     from edge.models.faces import load_faces
 
     return load_faces(_runtime(), _model(name))
 
 
-def _face_ask(name: str) -> Any:  # noqa: ANN401 - heavy import
+def _face_ask(name: str) -> Ask:
     from trainers.teacher import of_faces
 
     return of_faces(_face_finder(name))
 
 
-def _embedder(name: str) -> Any:  # noqa: ANN401 - heavy import
+def _embedder(name: str) -> ContractEmbedder:
     from edge.models.embedder import load_embedder
 
     return load_embedder(_runtime(), _model(name))
@@ -459,7 +472,7 @@ def evaluate(
         typer.echo(path)
 
 
-def _held_faces(data: Path, negatives: Path | None, held: float) -> Any:  # noqa: ANN401
+def _held_faces(data: Path, negatives: Path | None, held: float) -> Dataset:
     from trainers.detector import split_of
     from trainers.faces import read_negatives
     from trainers.reading import read_dataset
@@ -472,7 +485,7 @@ def _held_faces(data: Path, negatives: Path | None, held: float) -> Any:  # noqa
     return replace(dataset, examples=dataset.examples + empty.examples)
 
 
-def _detection_data(data: Path, held: float, models: list[str]) -> Any:  # noqa: ANN401
+def _detection_data(data: Path, held: float, models: list[str]) -> tuple[Dataset, list[Detect]]:
     from edge.models.detector import load_detector
     from trainers.detector import split_of
     from trainers.reading import read_dataset
@@ -530,7 +543,9 @@ def verification(
         typer.echo(path, err=as_json)
 
 
-def _show_recognition(examined: Any, times: Any, title: str) -> None:  # noqa: ANN401
+def _show_recognition(
+    examined: Sequence[Examined], times: Sequence[tuple[float, float]], title: str
+) -> None:
     table = Table("figure", *(one.name for one in examined), "n", title=title)
     for name, first in examined[0].figures.items():
         found = [one.figures.get(name) for one in examined]
@@ -549,7 +564,7 @@ def _show_recognition(examined: Any, times: Any, title: str) -> None:  # noqa: A
     Console().print(table)
 
 
-def _interval(figure: Any) -> str:  # noqa: ANN401
+def _interval(figure: Figure) -> str:
     if figure.low != figure.low:  # not a number: no interval
         return f"{figure.value:.4f}"
     return f"{figure.value:.4f} ({figure.low:.4f} to {figure.high:.4f})"

@@ -122,9 +122,10 @@ def read_people(job: LivenessJob, *, resume: bool = False) -> tuple[Dataset, Dat
         more, other = split_of(faces_of(path), job.hold)
         rest, held = rest + more, held + other
     new = Dataset(("face",), ())
-    for n, path in enumerate(job.people):
-        folder = job.out / "people" / str(n)
-        new = new + relabel(path, folder, Teacher(job.find, ("face",), 0.7), 2, resume=resume)  # type: ignore[arg-type]
+    if job.find is not None:
+        teacher = Teacher(job.find, ("face",), 0.7)
+        for n, path in enumerate(job.people):
+            new = new + relabel(path, job.out / "people" / str(n), teacher, 2, resume=resume)
     return rest + replace(new, examples=unlike(new.examples, held.examples)), held
 
 
