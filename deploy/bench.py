@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from deploy.contract import any_manifest, input_shape
+from deploy.contract import any_manifest
 from deploy.speed import in_turn
 from edge import plugins
 from edge.errors import ConfigError, EdgeError
@@ -93,7 +93,7 @@ class Loaded:
 
     def batch(self, count: int) -> U8:
         """Coarse noise in the shape of the contract's input."""
-        *clip, height, width, _ = input_shape(self.manifest)
+        *clip, height, width, _ = self.manifest.input_shape
         coarse = np.random.default_rng(0).integers(
             0, 255, (count, *clip, height // 8 + 1, width // 8 + 1, 3), np.uint8
         )

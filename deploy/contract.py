@@ -69,13 +69,6 @@ class Choice:
         return Nms(score, iou if self.iou is None else self.iou, self.rows, self.candidates)
 
 
-def input_shape(manifest: Manifest) -> tuple[int, ...]:
-    """Shape of a model's input without the batch: (h, w, 3), for clips (T, h, w, 3)."""
-    width, height = manifest.input_wh
-    clip = (manifest.crops,) if manifest.task == "liveness" else ()
-    return (*clip, height, width, 3)
-
-
 def opset(proto: onnx.ModelProto) -> int:
     """Version of ONNX's own operators that a model uses."""
     return next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 
-from deploy.contract import Infer, Outputs, input_shape
+from deploy.contract import Infer, Outputs
 from edge.errors import ConfigError
 from edge.manifest import Manifest
 from edge.types import F32, U8
@@ -32,7 +32,7 @@ def reference_of(run: RunFolder, manifest: Manifest, candidates: int) -> Infer:
     if manifest.task not in OUTPUTS:
         return Reference(*resized(*run.network(), manifest.input_wh), manifest, candidates)
     network, output = run.load(), OUTPUTS[manifest.task]
-    taken, wanted = network.input.shape[1:], input_shape(manifest)
+    taken, wanted = network.input.shape[1:], manifest.input_shape
     if taken != wanted:
         raise _another(run, f"takes {taken}, the model {wanted}")
 

@@ -68,6 +68,13 @@ class Manifest(BaseModel):
         """T of a liveness model's input: each picture of the clip, oldest first, at each scale."""
         return self.clip_frames * len(self.crop_scales)
 
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of the input without the batch: (h, w, 3), of a liveness model (T, h, w, 3)."""
+        width, height = self.input_wh
+        clip = (self.crops,) if self.task == "liveness" else ()
+        return (*clip, height, width, 3)
+
     def to_metadata(self) -> dict[str, str]:
         """The metadata entries to write into a model file."""
         return {KEY: self.model_dump_json()}

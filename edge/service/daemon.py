@@ -325,7 +325,8 @@ class Daemon:
         events = self._pipeline.step(frames)
         took_s = time.perf_counter() - started_s
         self._step_s += 0.1 * (took_s - self._step_s)
-        self._frame_s += 0.1 * (took_s / len(frames) - self._frame_s)
+        frame_s = took_s / len(frames)  # slower is believed at once: a batch must not take long
+        self._frame_s = max(frame_s, self._frame_s + 0.1 * (frame_s - self._frame_s))
         self.metrics.stage.labels("look").observe(took_s)
         self.metrics.batch_size.observe(len(frames))
         self._publish([m for event in events for m in self._compose(event)])

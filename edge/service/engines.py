@@ -327,8 +327,6 @@ class EngineKeeper:
     def _compared(self, job: Job, engine: Session, worker: Worker) -> Tally:
         """The engine beside ONNX Runtime, on drawn pictures and on frames of the cameras."""
         manifest = Manifest.model_validate_json(job.exchange.metadata[KEY])
-        width, height = manifest.input_wh
-        clip = (manifest.crops,) if manifest.task == "liveness" else ()
         deadline_s = time.monotonic() + FRAMES_S
         while not (self._runtime.waits or job.exchange.samples or worker.stop.is_set()):
             if time.monotonic() > deadline_s:
@@ -336,7 +334,7 @@ class EngineKeeper:
             worker.pulse()
             worker.stop.wait(0.1)
         tally = Tally(manifest)
-        for batch in (drawn((*clip, height, width, 3)), *job.exchange.samples):
+        for batch in (drawn(manifest.input_shape), *job.exchange.samples):
             worker.pulse()
             tally.add(job.exchange.reference.infer(batch), engine.infer(batch))
         return tally

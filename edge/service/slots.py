@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 
 from edge.types import Frame
 
@@ -36,6 +37,7 @@ class LatestFrames:
         self._waiting: dict[str, list[Frame]] = {}  # in order of turn
         self._looked_at: set[str] = set()
         self._files: set[str] = set()  # cameras whose every frame counts
+        self._live: set[str] = set()  # the others
         lock = threading.Lock()
         self._ready_again = threading.Condition(lock)  # who takes waits here
         self._free_again = threading.Condition(lock)  # who puts every frame waits here
@@ -46,6 +48,7 @@ class LatestFrames:
         with self._ready_again:
             if self._closed:
                 return False
+            self._live.add(frame.camera)
             replaced = frame.camera in self._waiting
             self._put(frame.camera, [frame])
             return replaced
@@ -56,10 +59,15 @@ class LatestFrames:
             self._ready_again.notify()  # one: waking every lane for it would cost them all
 
     def put_when_free(self, frame: Frame, stop: threading.Event) -> None:
-        """Leave a frame once there is room: for files where all count."""
+        """Leave a frame once there is room: for files where all count.
+
+        Beside live cameras there is room for one: their frames must not wait for several.
+        """
         with self._free_again:
+            if stop.is_set():  # it may be forgotten already
+                return
             self._files.add(frame.camera)
-            room = read_ahead(frame.size_wh, len(self._files))
+            room = 1 if self._live else read_ahead(frame.size_wh, len(self._files))
             while len(self._waiting.get(frame.camera, ())) >= room and not (
                 self._closed or stop.is_set()
             ):
@@ -90,8 +98,8 @@ class LatestFrames:
             most: frames at most; what is too much waits on.
 
         Returns:
-            Frames in order of turn, those of a file in theirs; empty after the time-out or when
-            closed.
+            Frames in order of turn, one of each camera, then the second ones; empty after the
+            time-out or when closed.
         """
         with self._ready_again:
             self._ready_again.wait_for(lambda: self._ready() or self._closed, timeout_s)
@@ -101,10 +109,12 @@ class LatestFrames:
                 if rest <= 0:
                     break
                 self._ready_again.wait(rest)
-            frames: list[Frame] = []
+            taken: list[list[Frame]] = []
             for camera in self._ready()[:cameras]:
-                if len(frames) < most:
-                    frames += self._pop(camera, most - len(frames))
+                if most:
+                    taken.append(self._pop(camera, most))
+                    most -= len(taken[-1])
+            frames = [frame for turn in zip_longest(*taken) for frame in turn if frame]
             if frames:
                 self._looked_at.update(frame.camera for frame in frames)
                 self._free_again.notify_all()
@@ -132,6 +142,7 @@ class LatestFrames:
         with self._free_again:
             self._waiting.pop(camera, None)
             self._files.discard(camera)
+            self._live.discard(camera)
             self._free_again.notify_all()
 
     def close(self) -> None:

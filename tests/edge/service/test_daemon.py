@@ -15,6 +15,7 @@ from edge.client import Received, Subscriber
 from edge.errors import ConfigError, WorkerError
 from edge.service.bench import Nothing
 from edge.service.daemon import Daemon, LoadedModels
+from tests.videos import write_video
 
 MODELS = LoadedModels(Nothing(), None)
 
@@ -180,3 +181,44 @@ def test_a_bus_port_in_use_is_a_configuration_error(tmp_path):
         path.write_text(text)
         with pytest.raises(ConfigError, match=r"sinks\[0\]"):
             Daemon(config.load(path), path, models=MODELS).run()
+
+
+class Slow(Nothing):
+    """Takes 0.15 seconds a frame."""
+
+    def __init__(self):
+        self.batches = []
+
+    def detect(self, frames):
+        self.batches.append([frame.seq for frame in frames])
+        time.sleep(0.15 * len(frames))
+        return super().detect(frames)
+
+
+def test_frames_of_a_file_are_batched_in_order_while_that_takes_half_a_second_at_most(tmp_path):
+    path = write_video(tmp_path / "clip.mp4", 12)
+    tree = {
+        "models": {"detector": "none.onnx"},
+        "cameras": [
+            {
+                "name": "file",
+                "source": {"kind": "video_file", "path": str(path), "every_frame": True},
+            }
+        ],
+        "sinks": [{"kind": "jsonl", "path": str(tmp_path / "said.jsonl")}],
+        "http": {"port": 0},
+    }
+    slow, seen = Slow(), []
+    daemon = Daemon(
+        config.parse(tree, "test"), models=LoadedModels(slow, None), on_event=seen.append
+    )
+    thread = threading.Thread(target=daemon.run)
+    thread.start()
+    deadline_s = time.monotonic() + 20
+    while len(seen) < 12 and time.monotonic() < deadline_s:
+        time.sleep(0.02)
+    daemon.stop()
+    thread.join(10)
+    assert [event.frame.seq for event in seen] == list(range(12))
+    assert [seq for batch in slow.batches for seq in batch] == list(range(12))
+    assert 1 < max(map(len, slow.batches)) <= 3

@@ -92,13 +92,36 @@ def test_put_when_free_loses_no_frame():
     assert seen == list(range(50))
 
 
-def test_frames_of_a_file_wait_and_are_taken_together():
+def test_frames_of_files_wait_and_are_taken_together_turn_by_turn():
     slots, stop = LatestFrames(), threading.Event()
     for seq in range(READ_AHEAD):
-        slots.put_when_free(frame("file", seq), stop)
+        slots.put_when_free(frame("a", seq), stop)
+    for seq in range(2):
+        slots.put_when_free(frame("b", seq), stop)
+    taken = [(f.camera, f.seq) for f in slots.take(2, 0, 0)]
+    assert taken[:4] == [("a", 0), ("b", 0), ("a", 1), ("b", 1)]
+    assert taken[4:] == [("a", seq) for seq in range(2, READ_AHEAD)]
+
+
+def test_beside_a_live_camera_one_frame_of_a_file_waits():
+    slots, stop = LatestFrames(), threading.Event()
     slots.put(frame("live", 0))
-    assert [f.seq for f in slots.take(1, 0, 0)] == list(range(READ_AHEAD))
-    assert [f.camera for f in slots.take(1, 0, 0)] == ["live"]
+    slots.put_when_free(frame("file", 0), stop)
+    threading.Timer(0.2, stop.set).start()
+    slots.put_when_free(frame("file", 1), stop)  # until it is stopped
+    assert [f.seq for f in slots.take(2, 0, 0)] == [0, 0]
+
+
+def test_a_camera_that_was_forgotten_leaves_its_share_to_the_others():
+    slots, gone, stop = LatestFrames(), threading.Event(), threading.Event()
+    gone.set()
+    slots.put_when_free(frame("gone", 0), gone)
+    large = RgbPicture(np.zeros((2160, 3840, 3), np.uint8))
+    assert read_ahead(large.size_wh, 1) == 4
+    threading.Timer(1, stop.set).start()
+    for seq in range(4):
+        slots.put_when_free(Frame("file", 1, seq, 0.0, 0.0, large), stop)
+    assert len(slots.take(1, 0, 0)) == 4
 
 
 def test_frames_that_are_too_many_for_a_batch_wait_behind_the_other_cameras():
