@@ -1,10 +1,16 @@
-"""`python -m deploy` is the `edge-deploy` command."""
+"""The `edge-deploy` command, also as `python -m deploy`."""
 
 import sys
 
-if __name__ == "__main__":
+
+def main() -> None:
+    """Run the command line, or say what to install: a daemon has less than a developer."""
     try:
-        from deploy.cli import main
-    except ImportError as error:  # a daemon's installation has less than a developer's
-        sys.exit(f"edge-deploy: {error.name} is not installed: pip install 'edgewatch[tensorrt]'")
+        from deploy.cli import app
+    except ImportError as error:
+        sys.exit(f"edge-deploy: {error.name} is not installed: pip install 'edgewatch[deploy]'")
+    app()
+
+
+if __name__ == "__main__":
     main()

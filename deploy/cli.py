@@ -173,8 +173,3 @@ def _size(text: str) -> tuple[int, int]:
     if not (cross and width.isdigit() and height.isdigit()):
         raise ConfigError(f"--input {text}: must be WIDTHxHEIGHT, say 320x320")
     return int(width), int(height)
-
-
-def main() -> None:
-    """Entry point of the `edge-deploy` command."""
-    app()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import sys
@@ -9,17 +10,24 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from edge.errors import ConfigError
+
 
 def load_keras() -> None:
     """Import Keras and its backend.
 
     Raises:
-        ImportError: it is not installed.
+        ConfigError: it is not installed.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # later remarks on this machine
     if "keras" not in sys.modules:
-        with silent():
-            import keras  # noqa: F401
+        try:
+            with silent():
+                importlib.import_module("keras")
+        except ImportError as error:
+            raise ConfigError(
+                f"{error.name} is not installed: pip install 'edgewatch[train]'"
+            ) from error
 
 
 @contextmanager

@@ -85,7 +85,7 @@ def demo(
     showcase = Showcase()
     daemon = Daemon(settings, models=models, on_event=showcase.note)
     daemon.handle_signals()
-    console.print(f"publishing at {bind}; in another terminal: edge watch")
+    console.print(f"publishing at {bind}; in another terminal: edge watch {bind}")
     with _shown(bind, console), _ended_after(seconds, daemon):
         daemon.run()
     console.print()

@@ -35,3 +35,21 @@ def test_a_command_that_trains_says_nothing_of_its_backend(tmp_path):
     )
     assert done.returncode == 78
     assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("package", "run", "words", "says"),
+    [
+        ("onnx", "deploy.__main__", ["verify", "m.onnx"], "edge-deploy: onnx is not installed"),
+        ("keras", "trainers.cli", ["detector", "none", "--out", "never"], "keras is not installed"),
+    ],
+)
+def test_a_library_that_is_missing_is_named_with_the_remedy(package, run, words, says):
+    code = f"import sys; sys.modules['{package}'] = None; from {run} import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode
+    assert says in done.stderr
+    assert "pip install 'edgewatch[" in done.stderr
+    assert "Traceback" not in done.stderr
