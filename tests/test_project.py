@@ -36,8 +36,8 @@ def named_commands():
 
 @pytest.mark.parametrize(("program", "command"), named_commands())
 def test_a_command_in_the_readme_exists(program, command):
-    module, _, _ = PROJECT["scripts"][program].partition(":")
-    app = importlib.import_module(module).app
+    package, _, _ = PROJECT["scripts"][program].partition(".")
+    app = importlib.import_module(f"{package}.cli").app
     assert command in get_command(app).commands
 
 

@@ -20,7 +20,7 @@ def load_keras() -> None:
         ConfigError: it is not installed.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # later remarks on this machine
-    if "keras" not in sys.modules:
+    if sys.modules.get("keras") is None:
         try:
             with silent():
                 importlib.import_module("keras")
