@@ -6,7 +6,7 @@ import sys
 def main() -> None:
     """Run the command line, or say what to install: a daemon has less than a developer."""
     try:
-        from deploy.cli import app
+        from deploy.commands.app import app
     except ImportError as error:
         sys.exit(f"edge-deploy: {error.name} is not installed: pip install 'edgewatch[deploy]'")
     app()

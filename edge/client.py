@@ -27,7 +27,7 @@ import zmq
 
 from edge.errors import EdgeError
 from edge.wire import topics as wire_topics
-from edge.wire.ledger import Gap, Ledger, Restarted
+from edge.wire.gap_detector import Gap, Ledger, Restarted
 from edge.wire.schema import Body, HeartbeatMessage, decode
 
 __all__ = ["Gap", "Item", "Received", "Restarted", "Subscriber"]

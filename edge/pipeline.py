@@ -13,11 +13,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from edge.config import Camera
-from edge.people.recognizer import Recognizer
+from edge.people.recognition.recognizer import Recognizer
 from edge.ports import Detector, FaceFinder
 from edge.types import Detections, Event, Faces, Frame, TrackChange, Tracks
 from edge.vision import boxes
-from edge.vision.filters import Filter
+from edge.vision.detection_filter import Filter
 from edge.vision.tracker import Tracker
 from edge.vision.zones import Places
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy.adopt import Adoption, adopt
-from deploy.classes import COCO
-from deploy.nms import Nms
+from deploy.adopt.adopt import Adoption, adopt
+from deploy.adopt.coco_classes import COCO
+from deploy.graph.nms import Nms
 from edge.engines.cuda import open_cuda
 from edge.errors import ConfigError
 

@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 from edge.cli import app
 from edge.client import Received, Subscriber
-from tests.models import NOTHING, colour_embedder, constant_liveness, constant_model
-from tests.videos import write_noise
+from tests.support.models import NOTHING, colour_embedder, constant_liveness, constant_model
+from tests.support.videos import write_noise
 
 FACE = np.array([[20, 16, 76, 84, 0.9, 0]], np.float32)
 POINTS = np.array([[[34, 38], [62, 38], [48, 54], [37, 70], [59, 70]]], np.float32)

@@ -15,7 +15,7 @@ from collections import defaultdict
 import pytest
 import zmq
 
-from tests.rtsp_server import rtsp_server
+from tests.support.rtsp_server import rtsp_server
 
 
 def free_port() -> int:

@@ -17,20 +17,20 @@ import cv2
 import numpy as np
 import pytest
 
-from deploy.adopt import Adoption, adopt
-from deploy.liveness import adopt_live
-from deploy.nms import Nms
+from deploy.adopt.adopt import Adoption, adopt
+from deploy.adopt.minifasnet import adopt_live
+from deploy.graph.nms import Nms
 from edge import plugins
 from edge.config import Camera, Recognition
 from edge.models.embedder import load_embedder
 from edge.models.faces import load_faces
-from edge.models.files import model_path, zoo_folder
 from edge.models.liveness import load_liveness
-from edge.people.recognizer import Recognizer
-from edge.people.search import Index, Known
+from edge.models.paths import model_path, zoo_folder
+from edge.people.gallery.index import Index, Known
+from edge.people.recognition.recognizer import Recognizer
 from edge.pipeline import Pipeline
 from edge.types import Detections, Event, Frame, RgbPicture
-from edge.vision.picture import read_picture
+from edge.vision.image_file import read_picture
 from edge.vision.preprocess import align_face
 
 pytestmark = pytest.mark.slow

@@ -20,6 +20,9 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 LOCKS = ["runtime", "dev"]
+APPS = {
+    "edge": "edge.cli", "edge-train": "trainers.commands.app", "edge-deploy": "deploy.commands.app"
+}  # fmt: skip
 
 
 def blocks(language):
@@ -36,8 +39,7 @@ def named_commands():
 
 @pytest.mark.parametrize(("program", "command"), named_commands())
 def test_a_command_in_the_readme_exists(program, command):
-    package, _, _ = PROJECT["scripts"][program].partition(".")
-    app = importlib.import_module(f"{package}.cli").app
+    app = importlib.import_module(APPS[program]).app
     assert command in get_command(app).commands
 
 

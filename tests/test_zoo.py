@@ -10,19 +10,19 @@ from edge.config import Recognition
 from edge.models.detector import load_detector
 from edge.models.embedder import load_embedder
 from edge.models.faces import load_faces
-from edge.models.files import model_path, zoo_folder, zoo_names
 from edge.models.liveness import load_liveness
+from edge.models.paths import model_path, zoo_folder, zoo_names
 from edge.sources.synthetic import Options
 from edge.sources.synthetic import build as synthetic
 from edge.types import Frame, RgbPicture
 from edge.vision import boxes
-from edge.vision.picture import read_picture
+from edge.vision.image_file import read_picture
 from edge.vision.preprocess import to_rgb
-from trainers.attacks import HELD_OUT
-from trainers.fasnet import LivenessConfig
-from trainers.pad import judge
-from trainers.reading import read_dataset
-from trainers.takes import People, Scenes, exam
+from trainers.data.read import read_dataset
+from trainers.metrics.pad import judge
+from trainers.networks.minifasnet import LivenessConfig
+from trainers.spoofing.attacks import HELD_OUT
+from trainers.spoofing.clips import People, Scenes, exam
 
 LIMIT_BYTES = {
     "detect-nano": 4_000_000, "faces-nano": 2_000_000, "liveness-nano": 4_000_000,
@@ -160,8 +160,8 @@ def test_the_embedder_describes_faces_by_unit_vectors(embedder):
 
 def test_the_embedder_tells_people_apart_whom_it_never_saw(embedder, shared_data):
     """Every pair across videos of the people that no trainer is shown; the card has the figures."""
-    from trainers.portraits import read_portraits
-    from trainers.verification import across_videos, auc, tar_at
+    from trainers.data.portraits import read_portraits
+    from trainers.metrics.verification import across_videos, auc, tar_at
 
     _, held = read_portraits(shared_data / "ytf_dev").split()
     pairs = across_videos(embedder.embed(held.crops), held.person, held.video)

@@ -11,22 +11,25 @@ import keras
 import numpy as np
 
 from edge.errors import ConfigError
-from trainers import anchors, features, run, transfer
-from trainers.augment import Augment
-from trainers.data import Dataset
-from trainers.features import Features
-from trainers.likeness import grouped_by_look, unlike
-from trainers.loader import Loader
-from trainers.losses import LossConfig
-from trainers.metrics import evaluate
-from trainers.network import NetworkConfig, build
-from trainers.pipeline import Batch, recipe
-from trainers.predict import Finder, pictures_of
-from trainers.reading import read_dataset
-from trainers.recipes import detector_augments
-from trainers.run import RunFolder, Settings
-from trainers.task import YoloTask
-from trainers.teacher import Teacher, relabel, teach
+from trainers.augment.augment import Augment
+from trainers.augment.presets import detector_augments
+from trainers.data.dataset import Dataset
+from trainers.data.near_duplicates import grouped_by_look, unlike
+from trainers.data.read import read_dataset
+from trainers.input import feature_cache as features
+from trainers.input.feature_cache import Features
+from trainers.input.loader import Loader
+from trainers.input.pipeline import Batch, recipe
+from trainers.losses.detection import LossConfig
+from trainers.losses.detection_task import YoloTask
+from trainers.metrics.detection import evaluate
+from trainers.networks import anchors
+from trainers.networks.predict import Finder, pictures_of
+from trainers.networks.yolo import NetworkConfig, build
+from trainers.pseudo_labels import Teacher, relabel, teach
+from trainers.run import run
+from trainers.run.run import RunFolder, Settings
+from trainers.weights import transfer
 
 FIGURE = "ap50"
 _LEAST_PX = 48  # of an object's longer side, where the input's size is chosen

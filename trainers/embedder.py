@@ -17,13 +17,14 @@ import numpy as np
 from edge.errors import ConfigError
 from edge.models.embedder import ContractEmbedder
 from edge.ports import FaceFinder
-from trainers import mobilefacenet, run
-from trainers.encoder import EncoderConfig, Fading, build, set_left
-from trainers.lessons import Balanced, Lessons, Plan, lessons_of
-from trainers.objective import EmbedTask, ObjectiveConfig
-from trainers.portraits import HOLD, Portraits, read_portraits
-from trainers.run import RunFolder, Settings
-from trainers.verification import across_videos, auc, threshold_at
+from trainers.data.portraits import HOLD, Portraits, read_portraits
+from trainers.input.distillation import Balanced, Lessons, Plan, lessons_of
+from trainers.losses.embedding import EmbedTask, ObjectiveConfig
+from trainers.metrics.verification import across_videos, auc, threshold_at
+from trainers.networks.mobilefacenet import EncoderConfig, Fading, build, set_left
+from trainers.run import run
+from trainers.run.run import RunFolder, Settings
+from trainers.weights import mobilefacenet
 
 FIGURE = "score"
 CHOOSE, CHOOSE_SEED = 0.1, 1  # share of the people who choose the epoch

@@ -12,16 +12,18 @@ import numpy as np
 from edge.errors import ConfigError
 from edge.types import Faces, RgbPicture
 from edge.vision import boxes
-from trainers import detector, metrics, picturefile
-from trainers.augment import Augment, Sometimes
-from trainers.canvas import FaceCanvas
-from trainers.colour import CheapCamera, ColourShift, Night, PcaColour
-from trainers.data import IMAGE_SUFFIXES, Dataset, Example, unknown_points
-from trainers.network import NetworkConfig
-from trainers.predict import Finder, pictures_of
-from trainers.reading import read_dataset
-from trainers.run import RunFolder
-from trainers.teacher import Ask
+from trainers import detector
+from trainers.augment.augment import Augment, Sometimes
+from trainers.augment.colour import CheapCamera, ColourShift, Night, PcaColour
+from trainers.augment.face_mosaic import FaceCanvas
+from trainers.data import image_file as picturefile
+from trainers.data.dataset import IMAGE_SUFFIXES, Dataset, Example, unknown_points
+from trainers.data.read import read_dataset
+from trainers.metrics import detection as metrics
+from trainers.networks.predict import Finder, pictures_of
+from trainers.networks.yolo import NetworkConfig
+from trainers.pseudo_labels import Ask
+from trainers.run.run import RunFolder
 
 FIGURE = "f1"
 SCORE = 0.5  # at which recall and precision are told

@@ -12,20 +12,21 @@ from keras import ops
 
 from edge.errors import ConfigError
 from edge.types import F32, U8
-from trainers import pad, run
-from trainers.attacks import HELD_OUT, KINDS
-from trainers.backbone import Tensor
-from trainers.data import IMAGE_SUFFIXES, Dataset
+from trainers.data.dataset import IMAGE_SUFFIXES, Dataset
+from trainers.data.near_duplicates import unlike
+from trainers.data.read import read_dataset
 from trainers.detector import split_of
-from trainers.fasnet import LivenessConfig, blank, build, layers_of
-from trainers.likeness import unlike
-from trainers.loader import Loader
-from trainers.minifasnet import start_from
-from trainers.reading import read_dataset
-from trainers.run import RunFolder, Settings
-from trainers.takes import Ask, ClipRecipe, Clips, Exam, People, Scenes, exam
-from trainers.teacher import Ask as AskFaces
-from trainers.teacher import Teacher, relabel
+from trainers.input.loader import Loader
+from trainers.metrics import pad
+from trainers.networks.backbone import Tensor
+from trainers.networks.minifasnet import LivenessConfig, blank, build, layers_of
+from trainers.pseudo_labels import Ask as AskFaces
+from trainers.pseudo_labels import Teacher, relabel
+from trainers.run import run
+from trainers.run.run import RunFolder, Settings
+from trainers.spoofing.attacks import HELD_OUT, KINDS
+from trainers.spoofing.clips import Ask, ClipRecipe, Clips, Exam, People, Scenes, exam
+from trainers.weights.minifasnet import start_from
 
 FIGURE = "accuracy"
 KIND = "liveness"

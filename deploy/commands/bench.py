@@ -9,11 +9,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from deploy.bench import RUNTIMES, Report, draw, measure
-from deploy.commands.console import progress
+from deploy.benchmark.benchmark import RUNTIMES, Report, draw, measure
+from deploy.commands.terminal import progress
 from edge.errors import ConfigError
 from edge.manifest import read_model
-from edge.models.files import model_path
+from edge.models.paths import model_path
 
 
 def bench_command(

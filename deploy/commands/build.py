@@ -11,10 +11,10 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from deploy.build import build, order_of
+from deploy.engine.build import build, order_of
 from edge.engines.cache import DEFAULT, EngineCache, Recipe, default_root
 from edge.manifest import read_model
-from edge.models.files import model_path
+from edge.models.paths import model_path
 
 
 def build_command(

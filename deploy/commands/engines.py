@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from edge.cli.group import application
+from edge.cli.application import application
 from edge.engines.cache import EngineCache, Entry, default_root
 from edge.engines.library import NAMES, find_library
 from edge.errors import ConfigError

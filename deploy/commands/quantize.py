@@ -10,12 +10,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from deploy.commands.console import USES, about, progress, read_contract, training, write
+from deploy.commands.terminal import USES, about, progress, read_contract, training, write
 from edge.errors import ConfigError, EdgeError
-from edge.models.files import model_path
+from edge.models.paths import model_path
 
 if TYPE_CHECKING:
-    from deploy.quantize import Quantizer, Trial
+    from deploy.quantize.quantizer import Quantizer, Trial
     from edge.types import U8
 
 
@@ -54,9 +54,9 @@ def quantize_command(
     if target not in ("cpu", "tensorrt"):
         raise ConfigError(f"--target {target}: use cpu or tensorrt")
     with training():
-        from deploy.exam import exam_of
-        from deploy.quantize import Quantizer, infer_of
-        from deploy.samples import read_samples
+        from deploy.quantize.accuracy import exam_of
+        from deploy.quantize.calibration_set import read_samples
+        from deploy.quantize.quantizer import Quantizer, infer_of
     source, manifest = read_contract(model)
     with about(model):
         calibration, dataset = read_samples(manifest, data, exam, calibrate, most)
@@ -84,7 +84,7 @@ def _int8(quantizer: Quantizer, target: Any, inputs: U8, *, seven_bits: bool) ->
     """The trial with the fewest layers in float that loses little enough, else the best."""
     from dataclasses import replace
 
-    from deploy.quantize import KEPT_SHARES, int8_options
+    from deploy.quantize.quantizer import KEPT_SHARES, int8_options
 
     with progress("looking at pictures", len(inputs)) as advance:
         ranges = quantizer.observed(inputs, advance)
@@ -127,7 +127,7 @@ def _show(quantizer: Quantizer, trial: Trial, precision: str, task: str) -> None
 
 
 def _show_speed(before: bytes, after: bytes, inputs: U8) -> None:
-    from deploy.quantize import timed
+    from deploy.quantize.quantizer import timed
 
     for threads, kind in ((1, "CPU ms"), (2, "ms")):
         times = timed([before, after], inputs[:1], threads)

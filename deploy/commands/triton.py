@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from deploy.commands.console import read_contract
-from deploy.repository import config_of, write_repository
+from deploy.commands.terminal import read_contract
+from deploy.triton import config_of, write_repository
 
 
 def triton_command(

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from deploy.commands.console import progress, read_contract, training
-from deploy.comparison import SLACK, Report
-from deploy.verify import engines, find_pictures, verify
+from deploy.commands.terminal import progress, read_contract, training
+from deploy.verify.comparison import SLACK, Report
+from deploy.verify.verify import engines, find_pictures, verify
 from edge.errors import ConfigError
 from edge.onnxfile import precision_of
 
@@ -35,8 +35,8 @@ def verify_command(
     reference = None
     if run is not None:
         with training():
-            from deploy.reference import reference_of
-            from trainers.run import RunFolder
+            from deploy.verify.keras_reference import reference_of
+            from trainers.run.run import RunFolder
         reference = reference_of(RunFolder.open(run), manifest, candidates)
     with engines(source, model, reference, triton) as found:
         if len(found.infer) < 2:

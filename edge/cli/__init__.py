@@ -8,13 +8,13 @@ import typer
 
 from edge import __version__
 from edge.cli import keys, models, people
+from edge.cli.application import application
 from edge.cli.bench import bench
 from edge.cli.check import check
 from edge.cli.demo import demo
 from edge.cli.detect import detect
 from edge.cli.doctor import doctor
 from edge.cli.enroll import enroll
-from edge.cli.group import application
 from edge.cli.run import run
 from edge.cli.watch import watch
 

@@ -16,7 +16,14 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from edge.service.bench import Cost, Load, make_clip, measure_daemon, measure_floor, median_ratio
+from edge.diagnostics.benchmark import (
+    Cost,
+    Load,
+    make_clip,
+    measure_daemon,
+    measure_floor,
+    median_ratio,
+)
 
 SIZES = {"360p": (640, 360), "720p": (1280, 720), "1080p": (1920, 1080)}
 FRAMES = 150

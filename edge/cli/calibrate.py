@@ -11,7 +11,8 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from edge.cli.gallery import (
+from edge.cli.media import PICTURES
+from edge.cli.options import (
     EMBEDDER,
     FACES,
     GALLERY,
@@ -24,14 +25,13 @@ from edge.cli.gallery import (
     identity,
     load_models,
 )
-from edge.cli.media import PICTURES
-from edge.cli.photos import PhotoError, read_face
 from edge.errors import ConfigError
 from edge.models.embedder import ContractEmbedder
-from edge.people.calibration import Calibration, Tail, impostors
-from edge.people.gallery import Gallery
-from edge.people.quality import LOOK
-from edge.people.vault import load_key
+from edge.people.enrolment.face_photo import PhotoError, read_face
+from edge.people.gallery.encryption import load_key
+from edge.people.gallery.gallery import Gallery
+from edge.people.recognition.face_quality import LOOK
+from edge.people.recognition.threshold import Calibration, Tail, impostors
 from edge.ports import FaceFinder
 from edge.types import F32
 

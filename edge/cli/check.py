@@ -22,14 +22,14 @@ from edge.config import Camera, Config, Recognition
 from edge.errors import ConfigError, EdgeError
 from edge.models.embedder import ContractEmbedder
 from edge.models.liveness import ContractLiveness
-from edge.people.vault import GalleryError
+from edge.people.gallery.encryption import GalleryError
 from edge.pipeline import Pipeline
 from edge.ports import Sink, Source
 from edge.service.daemon import LoadedModels
+from edge.service.gallery_sync import follow_gallery
 from edge.service.health import HealthBoard
 from edge.service.http import HttpServer
 from edge.service.metrics import Metrics
-from edge.service.recognition import follow_gallery
 
 
 @dataclass(frozen=True, slots=True)

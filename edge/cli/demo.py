@@ -15,14 +15,14 @@ from rich.live import Live
 
 from edge import config
 from edge.cli.cameras import source_table
-from edge.cli.draw import draw, save
 from edge.cli.watch import Board
 from edge.client import Item, Received, Subscriber
 from edge.config import Log
-from edge.service import logs
+from edge.service import log_format as logs
 from edge.service.daemon import STOPPED, Daemon, LoadedModels
 from edge.types import Event
 from edge.vision import preprocess
+from edge.vision.draw import draw, save
 from edge.wire.schema import StatusMessage
 
 ENDPOINT = "tcp://127.0.0.1:5555"

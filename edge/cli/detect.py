@@ -22,13 +22,13 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from edge import plugins
-from edge.cli.draw import draw, save
 from edge.cli.media import VIDEOS, Media, find
 from edge.models.detector import load_detector
 from edge.models.faces import load_faces
-from edge.models.files import model_path
+from edge.models.paths import model_path
 from edge.ports import Detector, FaceFinder
 from edge.types import Detections, Faces, Frame
+from edge.vision.draw import draw, save
 from edge.vision.preprocess import to_rgb
 
 SHIPPED = ("zoo:detect-nano", "zoo:faces-nano")

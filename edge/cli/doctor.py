@@ -12,8 +12,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from edge.diagnostics.host import Box, Finding, ask
 from edge.engines.cache import default_root
-from edge.service.box import Box, Finding, ask
 
 STATE = "/var/lib/edge"
 

@@ -22,7 +22,9 @@ from rich.text import Text
 
 from edge import config
 from edge.cli.cameras import open_source
-from edge.cli.gallery import (
+from edge.cli.enroll_live import ChallengeError, LiveEnrolment, frames_of, guide
+from edge.cli.media import PICTURES
+from edge.cli.options import (
     EMBEDDER,
     FACES,
     GALLERY,
@@ -40,19 +42,17 @@ from edge.cli.gallery import (
     load_liveness_model,
     load_models,
 )
-from edge.cli.live import ChallengeError, LiveEnrolment, frames_of, guide
-from edge.cli.media import PICTURES
-from edge.cli.photos import PhotoError, read_face
 from edge.config import Config, Recognition
 from edge.errors import ConfigError
 from edge.models.embedder import ContractEmbedder
-from edge.people import challenge
-from edge.people.gallery import Gallery, checked_name, refuse_past
-from edge.people.names import folded
-from edge.people.search import Index
-from edge.people.vault import GalleryError, load_key
-from edge.people.vitality import Demands
-from edge.people.witness import Witness
+from edge.people.enrolment import challenge
+from edge.people.enrolment.face_photo import PhotoError, read_face
+from edge.people.enrolment.observer import Witness
+from edge.people.gallery.encryption import GalleryError, load_key
+from edge.people.gallery.gallery import Gallery, checked_name, refuse_past
+from edge.people.gallery.index import Index
+from edge.people.gallery.names import folded
+from edge.people.liveness.score_fusion import Demands
 from edge.ports import FaceFinder, Source
 from edge.types import F32
 

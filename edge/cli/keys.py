@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from edge.cli.group import application
-from edge.people.vault import new_key_file
+from edge.cli.application import application
+from edge.people.gallery.encryption import new_key_file
 
 app = application("Makes secret keys.")
 

@@ -15,7 +15,7 @@ from edge import plugins
 from edge.errors import EdgeError, SourceError
 from edge.ports import Source
 from edge.types import Frame, Picture
-from edge.vision.picture import read_picture
+from edge.vision.image_file import read_picture
 
 PICTURES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 VIDEOS = frozenset(

@@ -25,11 +25,11 @@ from rich.progress import (
 from rich.table import Table
 
 from edge import plugins
-from edge.cli.group import application
+from edge.cli.application import application
 from edge.errors import ConfigError, ModelError
 from edge.manifest import KEY, Manifest, read_model
 from edge.models import catalog, download
-from edge.models.files import ZOO, catalogued, model_path, zoo_names
+from edge.models.paths import ZOO, catalogued, model_path, zoo_names
 
 app = application("Models that ship with Edgewatch, and larger ones to pull.")
 

@@ -15,8 +15,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from edge.cli.application import application
 from edge.cli.calibrate import calibrate
-from edge.cli.gallery import (
+from edge.cli.options import (
     EMBEDDER,
     FACES,
     GALLERY,
@@ -31,13 +32,12 @@ from edge.cli.gallery import (
     load_models,
     open_gallery,
 )
-from edge.cli.group import application
-from edge.cli.photos import read_face
 from edge.errors import EdgeError
-from edge.people.gallery import Gallery
-from edge.people.quality import LOOK
-from edge.people.records import Person, State
-from edge.people.vault import GalleryError, load_key
+from edge.people.enrolment.face_photo import read_face
+from edge.people.gallery.encryption import GalleryError, load_key
+from edge.people.gallery.gallery import Gallery
+from edge.people.gallery.records import Person, State
+from edge.people.recognition.face_quality import LOOK
 
 app = application("Who is enrolled, and what is kept about them.")
 app.command()(calibrate)

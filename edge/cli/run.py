@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from edge import config
-from edge.service import logs
+from edge.service import log_format as logs
 from edge.service.daemon import Daemon
 
 

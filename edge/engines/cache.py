@@ -29,7 +29,7 @@ from typing import Self
 from edge.errors import ConfigError, EngineError
 from edge.onnxfile import precision_of
 
-BUILDER = "builder=1"  # another number where `deploy.builder` builds otherwise
+BUILDER = "builder=1"  # another number where `deploy.engine.builder` builds otherwise
 _MAGIC = b"EDGE-ENGINE-1"
 _SUFFIX = ".engine"
 _HEADER_BYTES = 65536

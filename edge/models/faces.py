@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.models.batch import PictureModel, load_picture_model
+from edge.models.picture_model import PictureModel, load_picture_model
 from edge.ports import Runtime
 from edge.types import F32, Faces, Frame, Letterbox
 

@@ -14,8 +14,8 @@ from edge import config
 from edge.errors import SourceDeniedError, SourceError
 from edge.ports import Source
 from edge.service.backoff import Backoff
+from edge.service.frame_queue import LatestFrames
 from edge.service.metrics import CameraMetrics
-from edge.service.slots import LatestFrames
 from edge.service.workers import Worker
 from edge.types import U8, CameraStatus, Capture, Frame, Health, RgbPicture
 

@@ -25,26 +25,26 @@ from edge.errors import ConfigError, EdgeError, GpuLostError, WorkerError
 from edge.models.detector import load_detector
 from edge.models.embedder import ContractEmbedder, load_embedder
 from edge.models.faces import load_faces
-from edge.models.files import model_path
 from edge.models.liveness import ContractLiveness, load_liveness
+from edge.models.paths import model_path
 from edge.pipeline import Pipeline
 from edge.ports import Detector, EngineRuntime, FaceFinder, Model, Runtime, Sink, Source
 from edge.service import systemd
 from edge.service.backoff import Backoff
 from edge.service.cameras import CONNECTING, CameraLoop
 from edge.service.engines import EngineKeeper
+from edge.service.frame_queue import LatestFrames
+from edge.service.gallery_sync import GalleryFollower, follow_gallery
 from edge.service.health import HealthBoard
 from edge.service.http import HttpServer
 from edge.service.metrics import Metrics
-from edge.service.outbox import Outbox
-from edge.service.recognition import GalleryFollower, follow_gallery
-from edge.service.slots import LatestFrames
+from edge.service.send_queue import Outbox
 from edge.service.workers import Worker
 from edge.types import CameraStatus, Event, Frame, Health
 from edge.vision.thumbnail import JpegSampler
 from edge.vision.tracker import track_ids
 from edge.wire import topics
-from edge.wire.composer import Composer
+from edge.wire.message_builder import Composer
 from edge.wire.schema import DetectionsMessage, Message
 
 log = logging.getLogger(__name__)

@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import IO
 
+from edge.engines.parity import Tally
+from edge.engines.synthetic_images import drawn
 from edge.errors import EdgeError, EngineError, GpuLostError, GpuMemoryError
 from edge.manifest import KEY, Manifest
-from edge.models.drawn import drawn
-from edge.models.parity import Tally
 from edge.ports import EngineRuntime, Runtime, Session
 from edge.service.workers import Worker
 from edge.types import F32, U8

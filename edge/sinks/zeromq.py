@@ -21,7 +21,7 @@ import zmq
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from edge.errors import SinkError
-from edge.wire.last_values import LastValues
+from edge.wire.last_value_cache import LastValues
 from edge.wire.schema import Format, Message, encode
 
 ANSWER_EVERY_S = 0.1

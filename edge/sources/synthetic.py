@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from edge.errors import SourceError
 from edge.types import U8, Capture, RgbPicture
-from edge.vision.picture import read_picture
+from edge.vision.image_file import read_picture
 
 _MARGIN = 1.25  # the scene is larger than the view by so much, to pan in
 _NOISE_SHIFT_PX = 64  # the noise is one tile, shifted by up to so much for each frame

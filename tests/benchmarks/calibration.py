@@ -19,11 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.cli.gallery import FACES, load_models
-from edge.cli.photos import PhotoError, read_face
-from edge.people.calibration import Calibration, Tail, impostors
-from edge.people.quality import LOOK
-from edge.people.search import Index, Known
+from edge.cli.options import FACES, load_models
+from edge.people.enrolment.face_photo import PhotoError, read_face
+from edge.people.gallery.index import Index, Known
+from edge.people.recognition.face_quality import LOOK
+from edge.people.recognition.threshold import Calibration, Tail, impostors
 
 ROUNDS = ((10, 50), (100, 50), (200, 25))  # people in the gallery, people to calibrate with
 ASKED = (0.1, 0.01)

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.people.gallery import Gallery
-from edge.people.search import Index, Known
-from edge.people.settings import EmbedderId
-from tests.gallery import KEY, faces
+from edge.people.gallery.gallery import Gallery
+from edge.people.gallery.index import Index, Known
+from edge.people.gallery.metadata import EmbedderId
+from tests.support.gallery import KEY, faces
 
 
 def timed_ms(work: Callable[[], object], times: int) -> tuple[float, float]:

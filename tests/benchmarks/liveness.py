@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.models.files import model_path
 from edge.models.liveness import ContractLiveness, load_liveness
+from edge.models.paths import model_path
 from edge.runtimes.onnx import Options, build
 
 

@@ -24,14 +24,14 @@ from edge.config import Camera, Recognition
 from edge.models.detector import load_detector
 from edge.models.embedder import load_embedder
 from edge.models.faces import load_faces
-from edge.models.files import model_path
 from edge.models.liveness import load_liveness
-from edge.people.recognizer import Recognizer
-from edge.people.search import Index, Known
+from edge.models.paths import model_path
+from edge.people.gallery.index import Index, Known
+from edge.people.recognition.recognizer import Recognizer
 from edge.pipeline import Pipeline
 from edge.ports import FaceFinder
 from edge.types import Frame, Picture
-from tests.gallery import faces
+from tests.support.gallery import faces
 
 FPS = 10
 MOST = 50  # frames

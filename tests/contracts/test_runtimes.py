@@ -13,9 +13,9 @@ from pydantic import ValidationError
 from edge import plugins
 from edge.errors import ConfigError, ModelError
 from edge.manifest import KEY, Manifest
-from tests import triton_server
-from tests.gpu import runtime_of_functions, runtime_of_this_box
-from tests.models import constant_model, echo_model
+from tests.support import triton_server
+from tests.support.gpu import runtime_of_functions, runtime_of_this_box
+from tests.support.models import constant_model, echo_model
 
 ROWS = np.float32([[1, 2, 30, 31, 0.9, 1], [4, 5, 6, 7, 0.5, 0], [0, 0, 0, 0, 0, 0]])
 POINTS = np.arange(30, dtype=np.float32).reshape(3, 5, 2)

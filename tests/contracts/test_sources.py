@@ -18,8 +18,8 @@ from edge.errors import SourceError
 from edge.sources.camera import LocalCamera
 from edge.sources.camera import Options as CameraOptions
 from edge.types import Capture
-from tests.rtsp_server import rtsp_server
-from tests.videos import write_video
+from tests.support.rtsp_server import rtsp_server
+from tests.support.videos import write_video
 
 SECRET = "hunter2/@%"
 

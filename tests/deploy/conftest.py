@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.deploy.tiny import NANO, untrained
-from trainers.run import RunFolder
+from tests.support.tiny_networks import NANO, untrained
+from trainers.run.run import RunFolder
 
 
 @pytest.fixture(scope="session")

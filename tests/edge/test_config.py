@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 from edge import config
 from edge.cli import app
-from edge.cli.gallery import EMBEDDER
-from tests.models import NOBODY, NOTHING, constant_model, without_manifest
+from edge.cli.options import EMBEDDER
+from tests.support.models import NOBODY, NOTHING, constant_model, without_manifest
 
 EXIT = 78
 PASSWORD = "hunter2"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from edge.onnxfile import has_external_data, metadata_of, precision_of
-from tests.models import constant_model
+from tests.support.models import constant_model
 
 
 def weight(external=True):

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.models import NOTHING, constant_model
-from tests.systemd.freezer import frozen
+from tests.support.freezer import frozen
+from tests.support.models import NOTHING, constant_model
 
 ROOT = Path(__file__).parents[2]
 WATCHDOG_S = 3  # the unit has 30; a stage may be silent for half of this, a camera for 9 s
@@ -56,7 +56,7 @@ class Manager(threading.Thread):
 detector = "model.onnx"
 [[cameras]]
 name = "door"
-source = {{ kind = "tests.systemd.camera:Options", threads = "{self.threads}" }}
+source = {{ kind = "tests.support.tone_camera:Options", threads = "{self.threads}" }}
 [[sinks]]
 kind = "zeromq"
 bind = "ipc://{folder}/bus"

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from edge.errors import ConfigError
-from tests.trainers.test_encoder import TINY as ENCODER
-from tests.trainers.test_portraits import POINTS, write_table
+from tests.trainers.data.test_portraits import POINTS, write_table
+from tests.trainers.networks.test_mobilefacenet import TINY as ENCODER
 from trainers import embedder
 from trainers.embedder import Job, read_parts, train_embedder
-from trainers.lessons import Lessons
-from trainers.objective import ObjectiveConfig
-from trainers.run import RunFolder, Settings
+from trainers.input.distillation import Lessons
+from trainers.losses.embedding import ObjectiveConfig
+from trainers.run.run import RunFolder, Settings
 
 TINY = replace(ENCODER, depths=(0, 0, 0))  # every layer costs a second of compiling
 NAMES = [f"person {n}" for n in range(24)]

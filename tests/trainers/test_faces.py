@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from edge.types import Faces
-from tests.trainers.drawn import DOTS, drawn_dataset, face
+from tests.support.drawn_data import DOTS, drawn_dataset, face
 from trainers import faces
-from trainers.augment import bind
-from trainers.canvas import FaceCanvas
-from trainers.data import Dataset, Sample
+from trainers.augment.augment import bind
+from trainers.augment.face_mosaic import FaceCanvas
+from trainers.data.dataset import Dataset, Sample
 from trainers.detector import Job
-from trainers.network import NetworkConfig
+from trainers.networks.yolo import NetworkConfig
 
 
 def found(*rows: tuple[float, ...], score: float = 0.9) -> Faces:

@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from edge.cli import app
-from tests.models import constant_model
-from tests.videos import write_video
+from tests.support.models import constant_model
+from tests.support.videos import write_video
 
 ROWS = np.array([[4, 2, 12, 10, 0.9, 1], [0, 0, 8, 8, 0.4, 0]], np.float32)
 POINTS = np.array([[[1, 1], [2, 1], [2, 2], [1, 3], [2, 3]], np.zeros((5, 2))], np.float32)

@@ -12,11 +12,11 @@ from edge.cli import app
 from edge.errors import ConfigError
 from edge.models import catalog
 from edge.models.detector import load_detector
-from edge.models.files import catalogued, model_path
+from edge.models.paths import catalogued, model_path
 from edge.runtimes.onnx import Options, build
 from edge.types import Frame, RgbPicture
-from tests.deploy import foreign
-from tests.file_server import FileServer
+from tests.support import foreign_models as foreign
+from tests.support.file_server import FileServer
 
 ENTRY = """
 [[models]]
@@ -49,7 +49,7 @@ def cache(tmp_path, monkeypatch, server):
     sha256 = hashlib.sha256(server.content).hexdigest()
     text = ENTRY.format(url=server.url, sha256=sha256, size=len(server.content))
     (zoo / "catalog.toml").write_text(text)
-    monkeypatch.setattr("edge.models.files.zoo_folder", lambda: zoo)
+    monkeypatch.setattr("edge.models.paths.zoo_folder", lambda: zoo)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     return tmp_path / "edgewatch"
 

@@ -11,13 +11,13 @@ import onnx
 import pytest
 from typer.testing import CliRunner
 
-from deploy.adopt import Adoption
+from deploy.adopt.adopt import Adoption
 from edge.cli import app
-from edge.people.gallery import Gallery
-from edge.people.vault import load_key
-from tests.gallery import Clock, faces, fetch, tamper
-from tests.models import colour_embedder, constant_liveness, constant_model
-from tests.videos import write_noise
+from edge.people.gallery.encryption import load_key
+from edge.people.gallery.gallery import Gallery
+from tests.support.gallery import Clock, faces, fetch, tamper
+from tests.support.models import colour_embedder, constant_liveness, constant_model
+from tests.support.videos import write_noise
 
 POINTS = np.array([[[34, 38], [62, 38], [48, 54], [37, 70], [59, 70]]], np.float32)
 FACE = np.array([[20, 16, 76, 84, 0.9, 0]], np.float32)

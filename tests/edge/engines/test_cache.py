@@ -12,7 +12,7 @@ import pytest
 
 from edge.engines.cache import EngineCache, Key, Recipe, Target, default_root
 from edge.errors import ConfigError, EngineError
-from tests.models import summing_model
+from tests.support.models import summing_model
 
 MODEL = summing_model()
 HERE = Target("tensorrt_rtx", "1.7.1", "RTX A2000", ("sm86",))

@@ -10,8 +10,14 @@ import pytest
 from edge.engines.cuda import Cuda
 from edge.engines.session import EngineSession, cuts, sizes
 from edge.errors import ConfigError, EngineError, GpuLostError, GpuMemoryError, ModelError
-from tests.gpu import ILLEGAL_ADDRESS, INSUFFICIENT_DRIVER, OUT_OF_MEMORY, FakeEngine, FakeGpu
-from tests.models import summing_model
+from tests.support.gpu import (
+    ILLEGAL_ADDRESS,
+    INSUFFICIENT_DRIVER,
+    OUT_OF_MEMORY,
+    FakeEngine,
+    FakeGpu,
+)
+from tests.support.models import summing_model
 
 MODEL = summing_model()
 

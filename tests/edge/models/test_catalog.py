@@ -6,12 +6,12 @@ import tomllib
 import pytest
 from pydantic import ValidationError
 
-from deploy.families import FAMILIES
+from deploy.adopt.families import FAMILIES
 from edge.errors import EdgeError, ModelError
 from edge.models import catalog
 from edge.models.catalog import Entry
-from edge.models.files import catalogued, model_path, zoo_folder
-from tests.file_server import FileServer
+from edge.models.paths import catalogued, model_path, zoo_folder
+from tests.support.file_server import FileServer
 
 CONTENT = b"a foreign network" * 100
 

@@ -9,7 +9,7 @@ import pytest
 
 from edge.errors import EdgeError, ModelError
 from edge.models.download import Download
-from tests.file_server import FileServer
+from tests.support.file_server import FileServer
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
 

@@ -7,16 +7,16 @@ import math
 import numpy as np
 import pytest
 
-from deploy.liveness import adopt_live
+from deploy.adopt.minifasnet import adopt_live
 from edge import plugins
 from edge.errors import ModelError
 from edge.manifest import Manifest
 from edge.models.faces import load_faces
 from edge.models.liveness import ContractLiveness, load_liveness
 from edge.types import Frame, RgbPicture
-from edge.vision.picture import read_picture
+from edge.vision.image_file import read_picture
 from edge.vision.wide import wide_box, wide_crop
-from tests.models import NOBODY, NOTHING, constant_model
+from tests.support.models import NOBODY, NOTHING, constant_model
 
 
 class Says:

@@ -8,7 +8,7 @@ from onnx.external_data_helper import convert_model_to_external_data
 
 from edge.errors import ConfigError, ModelError
 from edge.runtimes.onnx import CUDA, TENSORRT, Options, build, refuse_absent
-from tests.models import constant_model
+from tests.support.models import constant_model
 
 ROWS = np.float32([[1, 2, 3, 4, 0.5, 0]] * 60)
 

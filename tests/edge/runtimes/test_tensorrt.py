@@ -6,7 +6,7 @@ from contextlib import closing
 import numpy as np
 import pytest
 
-from deploy.cli import app
+from deploy.commands.app import app
 from edge.engines.cache import EngineCache, Key
 from edge.engines.cuda import Cuda
 from edge.engines.library import Library
@@ -14,8 +14,8 @@ from edge.errors import ConfigError, EngineError, GpuMemoryError, ModelError
 from edge.manifest import KEY
 from edge.ports import EngineRuntime
 from edge.runtimes.tensorrt import Options, TensorRtRuntime, build
-from tests.gpu import FakeGpu, FakeTensorRt
-from tests.models import constant_model
+from tests.support.gpu import FakeGpu, FakeTensorRt
+from tests.support.models import constant_model
 
 ROWS = np.float32([[1, 2, 30, 31, 0.9, 0], [4, 5, 20, 27, 0.8, 0]])
 MODEL = constant_model("detect", {"detections": ROWS}, ["person"])

@@ -10,11 +10,11 @@ import pytest
 
 from edge.errors import ConfigError, EdgeError, ModelError
 from edge.models.detector import load_detector
-from edge.models.files import model_path
+from edge.models.paths import model_path
 from edge.runtimes import onnx as local
 from edge.runtimes.triton import Options, build
-from tests.models import constant_model, echo_model, without_manifest
-from tests.triton_server import Service, serving
+from tests.support.models import constant_model, echo_model, without_manifest
+from tests.support.triton_server import Service, serving
 
 ECHO = echo_model()
 PICTURE = np.full((1, 32, 32, 3), 9, np.uint8)

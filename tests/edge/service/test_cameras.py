@@ -12,8 +12,8 @@ from edge.config import Camera
 from edge.errors import SourceDeniedError, SourceError
 from edge.service.backoff import Backoff
 from edge.service.cameras import CameraLoop, Pace, StillWatch
+from edge.service.frame_queue import LatestFrames
 from edge.service.metrics import Metrics
-from edge.service.slots import LatestFrames
 from edge.service.workers import Worker
 from edge.types import Capture, Health, RgbPicture
 

@@ -12,10 +12,10 @@ import pytest
 
 from edge import config
 from edge.client import Received, Subscriber
+from edge.diagnostics.benchmark import Nothing
 from edge.errors import ConfigError, WorkerError
-from edge.service.bench import Nothing
 from edge.service.daemon import Daemon, LoadedModels
-from tests.videos import write_video
+from tests.support.videos import write_video
 
 MODELS = LoadedModels(Nothing(), None)
 
@@ -23,7 +23,7 @@ MODELS = LoadedModels(Nothing(), None)
 def write(path, cameras, extra=""):
     tables = "\n".join(
         f'[[cameras]]\nname = "{name}"\nfps = 50\n'
-        f'source = {{ kind = "tests.plugins:Options"{options} }}'
+        f'source = {{ kind = "tests.support.plugins:Options"{options} }}'
         for name, options in cameras.items()
     )
     path.write_text(f"""

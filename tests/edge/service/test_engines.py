@@ -11,16 +11,16 @@ import pytest
 
 from edge import config, plugins
 from edge.client import Gap, Received, Subscriber
+from edge.engines.synthetic_images import drawn
 from edge.errors import ConfigError, GpuLostError, GpuMemoryError, WorkerError
 from edge.models.detector import load_detector
-from edge.models.drawn import drawn
 from edge.service import engines
 from edge.service.daemon import Daemon
 from edge.service.engines import EngineKeeper, Exchange
 from edge.service.workers import Worker
-from tests import engines as fake
-from tests.gpu import runtime_of_functions
-from tests.models import constant_model
+from tests.support import engines as fake
+from tests.support.gpu import runtime_of_functions
+from tests.support.models import constant_model
 
 ROWS = np.float32([[1, 2, 30, 31, 0.9, 0], [4, 5, 20, 27, 0.8, 0]])
 MODEL = constant_model("detect", {"detections": ROWS}, ["person"])
@@ -42,7 +42,8 @@ def keep(tmp_path):
 
     def start(**options):
         runtime = plugins.create(
-            "runtimes", {"kind": "tests.engines:Options", "cache": tmp_path / "cache", **options}
+            "runtimes",
+            {"kind": "tests.support.engines:Options", "cache": tmp_path / "cache", **options},
         )
         keeper = EngineKeeper(runtime, plugins.create("runtimes", {"kind": "onnx"}), say_s=0.1)
         session = keeper.load(MODEL, str(tmp_path / "m.onnx"))
@@ -140,7 +141,7 @@ def children():
             state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
         except OSError:
             continue
-        if b"tests.engines" in words and state != "Z":
+        if b"tests.support.engines" in words and state != "Z":
             found.append(folder)
     return found
 
@@ -194,7 +195,7 @@ def test_memory_that_ends_later_gives_the_model_back_without_losing_a_batch(keep
 
 def test_a_builder_that_cannot_be_started_leaves_onnx_runtime(tmp_path, caplog):
     runtime = plugins.create(
-        "runtimes", {"kind": "tests.engines:Options", "cache": tmp_path / "cache"}
+        "runtimes", {"kind": "tests.support.engines:Options", "cache": tmp_path / "cache"}
     )
     runtime.build_command = lambda name, sha256: [str(tmp_path / "no-such-program")]
     keeper = EngineKeeper(runtime, plugins.create("runtimes", {"kind": "onnx"}))
@@ -211,7 +212,7 @@ def test_the_black_picture_that_a_model_is_checked_with_is_no_frame(tmp_path):
     (tmp_path / "m.onnx").write_bytes(MODEL)
     runtime = plugins.create(
         "runtimes",
-        {"kind": "tests.engines:Options", "cache": tmp_path / "cache", "build_s": 60},
+        {"kind": "tests.support.engines:Options", "cache": tmp_path / "cache", "build_s": 60},
     )
     keeper = EngineKeeper(runtime, plugins.create("runtimes", {"kind": "onnx"}))
     load_detector(keeper, tmp_path / "m.onnx")
@@ -227,7 +228,7 @@ def test_the_black_picture_that_a_model_is_checked_with_is_no_frame(tmp_path):
 
 def test_missing_engines_are_named_before_anything_is_built(keep, tmp_path):
     runtime = plugins.create(
-        "runtimes", {"kind": "tests.engines:Options", "cache": tmp_path / "empty"}
+        "runtimes", {"kind": "tests.support.engines:Options", "cache": tmp_path / "empty"}
     )
     keeper = EngineKeeper(runtime, plugins.create("runtimes", {"kind": "onnx"}))
     keeper.load(MODEL, "m.onnx")
@@ -346,7 +347,8 @@ def test_drawn_pictures_have_the_shape_of_the_input_and_differ():
 def write(folder, options, cameras=3):
     (folder / "m.onnx").write_bytes(MODEL)
     tables = "\n".join(
-        f'[[cameras]]\nname = "c{n}"\nfps = 60\nsource = {{ kind = "tests.plugins:Options" }}'
+        f'[[cameras]]\nname = "c{n}"\nfps = 60\n'
+        'source = { kind = "tests.support.plugins:Options" }'
         for n in range(cameras)
     )
     path = folder / "edge.toml"
@@ -354,7 +356,7 @@ def write(folder, options, cameras=3):
 [models]
 detector = "m.onnx"
 [runtime]
-kind = "tests.engines:Options"
+kind = "tests.support.engines:Options"
 cache = "{folder}/cache"
 {options}
 {tables}

@@ -7,7 +7,7 @@ import random
 import socket
 
 from edge.config import Log
-from edge.service import logs
+from edge.service import log_format as logs
 from edge.service.backoff import Backoff
 from edge.service.systemd import Notifier
 from edge.service.workers import Worker

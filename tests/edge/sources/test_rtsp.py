@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from edge.errors import SourceDeniedError, SourceError
 from edge.sources.rtsp import Options, build
 from edge.types import YuvPicture
-from tests.rtsp_server import rtsp_server
-from tests.videos import WALKING, shared, write_video
+from tests.support.rtsp_server import rtsp_server
+from tests.support.videos import WALKING, shared, write_video
 
 PASSWORD = "p@ss/w:%d #1"
 GENEROUS_S = 4  # for what should take one second: the machine may be busy

@@ -9,7 +9,7 @@ from edge.errors import SourceError
 from edge.sources.video_file import Options, build
 from edge.types import RgbPicture, YuvPicture
 from edge.vision.preprocess import to_rgb
-from tests.videos import FACES_GIF, WALKING, shared, write_video
+from tests.support.videos import FACES_GIF, WALKING, shared, write_video
 
 
 def source_of(path, **options):

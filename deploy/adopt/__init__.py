@@ -1,0 +1,1 @@
+"""Foreign ONNX models to contract models."""

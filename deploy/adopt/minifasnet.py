@@ -1,0 +1,100 @@
+"""Adopting MiniFASNet: one network, or several that look at a face at different scales.
+
+Each network takes a picture (1, 3, h, w), BGR 0..255, and gives softmax (1, 3) whose second
+column is alive (minivision-ai/Silent-Face-Anti-Spoofing). Those of a pair go into one graph, each
+gets the crop of its own scale, and the mean of their answers comes out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import onnx
+from onnx import TensorProto
+
+from deploy.adopt.adopt import free_reshapes, parse
+from deploy.graph.contract import Provenance, finished, named, opset
+from deploy.graph.graph_builder import Graph, sources
+from edge.errors import ModelError
+
+FAMILY = "minifasnet"
+SCALES = (2.7, 4.0)  # of the pair that is published
+ALIVE = 1  # column
+
+
+def adopt_live(
+    models: Sequence[bytes],
+    name: str,
+    scales: Sequence[float] = SCALES,
+    license: str = "unknown",  # noqa: A002 - the manifest's word
+    trained_on: str = "unknown",
+) -> bytes:
+    """Wrap S networks into one model of the liveness contract.
+
+    Args:
+        models: S files.
+        name: of the new model.
+        scales: side of each one's crop, in sides of the face's box; of more the first S.
+        license: SPDX identifier of the weights.
+        trained_on: in words.
+
+    Raises:
+        ModelError: the bytes are no such networks, or too few scales.
+    """
+    if not 0 < len(models) <= len(scales):
+        raise ModelError(f"needs a scale for each of {len(models)} networks: give --scales")
+    protos = [parse(model) for model in models]
+    if len({opset(proto) for proto in protos}) > 1:
+        raise ModelError("and its second network have different opsets: export both alike")
+    sizes = {_size_wh(proto) for proto in protos}
+    if len(sizes) > 1:
+        raise ModelError(f"and its second network take pictures of different sizes: {sizes}")
+    input_wh = sizes.pop()
+    whole = onnx.helper.make_model(
+        onnx.GraphProto(name=name), opset_imports=list(protos[0].opset_import)
+    )
+    graph = Graph(whole.graph, opset(whole))
+    alive = [_append(graph, proto, row, f"{row}/") for row, proto in enumerate(protos)]
+    mean = alive[0]
+    if len(alive) > 1:
+        mean = graph.add("Mul", graph.add("Sum", *alive), graph.constant(1 / len(alive)))
+    graph.rename(graph.add("Squeeze", mean, graph.integers(1)), "live")
+    value, (width, height) = onnx.helper.make_tensor_value_info, input_wh
+    crops = ["N", len(models), height, width, 3]
+    whole.graph.input.append(value("faces", TensorProto.UINT8, crops))
+    whole.graph.output.append(value("live", TensorProto.FLOAT, ["N"]))
+    manifest = named(
+        Provenance(name, license, trained_on), task="liveness", family=FAMILY, input_wh=input_wh,
+        crop_scales=tuple(scales[: len(models)]),
+        source_sha256=hashlib.sha256(b"".join(models)).hexdigest(),
+    )  # fmt: skip
+    return finished(whole, manifest)
+
+
+def _size_wh(proto: onnx.ModelProto) -> tuple[int, int]:
+    inputs = sources(proto.graph)
+    shape = [d.dim_value for d in inputs[0].type.tensor_type.shape.dim] if inputs else []
+    outputs = [[d.dim_value for d in v.type.tensor_type.shape.dim] for v in proto.graph.output]
+    if len(inputs) != 1 or len(shape) != 4 or [o[1:] for o in outputs] != [[3]]:
+        raise ModelError(
+            f"is no {FAMILY} network: that takes (1, 3, h, w) and gives (1, 3), this file takes "
+            f"{shape} and gives {outputs}"
+        )
+    return shape[3], shape[2]
+
+
+def _append(graph: Graph, proto: onnx.ModelProto, row: int, prefix: str) -> str:
+    """Append a network that looks at crop ``row`` of (N, T, h, w, 3); its ``(N, 1)`` alive."""
+    network = onnx.compose.add_prefix_graph(proto.graph, prefix)
+    del network.value_info[:]
+    source = sources(network)[0].name
+    free_reshapes(network, source)
+    value = graph.add("Cast", "faces", to=TensorProto.FLOAT)  # all that TensorRT does with uint8
+    value = graph.add("Gather", value, graph.constant(row, "int64"), axis=1)
+    value = graph.add("Transpose", value, perm=[0, 3, 1, 2])
+    value = graph.add("Gather", value, graph.integers(2, 1, 0), axis=1)
+    graph.proto.node[-1].output[0] = source
+    graph.proto.initializer.extend(network.initializer)
+    graph.proto.node.extend(network.node)
+    return graph.add("Gather", network.output[0].name, graph.integers(ALIVE), axis=1)

@@ -1,0 +1,1 @@
+"""Latency and throughput of models by runtime, precision and batch size."""

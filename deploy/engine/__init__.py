@@ -1,0 +1,1 @@
+"""TensorRT engines: build requests and the process that builds them."""

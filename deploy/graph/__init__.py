@@ -1,0 +1,1 @@
+"""ONNX graphs: building, NMS, and the transformations that runtimes need."""

@@ -1,0 +1,184 @@
+"""Quantisation: a contract model in FP16 or INT8, as far as its accuracy allows.
+
+INT8 is measured at each step: which layers are sensitive (each alone in INT8, error where the
+trunk ends), how much accuracy is lost with ever more of them in float, and on a CPU whether the
+first layers, with many pixels and few channels, are faster in float.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import onnx
+
+from deploy.benchmark.timing import Times, in_turn
+from deploy.graph.contract import first_line, session_of
+from deploy.graph.trunk import plain, trunk_of
+from deploy.quantize.accuracy import Exam, Figures
+from deploy.quantize.fp16 import halved
+from deploy.quantize.int8 import Int8, Target, quantised
+from deploy.quantize.ranges import Ranges, exits_of, observed
+from edge.errors import ModelError
+from edge.manifest import Manifest
+from edge.types import F32, U8
+
+KEPT_SHARES = (0.02, 0.04, 0.08, 0.15, 0.3)  # of the layers that are left in float
+FIRST_LAYERS = (0, 1, 3)  # left in float where that is faster
+WORTH = 0.97  # of the time: less is no reason for another float layer
+PROBES = 4  # inputs on which sensitivity is measured
+ROUNDS = 15
+Advance = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A quantised model and what became of its accuracy.
+
+    Attributes:
+        model: its bytes.
+        kept: layers left in float.
+        figures: of the exam.
+        lost: points that the worst figure lost; NaN where one is no number.
+    """
+
+    model: bytes
+    kept: tuple[str, ...]
+    figures: Figures
+    lost: float
+
+
+class Quantizer:
+    """Makes smaller models of one contract model.
+
+    Args:
+        model: its bytes, FP32.
+        manifest: what it promises.
+        exam: how accuracy is measured.
+
+    Attributes:
+        layers: how many layers have weights.
+        before: figures of the float model.
+        limit: points that a figure may lose.
+
+    Raises:
+        ModelError: it has no weights, or is quantised already.
+    """
+
+    def __init__(self, model: bytes, manifest: Manifest, exam: Exam) -> None:
+        if manifest.precision != "fp32":
+            raise ModelError(f"is {manifest.precision} already: start from the FP32 model")
+        self._model, self._manifest, self._exam = model, manifest, exam
+        self._proto = plain(model)
+        self._trunk = trunk_of(self._proto.graph)
+        self.limit = exam.limit
+        self.layers = len(self._trunk.layers)
+        self.before = self._figures(model)
+
+    def half(self) -> Trial:
+        """The model in FP16."""
+        return self._trial(halved(self._proto), "fp16", ())
+
+    def observed(self, inputs: U8, advance: Advance) -> Ranges:
+        """Ranges of the trunk's values on real inputs ``(P, ...)``."""
+        batches = (inputs[n : n + 1] for n in range(len(inputs)))
+        return observed(self._proto, self._trunk, batches, advance)
+
+    def sensitivity(
+        self, ranges: Ranges, options: Int8, inputs: U8, advance: Advance
+    ) -> dict[str, float]:
+        """Error of the trunk's exits when one layer alone is INT8, by layer, largest first.
+
+        The error is squared, over the variance of the exit, and the worst exit counts.
+        """
+        probes = inputs[:: max(1, len(inputs) // PROBES)][:PROBES]
+        truth = self._exits(self._proto, probes)
+        errors = {}
+        for layer in self._trunk.layers:
+            others = tuple(name for name in self._trunk.layers if name != layer)
+            alone = replace(options, kept=others, flowing=frozenset())
+            given = self._exits(quantised(self._proto, ranges, alone), probes)
+            errors[layer] = max(map(_relative_error, truth, given))
+            advance(1)
+        return dict(sorted(errors.items(), key=lambda item: -item[1]))
+
+    def first_in_float(self, ranges: Ranges, options: Int8, inputs: U8) -> tuple[str, ...]:
+        """First layers that a CPU runs faster in float than in INT8."""
+        choices = [self._trunk.layers[:count] for count in FIRST_LAYERS if count < self.layers]
+        models = [
+            quantised(self._proto, ranges, replace(options, kept=kept)).SerializeToString()
+            for kept in choices
+        ]
+        times = timed(models, inputs[:1], 1)
+        seconds = [times.median_s(n) for n in range(len(models))]
+        best = 0
+        for n, this in enumerate(seconds):
+            best = n if this < WORTH * seconds[best] else best
+        return choices[best]
+
+    def trial(self, ranges: Ranges, options: Int8, sensitive: Sequence[str] = ()) -> Trial:
+        """The model in INT8, its sensitive layers in float beside those that ``options`` keep."""
+        kept = tuple(dict.fromkeys([*options.kept, *sensitive]))
+        return self._trial(
+            quantised(self._proto, ranges, replace(options, kept=kept)), "int8", kept
+        )
+
+    def _trial(self, proto: onnx.ModelProto, precision: str, kept: tuple[str, ...]) -> Trial:
+        digest = hashlib.sha256(self._model).hexdigest()
+        told = {"precision": precision, "source_sha256": digest}
+        manifest = self._manifest.model_copy(update=told)
+        del proto.metadata_props[:]
+        onnx.helper.set_model_props(proto, manifest.to_metadata())
+        try:
+            onnx.checker.check_model(proto)
+        except onnx.checker.ValidationError as error:
+            raise ModelError(f"cannot be made {precision} ({first_line(error)})") from error
+        model: bytes = proto.SerializeToString()
+        figures = self._figures(model)
+        lost = float(np.max([self.before[name] - value for name, value in figures.items()]))
+        return Trial(model, kept, figures, lost)
+
+    def _figures(self, model: bytes) -> Figures:
+        return self._exam.mark(self._exam.answers(infer_of(model)))
+
+    def _exits(self, proto: onnx.ModelProto, inputs: U8) -> list[F32]:
+        """Each exit's values for all inputs."""
+        session = session_of(exits_of(proto, self._trunk.exits))
+        source = session.get_inputs()[0].name
+        parts = [session.run(None, {source: one[None]}) for one in inputs]
+        return [np.concatenate(values) for values in zip(*parts, strict=True)]
+
+
+def int8_options(target: Target, seven_bits: bool) -> Int8:
+    """How a target's INT8 looks before anything was measured."""
+    return Int8(target, weight_steps=63 if seven_bits else 127)
+
+
+def infer_of(model: bytes, threads: int = 0) -> Callable[[U8], dict[str, F32]]:
+    """A function that runs a model in ONNX Runtime: contract inputs -> outputs by name."""
+    session = session_of(model, threads)
+    source = session.get_inputs()[0].name
+    names = [output.name for output in session.get_outputs()]
+
+    def infer(batch: U8) -> dict[str, F32]:
+        return dict(zip(names, session.run(names, {source: batch}), strict=True))
+
+    return infer
+
+
+def timed(models: Sequence[bytes], batch: U8, threads: int) -> Times:
+    """How long ONNX Runtime takes for a batch, the models in turn.
+
+    On one thread CPU time counts, which others on the machine hardly change; on more, the clock.
+    """
+    calls = [partial(infer_of(model, threads), batch) for model in models]
+    clock = time.thread_time if threads == 1 else time.perf_counter
+    return in_turn(calls, ROUNDS, clock)
+
+
+def _relative_error(truth: F32, given: F32) -> float:
+    return float(np.square(truth - given).mean() / max(float(truth.var()), 1e-12))

@@ -1,0 +1,1 @@
+"""Does a model give the same answers in every runtime?"""

@@ -1,0 +1,91 @@
+"""The reference: what a run's Keras network answers, boxes after greedy NMS."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+
+from deploy.graph.contract import Infer, Outputs
+from edge.errors import ConfigError
+from edge.manifest import Manifest
+from edge.types import F32, U8
+from edge.vision import boxes
+from trainers.networks.yolo import NetworkConfig, decode, resized
+from trainers.run.run import RunFolder
+
+OUTPUTS = {"embed": "embeddings", "liveness": "live"}  # of networks that give them as they are
+
+
+def reference_of(run: RunFolder, manifest: Manifest, candidates: int) -> Infer:
+    """What answers as the model that was exported from a run should.
+
+    Args:
+        run: its folder.
+        manifest: of the exported model.
+        candidates: see ``Reference``.
+
+    Raises:
+        ConfigError: no epoch has finished, or the run is not that of the model.
+    """
+    if run.kind != manifest.task:
+        raise _another(run, f"was trained for {run.kind}, the model is for {manifest.task}")
+    if manifest.task not in OUTPUTS:
+        return Reference(*resized(*run.network(), manifest.input_wh), manifest, candidates)
+    network, output = run.load(), OUTPUTS[manifest.task]
+    taken, wanted = network.input.shape[1:], manifest.input_shape
+    if taken != wanted:
+        raise _another(run, f"takes {taken}, the model {wanted}")
+
+    def infer(inputs: U8) -> Outputs:
+        answers = network(inputs.astype(np.float32), training=False)
+        return {output: keras.ops.convert_to_numpy(answers)}
+
+    return infer
+
+
+def _another(run: RunFolder, what: str) -> ConfigError:
+    return ConfigError(f"--run {run.path}: {what}: name the run that it was exported from")
+
+
+class Reference:
+    """Runs a network as its exported model is meant to.
+
+    Args:
+        network: float ``(N, h, w, 3)`` RGB 0..255 -> raw rows.
+        config: what it was built from.
+        manifest: of the exported model: thresholds and rows.
+        candidates: boxes that take part in NMS, as in the export.
+    """
+
+    def __init__(
+        self, network: keras.Model, config: NetworkConfig, manifest: Manifest, candidates: int
+    ) -> None:
+        self._network, self._config = network, config
+        self._manifest, self._candidates = manifest, candidates
+
+    def __call__(self, images: U8) -> Outputs:
+        """``(B, h, w, 3)`` uint8 -> the contract's outputs."""
+        raw = self._network(images.astype(np.float32), training=False)
+        found = decode(raw, self._config)
+        xyxy, score, points = (
+            keras.ops.convert_to_numpy(x) for x in (found.xyxy, found.score, found.points)
+        )
+        rows = np.zeros((len(images), self._manifest.max_rows, 16), np.float32)
+        for one, *columns in zip(rows, xyxy, score, points, strict=True):
+            kept = self._rows(*columns)
+            one[: len(kept)] = kept
+        outputs = {"detections": rows[..., :6]}
+        if self._config.landmarks:
+            outputs["landmarks"] = rows[..., 6:].reshape(*rows.shape[:2], 5, 2)
+        return outputs
+
+    def _rows(self, xyxy: F32, score: F32, points: F32) -> F32:
+        """One picture: ``(A, 4)``, ``(A, C)``, ``(A, 5, 2)`` -> ``(R, 16)``."""
+        kind, best = score.argmax(1).astype(np.int32), score.max(1)
+        enough = np.flatnonzero(best >= self._manifest.score_threshold)
+        enough = enough[np.argsort(-best[enough], kind="stable")][: self._candidates]
+        kept = boxes.nms(xyxy[enough], best[enough], kind[enough], self._manifest.iou_threshold)
+        chosen = enough[kept][: self._manifest.max_rows]
+        flat = points[chosen].reshape(len(chosen), 10)
+        columns = (xyxy[chosen], best[chosen, None], kind[chosen, None], flat)
+        return np.concatenate(columns, axis=1)

@@ -1,0 +1,1 @@
+"""Enrolment: photographs and live challenges that become templates."""

@@ -1,0 +1,1 @@
+"""The gallery: enrolled people, encrypted at rest, with an audit log."""

@@ -1,0 +1,120 @@
+"""Settings of a whole gallery: its identity, its embedder, its generation, its calibration."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from edge.people.gallery.encryption import GalleryError, SealError, Vault
+
+T = TypeVar("T")
+
+FORMAT = 1
+TABLES = "CREATE TABLE setting (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;"
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedderId:
+    """Which model templates come from.
+
+    Attributes:
+        name: as people call it.
+        sha256: hash of its file, in hex.
+        dimension: D.
+    """
+
+    name: str
+    sha256: str
+    dimension: int
+
+
+class Settings:
+    """Reads and writes settings inside the caller's transaction.
+
+    Args:
+        connection: the gallery's.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def begin(self, gallery_id: bytes, check_value: bytes, embedder: EmbedderId) -> None:
+        """Write the settings of a new gallery."""
+        self._set("format", FORMAT)
+        self._set("id", gallery_id)
+        self._set("check", check_value)
+        self._set("generation", 0)
+        self.set_embedder(embedder)
+
+    def identity(self) -> tuple[bytes, bytes]:
+        """The gallery's id, and the check value of its key.
+
+        Raises:
+            GalleryError: written by a newer Edgewatch.
+        """
+        if self._read("format", int) != FORMAT:
+            raise GalleryError("the gallery has an unknown format: update Edgewatch")
+        return self._read("id", bytes), self._read("check", bytes)
+
+    def generation(self) -> int:
+        """Counts the changes."""
+        return self._read("generation", int)
+
+    def advance(self) -> int:
+        """Begin a new generation; returns its number."""
+        self._set("generation", self.generation() + 1)
+        return self.generation()
+
+    def embedder(self) -> EmbedderId:
+        """The model the gallery belongs to."""
+        return self._read("embedder", lambda text: EmbedderId(*json.loads(text)))
+
+    def set_embedder(self, embedder: EmbedderId) -> None:
+        """Make the gallery belong to another model; the calibration of the old one goes."""
+        row = [embedder.name, embedder.sha256, embedder.dimension]
+        self._set("embedder", json.dumps(row))
+        self._connection.execute("DELETE FROM setting WHERE name = 'calibration'")
+
+    def calibration(self, vault: Vault) -> dict[str, float] | None:
+        """Measured thresholds of this embedder, or None.
+
+        Raises:
+            GalleryError: tampered with.
+        """
+        sealed = self._get("calibration")
+        if sealed is None:
+            return None
+        try:
+            content = vault.unseal_setting(self._calibration_name(), sealed)
+        except (SealError, TypeError) as error:
+            raise GalleryError(
+                "the calibration in the gallery is damaged: run `edge people calibrate` again"
+            ) from error
+        values: dict[str, float] = json.loads(content)
+        return values
+
+    def set_calibration(self, vault: Vault, values: Mapping[str, float]) -> None:
+        """Seal measured thresholds of this embedder."""
+        content = json.dumps(dict(values)).encode()
+        self._set("calibration", vault.seal_setting(self._calibration_name(), content))
+
+    def _calibration_name(self) -> str:
+        return f"calibration {self.embedder().sha256}"
+
+    def _read(self, name: str, convert: Callable[[Any], T]) -> T:
+        try:
+            return convert(self._get(name))
+        except (TypeError, ValueError) as error:
+            raise GalleryError(
+                f"the gallery's {name} is damaged: restore it from a backup"
+            ) from error
+
+    def _get(self, name: str) -> Any:  # noqa: ANN401 - a column of SQLite
+        row = self._connection.execute("SELECT value FROM setting WHERE name = ?", (name,))
+        return (row.fetchone() or (None,))[0]
+
+    def _set(self, name: str, value: object) -> None:
+        self._connection.execute("INSERT OR REPLACE INTO setting VALUES (?, ?)", (name, value))

@@ -1,0 +1,1 @@
+"""Presentation attack detection: is the face a living person?"""

@@ -1,0 +1,1 @@
+"""Face recognition: whose face is it, decided over a track."""

@@ -1,0 +1,473 @@
+"""The gallery: what it keeps, what it refuses, what it notices."""
+
+import base64
+import shutil
+import stat
+import struct
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from edge.people.gallery import database
+from edge.people.gallery.encryption import GalleryError, MasterKey, Vault
+from edge.people.gallery.gallery import Gallery
+from edge.people.gallery.index import NOBODY
+from edge.people.gallery.records import State
+from tests.support.gallery import (
+    EMBEDDER,
+    KEY,
+    OTHER_EMBEDDER,
+    Clock,
+    faces,
+    fetch,
+    open_new,
+    tamper,
+)
+
+ANN, BOB = faces(3, seed=1), faces(2, seed=2)
+NAME = "Annabella Quartermaine"
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    """A gallery with two people."""
+    file = tmp_path_factory.mktemp("gallery") / "gallery.db"
+    with open_new(file) as gallery:
+        gallery.enroll(NAME, ANN, consent=True, until=date(2030, 1, 1))
+        gallery.enroll("Bob", BOB, consent=True)
+    return file
+
+
+@pytest.fixture
+def path(original, tmp_path):
+    """A copy of it."""
+    return Path(shutil.copy(original, tmp_path))
+
+
+def content(path) -> bytes:
+    """All bytes of all files of a gallery."""
+    return b"".join(file.read_bytes() for file in sorted(path.parent.glob(f"{path.name}*")))
+
+
+# --- enrolling ----------------------------------------------------------------------------------
+
+
+def test_an_enrolled_person_is_found_again(path):
+    with Gallery(path, KEY, EMBEDDER) as gallery:
+        index = gallery.index()
+        assert [known.name for known in index.people] == [NAME, "Bob"]
+        assert index.search(BOB).person_row.tolist() == [1, 1]
+        record = gallery.find(NAME.upper())
+    assert np.array_equal(record.own, ANN)
+    assert record.person.details.until == "2030-01-01"
+    assert record.person.state is State.ACTIVE
+
+
+def test_more_photographs_join_those_there_are(path):
+    more = faces(1, seed=3)
+    with Gallery(path, KEY, EMBEDDER) as gallery:
+        before = gallery.find("bob").person
+        after = gallery.enroll("BOB", more, consent=True)
+        assert after.id == before.id
+        assert after.name == "Bob"
+        assert np.array_equal(gallery.find("Bob").own, np.concatenate([BOB, more]))
+
+
+def test_replacing_leaves_nothing_of_the_old_templates(path):
+    old = [row[0] for row in fetch(path, "SELECT sealed FROM template")]
+    with Gallery(path, KEY, EMBEDDER) as gallery:
+        for name in (NAME, "Bob"):
+            gallery.enroll(name, faces(1, seed=4), consent=True, replace_templates=True)
+        assert len(gallery.find("Bob").own) == 1
+        assert not any(sealed in content(path) for sealed in old)
+
+
+def test_nothing_is_stored_without_consent(path):
+    with Gallery(path, KEY, EMBEDDER) as gallery:
+        with pytest.raises(GalleryError, match="--consent"):
+            gallery.enroll("Carl", BOB, consent=False)
+        assert len(gallery.people()) == 2
+
+
+@pytest.mark.parametrize("name", ["", "  ", "a\x00b", "x" * 101, "line\x1b[2J"])
+def test_a_name_must_be_printable(path, name):
+    with Gallery(path, KEY, EMBEDDER) as gallery, pytest.raises(GalleryError, match="printable"):
+        gallery.enroll(name, BOB, consent=True)
+
+
+@pytest.mark.parametrize(
+    "templates",
+    [BOB * 2, BOB * np.float32("nan"), BOB[:, :8], BOB[:0], BOB[0]],
+    ids=["long", "nan", "other dimension", "none", "flat"],
+)
+def test_unsound_templates_are_refused(path, templates):
+    with Gallery(path, KEY, EMBEDDER) as gallery:
+        with pytest.raises(GalleryError, match="templates must"):
+            gallery.enroll("Carl", templates, consent=True)
+        assert len(gallery.people()) == 2
+        assert gallery.generation == 2
+
+
+def test_a_look_alike_vetoes_only_whom_it_is_not(path):
+    look_alike = faces(1, seed=9)
+    with Gallery(path, KEY, EMBEDDER) as gallery:
+        assert gallery.index().search(look_alike).person_row[0] != NOBODY
+        gallery.add_lookalikes("Bob", look_alike)
+        gallery.add_lookalikes(NAME, look_alike)
+        found = gallery.index().search(np.concatenate([look_alike, BOB[:1]]))
+    assert found.person_row.tolist() == [NOBODY, 1]
+    assert found.vetoed.tolist() == [True, False]
+
+
+def test_rename_keeps_the_id_and_frees_the_old_name(path):
+    with Gallery(path, KEY, EMBEDDER) as gallery:
+        before = gallery.find("Bob").person
+        assert gallery.rename("Bob", "Robert").id == before.id
+        assert gallery.rename("Robert", "ROBERT").name == "ROBERT"
+        with pytest.raises(GalleryError, match="not enrolled"):
+            gallery.find("Bob")
+        assert gallery.index().search(BOB).person_row.tolist() == [1, 1]
+
+
+def test_two_people_cannot_have_one_name(path):
+    with Gallery(path, KEY, EMBEDDER) as gallery:
+        with pytest.raises(GalleryError, match="somebody else"):
+            gallery.rename("Bob", NAME.lower())
+        assert [person.name for person in gallery.people()] == [NAME, "Bob"]
+
+
+# --- keys and embedders -------------------------------------------------------------------------
+
+
+def test_another_key_is_refused_with_the_remedy(path):
+    with pytest.raises(GalleryError, match="the key it was made with") as refused:
+        Gallery(path, MasterKey(bytes(32)), EMBEDDER)
+    assert refused.value.exit_code == 78
+
+
+def test_another_embedder_is_refused_with_the_command_that_enrols_again(path):
+    with pytest.raises(GalleryError, match=r"edge enroll .*--change-embedder") as refused:
+        Gallery(path, KEY, OTHER_EMBEDDER)
+    assert "made-up (abababababab)" in str(refused.value)
+
+
+def test_a_changed_embedder_counts_nobody_until_enrolled_again(path):
+    with Gallery(path, KEY, OTHER_EMBEDDER, change_embedder=True) as gallery:
+        assert len(gallery.index()) == 0
+        before = gallery.find("Bob").person
+        assert before.state is State.OTHER_EMBEDDER
+        after = gallery.enroll("Bob", faces(1, seed=5), consent=True)
+        assert (after.id, after.state, after.details.templates) == (before.id, State.ACTIVE, 1)
+        assert [known.name for known in gallery.index().people] == ["Bob"]
+        with pytest.raises(GalleryError, match="enrolled again"):
+            gallery.add_lookalikes(NAME, BOB)
+        gallery.rename(NAME, "Ann")
+        assert gallery.find("Ann").person.state is State.OTHER_EMBEDDER
+        gallery.verify_chain()
+
+
+def test_a_reader_notices_that_the_embedder_changed_and_refuses(path):
+    with Gallery(path, KEY, EMBEDDER) as reader:
+        reader.index()
+        Gallery(path, KEY, OTHER_EMBEDDER, change_embedder=True).close()
+        assert reader.changed()
+        with pytest.raises(GalleryError, match="--change-embedder"):
+            reader.index()
+        with pytest.raises(GalleryError, match="give --embedder"):
+            reader.enroll("Carl", BOB, consent=True)
+
+
+def test_an_empty_gallery_takes_the_embedder_that_enrols(path):
+    with Gallery(path, KEY) as gallery:
+        for person in gallery.people():
+            gallery.forget(person.id)
+    with Gallery(path, KEY, OTHER_EMBEDDER) as reader:
+        assert len(reader.index()) == 0
+    with Gallery(path, KEY, OTHER_EMBEDDER, create=True) as gallery:
+        assert gallery.embedder == OTHER_EMBEDDER
+
+
+def test_a_gallery_opened_without_an_embedder_enrols_nobody(path):
+    with Gallery(path, KEY) as gallery, pytest.raises(GalleryError, match="--embedder"):
+        gallery.enroll("Carl", BOB, consent=True)
+
+
+def test_a_calibration_is_kept_and_belongs_to_the_embedder(path):
+    with Gallery(path, KEY, EMBEDDER) as gallery:
+        assert gallery.calibration() is None
+        gallery.set_calibration({"threshold": 0.41})
+    with Gallery(path, KEY, EMBEDDER) as gallery:
+        assert gallery.calibration() == {"threshold": 0.41}
+    with Gallery(path, KEY, OTHER_EMBEDDER, change_embedder=True) as gallery:
+        assert gallery.calibration() is None
+
+
+def test_a_tampered_calibration_is_noticed(path):
+    with Gallery(path, KEY, EMBEDDER) as gallery:
+        gallery.set_calibration({"threshold": 0.41})
+    tamper(path, "UPDATE setting SET value = zeroblob(60) WHERE name = 'calibration'")
+    with Gallery(path, KEY, EMBEDDER) as gallery, pytest.raises(GalleryError, match="calibrate"):
+        gallery.calibration()
+
+
+# --- time ---------------------------------------------------------------------------------------
+
+
+def test_people_whose_time_is_over_are_not_loaded_and_purged(path):
+    clock = Clock()
+    with Gallery(path, KEY, EMBEDDER, clock=clock) as gallery:
+        gallery.enroll("Carl", faces(1, seed=6), consent=True, until=date(2027, 1, 20))
+        assert len(gallery.index()) == 3
+        clock.now_s += 5.5 * 86400  # in the evening of the last day
+        assert not gallery.changed()
+        clock.now_s += 0.5 * 86400
+        assert gallery.changed()
+        assert [known.name for known in gallery.index().people] == [NAME, "Bob"]
+        assert gallery.find("Carl").person.state is State.EXPIRED
+        assert gallery.purge() == ["Carl"]
+        assert gallery.purge() == []
+        assert len(gallery.people()) == 2
+        gallery.verify_chain()
+
+
+def test_a_day_that_is_over_is_no_retention_date(path):
+    with Gallery(path, KEY, EMBEDDER, clock=Clock()) as gallery:
+        with pytest.raises(GalleryError, match="is over"):
+            gallery.enroll("Carl", BOB, consent=True, until=date(2027, 1, 14))
+        assert len(gallery.people()) == 2
+
+
+# --- a running daemon ---------------------------------------------------------------------------
+
+
+def test_a_reader_sees_each_change_of_another_connection(path):
+    with Gallery(path, KEY, EMBEDDER) as reader, Gallery(path, KEY, EMBEDDER) as writer:
+        assert reader.changed()
+        reader.index()
+        assert not reader.changed()
+        writer.enroll("Carl", faces(1, seed=6), consent=True)
+        assert reader.changed()
+        assert len(reader.index()) == 3
+        assert not reader.changed()
+        writer.forget(NAME)
+        assert reader.changed()
+        assert [known.name for known in reader.index().people] == ["Bob", "Carl"]
+        writer.rename("Bob", "Robert")
+        writer.add_lookalikes("Carl", BOB)
+        index = reader.index()
+        assert [known.name for known in index.people] == ["Robert", "Carl"]
+        assert len(index.negatives) == len(BOB)
+        writer.note_comparison("somebody", 0.5, same=False)
+        assert not reader.changed()
+
+
+def test_one_s_own_changes_are_changes(path):
+    with Gallery(path, KEY, EMBEDDER) as gallery:
+        gallery.index()
+        gallery.forget("Bob")
+        assert gallery.changed()
+        assert len(gallery.index()) == 1
+
+
+def test_a_gallery_put_in_the_place_of_another_is_noticed(path, tmp_path):
+    other = tmp_path / "other.db"
+    with open_new(other) as gallery:
+        gallery.enroll("Dora", faces(1, seed=8), consent=True)
+    with Gallery(path, KEY, EMBEDDER) as reader:
+        reader.index()
+        other.replace(path)
+        assert reader.changed()
+        assert [known.name for known in reader.index().people] == ["Dora"]
+        path.unlink()
+        with pytest.raises(GalleryError, match="put it back"):
+            reader.changed()
+
+
+# --- what the file tells ------------------------------------------------------------------------
+
+
+def test_the_file_belongs_to_its_owner_alone(path):
+    with Gallery(path, KEY, EMBEDDER):
+        for file in path.parent.glob("gallery.db*"):
+            assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
+
+
+def test_no_file_holds_a_name_a_template_or_a_key_in_plain_text(path):
+    with Gallery(path, KEY, EMBEDDER) as gallery:
+        gallery.enroll("Zacharias Threadgold", faces(2, seed=6), consent=True)
+        gallery.rename("Bob", "Bartholomew Winterbourne")
+        gallery.add_lookalikes(NAME, BOB)
+        gallery.set_calibration({"threshold": 0.4})
+        assert (path.parent / "gallery.db-wal").stat().st_size > 0
+        everything = content(path)
+        vault = Vault(KEY, fetch(path, "SELECT value FROM setting WHERE name = 'id'")[0][0])
+        people = fetch(path, "SELECT id, wrapped_key FROM person")
+    keys = [vault.person_key(*row) for row in people] + [KEY.secret, vault.audit_key]
+    templates = [row.tobytes() for row in (*ANN, *BOB, *faces(2, seed=6))]
+    secrets = [*keys, *templates]
+    secrets += [base64.b64encode(secret) for secret in secrets]
+    secrets += [struct.pack("<f", value) for value in ANN[0]]
+    for word in ("Annabella", "Quartermaine", "Zacharias", "Bartholomew", "Winterbourne"):
+        secrets += [word.encode(), word.lower().encode(), word.encode("utf-16-le")]
+    assert len(keys) == 5
+    assert not [secret for secret in secrets if secret in everything]
+
+
+def test_after_forget_nothing_of_the_person_is_left_even_with_the_key(path):
+    with Gallery(path, KEY, EMBEDDER) as gallery:
+        person = gallery.find(NAME).person.id
+        sealed = fetch(path, f"SELECT sealed FROM template WHERE person = '{person}'")
+        sealed += fetch(path, f"SELECT wrapped_key FROM person WHERE id = '{person}'")
+        sealed += fetch(path, f"SELECT details FROM person WHERE id = '{person}'")
+        sealed += fetch(path, f"SELECT name_tag FROM person WHERE id = '{person}'")
+        assert all(row[0] in content(path) for row in sealed)
+        assert gallery.forget(NAME.lower()) == person
+        left = content(path)
+        assert not [row for row in sealed if row[0] in left or row[0][-24:] in left]
+        assert gallery.verify_chain() == 4
+        assert [entry.action for entry in gallery.audit()][-1] == "forget"
+
+
+def test_forget_says_so_when_a_reader_keeps_old_pages(path, monkeypatch):
+    monkeypatch.setattr(database, "BUSY_S", 0.05)
+    with Gallery(path, KEY, EMBEDDER) as gallery, Gallery(path, KEY, EMBEDDER) as reader:
+        gallery.enroll("Carl", faces(1, seed=6), consent=True)
+        with reader._database.reading() as connection:
+            connection.execute("SELECT count(*) FROM person").fetchone()
+            with pytest.raises(GalleryError, match="edge people purge"):
+                gallery.forget(NAME)
+        assert gallery.purge() == []
+        assert [person.name for person in gallery.people()] == ["Bob", "Carl"]
+        assert (path.parent / "gallery.db-wal").stat().st_size == 0
+
+
+# --- damage -------------------------------------------------------------------------------------
+
+SEALED = [
+    ("template", "sealed"),
+    ("person", "details"),
+    ("person", "wrapped_key"),
+    ("person", "name_tag"),
+]
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.sampled_from(SEALED), st.integers(0, 10**6))
+def test_every_flipped_bit_is_noticed_and_the_person_is_nobody(path, place, number):
+    table, column = place
+    row, sealed = fetch(path, f"SELECT rowid, {column} FROM {table} ORDER BY rowid")[0]
+    flipped, bit = bytearray(sealed), number % (len(sealed) * 8)
+    flipped[bit // 8] ^= 1 << bit % 8
+    change = f"UPDATE {table} SET {column} = ? WHERE rowid = ?"
+    tamper(path, change, bytes(flipped), row)
+    with Gallery(path, KEY, EMBEDDER) as gallery:
+        assert [p.state for p in gallery.people()] == [State.DAMAGED, State.ACTIVE]
+        assert [known.name for known in gallery.index().people] == ["Bob"]
+    tamper(path, change, sealed, row)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE template SET kind = 'lookalike'",
+        "UPDATE template SET kind = 'nonsense'",
+        "UPDATE template SET generation = generation + 1",
+        "UPDATE template SET person = (SELECT max(id) FROM person)",
+        "UPDATE template SET sealed = (SELECT sealed FROM template ORDER BY row LIMIT 1)",
+        "UPDATE template SET sealed = 'text'",
+        "DELETE FROM template WHERE row = 1",
+        "UPDATE person SET generation = generation + 1",
+        "UPDATE person SET wrapped_key = (SELECT wrapped_key FROM person WHERE rowid = 1)",
+        "UPDATE person SET details = (SELECT details FROM person WHERE rowid = 1)",
+        "UPDATE person SET details = 5",
+    ],
+)
+def test_what_is_moved_or_taken_away_is_noticed(path, change):
+    tamper(path, change)
+    with Gallery(path, KEY, EMBEDDER) as gallery:
+        people = gallery.people()
+        damaged = [person for person in people if person.state is State.DAMAGED]
+        assert damaged
+        assert len(gallery.index()) == len(people) - len(damaged)
+        with pytest.raises(GalleryError, match="damaged"):
+            gallery.export(damaged[0].id)
+        gallery.forget(damaged[0].id)
+        assert len(gallery.people()) == 1
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.integers(0, 10**9))
+def test_a_flipped_bit_anywhere_in_the_file_never_changes_a_template(path, number):
+    sound = path.read_bytes()
+    flipped, bit = bytearray(sound), number % (len(sound) * 8)
+    flipped[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(flipped)
+    try:
+        with Gallery(path, KEY, EMBEDDER) as gallery:
+            index = gallery.index()
+    except GalleryError:
+        pass
+    else:
+        known = [row.tobytes() for row in (*ANN, *BOB)]
+        assert all(row.tobytes() in known for row in index.templates)
+        assert {person.name for person in index.people} <= {NAME, "Bob"}
+    for file in path.parent.glob("gallery.db-*"):
+        file.unlink()
+    path.write_bytes(sound)
+
+
+@pytest.mark.parametrize("content", [b"no database at all" * 100, b"\x00" * 4096])
+def test_another_file_is_no_gallery(tmp_path, content):
+    path = tmp_path / "gallery.db"
+    path.write_bytes(content)
+    with pytest.raises(GalleryError):
+        open_new(path)
+    assert path.read_bytes() == content
+
+
+def test_a_database_of_somebody_else_is_left_alone(tmp_path):
+    path = tmp_path / "other.db"
+    tamper(path, "CREATE TABLE theirs (a)")
+    with pytest.raises(GalleryError, match="is no gallery"):
+        open_new(path)
+    assert fetch(path, "SELECT name FROM sqlite_schema") == [("theirs",)]
+
+
+def test_a_missing_gallery_is_not_made_by_looking(tmp_path):
+    with pytest.raises(GalleryError, match="edge enroll"):
+        Gallery(tmp_path / "gallery.db", KEY, EMBEDDER)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_empty_file_is_a_gallery_to_be(tmp_path):
+    path = tmp_path / "gallery.db"
+    path.touch()
+    with pytest.raises(GalleryError, match="is empty"):
+        Gallery(path, KEY, EMBEDDER)
+    with open_new(path) as gallery:
+        assert gallery.people() == []
+
+
+def test_a_newer_format_asks_for_an_update(path):
+    tamper(path, "UPDATE setting SET value = 2 WHERE name = 'format'")
+    with pytest.raises(GalleryError, match="update Edgewatch"):
+        Gallery(path, KEY, EMBEDDER)
+
+
+def test_export_tells_everything_about_one_person_and_nothing_about_others(path):
+    with Gallery(path, KEY, EMBEDDER) as gallery:
+        gallery.add_lookalikes("Bob", ANN[:1])
+        told = gallery.export("bob")
+    rows = [np.frombuffer(base64.b64decode(row), "<f4") for row in told["templates_float32_base64"]]
+    assert np.array_equal(rows, BOB)
+    assert told["name"] == "Bob"
+    assert told["lookalikes"] == 1
+    assert [entry["action"] for entry in told["audit"]] == ["enroll", "lookalike", "export"]

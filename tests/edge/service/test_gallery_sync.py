@@ -1,0 +1,124 @@
+"""Recognition in the daemon: the gallery is followed while it changes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edge import config
+from edge.config import Recognition
+from edge.errors import ModelError
+from edge.people.gallery.encryption import GalleryError, load_key, new_key_file
+from edge.people.gallery.gallery import Gallery
+from edge.people.gallery.metadata import EmbedderId
+from edge.service.daemon import LoadedModels
+from edge.service.gallery_sync import follow_gallery
+from edge.service.workers import Worker
+from tests.support.gallery import EMBEDDER, OTHER_EMBEDDER, faces
+from tests.support.models import NOBODY, NOTHING, colour_embedder, constant_model
+
+
+class Described:
+    """An embedder that is only asked who it is."""
+
+    name, sha256, dimension = EMBEDDER.name, EMBEDDER.sha256, EMBEDDER.dimension
+    threshold = 0.4
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Recognition:
+    new_key_file(tmp_path / "key")
+    return Recognition.model_validate({"gallery": "g.db", "key_file": "key", "embedder": "e"})
+
+
+def gallery(folder: Path, embedder: EmbedderId = EMBEDDER, **options: object) -> Gallery:
+    return Gallery(folder / "g.db", load_key(str(folder / "key")), embedder, **options)
+
+
+def soon(is_true: Callable[[], bool], within_s: float = 5) -> bool:
+    until_s = time.monotonic() + within_s
+    while not is_true() and time.monotonic() < until_s:
+        time.sleep(0.02)
+    return is_true()
+
+
+@pytest.fixture
+def following(settings, tmp_path):
+    """The number of people, kept by a follower in a thread of its own."""
+    with gallery(tmp_path, create=True) as opened:
+        opened.enroll("Ada", faces(2), consent=True)
+    counts: list[int] = []
+    follower = follow_gallery(settings, tmp_path, Described(), None, iter(()), counts.append)
+    died = threading.Event()
+    worker = Worker("gallery", follower.run, lambda _: died.set())
+    worker.start()
+    yield counts, follower.recognizer
+    worker.stop.set()
+    assert worker.join(5)
+    assert not died.is_set()
+
+
+def test_who_is_enrolled_or_forgotten_is_noticed_without_a_restart(following, tmp_path):
+    counts, _ = following
+    assert counts[0] == 1
+    with gallery(tmp_path) as opened:
+        opened.enroll("Bob", faces(1, 7), consent=True)
+        assert soon(lambda: counts[-1] == 2)
+        opened.forget("Ada")
+        assert soon(lambda: counts[-1] == 1)
+
+
+def test_a_gallery_that_moves_to_another_embedder_names_nobody(following, tmp_path):
+    counts, recognizer = following
+    with gallery(tmp_path, OTHER_EMBEDDER, change_embedder=True) as opened:
+        opened.enroll("Bob", faces(1, 7), consent=True)
+    assert soon(lambda: counts[-1] == 0)
+    assert soon(lambda: "another embedder" in recognizer._offered.closed)
+
+
+def test_a_gallery_that_is_lost_names_nobody_until_it_is_back(following, tmp_path):
+    counts, recognizer = following
+    (tmp_path / "g.db").rename(tmp_path / "away.db")
+    assert soon(lambda: counts[-1] == 0)
+    assert recognizer._offered.closed
+    (tmp_path / "away.db").rename(tmp_path / "g.db")
+    assert soon(lambda: counts[-1] == 1)
+
+
+def test_a_gallery_of_another_embedder_is_refused_at_the_start(settings, tmp_path):
+    with gallery(tmp_path, OTHER_EMBEDDER, create=True) as opened:
+        opened.enroll("Ada", faces(1), consent=True)
+    with pytest.raises(GalleryError, match="change-embedder"):
+        follow_gallery(settings, tmp_path, Described(), None, iter(()), print)
+
+
+@pytest.mark.parametrize("liveness", ["missing.onnx", "faces.onnx", "noise.onnx"])
+def test_a_missing_or_wrong_liveness_model_is_refused_at_the_start(tmp_path, liveness):
+    faces = constant_model("faces", {"detections": NOTHING, "landmarks": NOBODY}, ("face",))
+    (tmp_path / "faces.onnx").write_bytes(faces)
+    (tmp_path / "noise.onnx").write_bytes(bytes(range(256)))
+    (tmp_path / "embedder.onnx").write_bytes(colour_embedder())
+    tree = {
+        "models": {"detector": "zoo:detect-nano", "faces": "faces.onnx"},
+        "recognition": {
+            "gallery": "g.db", "key_file": "key", "embedder": "embedder.onnx",
+            "liveness": liveness,
+        },
+        "cameras": [{"name": "door", "source": {"kind": "synthetic"}}],
+    }  # fmt: skip
+    with pytest.raises(ModelError, match=r"recognition\.liveness") as refusal:
+        LoadedModels.of(config.parse(tree), tmp_path)
+    assert refusal.value.exit_code == 78
+
+
+def test_without_a_liveness_model_the_log_says_that_nobody_will_be_named(
+    settings, tmp_path, caplog
+):
+    with gallery(tmp_path, create=True) as opened:
+        opened.enroll("Ada", faces(1), consent=True)
+    follow_gallery(settings, tmp_path, Described(), None, iter(()), lambda _: None)
+    assert "nobody will be named: recognition.liveness is false" in caplog.text

@@ -1,0 +1,105 @@
+"""The outbox: bounded, never blocking, flushed at the end, reopened after a failure."""
+
+import contextlib
+import random
+import threading
+
+from edge.errors import SinkError
+from edge.service.backoff import Backoff
+from edge.service.send_queue import Outbox
+from edge.service.workers import Worker
+from edge.types import CameraStatus, Health
+from edge.wire.message_builder import Composer
+
+
+def messages(count):
+    composer = Composer("n", "b", ("person",), "m", "0" * 64)
+    status = CameraStatus("door", 1, Health.ONLINE, "delivers", 1.0)
+    return [composer.status(status) for _ in range(count)]
+
+
+class FunctionSink:
+    """Calls a function with what it is sent."""
+
+    def __init__(self, send, opens=lambda: None):
+        self.send = send
+        self._opens = opens
+
+    @contextlib.contextmanager
+    def open(self):
+        self._opens()
+        yield
+
+    def idle(self):
+        pass
+
+
+def outbox_of(sink, most=1000):
+    sent, dropped, up = [], [], []
+    outbox = Outbox(
+        "sink", sink, Backoff(random.Random(1), short_s=0.01), sent.extend,
+        lambda count, reason: dropped.append((count, reason)), up.append, most,
+    )  # fmt: skip
+    worker = Worker("sink", outbox.run, lambda dead: None)
+    return outbox, worker, sent, dropped, up
+
+
+def end(worker):
+    worker.stop.set()
+    assert worker.join(5)
+
+
+def test_messages_arrive_in_order_with_their_age():
+    outbox, worker, sent, dropped, _ = outbox_of(FunctionSink(lambda batch: None))
+    worker.start()
+    outbox.put(messages(5))
+    end(worker)
+    assert [message.body.seq for message in sent] == [1, 2, 3, 4, 5]
+    assert all(message.body.age_s >= 0 for message in sent)
+    assert all(message.body.published_at > 0 for message in sent)
+    assert not dropped
+
+
+def test_the_oldest_are_dropped_and_counted_when_the_sink_is_slow():
+    outbox, _, _, dropped, _ = outbox_of(FunctionSink(lambda batch: None), most=3)
+    outbox.put(messages(5))
+    assert dropped == [(2, "outbox_full")]
+
+
+def test_a_failing_sink_is_reopened_and_its_losses_are_counted():
+    arrived, opened = threading.Event(), []
+
+    def send(batch):
+        if len(opened) == 1:
+            raise SinkError("disk full")
+        arrived.set()
+
+    outbox, worker, sent, dropped, up = outbox_of(FunctionSink(send, lambda: opened.append(1)))
+    worker.start()
+    outbox.put(messages(1))
+    while not dropped:
+        worker.stop.wait(0.01)
+    outbox.put(messages(2))
+    assert arrived.wait(5)
+    end(worker)
+    assert dropped == [(1, "sink_failed")]
+    assert len(sent) == 2
+    assert up == [False, True, False, True]
+
+
+def test_what_waits_is_flushed_at_the_end():
+    release = threading.Event()
+    received = []
+
+    def send(batch):
+        release.wait(5)
+        received.extend(batch)
+
+    outbox, worker, _, _, _ = outbox_of(FunctionSink(send))
+    worker.start()
+    for message in messages(50):
+        outbox.put([message])
+    worker.stop.set()
+    release.set()
+    assert worker.join(5)
+    assert len(received) == 50

@@ -1,0 +1,51 @@
+"""Picture files."""
+
+import cv2
+import numpy as np
+import pytest
+
+from edge.errors import SourceError
+from edge.vision.image_file import read_picture
+
+
+def jpeg(image, orientation):
+    """A JPEG with an EXIF orientation (TIFF 6.0, tag 0x0112)."""
+    coded = cv2.imencode(".jpg", image)[1].tobytes()
+    tiff = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0" + bytes([orientation]) + b"\0" * 7
+    body = b"Exif\0\0" + tiff
+    return coded[:2] + b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body + coded[2:]
+
+
+@pytest.mark.parametrize(
+    ("orientation", "red"),
+    [(1, np.s_[:16]), (3, np.s_[16:]), (6, np.s_[:, 16:]), (8, np.s_[:, :16])],
+)
+def test_exif_orientation_is_honoured(tmp_path, orientation, red):
+    image = np.zeros((32, 64, 3), np.uint8)
+    image[:16] = 0, 0, 255  # BGR: red above
+    path = tmp_path / "a.jpg"
+    path.write_bytes(jpeg(image, orientation))
+    picture = read_picture(path)
+    assert picture.size_wh == ((64, 32) if orientation in (1, 3) else (32, 64))
+    assert np.abs(picture.rgb[red].astype(int) - (255, 0, 0)).mean() < 20
+    assert not picture.rgb.flags.writeable
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\xff\xd8\xff\xe0 cut"])
+def test_what_is_no_picture_is_named(tmp_path, content):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(content)
+    with pytest.raises(SourceError, match=r"a\.jpg is no picture"):
+        read_picture(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(SourceError, match=r"none\.jpg: No such file"):
+        read_picture(tmp_path / "none.jpg")
+
+
+def test_grey_and_transparent_pictures_become_rgb(tmp_path):
+    for channels in (1, 4):
+        path = tmp_path / f"{channels}.png"
+        cv2.imwrite(str(path), np.full((5, 7, channels), 90, np.uint8))
+        assert read_picture(path).rgb.shape == (5, 7, 3)

@@ -1,0 +1,197 @@
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge.types import (
+    CameraStatus,
+    Change,
+    Decision,
+    Event,
+    Faces,
+    Frame,
+    Health,
+    Liveness,
+    Outcome,
+    RgbPicture,
+    TrackChange,
+    Tracks,
+)
+from edge.wire.message_builder import Composer, stamped
+from edge.wire.schema import encode
+
+GOLDEN = Path(__file__).parents[2] / "golden"
+
+
+def composer():
+    return Composer(
+        "gate-1", "5eed", ("person", "dog"), "detect-nano", "0123456789abcdef" * 4,
+        wall_s=lambda: 1700000000.0, monotonic_s=lambda: 49.625,
+    )  # fmt: skip
+
+
+def frame(camera="door", epoch=3, seq=41):
+    picture = RgbPicture(np.zeros((480, 640, 3), np.uint8))
+    return Frame(camera, epoch, seq, 1700000000.25, 50.0, picture)
+
+
+def tracks():
+    return Tracks(
+        np.array([[10.04, 20.06, 110.55, 220], [300, 310, 400.123, 410]], np.float32),
+        np.array([0.9, 1 / 3], np.float32),
+        np.array([0, 1], np.int32),
+        np.array([7_000_000_001, 7_000_000_002], np.int64),
+        np.array([5, 2], np.int32),
+        np.zeros(2, np.int32),
+    )
+
+
+def faces(*rows):
+    count = len(rows)
+    points = np.arange(10, dtype=np.float32).reshape(5, 2) + np.float32(0.123)
+    return Faces(
+        np.full((count, 4), (30, 40, 60, 80), np.float32),
+        np.linspace(0.8, 0.7, count, dtype=np.float32),
+        np.stack([points] * count) if count else np.zeros((0, 5, 2), np.float32),
+        np.array(rows, np.int32),
+        np.full(count, 0.5, np.float32),
+    )
+
+
+def event(found=None, changes=(), **where):
+    return Event(frame(**where), tracks(), (("entrance",), ()), found or Faces.empty(), changes)
+
+
+def quiet_event(camera="door"):
+    return Event(frame(camera), Tracks.empty(), (), Faces.empty(), ())
+
+
+LEFT = TrackChange(
+    7, Change.LEFT, 1, (0.04, 1.06, 2.0, 3.14159), 0.123456, "entrance", "", 12.34567
+)
+
+
+def golden(name):
+    return json.loads((GOLDEN / f"{name}.json").read_text())
+
+
+def as_json(message):
+    return json.loads(encode(stamped(message, 1700000000.5, 50.125).body))
+
+
+def test_a_frame_reads_like_the_golden_message():
+    assert as_json(composer().event(event(faces(0, -1)))[0]) == golden("detections")
+
+
+def test_an_empty_frame_is_a_message_too():
+    assert as_json(composer().event(quiet_event())[0]) == golden("detections_empty")
+
+
+def test_a_change_of_a_track_reads_like_the_golden_message():
+    assert as_json(composer().event(event(changes=(LEFT,)))[1]) == golden("tracks")
+
+
+def test_a_status_reads_like_the_golden_message():
+    status = CameraStatus("door", 3, Health.OFFLINE, "no packet for 5 s", 1700000000.0, (640, 480))
+    composed = composer()
+    composed.event(event())
+    message = composed.status(status)
+    assert as_json(message) == golden("status")
+    assert message.topic == "v1/status/door/"
+
+
+def test_a_heartbeat_reads_like_the_golden_message():
+    composed = composer()
+    composed.event(event(changes=(LEFT, LEFT)))
+    composed.heartbeat()
+    message = composed.heartbeat()
+    assert as_json(message) == golden("heartbeat")
+    assert message.topic == "v1/heartbeat/"
+
+
+def test_every_topic_counts_from_one():
+    composed = composer()
+    messages = [
+        message
+        for camera in ("a", "b", "a")
+        for message in composed.event(event(camera=camera, changes=(LEFT, LEFT)))
+    ]
+    numbers = {}
+    for message in messages:
+        numbers.setdefault(message.topic, []).append(message.body.seq)
+    assert numbers == {
+        "v1/detections/a/": [1, 2],
+        "v1/tracks/a/": [1, 2, 3, 4],
+        "v1/detections/b/": [1],
+        "v1/tracks/b/": [1, 2],
+    }
+
+
+def test_the_best_face_of_a_person_is_theirs_and_the_others_are_loose():
+    body = composer().event(event(faces(0, 0, -1)))[0].body
+    assert body.objects[0].face.score == pytest.approx(0.8)
+    assert [face.score for face in body.faces] == [0.75, 0.7]
+
+
+def test_a_better_face_takes_the_place_of_a_worse_one():
+    found = faces(0, 0)[np.array([1, 0])]
+    body = composer().event(event(found))[0].body
+    assert body.objects[0].face.score == pytest.approx(0.8)
+    assert [face.score for face in body.faces] == [0.7]
+
+
+NAN = float("nan")
+KNOWN = Decision(
+    7_000_000_001, Outcome.KNOWN, "id-a", "Ada", 0.71234, 0.4, Liveness.LIVE, 0.95, 3, "3 of 3"
+)  # fmt: skip
+REJECTED = Decision(
+    9, Outcome.REJECTED, "", "", NAN, NAN, Liveness.UNDECIDED, NAN, 0, "too small"
+)  # fmt: skip
+
+
+def test_decisions_stand_with_the_faces_and_new_ones_are_messages_of_their_own():
+    said = replace(event(faces(0, -1)), decisions=(KNOWN, REJECTED), decided=(0,))
+    detections, decided = composer().event(said)
+    assert detections.body.objects[0].face.name == "Ada"
+    assert detections.body.faces[0].outcome == "rejected"
+    assert (decided.topic, decided.body.track) == ("v1/faces/door/", 7_000_000_001)
+    assert decided.body.face == detections.body.objects[0].face
+    assert decided.body.face.similarity == 0.7123
+
+
+def test_what_nobody_measured_is_absent():
+    said = replace(event(faces(-1)), decisions=(REJECTED,), decided=(0,))
+    face = as_json(composer().event(said)[1])["face"]
+    assert not {"person", "name", "similarity", "margin", "live_score"} & set(face)
+    assert face["reason"] == "too small"
+
+
+def test_a_picture_travels_with_the_detections_alone():
+    messages = composer().event(event(changes=(LEFT,)), b"jpeg")
+    assert [message.jpeg for message in messages] == [b"jpeg", None]
+
+
+def test_status_tells_the_latest_frame_of_its_own_epoch_only():
+    composed = composer()
+    composed.event(event(epoch=3, seq=41))
+    later = CameraStatus("door", 4, Health.ONLINE, "", 0.0)
+    assert composed.status(later).body.frame == 0
+
+
+def test_a_stamp_tells_the_age_and_is_never_negative():
+    message = composer().event(event())[0]
+    assert stamped(message, 9.0, 50.125).body.age_s == 0.125
+    assert stamped(message, 9.0, 49.0).body.age_s == 0
+    assert stamped(message, 9.0, 49.0).body.published_at == 9.0
+    assert message.body.published_at == 0, "the message itself stays as it was"
+
+
+def test_threads_never_share_a_number():
+    composed = composer()
+    status = CameraStatus("door", 1, Health.ONLINE, "", 0.0)
+    with ThreadPoolExecutor(8) as threads:
+        numbers = list(threads.map(lambda _: composed.status(status).body.seq, range(2000)))
+    assert sorted(numbers) == list(range(1, 2001))

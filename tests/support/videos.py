@@ -1,0 +1,65 @@
+"""Small real videos for tests, encoded on the fly with PyAV, and where the large ones lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+SHARED = Path(__file__).parents[3] / "shared" / "data" / "videos"
+WALKING = SHARED / "one-by-one-person-detection.mp4"  # 768x432, 1394 frames, 10 fps
+FACES_GIF = SHARED / "face-demographics-walking.gif"  # 480x270, 35 frames
+
+
+def shared(path: Path) -> Path:
+    """A video of the shared data; skips the test where there is none."""
+    if not path.is_file():
+        pytest.skip(f"no {path.name}: put the shared data beside the repository")
+    return path
+
+
+def write_video(
+    path: Path,
+    frames: int = 10,
+    *,
+    fps: int = 10,
+    size_wh: tuple[int, int] = (160, 120),
+    codec: str = "libx264",
+    pix_fmt: str = "yuv420p",
+    rotation: int = 0,
+    options: dict[str, str] | None = None,
+    container_options: dict[str, str] | None = None,
+) -> Path:
+    """Red above, grey below; the grey grows brighter by 8 a frame."""
+    width, height = size_wh
+    with av.open(str(path), "w", options=container_options or {}) as container:
+        stream = container.add_stream(codec, rate=fps, options=options or {})
+        stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
+        stream.codec_context.thread_count = 1
+        if rotation:
+            stream.set_display_rotation(rotation)
+        for row in range(frames):
+            image = np.full((height, width, 3), 8 * row % 256, np.uint8)
+            image[: height // 2] = 220, 20, 20
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def write_noise(path: Path, frames: int, *, fps: int = 10, size_wh: tuple[int, int]) -> Path:
+    """Coarse noise before a grey wall, new in its finest part in each frame."""
+    width, height = size_wh
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(60, 200, (height // 4, width // 4, 3), np.uint8)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=fps, options={"crf": "10"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for _ in range(frames):
+            image = coarse.repeat(4, 0).repeat(4, 1) + rng.integers(
+                0, 30, (height, width, 1), np.uint8
+            )
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    return path

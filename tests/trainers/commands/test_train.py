@@ -1,0 +1,51 @@
+"""`edge-train`: what a wrong command says."""
+
+from __future__ import annotations
+
+import pytest
+from typer.testing import CliRunner
+
+from tests.support.drawn_data import face, write_example
+from trainers.commands.app import app
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["detector", "{here}/none", "--out", "{here}/r"], "is no data set"),
+        (["detector", "{here}/none", "--out", "{here}/r", "--head", "x"], "free or anchor"),
+        (["detector", "{here}/none", "--out", "{here}/r", "--start", "zoo:nothing"], "zoo"),
+        (["faces", "{here}/none", "--out", "{here}/r", "--backbone", "vgg16"], "yunet, slim"),
+        (["check", "{here}/none"], "is no data set"),
+        (["detector", "{here}/empty", "--out", "{here}/r"], "holds no picture"),
+        (["detector", "{here}/strange", "--out", "{here}/r"], "class 3 does not exist"),
+        (["detector", "{here}/none", "--out", "{here}/r", "--unlabelled", "x"], "--teacher"),
+        (["label", "{here}/none", "--teacher", "zoo:detect-nano", "--out", "{here}/r"], "no video"),
+        (["label", "{here}", "--teacher", "{here}/x", "--out", "{here}/r"], "check the path"),
+        (["label", "{here}", "--teacher", "{here}/empty/classes.txt", "--out", "{here}/r"],
+         "is no contract model"),
+        (["faces", "{here}/none", "--out", "{here}/r", "--teacher", "zoo:faces-nano"], "data set"),
+        (["faces", "{here}/none", "--out", "{here}/r", "--teacher", "zoo:no"], "not in the zoo"),
+        (["liveness", "{here}/none", "--out", "{here}/r", "--teacher", "zoo:no"], "not in the zoo"),
+        (["liveness", "{here}/none", "--out", "{here}/r", "--keep", "0.5"], "leave --keep out"),
+        (["embedder", "{here}/none", "--out", "{here}/r", "--teacher", "zoo:no"], "not in the zoo"),
+        (["evaluate", "zoo:x", "--data", "{here}", "--shrink-to", "16"], "add --faces"),
+    ],
+)  # fmt: skip
+def test_a_wrong_command_ends_with_a_message_and_code_78(tmp_path, words, says):
+    (tmp_path / "none").mkdir()
+    for name in ("empty", "strange"):
+        for folder in ("images", "labels"):
+            (tmp_path / name / folder).mkdir(parents=True)
+        (tmp_path / name / "classes.txt").write_text("cat\n")
+    write_example(tmp_path / "strange" / "images", "a", face(0))
+    (tmp_path / "strange" / "labels" / "a.txt").write_text("3 0.5 0.5 0.2 0.2\n")
+    done = CliRunner().invoke(app, [w.format(here=tmp_path) for w in words])
+    assert done.exit_code == 78
+    assert says in done.output
+    assert "Traceback" not in done.output
+
+
+def test_help_names_the_commands():
+    output = CliRunner().invoke(app, ["--help"]).output
+    assert all(command in output for command in ("detector", "faces", "check"))

@@ -1,0 +1,184 @@
+"""Weights from files, frozen parts, new heads."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from edge.errors import ConfigError, ModelError
+from tests.support.drawn_data import shared
+from trainers.networks.yolo import NetworkConfig, build
+from trainers.weights import transfer
+
+SMALL = NetworkConfig(
+    ("a", "b"), (64, 64), "slim", 0.05, neck="fpn", neck_channels=(8, 8, 8),
+    head_channels=8, head_depth=1,
+)  # fmt: skip
+
+
+def numpy(x: object) -> np.ndarray:
+    return keras.ops.convert_to_numpy(x)
+
+
+def images(side: int = 64, count: int = 1) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (count, side, side, 3)).astype(np.float32)
+
+
+def settled(config: NetworkConfig) -> keras.Model:
+    """A network whose normalisation does something."""
+    model = build(config)
+    rng = np.random.default_rng(1)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.set_weights([rng.uniform(0.5, 2, w.shape) for w in layer.get_weights()])
+    return model
+
+
+def test_yolox_weights_give_what_onnx_runtime_gives():
+    import onnxruntime
+
+    path = shared("models") / "yolox_nano.onnx"
+    config = NetworkConfig(transfer.YOLOX_CLASSES, norm="none")
+    model = build(config)
+    report = transfer.start_from(model, config, path)
+    assert not report.left
+    rgb = images(416)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    bgr = rgb[..., ::-1].transpose(0, 3, 1, 2)
+    expected = session.run(None, {"images": np.ascontiguousarray(bgr)})[0]
+    raw = numpy(model(rgb)).copy()
+    raw[..., 4:] = 1 / (1 + np.exp(-raw[..., 4:]))
+    np.testing.assert_allclose(raw, expected, atol=1e-3)
+
+
+def test_folding_the_normalisation_changes_nothing():
+    model = settled(SMALL)
+    folded, config = transfer.fold(model, SMALL)
+    assert config.norm == "none"
+    assert not any("_bn" in layer.name for layer in folded.layers)
+    np.testing.assert_allclose(numpy(folded(images())), numpy(model(images())), atol=1e-3)
+
+
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_a_keras_file_is_loaded_by_name_into_either_layout(tmp_path, norm):
+    model = settled(SMALL)
+    model.save(tmp_path / "m.keras")
+    config = replace(SMALL, norm=norm)
+    fresh = build(config)
+    report = transfer.start_from(fresh, config, tmp_path / "m.keras", SMALL.classes)
+    assert not report.left
+    np.testing.assert_allclose(numpy(fresh(images())), numpy(model(images())), atol=1e-3)
+
+
+def test_known_classes_are_carried_over_and_new_ones_start_anew(tmp_path):
+    model = settled(SMALL)
+    model.save(tmp_path / "m.keras")
+    config = replace(SMALL, classes=("new", "b"))
+    fresh = build(config)
+    transfer.start_from(fresh, config, tmp_path / "m.keras", SMALL.classes)
+    old, new = numpy(model(images())), numpy(fresh(images()))
+    np.testing.assert_allclose(
+        new[..., [0, 1, 2, 3, 4, 6]], old[..., [0, 1, 2, 3, 4, 6]], atol=1e-3
+    )
+    assert np.abs(new[..., 5] - old[..., 5]).max() > 1e-3
+
+
+def test_all_classes_new_keeps_the_head_of_the_network(tmp_path):
+    build(SMALL).save(tmp_path / "m.keras")
+    config = replace(SMALL, classes=("raccoon",))
+    report = transfer.start_from(build(config), config, tmp_path / "m.keras", SMALL.classes)
+    assert sorted(report.left) == [f"head_{i}_cls_pred" for i in range(3)]
+
+
+def test_an_h5_file_of_another_maker_is_loaded_by_layer_name(tmp_path):
+    config = replace(SMALL, backbone="vgg16", width=0.125, depthwise=False, norm="none")
+    kernel = np.random.default_rng(0).normal(size=(3, 3, 3, 8)).astype(np.float32)
+    with h5py.File(tmp_path / "vgg.h5", "w") as file:  # as keras.applications names them
+        group = file.create_group("block1_conv1")
+        group["block1_conv1_W_1:0"], group["block1_conv1_b_1:0"] = kernel, np.ones(8, np.float32)
+    model = build(config)
+    report = transfer.start_from(model, config, tmp_path / "vgg.h5")
+    assert report.loaded == ("backbone_block1_conv1",)
+    np.testing.assert_array_equal(numpy(model.get_layer("backbone_block1_conv1").kernel), kernel)
+
+
+def test_files_that_cannot_help_say_why(tmp_path):
+    model = build(SMALL)
+    (tmp_path / "x.txt").write_text("")
+    (tmp_path / "bad.onnx").write_bytes(b"\xff\xff")
+    (tmp_path / "bad.h5").write_bytes(b"no")
+    other = replace(
+        SMALL, backbone="resnet18", width=0.0625, neck_channels=(16, 16, 16), head_channels=16
+    )
+    build(other).save(tmp_path / "other.keras")
+    with pytest.raises(ConfigError, match=r"\.keras, \.h5 or \.onnx"):
+        transfer.start_from(model, SMALL, tmp_path / "x.txt")
+    with pytest.raises(ConfigError, match="does not exist"):
+        transfer.start_from(model, SMALL, tmp_path / "gone.onnx")
+    for name in ("bad.onnx", "bad.h5"):
+        with pytest.raises(ModelError):
+            transfer.start_from(model, SMALL, tmp_path / name)
+    with pytest.raises(ConfigError, match="choose the backbone"):
+        transfer.start_from(model, SMALL, tmp_path / "other.keras")
+
+
+@pytest.mark.parametrize(
+    ("regime", "free"),
+    [
+        ("none", ("backbone_", "neck_", "head_")),
+        ("backbone", ("neck_", "head_")),
+        ("all", ("head_",)),
+        ("backbone_stem,neck_", ("backbone_dark", "head_")),
+    ],
+)
+def test_freeze_regimes(regime, free):
+    model = build(SMALL)
+    count = transfer.freeze(model, regime)
+    names = {w.path.split("/")[0] for w in model.trainable_weights}
+    assert count > 0
+    assert names
+    assert all(name.startswith(free) for name in names)
+    if regime == "all":
+        assert all(name.endswith("_pred") for name in names)
+
+
+def test_freezing_what_is_not_there_is_refused():
+    with pytest.raises(ConfigError, match="neckk"):
+        transfer.freeze(build(SMALL), "neckk")
+
+
+def test_yunet_weights_give_what_onnx_runtime_gives():
+    import onnxruntime
+
+    from trainers.faces import NETWORKS
+
+    path = shared("models") / "yunet_n_dynamic.onnx"
+    config = replace(NETWORKS["yunet"], input_wh=(64, 64))
+    model = build(config)
+    assert not transfer.start_from(model, config, path).left
+    rgb = images()
+    raw = numpy(model(rgb))[0]
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    bgr = np.ascontiguousarray(rgb[..., ::-1].transpose(0, 3, 1, 2))
+    names = [output.name for output in session.get_outputs()]
+    found = dict(zip(names, session.run(None, {session.get_inputs()[0].name: bgr}), strict=True))
+    for first, columns in (("bbox", slice(0, 4)), ("kps", slice(6, 16))):
+        rows = [
+            found[f"{first}_{s}"].reshape(-1, columns.stop - columns.start) for s in (8, 16, 32)
+        ]
+        np.testing.assert_allclose(raw[:, columns], np.concatenate(rows), atol=1e-3)
+    for first, column in (("obj", 4), ("cls", 5)):
+        rows = np.concatenate([found[f"{first}_{s}"].ravel() for s in (8, 16, 32)])
+        np.testing.assert_allclose(1 / (1 + np.exp(-raw[:, column])), rows, atol=1e-3)
+
+
+def test_the_last_layers_of_yunet_stay_free_when_all_is_frozen():
+    from trainers.faces import NETWORKS
+
+    model = build(replace(NETWORKS["yunet"], input_wh=(64, 64)))
+    assert 0 < transfer.freeze(model, "all") < transfer.freeze(model, "backbone")

@@ -1,0 +1,182 @@
+"""Changes of colour and quality: pixels stay where they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from edge.types import U8
+from edge.vision.preprocess import resize
+from trainers.augment.augment import Rng, with_image
+from trainers.data.dataset import Sample
+
+_LUMA = np.array([0.299, 0.587, 0.114])
+_RGB_TO_YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
+
+
+def _colour_matrix(hue_degrees: float, saturation: float) -> np.ndarray:
+    """``(3, 3)`` turn of hue and stretch of saturation, in YIQ."""
+    turn = np.deg2rad(hue_degrees)
+    cos, sin = saturation * np.cos(turn), saturation * np.sin(turn)
+    chroma = np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])
+    return np.linalg.inv(_RGB_TO_YIQ) @ chroma @ _RGB_TO_YIQ
+
+
+def _curve(gamma: float, gain: float, lift: float) -> U8:
+    """``(256,)`` tone curve; ``lift`` in 0..1 of the range."""
+    tone = np.linspace(0, 1, 256) ** gamma * gain + lift
+    return (np.clip(tone, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class ColourShift:
+    """Hue, saturation, brightness, contrast and gamma; now and then grey.
+
+    Attributes:
+        hue_degrees: either way.
+        saturation: share, either way.
+        brightness: share of the range, either way.
+        contrast: share, either way.
+        gamma: factor, either way.
+        grey: chance of no colour at all, as infrared cameras give at night.
+    """
+
+    hue_degrees: float = 12.0
+    saturation: float = 0.4
+    brightness: float = 0.12
+    contrast: float = 0.25
+    gamma: float = 0.3
+    grey: float = 0.05
+
+    def __call__(self, sample: Sample, rng: Rng) -> Sample:
+        """Shift it."""
+        hue = rng.uniform(-self.hue_degrees, self.hue_degrees)
+        saturation = 0.0 if rng.random() < self.grey else 1 + rng.uniform(-1, 1) * self.saturation
+        gain = 1 + rng.uniform(-1, 1) * self.contrast
+        lift = 0.5 * (1 - gain) + rng.uniform(-1, 1) * self.brightness
+        gamma = (1 + self.gamma) ** rng.uniform(-1, 1)
+        image = cv2.transform(sample.image, _colour_matrix(hue, saturation))
+        return with_image(sample, cv2.LUT(image, _curve(gamma, gain, lift)))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class PcaColour:
+    """Shift along the picture's own principal colours (Krizhevsky et al., 2012, section 4.1).
+
+    Attributes:
+        strength: standard deviations; raising it shifts more.
+    """
+
+    strength: float = 0.15
+
+    def __call__(self, sample: Sample, rng: Rng) -> Sample:
+        """Shift it."""
+        pixels = sample.image[::8, ::8].reshape(-1, 3).astype(np.float64)
+        variance, axes = np.linalg.eigh(np.cov(pixels.T) if len(pixels) > 1 else np.zeros((3, 3)))
+        deviation = np.sqrt(np.maximum(variance, 0))
+        shift = axes @ (rng.normal(0, self.strength, 3) * deviation)
+        return with_image(sample, cv2.add(sample.image, (*shift, 0.0)))  # type: ignore[arg-type]
+
+
+def add_noise(image: U8, deviation: float, rng: Rng) -> U8:
+    """Triangular noise per pixel and channel; two random bytes cost less than a normal."""
+    shape = image.shape
+    a, b = np.frombuffer(rng.bytes(2 * image.size), np.uint8).reshape(2, *shape)
+    noise = cv2.addWeighted(a, 0.5, b, 0.5, 0)  # deviation 52
+    k = deviation / 52.0
+    return cv2.addWeighted(image, 1.0, noise, k, -127.5 * k)  # type: ignore[return-value]
+
+
+def _motion_blur(image: U8, length_px: int, degrees: float) -> U8:
+    kernel = np.zeros((length_px, length_px), np.float32)
+    kernel[length_px // 2] = 1
+    middle = (length_px / 2 - 0.5, length_px / 2 - 0.5)
+    kernel = cv2.warpAffine(
+        kernel, cv2.getRotationMatrix2D(middle, degrees, 1.0), (length_px, length_px)
+    )
+    return cv2.filter2D(image, -1, kernel / kernel.sum())  # type: ignore[return-value]
+
+
+def jpeg(image: U8, quality: int) -> U8:
+    """What JPEG of a quality in 1..100 leaves of a picture."""
+    _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return cv2.imdecode(encoded, cv2.IMREAD_COLOR)  # type: ignore[return-value]
+
+
+@dataclass(frozen=True, slots=True)
+class CheapCamera:
+    """Few pixels, a soft lens, motion blur, noise, strong JPEG: each by chance.
+
+    Attributes:
+        chance: of each; raising it spoils more pictures.
+        coarsest: of the resolution that is left at worst.
+        noise: deviation in grey levels at worst.
+        worst_quality: of JPEG.
+    """
+
+    chance: float = 0.3
+    coarsest: float = 0.4
+    noise: float = 16.0
+    worst_quality: int = 15
+
+    def __call__(self, sample: Sample, rng: Rng) -> Sample:
+        """Spoil it."""
+        soft, moved, noisy, coarse, packed = rng.random(5) < self.chance
+        image = sample.image
+        w, h = sample.size_wh
+        if coarse:
+            share = rng.uniform(self.coarsest, 1)
+            image = resize(image, (max(1, round(w * share)), max(1, round(h * share))))
+        if soft and not coarse:
+            image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 1.6))  # type: ignore[assignment]
+        if moved:
+            image = _motion_blur(image, int(rng.integers(3, 8)), rng.uniform(0, 180))
+        if noisy:
+            image = add_noise(image, rng.uniform(3, self.noise), rng)
+        if packed:
+            image = jpeg(image, int(rng.integers(self.worst_quality, 60)))
+        if coarse:
+            image = resize(image, (w, h))
+        return with_image(sample, image)
+
+
+def _lamps(size_wh: tuple[int, int], count: int, rng: Rng) -> np.ndarray:
+    """``(H, W)`` float32 light of ``count`` lamps with their halos, in 0..1, made coarsely."""
+    w, h = size_wh
+    cw, ch = max(2, w // 8), max(2, h // 8)
+    y, x = np.mgrid[:ch, :cw].astype(np.float32)
+    light = np.zeros((ch, cw), np.float32)
+    for _ in range(count):
+        cx, cy, r = rng.uniform(0, cw), rng.uniform(0, ch), rng.uniform(0.1, 0.5) * max(cw, ch)
+        light += np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / (2 * r * r))
+    return cv2.resize(np.minimum(light, 1), size_wh, interpolation=cv2.INTER_LINEAR)
+
+
+@dataclass(frozen=True, slots=True)
+class Night:
+    """Day to night: dark, bluish or without colour, noisy, lit by a few lamps.
+
+    Attributes:
+        darkest: brightness that is left outside the lamps' light.
+        infrared: chance of an infrared camera: no colour, a bright middle.
+        noise: deviation in grey levels at worst.
+    """
+
+    darkest: float = 0.2
+    infrared: float = 0.4
+    noise: float = 14.0
+
+    def __call__(self, sample: Sample, rng: Rng) -> Sample:
+        """Darken it."""
+        infrared = rng.random() < self.infrared
+        ambient = rng.uniform(self.darkest, 0.45)
+        light = _lamps(sample.size_wh, 1 if infrared else int(rng.integers(0, 4)), rng)
+        level = ambient + (1 - ambient) * 0.7 * light  # (H, W)
+        tint = np.ones(3) if infrared else np.array([0.8, 0.9, 1.1])
+        matrix = _colour_matrix(0, 0.0 if infrared else rng.uniform(0.3, 0.7)) * tint[:, None]
+        image = cv2.LUT(cv2.transform(sample.image, matrix), _curve(1.3, 1.0, 0.0))
+        image = cv2.multiply(image, cv2.merge([level] * 3), dtype=cv2.CV_8U)
+        noisy = add_noise(image, rng.uniform(2, self.noise), rng)  # type: ignore[arg-type]
+        return with_image(sample, noisy)

@@ -1,0 +1,120 @@
+"""Disguises: new faces from old ones, for a teacher who can tell what any face looks like.
+
+Two hundred people are few. A teacher describes whatever it is shown, so faces may be mixed, bent
+and covered at will: each is a person nobody has ever seen. What a poor camera does to a face comes
+last and does not change who it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from edge.types import U8
+from edge.vision.preprocess import FACE_PX
+from trainers.augment.augment import Augment, Rng, Sometimes
+from trainers.augment.colour import CheapCamera, ColourShift, Night
+from trainers.data.dataset import Sample, unknown_points
+
+
+def _sample(crop: U8) -> Sample:
+    """A crop as the changes of colour want it: without labels."""
+    nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.int32)
+    return Sample(crop, *nothing, unknown_points(0), np.zeros(0, np.float32), "", "")
+
+
+def _apply(crop: U8, augments: tuple[Augment, ...], rng: Rng) -> U8:
+    sample = _sample(crop)
+    for augment in augments:
+        sample = augment(sample, rng)
+    return sample.image
+
+
+def mix(first: U8, second: U8, rng: Rng) -> U8:
+    """One face of two, ``(112, 112, 3)`` each: a blend, or one half each with a soft seam."""
+    if rng.random() < 0.4:
+        share = np.full((FACE_PX, FACE_PX), rng.uniform(0.3, 0.7), np.float32)
+    else:
+        angle, at = rng.uniform(0, 2 * np.pi), rng.uniform(0.35, 0.65)
+        y, x = np.mgrid[:FACE_PX, :FACE_PX].astype(np.float32) / FACE_PX
+        along = (x - 0.5) * np.cos(angle) + (y - 0.5) * np.sin(angle) + 0.5
+        share = np.clip((along - at) / rng.uniform(0.05, 0.4) + 0.5, 0, 1)
+    mixed = first * share[..., None] + second * (1 - share[..., None])
+    return (mixed + 0.5).astype(np.uint8)
+
+
+def bend(crop: U8, most_px: float, rng: Rng) -> U8:
+    """Features move by up to about ``most_px``, smoothly: another skull."""
+    coarse = rng.uniform(-most_px, most_px, (5, 5, 2)).astype(np.float32)
+    shift = cv2.resize(coarse, (FACE_PX, FACE_PX), interpolation=cv2.INTER_CUBIC)
+    y, x = np.mgrid[:FACE_PX, :FACE_PX].astype(np.float32)
+    return cv2.remap(  # type: ignore[return-value]
+        crop, x + shift[..., 0], y + shift[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
+    )
+
+
+def misalign(crop: U8, much: float, rng: Rng) -> U8:
+    """As points that are a little wrong would have aligned it; ``much`` 1 is a bad finder."""
+    turn, grow = rng.normal(0, 4 * much), 1 + rng.normal(0, 0.04 * much)
+    matrix = cv2.getRotationMatrix2D((FACE_PX / 2, FACE_PX * 0.6), turn, grow)
+    matrix[:, 2] += rng.normal(0, 2 * much, 2)
+    return cv2.warpAffine(crop, matrix, (FACE_PX, FACE_PX))  # type: ignore[return-value]
+
+
+def cover(crop: U8, rng: Rng) -> U8:
+    """Something before the face: a bar over the eyes, a cloth over the mouth, a hand anywhere."""
+    kind, colour = rng.integers(3), tuple(int(c) for c in rng.integers(0, 255, 3))
+    covered = crop.copy()
+    if kind == 0:
+        top, height = int(rng.integers(40, 48)), int(rng.integers(12, 22))
+        cv2.rectangle(covered, (14, top), (98, top + height), colour, -1)
+    elif kind == 1:
+        cv2.rectangle(covered, (10, int(rng.integers(68, 84))), (102, FACE_PX), colour, -1)
+    else:
+        centre = (int(rng.integers(0, FACE_PX)), int(rng.integers(0, FACE_PX)))
+        axes = (int(rng.integers(10, 30)), int(rng.integers(10, 30)))
+        cv2.ellipse(covered, centre, axes, rng.uniform(0, 180), 0, 360, colour, -1)
+    return covered
+
+
+_LIGHT = (Sometimes(0.6, ColourShift(grey=0.1)), Sometimes(0.06, Night()))
+_CAMERA = (Sometimes(0.6, ColourShift(6, 0.2, 0.06, 0.12, 0.12)), Sometimes(0.5, CheapCamera(0.25)))
+
+
+@dataclass(frozen=True, slots=True)
+class Disguise:
+    """What makes a new face of one or two.
+
+    Attributes:
+        mixed: chance of a second face in it.
+        bent: chance that its features move.
+        bend_px: how far at most.
+        covered: chance that something is before it.
+    """
+
+    mixed: float = 0.4
+    bent: float = 0.5
+    bend_px: float = 5.0
+    covered: float = 0.12
+
+    def __call__(self, crop: U8, other: U8, rng: Rng) -> U8:
+        """``(112, 112, 3)`` twice -> a new face; ``other`` is used by chance."""
+        if rng.random() < 0.5:
+            crop = crop[:, ::-1]
+        if rng.random() < self.mixed:
+            crop = mix(crop, other, rng)
+        if rng.random() < self.bent:
+            crop = bend(np.ascontiguousarray(crop), rng.uniform(1, self.bend_px), rng)
+        crop = misalign(np.ascontiguousarray(crop), 1.0, rng)
+        if rng.random() < self.covered:
+            crop = cover(crop, rng)
+        return _apply(crop, _LIGHT, rng)
+
+
+def degrade(crop: U8, rng: Rng) -> U8:
+    """The same face by a worse camera and a little misaligned: who it is does not change."""
+    if rng.random() < 0.5:
+        crop = misalign(crop, 0.4, rng)
+    return _apply(crop, _CAMERA, rng)

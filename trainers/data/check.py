@@ -1,0 +1,165 @@
+"""Is a data set fit to train on? Everything wrong with it at once, not the first thing only."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edge.errors import ConfigError
+from edge.vision import boxes
+from trainers.data import image_file as picturefile
+from trainers.data.dataset import Dataset, Example, Problem
+from trainers.data.read import read_dataset
+
+_OUTSIDE_PX = 1.5  # rounding is no problem
+_LEAST_PX = 1.0
+_SAME_IOU = 0.98
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a data set holds and what is wrong with it.
+
+    Attributes:
+        pictures: how many.
+        empty: pictures without any label.
+        groups: how many (videos, people).
+        objects: how many of each class.
+        landmarked: objects with at least one landmark.
+        soft: objects labelled by a teacher (weight below 1).
+        problems: all of them, in the order of the files.
+    """
+
+    pictures: int
+    empty: int
+    groups: int
+    objects: dict[str, int]
+    landmarked: int
+    soft: int
+    problems: tuple[Problem, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+    def lines(self, most: int = 50) -> list[str]:
+        """The report as lines to print, at most ``most`` problems."""
+        total = sum(self.objects.values())
+        lines = [
+            f"{self.pictures} pictures ({self.empty} without an object) in {self.groups} groups",
+            f"{total} objects, {self.landmarked} with landmarks, {self.soft} labelled by a teacher",
+        ]
+        lines += [f"  {count:6d}  {name}" for name, count in self.objects.items()]
+        lines += [f"problem: {p}" for p in self.problems[:most]]
+        if len(self.problems) > most:
+            lines.append(f".. and {len(self.problems) - most} more problems")
+        lines.append("no problem found" if self.ok else f"{len(self.problems)} problem(s)")
+        return lines
+
+    def __str__(self) -> str:
+        """The lines."""
+        return "\n".join(self.lines())
+
+
+def _box_problems(example: Example) -> Iterator[str]:
+    size = example.xyxy[:, 2:] - example.xyxy[:, :2]
+    beyond = np.maximum(-example.xyxy[:, :2], example.xyxy[:, 2:] - np.float32(example.size_wh))
+    width, height = example.size_wh
+    for n, box in enumerate(np.round(example.xyxy, 1).tolist()):
+        if beyond[n].max() > _OUTSIDE_PX:
+            yield f"box {box} lies outside the picture of {width}x{height}: correct it"
+        elif size[n].min() < _LEAST_PX:
+            yield f"box {box} is smaller than a pixel: drop it"
+    same = np.triu(boxes.iou(example.xyxy, example.xyxy) > _SAME_IOU, 1)
+    same &= example.class_id[:, None] == example.class_id[None]
+    for first, second in np.argwhere(same):
+        yield f"boxes {first} and {second} are the same object labelled twice: drop one"
+
+
+def _inspect(example: Example) -> tuple[list[Problem], str]:
+    """Problems of one picture, and the hash of its pixels ("" where it is broken)."""
+    problems = [
+        Problem(example.label_file, 0, f"{example.name}: {p}") for p in _box_problems(example)
+    ]
+    try:
+        picturefile.verify(example.path)
+        sample = example.load()
+    except ConfigError as error:
+        return [
+            *problems,
+            Problem(example.path, 0, str(error).removeprefix(f"{example.path} ")),
+        ], ""
+    return problems, hashlib.sha256(sample.image.tobytes()).hexdigest()
+
+
+def _duplicates(examples: Sequence[Example], digests: Sequence[str]) -> Iterator[Problem]:
+    first: dict[str, Example] = {}
+    for example, digest in zip(examples, digests, strict=True):
+        if not digest:
+            continue
+        before = first.setdefault(digest, example)
+        if before is not example:
+            apart = "" if before.group == example.group else ", in another group: a split leaks it"
+            yield Problem(example.path, 0, f"shows the same as {before.path}{apart}: drop one")
+
+
+def _repeated_names(dataset: Dataset) -> Iterator[Problem]:
+    count = Counter(e.name for e in dataset.examples)
+    for example in dataset.examples:
+        if count[example.name] > 1:
+            yield Problem(example.label_file, 0, f"the name {example.name} is used more than once")
+
+
+def check(dataset: Dataset, found: Sequence[Problem] = (), where: Path | None = None,
+          workers: int = 2) -> Report:  # fmt: skip
+    """Decode every picture and look at every label.
+
+    Args:
+        dataset: what to check.
+        found: problems that reading it has already told of.
+        where: its folder or file, for messages about the whole.
+        workers: threads that decode.
+    """
+    problems = list(found)
+    with ThreadPoolExecutor(workers) as pool:
+        inspected = list(pool.map(_inspect, dataset.examples))
+    for of_one, _ in inspected:
+        problems += of_one
+    problems += _duplicates(dataset.examples, [digest for _, digest in inspected])
+    problems += _repeated_names(dataset)
+    place = where or Path()
+    every = np.concatenate([np.zeros(0, np.int32), *(e.class_id for e in dataset.examples)])
+    count = np.bincount(every, minlength=len(dataset.classes))
+    if not dataset.examples:
+        problems.append(Problem(place, 0, "the data set holds no picture: check the folder"))
+    for name, of_class in zip(dataset.classes, count, strict=True):
+        if dataset.examples and not of_class:
+            what = f"class {name!r} has no example: label some or drop the class"
+            problems.append(Problem(place, 0, what))
+    return Report(
+        pictures=len(dataset),
+        empty=sum(not len(e) for e in dataset.examples),
+        groups=len({e.group for e in dataset.examples}),
+        objects={name: int(n) for name, n in zip(dataset.classes, count, strict=True)},
+        landmarked=sum(int(np.isfinite(e.landmarks).any((1, 2)).sum()) for e in dataset.examples),
+        soft=sum(int((e.weight < 1).sum()) for e in dataset.examples),
+        problems=tuple(problems),
+    )
+
+
+def check_path(path: Path, workers: int = 2) -> tuple[Dataset, Report]:
+    """Read a data set of any format, skipping what cannot be used, and check the rest.
+
+    Raises:
+        ConfigError: the path holds no data set of a known format.
+    """
+    problems: list[Problem] = []
+    dataset = read_dataset(path, problems.append)
+    return dataset, check(dataset, problems, path, workers)

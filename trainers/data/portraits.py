@@ -1,0 +1,182 @@
+"""Portraits: aligned faces of known people, what an embedder learns from and is measured on.
+
+Two layouts are read: ``labels.csv`` beside ``images/`` as in ``facecsv``, with a column ``video``
+where it is known, and ``DIR/NAME/*.jpg``, a folder a person. A picture without labelled points
+is looked at by a face finder, where one is given. Faces are aligned as the daemon does.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from edge.errors import ConfigError
+from edge.people.recognition.face_quality import assess
+from edge.ports import FaceFinder
+from edge.types import F32, I64, U8, Frame, RgbPicture
+from edge.vision.preprocess import FACE_PX, align_face
+from trainers.data import image_file as picturefile
+from trainers.data.dataset import IMAGE_SUFFIXES, POINTS, held_back
+
+_AXES = tuple(f"{p}_{a}" for p in ("leye", "reye", "nose", "lmouth", "rmouth") for a in "xy")
+_BORDER = 0.25  # of the picture's size on each side, where a face fills it and was not found
+HOLD, SPLIT_SEED = 0.2, 0  # of the people; fixed, so that no trainer ever sees them
+SUFFIXES = IMAGE_SUFFIXES | {".pgm"}  # grey pictures of old collections
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Portraits:
+    """N aligned faces.
+
+    Attributes:
+        crops: ``(N, 112, 112, 3)`` uint8 RGB.
+        person: ``(N,)`` index into ``names``.
+        video: ``(N,)`` number of the video, unique over all people; pictures of one video look
+            alike, so only pairs across videos measure anything.
+        quality: ``(N,)`` as the daemon tells it.
+        names: of the people.
+    """
+
+    crops: U8
+    person: I64
+    video: I64
+    quality: F32
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        shape = (len(self.person), FACE_PX, FACE_PX, 3)
+        if self.crops.shape != shape or self.crops.dtype != np.uint8:
+            raise ValueError(f"crops must be {shape} uint8, got {self.crops.shape}")
+
+    def __len__(self) -> int:
+        """N."""
+        return len(self.person)
+
+    def of_people(self, people: Sequence[int]) -> Self:
+        """Only these people, renumbered in the order given."""
+        place = {old: new for new, old in enumerate(people)}
+        rows = np.flatnonzero(np.isin(self.person, people))
+        person = np.array([place[int(p)] for p in self.person[rows]], np.int64)
+        names = tuple(self.names[p] for p in people)
+        return type(self)(self.crops[rows], person, self.video[rows], self.quality[rows], names)
+
+    def split(self, hold: float = HOLD, seed: int = SPLIT_SEED) -> tuple[Self, Self]:
+        """Part into (to learn from, held back) by person; a name's side depends on it alone.
+
+        Raises:
+            ConfigError: one side would be empty.
+        """
+        held = [p for p, name in enumerate(self.names) if held_back(name, hold, seed)]
+        rest = [p for p in range(len(self.names)) if p not in set(held)]
+        if not held or not rest:
+            raise ConfigError(
+                f"holding back {hold:.0%} of {len(self.names)} people leaves one side empty: add "
+                "people or choose another share (--hold)"
+            )
+        return self.of_people(rest), self.of_people(held)
+
+    def __add__(self, other: Self) -> Self:
+        """Both; people of one name are one person, videos stay apart."""
+        names = (*self.names, *(n for n in other.names if n not in self.names))
+        person = np.array([names.index(other.names[p]) for p in other.person], np.int64)
+        video = other.video + self.video.max(initial=-1) + 1
+        return type(self)(
+            np.concatenate([self.crops, other.crops]), np.concatenate([self.person, person]),
+            np.concatenate([self.video, video]), np.concatenate([self.quality, other.quality]),
+            names,
+        )  # fmt: skip
+
+    def sha256(self) -> str:
+        """Hash of pixels and people."""
+        whole = hashlib.sha256(self.crops.tobytes())
+        whole.update("\n".join(self.names[p] for p in self.person).encode())
+        return whole.hexdigest()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Row:
+    """A picture, whose it is, and where its face lies if somebody said so."""
+
+    path: Path
+    name: str
+    video: str
+    landmarks: F32 | None
+
+
+def read_portraits(path: Path, finder: FaceFinder | None = None) -> Portraits:
+    """Read and align every face of a data set.
+
+    Args:
+        path: a folder in one of the module's layouts.
+        finder: for pictures without points; they are left out without one.
+
+    Raises:
+        ConfigError: unreadable, or not a single face.
+    """
+    rows = list(_csv_rows(path / "labels.csv") if (path / "labels.csv").is_file() else _tree(path))
+    crops, points, kept = [], [], []
+    for row in rows:
+        found = _face(row, finder)
+        if found is not None:
+            crops.append(found[0])
+            points.append(found[1])
+            kept.append(row)
+    if not kept:
+        raise ConfigError(
+            f"{path} shows no face that can be aligned: labels.csv with five points, or "
+            "DIR/NAME/*.jpg and a face finder (--faces)"
+        )
+    names = tuple(sorted({row.name for row in kept}))
+    videos = sorted({(row.name, row.video) for row in kept})
+    aligned = np.stack(crops)
+    return Portraits(
+        aligned,
+        np.array([names.index(row.name) for row in kept], np.int64),
+        np.array([videos.index((row.name, row.video)) for row in kept], np.int64),
+        assess(np.stack(points), aligned).value,
+        names,
+    )
+
+
+def _csv_rows(file: Path) -> Iterator[_Row]:
+    with file.open(newline="", encoding="utf-8") as opened:
+        table = csv.DictReader(opened)
+        missing = [c for c in ("file", "identity", *_AXES) if c not in (table.fieldnames or [])]
+        if missing:
+            raise ConfigError.at(file, 1, "", f"lacks column(s) {', '.join(missing)}")
+        for number, row in enumerate(table):
+            known = all(row[c] for c in _AXES)
+            points = np.float32([row[c] for c in _AXES]).reshape(POINTS, 2) if known else None
+            video = row.get("video") or str(number)  # a picture alone is its own video
+            yield _Row(file.parent / "images" / row["file"], row["identity"], video, points)
+
+
+def _tree(folder: Path) -> Iterator[_Row]:
+    """Every picture counts as a video of its own."""
+    for person in sorted(p for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else ():
+        for picture in sorted(p for p in person.iterdir() if p.suffix.lower() in SUFFIXES):
+            yield _Row(picture, person.name, picture.name, None)
+
+
+def _face(row: _Row, finder: FaceFinder | None) -> tuple[U8, F32] | None:
+    """Crop and points of the one face; None where nobody knows it."""
+    if row.landmarks is None and finder is None:
+        return None
+    picture = picturefile.read(row.path)
+    if row.landmarks is not None:
+        return align_face(picture, row.landmarks), row.landmarks
+    height, width = (round(side * _BORDER) for side in picture.rgb.shape[:2])
+    framed = RgbPicture(np.pad(picture.rgb, ((height, height), (width, width), (0, 0))))
+    for seen in (picture, framed):
+        (faces,) = finder.find([Frame("", 0, 0, 0.0, 0.0, seen)])  # type: ignore[union-attr]
+        if len(faces):
+            largest = int((faces.xyxy[:, 3] - faces.xyxy[:, 1]).argmax())
+            points = faces.landmarks[largest]
+            return align_face(seen, points), points
+    return None

@@ -1,0 +1,185 @@
+"""Pascal VOC: ``annotations/NAME.xml`` beside ``images/``, boxes in pixels.
+
+Pixel coordinates are taken as they stand (labelling tools disagree on whether 1 or 0 is the
+first pixel; a pixel is less than anybody's hand). Objects marked difficult are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from xml.parsers import expat
+
+import numpy as np
+
+from edge.errors import ConfigError
+from trainers.data import image_file as picturefile
+from trainers.data.dataset import (
+    IMAGE_SUFFIXES,
+    Dataset,
+    Example,
+    OnProblem,
+    Problem,
+    group_of,
+    refuse,
+    unknown_points,
+)
+
+_SIDES = ("xmin", "ymin", "xmax", "ymax")
+
+
+@dataclass(slots=True)
+class _Object:
+    line: int
+    text: dict[str, str] = field(default_factory=dict)
+
+
+class _Document:
+    """An annotation file as it is being read, with the lines of its objects."""
+
+    def __init__(self) -> None:
+        self.filename = ""
+        self.objects: list[_Object] = []
+        self._open: list[str] = []
+        self._text = ""
+        self._parser = expat.ParserCreate()
+        self._parser.StartElementHandler = self._start
+        self._parser.EndElementHandler = self._end
+        self._parser.CharacterDataHandler = self._characters
+        self._parser.StartDoctypeDeclHandler = self._doctype
+
+    def parse(self, text: bytes) -> None:
+        self._parser.Parse(text, True)
+
+    def _doctype(self, *_: object) -> None:
+        raise ValueError("a DOCTYPE has no place in an annotation: remove it")
+
+    def _start(self, tag: str, _: dict[str, str]) -> None:
+        self._open.append(tag)
+        self._text = ""
+        if self._open[1:] == ["object"]:
+            self.objects.append(_Object(self._parser.CurrentLineNumber))
+
+    def _characters(self, text: str) -> None:
+        self._text += text
+
+    def _end(self, tag: str) -> None:
+        path = self._open[1:]
+        if path == ["filename"]:
+            self.filename = self._text.strip()
+        elif path[:1] == ["object"] and path[1:] in (["name"], *(["bndbox", s] for s in _SIDES)):
+            self.objects[-1].text[tag] = self._text.strip()
+        self._open.pop()
+        self._text = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    name: str
+    xyxy: tuple[float, ...]
+
+
+def _read_object(item: _Object) -> _Row:
+    missing = [tag for tag in ("name", *_SIDES) if not item.text.get(tag)]
+    if missing:
+        raise ValueError(f"an object lacks <{missing[0]}>: add it or drop the object")
+    try:
+        xyxy = tuple(float(item.text[side]) for side in _SIDES)
+    except ValueError:
+        raise ValueError("a box must have four numbers: correct the bndbox") from None
+    if not (np.isfinite(xyxy).all() and xyxy[0] < xyxy[2] and xyxy[1] < xyxy[3]):
+        raise ValueError(f"a box must have xmin < xmax and ymin < ymax, got {xyxy}")
+    return _Row(item.text["name"], xyxy)
+
+
+def _read_rows(path: Path, document: _Document, known: Sequence[str], on_problem: OnProblem
+               ) -> list[_Row]:  # fmt: skip
+    rows: list[_Row] = []
+    for item in document.objects:
+        try:
+            row = _read_object(item)
+        except ValueError as error:
+            on_problem(Problem(path, item.line, str(error)))
+            continue
+        if known and row.name not in known:
+            what = f"class {row.name!r} does not exist: the classes are {', '.join(known)}"
+            on_problem(Problem(path, item.line, what))
+            continue
+        rows.append(row)
+    return rows
+
+
+def _parse(path: Path, on_problem: OnProblem) -> _Document:
+    document = _Document()
+    try:
+        document.parse(path.read_bytes())
+    except expat.ExpatError as error:
+        what = f"broken XML ({expat.ErrorString(error.code)}): restore the file"
+        on_problem(Problem(path, error.lineno, what))
+    except (OSError, ValueError) as error:
+        on_problem(Problem(path, 0, str(error)))
+    return document
+
+
+def _find_picture(folder: Path, stem: Path, filename: str) -> Path:
+    """The picture beside an annotation: the file of its stem, else the one that it names."""
+    named = stem.parent / Path(filename.replace("\\", "/")).name if filename else stem
+    suffixes = sorted(IMAGE_SUFFIXES)
+    candidates = [stem.with_name(stem.name + s) for s in (*suffixes, *map(str.upper, suffixes))]
+    for candidate in (*candidates, named):
+        if (folder / candidate).is_file():
+            return folder / candidate
+    return folder / named
+
+
+def read_voc(
+    folder: Path,
+    classes: Sequence[str] = (),
+    on_problem: OnProblem = refuse,
+    group: Callable[[Path], str] = group_of,
+) -> Dataset:
+    """The data set in ``folder``: ``annotations/*.xml`` and ``images/``.
+
+    Args:
+        folder: where it lies; the layout of the original (Annotations, JPEGImages) works too.
+        classes: names in the order of their ids; sorted names of all objects when empty.
+        on_problem: told of every problem; raises at the first unless given.
+        group: from the annotation's path below ``annotations/`` to its group.
+
+    Raises:
+        ConfigError: names the file and the line.
+    """
+    notes = next(
+        (folder / n for n in ("annotations", "Annotations") if (folder / n).is_dir()), folder
+    )
+    images = next((folder / n for n in ("images", "JPEGImages") if (folder / n).is_dir()), folder)
+    read: list[tuple[Path, Path, list[_Row]]] = []
+    for path in sorted(notes.rglob("*.xml")):
+        document = _parse(path, on_problem)
+        relative = path.relative_to(notes)
+        picture = _find_picture(images, relative.with_suffix(""), document.filename)
+        read.append((path, picture, _read_rows(path, document, classes, on_problem)))
+    names = tuple(classes) or tuple(sorted({row.name for _, _, rows in read for row in rows}))
+    examples: list[Example] = []
+    for path, picture, rows in read:
+        try:
+            size_wh = picturefile.size_wh(picture)
+        except ConfigError:
+            on_problem(Problem(picture, 0, f"missing or broken, {path} speaks of it"))
+            continue
+        relative = path.relative_to(notes)
+        examples.append(
+            Example(
+                path=picture,
+                size_wh=size_wh,
+                xyxy=np.array([r.xyxy for r in rows], np.float32).reshape(-1, 4),
+                class_id=np.array([names.index(r.name) for r in rows], np.int32),
+                landmarks=unknown_points(len(rows)),
+                weight=np.ones(len(rows), np.float32),
+                name=relative.with_suffix("").as_posix(),
+                group=group(relative),
+                label_file=path,
+            )
+        )
+    return Dataset(names, tuple(examples))

@@ -1,0 +1,166 @@
+"""An examination: a contract model on labelled pictures, its figures and the PNGs to look at."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edge.errors import ConfigError
+from edge.types import F32, Detections, Faces, RgbPicture
+from edge.vision import boxes
+from trainers.augment.augment import FILL
+from trainers.augment.mixing import scaled
+from trainers.data.dataset import Dataset, Sample
+from trainers.evaluation import figures as report
+from trainers.metrics import box_fusion as fusion
+from trainers.metrics import detection as metrics
+from trainers.metrics.detection import Interval
+from trainers.pseudo_labels import Ask
+
+SCORE = 0.5  # at which recall, precision and false findings are told
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What came out.
+
+    Attributes:
+        figures: name to value with its bootstrap interval.
+        found: detections of each picture, classes of the data set.
+        seconds: a picture, model and views together.
+        passes: runs of the network for one picture.
+    """
+
+    figures: dict[str, Interval]
+    found: tuple[Detections, ...]
+    seconds: float
+    passes: int
+
+
+def views(detects: Sequence[fusion.Detect], *, flip: bool, crops: int) -> fusion.Detect:
+    """One detector out of several, looking as often as asked; plain when nothing is asked."""
+    looks = [fusion.MultiCrop(detect, crops) if crops > 1 else detect for detect in detects]
+    looks = [fusion.Flip(look) if flip else look for look in looks]
+    return looks[0] if len(looks) == 1 else fusion.Ensemble(tuple(looks))
+
+
+def examine_detector(dataset: Dataset, detect: fusion.Detect, score: float = SCORE) -> Examined:
+    """Average precision and what a user sees at a score."""
+    started_s = time.perf_counter()
+    found = tuple(detect(RgbPicture(e.load().image)) for e in dataset.examples)
+    seconds = (time.perf_counter() - started_s) / max(len(found), 1)
+    result = metrics.evaluate(dataset.examples, found, dataset.classes)
+    figures = {
+        "AP": result.interval(lambda draws: result.ap(draws=draws)),
+        "AP50": result.interval(lambda draws: result.ap(iou=0.5, draws=draws)),
+    }
+    for class_id, name in enumerate(dataset.classes):
+        figures[f"AP50 {name}"] = result.interval(
+            lambda draws, c=class_id: result.ap(iou=0.5, class_id=c, draws=draws)
+        )
+    point = metrics.operate(dataset.examples, found, score)
+    figures |= {f"recall@{score}": point.recall(), f"precision@{score}": point.precision()}
+    return Examined(figures, found, seconds, fusion.passes(detect))
+
+
+def examine_faces(dataset: Dataset, ask: Ask, score: float = SCORE) -> Examined:
+    """Recall, precision, points and false faces; pictures without a label count as empty."""
+    started_s = time.perf_counter()
+    faces: list[Faces] = []
+    for example in dataset.examples:
+        found = ask(RgbPicture(example.load().image))
+        if not isinstance(found, Faces):
+            raise ConfigError("the model finds no faces: examine it as a detector")
+        faces.append(found[found.score >= score])
+    seconds = (time.perf_counter() - started_s) / max(len(faces), 1)
+    plain = tuple(Detections(f.xyxy, f.score, np.zeros(len(f), np.int32)) for f in faces)
+    shown = [(e, d) for e, d in zip(dataset.examples, plain, strict=True) if len(e)]
+    empty = [(e, d) for e, d in zip(dataset.examples, plain, strict=True) if not len(e)]
+    figures: dict[str, Interval] = {}
+    if shown:
+        point = metrics.operate(*map(list, zip(*shown, strict=True)), score)  # type: ignore[arg-type]
+        figures |= {"recall": point.recall(), "precision": point.precision()}
+        figures["point error"] = metrics.mean_interval(*_point_errors(dataset, faces))
+    if empty:
+        point = metrics.operate(*map(list, zip(*empty, strict=True)), score)  # type: ignore[arg-type]
+        figures["false faces a picture"] = point.false_per_picture()
+    return Examined(figures, plain, seconds, 1)
+
+
+def examine_small_faces(
+    dataset: Dataset, ask: Ask, longest_px: float, input_wh: tuple[int, int], score: float = SCORE
+) -> Examined:
+    """Recall of each labelled face when it is ``longest_px`` long in the network's input.
+
+    The picture is shrunk (never enlarged) and the part around the face, as large as the input,
+    is shown; what lies beyond the picture is grey.
+    """
+    started_s = time.perf_counter()
+    hits: list[float] = []
+    groups: list[str] = []
+    for example in dataset.examples:
+        sample = example.load() if len(example) else None
+        for row in range(len(example)):
+            picture, box = shrunk(sample, row, longest_px, input_wh)  # type: ignore[arg-type]
+            found = ask(picture)
+            overlap = boxes.iou(box[None], found.xyxy[found.score >= score])
+            hits.append(float(overlap.max(initial=0) >= 0.5))
+            groups.append(example.group)
+    seconds = (time.perf_counter() - started_s) / max(len(hits), 1)
+    recall = metrics.mean_interval(hits, groups)
+    return Examined({f"recall of faces of {longest_px:g} px": recall}, (), seconds, 1)
+
+
+def shrunk(
+    sample: Sample, row: int, longest_px: float, input_wh: tuple[int, int]
+) -> tuple[RgbPicture, F32]:
+    """A picture of ``input_wh`` in which one object is ``longest_px`` long, and its box (4,)."""
+    box = sample.xyxy[row]
+    scale = min(1.0, longest_px / float((box[2:] - box[:2]).max()))
+    w, h = (max(1, round(side * scale)) for side in sample.size_wh)
+    small = scaled(sample, (w, h))
+    middle = (small.xyxy[row, :2] + small.xyxy[row, 2:]) / 2
+    wide, high = input_wh
+    x, y = (  # the part's corner, inside the picture where that is large enough
+        int(np.clip(round(float(m) - side / 2), min(0, full - side), max(0, full - side)))
+        for m, side, full in zip(middle, input_wh, (w, h), strict=True)
+    )
+    canvas = np.full((high, wide, 3), FILL, np.uint8)
+    part = small.image[max(y, 0) : y + high, max(x, 0) : x + wide]
+    canvas[max(-y, 0) : max(-y, 0) + len(part), max(-x, 0) : max(-x, 0) + part.shape[1]] = part
+    return RgbPicture(canvas), small.xyxy[row] - np.float32([x, y, x, y])
+
+
+def _point_errors(dataset: Dataset, faces: Sequence[Faces]) -> tuple[list[float], list[str]]:
+    """Error of each found face over the eye distance, and the person it is of."""
+    errors: list[float] = []
+    groups: list[str] = []
+    for example, found in zip(dataset.examples, faces, strict=True):
+        overlap = boxes.iou(example.xyxy, found.xyxy)
+        hit = overlap.max(axis=1, initial=0) >= 0.5
+        if hit.any():
+            points = found.landmarks[overlap[hit].argmax(axis=1)]
+            told = metrics.landmark_errors(example.landmarks[hit], points)
+            errors += told.tolist()
+            groups += [example.group] * len(told)
+    return errors, groups
+
+
+def draw(dataset: Dataset, examined: Examined, folder: Path, score: float = SCORE) -> list[Path]:
+    """Precision-recall curves, confusion table and the worst pictures as PNG.
+
+    Raises:
+        ConfigError: the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{name}.png" for name in ("precision_recall", "confusion", "worst")]
+    result = metrics.evaluate(dataset.examples, examined.found, dataset.classes)
+    report.precision_recall_png(result, paths[0])
+    table = metrics.confusion(dataset.examples, examined.found, len(dataset.classes), score)
+    report.confusion_png(table, dataset.classes, paths[1])
+    report.worst_pictures(dataset, examined.found, paths[2], score)
+    return paths

@@ -1,0 +1,119 @@
+"""What an embedder is worth: every figure of ``verification`` for contract models, and pictures.
+
+Models are looked at side by side on the same faces; times are taken in pairs, by turns, so that
+whatever else the machine does falls on both.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure as Drawing
+
+from edge.models.embedder import ContractEmbedder
+from edge.types import F32
+from trainers.data.portraits import Portraits
+from trainers.evaluation.figures import save_figure
+from trainers.metrics import verification
+from trainers.metrics.verification import FPIRS, Figure, Pairs
+
+DRAWS = 200
+_CHANCES = (("picture", False), ("track", True))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Examined:
+    """What was measured of one model.
+
+    Attributes:
+        name: of the model.
+        figures: by name, with intervals; rates in 0..1.
+        pairs: what the figures rest on.
+        discard: share of the pictures dropped, share of genuine pairs refused.
+    """
+
+    name: str
+    figures: dict[str, Figure]
+    pairs: Pairs
+    discard: list[tuple[float, float]]
+
+
+def examine(embedder: ContractEmbedder, portraits: Portraits, draws: int = DRAWS) -> Examined:
+    """Measure a model on people."""
+    embeddings = embedder.embed(portraits.crops)
+    person, video = portraits.person, portraits.video
+    pairs = verification.across_videos(embeddings, person, video)
+    figures = verification.bootstrap(pairs, verification.MEASURES, draws)
+    for fpir in FPIRS:
+        for look, tracks in _CHANCES:
+            rates = verification.open_set_fnir(embeddings, person, video, fpir, tracks=tracks)
+            low, high = np.quantile(rates, [0.025, 0.975])
+            figures[f"FNIR at FPIR {fpir:g}, a {look}"] = Figure(
+                float(np.mean(rates)), float(low), float(high), len(rates)
+            )
+    far = float(np.mean(pairs.impostor >= embedder.threshold))
+    tar = float(np.mean(pairs.genuine >= embedder.threshold))
+    at = f"at its threshold {embedder.threshold:.3f}"
+    figures[f"FAR {at}"] = Figure(far, float("nan"), float("nan"), len(pairs.impostor))
+    figures[f"TAR {at}"] = Figure(tar, float("nan"), float("nan"), len(pairs.genuine))
+    discard = verification.error_versus_discard(embeddings, person, video, portraits.quality)
+    return Examined(embedder.name, figures, pairs, discard)
+
+
+def paired_times(
+    embedders: Sequence[ContractEmbedder], face: np.ndarray, rounds: int = 60
+) -> list[tuple[float, float]]:
+    """Median seconds a face of each model, and its median ratio to the first one's.
+
+    Args:
+        embedders: by turns.
+        face: ``(1, 112, 112, 3)`` uint8.
+        rounds: of all of them; the first few do not count.
+    """
+    taken = np.empty((rounds + 5, len(embedders)))
+    for turn in taken:
+        for place, embedder in enumerate(embedders):
+            begun = time.perf_counter()
+            embedder.embed(face)
+            turn[place] = time.perf_counter() - begun
+    kept = taken[5:]
+    ratios = np.median(kept / kept[:, :1], axis=0)
+    return list(zip(np.median(kept, axis=0).tolist(), ratios.tolist(), strict=True))
+
+
+def draw(examined: Sequence[Examined], folder: Path) -> list[Path]:
+    """roc.png and discard.png, a line a model.
+
+    Raises:
+        ConfigError: they cannot be written.
+    """
+    roc, discard = Drawing(figsize=(6, 5)), Drawing(figsize=(6, 5))
+    left, right = roc.subplots(), discard.subplots()
+    for one in examined:
+        far, tar, _ = verification.roc(one.pairs.genuine, one.pairs.impostor)
+        rows = _thinned(far)
+        left.plot(far[rows], tar[rows], label=f"{one.name}: AUC {one.figures['AUC'].value:.3f}")
+        right.plot(*zip(*one.discard, strict=True), marker="o", label=one.name)
+    left.set(xscale="log", xlim=(1e-4, 1), ylim=(0, 1), xlabel="false accept rate",
+             ylabel="true accept rate", title="pairs across videos")  # fmt: skip
+    right.set(xlabel="share of pictures discarded, poorest first", ylim=(0, None),
+              ylabel="genuine pairs refused at FAR 0.01", title="error versus discard")  # fmt: skip
+    paths = [folder / "roc.png", folder / "discard.png"]
+    for path, figure, axis in zip(paths, (roc, discard), (left, right), strict=True):
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize="small")
+        figure.set_layout_engine("constrained")
+        save_figure(path, figure)
+    return paths
+
+
+def _thinned(far: F32, most: int = 4000) -> np.ndarray:
+    """Rows of a curve that are enough to draw it on a logarithmic scale."""
+    if len(far) <= most:
+        return np.arange(len(far))
+    steps = np.geomspace(1, len(far), most).astype(int) - 1
+    return np.unique(steps)

@@ -1,0 +1,240 @@
+"""Pictures about data and models, as PNG: sheets, curves, tables, the worst cases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from edge.errors import ConfigError
+from edge.types import F32, I64, U8, Detections, RgbPicture
+from edge.vision import boxes
+from edge.vision.preprocess import letterbox
+from trainers.augment.augment import Augment
+from trainers.data.dataset import Dataset, Sample
+from trainers.input.pipeline import recipe
+from trainers.metrics.detection import Evaluation, operate
+
+_COLOURS = np.array(
+    [[230, 60, 60], [60, 160, 230], [80, 190, 80], [240, 160, 40], [170, 90, 210], [50, 190, 190]]
+)
+_POINT_COLOURS = np.array(
+    [[255, 60, 60], [60, 120, 255], [60, 230, 60], [255, 220, 40], [255, 80, 255]]
+)
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_GAP = 4
+
+
+def _rgb(colour: np.ndarray) -> tuple[int, int, int]:
+    r, g, b = (int(v) for v in colour)
+    return r, g, b
+
+
+def _write(path: Path, rgb: U8) -> None:
+    """Write a PNG.
+
+    Raises:
+        ConfigError: the folder is missing or the disk is full.
+    """
+    _, encoded = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encoded.tobytes())
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: {error.strerror}: free some space or choose another place"
+        ) from error
+
+
+def save_figure(path: Path, figure: Figure) -> None:
+    """Write a figure as PNG.
+
+    Raises:
+        ConfigError: the folder is missing or the disk is full.
+    """
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    _write(path, np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3]))
+
+
+def draw_boxes(image: U8, xyxy: F32, text: Sequence[str], colour: Sequence[np.ndarray]) -> U8:
+    """A copy of the image with boxes and their texts."""
+    canvas = image.copy()
+    for box, label, c in zip(xyxy, text, colour, strict=True):
+        x1, y1, x2, y2 = (round(float(v)) for v in box)
+        cv2.rectangle(canvas, (x1, y1), (x2 - 1, y2 - 1), _rgb(c), 1, cv2.LINE_AA)
+        (w, h), _ = cv2.getTextSize(label, _FONT, 0.36, 1)
+        top = max(y1, h + 4)
+        cv2.rectangle(canvas, (x1, top - h - 4), (x1 + w + 2, top), _rgb(c), -1)
+        cv2.putText(canvas, label, (x1 + 1, top - 3), _FONT, 0.36, (0, 0, 0), 1, cv2.LINE_AA)
+    return canvas
+
+
+def draw_sample(sample: Sample, classes: Sequence[str]) -> U8:
+    """A copy of the picture with its labels; landmarks red, blue, green, yellow, pink."""
+    names = [
+        classes[c] if w == 1 else f"{classes[c]} {w:.2f}"
+        for c, w in zip(sample.class_id, sample.weight, strict=True)
+    ]
+    colour = [_COLOURS[c % len(_COLOURS)] for c in sample.class_id]
+    canvas = draw_boxes(sample.image, sample.xyxy, names, colour)
+    for five in sample.landmarks:
+        for point, c in zip(five, _POINT_COLOURS, strict=True):
+            if np.isfinite(point).all():
+                cv2.circle(canvas, (int(point[0]), int(point[1])), 2, _rgb(c), -1, cv2.LINE_AA)
+    return canvas
+
+
+def tile(images: Sequence[U8], columns: int, titles: Sequence[str] = ()) -> U8:
+    """Images of one size in rows, a title under each."""
+    h, w = images[0].shape[:2]
+    foot = 14 if titles else 0
+    rows = -(-len(images) // columns)
+    shape = (rows * (h + foot + _GAP) + _GAP, columns * (w + _GAP) + _GAP, 3)
+    sheet = np.full(shape, 245, np.uint8)
+    for n, image in enumerate(images):
+        y, x = _GAP + n // columns * (h + foot + _GAP), _GAP + n % columns * (w + _GAP)
+        sheet[y : y + h, x : x + w] = image
+        if titles:
+            at = (x, y + h + 11)
+            cv2.putText(sheet, titles[n][: w // 6], at, _FONT, 0.36, (0, 0, 0), 1, cv2.LINE_AA)
+    return sheet
+
+
+def _placed(sample: Sample, size_wh: tuple[int, int]) -> Sample:
+    """The sample letterboxed."""
+    image = np.empty((size_wh[1], size_wh[0], 3), np.uint8)
+    placed = letterbox(RgbPicture(sample.image), image)
+    scale, pad = np.float32(placed.scale_xy), np.float32(placed.pad_xy)
+    return Sample(
+        image, placed.to_network(sample.xyxy), sample.class_id,
+        (sample.landmarks * scale + pad).astype(np.float32), sample.weight, sample.name,
+        sample.group,
+    )  # fmt: skip
+
+
+def contact_sheet(dataset: Dataset, path: Path, count: int = 24, seed: int = 0,
+                  size_wh: tuple[int, int] = (240, 240)) -> None:  # fmt: skip
+    """Some pictures of a data set with their labels; broken ones are left out.
+
+    Raises:
+        ConfigError: the data set is empty or the PNG cannot be written.
+    """
+    dataset.require_examples()
+    order = np.random.default_rng(seed).permutation(len(dataset))
+    images: list[U8] = []
+    titles: list[str] = []
+    for n in order:
+        if len(images) == count:
+            break
+        try:
+            sample = dataset.examples[int(n)].load()
+        except ConfigError:
+            continue
+        images.append(draw_sample(_placed(sample, size_wh), dataset.classes))
+        titles.append(sample.name)
+    if not images:
+        raise ConfigError(f"none of the {len(dataset)} pictures can be read: run the check command")
+    _write(path, tile(images, 6, titles))
+
+
+def augmentation_sheet(dataset: Dataset, augment: Sequence[Augment], path: Path, pictures: int = 4,
+                       variants: int = 6, seed: int = 0,
+                       size_wh: tuple[int, int] = (240, 240)) -> None:  # fmt: skip
+    """Some pictures, a row each: as they are, then augmented by chance.
+
+    Raises:
+        ConfigError: the data set is empty, or a picture or the PNG fails.
+    """
+    made = recipe(dataset.require_examples(), size_wh, 1, augment, seed=seed)
+    images: list[U8] = []
+    labelled = dataset.where(lambda e: len(e) > 0)
+    for n in np.random.default_rng(seed).permutation(len(labelled))[:pictures]:
+        example = labelled.examples[int(n)]
+        plain = made.pictures.load(example)
+        samples = [plain] + [made.sample(example, (seed, int(n), v)) for v in range(variants - 1)]
+        images += [draw_sample(_placed(s.inside(), size_wh), dataset.classes) for s in samples]
+    _write(path, tile(images, variants))
+
+
+def precision_recall_png(evaluation: Evaluation, path: Path) -> None:
+    """Precision over recall at IoU 0.5, a line per class."""
+    figure = Figure(figsize=(7, 5), dpi=110)
+    axes = figure.add_subplot()
+    for c, name in enumerate(evaluation.classes):
+        precision, recall, _ = evaluation.precision_recall(c)
+        ap50 = evaluation.ap(iou=0.5, class_id=c)
+        if len(recall) and not np.isnan(ap50):
+            axes.plot(recall, precision, label=f"{name} AP50 {ap50:.3f}", linewidth=1.5)
+    axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
+    axes.set_title(f"mean AP50 {evaluation.ap(iou=0.5):.3f}, AP {evaluation.ap():.3f}")
+    axes.grid(alpha=0.3)
+    if axes.lines:
+        axes.legend(fontsize=8, loc="lower left")
+    save_figure(path, figure)
+
+
+def confusion_png(table: I64, classes: Sequence[str], path: Path) -> None:
+    """What things were called: counts, coloured by the share of their row."""
+    names = [*classes, "nothing"]
+    size = 2 + 0.55 * len(names)
+    figure = Figure(figsize=(size + 1, size), dpi=110, layout="constrained")
+    axes = figure.add_subplot()
+    share = table / np.maximum(table.sum(1, keepdims=True), 1)
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    axes.set(xlabel="was called", ylabel="was", xticks=range(len(names)), yticks=range(len(names)))
+    axes.set_xticklabels(names, rotation=60, ha="right", fontsize=8)
+    axes.set_yticklabels(names, fontsize=8)
+    if len(names) <= 25:
+        for y, x in np.ndindex(table.shape):
+            colour = "white" if share[y, x] > 0.5 else "black"
+            axes.text(x, y, str(table[y, x]), ha="center", va="center", fontsize=7, color=colour)
+    save_figure(path, figure)
+
+
+def worst_pictures(dataset: Dataset, found: Sequence[Detections], path: Path, score: float = 0.25,
+                   count: int = 12, size_wh: tuple[int, int] = (320, 320)) -> None:  # fmt: skip
+    """The pictures with most misses and false findings.
+
+    Green is an object that was found, yellow one that was missed, red a false finding.
+    """
+    point = operate(dataset.examples, found, score)
+    wrong = point.false + point.missed
+    chosen = [int(n) for n in np.argsort(-wrong, kind="stable")[:count] if wrong[n]]
+    images: list[U8] = []
+    titles: list[str] = []
+    for n in chosen:
+        sample = dataset.examples[n].load()
+        image = _draw_errors(sample, found[n][found[n].score >= score], dataset.classes, size_wh)
+        images.append(image)
+        titles.append(f"{sample.name}: {point.missed[n]} missed, {point.false[n]} false")
+    if not images:
+        images = [np.full((size_wh[1], size_wh[0], 3), 245, np.uint8)]
+        titles = ["nothing went wrong"]
+    _write(path, tile(images, min(4, len(images)), titles))
+
+
+_FOUND, _MISSED, _FALSE = np.array([[70, 200, 70], [250, 210, 40], [240, 60, 60]])
+
+
+def _draw_errors(sample: Sample, found: Detections, classes: Sequence[str],
+                 size_wh: tuple[int, int]) -> U8:  # fmt: skip
+    placed = _placed(sample, size_wh)
+    frame = np.empty((size_wh[1], size_wh[0], 3), np.uint8)
+    xyxy = letterbox(RgbPicture(sample.image), frame).to_network(found.xyxy)
+    met = boxes.iou(placed.xyxy, xyxy) >= 0.5  # (G, D)
+    met &= placed.class_id[:, None] == found.class_id[None]
+    truth_colour = [_FOUND if hit else _MISSED for hit in met.any(1)]
+    canvas = draw_boxes(
+        placed.image, placed.xyxy, [classes[c] for c in placed.class_id], truth_colour
+    )
+    false = ~met.any(0)
+    text = [
+        f"{classes[c]} {s:.2f}"
+        for c, s in zip(found.class_id[false], found.score[false], strict=True)
+    ]
+    return draw_boxes(canvas, xyxy[false], text, [_FALSE] * int(false.sum()))

@@ -1,0 +1,88 @@
+"""A rehearsal: what liveness models say of simulated attacks, and a sheet that shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from edge.models.paths import model_path
+from edge.types import U8
+from trainers.detector import split_of
+from trainers.evaluation.figures import tile
+from trainers.liveness import faces_of, scenes_of
+from trainers.metrics import pad
+from trainers.networks.minifasnet import LivenessConfig
+from trainers.spoofing.attacks import ALL, HELD_OUT, Camera, Take, attack
+from trainers.spoofing.clips import Exam, People, asking, config_of_model, exam
+
+Row = tuple[str, pad.Rate, pad.Rate]  # what, a clip, a track
+_TILE_PX = 144
+
+
+def rehearse(
+    models: Sequence[str], data: Path, held: float = 0.0, scenes: tuple[Path, ...] = (),
+    score: float = 0.5, each: int = 100,
+) -> dict[str, list[Row]]:  # fmt: skip
+    """Figures of each model on the same attacks.
+
+    Raises:
+        ConfigError: bad data.
+        ModelError: a model cannot be loaded.
+    """
+    dataset = faces_of(data)
+    people = People(split_of(dataset, held)[1] if held else dataset)
+    found, fixed, around = {}, dict[LivenessConfig, Exam](), scenes_of(scenes)
+    for name in models:
+        path = model_path(name, Path.cwd())
+        config = config_of_model(path)
+        if config not in fixed:
+            fixed[config] = exam(people, config, tuple(ALL), around, each)
+        said = asking(path, config)(fixed[config].clips)
+        clips = pad.judge(said, fixed[config].kind, score)
+        together, names = pad.fused(said, fixed[config].track)
+        tracks = pad.judge(together, [n.partition("/")[0] for n in names], score)
+        found[name] = _rows(clips, tracks)
+    return found
+
+
+def _rows(clips: pad.Verdict, tracks: pad.Verdict) -> list[Row]:
+    rows = [("BPCER", clips.bpcer, tracks.bpcer)]
+    for kind, rate in clips.apcer.items():
+        mark = ", never trained on" if kind in HELD_OUT else ""
+        rows.append((f"APCER {kind}{mark}", rate, tracks.apcer[kind]))
+    return [*rows, ("ACER", clips.acer, tracks.acer)]
+
+
+def draw(data: Path, scenes: tuple[Path, ...], path: Path, across: int = 8, seed: int = 0) -> None:
+    """A contact sheet: living people, then each kind of attack, a row each.
+
+    Raises:
+        ConfigError: bad data.
+    """
+    people, around = People(faces_of(data)), scenes_of(scenes)
+    tiles, titles = [], []
+    for name in ("live", *ALL):
+        for n in range(across):
+            rng = np.random.default_rng((seed, n, *name.encode()))
+            take = people.take(int(rng.integers(len(people))), 1, rng)
+            if name != "live":
+                take = attack(take, ALL[name], around, lambda r: people.take(0, 1, r), rng)
+            tiles.append(_thumbnail(Camera()(take, rng)))
+            titles.append(name)
+    sheet = tile(tiles, across, titles)
+    path.write_bytes(cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))[1].tobytes())
+
+
+def _thumbnail(take: Take) -> U8:
+    """The picture with the face's box, on a square."""
+    image = take.images[0].copy()
+    (x1, y1), (x2, y2) = take.xyxy[0].reshape(2, 2).astype(int).tolist()
+    cv2.rectangle(image, (x1, y1), (x2, y2), (255, 64, 64), max(1, max(image.shape) // 150))
+    scale = _TILE_PX / max(image.shape[:2])
+    small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    square = np.zeros((_TILE_PX, _TILE_PX, 3), np.uint8)
+    square[: small.shape[0], : small.shape[1]] = small[:_TILE_PX, :_TILE_PX]
+    return square

@@ -1,0 +1,90 @@
+"""How much of the training step's speed the whole loop keeps.
+
+The bare step runs on batches that lie ready; the whole loop prepares them meanwhile. On a
+machine where both share the cores the ratio cannot reach 1: the goal is 0.85.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from trainers.input.pipeline import Batch, Recipe, stream
+
+GOAL = 0.85
+_READY = 4  # batches that lie ready, in turn
+
+Step = Callable[[Batch], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Pictures a second.
+
+    Attributes:
+        bare: the step on ready batches.
+        loop: the step with its input pipeline.
+        pipeline: the input pipeline with nothing else to do.
+    """
+
+    bare: float
+    loop: float
+    pipeline: float
+
+    @property
+    def ratio(self) -> float:
+        """What the loop keeps."""
+        return self.loop / self.bare
+
+    def __str__(self) -> str:
+        """One line to print."""
+        verdict = "reached" if self.ratio >= GOAL else "missed"
+        return (
+            f"whole loop {self.loop:.1f} pictures/s, bare step {self.bare:.1f}, "
+            f"ratio {self.ratio:.2f} (goal {GOAL}: {verdict}), pipeline alone {self.pipeline:.1f}"
+        )
+
+
+def _rate(batches: Iterator[Batch], step: Step, clock: Callable[[], float]) -> float:
+    """Pictures a second of ``step``; it must return only when its work is done."""
+    start_s, count = clock(), 0
+    for batch in batches:
+        step(batch)
+        count += len(batch["images"])
+    return count / max(clock() - start_s, 1e-9)
+
+
+def measure(made: Recipe, step: Step, steps: int = 30, workers: int = 2,
+            clock: Callable[[], float] = time.perf_counter) -> Speed:  # fmt: skip
+    """Measure ``steps`` steps of each kind; the cache is filled and the step traced before.
+
+    The loop is measured between two halves of the bare step, so that a machine that slows
+    down or speeds up meanwhile falsifies less.
+
+    Args:
+        made: the input.
+        step: one training step, for instance ``model.train_on_batch`` on a batch's columns.
+        steps: how many.
+        workers: threads of the pipeline.
+        clock: seconds.
+    """
+    for example in made.dataset.examples:
+        made.pictures.load(example)
+    endless = stream(made, workers=workers, epochs=None)
+    ready = list(itertools.islice(endless, _READY))
+    alone = _rate(itertools.islice(endless, steps), lambda _: None, clock)
+    endless.close()
+    step(ready[0])
+
+    def bare(count: int) -> float:
+        return _rate(itertools.islice(itertools.cycle(ready), count), step, clock)
+
+    half = max(1, steps // 2)
+    before = bare(half)
+    endless = stream(made, workers=workers, epochs=None)
+    next(endless)
+    loop = _rate(itertools.islice(endless, steps), step, clock)
+    endless.close()
+    return Speed(2 / (1 / before + 1 / bare(half)), loop, alone)

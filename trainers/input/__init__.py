@@ -1,0 +1,1 @@
+"""Input pipeline: batches, workers and caches."""

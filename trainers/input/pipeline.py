@@ -1,0 +1,400 @@
+"""The input pipeline: labelled pictures -> ready batches, by threads, the same every time.
+
+Reading, augmentation and letterboxing run in threads (OpenCV and the file system release the
+interpreter lock). Sample number i of epoch e has a random generator of its own, seeded by
+(seed, e, i), and batches come in order, so the number of workers changes nothing but speed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypedDict, TypeVar
+
+import numpy as np
+
+from edge.errors import ConfigError, EdgeError, WorkerError
+from edge.types import F32, I32, U8, RgbPicture
+from edge.vision.preprocess import letterbox, place_letterbox, resize
+from trainers.augment.augment import Augment, apply, bind
+from trainers.data.dataset import POINTS, Dataset, Example, Sample, unknown_points
+
+_AHEAD = 2  # batches waiting per worker: hides an uneven picture, bounds the memory
+_OVERSAMPLE = 1.5  # cached pictures are this much larger than the network, for crops
+
+
+class Batch(TypedDict):
+    """B pictures and their labels, padded to G rows.
+
+    ``images`` (B, h, w, 3) uint8 RGB, letterboxed; ``boxes`` (B, G, 4) xyxy in network pixels,
+    padded with 0; ``class_id`` (B, G), padded with -1; ``landmarks`` (B, G, 5, 2) in network
+    pixels, NaN where unknown and in the padding; ``weight`` (B, G), padded with 0.
+    """
+
+    images: U8
+    boxes: F32
+    class_id: I32
+    landmarks: F32
+    weight: F32
+
+
+@dataclass(eq=False)
+class Pictures:
+    """Pictures of a data set, shrunk to what training needs and kept.
+
+    Memory first, then the disk cache, then the file. What comes back is the same from each.
+
+    Attributes:
+        size_wh: the network's input.
+        oversample: pictures are kept this much larger than they lie in the network; 1 keeps
+            exactly what the letterbox would make.
+        folder: disk cache; raw pixels keyed by a hash of the file and the size. None for none.
+        ram_bytes: how much of the pictures may stay in memory.
+    """
+
+    size_wh: tuple[int, int]
+    oversample: float
+    folder: Path | None = None
+    ram_bytes: int = 2 << 30
+    _kept: dict[Path, U8] = field(default_factory=dict, repr=False)
+    _kept_bytes: int = field(default=0, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def load(self, example: Example) -> Sample:
+        """The picture and its labels at the kept size.
+
+        Raises:
+            ConfigError: the picture is missing, broken or of another size.
+        """
+        source_wh = example.size_wh
+        _, (w, h) = place_letterbox(source_wh, self.size_wh)
+        grow = min(self.oversample, source_wh[0] / w, source_wh[1] / h)  # never above the source
+        kept_wh = (round(w * grow), round(h * grow))
+        scale = np.float32([kept_wh[0] / source_wh[0], kept_wh[1] / source_wh[1]])
+        return Sample(
+            self._pixels(example, kept_wh),
+            (example.xyxy.reshape(-1, 2, 2) * scale).reshape(-1, 4),
+            example.class_id,
+            example.landmarks * scale,
+            example.weight,
+            example.name,
+            example.group,
+        )
+
+    def _pixels(self, example: Example, kept_wh: tuple[int, int]) -> U8:
+        image = self._kept.get(example.path)
+        if image is not None:
+            return image
+        file = self._file(example, kept_wh)
+        image = _read_raw(file, kept_wh) if file else None
+        if image is None:
+            source = example.load().image
+            image = source if example.size_wh == kept_wh else resize(source, kept_wh)
+            if file:
+                self._write_raw(file, image)
+        with self._lock:
+            if self._kept_bytes + image.nbytes <= self.ram_bytes and example.path not in self._kept:
+                self._kept[example.path] = image
+                self._kept_bytes += image.nbytes
+        return image
+
+    def _file(self, example: Example, kept_wh: tuple[int, int]) -> Path | None:
+        folder = self.folder  # another thread may turn the cache off
+        if folder is None:
+            return None
+        try:
+            state = example.path.stat()
+        except OSError as error:
+            raise ConfigError(f"{example.path}: {error.strerror}: restore the picture") from error
+        key = f"{example.path.resolve()}\n{state.st_mtime_ns}\n{state.st_size}\n{kept_wh}"
+        return folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.rgb"
+
+    def _write_raw(self, file: Path, image: U8) -> None:
+        """Keep it on disk; a full disk turns the disk cache off, training goes on."""
+        part = file.with_name(f"{file.name}.{os.getpid()}.{threading.get_ident()}")
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            part.write_bytes(image.tobytes())
+            part.replace(file)
+        except OSError:
+            self.folder = None
+            with contextlib.suppress(OSError):
+                part.unlink()
+
+
+def _read_raw(file: Path, kept_wh: tuple[int, int]) -> U8 | None:
+    try:
+        raw = np.fromfile(file, np.uint8)
+    except OSError:
+        return None
+    w, h = kept_wh
+    return raw.reshape(h, w, 3) if raw.size == w * h * 3 else None
+
+
+def largest_rows(sample: Sample, most: int) -> Sample:
+    """At most ``most`` labels, the largest ones."""
+    if len(sample) <= most:
+        return sample
+    size = (sample.xyxy[:, 2:] - sample.xyxy[:, :2]).prod(1)
+    return sample[np.sort(np.argsort(-size, kind="stable")[:most])]
+
+
+def collate(samples: Sequence[Sample], size_wh: tuple[int, int], rows: int) -> Batch:
+    """Letterbox pictures and pad labels to ``rows``; boxes outside a picture are cut."""
+    b = len(samples)
+    batch = Batch(
+        images=np.empty((b, size_wh[1], size_wh[0], 3), np.uint8),
+        boxes=np.zeros((b, rows, 4), np.float32),
+        class_id=np.full((b, rows), -1, np.int32),
+        landmarks=unknown_points(b * rows).reshape(b, rows, POINTS, 2),
+        weight=np.zeros((b, rows), np.float32),
+    )
+    for n, whole in enumerate(samples):
+        sample = largest_rows(whole.inside(), rows)
+        placed = letterbox(RgbPicture(sample.image), batch["images"][n])
+        g = len(sample)
+        batch["boxes"][n, :g] = placed.to_network(sample.xyxy)
+        batch["class_id"][n, :g] = sample.class_id
+        batch["landmarks"][n, :g] = sample.landmarks * np.float32(placed.scale_xy) + np.float32(
+            placed.pad_xy
+        )
+        batch["weight"][n, :g] = sample.weight
+    return batch
+
+
+def default_rows(dataset: Dataset, augments: Sequence[Augment]) -> int:
+    """G: room for the fullest picture, for four of them under a mosaic; a multiple of 8."""
+    most = max((len(e) for e in dataset.examples), default=0)
+    joined = 4 if any(getattr(a, "joins", False) for a in augments) else 1
+    return min(128, max(8, -(-most * joined // 8) * 8))
+
+
+def order_of(n: int, batch: int, seed: int, epoch: int, *, shuffle: bool) -> list[np.ndarray]:
+    """Which pictures make up each batch of an epoch.
+
+    Shuffled batches are all full: what is left over waits for another epoch's order, and
+    fewer pictures than a batch repeat. Unshuffled ones hold every picture once, the last
+    batch may be short.
+    """
+    if not shuffle:
+        return [np.arange(start, min(start + batch, n)) for start in range(0, n, batch)]
+    order = np.random.default_rng((seed, epoch)).permutation(n)
+    steps = max(1, n // batch)
+    return list(np.resize(order, steps * batch).reshape(steps, batch))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recipe:
+    """Everything that decides what a batch looks like; ``make`` is pure but for the cache.
+
+    Attributes:
+        dataset: the pictures.
+        size_wh: the network's input.
+        batch: B.
+        augment: what happens to a sample, in order.
+        seed: of every random choice.
+        rows: G.
+        shuffle: a new order each epoch, full batches only.
+        pictures: the cache.
+    """
+
+    dataset: Dataset
+    size_wh: tuple[int, int]
+    batch: int
+    augment: tuple[Augment, ...]
+    seed: int
+    rows: int
+    shuffle: bool
+    pictures: Pictures
+
+    @property
+    def steps(self) -> int:
+        """Batches in an epoch."""
+        return len(order_of(len(self.dataset), self.batch, 0, 0, shuffle=self.shuffle))
+
+    def plan(self, epoch: int) -> Iterator[tuple[int, int, np.ndarray]]:
+        """Epoch, step and pictures of each batch of an epoch."""
+        order = order_of(len(self.dataset), self.batch, self.seed, epoch, shuffle=self.shuffle)
+        for step, chosen in enumerate(order):
+            yield epoch, step, chosen
+
+    def make(self, epoch: int, step: int, chosen: np.ndarray) -> Batch:
+        """One batch.
+
+        Raises:
+            ConfigError: a picture is missing or broken.
+            WorkerError: anything else went wrong; names the picture.
+        """
+        samples = [
+            self.sample(self.dataset.examples[int(which)], (self.seed, epoch, step, place))
+            for place, which in enumerate(chosen)
+        ]
+        return collate(samples, self.size_wh, self.rows)
+
+    def sample(self, example: Example, seed: tuple[int, ...]) -> Sample:
+        """One picture, augmented by the generator of ``seed``.
+
+        Raises:
+            ConfigError: the picture is missing or broken.
+            WorkerError: anything else went wrong; names the picture.
+        """
+        rng = np.random.default_rng(seed)
+        with naming(example.path):
+            return apply(self.augment, self.pictures.load(example), rng)
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Whatever goes wrong with a picture inside is told with its name.
+
+    Raises:
+        WorkerError: in place of anything that was not raised on purpose.
+    """
+    try:
+        yield
+    except EdgeError:
+        raise
+    except Exception as error:
+        raise WorkerError(f"{path}: {type(error).__name__}: {error}") from error
+
+
+def recipe(
+    dataset: Dataset,
+    size_wh: tuple[int, int],
+    batch: int,
+    augment: Sequence[Augment] = (),
+    *,
+    seed: int = 0,
+    shuffle: bool = True,
+    rows: int | None = None,
+    cache: Path | None = None,
+    ram_bytes: int = 2 << 30,
+) -> Recipe:
+    """A recipe with its cache; see ``batches`` for the arguments.
+
+    Raises:
+        ConfigError: the data set is empty.
+    """
+    if not dataset.examples:
+        raise ConfigError("the data set holds no picture: check the folder and its format")
+    pictures = Pictures(size_wh, _OVERSAMPLE if augment else 1.0, cache, ram_bytes)
+
+    def draw(rng: np.random.Generator) -> Sample:
+        return pictures.load(dataset.examples[int(rng.integers(len(dataset)))])
+
+    return Recipe(
+        dataset, size_wh, batch, tuple(bind(augment, draw)), seed,
+        rows or default_rows(dataset, augment), shuffle, pictures,
+    )  # fmt: skip
+
+
+class Maker(Protocol):
+    """What ``stream`` works off: a ``Recipe``, features kept of one, or clips."""
+
+    @property
+    def steps(self) -> int:
+        """Batches in an epoch."""
+        ...
+
+    def plan(self, epoch: int) -> Iterator[tuple[int, int, Any]]:
+        """What each batch of an epoch is made from: epoch, step, choice."""
+        ...
+
+    def make(self, epoch: int, step: int, chosen: Any) -> Any:  # noqa: ANN401
+        """One batch."""
+        ...
+
+
+T = TypeVar("T")
+
+
+def as_it_is(batch: Batch) -> Batch:
+    """Finish nothing."""
+    return batch
+
+
+def stream(
+    made: Maker,
+    *,
+    workers: int = 2,
+    epoch: int = 0,
+    epochs: int | None = 1,
+    finish: Callable[[Any], T] = as_it_is,  # type: ignore[assignment]
+) -> Generator[T, None, None]:
+    """Batches of ``epochs`` epochs from ``epoch`` on, prepared ahead across epochs.
+
+    Args:
+        made: what a batch looks like.
+        workers: threads; 0 prepares each batch when it is asked for.
+        epoch: the first one, to resume where a run was cut off.
+        epochs: how many; None for ever.
+        finish: done to each batch in its worker, for instance the encoding of targets.
+
+    Raises:
+        ConfigError: a picture is missing or broken.
+        WorkerError: a worker failed.
+    """
+    rounds = itertools.count(epoch) if epochs is None else range(epoch, epoch + epochs)
+    plan = itertools.chain.from_iterable(made.plan(e) for e in rounds)
+    if not workers:
+        for task in plan:
+            yield finish(made.make(*task))
+        return
+    waiting: deque[Future[T]] = deque()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="batches")
+    try:
+        for task in plan:
+            waiting.append(pool.submit(lambda task=task: finish(made.make(*task))))
+            if len(waiting) >= workers * _AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:  # also when the consumer stops early or a worker failed
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def batches(
+    dataset: Dataset,
+    size_wh: tuple[int, int],
+    batch: int,
+    augment: Sequence[Augment] = (),
+    workers: int = 2,
+    seed: int = 0,
+    epoch: int = 0,
+    epochs: int | None = 1,
+    cache: Path | None = None,
+    *,
+    shuffle: bool = True,
+    rows: int | None = None,
+) -> Iterator[Batch]:
+    """Ready batches, the same for any number of workers.
+
+    Args:
+        dataset: the pictures.
+        size_wh: the network's input.
+        batch: B.
+        augment: what happens to a sample, in order.
+        workers: threads; 0 prepares each batch when it is asked for.
+        seed: of every random choice.
+        epoch: the first one.
+        epochs: how many; None for ever.
+        cache: folder of the disk cache, None to keep pictures in memory only.
+        shuffle: a new order each epoch and full batches only; False for evaluation.
+        rows: G, ``default_rows`` unless given; of more labels the largest stay.
+
+    Raises:
+        ConfigError: the data set is empty, or a picture is missing or broken.
+        WorkerError: a worker failed; names the picture.
+    """
+    made = recipe(
+        dataset, size_wh, batch, augment, seed=seed, shuffle=shuffle, rows=rows, cache=cache
+    )
+    yield from stream(made, workers=workers, epoch=epoch, epochs=epochs)

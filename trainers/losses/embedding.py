@@ -1,0 +1,223 @@
+"""What makes an embedding good: four losses behind one interface, in ``keras.ops`` alone.
+
+    triplet  |f(a)-f(p)|^2 - |f(a)-f(n)|^2 + alpha, above zero (Schroff et al. 2015), mined in the
+             batch: ``semi-hard`` or ``batch-hard`` (Hermans et al. 2017)
+    binary   one logistic unit over |f(a)-f(b)| or over their chi-square: same person or not
+    margin   softmax over the people with an additive angle (ArcFace, Deng et al. 2019)
+    teacher  1 - cosine to the embedding of a teacher; on unit vectors this is half the squared
+             distance
+
+Faces of nobody in particular (person -1: mixed and bent ones) teach by the teacher alone. Every
+loss is a mean over what it looks at, zero where there is nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import keras
+from keras import layers, ops
+
+from edge.errors import ConfigError
+from trainers.losses.detection import logistic
+from trainers.networks.backbone import Tensor
+
+NAMES = ("triplet", "binary", "margin", "teacher")
+_TINY = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectiveConfig:
+    """Which losses, and how.
+
+    Attributes:
+        parts: name and weight of each loss.
+        alpha: of the triplet; raising it asks for more distance between people.
+        mining: which triplets of the batch count.
+        pair: what the logistic unit looks at.
+        scale: of the margin softmax; raising it makes it surer.
+        angle: its margin in radians; raising it packs a person's pictures tighter.
+    """
+
+    parts: tuple[tuple[str, float], ...] = (("triplet", 1.0),)
+    alpha: float = 0.3
+    mining: Literal["semi-hard", "batch-hard"] = "semi-hard"
+    pair: Literal["absolute", "chi-square"] = "absolute"
+    scale: float = 32.0
+    angle: float = 0.3
+
+    def weight(self, name: str) -> float:
+        """Of a loss; 0 for one that is not used."""
+        return dict(self.parts).get(name, 0.0)
+
+
+def parse_parts(text: str) -> tuple[tuple[str, float], ...]:
+    """``teacher+triplet:0.2`` -> names and weights.
+
+    Raises:
+        ConfigError: an unknown name or a weight that is none.
+    """
+    parts = []
+    for piece in text.split("+"):
+        name, _, weight = piece.strip().partition(":")
+        try:
+            value = float(weight or 1)
+        except ValueError:
+            value = 0.0
+        if name not in NAMES or value <= 0:
+            raise ConfigError(
+                f"--loss {text}: must be one of {', '.join(NAMES)}, or several with weights, say "
+                "teacher+triplet:0.2"
+            )
+        parts.append((name, value))
+    return tuple(parts)
+
+
+# --- pairs and triplets -----------------------------------------------------------------------
+
+
+def squared_distances(embeddings: Tensor) -> Tensor:
+    """``(B, D)`` of unit length -> ``(B, B)`` squared distances."""
+    return 2 - 2 * ops.clip(ops.matmul(embeddings, ops.transpose(embeddings)), -1, 1)
+
+
+def relations(person: Tensor) -> tuple[Tensor, Tensor]:
+    """``(B,)`` -> ``(B, B)`` masks of 0 and 1: one person's two pictures; two people's."""
+    known = ops.cast(person >= 0, "float32")
+    both = known[:, None] * known[None, :]
+    same = ops.cast(person[:, None] == person[None, :], "float32")
+    other = 1 - ops.eye(person.shape[0] or ops.shape(person)[0])
+    return both * same * other, both * (1 - same)
+
+
+def semi_hard(squared: Tensor, person: Tensor, alpha: float) -> Tensor:
+    """Each pair (a, p) with the nearest negative that is farther than p; else the farthest one."""
+    same, different = relations(person)
+    ap, an = squared[:, :, None], squared[:, None, :]  # (a, p, 1), (a, 1, n)
+    valid = different[:, None, :] * ops.cast(an > ap, "float32")
+    nearest = ops.min(ops.where(valid > 0, an, 1e9), -1)  # (a, p)
+    farthest = ops.max(ops.where(different > 0, squared, -1e9), -1)[:, None]
+    chosen = ops.where(ops.max(valid, -1) > 0, nearest, farthest)
+    counts = same * ops.max(different, -1)[:, None]
+    loss = ops.maximum(squared - chosen + alpha, 0) * counts
+    return ops.sum(loss) / ops.maximum(ops.sum(counts), 1)
+
+
+def batch_hard(squared: Tensor, person: Tensor, alpha: float) -> Tensor:
+    """Each anchor with its farthest positive and its nearest negative."""
+    same, different = relations(person)
+    farthest = ops.max(ops.where(same > 0, squared, -1e9), 1)
+    nearest = ops.min(ops.where(different > 0, squared, 1e9), 1)
+    counts = ops.max(same, 1) * ops.max(different, 1)
+    loss = ops.where(counts > 0, ops.maximum(farthest - nearest + alpha, 0), 0.0)
+    return ops.sum(loss) / ops.maximum(ops.sum(counts), 1)
+
+
+MINERS: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {
+    "semi-hard": semi_hard,
+    "batch-hard": batch_hard,
+}
+
+
+PAIRS = ("absolute", "chi-square")
+
+
+def pair_features(embeddings: Tensor, kind: str) -> Tensor:
+    """``(B, D)`` -> ``(B, B, D)``: |a - b|, or (a - b)^2 / (|a| + |b|)."""
+    a, b = embeddings[:, None], embeddings[None]
+    if kind == "absolute":
+        return ops.abs(a - b)
+    return ops.square(a - b) / (ops.abs(a) + ops.abs(b) + 1e-3)
+
+
+def binary_loss(logit: Tensor, person: Tensor) -> Tensor:
+    """``(B, B)`` logits of being the same; both kinds of pairs weigh the same."""
+    same, different = relations(person)
+    loss = logistic(logit, same)
+    parts = [ops.sum(loss * m) / ops.maximum(ops.sum(m), 1) for m in (same, different)]
+    return (parts[0] + parts[1]) / 2
+
+
+def margin_loss(cosine: Tensor, person: Tensor, scale: float, angle: float) -> Tensor:
+    """``(B, C)`` cosines to each person's centre -> cross-entropy with the angle added."""
+    known = ops.cast(person >= 0, "float32")
+    target = ops.one_hot(ops.maximum(person, 0), cosine.shape[-1])
+    cosine = ops.clip(cosine, -1 + 1e-6, 1 - 1e-6)
+    turned = ops.cos(ops.minimum(ops.arccos(cosine) + angle, 3.14159))
+    logit = scale * ops.where(target > 0, turned, cosine)
+    loss = ops.logsumexp(logit, -1) - ops.sum(logit * target, -1)
+    return ops.sum(loss * known) / ops.maximum(ops.sum(known), 1)
+
+
+def teacher_loss(embeddings: Tensor, taught: Tensor) -> Tensor:
+    """``(B, D)`` twice, unit length; rows of zeros were not taught."""
+    known = ops.cast(ops.sum(ops.square(taught), -1) > 0.5, "float32")
+    loss = 1 - ops.sum(embeddings * taught, -1)
+    return ops.sum(loss * known) / ops.maximum(ops.sum(known), 1)
+
+
+# --- the task ---------------------------------------------------------------------------------
+
+
+class EmbedTask(keras.Model):
+    """Wraps an encoder; ``x`` is uint8 ``(B, 112, 112, 3)``, ``y`` has person and taught.
+
+    Only ``network`` is saved as the model: the unit of ``binary`` and the centres of ``margin``
+    serve training alone.
+    """
+
+    def __init__(self, network: keras.Model, config: ObjectiveConfig, people: int) -> None:
+        """Args: the encoder, its losses, and how many people there are."""
+        super().__init__(name="embed_task")
+        self.network = network
+        self.config = config
+        self._parts = {name: keras.metrics.Mean(name=name) for name, _ in config.parts}
+        if config.weight("binary"):
+            self.unit = layers.Dense(1, name="unit")
+        if config.weight("margin"):
+            shape = (network.output.shape[-1], people)
+            self.centres = self.add_weight(shape=shape, name="centres")
+
+    def call(self, faces: Tensor, training: bool = False) -> Tensor:
+        """uint8 ``(B, 112, 112, 3)`` -> ``(B, D)`` of unit length."""
+        embeddings = self.network(ops.cast(faces, "float32"), training=training)
+        if self.config.weight("binary") and not self.unit.built:
+            self.unit(embeddings)
+        return embeddings
+
+    def example(self) -> Any:  # noqa: ANN401
+        """An input to build with."""
+        return ops.zeros((1, *self.network.input.shape[1:]), "uint8")
+
+    def losses_of(self, embeddings: Tensor, y: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Each loss, unweighted."""
+        config, person = self.config, ops.cast(y["person"], "int32")
+        found: dict[str, Tensor] = {}
+        if config.weight("triplet"):
+            squared = squared_distances(embeddings)
+            found["triplet"] = MINERS[config.mining](squared, person, config.alpha)
+        if config.weight("binary"):
+            logit = self.unit(pair_features(embeddings, config.pair))[..., 0]
+            found["binary"] = binary_loss(logit, person)
+        if config.weight("margin"):
+            centres = self.centres / (ops.norm(self.centres, axis=0, keepdims=True) + _TINY)
+            cosine = ops.matmul(embeddings, centres)
+            found["margin"] = margin_loss(cosine, person, config.scale, config.angle)
+        if config.weight("teacher"):
+            found["teacher"] = teacher_loss(embeddings, y["taught"])
+        return found
+
+    def compute_loss(self, x: Any, y: Any, y_pred: Any, *_: Any, **__: Any) -> Tensor:  # noqa: ANN401, ARG002
+        """The weighted sum; each part is also a metric."""
+        total = 0.0
+        for name, part in self.losses_of(y_pred, y).items():
+            self._parts[name].update_state(part)
+            total = total + self.config.weight(name) * part
+        return total
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """Loss and its parts."""
+        return [*super().metrics, *self._parts.values()]

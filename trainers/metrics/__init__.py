@@ -1,0 +1,1 @@
+"""Metrics: mAP, verification, PAD and box fusion."""

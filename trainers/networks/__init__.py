@@ -1,0 +1,1 @@
+"""Keras networks and their configurations."""

@@ -1,0 +1,237 @@
+"""The liveness network: wide crops of a face, at several scales and times -> how likely it lives.
+
+Each scale has a branch of MiniFASNet's topology (minivision-ai/Silent-Face-Anti-Spoofing, after
+MobileFaceNet): a crop ``(h, w, 3)`` becomes 128 numbers. Over one picture, the three answers of
+each branch (two attacks, the second one is alive) are averaged over the scales; over T pictures a
+convolution along time reads the numbers. Or there are no branches, and convolutions over time and
+place read the crops themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any, Literal, Self
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from trainers.networks.backbone import Tensor
+
+OverTime = Literal["none", "conv1d", "conv3d"]
+ALIVE = 1  # of a branch's three answers
+ANSWERS = 3
+_FEATURES = 128
+
+# Hidden channels of each block, as its makers pruned them: stage -> blocks (they write "1.8M")
+_STAGE_OUT = (64, 128, 128)
+_DOWN = (103, 231, 308)
+_BLOCKS = {
+    "plain": ((13, 13, 13, 13), (231, 52, 26, 77, 26, 26), (26, 26)),
+    "squeeze": ((13, 26, 13, 52), (154, 52, 26, 52, 26, 26), (26, 26)),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LivenessConfig:
+    """Everything needed to build the network again.
+
+    Attributes:
+        scales: side of each crop, in sides of the face's box.
+        input_wh: of a crop, multiples of 16 from 80 on.
+        frames: T; 1 unless there is a convolution over time.
+        over_time: ``none`` averages answers, ``conv1d`` reads the branches' numbers along time,
+            ``conv3d`` the crops themselves.
+        branches: of each scale, ``plain``, or ``squeeze`` with squeeze-and-excitation.
+    """
+
+    scales: tuple[float, ...] = (2.7, 4.0)
+    input_wh: tuple[int, int] = (80, 80)
+    frames: int = 1
+    over_time: OverTime = "none"
+    branches: tuple[str, ...] = ("plain", "squeeze")
+
+    def __post_init__(self) -> None:
+        if not self.scales or len(self.branches) != len(self.scales):
+            raise ValueError(f"needs a branch for each scale, got {self.branches}, {self.scales}")
+        if not all(name in _BLOCKS for name in self.branches):
+            raise ValueError(f"branches must be of {', '.join(_BLOCKS)}, got {self.branches}")
+        if any(side % 16 or side < 80 for side in self.input_wh):
+            raise ValueError(f"input_wh must be multiples of 16 from 80 on, got {self.input_wh}")
+        if self.over_time not in ("none", "conv1d", "conv3d"):
+            raise ValueError(f"over_time must be none, conv1d or conv3d, got {self.over_time!r}")
+        if (self.frames > 1) != (self.over_time != "none") or self.frames < 1:
+            raise ValueError(f"{self.frames} frame(s) do not go with over_time {self.over_time!r}")
+
+    @property
+    def crops(self) -> int:
+        """Crops of a clip: each picture, oldest first, at each scale."""
+        return self.frames * len(self.scales)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """From `to_json`, possibly through JSON."""
+        listed = ("scales", "input_wh", "branches")
+        return cls(**{k: tuple(v) if k in listed else v for k, v in values.items()})
+
+
+def build(config: LivenessConfig) -> keras.Model:
+    """The network: float ``(N, T*S, h, w, 3)`` RGB 0..255 -> ``(N,)`` probability of life.
+
+    Its parts can be found by name: ``scale0`` .. and ``over_time``.
+    """
+    width, height = config.input_wh
+    clips = keras.Input((config.crops, height, width, 3), name="faces")
+    if config.over_time == "conv3d":
+        inner = over_space_time(config)
+        live = inner(_stacked(clips, config))
+    else:
+        branches = [branch(config, row) for row in range(len(config.scales))]
+        found = [part(_of_scale(clips, config, row)) for row, part in enumerate(branches)]
+        live = _joined(found, config)
+    return keras.Model(clips, ops.reshape(live, (-1,)), name="liveness")
+
+
+def _of_scale(clips: Tensor, config: LivenessConfig, row: int) -> Tensor:
+    """The crops of one scale: ``(N*T, h, w, 3)``."""
+    width, height = config.input_wh
+    return ops.reshape(clips[:, row :: len(config.scales)], (-1, height, width, 3))
+
+
+def _stacked(clips: Tensor, config: LivenessConfig) -> Tensor:
+    """The scales of a picture behind each other: ``(N, T, h, w, 3*S)``."""
+    count = len(config.scales)
+    return ops.concatenate([clips[:, row::count] for row in range(count)], axis=-1)
+
+
+def _joined(found: list[Tensor], config: LivenessConfig) -> Tensor:
+    """What the branches say, ``(N*T, 1, 1, C)`` each, as one probability."""
+    if config.over_time == "none":
+        alive = [x[..., ALIVE] for x in found]
+        return sum(alive[1:], alive[0]) / len(alive)
+    rows = [ops.reshape(x, (-1, config.frames, 1, _FEATURES)) for x in found]
+    return over_features(config)(ops.concatenate(rows, axis=-1))
+
+
+# --- the branches -----------------------------------------------------------------------------
+
+
+def branch(config: LivenessConfig, row: int) -> keras.Model:
+    """One scale: ``(h, w, 3)`` -> ``(1, 1, 3)`` answers that sum to 1, or 128 numbers."""
+    width, height = config.input_wh
+    name = f"scale{row}"
+    squeeze = config.branches[row] == "squeeze"
+    images = keras.Input((height, width, 3), name=f"{name}_images")
+    x = _conv(images, 32, f"{name}_stem", 3, 2)
+    x = _depthwise(x, f"{name}_stem_dw", 3)
+    blocks = _BLOCKS[config.branches[row]]
+    for stage, (hidden, channels) in enumerate(zip(blocks, _STAGE_OUT, strict=True)):
+        x = _block(x, _DOWN[stage], channels, f"{name}_stage{stage}_down", 2)
+        for i, width_px in enumerate(hidden):
+            block = f"{name}_stage{stage}_m{i}"
+            y = _block(x, width_px, channels, block, 1)
+            if squeeze and i == len(hidden) - 1:
+                y = _excited(y, channels, f"{block}_se")
+            x = layers.Add(name=f"{block}_add")([x, y])
+    x = _conv(x, 512, f"{name}_last", 1)
+    x = layers.DepthwiseConv2D(x.shape[1:3], name=f"{name}_whole")(x)  # (1, 1, 512)
+    x = layers.Conv2D(_FEATURES, 1, name=f"{name}_features")(x)
+    if config.over_time == "none":
+        x = layers.Conv2D(ANSWERS, 1, activation="softmax", name=f"{name}_answers")(x)
+    return keras.Model(images, x, name=name)
+
+
+def _act(x: Tensor, name: str) -> Tensor:
+    return layers.PReLU(alpha_initializer="zeros", shared_axes=[1, 2], name=f"{name}_act")(x)
+
+
+def _conv(x: Tensor, channels: int, name: str, kernel: int, stride: int = 1) -> Tensor:
+    if kernel > 1:
+        x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
+    return _act(layers.Conv2D(channels, kernel, stride, name=name)(x), name)
+
+
+def _depthwise(x: Tensor, name: str, kernel: int, stride: int = 1) -> Tensor:
+    x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
+    return _act(layers.DepthwiseConv2D(kernel, stride, name=name)(x), name)
+
+
+def _block(x: Tensor, hidden: int, channels: int, name: str, stride: int) -> Tensor:
+    """Widen by 1x1, filter each channel by 3x3, narrow by 1x1 without activation."""
+    x = _conv(x, hidden, f"{name}_wide", 1)
+    x = _depthwise(x, f"{name}_dw", 3, stride)
+    return layers.Conv2D(channels, 1, name=f"{name}_narrow")(x)
+
+
+def _excited(x: Tensor, channels: int, name: str) -> Tensor:
+    """Channels weighed by what the whole map holds (Hu et al. 2018)."""
+    y = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_pool")(x)
+    y = layers.Conv2D(channels // 4, 1, activation="relu", name=f"{name}_squeeze")(y)
+    y = layers.Conv2D(channels, 1, activation="sigmoid", name=f"{name}_excite")(y)
+    return layers.Multiply(name=f"{name}_scale")([x, y])
+
+
+def convolutions(name: str, kind: str) -> Iterator[str]:
+    """Names of a branch's layers in the order in which MiniFASNet runs its convolutions."""
+    yield from (f"{name}_stem", f"{name}_stem_dw")
+    for stage, hidden in enumerate(_BLOCKS[kind]):
+        yield from (f"{name}_stage{stage}_down_{part}" for part in ("wide", "dw", "narrow"))
+        for i in range(len(hidden)):
+            block = f"{name}_stage{stage}_m{i}"
+            yield from (f"{block}_{part}" for part in ("wide", "dw", "narrow"))
+            if kind == "squeeze" and i == len(hidden) - 1:
+                yield from (f"{block}_se_squeeze", f"{block}_se_excite")
+    yield from (f"{name}_last", f"{name}_whole", f"{name}_features", f"{name}_answers")
+
+
+# --- over time --------------------------------------------------------------------------------
+
+
+def over_features(config: LivenessConfig) -> keras.Model:
+    """Convolutions along time over the branches' numbers: ``(T, 1, 128*S)`` -> ``(1, 1, 1)``.
+
+    A convolution of one dimension, written as one of two of which one is 1.
+    """
+    rows = keras.Input((config.frames, 1, _FEATURES * len(config.scales)), name="rows")
+    x = rows
+    for i, channels in enumerate((64, 32)):
+        x = layers.Conv2D(
+            channels, (3, 1), padding="same", activation="relu", name=f"over_time_conv{i}"
+        )(x)
+    x = layers.GlobalAveragePooling2D(keepdims=True, name="over_time_pool")(x)
+    x = layers.Conv2D(1, 1, activation="sigmoid", name="over_time_answer")(x)
+    return keras.Model(rows, x, name="over_time")
+
+
+def over_space_time(config: LivenessConfig) -> keras.Model:
+    """Convolutions over time and place: ``(T, h, w, 3*S)`` -> ``(1, 1, 1, 1)``."""
+    width, height = config.input_wh
+    clip = keras.Input((config.frames, height, width, 3 * len(config.scales)), name="clip")
+    x = layers.Rescaling(1 / 127.5, -1, name="over_time_rescale")(clip)
+    widths = (12, 24, 48, 64)
+    for i, (_, channels) in enumerate(pairwise((0, *widths))):
+        time = 2 if i >= 2 and config.frames > 2 else 1
+        x = layers.Conv3D(
+            channels, 3, (time, 2, 2), padding="same", activation="relu", name=f"over_time_conv{i}"
+        )(x)
+    x = layers.GlobalAveragePooling3D(keepdims=True, name="over_time_pool")(x)
+    x = layers.Conv3D(1, 1, activation="sigmoid", name="over_time_answer")(x)
+    return keras.Model(clip, x, name="over_time")
+
+
+def layers_of(network: keras.Model) -> dict[str, keras.layers.Layer]:
+    """The layers of all parts by name."""
+    parts = [layer for layer in network.layers if isinstance(layer, keras.Model)]
+    return {layer.name: layer for part in parts for layer in part.layers}
+
+
+def blank(config: LivenessConfig) -> np.ndarray:
+    """One clip of nothing: ``(1, T*S, h, w, 3)`` uint8."""
+    width, height = config.input_wh
+    return np.zeros((1, config.crops, height, width, 3), np.uint8)

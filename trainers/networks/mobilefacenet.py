@@ -1,0 +1,158 @@
+"""The encoder: an aligned face becomes a unit vector. MobileFaceNet's topology, made for CPUs.
+
+Inverted residuals at strides 4, 8 and 16 and one depthwise convolution over the last map, which
+weighs every place of a face differently (Chen et al. 2018). Where that network has PReLU this one
+has ReLU: runtimes fuse it into the convolution, which makes it three times as fast on a CPU.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+import keras
+from keras import layers, ops
+
+from edge.vision.preprocess import FACE_PX
+from trainers.networks.backbone import Norm, Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderConfig:
+    """Everything needed to build the encoder again.
+
+    Attributes:
+        dimension: D of the embeddings.
+        stem: channels at stride 2; most of the time is spent there.
+        widths: channels between the blocks of the three stages; a block adds to them.
+        depths: blocks of each stage after the one that halves the map.
+        inner: channels inside those blocks.
+        down: channels inside the block that halves the map.
+        last: channels of the last map.
+        norm: ``batch`` to train from scratch; ``none`` where weights come from an exported file.
+        fading: activations begin as PReLU and fade into ReLU, see ``Fading``.
+    """
+
+    dimension: int = 128
+    stem: int = 32
+    widths: tuple[int, int, int] = (64, 128, 128)
+    depths: tuple[int, int, int] = (4, 6, 2)
+    inner: tuple[int, int, int] = (64, 256, 256)
+    down: tuple[int, int, int] = (64, 256, 512)
+    last: int = 512
+    norm: Norm = "batch"
+    fading: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """From what ``to_json`` gave; lists become tuples again."""
+        known = {field.name for field in fields(cls)}
+        return cls(
+            **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known}
+        )
+
+
+SIZES = {
+    "pico": EncoderConfig(depths=(1, 2, 1), inner=(64, 128, 128), down=(64, 128, 256), last=256),
+    "nano": EncoderConfig(),
+    "full": EncoderConfig(
+        stem=64, inner=(128, 256, 256), down=(128, 256, 512)
+    ),  # MobileFaceNet's own
+}
+
+
+@keras.saving.register_keras_serializable("edgewatch")
+class Fading(layers.Layer):
+    """PReLU whose slopes fade: ``max(x, 0) + left * slope * min(x, 0)``, ``left`` from 1 to 0.
+
+    Weights of a network with PReLU stay useful while the rest learns to do without the slopes.
+    """
+
+    def build(self, input_shape: tuple[int, ...]) -> None:
+        """A slope a channel, and how much of it is left."""
+        shape = (input_shape[-1],)
+        self.slope = self.add_weight(
+            name="slope", shape=shape, initializer="zeros", trainable=False
+        )
+        self.left = self.add_weight(name="left", shape=(), initializer="ones", trainable=False)
+
+    def call(self, x: Tensor) -> Tensor:
+        """Any shape, channels last."""
+        return ops.where(x > 0, x, x * (self.left * self.slope))
+
+
+@dataclass(frozen=True, slots=True)
+class _Kit:
+    """How a convolution of the encoder is dressed."""
+
+    norm: Norm
+    fading: bool
+
+    def conv(
+        self, x: Tensor, channels: int, name: str, kernel: int = 1, stride: int = 1,
+        *, act: bool = True, whole: bool = False,
+    ) -> Tensor:  # fmt: skip
+        """Convolution, normalisation, activation; ``channels`` 0 is depthwise."""
+        padding = "valid" if stride == 2 or whole else "same"
+        if stride == 2:  # as torch pads: at the near edge
+            x = layers.ZeroPadding2D(((1, 0), (1, 0)), name=f"{name}_pad")(x)
+        bias = self.norm == "none"
+        if channels:
+            layer = layers.Conv2D(channels, kernel, stride, padding, use_bias=bias, name=name)
+        else:
+            layer = layers.DepthwiseConv2D(kernel, stride, padding, use_bias=bias, name=name)
+        x = layer(x)
+        if self.norm == "batch":
+            x = layers.BatchNormalization(epsilon=1e-3, momentum=0.97, name=f"{name}_bn")(x)
+        if not act:
+            return x
+        if self.fading:
+            return Fading(name=f"{name}_act")(x)
+        return layers.Activation("relu", name=f"{name}_act")(x)
+
+    def block(self, x: Tensor, inner: int, channels: int, name: str, stride: int = 1) -> Tensor:
+        """Widen, 3x3 depthwise, narrow: ``(B, h, w, C)`` -> ``(B, h/s, w/s, channels)``."""
+        y = self.conv(x, inner, f"{name}_widen")
+        y = self.conv(y, 0, f"{name}_depth", 3, stride)
+        return self.conv(y, channels, f"{name}_narrow", act=False)
+
+
+def build(config: EncoderConfig) -> keras.Model:
+    """The encoder: float ``(B, 112, 112, 3)`` RGB 0..255 -> ``(B, D)`` of unit length."""
+    kit = _Kit(config.norm, config.fading)
+    faces = keras.Input((FACE_PX, FACE_PX, 3), name="faces")
+    x = layers.Rescaling(1 / 128, -127.5 / 128, name="rescale")(faces)
+    x = kit.conv(x, config.stem, "stem", 3, 2)
+    x = kit.conv(x, 0, "stem_depth", 3)
+    stages = zip(config.widths, config.depths, config.inner, config.down, strict=True)
+    for number, (width, depth, inner, down) in enumerate(stages, start=1):
+        x = kit.block(x, down, width, f"stage{number}_down", 2)
+        for index in range(depth):
+            y = kit.block(x, inner, width, f"stage{number}_{index}")
+            x = layers.Add(name=f"stage{number}_{index}_add")([x, y])
+    x = kit.conv(x, config.last, "last")
+    x = kit.conv(x, 0, "whole", FACE_PX // 16, act=False, whole=True)  # (B, 1, 1, last)
+    x = layers.Conv2D(config.dimension, 1, name="embedding")(x)
+    x = layers.Reshape((config.dimension,), name="row")(x)
+    unit = layers.UnitNormalization(name="embeddings", dtype="float32")(x)
+    return keras.Model(faces, unit, name="edge_encoder")
+
+
+def convolutions(config: EncoderConfig) -> list[str]:
+    """Names of the convolutions, in the order in which they run."""
+    names = ["stem", "stem_depth"]
+    for number, depth in enumerate(config.depths, start=1):
+        for block in ("down", *map(str, range(depth))):
+            names += [f"stage{number}_{block}_{part}" for part in ("widen", "depth", "narrow")]
+    return [*names, "last", "whole", "embedding"]
+
+
+def set_left(encoder: keras.Model, left: float) -> None:
+    """How much of their slopes the fading activations keep."""
+    for layer in encoder.layers:
+        if isinstance(layer, Fading):
+            layer.left.assign(left)

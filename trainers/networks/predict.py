@@ -1,0 +1,92 @@
+"""A trained network as a finder: pictures in, ``Detections`` or ``Faces`` out, in numpy.
+
+For evaluation during training; the daemon runs the exported graph, which does the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from edge.types import F32, Detections, Faces, Letterbox, RgbPicture
+from edge.vision import boxes
+from edge.vision.preprocess import letterbox
+from trainers.data.dataset import Example
+from trainers.networks.yolo import NetworkConfig, decode
+
+BATCH = 8  # pictures that go through the network together
+_CANDIDATES = 400  # rows of a picture that go into suppression
+
+
+def pictures_of(examples: Sequence[Example], batch: int = BATCH) -> Iterator[list[RgbPicture]]:
+    """Their pictures, so many at a time: whole pictures are large, single ones slow."""
+    for start in range(0, len(examples), batch):
+        yield [RgbPicture(example.load().image) for example in examples[start : start + batch]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Finder:
+    """Finds objects, and faces where the network has landmarks.
+
+    Attributes:
+        network: as ``network.build`` makes it.
+        config: what it was built from.
+        score: rows below it are dropped; low for average precision.
+        iou: suppression threshold.
+        most: rows kept of a picture.
+    """
+
+    network: keras.Model
+    config: NetworkConfig
+    score: float = 0.01
+    iou: float = 0.65
+    most: int = 100
+
+    def __call__(self, picture: RgbPicture) -> Detections:
+        """Objects in one picture, source pixels, by falling score."""
+        return self.detect([picture])[0]
+
+    def detect(self, pictures: Sequence[RgbPicture], batch: int = BATCH) -> list[Detections]:
+        """Objects in each picture, source pixels, by falling score."""
+        return [found for found, _ in self._find(pictures, batch)]
+
+    def faces(self, pictures: Sequence[RgbPicture], batch: int = BATCH) -> list[Faces]:
+        """Faces in each picture, source pixels, by falling score."""
+        return [
+            Faces(
+                found.xyxy, found.score, points, np.full(len(found), -1, np.int32),
+                np.zeros(len(found), np.float32),
+            )
+            for found, points in self._find(pictures, batch)
+        ]  # fmt: skip
+
+    def _find(self, pictures: Sequence[RgbPicture], batch: int) -> list[tuple[Detections, F32]]:
+        width, height = self.config.input_wh
+        result = []
+        for start in range(0, len(pictures), batch):
+            part = pictures[start : start + batch]
+            images = np.empty((batch, height, width, 3), np.uint8)  # always full: one graph
+            placed = [letterbox(p, images[i]) for i, p in enumerate(part)]
+            raw = self.network.predict_on_batch(images.astype(np.float32))
+            found = decode(keras.ops.convert_to_tensor(raw), self.config)
+            columns = [
+                keras.ops.convert_to_numpy(x) for x in (found.xyxy, found.score, found.points)
+            ]
+            for i, place in enumerate(placed):
+                result.append(self._read(columns[0][i], columns[1][i], columns[2][i], place))
+        return result
+
+    def _read(
+        self, xyxy: F32, score: F32, points: F32, placed: Letterbox
+    ) -> tuple[Detections, F32]:
+        """One picture's rows: threshold, suppression, source pixels."""
+        row, kind = np.nonzero(score > self.score)
+        best = np.argsort(-score[row, kind], kind="stable")[:_CANDIDATES]
+        row, kind = row[best], kind[best].astype(np.int32)
+        kept = boxes.nms(xyxy[row], score[row, kind], kind, self.iou)[: self.most]
+        row, kind = row[kept], kind[kept]
+        found = Detections(placed.to_source(xyxy[row]), score[row, kind].astype(np.float32), kind)
+        return found, placed.points_to_source(points[row])

@@ -1,0 +1,285 @@
+"""The YOLO network: a backbone, a path-aggregating neck and a head over strides 8, 16 and 32.
+
+Its output is one tensor of raw rows ``(B, A, 5 + C [+ 10])``, the same for both heads:
+
+    p_x p_y  p_w p_h  object  C classes  [five points as x y pairs]
+
+    centre = (p_xy + cell) * stride,  size = exp(p_wh) * stride,  point = centre + p * size
+    (or, in strides, point = (p + cell) * stride)
+    score = sigmoid(object) * sigmoid(class)
+
+Points are told in sizes of the face, so that one shape fits faces of every size: far easier to
+learn than distances in strides. Rows run over the strides, then over the cells (row by row),
+then over a cell's anchors. The anchor head folds its anchors into ``p``, so that nobody
+downstream has to know them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, Self
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from edge.types import F32
+from trainers.networks import yunet
+from trainers.networks.backbone import STRIDES, Kit, Norm, Tensor, backbone
+
+POINTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkConfig:
+    """Everything needed to build the network again.
+
+    Attributes:
+        classes: names by class_id.
+        input_wh: network pixels, multiples of 32.
+        backbone: name of the backbone.
+        width: its width multiplier; 0 takes the published one.
+        activation: ``silu`` or ``relu``.
+        norm: ``batch``, or ``none`` where weights come from an exported file.
+        depthwise: depthwise 3x3 convolutions (nano and slim).
+        neck: ``pafpn`` (down and up again), or ``fpn`` (down only): faster, a little worse.
+        neck_channels: channels of the three levels; empty takes the backbone's.
+        head: ``free`` (decoupled, no anchors) or ``anchor``.
+        head_channels: raising it helps many classes and costs time at stride 8.
+        head_depth: 3x3 convolutions in each branch.
+        shared_head: one branch serves classes and boxes, at half the cost.
+        anchors_wh: for the anchor head, per stride three ``(w, h)`` in network pixels.
+        landmarks: five points a row.
+        points_in: what points are told in: ``sizes`` of the face from its centre, or ``strides``
+            from the cell, as YuNet's.
+    """
+
+    classes: tuple[str, ...]
+    input_wh: tuple[int, int] = (416, 416)
+    backbone: str = "nano"
+    width: float = 0.0
+    activation: str = "silu"
+    norm: Norm = "batch"
+    depthwise: bool = True
+    neck: Literal["pafpn", "fpn"] = "pafpn"
+    neck_channels: tuple[int, ...] = ()
+    head: Literal["free", "anchor"] = "free"
+    head_channels: int = 64
+    head_depth: int = 2
+    shared_head: bool = False
+    anchors_wh: tuple[tuple[tuple[float, float], ...], ...] = ()
+    landmarks: bool = False
+    points_in: Literal["sizes", "strides"] = "sizes"
+
+    def __post_init__(self) -> None:
+        if not self.classes:
+            raise ValueError("classes must name at least one class")
+        if any(side <= 0 or side % STRIDES[-1] for side in self.input_wh):
+            raise ValueError(f"input_wh must be multiples of {STRIDES[-1]}, got {self.input_wh}")
+        if self.head == "anchor" and len(self.anchors_wh) != len(STRIDES):
+            raise ValueError("the anchor head needs anchors_wh for three strides: see anchors.py")
+
+    @property
+    def per_cell(self) -> int:
+        """Rows of one cell."""
+        return len(self.anchors_wh[0]) if self.head == "anchor" else 1
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """From what ``to_json`` gave; lists become tuples again."""
+
+        def freeze(value: object) -> object:
+            return tuple(map(freeze, value)) if isinstance(value, list | tuple) else value
+
+        known = {field.name for field in fields(cls)}
+        return cls(**{key: freeze(value) for key, value in values.items() if key in known})
+
+
+def build(config: NetworkConfig) -> keras.Model:
+    """The network: float ``(B, h, w, 3)`` RGB 0..255 -> raw rows ``(B, A, 5 + C [+ 10])``."""
+    if config.backbone == "yunet":
+        return yunet.build(config)
+    kit = Kit(config.activation, config.norm, config.depthwise)
+    width, height = config.input_wh
+    images = keras.Input((height, width, 3), name="images")
+    features = backbone(config.backbone)(images, kit, config.width or None)
+    levels = _neck(features, kit, config)
+    rows = [_head(x, kit, config, i) for i, x in enumerate(levels)]
+    raw = layers.Concatenate(1, name="raw", dtype="float32")(rows)  # (B, A, 5 + C [+ 10])
+    model = keras.Model(images, raw, name="edge_yolo")
+    if config.head == "free":
+        _begin_four_cells_wide(model)
+    return model
+
+
+def _begin_four_cells_wide(model: keras.Model) -> None:
+    """Boxes of one cell overlap nothing, and dynamic assignment then trains one row a box."""
+    for level in range(len(STRIDES)):
+        bias = model.get_layer(f"head_{level}_reg_pred").bias
+        bias.assign([0, 0, np.log(4), np.log(4)])
+
+
+def resized(
+    network: keras.Model, config: NetworkConfig, input_wh: tuple[int, int]
+) -> tuple[keras.Model, NetworkConfig]:
+    """The same weights for another input size: every layer is a convolution."""
+    if input_wh == config.input_wh:
+        return network, config
+    other = replace(config, input_wh=input_wh)
+    rebuilt = build(other)
+    rebuilt.set_weights(network.get_weights())
+    return rebuilt, other
+
+
+# --- neck -------------------------------------------------------------------------------------
+
+
+def _neck(features: tuple[Tensor, ...], kit: Kit, config: NetworkConfig) -> list[Tensor]:
+    """Feature pyramid, and the way up again for ``pafpn`` (Liu et al. 2018)."""
+    c8, c16, c32 = features
+    n8, n16, n32 = config.neck_channels or tuple(x.shape[-1] for x in features)
+
+    def join(x: Tensor, other: Tensor, name: str, channels: int) -> Tensor:
+        if config.neck == "fpn":
+            return kit.conv3(
+                layers.Add(name=f"neck_{name}_add")([x, other]), channels, f"neck_{name}"
+            )
+        x = layers.Concatenate(name=f"neck_{name}_join")([x, other])
+        return kit.csp(x, channels, f"neck_{name}", 1, shortcut=False)
+
+    def up(x: Tensor, name: str) -> Tensor:
+        return layers.UpSampling2D(2, name=f"neck_{name}")(x)
+
+    if config.neck == "fpn":
+        p32 = kit.conv3(c32, n16, "neck_p5")
+        p16 = join(up(p32, "up0"), kit.conv(c16, n16, "neck_side4"), "p4", n8)
+        p8 = join(up(p16, "up1"), kit.conv(c8, n8, "neck_side3"), "p3", n8)
+        return [p8, p16, p32]
+    lateral = kit.conv(c32, n16, "neck_lateral")
+    p16 = join(up(lateral, "up0"), c16, "p4", n16)
+    reduced = kit.conv(p16, n8, "neck_reduce")
+    p8 = join(up(reduced, "up1"), c8, "p3", n8)
+    p16 = join(kit.conv3(p8, n8, "neck_down2", 2), reduced, "n3", n16)
+    p32 = join(kit.conv3(p16, n16, "neck_down1", 2), lateral, "n4", n32)
+    return [p8, p16, p32]
+
+
+# --- heads ------------------------------------------------------------------------------------
+
+
+def _head(x: Tensor, kit: Kit, config: NetworkConfig, level: int) -> Tensor:
+    """One stride's raw rows ``(B, cells * per_cell, 5 + C [+ 10])``."""
+    name, channels = f"head_{level}", config.head_channels
+    x = kit.conv(x, channels, f"{name}_stem")
+
+    def branch(x: Tensor, kind: str) -> Tensor:
+        for i in range(config.head_depth):
+            x = kit.conv3(x, channels, f"{name}_{kind}{i}")
+        return x
+
+    def predict(x: Tensor, kind: str, size: int, bias: float = 0.0) -> Tensor:
+        layer = layers.Conv2D(
+            size * config.per_cell, 1, name=f"{name}_{kind}_pred",
+            bias_initializer=keras.initializers.Constant(bias),
+        )  # fmt: skip
+        return layers.Reshape((-1, size), name=f"{name}_{kind}_rows")(layer(x))
+
+    rare = -4.6  # sigmoid 0.01: nearly every cell is background when training begins
+    seen = branch(x, "cls")
+    classes = predict(seen, "cls", len(config.classes), rare)
+    placed = seen if config.shared_head else branch(x, "reg")
+    box = predict(placed, "reg", 4)
+    parts = [box, predict(placed, "obj", 1, rare), classes]
+    if config.landmarks:
+        parts.append(predict(placed, "points", 2 * POINTS))
+    rows = layers.Concatenate(-1, name=f"{name}_rows")(parts)
+    if config.head == "anchor":
+        log_wh = np.log(np.float32(config.anchors_wh[level]) / STRIDES[level])
+        rows = FoldAnchors(log_wh.tolist(), name=f"{name}_fold")(rows)
+    return rows
+
+
+@keras.saving.register_keras_serializable("edgewatch")
+class FoldAnchors(layers.Layer):
+    """Centre stays in its cell (sigmoid), size multiplies the anchor: classic YOLO as raw rows."""
+
+    def __init__(self, log_wh: list[list[float]], **options: Any) -> None:  # noqa: ANN401
+        """Args: log_wh: ``(per_cell, 2)`` log of anchor size in strides."""
+        super().__init__(**options)
+        self.log_wh = log_wh
+
+    def call(self, rows: Tensor) -> Tensor:
+        """``(B, cells * per_cell, R)`` -> the same, in the layout of the module's docstring."""
+        cells = rows.shape[1] // len(self.log_wh)
+        shift = ops.convert_to_tensor(np.tile(np.float32(self.log_wh), (cells, 1))[None])
+        wh = ops.clip(rows[..., 2:4], -4.0, 4.0) + ops.cast(shift, rows.dtype)
+        return ops.concatenate([ops.sigmoid(rows[..., :2]), wh, rows[..., 4:]], -1)
+
+    def compute_output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Unchanged."""
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """For saving."""
+        return {**super().get_config(), "log_wh": self.log_wh}
+
+
+# --- reading the rows -------------------------------------------------------------------------
+
+
+def cells(input_wh: tuple[int, int], per_cell: int = 1) -> tuple[F32, F32]:
+    """Where each raw row stands: cell ``(A, 2)`` as column and row, and stride ``(A, 1)``."""
+    places, strides = [], []
+    for stride in STRIDES:
+        column, row = np.meshgrid(*(np.arange(side // stride) for side in input_wh))
+        place = np.stack([column, row], -1).reshape(-1, 2).repeat(per_cell, 0)
+        places.append(place)
+        strides.append(np.full((len(place), 1), stride))
+    return np.concatenate(places).astype(np.float32), np.concatenate(strides).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decoded:
+    """Raw rows, read.
+
+    Attributes:
+        xyxy: ``(B, A, 4)`` network pixels.
+        object_logit: ``(B, A)``.
+        class_logit: ``(B, A, C)``.
+        points: ``(B, A, 5, 2)`` network pixels; all zero for a network without landmarks.
+    """
+
+    xyxy: Tensor
+    object_logit: Tensor
+    class_logit: Tensor
+    points: Tensor
+
+    @property
+    def score(self) -> Tensor:
+        """``(B, A, C)`` in [0, 1]."""
+        return ops.sigmoid(self.object_logit)[..., None] * ops.sigmoid(self.class_logit)
+
+
+def decode(raw: Tensor, config: NetworkConfig) -> Decoded:
+    """Raw rows ``(B, A, 5 + C [+ 10])`` -> boxes in network pixels, logits and points."""
+    raw = ops.cast(raw, "float32")
+    place, stride = map(ops.convert_to_tensor, cells(config.input_wh, config.per_cell))
+    count = len(config.classes)
+    centre = (raw[..., :2] + place) * stride
+    size = ops.exp(ops.clip(raw[..., 2:4], -8.0, 8.0)) * stride
+    xyxy = ops.concatenate([centre - size / 2, centre + size / 2], -1)
+    shape = (-1, raw.shape[1], POINTS, 2)
+    if config.landmarks and config.points_in == "strides":
+        moved = ops.reshape(raw[..., 5 + count :], shape)
+        points = (moved + place[:, None]) * stride[:, None]
+    elif config.landmarks:
+        points = ops.reshape(raw[..., 5 + count :], shape)
+        centre, size = (ops.stop_gradient(x)[:, :, None] for x in (centre, size))
+        points = centre + points * size
+    else:
+        points = ops.reshape(ops.tile(raw[..., :1] * 0, (1, 1, 2 * POINTS)), shape)
+    return Decoded(xyxy, raw[..., 4], raw[..., 5 : 5 + count], points)

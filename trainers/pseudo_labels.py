@@ -1,0 +1,363 @@
+"""A teacher: a model that labels pictures and videos nobody has labelled.
+
+A teacher is any function from a picture to ``Detections`` or ``Faces``. Hard labels count
+like a person's; soft ones carry the teacher's score as their weight. What a person labelled
+stays as it is.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Event as Stop
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from edge.errors import ConfigError, ModelError, SourceError
+from edge.manifest import KEY, Manifest, read_model
+from edge.models.detector import load_detector
+from edge.models.faces import load_faces
+from edge.onnxfile import metadata_of
+from edge.ports import Detector, FaceFinder
+from edge.runtimes import onnx
+from edge.sources import video_file
+from edge.types import Detections, Faces, Frame, RgbPicture
+from edge.vision import boxes
+from edge.vision.preprocess import to_rgb
+from trainers.data import image_file as picturefile
+from trainers.data.coco import to_coco
+from trainers.data.dataset import IMAGE_SUFFIXES, Dataset, Example, group_of, unknown_points
+from trainers.data.read import read_dataset
+from trainers.data.yolo import format_rows
+
+VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".avi", ".mov", ".webm", ".gif", ".ts"})
+_JPEG_QUALITY = 95
+_OURS = "by-edge-train.txt"  # in a folder of a run that may be replaced
+
+Form = Literal["yolo", "coco"]
+Ask = Callable[[RgbPicture], Detections | Faces]
+
+
+def _frame(picture: RgbPicture) -> Frame:
+    return Frame(camera="teacher", epoch=0, seq=0, captured_s=0.0, monotonic_s=0.0, picture=picture)
+
+
+def of_detector(detector: Detector) -> Ask:
+    """A contract detector as a teacher; its classes are ``detector.classes``."""
+    return lambda picture: detector.detect([_frame(picture)])[0]
+
+
+def of_faces(finder: FaceFinder) -> Ask:
+    """A contract face finder as a teacher; its one class is ``face``."""
+    return lambda picture: finder.find([_frame(picture)])[0]
+
+
+def hired(path: Path, classes: Sequence[str] = (), score: float = 0.5, *,
+          soft: bool = False) -> Teacher:  # fmt: skip
+    """A contract model as a teacher; what it finds, its manifest says.
+
+    Args:
+        path: the ONNX file.
+        classes: which of its classes it labels; all of them unless given.
+        score: see ``Teacher``.
+        soft: see ``Teacher``.
+
+    Raises:
+        ConfigError: the model does not know such a class.
+        ModelError: it is no contract model, or finds neither objects nor faces.
+    """
+    runtime = onnx.build(onnx.Options())
+    if manifest_of(path).task == "faces":
+        own, ask = ("face",), of_faces(load_faces(runtime, path))
+    else:
+        detector = load_detector(runtime, path)
+        own, ask = detector.classes, of_detector(detector)
+    strange = [name for name in classes if name not in own]
+    if strange:
+        raise ConfigError(f"{path} does not know {', '.join(strange)}; it knows {', '.join(own)}")
+    teacher = Teacher(ask, own, score, soft)
+    return teacher.only(classes) if classes else teacher
+
+
+def manifest_of(path: Path) -> Manifest:
+    """What a contract model says of itself.
+
+    Raises:
+        ModelError: it is missing or no contract model.
+    """
+    try:
+        metadata = metadata_of(read_model(path))
+        told = json.loads(metadata.get(KEY, "{}"))
+    except ValueError as error:  # no protobuf, no text, or no JSON
+        raise ModelError(f"{path} is no contract model ({error}): export or adopt it") from error
+    return Manifest.from_metadata(metadata, str(path), told.get("task", "detect"))
+
+
+def renumbered(
+    ask: Ask, own: Sequence[str], wanted: Sequence[str]
+) -> Callable[[RgbPicture], Detections]:
+    """A model's detections with the class ids of the data; other classes are left out.
+
+    Raises:
+        ConfigError: no class in common.
+    """
+    if not set(own) & set(wanted):
+        raise ConfigError(
+            f"the model knows {', '.join(own)}, the data {', '.join(wanted)}: nothing in common"
+        )
+    new = np.array([wanted.index(name) if name in wanted else -1 for name in own], np.int32)
+
+    def detect(picture: RgbPicture) -> Detections:
+        found = ask(picture)
+        class_id = new[found.class_id]  # type: ignore[union-attr]
+        known = class_id >= 0
+        return Detections(found.xyxy[known], found.score[known], class_id[known])
+
+    return detect
+
+
+@dataclass(frozen=True, slots=True)
+class Teacher:
+    """Who labels, and how sure it must be.
+
+    Attributes:
+        ask: the model.
+        classes: names by the class_id of its detections; ``("face",)`` for faces.
+        score: rows below it are no label; raising it trades misses for mistakes.
+        soft: the score becomes the label's weight.
+    """
+
+    ask: Ask
+    classes: tuple[str, ...]
+    score: float = 0.5
+    soft: bool = False
+
+    def only(self, classes: Sequence[str]) -> Teacher:
+        """The same teacher, who speaks of these classes, in this order, and of no others.
+
+        Raises:
+            ConfigError: it knows none of them.
+        """
+        wanted = tuple(classes)
+        if wanted == self.classes:
+            return self
+        return replace(self, ask=renumbered(self.ask, self.classes, wanted), classes=wanted)
+
+    def label(self, picture: RgbPicture, unlabelled: Example) -> Example:
+        """The example with this teacher's labels instead of its own.
+
+        Raises:
+            ConfigError: the model speaks of a class that ``classes`` does not name.
+        """
+        found = self.ask(picture)
+        sure = found[found.score >= self.score]
+        faces = isinstance(sure, Faces)
+        class_id = np.zeros(len(sure), np.int32) if isinstance(sure, Faces) else sure.class_id
+        if len(class_id) and class_id.max() >= len(self.classes):
+            raise ConfigError(
+                f"the teacher found class {class_id.max()}, but names only {len(self.classes)} "
+                "classes: name them all"
+            )
+        weight = np.clip(sure.score, 1e-3, 1) if self.soft else np.ones(len(sure))
+        return replace(
+            unlabelled,
+            xyxy=boxes.clip(sure.xyxy, picture.size_wh),
+            class_id=class_id,
+            landmarks=sure.landmarks.copy() if faces else unknown_points(len(sure)),
+            weight=weight.astype(np.float32),
+        )
+
+
+def teach(dataset: Dataset, teacher: Teacher, iou: float = 0.5) -> Dataset:
+    """The data set with what the teacher finds besides the labels that are there.
+
+    Of a teacher's and a person's box that overlap by more than ``iou`` the person's stays,
+    whatever the classes. Classes are united by name.
+
+    Raises:
+        ConfigError: a picture cannot be read.
+    """
+    taught = (teacher.label(RgbPicture(e.load().image), e) for e in dataset.examples)
+    return merge(dataset, Dataset(teacher.classes, tuple(taught)), iou)
+
+
+def merge(human: Dataset, taught: Dataset, iou: float = 0.5) -> Dataset:
+    """Labels of both, picture by picture (by name); a person's box wins over a teacher's.
+
+    Args:
+        human: kept whole.
+        taught: its pictures that ``human`` lacks are added as they are.
+        iou: a teacher's box that overlaps a person's by more is dropped.
+    """
+    classes = tuple(dict.fromkeys(human.classes + taught.classes))
+    mine = (human + Dataset(classes, ())).select(classes)
+    theirs = {e.name: e for e in (taught + Dataset(classes, ())).select(classes).examples}
+    merged = [_add(e, theirs.pop(e.name, None), iou) for e in mine.examples]
+    return Dataset(classes, (*merged, *theirs.values()))
+
+
+def _add(human: Example, taught: Example | None, iou: float) -> Example:
+    if taught is None:
+        return human
+    new = taught[~(boxes.iou(taught.xyxy, human.xyxy) > iou).any(1)]
+    return replace(
+        human,
+        xyxy=np.concatenate([human.xyxy, new.xyxy]),
+        class_id=np.concatenate([human.class_id, new.class_id]),
+        landmarks=np.concatenate([human.landmarks, new.landmarks]),
+        weight=np.concatenate([human.weight, new.weight]),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Unlabelled:
+    """A picture and its place below ``images/``."""
+
+    relative: Path
+    picture: RgbPicture
+    encoded: bytes  # as the file had it; of a video's frame, as JPEG
+
+
+def _video_frames(path: Path, folder: Path, every: int) -> Iterator[_Unlabelled]:
+    """Every n-th frame of a video, into a folder of its own, so that it is one group."""
+    source = video_file.build(video_file.Options(path=str(path), every_frame=True))
+    try:
+        with source.connect(Stop()) as captures:
+            for n, capture in enumerate(itertools.islice(captures, 0, None, every)):
+                picture = RgbPicture(np.ascontiguousarray(to_rgb(capture.picture)))
+                yield _Unlabelled(folder / f"{n * every:06d}.jpg", picture, _jpeg(picture))
+    except SourceError as error:
+        raise ConfigError(f"{error}: repair the video or leave it out") from error
+
+
+def _jpeg(picture: RgbPicture) -> bytes:
+    bgr = cv2.cvtColor(picture.rgb, cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1].tobytes()
+
+
+def _unlabelled(source: Path, every: int) -> Iterator[_Unlabelled]:
+    """All pictures of a file or folder, videos taken apart."""
+    root = source.parent if source.is_file() else source
+    files = [source] if source.is_file() else sorted(p for p in source.rglob("*") if p.is_file())
+    for path in files:
+        relative, suffix = path.relative_to(root), path.suffix.lower()
+        if suffix in VIDEO_SUFFIXES:
+            yield from _video_frames(path, relative.with_suffix(""), every)
+        elif suffix in IMAGE_SUFFIXES:
+            yield _Unlabelled(relative, picturefile.read(path), path.read_bytes())
+
+
+def label_folder(
+    sources: Path | Sequence[Path], target: Path, teacher: Teacher, every: int = 10,
+    progress: Callable[[], None] = lambda: None, form: Form = "yolo",
+) -> Dataset:  # fmt: skip
+    """Label pictures and videos and write them as a data set; GIFs count as videos.
+
+    Args:
+        sources: pictures, videos, or folders of them.
+        target: a folder that is new or empty; ``images/`` and, for YOLO text, ``labels/`` and
+            ``classes.txt``, for COCO ``annotations.json``.
+        teacher: who labels.
+        every: of a video each so-manieth frame.
+        progress: called after each picture.
+        form: ``yolo`` or ``coco``.
+
+    Returns:
+        What was written.
+
+    Raises:
+        ConfigError: nothing to label, ``target`` is in use, a file cannot be read, or the
+            disk is full.
+    """
+    sources = [sources] if isinstance(sources, Path) else list(sources)
+    for source in sources:
+        if not source.exists():
+            raise ConfigError(f"{source} does not exist: check the path")
+    if target.is_dir() and any(target.iterdir()):
+        raise ConfigError(f"{target} is not empty: choose a new folder")
+    examples: dict[str, Example] = {}
+    try:
+        for source, one in ((s, one) for s in sources for one in _unlabelled(s, every)):
+            example = _write(target, one, teacher)
+            if example.name in examples:
+                raise ConfigError(
+                    f"{source}: another picture is called {example.name} too: "
+                    "rename it, or label it into a data set of its own"
+                )
+            examples[example.name] = example
+            progress()
+        if not examples:
+            names = ", ".join(map(str, sources))
+            raise ConfigError(f"{names} holds no picture and no video: check the folder")
+        dataset = Dataset(teacher.classes, tuple(examples.values()))
+        _write_labels(target, dataset, form)
+    except OSError as error:
+        raise ConfigError(f"{target}: {error.strerror}: free some space and start again") from error
+    return dataset
+
+
+def relabel(
+    sources: Path | Sequence[Path], target: Path, teacher: Teacher, every: int = 10, *, resume: bool
+) -> Dataset:
+    """What a teacher says, kept in a run folder: a resumed run reads what its beginning wrote.
+
+    A run that begins asks anew, for what an earlier attempt left may be of other pictures or of
+    another teacher. What lies there is whole: it is written beside its place first.
+
+    Args:
+        sources: see `label_folder`.
+        target: where; replaced, if an earlier attempt wrote it.
+        teacher: who labels.
+        every: of a video each so-manieth frame.
+        resume: whether the run goes on.
+
+    Raises:
+        ConfigError: see `label_folder`, or somebody else wrote what lies there.
+    """
+    if not (resume and target.is_dir()):
+        if target.exists() and not (target / _OURS).is_file():
+            raise ConfigError(f"{target} is in the way: move it elsewhere, or choose another --out")
+        part = target.with_name(f"{target.name}.part")
+        shutil.rmtree(part, ignore_errors=True)  # of an attempt that was cut off
+        label_folder(sources, part, teacher, every)
+        (part / _OURS).write_text("edge-train wrote this folder and will replace it.\n")
+        shutil.rmtree(target, ignore_errors=True)
+        part.replace(target)
+    return read_dataset(target)
+
+
+def _write_labels(target: Path, dataset: Dataset, form: Form) -> None:
+    if form == "coco":
+        document = json.dumps(to_coco(dataset, target / "images"))
+        (target / "annotations.json").write_text(document, "utf-8")
+        return
+    for example in dataset.examples:
+        example.label_file.parent.mkdir(parents=True, exist_ok=True)
+        example.label_file.write_text(
+            format_rows(
+                example.xyxy, example.size_wh, example.class_id, example.landmarks, example.weight
+            ),
+            "utf-8",
+        )
+    (target / "classes.txt").write_text("".join(f"{c}\n" for c in dataset.classes), "utf-8")
+
+
+def _write(target: Path, one: _Unlabelled, teacher: Teacher) -> Example:
+    """The picture as a file, and what the teacher says of it."""
+    image = target / "images" / one.relative
+    text = (target / "labels" / one.relative).with_suffix(".txt")
+    blank = Example(
+        image, one.picture.size_wh, np.zeros((0, 4), np.float32), np.zeros(0, np.int32),
+        unknown_points(0), np.zeros(0, np.float32), one.relative.with_suffix("").as_posix(),
+        group_of(one.relative), text,
+    )  # fmt: skip
+    taught = teacher.label(one.picture, blank)
+    image.parent.mkdir(parents=True, exist_ok=True)
+    image.write_bytes(one.encoded)
+    return taught

@@ -1,0 +1,1 @@
+"""Reading, transferring and checking pretrained weights."""

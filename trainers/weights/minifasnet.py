@@ -1,0 +1,77 @@
+"""Starting from MiniFASNet: the weights of its ONNX file in the layout of ``fasnet``.
+
+Its file takes blue-green-red pictures, which is folded into the weights.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+
+from edge.errors import ConfigError
+from trainers.networks.minifasnet import LivenessConfig, convolutions, layers_of
+from trainers.weights import onnx as onnxweights
+from trainers.weights.archive import read_network
+from trainers.weights.onnx import Convolution
+
+
+def start_from(network: keras.Model, config: LivenessConfig, path: Path) -> int:
+    """Load what fits from a ``.keras`` run of ours or an adopted MiniFASNet; how many layers.
+
+    Raises:
+        ConfigError: of another kind, or nothing fits.
+        ModelError: unreadable.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{path} does not exist: check the path")
+    if path.suffix == ".keras":
+        count = _from_keras(network, path)
+    elif path.suffix == ".onnx":
+        count = _from_onnx(network, config, path)
+    else:
+        raise ConfigError(f"{path}: expected .keras or .onnx to start from")
+    if not count:
+        raise ConfigError(f"no weight of {path} fits this network: choose its scales and branches")
+    return count
+
+
+def _from_keras(network: keras.Model, path: Path) -> int:
+    given = layers_of(read_network(path, "start from another file"))
+    count = 0
+    for name, layer in layers_of(network).items():
+        weights = given[name].get_weights() if name in given else []
+        if weights and [w.shape for w in weights] == [w.shape for w in layer.get_weights()]:
+            layer.set_weights(weights)
+            count += 1
+    return count
+
+
+def _from_onnx(network: keras.Model, config: LivenessConfig, path: Path) -> int:
+    found = list(onnxweights.convolutions(onnxweights.read_graph(path)))
+    names = [
+        [*convolutions(f"scale{row}", kind)] for row, kind in enumerate(config.branches)
+    ]  # the networks lie in the file one after the other
+    if len(found) != sum(map(len, names)):
+        raise ConfigError(
+            f"{path} holds {len(found)} convolutions, this network {sum(map(len, names))}: start "
+            "from the adopted pair (edge-deploy adopt FILE --family minifasnet --second FILE)"
+        )
+    by_name = layers_of(network)
+    count = 0
+    for name, source in zip((n for part in names for n in part), found, strict=True):
+        count += name in by_name and _put(by_name, name, source)
+    return count
+
+
+def _put(by_name: dict[str, keras.layers.Layer], name: str, source: Convolution) -> bool:
+    layer, kernel = by_name[name], source.kernel
+    if name.endswith("_stem"):
+        kernel = kernel[:, :, ::-1]  # it was trained on blue, green, red
+    if tuple(layer.kernel.shape) != kernel.shape:
+        return False
+    layer.kernel.assign(kernel)
+    layer.bias.assign(source.bias)
+    if f"{name}_act" in by_name:
+        by_name[f"{name}_act"].alpha.assign(source.slope.reshape(1, 1, -1))
+    return True

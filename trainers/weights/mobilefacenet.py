@@ -1,0 +1,112 @@
+"""MobileFaceNet's layers as a start: read from an ONNX file, thinned to the encoder's size.
+
+The encoder has the layers of the file with fewer channels inside; of each group of channels those
+are kept that move the group's output most on real faces.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from edge.errors import ModelError
+from edge.types import I64, U8
+from trainers.networks.mobilefacenet import EncoderConfig, Fading, build, convolutions
+from trainers.weights import onnx as onnxweights
+from trainers.weights.onnx import Convolution
+
+ORIGINAL = EncoderConfig(
+    stem=64, inner=(128, 256, 256), down=(128, 256, 512), norm="none", fading=True
+)
+
+
+def read_parts(path: Path) -> dict[str, Convolution]:
+    """The file's convolutions under the encoder's names.
+
+    Raises:
+        ModelError: no ONNX file, or not of this layout.
+    """
+    found = list(onnxweights.convolutions(onnxweights.read_graph(path)))
+    names = convolutions(ORIGINAL)
+    shapes = [tuple(layer.kernel.shape) for layer in _layers(build(ORIGINAL), names)]
+    if [part.kernel.shape for part in found] != shapes:
+        raise ModelError(f"{path} has not the layers of MobileFaceNet: start from another file")
+    return dict(zip(names, found, strict=True))
+
+
+def _layers(encoder: keras.Model, names: list[str]) -> list[keras.layers.Layer]:
+    by_name = {layer.name: layer for layer in encoder.layers}
+    return [by_name[name] for name in names]
+
+
+def put(encoder: keras.Model, parts: dict[str, Convolution]) -> None:
+    """Give the encoder's layers their weights; shapes must fit."""
+    by_name = {layer.name: layer for layer in encoder.layers}
+    for name, part in parts.items():
+        layer = by_name[name]
+        layer.kernel.assign(part.kernel)
+        if layer.use_bias:
+            layer.bias.assign(part.bias)
+        else:  # a normalisation that does nothing but add the bias
+            norm = by_name[f"{name}_bn"]
+            one, none = np.ones(len(part.bias)), np.zeros(len(part.bias))
+            norm.set_weights([one * np.sqrt(1 + norm.epsilon), part.bias, none, one])
+        act = by_name.get(f"{name}_act")
+        if isinstance(act, Fading):
+            act.slope.assign(part.slope)
+
+
+def thinned(
+    parts: dict[str, Convolution], config: EncoderConfig, faces: U8
+) -> dict[str, Convolution]:
+    """The parts with as many channels as ``config`` has inside.
+
+    Args:
+        parts: of the file.
+        config: same widths, depths, last and dimension as the file's; fewer channels inside.
+        faces: ``(N, 112, 112, 3)`` uint8, some dozens: they tell which channels matter.
+    """
+    original = build(ORIGINAL)
+    put(original, parts)
+    thin = dict(parts)
+    for names, reader, count in _groups(config):
+        before = parts[names[0]]
+        if count == before.kernel.shape[-1]:
+            continue
+        keep = _strongest(original, names[-1], parts[reader], faces, count)
+        for name in names:
+            thin[name] = _outputs(thin[name], keep)
+        read = thin[reader]
+        thin[reader] = replace(read, kernel=read.kernel[:, :, keep])
+    return thin
+
+
+def _groups(config: EncoderConfig) -> list[tuple[list[str], str, int]]:
+    """Convolutions that share channels, who reads them, and how many there are to be."""
+    groups = [(["stem", "stem_depth"], "stage1_down_widen", config.stem)]
+    for number, depth in enumerate(config.depths, start=1):
+        for block in ("down", *map(str, range(depth))):
+            name = f"stage{number}_{block}"
+            count = (config.down if block == "down" else config.inner)[number - 1]
+            groups.append(([f"{name}_widen", f"{name}_depth"], f"{name}_narrow", count))
+    return groups
+
+
+def _strongest(encoder: keras.Model, name: str, reader: Convolution, faces: U8, count: int) -> I64:
+    """Channels of ``name``'s activation that move what ``reader`` makes of it most."""
+    layer = next(x for x in encoder.layers if x.name == f"{name}_act")
+    seen = keras.Model(encoder.inputs, layer.output).predict(
+        faces.astype(np.float32), batch_size=32, verbose=0
+    )
+    moved = seen.std(axis=(0, 1, 2)) * np.linalg.norm(reader.kernel[0, 0], axis=1)
+    return np.sort(np.argsort(-moved)[:count])
+
+
+def _outputs(part: Convolution, keep: I64) -> Convolution:
+    """Only these output channels."""
+    depthwise = part.kernel.shape[:2] != (1, 1) and part.kernel.shape[3] == 1
+    kernel = part.kernel[:, :, keep] if depthwise else part.kernel[..., keep]
+    return Convolution(kernel, part.bias[keep], part.slope[keep])

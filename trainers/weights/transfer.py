@@ -1,0 +1,357 @@
+"""Transfer learning: weights from a .keras, .h5 or ONNX file, frozen parts, a new head.
+
+A weight goes where its layer's name says, a class's weights where the class's name says. What
+does not fit stays as it was, and the ``Report`` tells which and why.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+
+from edge.errors import ConfigError, ModelError
+from edge.types import F32
+from trainers.networks import yunet
+from trainers.networks.yolo import NetworkConfig, build
+from trainers.weights.archive import read_network
+from trainers.weights.onnx import in_keras, read_graph, values_of
+
+_LAST = re.compile(r"^head_\d_(\w+_pred|(cls|obj|box|points)_[dp]conv)$")
+FREEZES = ("none", "backbone", "all")  # all: everything but the last 1x1 of each branch
+# fmt: off
+YOLOX_CLASSES = (  # what a published file's 80 outputs mean, in its order
+    "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat",
+    "traffic light", "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog",
+    "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe", "backpack", "umbrella",
+    "handbag", "tie", "suitcase", "frisbee", "skis", "snowboard", "sports ball", "kite",
+    "baseball bat", "baseball glove", "skateboard", "surfboard", "tennis racket", "bottle",
+    "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple", "sandwich",
+    "orange", "broccoli", "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch",
+    "potted plant", "bed", "dining table", "toilet", "tv", "laptop", "mouse", "remote",
+    "keyboard", "cell phone", "microwave", "oven", "toaster", "sink", "refrigerator", "book",
+    "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush",
+)
+# fmt: on
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a transfer did.
+
+    Attributes:
+        loaded: names of layers that took weights.
+        left: layers that kept their own, with the reason.
+    """
+
+    loaded: tuple[str, ...]
+    left: dict[str, str]
+
+    def require_any(self, path: Path) -> Report:
+        """Itself.
+
+        Raises:
+            ConfigError: nothing fitted.
+        """
+        if not self.loaded:
+            why = next(iter(self.left.items()), ("no layer", "the file holds no weights"))
+            raise ConfigError(
+                f"no weight of {path} fits this network ({why[0]}: {why[1]}): choose the "
+                "backbone, width and activation that the file was made with"
+            )
+        return self
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Weights:
+    """One convolution of a file: Keras layout, normalisation folded in.
+
+    Attributes:
+        kernel: ``(kh, kw, in, out)``; depthwise ``(kh, kw, in, 1)``.
+        bias: ``(out,)``.
+    """
+
+    kernel: F32
+    bias: F32
+
+
+def start_from(
+    model: keras.Model, config: NetworkConfig, path: Path, classes: Sequence[str] = (),
+    only: Sequence[str] = (),
+) -> Report:  # fmt: skip
+    """Load what fits from a file.
+
+    Args:
+        model: built from ``config``; changed in place.
+        config: the new network.
+        path: .keras or .h5 by layer name, .onnx by layer name or in YOLOX's order.
+        classes: what the file's class outputs mean; needed to carry classes over. An 80-class
+            YOLOX file needs none.
+        only: prefixes of the layers that may take weights; all unless given.
+
+    Raises:
+        ConfigError: unreadable, of another kind, or nothing fits.
+    """
+    readers = {".onnx": read_onnx, ".keras": read_keras, ".h5": read_h5}
+    if path.suffix not in readers:
+        raise ConfigError(f"{path}: expected .keras, .h5 or .onnx to start from")
+    if not path.is_file():
+        raise ConfigError(f"{path} does not exist: check the path")
+    found = readers[path.suffix](path)
+    if not classes and _class_outputs(found) == len(YOLOX_CLASSES):
+        classes = YOLOX_CLASSES
+    if only:
+        found = {name: w for name, w in found.items() if name.startswith(tuple(only))}
+    return put(model, config, found, classes).require_any(path)
+
+
+def _class_outputs(found: dict[str, Weights]) -> int:
+    return next((w.kernel.shape[-1] for name, w in found.items() if name.endswith("cls_pred")), 0)
+
+
+# --- reading files ----------------------------------------------------------------------------
+
+
+def read_onnx(path: Path) -> dict[str, Weights]:
+    """Convolutions of an ONNX file by layer name.
+
+    A file that we exported still carries our names; a YOLOX or YuNet file is recognised by the
+    number of its convolutions, and its blue-green-red input is turned round.
+    """
+    graph = read_graph(path)
+    value = values_of(graph)
+    nodes = [n for n in graph.node if n.op_type == "Conv" and n.input[1] in value]
+    found: list[tuple[str, Weights]] = []
+    for node in nodes:
+        kernel = value[node.input[1]]
+        given = value.get(node.input[2]) if len(node.input) > 2 else None
+        bias = np.zeros(len(kernel), np.float32) if given is None else given
+        names = "/".join([node.name, *node.input[1:]])  # export renames one or the other
+        found.append((names, Weights(in_keras(kernel, node), bias)))
+    order = list(yolox_layers())
+    if len(found) == len(order) and found[0][1].kernel.shape[:3] == (3, 3, 12):
+        named = dict(zip(order, (w for _, w in found), strict=True))
+        named[order[0]] = _stem_of_focus(named[order[0]])
+        return named
+    if len(found) == len(yunet.CONVOLUTIONS) and not _is_ours(found[0][0]):
+        named = dict(zip(yunet.CONVOLUTIONS, (w for _, w in found), strict=True))
+        stem = named[yunet.CONVOLUTIONS[0]]
+        return {**named, yunet.CONVOLUTIONS[0]: Weights(stem.kernel[:, :, ::-1], stem.bias)}
+    return {_layer_name(text): weights for text, weights in found}
+
+
+def _is_ours(text: str) -> bool:
+    return _layer_name(text) != text
+
+
+def _layer_name(text: str) -> str:
+    """``model/head_0_stem_1/convolution`` -> ``head_0_stem``; export appends the ``_1``."""
+    parts = [p for p in re.split(r"[/;:]", text) if p.startswith(("backbone_", "neck_", "head_"))]
+    return re.sub(r"_(bn|act)$", "", re.sub(r"_1$", "", parts[0])) if parts else text
+
+
+def yolox_layers(repeats: tuple[int, ...] = (1, 3, 3, 1), depth: int = 2) -> Iterator[str]:
+    """Our layer names in the order in which YOLOX runs its convolutions."""
+
+    def csp(name: str, count: int) -> Iterator[str]:
+        yield from (f"{name}_conv1", f"{name}_conv2")
+        for i in range(count):
+            yield f"{name}_m{i}_conv1"
+            yield from split(f"{name}_m{i}_conv2")
+        yield f"{name}_conv3"
+
+    def split(name: str) -> Iterator[str]:
+        yield from (f"{name}_dconv", f"{name}_pconv")
+
+    yield "backbone_stem"
+    for stage, count in zip((2, 3, 4, 5), repeats, strict=True):
+        yield from split(f"backbone_dark{stage}_down")
+        if stage == 5:
+            yield from ("backbone_dark5_spp_conv1", "backbone_dark5_spp_conv2")
+        yield from csp(f"backbone_dark{stage}_csp", count)
+    yield "neck_lateral"
+    yield from csp("neck_p4", 1)
+    yield "neck_reduce"
+    yield from csp("neck_p3", 1)
+    for down, join in (("neck_down2", "neck_n3"), ("neck_down1", "neck_n4")):
+        yield from split(down)
+        yield from csp(join, 1)
+    for level in range(3):
+        yield f"head_{level}_stem"
+        for kind, last in (("cls", ("cls_pred",)), ("reg", ("reg_pred", "obj_pred"))):
+            for i in range(depth):
+                yield from split(f"head_{level}_{kind}{i}")
+            yield from (f"head_{level}_{name}" for name in last)
+
+
+def _stem_of_focus(focus: Weights) -> Weights:
+    """YOLOX's stem (four slices of BGR, 3x3) as one 6x6 convolution of stride 2 over RGB."""
+    kernel = np.zeros((6, 6, 3, focus.kernel.shape[-1]), np.float32)
+    for n, (down, right) in enumerate(((0, 0), (1, 0), (0, 1), (1, 1))):
+        slice_bgr = focus.kernel[:, :, 3 * n : 3 * n + 3]
+        kernel[down::2, right::2] = slice_bgr[:, :, ::-1]
+    return Weights(kernel, focus.bias)
+
+
+def read_keras(path: Path) -> dict[str, Weights]:
+    """Convolutions of a .keras file by layer name, its normalisation folded in."""
+    return dict(weights_of(read_network(path, "start from another file")))
+
+
+def weights_of(model: keras.Model) -> Iterator[tuple[str, Weights]]:
+    """Every convolution of a model, with the normalisation behind it folded in."""
+    by_name = {layer.name: layer for layer in model.layers}
+    for layer in _convolutions(model):
+        kernel = keras.ops.convert_to_numpy(layer.kernel)
+        out = 2 if isinstance(layer, keras.layers.DepthwiseConv2D) else -1
+        count = kernel.shape[out]
+        bias = keras.ops.convert_to_numpy(layer.bias) if layer.use_bias else np.zeros(count)
+        norm = by_name.get(f"{layer.name}_bn")
+        if norm is not None:
+            gamma, beta, mean, variance = map(keras.ops.convert_to_numpy, norm.weights)
+            scale = gamma / np.sqrt(variance + norm.epsilon)
+            kernel = kernel * (scale[:, None] if out == 2 else scale)
+            bias = (bias - mean) * scale + beta
+        yield layer.name, Weights(kernel.astype(np.float32), bias.astype(np.float32))
+
+
+def _convolutions(model: keras.Model) -> list[keras.layers.Layer]:
+    kinds = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Conv3D)
+    return [layer for layer in model.layers if isinstance(layer, kinds)]
+
+
+def read_h5(path: Path) -> dict[str, Weights]:
+    """Convolutions of a legacy .h5 file (keras.applications publishes such) by layer name."""
+    found: dict[str, dict[str, F32]] = {}
+
+    def visit(name: str, item: object) -> None:
+        parts = name.split("/")
+        if isinstance(item, h5py.Dataset) and len(parts) > 1:
+            kind = re.sub(r"(_1)?(:0)?$", "", parts[-1]).lower()
+            kind = re.sub(r".*_(w|b)$", r"\1", kind)
+            found.setdefault(parts[-2], {})[kind] = np.asarray(item, np.float32)
+
+    try:
+        with h5py.File(path, "r") as file:
+            root = file.get("model_weights", file)
+            if "layers" in root or "_layer_checkpoint_dependencies" in root:
+                raise ConfigError(
+                    f"{path} is a .weights.h5 file, which has no layer names: start from .keras"
+                )
+            root.visititems(visit)
+    except OSError as error:
+        raise ModelError(f"{path} is not an HDF5 file: {error}") from error
+    result = {}
+    for name, parts in found.items():
+        kernel = next((parts[k] for k in ("kernel", "depthwise_kernel", "w") if k in parts), None)
+        if kernel is None or kernel.ndim != 4:
+            continue
+        bias = next((parts[k] for k in ("bias", "b") if k in parts), None)
+        count = kernel.shape[-1] if "depthwise_kernel" not in parts else kernel.shape[2]
+        result[name] = Weights(kernel, np.zeros(count, np.float32) if bias is None else bias)
+    return result
+
+
+# --- putting weights in -----------------------------------------------------------------------
+
+
+def put(
+    model: keras.Model, config: NetworkConfig, found: dict[str, Weights], classes: Sequence[str]
+) -> Report:
+    """Give each layer the weights of its name; classes known to both are carried over."""
+    by_name = {layer.name: layer for layer in model.layers}
+    loaded, left = [], {}
+    for layer in _convolutions(model):
+        source = found.get(layer.name) or found.get(layer.name.removeprefix("backbone_"))
+        if source is None:
+            left[layer.name] = "not in the file"
+            continue
+        if layer.name.endswith("_cls_pred"):
+            carried = _carry_classes(layer, source, config, classes)
+            if carried is None:
+                left[layer.name] = "other classes: starts anew"
+                continue
+            source = carried
+        shape = tuple(layer.kernel.shape)
+        if shape != source.kernel.shape:
+            left[layer.name] = f"expected a kernel {shape}, the file has {source.kernel.shape}"
+            continue
+        _assign(layer, by_name.get(f"{layer.name}_bn"), source)
+        loaded.append(layer.name)
+    return Report(tuple(loaded), left)
+
+
+def _assign(layer: keras.layers.Layer, norm: keras.layers.Layer | None, source: Weights) -> None:
+    layer.kernel.assign(source.kernel)
+    if layer.use_bias:
+        layer.bias.assign(source.bias)
+    if norm is not None:  # a normalisation that does nothing but add the bias
+        count = len(source.bias)
+        unit = np.full(count, np.sqrt(1 + norm.epsilon), np.float32)
+        norm.set_weights([unit, source.bias, np.zeros(count), np.ones(count)])
+
+
+def _carry_classes(
+    layer: keras.layers.Layer, source: Weights, config: NetworkConfig, classes: Sequence[str]
+) -> Weights | None:
+    """The new class outputs: those the file knows from the file, the others as they are."""
+    count, per_cell = len(config.classes), config.per_cell
+    if source.kernel.shape[-1] != len(classes) * per_cell:
+        same = not classes and source.kernel.shape == tuple(layer.kernel.shape)
+        return source if same else None
+    known = [name for name in config.classes if name in classes]
+    if not known or source.kernel.shape[2] != layer.kernel.shape[2]:
+        return None
+    kernel = keras.ops.convert_to_numpy(layer.kernel).copy()
+    bias = keras.ops.convert_to_numpy(layer.bias).copy()
+    for anchor in range(per_cell):
+        for name in known:
+            to = anchor * count + config.classes.index(name)
+            of = anchor * len(classes) + list(classes).index(name)
+            kernel[..., to], bias[to] = source.kernel[..., of], source.bias[of]
+    return Weights(kernel, bias)
+
+
+def fold(model: keras.Model, config: NetworkConfig) -> tuple[keras.Model, NetworkConfig]:
+    """The same network without normalisation layers, for export: convolutions with biases."""
+    plain = replace(config, norm="none")
+    folded = build(plain)
+    put(folded, plain, dict(weights_of(model)), config.classes)
+    return folded, plain
+
+
+# --- freezing ---------------------------------------------------------------------------------
+
+
+def freeze(model: keras.Model, regime: str) -> int:
+    """Fix a part of the network; frozen normalisation uses its stored statistics.
+
+    Args:
+        model: changed in place.
+        regime: ``none``, ``backbone``, ``all`` (everything but the last 1x1 of each branch), or
+            comma-separated prefixes of layer names.
+
+    Returns:
+        How many weights stay trainable.
+
+    Raises:
+        ConfigError: a prefix fits no layer.
+    """
+    prefixes = {"none": [], "backbone": ["backbone_"], "all": ["backbone_", "neck_", "head_"]}
+    chosen = prefixes.get(regime, [p.strip() for p in regime.split(",") if p.strip()])
+    for prefix in chosen:
+        if not any(layer.name.startswith(prefix) for layer in model.layers):
+            raise ConfigError(
+                f"freeze: no layer's name begins with {prefix!r}: use {', '.join(FREEZES)} or "
+                f"a prefix such as {model.layers[1].name.rsplit('_', 1)[0]}"
+            )
+    for layer in model.layers:
+        frozen = layer.name.startswith(tuple(chosen)) if chosen else False
+        last = regime == "all" and _LAST.search(layer.name) is not None
+        layer.trainable = not frozen or last
+    return sum(int(np.prod(w.shape)) for w in model.trainable_weights)
