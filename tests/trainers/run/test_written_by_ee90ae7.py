@@ -1,0 +1,43 @@
+"""A run folder that commit ee90ae7 wrote loads, resumes and is exported as it was.
+
+Resuming checks ``data_sha256``, the order of a network's variables and the split of the data;
+loading checks the names under which layers are registered. See golden/ee90ae7/README.md.
+"""
+
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trainers.detector import Job, train_detector
+from trainers.networks.yolo import NetworkConfig
+from trainers.run.run import RunFolder, Settings, read_log
+
+WRITTEN = Path(__file__).parents[2] / "golden" / "ee90ae7"
+pytestmark = pytest.mark.filterwarnings("ignore:Even though the:UserWarning")  # see eagerly
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch) -> RunFolder:
+    with tarfile.open(WRITTEN / "run.tar.xz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    monkeypatch.chdir(tmp_path)  # config.json names "data"
+    return RunFolder.open(Path("run"))
+
+
+def test_its_network_loads(run):
+    network, config = run.network()
+    assert (config.classes, config.input_wh, config.backbone) == (("face",), (32, 32), "slim")
+    assert network(np.zeros((1, 32, 32, 3), np.float32)).shape == (1, 21, 6)
+
+
+def test_it_resumes(run, eagerly):
+    config = NetworkConfig.from_json(run.read("config.json")["network"])
+    settings = Settings(**{**run.read("config.json")["settings"], "epochs": 3})
+    job = Job((Path("data"),), run.path, network=config, settings=settings)
+    assert run.last_epoch() == 2
+    before = read_log(run)["loss"]
+    assert train_detector(job, resume=True).last_epoch() == 3
+    assert read_log(run)["loss"][:2] == before
+    assert len(read_log(run)["loss"]) == 3
