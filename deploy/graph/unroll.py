@@ -1,9 +1,9 @@
 """Unrolling: the loop of NMS becomes a fixed number of sweeps, as CUDA graphs want it.
 
 Our models end NMS by a Loop that stops when a sweep changes nothing (see `deploy.graph.nms`).
-Engines can run it, but the processor then decides about every further sweep, and such an execution cannot
-be captured. A sweep that changes nothing may be repeated, so a fixed number gives the same rows
-wherever the loop would have ended by then. It is even: where a chain of boxes is longer, even
+Engines can run it, but the processor then decides about every further sweep, and such an execution
+cannot be captured. A sweep that changes nothing may be repeated, so a fixed number gives the same
+rows wherever the loop would have ended by then. It is even: where a chain of boxes is longer, even
 sweeps keep a box too many, odd ones lose a box that is there.
 """
 
