@@ -27,7 +27,7 @@ from edge.cli.options import (
 )
 from edge.errors import ConfigError
 from edge.models.embedder import ContractEmbedder
-from edge.people.enrolment.face_photo import PhotoError, read_face
+from edge.people.enrollment.face_photo import PhotoError, read_face
 from edge.people.gallery.encryption import load_key
 from edge.people.gallery.gallery import Gallery
 from edge.people.recognition.face_quality import LOOK

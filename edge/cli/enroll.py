@@ -45,9 +45,9 @@ from edge.cli.options import (
 from edge.config import Config, Recognition
 from edge.errors import ConfigError
 from edge.models.embedder import ContractEmbedder
-from edge.people.enrolment import challenge
-from edge.people.enrolment.face_photo import PhotoError, read_face
-from edge.people.enrolment.observer import Witness
+from edge.people.enrollment import challenge
+from edge.people.enrollment.face_photo import PhotoError, read_face
+from edge.people.enrollment.observer import Witness
 from edge.people.gallery.encryption import GalleryError, load_key
 from edge.people.gallery.gallery import Gallery, checked_name, refuse_past
 from edge.people.gallery.index import Index

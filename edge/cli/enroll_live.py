@@ -15,8 +15,8 @@ from rich.progress_bar import ProgressBar
 from rich.text import Text
 
 from edge.errors import EdgeError, SourceError
-from edge.people.enrolment.challenge import Act, Challenge, Outcome, Progress
-from edge.people.enrolment.observer import Witness
+from edge.people.enrollment.challenge import Act, Challenge, Outcome, Progress
+from edge.people.enrollment.observer import Witness
 from edge.people.gallery.gallery import Gallery
 from edge.ports import Source
 from edge.service.cameras import Pace

@@ -33,7 +33,7 @@ from edge.cli.options import (
     open_gallery,
 )
 from edge.errors import EdgeError
-from edge.people.enrolment.face_photo import read_face
+from edge.people.enrollment.face_photo import read_face
 from edge.people.gallery.encryption import GalleryError, load_key
 from edge.people.gallery.gallery import Gallery
 from edge.people.gallery.records import Person, State

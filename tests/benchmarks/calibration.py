@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from edge.cli.options import FACES, load_models
-from edge.people.enrolment.face_photo import PhotoError, read_face
+from edge.people.enrollment.face_photo import PhotoError, read_face
 from edge.people.gallery.index import Index, Known
 from edge.people.recognition.face_quality import LOOK
 from edge.people.recognition.threshold import Calibration, Tail, impostors

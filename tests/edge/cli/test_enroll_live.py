@@ -18,8 +18,8 @@ from edge.models.embedder import load_embedder
 from edge.models.faces import load_faces
 from edge.models.liveness import load_liveness
 from edge.models.paths import model_path
-from edge.people.enrolment.challenge import TURNS, Act, Challenge, Progress, Rules, draw_acts
-from edge.people.enrolment.observer import Witness
+from edge.people.enrollment.challenge import TURNS, Act, Challenge, Progress, Rules, draw_acts
+from edge.people.enrollment.observer import Witness
 from edge.people.gallery.encryption import GalleryError
 from edge.people.gallery.gallery import Gallery
 from edge.people.gallery.metadata import EmbedderId

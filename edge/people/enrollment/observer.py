@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edge.people.enrolment.challenge import Observation
+from edge.people.enrollment.challenge import Observation
 from edge.people.liveness import planarity as flatness
 from edge.people.liveness.clip import Clip
 from edge.people.liveness.score_fusion import Demands, Vitality

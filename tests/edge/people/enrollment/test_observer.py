@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from edge.people.enrolment.observer import Witness
+from edge.people.enrollment.observer import Witness
 from edge.people.liveness.score_fusion import Demands
 from edge.types import Faces, Frame, RgbPicture
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from edge.errors import EdgeError, SourceError
-from edge.people.enrolment.observer import RIVAL
+from edge.people.enrollment.observer import RIVAL
 from edge.people.recognition.face_quality import ENROLL, Limits, assess
 from edge.ports import FaceFinder
 from edge.types import U8, Faces, Frame, Picture, RgbPicture

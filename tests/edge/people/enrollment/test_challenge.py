@@ -10,7 +10,7 @@ from random import Random
 import numpy as np
 import pytest
 
-from edge.people.enrolment.challenge import (
+from edge.people.enrollment.challenge import (
     NODS,
     TURNS,
     Act,

@@ -1,0 +1,1 @@
+"""Enrollment: photographs and live challenges that become templates."""

@@ -1,1 +1,0 @@
-"""Enrolment: photographs and live challenges that become templates."""
