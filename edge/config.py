@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import re
-import tomllib
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+import logging
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -15,18 +12,38 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    ValidationError,
     model_validator,
 )
 
-from edge import plugins
-from edge.errors import ConfigError
+log = logging.getLogger(__name__)
 
 
 class Table(BaseModel):
-    """A TOML table: frozen, unknown keys refused."""
+    """A TOML table: frozen, unknown keys refused.
+
+    ``renamed`` maps keys of earlier versions to the present ones, or to nothing: they are still
+    accepted, with a warning.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    renamed: ClassVar[dict[str, str]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_renamed(cls, table: object) -> object:
+        if not isinstance(table, dict) or not cls.renamed.keys() & table.keys():
+            return table
+        table = dict(table)
+        for old in cls.renamed.keys() & table.keys():
+            new, value = cls.renamed[old], table.pop(old)
+            if not new:
+                log.warning("the configuration key %s has no effect any more: remove it", old)
+            elif new in table:
+                raise ValueError(f"{old} is the former name of {new}: remove {old}")
+            else:
+                log.warning("the configuration key %s is now called %s: rename it", old, new)
+                table[new] = value
+        return table
 
 
 def _in_unit_square(point: tuple[float, float]) -> tuple[float, float]:
@@ -36,7 +53,7 @@ def _in_unit_square(point: tuple[float, float]) -> tuple[float, float]:
 
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
-Share = Annotated[float, Field(ge=0, le=1)]
+Ratio = Annotated[float, Field(ge=0, le=1)]
 Point = Annotated[tuple[float, float], AfterValidator(_in_unit_square)]
 Polygon = Annotated[tuple[Point, ...], Field(min_length=3)]
 
@@ -92,9 +109,9 @@ class Tracking(Table):
         max_missed_s: a track unseen for longer ends; raising it bridges longer occlusions.
     """
 
-    high_score: Share = 0.5
-    low_score: Share = 0.1
-    min_iou: Share = 0.2
+    high_score: Ratio = 0.5
+    low_score: Ratio = 0.1
+    min_iou: Ratio = 0.2
     confirm_frames: int = Field(default=2, ge=1)
     max_missed_s: float = Field(default=1.5, gt=0)
 
@@ -122,8 +139,8 @@ class Camera(Table):
     source: dict[str, Any]
     fps: float = Field(default=10, gt=0, le=1000)
     labels: tuple[str, ...] = ()
-    min_score: dict[str, Share] = Field(default_factory=dict)
-    min_height: dict[str, Share] = Field(default_factory=dict)
+    min_score: dict[str, Ratio] = Field(default_factory=dict)
+    min_height: dict[str, Ratio] = Field(default_factory=dict)
     masks: tuple[Polygon, ...] = ()
     zones: tuple[Zone, ...] = ()
     lines: tuple[Line, ...] = ()
@@ -191,20 +208,22 @@ class Recognition(Table):
         hold_s: a name that was not seen again for so long is withdrawn.
     """
 
+    renamed = {"budget": "max_faces_per_batch", "min_share": "min_vote_ratio"}
+
     gallery: str = Field(min_length=1)
     key_file: str = Field(min_length=1)
     embedder: Model = ModelFile(path="zoo:embed-nano")
     liveness: ModelOrNone = ModelFile(path="zoo:liveness-nano")
     require_liveness: bool = True
     require_motion: bool = True
-    threshold: Share = 0
-    min_margin: Share = 0.05
+    threshold: Ratio = 0
+    min_margin: Ratio = 0.05
     min_votes: int = Field(default=3, ge=1, le=15)
-    min_share: Share = 0.6
-    live_score: Share = 0.7
-    spoof_score: Share = 0.3
+    min_vote_ratio: Ratio = 0.6
+    live_score: Ratio = 0.7
+    spoof_score: Ratio = 0.3
     live_window_s: float = Field(default=10, gt=0)
-    budget: int = Field(default=4, ge=1, le=256)
+    max_faces_per_batch: int = Field(default=4, ge=1, le=256)
     look_every_s: float = Field(default=0.2, ge=0)
     refresh_s: float = Field(default=2, gt=0)
     hold_s: float = Field(default=5, gt=0)
@@ -222,14 +241,16 @@ class Batching(Table):
     """How frames of several cameras meet in one batch.
 
     Attributes:
-        most: frames a batch at most; 0 is one per camera, and of a file whose every frame
-            counts as many as wait.
-        patience_ms: after the first frame wait at most so long for others, and never longer
-            than a quarter of what a batch takes.
+        max_batch_size: Frames per batch at most; 0 chooses one per camera, and as many as wait
+            of files that are read with `every_frame`.
+        max_queue_delay_ms: How long a frame waits for others to share its batch, at most a
+            quarter of the time that a batch takes.
     """
 
-    most: int = Field(default=0, ge=0, le=256)
-    patience_ms: float = Field(default=10, ge=0, le=1000)
+    renamed = {"most": "max_batch_size", "patience_ms": "max_queue_delay_ms"}
+
+    max_batch_size: int = Field(default=0, ge=0, le=256)
+    max_queue_delay_ms: float = Field(default=10, ge=0, le=1000)
 
 
 class Http(Table):
@@ -278,6 +299,8 @@ Cameras = Annotated[
 class Config(Table):
     """The whole configuration of a node."""
 
+    renamed = {"state_dir": ""}
+
     node: Name = "edge"
     models: Models
     runtime: dict[str, Any] = Field(default_factory=lambda: {"kind": "onnx"})
@@ -287,7 +310,6 @@ class Config(Table):
     batching: Batching = Batching()
     http: Http = Http()
     log: Log = Log()
-    state_dir: str = ""
 
     @model_validator(mode="after")
     def _recognition_has_faces(self) -> Self:
@@ -300,169 +322,3 @@ def _unique(noun: str, names: Sequence[str]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"{noun} {twice[0]!r} is there twice: give each its own name")
-
-
-# --- reading ----------------------------------------------------------------------------------
-
-
-def load(path: Path) -> Config:
-    """Read and check a configuration file, its plug-in tables included.
-
-    Raises:
-        ConfigError: with file, line, key path and remedy; one line a problem.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError.at(path, None, "", f"{error.strerror}: check the path") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError.at(path, None, "", "is no UTF-8 text: is it a TOML file?") from error
-    try:
-        tree = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        line = re.search(r"line (\d+)", str(error))
-        message = f"is no valid TOML ({error}): fix the syntax"
-        raise ConfigError.at(path, int(line[1]) if line else None, "", message) from error
-    return parse(tree, path, text)
-
-
-def parse(tree: Mapping[str, Any], path: Path | str = "configuration", text: str = "") -> Config:
-    """Check a configuration tree; ``path`` and ``text`` are for messages.
-
-    Raises:
-        ConfigError: with file, line, key path and remedy; one line a problem.
-    """
-    try:
-        config = Config.model_validate(tree)
-    except ValidationError as error:
-        raise _explain(error, path, text, ()) from None  # the input may hold a password
-    _check_plugin("runtimes", config.runtime, ("runtime",), path, text)
-    for row, sink in enumerate(config.sinks):
-        _check_plugin("sinks", sink, ("sinks", row), path, text)
-    for row, camera in enumerate(config.cameras):
-        _check_plugin("sources", camera.source, ("cameras", row, "source"), path, text)
-    return config
-
-
-@contextlib.contextmanager
-def naming(path: Path | None) -> Iterator[None]:
-    """Add file and line to a ConfigError that begins with a key path, with a camera or neither."""
-    try:
-        yield
-    except ConfigError as error:
-        if path is None:
-            raise
-        text = path.read_text(encoding="utf-8")
-        message = _by_number(str(error), text)
-        found = re.match(r"([a-z_]+(?:\[\d+\]|\.[a-z_]+)*): ", message)
-        line = None
-        if found:
-            parts = re.findall(r"[a-z_]+|\d+", found[1])
-            key = tuple(int(part) if part.isdigit() else part for part in parts)
-            line = _line_of(text, key)
-        raise type(error).at(path, line, "", message) from error
-
-
-def _by_number(message: str, text: str) -> str:
-    """``camera 'door': labels: ..`` -> ``cameras[0].labels: ..``."""
-    found = re.match(r"camera '([^']*)': (?=[a-z_\[\]\d.]+: )", message)
-    names = [camera["name"] for camera in tomllib.loads(text)["cameras"]] if found else []
-    if not found or found[1] not in names:
-        return message
-    return f"cameras[{names.index(found[1])}].{message[found.end() :]}"
-
-
-def _check_plugin(
-    folder: plugins.Folder,
-    table: Mapping[str, Any],
-    key: tuple[str | int, ...],
-    path: Path | str,
-    text: str,
-) -> None:
-    kind = table.get("kind")
-    if not isinstance(kind, str):
-        problem = f"needs a kind: one of {', '.join(plugins.kinds(folder))}"
-        raise ConfigError.at(path, _line_of(text, key), _dotted(key), problem)
-    try:
-        plugins.validate(plugins.load(folder, kind), table)
-    except ValidationError as error:
-        raise _explain(error, path, text, key) from None
-    except ConfigError as error:
-        kind_key = (*key, "kind")
-        raise ConfigError.at(
-            path, _line_of(text, kind_key), _dotted(kind_key), f"{error}"
-        ) from None
-
-
-def _explain(
-    error: ValidationError, path: Path | str, text: str, prefix: tuple[str | int, ...]
-) -> ConfigError:
-    """One line a problem: file, line, key path, what was wrong and what to do."""
-    problems = error.errors(include_input=False, include_url=False)
-    inner = [problem["loc"] for problem in problems]
-    lines = []
-    for problem in problems:
-        if any(
-            loc[: len(problem["loc"])] == problem["loc"] and loc != problem["loc"] for loc in inner
-        ):
-            continue  # a list whose entries failed is also said to be empty
-        key = (*prefix, *problem["loc"])
-        lines.append(str(ConfigError.at(path, _line_of(text, key), _dotted(key), _remedy(problem))))
-    return ConfigError("\n".join(lines))
-
-
-def _remedy(problem: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
-    match problem["type"]:
-        case "extra_forbidden":
-            return "unknown key: remove it or correct its spelling"
-        case "missing":
-            return "is missing: add it"
-        case "too_short":
-            context = problem["ctx"]
-            return f"has {context['actual_length']} entries, needs at least {context['min_length']}"
-        case "string_pattern_mismatch":
-            return f"must match {problem['ctx']['pattern']}: change it"
-        case _:
-            message = str(problem["msg"]).removeprefix("Value error, ")
-            return message if ":" in message else f"{message}: change it"
-
-
-def _dotted(key: tuple[str | int, ...]) -> str:
-    """``("cameras", 1, "fps")`` -> ``cameras[1].fps``."""
-    dotted = ""
-    for part in key:
-        dotted += f"[{part}]" if isinstance(part, int) else f".{part}" if dotted else str(part)
-    return dotted
-
-
-def _line_of(text: str, key: tuple[str | int, ...]) -> int | None:
-    """Line (from 1) of the deepest part of ``key`` that has one of its own in a TOML text."""
-    table: tuple[str | int, ...] = ()
-    rows: dict[str, int] = {}
-    best: tuple[int, int] | None = None  # (depth, line)
-    for number, line in enumerate(text.splitlines(), start=1):
-        if header := re.match(r"\s*\[\[?\s*([A-Za-z0-9_.\-]+)\s*\]?\]", line):
-            table = _table_key(header[1], rows, repeated=line.lstrip().startswith("[["))
-            found = table
-        elif assignment := re.match(r"\s*([A-Za-z0-9_\-.]+)\s*=", line):
-            found = (*table, *assignment[1].split("."))
-        else:
-            continue
-        depth = len(found)
-        if key[:depth] == found and (best is None or depth > best[0]):
-            best = (depth, number)
-    return best[1] if best else None
-
-
-def _table_key(header: str, rows: dict[str, int], *, repeated: bool) -> tuple[str | int, ...]:
-    """``cameras.zones`` -> ``("cameras", 0, "zones", 2)`` counting repeated tables in ``rows``."""
-    key: tuple[str | int, ...] = ()
-    parts = header.split(".")
-    for depth, part in enumerate(parts, start=1):
-        key = (*key, part)
-        name = _dotted(key)
-        if repeated and depth == len(parts):
-            rows[name] = rows.get(name, -1) + 1
-        if name in rows:
-            key = (*key, rows[name])
-    return key

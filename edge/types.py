@@ -11,32 +11,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from typing import Self
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from edge.columns import Columns
 
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
 U8 = NDArray[np.uint8]
 Bool = NDArray[np.bool_]
-
-
-def _column(name: str, value: np.ndarray, dtype: type, tail: tuple[int, ...] = ()) -> None:
-    """Check one column at birth: dtype, shape ``(N, *tail)``; make it read-only."""
-    if value.dtype != dtype:
-        raise TypeError(f"{name} must be {np.dtype(dtype)}, got {value.dtype}: convert with astype")
-    if value.ndim != 1 + len(tail) or value.shape[1:] != tail:
-        want = "(N" + "".join(f", {n}" for n in tail) + ("," if not tail else "") + ")"
-        raise ValueError(f"{name} must have shape {want}, got {value.shape}")
-    value.flags.writeable = False
-
-
-def _same_length(**columns: np.ndarray) -> None:
-    lengths = {name: len(column) for name, column in columns.items()}
-    if len(set(lengths.values())) > 1:
-        raise ValueError(f"columns must be equally long, got {lengths}")
 
 
 # --- pictures ---------------------------------------------------------------------------------
@@ -188,7 +174,7 @@ def _corner_arrays(placed: Letterbox) -> tuple[F32, F32, F32]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Detections:
+class Detections(Columns):
     """Objects found in one image.
 
     Attributes:
@@ -201,28 +187,15 @@ class Detections:
     score: F32
     class_id: I32
 
-    def __post_init__(self) -> None:
-        _column("xyxy", self.xyxy, np.float32, (4,))
-        _column("score", self.score, np.float32)
-        _column("class_id", self.class_id, np.int32)
-        _same_length(xyxy=self.xyxy, score=self.score, class_id=self.class_id)
-
-    @classmethod
-    def empty(cls) -> Self:
-        """No objects."""
-        return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32))
-
-    def __len__(self) -> int:
-        """N."""
-        return len(self.score)
-
-    def __getitem__(self, rows: Bool | I64 | slice) -> Self:
-        """Rows by mask, indices or slice."""
-        return type(self)(self.xyxy[rows], self.score[rows], self.class_id[rows])
+    layout: ClassVar = {
+        "xyxy": (np.float32, (4,)),
+        "score": (np.float32, ()),
+        "class_id": (np.int32, ()),
+    }
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Tracks:
+class Tracks(Columns):
     """Objects followed over time in one camera's epoch, as they stand in one frame.
 
     Attributes:
@@ -241,41 +214,18 @@ class Tracks:
     age: I32
     missed: I32
 
-    def __post_init__(self) -> None:
-        _column("xyxy", self.xyxy, np.float32, (4,))
-        _column("score", self.score, np.float32)
-        _column("class_id", self.class_id, np.int32)
-        _column("track_id", self.track_id, np.int64)
-        _column("age", self.age, np.int32)
-        _column("missed", self.missed, np.int32)
-        _same_length(
-            xyxy=self.xyxy, score=self.score, class_id=self.class_id,
-            track_id=self.track_id, age=self.age, missed=self.missed,
-        )  # fmt: skip
-
-    @classmethod
-    def empty(cls) -> Self:
-        """No tracks."""
-        none = np.zeros(0, np.int32)
-        return cls(
-            np.zeros((0, 4), np.float32), np.zeros(0, np.float32), none,
-            np.zeros(0, np.int64), none, none,
-        )  # fmt: skip
-
-    def __len__(self) -> int:
-        """N."""
-        return len(self.track_id)
-
-    def __getitem__(self, rows: Bool | I64 | slice) -> Self:
-        """Rows by mask, indices or slice."""
-        return type(self)(
-            self.xyxy[rows], self.score[rows], self.class_id[rows],
-            self.track_id[rows], self.age[rows], self.missed[rows],
-        )  # fmt: skip
+    layout: ClassVar = {
+        "xyxy": (np.float32, (4,)),
+        "score": (np.float32, ()),
+        "class_id": (np.int32, ()),
+        "track_id": (np.int64, ()),
+        "age": (np.int32, ()),
+        "missed": (np.int32, ()),
+    }
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Faces:
+class Faces(Columns):
     """Faces found in one image.
 
     Attributes:
@@ -293,36 +243,13 @@ class Faces:
     track_row: I32
     quality: F32
 
-    def __post_init__(self) -> None:
-        _column("xyxy", self.xyxy, np.float32, (4,))
-        _column("score", self.score, np.float32)
-        _column("landmarks", self.landmarks, np.float32, (5, 2))
-        _column("track_row", self.track_row, np.int32)
-        _column("quality", self.quality, np.float32)
-        _same_length(
-            xyxy=self.xyxy, score=self.score, landmarks=self.landmarks,
-            track_row=self.track_row, quality=self.quality,
-        )  # fmt: skip
-
-    @classmethod
-    def empty(cls) -> Self:
-        """No faces."""
-        none = np.zeros(0, np.float32)
-        return cls(
-            np.zeros((0, 4), np.float32), none, np.zeros((0, 5, 2), np.float32),
-            np.zeros(0, np.int32), none,
-        )  # fmt: skip
-
-    def __len__(self) -> int:
-        """M."""
-        return len(self.score)
-
-    def __getitem__(self, rows: Bool | I64 | slice) -> Self:
-        """Rows by mask, indices or slice."""
-        return type(self)(
-            self.xyxy[rows], self.score[rows], self.landmarks[rows],
-            self.track_row[rows], self.quality[rows],
-        )  # fmt: skip
+    layout: ClassVar = {
+        "xyxy": (np.float32, (4,)),
+        "score": (np.float32, ()),
+        "landmarks": (np.float32, (5, 2)),
+        "track_row": (np.int32, ()),
+        "quality": (np.float32, ()),
+    }
 
 
 # --- decisions --------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from packaging.version import Version
 from typer.main import get_command
 
 import edge
-from edge import config
+from edge import config_file
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -57,7 +57,7 @@ def test_a_make_target_in_the_readme_exists(target):
 
 def test_the_configuration_in_the_readme_is_right():
     (example,) = blocks("toml")
-    settings = config.parse(tomllib.loads(example))
+    settings = config_file.parse(tomllib.loads(example))
     assert [camera.name for camera in settings.cameras] == ["door", "yard"]
 
 

@@ -17,12 +17,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from edge import config, plugins
+from edge import config_file, plugins
 from edge.config import Camera, Config, Recognition
-from edge.errors import ConfigError, EdgeError
+from edge.config_file import locate_in
+from edge.errors import ConfigError, EdgeError, GalleryError
 from edge.models.embedder import ContractEmbedder
 from edge.models.liveness import ContractLiveness
-from edge.people.gallery.encryption import GalleryError
 from edge.pipeline import Pipeline
 from edge.ports import Sink, Source
 from edge.service.daemon import LoadedModels
@@ -30,6 +30,7 @@ from edge.service.gallery_sync import follow_gallery
 from edge.service.health import HealthBoard
 from edge.service.http import HttpServer
 from edge.service.metrics import Metrics
+from edge.service.send_queue import try_open
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +47,8 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Open each model, sink and camera of CONFIG once; exit 0 when all work, 78 otherwise."""
-    settings = config.load(configuration)
-    with config.naming(configuration):
+    settings = config_file.load(configuration)
+    with locate_in(configuration):
         findings = [*_models(settings, configuration), *_outputs(settings)]
     with ThreadPoolExecutor(max_workers=16) as pool:
         findings += pool.map(_camera, settings.cameras)
@@ -104,12 +105,8 @@ def _outputs(settings: Config) -> Iterator[Finding]:
     HttpServer(settings.http, Metrics(), HealthBoard()).stop()
     yield Finding("http", True, f"{settings.http.host}:{settings.http.port}")
     for row, table in enumerate(settings.sinks):
-        try:
-            sink: Sink = plugins.create("sinks", table)
-            with sink.open():
-                pass
-        except EdgeError as error:
-            raise ConfigError(f"sinks[{row}]: {error}") from error
+        sink: Sink = plugins.create("sinks", table)
+        try_open(sink, f"sinks[{row}]")
         yield Finding(f"sinks[{row}]", True, table["kind"])
 
 

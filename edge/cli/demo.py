@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
-from edge import config
+from edge import config_file
 from edge.cli.cameras import source_table
 from edge.cli.watch import Board
 from edge.client import Item, Received, Subscriber
@@ -80,7 +80,7 @@ def demo(
     """Watch SOURCEs with the real daemon, show its messages, draw the best frame."""
     console = Console()
     logs.set_up(Log(level="error"))
-    settings = config.parse(_tree(sources or [], detector, faces, bind), "demo")
+    settings = config_file.parse(_tree(sources or [], detector, faces, bind), "demo")
     models = LoadedModels.of(settings, Path())
     showcase = Showcase()
     daemon = Daemon(settings, models=models, on_event=showcase.note)

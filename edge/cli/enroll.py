@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column, Table
 from rich.text import Text
 
-from edge import config
+from edge import config_file
 from edge.cli.cameras import open_source
 from edge.cli.enroll_live import ChallengeError, LiveEnrolment, frames_of, guide
 from edge.cli.media import PICTURES
@@ -43,12 +43,12 @@ from edge.cli.options import (
     load_models,
 )
 from edge.config import Config, Recognition
-from edge.errors import ConfigError
+from edge.errors import ConfigError, GalleryError
 from edge.models.embedder import ContractEmbedder
 from edge.people.enrollment import challenge
 from edge.people.enrollment.face_photo import PhotoError, read_face
 from edge.people.enrollment.observer import Witness
-from edge.people.gallery.encryption import GalleryError, load_key
+from edge.people.gallery.encryption import load_key
 from edge.people.gallery.gallery import Gallery, checked_name, refuse_past
 from edge.people.gallery.index import Index
 from edge.people.gallery.names import folded
@@ -126,7 +126,7 @@ def enroll(
     day = until.date() if until else None
     refuse_past(day.isoformat() if day else "", time.time())
     name = checked_name(name) if name else ""
-    settings = config.load(configuration) if configuration else None
+    settings = config_file.load(configuration) if configuration else None
     places = Places(gallery, key, embedder, faces, liveness)
     if configuration and settings:
         places = places.completed(context, settings, configuration)

@@ -32,9 +32,9 @@ from edge.cli.options import (
     load_models,
     open_gallery,
 )
-from edge.errors import EdgeError
+from edge.errors import EdgeError, GalleryError
 from edge.people.enrollment.face_photo import read_face
-from edge.people.gallery.encryption import GalleryError, load_key
+from edge.people.gallery.encryption import load_key
 from edge.people.gallery.gallery import Gallery
 from edge.people.gallery.records import Person, State
 from edge.people.recognition.face_quality import LOOK

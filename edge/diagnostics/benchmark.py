@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 import av
 import numpy as np
 
-from edge import config, plugins
+from edge import config_file, plugins
 from edge.client import Received, Subscriber
 from edge.errors import EdgeError
 from edge.manifest import KEY, read_model
@@ -245,7 +245,7 @@ def _daemon(load: Load, endpoint: str) -> Cost:
     }
     if load.faces:
         tree["models"]["faces"] = load.faces
-    settings = config.parse(tree, "bench")
+    settings = config_file.parse(tree, "bench")
     models = None if load.detector else LoadedModels(Nothing(), None)
     meter = _Meter(load)
     daemon = Daemon(settings, models=models, on_event=meter.count)

@@ -113,9 +113,10 @@ class OnnxRuntime:
         unknown = set(options.providers) - set(ort.get_available_providers())
         if unknown:
             raise ConfigError(
-                f"runtime.providers: ONNX Runtime here has no {', '.join(sorted(unknown))}: "
+                f"ONNX Runtime here has no {', '.join(sorted(unknown))}: "
                 f"use {', '.join(ort.get_available_providers())}, or install a build of it that "
-                "has them (onnxruntime-gpu for CUDA and TensorRT)"
+                "has them (onnxruntime-gpu for CUDA and TensorRT)",
+                key="runtime.providers",
             )
         if {CUDA, TENSORRT} & set(options.providers):
             ort.preload_dlls()  # those of CUDA and cuDNN that came with Python packages
@@ -165,8 +166,9 @@ def refuse_absent(wanted: Sequence[str], given: Sequence[str]) -> None:
     absent = [name for name in wanted if name not in given]
     if absent:
         raise ConfigError(
-            f"runtime.providers: {', '.join(absent)} did not start: look at `edge doctor` for the "
-            "driver, and for CUDA and cuDNN libraries of the versions that ONNX Runtime names"
+            f"{', '.join(absent)} did not start: look at `edge doctor` for the "
+            "driver, and for CUDA and cuDNN libraries of the versions that ONNX Runtime names",
+            key="runtime.providers",
         )
 
 

@@ -175,7 +175,9 @@ class TritonRuntime:
 
     def __init__(self, options: Options) -> None:
         if not options.url:
-            raise ConfigError("runtime.url: name the Triton server's gRPC port, say 10.0.0.9:8001")
+            raise ConfigError(
+                "name the Triton server's gRPC port, say 10.0.0.9:8001", key="runtime.url"
+            )
         for key in ("ca_file", "cert_file", "key_file"):
             file = getattr(options, key)
             if file and not Path(file).is_file():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import itertools
 import logging
@@ -19,9 +18,9 @@ from pathlib import Path
 from types import FrameType
 from uuid import uuid4
 
-from edge import config, plugins
+from edge import config, config_file, plugins
 from edge.config import Config
-from edge.errors import ConfigError, EdgeError, GpuLostError, WorkerError
+from edge.errors import ConfigError, EdgeError, GpuLostError, WorkerError, locate
 from edge.models.detector import load_detector
 from edge.models.embedder import ContractEmbedder, load_embedder
 from edge.models.faces import load_faces
@@ -38,7 +37,7 @@ from edge.service.gallery_sync import GalleryFollower, follow_gallery
 from edge.service.health import HealthBoard
 from edge.service.http import HttpServer
 from edge.service.metrics import Metrics
-from edge.service.send_queue import Outbox
+from edge.service.send_queue import SendQueue, try_open
 from edge.service.workers import Worker
 from edge.types import CameraStatus, Event, Frame, Health
 from edge.vision.thumbnail import JpegSampler
@@ -86,23 +85,23 @@ class LoadedModels:
     @classmethod
     def _of(cls, settings: Config, base: Path, runtime: Runtime) -> LoadedModels:
         chosen = settings.models
-        with _naming("models.detector"):
+        with locate(key="models.detector"):
             path = model_path(chosen.detector.path, base)
             detector = load_detector(runtime, path, chosen.detector.sha256)
         if chosen.faces is None:
             return cls(detector, None)
-        with _naming("models.faces"):
+        with locate(key="models.faces"):
             path = model_path(chosen.faces.path, base)
             faces = load_faces(runtime, path, chosen.faces.sha256)
         known = settings.recognition
         if known is None:
             return cls(detector, faces)
-        with _naming("recognition.embedder"):
+        with locate(key="recognition.embedder"):
             path = model_path(known.embedder.path, base)
             embedder = load_embedder(runtime, path, known.embedder.sha256)
         if known.liveness is None:
             return cls(detector, faces, embedder)
-        with _naming("recognition.liveness"):
+        with locate(key="recognition.liveness"):
             path = model_path(known.liveness.path, base)
             liveness = load_liveness(runtime, path, known.liveness.sha256)
         return cls(detector, faces, embedder, liveness)
@@ -114,14 +113,6 @@ def _all_cores(lanes: int) -> Runtime:
     table = {"kind": "onnx", "lanes": lanes, "threads": threads}
     runtime: Runtime = plugins.create("runtimes", table)
     return runtime
-
-
-@contextlib.contextmanager
-def _naming(key: str) -> Iterator[None]:
-    try:
-        yield
-    except ConfigError as error:
-        raise type(error)(f"{key}: {error}") from error
 
 
 class Daemon:
@@ -152,7 +143,7 @@ class Daemon:
         self._slots = LatestFrames()
         self._epochs = itertools.count(int(time.time() * 1000))
         self._cameras: dict[str, tuple[config.Camera, Worker]] = {}
-        self._outboxes: list[tuple[Outbox, Worker]] = []
+        self._send_queues: list[tuple[SendQueue, Worker]] = []
         self._samplers: dict[str, JpegSampler] = {}
         self._notifier = systemd.Notifier()
         self._silence_s = _silence_s(self._notifier.watchdog_s)
@@ -240,7 +231,7 @@ class Daemon:
                 self._notifier.send("WATCHDOG=1")
 
     def shutdown(self) -> None:
-        """Sources, slots, pipeline, outboxes, sinks, in that order, in five seconds at most."""
+        """Sources, slots, pipeline, send queues, sinks, in that order, in five seconds at most."""
         self._notifier.send("STOPPING=1")
         deadline_s = time.monotonic() + STOP_S
         cameras = [worker for _, worker in self._cameras.values()]
@@ -252,7 +243,7 @@ class Daemon:
         _join(cameras, min(deadline_s, time.monotonic() + 1))
         self._slots.close()
         _join(lookers, min(deadline_s, time.monotonic() + 1))
-        senders = [worker for _, worker in self._outboxes]
+        senders = [worker for _, worker in self._send_queues]
         for worker in senders:
             worker.stop.set()
         _join(senders, deadline_s)
@@ -297,7 +288,7 @@ class Daemon:
     def _workers(self) -> list[Worker]:
         cameras = [worker for _, worker in self._cameras.values()]
         single = [worker for worker in (self._pulse, self._gallery, self._engines) if worker]
-        sinks = [worker for _, worker in self._outboxes]
+        sinks = [worker for _, worker in self._send_queues]
         return [*self._lanes, *single, *cameras, *sinks]
 
     def _look(self, worker: Worker) -> None:
@@ -347,23 +338,23 @@ class Daemon:
 
     def _cameras_a_batch(self) -> int:
         share = -(-len(self._cameras) // self._lane_count)  # each lane gets its share
-        return self._settings.batching.most or max(share, 1)
+        return self._settings.batching.max_batch_size or max(share, 1)
 
     def _frames_a_batch(self) -> int:
         """More than one of a camera only while that takes no long time."""
         quick = int(BATCH_S / self._frame_s) if self._frame_s else 1
-        return self._settings.batching.most or max(quick, self._cameras_a_batch())
+        return self._settings.batching.max_batch_size or max(quick, self._cameras_a_batch())
 
     def _patience_s(self) -> float:
         if self._lane_count > 1:  # who comes late finds another lane free
             return 0.0
-        return min(self._settings.batching.patience_ms / 1000, PATIENCE_SHARE * self._step_s)
+        return min(self._settings.batching.max_queue_delay_ms / 1000, PATIENCE_SHARE * self._step_s)
 
     # --- messages -----------------------------------------------------------------------------
 
     def _publish(self, messages: Sequence[Message]) -> None:
-        for outbox, _ in self._outboxes:
-            outbox.put(messages)
+        for send_queue, _ in self._send_queues:
+            send_queue.put(messages)
 
     def _publish_status(self, status: CameraStatus) -> None:
         expected = status.state is Health.ONLINE or status.reason in (CONNECTING, STOPPED)
@@ -404,8 +395,8 @@ class Daemon:
         if known is None:
             return None
         if models.embedder is None:
-            raise ConfigError("recognition: the models that were given have no embedder")
-        with _naming("recognition.gallery"):
+            raise ConfigError("the given models have no embedder", key="recognition")
+        with locate(key="recognition.gallery"):
             return follow_gallery(
                 known, base, models.embedder, models.liveness, ids, self.metrics.gallery_people.set
             )
@@ -423,13 +414,11 @@ class Daemon:
             name = f"sink {row} ({table['kind']})"
             sink: Sink = plugins.create("sinks", table)
             up = self.metrics.sink_up.labels(f"{row}-{table['kind']}")
-            outbox = Outbox(name, sink, Backoff(self._rng), self._sent, self._dropped, up.set)
-            try:
-                with sink.open():
-                    pass
-            except EdgeError as error:
-                raise ConfigError(f"sinks[{row}]: {error}") from error
-            self._outboxes.append((outbox, self._worker(name, outbox.run)))
+            send_queue = SendQueue(
+                name, sink, Backoff(self._rng), self._sent, self._dropped, up.set
+            )
+            try_open(sink, f"sinks[{row}]")
+            self._send_queues.append((send_queue, self._worker(name, send_queue.run)))
 
     def _add_camera(self, camera: config.Camera, source: Source) -> None:
         if camera.jpeg_hz:
@@ -461,13 +450,13 @@ class Daemon:
         if self._path is None:
             return
         try:
-            settings = config.load(self._path)
+            settings = config_file.load(self._path)
             sources = _sources_of(settings.cameras)
             old = {name: camera for name, (camera, _) in self._cameras.items()}
             new = {camera.name: camera for camera in settings.cameras}
             changed = frozenset(name for name in new if old.get(name) != new[name])
             self._pipeline.watch(settings.cameras, changed)
-        except ConfigError as error:
+        except EdgeError as error:
             self.metrics.reload_successful.set(0)
             log.error("reload failed, the running configuration stays: %s", error)  # noqa: TRY400
             return
@@ -494,7 +483,7 @@ def _silence_s(watchdog_s: float) -> float:
 def _sources_of(cameras: Sequence[config.Camera]) -> dict[str, Source]:
     sources: dict[str, Source] = {}
     for row, camera in enumerate(cameras):
-        with _naming(f"cameras[{row}].source"):
+        with locate(key=f"cameras[{row}].source"):
             sources[camera.name] = plugins.create("sources", camera.source)
     return sources
 

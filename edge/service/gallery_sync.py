@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge.config import Recognition
+from edge.errors import GalleryError
 from edge.models.embedder import ContractEmbedder
 from edge.models.liveness import ContractLiveness
-from edge.people.gallery.encryption import GalleryError, load_key
+from edge.people.gallery.encryption import load_key
 from edge.people.gallery.gallery import Gallery
 from edge.people.gallery.metadata import EmbedderId
 from edge.people.recognition.recognizer import Recognizer

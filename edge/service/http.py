@@ -110,7 +110,9 @@ class HttpServer:
     def __init__(self, options: Http, metrics: Metrics, health: HealthBoard) -> None:
         token = _read("http.token_file", options.token_file).strip()
         if options.token_file and not token:
-            raise ConfigError(f"http.token_file: {options.token_file} is empty: write a token")
+            raise ConfigError(
+                f"{options.token_file} is empty: write a token", key="http.token_file"
+            )
         _check_tls(options)
         self._socket = listen(options.host, options.port)
         self.port: int = self._socket.getsockname()[1]
@@ -169,8 +171,9 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         raise ConfigError(
-            f"http.port: cannot listen on {host}:{port} ({error.strerror}): choose another "
-            "host or port, or stop the program that uses it"
+            f"cannot listen on {host}:{port} ({error.strerror}): choose another "
+            "host or port, or stop the program that uses it",
+            key="http.port",
         ) from error
     return listener
 
@@ -186,8 +189,9 @@ def _check_tls(options: Http) -> None:
             )
         except ssl.SSLError as error:
             raise ConfigError(
-                f"http.tls_cert: {options.tls_cert} and {options.tls_key} are no certificate and "
-                f"its key in PEM ({error.reason}): give a matching pair"
+                f"{options.tls_cert} and {options.tls_key} are no certificate and "
+                f"its key in PEM ({error.reason}): give a matching pair",
+                key="http.tls_cert",
             ) from error
 
 

@@ -1,4 +1,4 @@
-"""The outbox of a sink: a bounded queue and the thread that empties it."""
+"""The send queue of a sink: bounded, emptied by a thread of its own."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from edge.errors import SinkError
+from edge.errors import ConfigError, EdgeError, SinkError
 from edge.ports import Sink
 from edge.service.backoff import Backoff
 from edge.service.workers import Worker
@@ -21,17 +21,17 @@ IDLE_S = 0.1
 FLUSH_S = 2.0
 
 
-class Outbox:
-    """Messages on their way to one sink; the oldest are dropped, and counted, when it is slow.
+class SendQueue:
+    """Messages on their way to one sink. While it is slow, the oldest are dropped and counted.
 
     Args:
-        name: of the sink, for logs.
-        sink: opened, used and closed in the worker's thread.
-        backoff: delays between tries to open it.
-        sent: called with the messages that were handed over, with their ages stamped.
-        dropped: called with how many were lost and why.
-        up: called with whether the sink is open.
-        most: messages that wait at most.
+        name: The sink's name in logs.
+        sink: Opened, used and closed in the worker's thread.
+        backoff: Delays between attempts to open the sink.
+        on_sent: Called with the messages that were handed over, stamped with their ages.
+        on_dropped: Called with the number of lost messages and the reason.
+        on_up: Called with True when the sink opens and False when it fails.
+        max_messages: The number of messages that may wait.
     """
 
     def __init__(
@@ -39,64 +39,62 @@ class Outbox:
         name: str,
         sink: Sink,
         backoff: Backoff,
-        sent: Callable[[Sequence[Message]], None],
-        dropped: Callable[[int, str], None],
-        up: Callable[[bool], None],
-        most: int = 1000,
+        on_sent: Callable[[Sequence[Message]], None],
+        on_dropped: Callable[[int, str], None],
+        on_up: Callable[[bool], None],
+        max_messages: int = 1000,
     ) -> None:
         self.name = name
-        self.opened = threading.Event()
         self._sink = sink
         self._backoff = backoff
-        self._sent = sent
-        self._dropped = dropped
-        self._up = up
-        self._most = most
+        self._on_sent = on_sent
+        self._on_dropped = on_dropped
+        self._on_up = on_up
+        self._max_messages = max_messages
         self._waiting: deque[Message] = deque()
         self._changed = threading.Condition()
 
     def put(self, messages: Sequence[Message]) -> None:
-        """Leave messages; never blocks."""
+        """Append messages; never blocks."""
         with self._changed:
             self._waiting.extend(messages)
-            excess = len(self._waiting) - self._most
+            excess = len(self._waiting) - self._max_messages
             for _ in range(excess):
                 self._waiting.popleft()
             self._changed.notify()
         if excess > 0:
-            self._dropped(excess, "outbox_full")
+            self._on_dropped(excess, "outbox_full")
 
     def run(self, worker: Worker) -> None:
-        """Open the sink and empty the outbox until stopped; reopen after failures."""
-        self._up(False)
+        """Open the sink and send until stopped; reopen after failures."""
+        self._on_up(False)
         while not worker.stop.is_set():
             try:
                 with self._sink.open():
                     log.info("%s is open", self.name)
-                    self._up(True)
-                    self.opened.set()
+                    self._on_up(True)
                     self._backoff.reset()
-                    self._empty(worker)
+                    self._send_all(worker)
             except SinkError as error:
                 log.warning("%s failed: %s", self.name, error)
-                self._up(False)
+                self._on_up(False)
                 worker.stop.wait(self._backoff.short())
                 worker.pulse()
 
-    def _empty(self, worker: Worker) -> None:
+    def _send_all(self, worker: Worker) -> None:
         idle_s = float("-inf")
         while not worker.stop.is_set():
             worker.pulse()
-            self._hand_over(IDLE_S)
+            self._send_waiting(IDLE_S)
             if time.monotonic() - idle_s >= IDLE_S:
                 self._sink.idle()
                 idle_s = time.monotonic()
         deadline_s = time.monotonic() + FLUSH_S
         while self._waiting and time.monotonic() < deadline_s:
-            self._hand_over(0)
+            self._send_waiting(0)
         self._sink.idle()
 
-    def _hand_over(self, timeout_s: float) -> None:
+    def _send_waiting(self, timeout_s: float) -> None:
         with self._changed:
             self._changed.wait_for(lambda: bool(self._waiting), timeout_s)
             messages = list(self._waiting)
@@ -104,10 +102,23 @@ class Outbox:
         if not messages:
             return
         now_s, now_monotonic_s = time.time(), time.monotonic()
-        leaving = [stamped(message, now_s, now_monotonic_s) for message in messages]
+        stamped_messages = [stamped(message, now_s, now_monotonic_s) for message in messages]
         try:
-            self._sink.send(leaving)
+            self._sink.send(stamped_messages)
         except SinkError:
-            self._dropped(len(leaving), "sink_failed")
+            self._on_dropped(len(stamped_messages), "sink_failed")
             raise
-        self._sent(leaving)
+        self._on_sent(stamped_messages)
+
+
+def try_open(sink: Sink, key: str) -> None:
+    """Open and close a sink once.
+
+    Raises:
+        ConfigError: It cannot be opened; ``key`` is its place in the configuration.
+    """
+    try:
+        with sink.open():
+            pass
+    except EdgeError as error:
+        raise ConfigError(error.problem, key=f"{key}.{error.key}".rstrip(".")) from error

@@ -19,8 +19,9 @@ def class_id(label: str, classes: tuple[str, ...], camera: str, key: str) -> int
     if label in classes:
         return classes.index(label)
     raise ConfigError(
-        f"camera {camera!r}: {key}: the model knows no label {label!r}: "
-        f"take one of {', '.join(classes)}"
+        f"the model does not know the label {label!r}: use one of {', '.join(classes)}",
+        camera=camera,
+        key=key,
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from edge import config
+from edge import config_file
 from edge.cli import app
 from edge.cli.options import EMBEDDER
 from tests.support.models import NOBODY, NOTHING, constant_model, without_manifest
@@ -87,13 +87,13 @@ def test_check_opens_the_cameras_too(shelf):
 
 
 def test_defaults_are_filled_in(shelf):
-    settings = config.load(Toml(top="", http="").write(shelf))
+    settings = config_file.load(Toml(top="", http="").write(shelf))
     assert (settings.node, settings.http.port, settings.cameras[0].fps) == ("edge", 9470, 10)
 
 
 def test_recognition_describes_faces_with_what_enrolment_uses(shelf):
     toml = Toml(more='[recognition]\ngallery = "people.db"\nkey_file = "people.key"')
-    settings = config.load(toml.write(shelf))
+    settings = config_file.load(toml.write(shelf))
     assert settings.recognition is not None
     assert settings.recognition.embedder.path == EMBEDDER
 
@@ -258,11 +258,11 @@ BROKEN = [
            "models.detector", "zoo:unicorn", "use one of them or a path", late=True),
     # labels the model does not know
     Broken("zone_label", Toml(more=f'{ZONE}\nlabels = ["unicorn"]'),
-           "cameras[0].zones[0].labels", "'unicorn'", "take one of person, car", late=True),
+           "cameras[0].zones[0].labels", "'unicorn'", "use one of person, car", late=True),
     Broken("camera_label", camera('labels = ["unicorn"]'),
-           "cameras[0].labels", "'unicorn'", "take one of person, car", late=True),
+           "cameras[0].labels", "'unicorn'", "use one of person, car", late=True),
     Broken("score_label", camera("min_score = { unicorn = 0.5 }"),
-           "cameras[0].min_score", "'unicorn'", "take one of person, car", late=True),
+           "cameras[0].min_score", "'unicorn'", "use one of person, car", late=True),
     # the machine
     Broken("sink_folder_missing",
            Toml(sinks='[[sinks]]\nkind = "jsonl"\npath = "SHELF/nowhere/out.jsonl"'),
@@ -322,10 +322,10 @@ def test_run_explains_what_only_opening_shows(case, shelf, signals_kept):
 @pytest.mark.parametrize(
     ("content", "says", "remedy"),
     [
-        (b"[models\ndetector = 1", ":1: is no valid TOML", "fix the syntax"),
-        (b'node = "a"\nnode = "b"\n', ":2: is no valid TOML", "fix the syntax"),
-        (b'node = "caf\xe9"\n', "is no UTF-8 text", "is it a TOML file?"),
-        (b"\x08\x07edge.manifest\x00\xff", "is no UTF-8 text", "is it a TOML file?"),
+        (b"[models\ndetector = 1", ":1: is not valid TOML", "fix the syntax"),
+        (b'node = "a"\nnode = "b"\n', ":2: is not valid TOML", "fix the syntax"),
+        (b'node = "caf\xe9"\n', "is not UTF-8 text", "is it a TOML file?"),
+        (b"\x08\x07edge.manifest\x00\xff", "is not UTF-8 text", "is it a TOML file?"),
         (b"", "models: is missing", "add it"),
     ],
     ids=["syntax", "key_twice", "latin_1", "a_model", "empty"],
@@ -402,3 +402,31 @@ def test_the_line_is_that_of_the_second_camera(shelf):
     path = Toml(more=more).write(shelf)
     line = path.read_text().splitlines().index("fps = 0") + 1
     assert f"{path}:{line}: cameras[1].fps: " in check(path).stderr
+
+
+# --- keys of earlier versions -----------------------------------------------------------------
+
+
+RENAMED = [
+    ("[batching]\nmost = 4", "most", lambda c: c.batching.max_batch_size == 4),
+    ("[batching]\npatience_ms = 4", "patience_ms", lambda c: c.batching.max_queue_delay_ms == 4),
+]
+
+
+@pytest.mark.parametrize(("toml", "old", "is_read"), RENAMED)
+def test_a_key_of_an_earlier_version_is_read_with_one_warning(toml, old, is_read, shelf, caplog):
+    settings = config_file.load(Toml(more=toml).write(shelf))
+    assert is_read(settings)
+    (record,) = caplog.records
+    assert f"{old} is now called" in record.getMessage()
+
+
+def test_a_key_that_never_had_an_effect_is_accepted_with_a_warning(shelf, caplog):
+    config_file.load(Toml(top='state_dir = "/nowhere"').write(shelf))
+    (record,) = caplog.records
+    assert "state_dir has no effect" in record.getMessage()
+
+
+def test_a_key_given_under_both_names_is_refused(shelf):
+    path = Toml(more="[batching]\nmost = 4\nmax_batch_size = 8").write(shelf)
+    assert "most is the former name of max_batch_size: remove most" in check(path).stderr

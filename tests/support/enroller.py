@@ -12,7 +12,7 @@ import resource
 import sys
 from pathlib import Path
 
-from edge.people.gallery.encryption import GalleryError
+from edge.errors import GalleryError
 from tests.support.gallery import faces, open_new
 
 TEMPLATES = 3

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge import config
+from edge import config_file
 
 UNITS = Path(__file__).parents[2] / "systemd"
 CPU = UNITS / "cpu.conf"
@@ -80,7 +80,7 @@ def test_a_gpu_and_local_cameras_are_allowed():
 
 
 def test_the_example_is_right():
-    settings = config.load(UNITS / "example.toml")
+    settings = config_file.load(UNITS / "example.toml")
     assert [camera.name for camera in settings.cameras] == ["door"]
 
 
@@ -88,7 +88,7 @@ def test_the_example_with_its_comments_taken_in_is_right(tmp_path):
     text = (UNITS / "example.toml").read_text()
     table = re.compile(r"^# (?=\[|\w+ = )", re.M)
     (tmp_path / "edge.toml").write_text(table.sub("", text))
-    settings = config.load(tmp_path / "edge.toml")
+    settings = config_file.load(tmp_path / "edge.toml")
     assert [camera.name for camera in settings.cameras] == ["door", "desk"]
     assert settings.recognition
     assert settings.recognition.require_liveness

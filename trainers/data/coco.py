@@ -24,12 +24,12 @@ def _read_document(path: Path) -> Json:
     try:
         document = json.loads(path.read_bytes())
     except json.JSONDecodeError as error:
-        raise ConfigError.at(path, error.lineno, "", f"not JSON: {error.msg}") from error
+        raise ConfigError(f"not JSON: {error.msg}", file=path, line=error.lineno) from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: check the path") from error
     for key in ("images", "annotations", "categories"):
         if not isinstance(document, dict) or not isinstance(document.get(key), list):
-            raise ConfigError.at(path, None, key, "must be a list: this is not COCO JSON")
+            raise ConfigError("must be a list: this is not COCO JSON", file=path, key=key)
     return document
 
 

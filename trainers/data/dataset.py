@@ -46,7 +46,7 @@ class Problem:
 
     def error(self) -> ConfigError:
         """The same as an error to raise."""
-        return ConfigError.at(self.file, self.line or None, "", self.what)
+        return ConfigError(self.what, file=self.file, line=self.line or None)
 
 
 OnProblem = Callable[[Problem], None]

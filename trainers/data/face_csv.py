@@ -53,7 +53,7 @@ def read_facecsv(label_file: Path, on_problem: OnProblem = refuse) -> Dataset:
             table = csv.DictReader(file)
             missing = [c for c in _COLUMNS if c not in (table.fieldnames or [])]
             if missing:
-                raise ConfigError.at(label_file, 1, "", f"lacks column(s) {', '.join(missing)}")
+                raise ConfigError(f"lacks column(s) {', '.join(missing)}", file=label_file, line=1)
             for row in table:
                 if row["x1"] == "":  # a face, but nobody knows where
                     continue

@@ -149,7 +149,7 @@ def _csv_rows(file: Path) -> Iterator[_Row]:
         table = csv.DictReader(opened)
         missing = [c for c in ("file", "identity", *_AXES) if c not in (table.fieldnames or [])]
         if missing:
-            raise ConfigError.at(file, 1, "", f"lacks column(s) {', '.join(missing)}")
+            raise ConfigError(f"lacks column(s) {', '.join(missing)}", file=file, line=1)
         for number, row in enumerate(table):
             known = all(row[c] for c in _AXES)
             points = np.float32([row[c] for c in _AXES]).reshape(POINTS, 2) if known else None

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from edge.people.gallery.encryption import GalleryError
+from edge.errors import GalleryError
 
 TABLES = """
 CREATE TABLE audit (

@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from edge.people.gallery.encryption import GalleryError
+from edge.errors import GalleryError
 
 APPLICATION_ID = 0x45444757  # "EDGW"
 BUSY_S = 5.0

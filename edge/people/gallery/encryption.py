@@ -29,16 +29,12 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from edge.errors import ConfigError
+from edge.errors import GalleryError
 from edge.people.gallery.names import folded
 
 KEY_BYTES = 32
 NONCE_BYTES = 12
 CREDENTIAL = "credential:"
-
-
-class GalleryError(ConfigError):
-    """The gallery cannot be used as it is: wrong key, wrong embedder, damaged, full disk."""
 
 
 class SealError(Exception):

@@ -21,12 +21,13 @@ from typing import Any, Self
 
 import numpy as np
 
+from edge.errors import GalleryError
 from edge.people.gallery import audit_log as audit
 from edge.people.gallery import metadata as settings
 from edge.people.gallery import records
 from edge.people.gallery.audit_log import Action, AuditLog, Entry
 from edge.people.gallery.database import APPLICATION_ID, Database
-from edge.people.gallery.encryption import GalleryError, MasterKey, Vault
+from edge.people.gallery.encryption import MasterKey, Vault
 from edge.people.gallery.index import UNIT_TOLERANCE, Index, Known
 from edge.people.gallery.lockout import locked_s
 from edge.people.gallery.metadata import EmbedderId, Settings

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from edge.people.gallery.encryption import GalleryError, SealError, Vault
+from edge.errors import GalleryError
+from edge.people.gallery.encryption import SealError, Vault
 
 T = TypeVar("T")
 

@@ -201,14 +201,17 @@ class Recognizer:
         self._offered = People(
             index,
             votes.Rules(
-                rules.threshold or threshold, rules.min_margin, rules.min_votes, rules.min_share
+                rules.threshold or threshold,
+                rules.min_margin,
+                rules.min_votes,
+                rules.min_vote_ratio,
             ),
         )
 
     def close(self, why: str) -> None:
         """Name nobody from the next step on; safe from any thread."""
         nobody = Index.of((), (), dimension=self._embedder.dimension)
-        rules = votes.Rules(1.0, 1.0, self._rules.min_votes, self._rules.min_share)
+        rules = votes.Rules(1.0, 1.0, self._rules.min_votes, self._rules.min_vote_ratio)
         self._offered = People(nobody, rules, why)
 
     def keep(self, cameras: Sequence[str]) -> None:
@@ -290,7 +293,7 @@ class Recognizer:
             rank = face.dossier.urgency(face.frame.monotonic_s, face.shown_px)
             if rank > 0:
                 ranked.append((-rank, face.dossier.looked_s, len(ranked), face))
-        return [face for *_, face in sorted(ranked)[: self._rules.budget]]
+        return [face for *_, face in sorted(ranked)[: self._rules.max_faces_per_batch]]
 
     def _examine(self, chosen: Sequence[Seen]) -> None:
         """Cut out, judge, embed, compare, vote: one batch."""

@@ -14,13 +14,13 @@ from deploy.adopt.adopt import Adoption, adopt
 from deploy.adopt.minifasnet import adopt_live
 from edge import plugins
 from edge.cli.enroll_live import ChallengeError, LiveEnrolment, panel
+from edge.errors import GalleryError
 from edge.models.embedder import load_embedder
 from edge.models.faces import load_faces
 from edge.models.liveness import load_liveness
 from edge.models.paths import model_path
 from edge.people.enrollment.challenge import TURNS, Act, Challenge, Progress, Rules, draw_acts
 from edge.people.enrollment.observer import Witness
-from edge.people.gallery.encryption import GalleryError
 from edge.people.gallery.gallery import Gallery
 from edge.people.gallery.metadata import EmbedderId
 from edge.people.liveness.score_fusion import Demands

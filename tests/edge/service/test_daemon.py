@@ -10,7 +10,7 @@ import urllib.request
 
 import pytest
 
-from edge import config
+from edge import config_file
 from edge.client import Received, Subscriber
 from edge.diagnostics.benchmark import Nothing
 from edge.errors import ConfigError, WorkerError
@@ -43,7 +43,7 @@ class Running:
     """A daemon in a thread."""
 
     def __init__(self, path):
-        self.daemon = Daemon(config.load(path), path, models=MODELS)
+        self.daemon = Daemon(config_file.load(path), path, models=MODELS)
         self.error = None
         self.thread = threading.Thread(target=self._run)
         self.thread.start()
@@ -180,7 +180,7 @@ def test_a_bus_port_in_use_is_a_configuration_error(tmp_path):
         text = path.read_text().replace(f"ipc://{tmp_path}/bus", f"tcp://127.0.0.1:{port}")
         path.write_text(text)
         with pytest.raises(ConfigError, match=r"sinks\[0\]"):
-            Daemon(config.load(path), path, models=MODELS).run()
+            Daemon(config_file.load(path), path, models=MODELS).run()
 
 
 class Slow(Nothing):
@@ -210,7 +210,7 @@ def test_frames_of_a_file_are_batched_in_order_while_that_takes_half_a_second_at
     }
     slow, seen = Slow(), []
     daemon = Daemon(
-        config.parse(tree, "test"), models=LoadedModels(slow, None), on_event=seen.append
+        config_file.parse(tree, "test"), models=LoadedModels(slow, None), on_event=seen.append
     )
     thread = threading.Thread(target=daemon.run)
     thread.start()

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge import config, plugins
+from edge import config_file, plugins
 from edge.client import Gap, Received, Subscriber
 from edge.engines.synthetic_images import drawn
 from edge.errors import ConfigError, GpuLostError, GpuMemoryError, WorkerError
@@ -375,7 +375,7 @@ def run(tmp_path):
 
     def start(options=""):
         path = write(tmp_path, options)
-        daemon = Daemon(config.load(path), path)
+        daemon = Daemon(config_file.load(path), path)
         thread = threading.Thread(target=go, args=[daemon])
         started.append((daemon, thread))
         thread.start()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edge import config
+from edge import config_file
 from edge.config import Recognition
 from edge.errors import ModelError
 from edge.people.gallery.encryption import GalleryError, load_key, new_key_file
@@ -111,7 +111,7 @@ def test_a_missing_or_wrong_liveness_model_is_refused_at_the_start(tmp_path, liv
         "cameras": [{"name": "door", "source": {"kind": "synthetic"}}],
     }  # fmt: skip
     with pytest.raises(ModelError, match=r"recognition\.liveness") as refusal:
-        LoadedModels.of(config.parse(tree), tmp_path)
+        LoadedModels.of(config_file.parse(tree), tmp_path)
     assert refusal.value.exit_code == 78
 
 

@@ -1,4 +1,4 @@
-"""The outbox: bounded, never blocking, flushed at the end, reopened after a failure."""
+"""The send queue: bounded, never blocking, flushed at the end, reopened after a failure."""
 
 import contextlib
 import random
@@ -6,7 +6,7 @@ import threading
 
 from edge.errors import SinkError
 from edge.service.backoff import Backoff
-from edge.service.send_queue import Outbox
+from edge.service.send_queue import SendQueue
 from edge.service.workers import Worker
 from edge.types import CameraStatus, Health
 from edge.wire.message_builder import Composer
@@ -34,14 +34,14 @@ class FunctionSink:
         pass
 
 
-def outbox_of(sink, most=1000):
+def make_send_queue(sink, max_messages=1000):
     sent, dropped, up = [], [], []
-    outbox = Outbox(
+    send_queue = SendQueue(
         "sink", sink, Backoff(random.Random(1), short_s=0.01), sent.extend,
-        lambda count, reason: dropped.append((count, reason)), up.append, most,
+        lambda count, reason: dropped.append((count, reason)), up.append, max_messages,
     )  # fmt: skip
-    worker = Worker("sink", outbox.run, lambda dead: None)
-    return outbox, worker, sent, dropped, up
+    worker = Worker("sink", send_queue.run, lambda dead: None)
+    return send_queue, worker, sent, dropped, up
 
 
 def end(worker):
@@ -50,9 +50,9 @@ def end(worker):
 
 
 def test_messages_arrive_in_order_with_their_age():
-    outbox, worker, sent, dropped, _ = outbox_of(FunctionSink(lambda batch: None))
+    send_queue, worker, sent, dropped, _ = make_send_queue(FunctionSink(lambda batch: None))
     worker.start()
-    outbox.put(messages(5))
+    send_queue.put(messages(5))
     end(worker)
     assert [message.body.seq for message in sent] == [1, 2, 3, 4, 5]
     assert all(message.body.age_s >= 0 for message in sent)
@@ -61,8 +61,8 @@ def test_messages_arrive_in_order_with_their_age():
 
 
 def test_the_oldest_are_dropped_and_counted_when_the_sink_is_slow():
-    outbox, _, _, dropped, _ = outbox_of(FunctionSink(lambda batch: None), most=3)
-    outbox.put(messages(5))
+    send_queue, _, _, dropped, _ = make_send_queue(FunctionSink(lambda batch: None), max_messages=3)
+    send_queue.put(messages(5))
     assert dropped == [(2, "outbox_full")]
 
 
@@ -74,12 +74,14 @@ def test_a_failing_sink_is_reopened_and_its_losses_are_counted():
             raise SinkError("disk full")
         arrived.set()
 
-    outbox, worker, sent, dropped, up = outbox_of(FunctionSink(send, lambda: opened.append(1)))
+    send_queue, worker, sent, dropped, up = make_send_queue(
+        FunctionSink(send, lambda: opened.append(1))
+    )
     worker.start()
-    outbox.put(messages(1))
+    send_queue.put(messages(1))
     while not dropped:
         worker.stop.wait(0.01)
-    outbox.put(messages(2))
+    send_queue.put(messages(2))
     assert arrived.wait(5)
     end(worker)
     assert dropped == [(1, "sink_failed")]
@@ -95,10 +97,10 @@ def test_what_waits_is_flushed_at_the_end():
         release.wait(5)
         received.extend(batch)
 
-    outbox, worker, _, _, _ = outbox_of(FunctionSink(send))
+    send_queue, worker, _, _, _ = make_send_queue(FunctionSink(send))
     worker.start()
     for message in messages(50):
-        outbox.put([message])
+        send_queue.put([message])
     worker.stop.set()
     release.set()
     assert worker.join(5)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.people.gallery.encryption import GalleryError
+from edge.errors import GalleryError
 from edge.people.gallery.gallery import Gallery
 from tests.support.gallery import EMBEDDER, KEY, Clock, faces, open_new, tamper
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.people.gallery.encryption import GalleryError
+from edge.errors import GalleryError
 from edge.people.gallery.gallery import Gallery
 from edge.people.gallery.records import State
 from tests.support.enroller import TEMPLATES

@@ -1,0 +1,54 @@
+"""Atomic files: written beside their target, then put in its place."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+@contextmanager
+def replace_file(
+    path: Path, *, sync: bool = False, mode: int = 0o666, suffix: str = ".part"
+) -> Iterator[Path]:
+    """A path to write to; on success it becomes ``path``, on failure it is removed.
+
+    Args:
+        path: The file to write or replace.
+        sync: Wait until the file and its folder entry are on the disk, so that a power cut
+            leaves the old file or the new one.
+        mode: Permission bits, from which the umask is taken away.
+        suffix: How the temporary name ends, for writers that choose a format by it.
+
+    Raises:
+        OSError: The folder cannot be written or the disk is full; ``path`` is as it was.
+    """
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}{suffix}")
+    os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
+    try:
+        yield part
+        if sync:
+            _sync(part)
+        part.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink()
+        raise
+    if sync:
+        _sync(path.parent)
+
+
+def write_file(path: Path, content: bytes | str, *, sync: bool = False, mode: int = 0o666) -> None:
+    """Write bytes, or text as UTF-8, whole or not at all; see `replace_file`."""
+    with replace_file(path, sync=sync, mode=mode) as part:
+        part.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

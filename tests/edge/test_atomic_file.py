@@ -1,0 +1,49 @@
+"""Atomic files: whole or not at all, with the permissions that were asked for."""
+
+import os
+import stat
+
+import pytest
+
+from edge.atomic_file import replace_file, write_file
+
+
+@pytest.mark.parametrize("sync", [False, True])
+@pytest.mark.parametrize(("content", "written"), [("grün", "grün".encode()), (b"\x00", b"\x00")])
+def test_a_file_is_replaced_whole(content, written, sync, tmp_path):
+    path = tmp_path / "figures.json"
+    path.write_text("old")
+    write_file(path, content, sync=sync)
+    assert path.read_bytes() == written
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_writer_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "best.keras"
+    path.write_text("old")
+
+    def write_half():
+        with replace_file(path) as part:
+            part.write_text("ne")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_half()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_temporary_file_is_in_the_same_folder_and_ends_as_asked(tmp_path):
+    with replace_file(tmp_path / "a.keras", suffix=".keras") as part:
+        assert part.parent == tmp_path
+        assert part.suffix == ".keras"
+
+
+@pytest.mark.parametrize("mode", [0o666, 0o600])
+def test_permissions_follow_mode_and_umask(mode, tmp_path):
+    before = os.umask(0o027)
+    try:
+        write_file(tmp_path / "key", b"secret", mode=mode)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == mode & ~0o027
