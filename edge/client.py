@@ -27,7 +27,7 @@ import zmq
 
 from edge.errors import EdgeError
 from edge.wire import topics as wire_topics
-from edge.wire.gap_detector import Gap, Ledger, Restarted
+from edge.wire.gap_detector import Gap, GapDetector, Restarted
 from edge.wire.schema import Body, HeartbeatMessage, decode
 
 __all__ = ["Gap", "Item", "Received", "Restarted", "Subscriber"]
@@ -96,7 +96,7 @@ class Subscriber:
         self._gaps = gaps
         self._timeout_s = timeout_s
         self._rcvhwm = rcvhwm
-        self._ledger = Ledger()
+        self._ledger = GapDetector()
         self._ready: deque[Item] = deque()
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
 

@@ -15,7 +15,7 @@ import numpy as np
 from edge.config import Camera
 from edge.people.recognition.recognizer import Recognizer
 from edge.ports import Detector, FaceFinder
-from edge.types import Detections, Event, Faces, Frame, TrackChange, Tracks
+from edge.types import Detections, Faces, Frame, FrameResult, TrackEvent, Tracks
 from edge.vision import boxes
 from edge.vision.detection_filter import Filter
 from edge.vision.tracker import Tracker
@@ -49,10 +49,10 @@ class View:
             Places(camera.zones, camera.lines, classes, camera.name),
         )
 
-    def follow(self, frame: Frame, detections: Detections, faces: Faces) -> Event:
+    def follow(self, frame: Frame, detections: Detections, faces: Faces) -> FrameResult:
         """One frame's detections and faces -> its event."""
         at_s = frame.monotonic_s
-        ended: tuple[TrackChange, ...] = ()
+        ended: tuple[TrackEvent, ...] = ()
         if frame.epoch != self.epoch:
             ended = self.tracker.reset(at_s)
             self.epoch = frame.epoch
@@ -63,7 +63,7 @@ class View:
         left = self.places.forget(gone, at_s) if gone else ()
         zones, moves = self.places.update(update.tracks, frame.size_wh, at_s)
         changes = (*left, *ended, *update.began, *moves)
-        return Event(frame, update.tracks, zones, faces, changes)
+        return FrameResult(frame, update.tracks, zones, faces, changes)
 
 
 class Pipeline:
@@ -106,7 +106,7 @@ class Pipeline:
         if self._recognizer:
             self._recognizer.keep([name for name in self._views if name not in changed])
 
-    def step(self, frames: Sequence[Frame]) -> list[Event]:
+    def step(self, frames: Sequence[Frame]) -> list[FrameResult]:
         """Frames, those of one camera in its order -> one event a frame, in the same order."""
         views = self._views
         frames = [frame for frame in frames if frame.camera in views]  # removed by a reload
@@ -123,7 +123,7 @@ class Pipeline:
         with self._recognizing:
             return [event for turn in turns(events) for event in self._recognizer.look(turn)]
 
-    def _tie(self, event: Event) -> Event:
+    def _tie(self, event: FrameResult) -> FrameResult:
         """Give each face the row of the person that contains it."""
         if not len(event.faces) or not len(event.tracks):
             return event
@@ -131,7 +131,7 @@ class Pipeline:
         return replace(event, faces=replace(event.faces, track_row=rows))
 
 
-def turns(events: Sequence[Event]) -> Iterator[Sequence[Event]]:
+def turns(events: Sequence[FrameResult]) -> Iterator[Sequence[FrameResult]]:
     """Parts of a batch, in order, in which no camera comes twice."""
     cameras: set[str] = set()
     first = 0

@@ -307,7 +307,7 @@ class Decision:
 # --- events -----------------------------------------------------------------------------------
 
 
-class Change(StrEnum):
+class TrackEventType(StrEnum):
     """What happened to a track in one frame."""
 
     BEGAN = "began"
@@ -319,7 +319,7 @@ class Change(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class TrackChange:
+class TrackEvent:
     """One change of one track.
 
     Attributes:
@@ -336,7 +336,7 @@ class TrackChange:
     """
 
     track_id: int
-    change: Change
+    change: TrackEventType
     class_id: int
     xyxy: tuple[float, float, float, float]
     score: float
@@ -346,7 +346,7 @@ class TrackChange:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Event:
+class FrameResult:
     """Everything one processed frame had to say.
 
     Attributes:
@@ -363,12 +363,12 @@ class Event:
     tracks: Tracks
     zones: tuple[tuple[str, ...], ...]
     faces: Faces
-    changes: tuple[TrackChange, ...]
+    changes: tuple[TrackEvent, ...]
     decisions: tuple[Decision, ...] = ()
     decided: tuple[int, ...] = ()
 
 
-class Health(StrEnum):
+class CameraState(StrEnum):
     """State of a camera."""
 
     ONLINE = "online"
@@ -391,7 +391,7 @@ class CameraStatus:
 
     camera: str
     epoch: int
-    state: Health
+    state: CameraState
     reason: str
     at_s: float
     size_wh: tuple[int, int] = (0, 0)

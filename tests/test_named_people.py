@@ -29,7 +29,7 @@ from edge.models.paths import model_path, zoo_folder
 from edge.people.gallery.index import Index, Known
 from edge.people.recognition.recognizer import Recognizer
 from edge.pipeline import Pipeline
-from edge.types import Detections, Event, Frame, RgbPicture
+from edge.types import Detections, Frame, FrameResult, RgbPicture
 from edge.vision.image_file import read_picture
 from edge.vision.preprocess import align_face
 
@@ -153,7 +153,7 @@ def test_a_photograph_moved_in_front_of_the_camera_is_never_named(models, shared
     assert faces >= 12
 
 
-def names_of(event: Event) -> set[str]:
+def names_of(event: FrameResult) -> set[str]:
     return {decision.name for decision in event.decisions if decision.name}
 
 

@@ -25,7 +25,7 @@ from edge.models.embedder import ContractEmbedder
 from edge.models.liveness import ContractLiveness
 from edge.pipeline import Pipeline
 from edge.ports import Sink, Source
-from edge.service.daemon import LoadedModels
+from edge.service.daemon import ModelSet
 from edge.service.gallery_sync import follow_gallery
 from edge.service.health import HealthBoard
 from edge.service.http import HttpServer
@@ -70,7 +70,7 @@ def _show(findings: list[Finding]) -> None:
 
 
 def _models(settings: Config, path: Path) -> Iterator[Finding]:
-    models = LoadedModels.of(settings, path.parent)
+    models = ModelSet.of(settings, path.parent)
     Pipeline(models.detector, models.faces, itertools.count(1)).watch(settings.cameras)
     detector = models.detector
     yield Finding("models.detector", True, f"{detector.name}: {', '.join(detector.classes[:8])}")

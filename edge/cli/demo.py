@@ -19,8 +19,8 @@ from edge.cli.watch import Board
 from edge.client import Item, Received, Subscriber
 from edge.config import Log
 from edge.service import log_format as logs
-from edge.service.daemon import STOPPED, Daemon, LoadedModels
-from edge.types import Event
+from edge.service.daemon import STOPPED, Daemon, ModelSet
+from edge.types import FrameResult
 from edge.vision import preprocess
 from edge.vision.draw import draw, save
 from edge.wire.schema import StatusMessage
@@ -32,9 +32,9 @@ class Showcase:
     """Keeps, of each camera, the event with the most to see."""
 
     def __init__(self) -> None:
-        self._best: dict[str, Event] = {}
+        self._best: dict[str, FrameResult] = {}
 
-    def note(self, event: Event) -> None:
+    def note(self, event: FrameResult) -> None:
         """Called in the lanes' threads, for each camera in order."""
         best = self._best.get(event.frame.camera)
         if best is None or _interest(event) >= _interest(best):
@@ -57,7 +57,7 @@ class Showcase:
         return f"{path} shows {len(tracks)} objects and {len(faces)} faces"
 
 
-def _interest(event: Event) -> float:
+def _interest(event: FrameResult) -> float:
     return float(event.tracks.score.sum() + event.faces.score.sum())
 
 
@@ -81,9 +81,9 @@ def demo(
     console = Console()
     logs.set_up(Log(level="error"))
     settings = config_file.parse(_tree(sources or [], detector, faces, bind), "demo")
-    models = LoadedModels.of(settings, Path())
+    models = ModelSet.of(settings, Path())
     showcase = Showcase()
-    daemon = Daemon(settings, models=models, on_event=showcase.note)
+    daemon = Daemon(settings, models=models, on_result=showcase.note)
     daemon.handle_signals()
     console.print(f"publishing at {bind}; in another terminal: edge watch {bind}")
     with _shown(bind, console), _ended_after(seconds, daemon):

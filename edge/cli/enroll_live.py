@@ -19,7 +19,7 @@ from edge.people.enrollment.challenge import Act, Challenge, Outcome, Progress
 from edge.people.enrollment.observer import Witness
 from edge.people.gallery.gallery import Gallery
 from edge.ports import Source
-from edge.service.cameras import Pace
+from edge.service.cameras import FrameRateLimiter
 from edge.types import F32, Frame
 
 FPS = 8  # pictures a second that are looked at
@@ -88,7 +88,7 @@ def frames_of(source: Source, stop: threading.Event) -> Generator[Frame]:
     Raises:
         ChallengeError: it cannot be opened or went silent.
     """
-    pace = Pace(FPS)
+    pace = FrameRateLimiter(FPS)
     try:
         with source.connect(stop) as captures:
             for seq, capture in enumerate(captures):

@@ -31,9 +31,9 @@ from edge.errors import EdgeError
 from edge.manifest import KEY, read_model
 from edge.models.paths import model_path
 from edge.ports import Session
-from edge.service.daemon import Daemon, LoadedModels
+from edge.service.daemon import Daemon, ModelSet
 from edge.service.frame_queue import read_ahead
-from edge.types import U8, Detections, Event, Frame
+from edge.types import U8, Detections, Frame, FrameResult
 from edge.vision import preprocess
 from edge.wire.schema import DetectionsMessage
 
@@ -246,9 +246,9 @@ def _daemon(load: Load, endpoint: str) -> Cost:
     if load.faces:
         tree["models"]["faces"] = load.faces
     settings = config_file.parse(tree, "bench")
-    models = None if load.detector else LoadedModels(Nothing(), None)
+    models = None if load.detector else ModelSet(Nothing(), None)
     meter = _Meter(load)
-    daemon = Daemon(settings, models=models, on_event=meter.count)
+    daemon = Daemon(settings, models=models, on_result=meter.count)
     watcher = threading.Thread(target=meter.watch, args=(daemon,), daemon=True)
     watcher.start()
     daemon.run()
@@ -283,7 +283,7 @@ class _Meter:
         self._batch_s = 0.0
         self._last = (0.0, 0.0)
 
-    def count(self, event: Event) -> None:
+    def count(self, event: FrameResult) -> None:
         """One processed frame."""
         with self._lock:  # lanes count side by side
             self._seen[event.frame.camera] += 1

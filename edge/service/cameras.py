@@ -14,17 +14,17 @@ from edge import config
 from edge.errors import SourceDeniedError, SourceError
 from edge.ports import Source
 from edge.service.backoff import Backoff
-from edge.service.frame_queue import LatestFrames
+from edge.service.frame_queue import FrameQueue
 from edge.service.metrics import CameraMetrics
 from edge.service.workers import Worker
-from edge.types import U8, CameraStatus, Capture, Frame, Health, RgbPicture
+from edge.types import U8, CameraState, CameraStatus, Capture, Frame, RgbPicture
 
 log = logging.getLogger(__name__)
 
 CONNECTING = "connecting"
 
 
-class Pace:
+class FrameRateLimiter:
     """Which captures are due at a camera's fps.
 
     The due times lie on a grid, so that a camera of 25 frames a second that is asked for 10
@@ -44,7 +44,7 @@ class Pace:
         return True
 
 
-class StillWatch:
+class FreezeDetector:
     """Notices that a camera repeats one picture: a real sensor has noise.
 
     Args:
@@ -88,39 +88,39 @@ class CameraLoop:
 
     camera: config.Camera
     source: Source
-    slots: LatestFrames
+    slots: FrameQueue
     epochs: Iterator[int]
     metrics: CameraMetrics
     report: Callable[[CameraStatus], None]
     backoff: Backoff
     epoch: int = 0
-    said: tuple[int, Health, str, tuple[int, int]] | None = None
+    said: tuple[int, CameraState, str, tuple[int, int]] | None = None
 
     def run(self, worker: Worker) -> None:
         """Until stopped, or until a file ended."""
-        self._say(Health.OFFLINE, CONNECTING)
+        self._say(CameraState.OFFLINE, CONNECTING)
         while not worker.stop.is_set():
             try:
                 self._watch(worker)
             except SourceDeniedError as error:
-                self._say(Health.OFFLINE, str(error))
+                self._say(CameraState.OFFLINE, str(error))
                 delay_s = self.backoff.growing()
             except SourceError as error:
-                self._say(Health.OFFLINE, str(error))
+                self._say(CameraState.OFFLINE, str(error))
                 delay_s = self.backoff.short()
             else:
                 while not (worker.stop.is_set() or self._is_done()):
                     worker.pulse()
                 if not worker.stop.is_set():
-                    self._say(Health.OFFLINE, "end of file")
+                    self._say(CameraState.OFFLINE, "end of file")
                     worker.finish()
                 return
             self._rest(worker, delay_s)
 
     def _watch(self, worker: Worker) -> None:
         """One connection, from opening to its end."""
-        pace = Pace(self.camera.fps)
-        still = StillWatch(self.camera.frozen_after_s)
+        pace = FrameRateLimiter(self.camera.fps)
+        still = FreezeDetector(self.camera.frozen_after_s)
         with self.source.connect(worker.stop) as captures:
             worker.pulse()
             for seq, capture in enumerate(captures):
@@ -144,7 +144,9 @@ class CameraLoop:
         self.epoch = next(self.epochs)
         self.backoff.reset()
 
-    def _look(self, capture: Capture, seq: int, still: StillWatch, stop: threading.Event) -> None:
+    def _look(
+        self, capture: Capture, seq: int, still: FreezeDetector, stop: threading.Event
+    ) -> None:
         frame = Frame(
             self.camera.name,
             self.epoch,
@@ -155,15 +157,15 @@ class CameraLoop:
         )
         if still.is_frozen(capture):
             problem = f"the same picture for {self.camera.frozen_after_s:g} s"
-            self._say(Health.FROZEN, problem, frame.size_wh)
+            self._say(CameraState.FROZEN, problem, frame.size_wh)
         else:
-            self._say(Health.ONLINE, "delivers", frame.size_wh)
+            self._say(CameraState.ONLINE, "delivers", frame.size_wh)
         if self.source.every_frame:
             self.slots.put_when_free(frame, stop)
         elif self.slots.put(frame):
             self.metrics.replaced.inc()
 
-    def _say(self, state: Health, reason: str, size_wh: tuple[int, int] = (0, 0)) -> None:
+    def _say(self, state: CameraState, reason: str, size_wh: tuple[int, int] = (0, 0)) -> None:
         said = (self.epoch, state, reason, size_wh)
         if said != self.said:
             self.said = said

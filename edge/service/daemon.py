@@ -32,18 +32,18 @@ from edge.service import systemd
 from edge.service.backoff import Backoff
 from edge.service.cameras import CONNECTING, CameraLoop
 from edge.service.engines import EngineKeeper
-from edge.service.frame_queue import LatestFrames
+from edge.service.frame_queue import FrameQueue
 from edge.service.gallery_sync import GalleryFollower, follow_gallery
 from edge.service.health import HealthBoard
 from edge.service.http import HttpServer
 from edge.service.metrics import Metrics
 from edge.service.send_queue import SendQueue, try_open
 from edge.service.workers import Worker
-from edge.types import CameraStatus, Event, Frame, Health
+from edge.types import CameraState, CameraStatus, Frame, FrameResult
 from edge.vision.thumbnail import JpegSampler
 from edge.vision.tracker import track_ids
 from edge.wire import topics
-from edge.wire.message_builder import Composer
+from edge.wire.message_builder import MessageBuilder
 from edge.wire.schema import DetectionsMessage, Message
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ PATIENCE_SHARE = 0.25  # of a batch's time: longer waiting costs more than it sa
 
 
 @dataclass(frozen=True, slots=True)
-class LoadedModels:
+class ModelSet:
     """The models of a configuration, ready to run."""
 
     detector: Detector
@@ -69,7 +69,7 @@ class LoadedModels:
     keeper: EngineKeeper | None = None
 
     @classmethod
-    def of(cls, settings: Config, base: Path) -> LoadedModels:
+    def of(cls, settings: Config, base: Path) -> ModelSet:
         """Load what the configuration names; paths are relative to ``base``.
 
         Raises:
@@ -83,7 +83,7 @@ class LoadedModels:
         return replace(models, lanes=runtime.lanes, keeper=keeper)
 
     @classmethod
-    def _of(cls, settings: Config, base: Path, runtime: Runtime) -> LoadedModels:
+    def _of(cls, settings: Config, base: Path, runtime: Runtime) -> ModelSet:
         chosen = settings.models
         with locate(key="models.detector"):
             path = model_path(chosen.detector.path, base)
@@ -122,25 +122,25 @@ class Daemon:
         settings: the configuration.
         path: its file, read again on reload; model paths are relative to its folder.
         models: loaded models; None loads those of the configuration.
-        on_event: called in the lanes' threads with every event; must be quick.
+        on_result: called in the lanes' threads with every event; must be quick.
     """
 
     def __init__(
         self,
         settings: Config,
         path: Path | None = None,
-        models: LoadedModels | None = None,
-        on_event: Callable[[Event], None] | None = None,
+        models: ModelSet | None = None,
+        on_result: Callable[[FrameResult], None] | None = None,
     ) -> None:
         self._settings = settings
         self._path = path
-        self._on_event = on_event
+        self._on_event = on_result
         self._models = models
         self._rng = random.Random()  # noqa: S311 - jitter
         self._ending = threading.Event()
         self._reload = threading.Event()
         self._dead: queue.SimpleQueue[Worker] = queue.SimpleQueue()
-        self._slots = LatestFrames()
+        self._slots = FrameQueue()
         self._epochs = itertools.count(int(time.time() * 1000))
         self._cameras: dict[str, tuple[config.Camera, Worker]] = {}
         self._send_queues: list[tuple[SendQueue, Worker]] = []
@@ -175,8 +175,8 @@ class Daemon:
     def startup(self) -> None:
         """Load models, open sinks, then cameras, then say ready."""
         base = self._path.parent if self._path else Path()
-        models = self._models or LoadedModels.of(self._settings, base)
-        self._composer = Composer(
+        models = self._models or ModelSet.of(self._settings, base)
+        self._composer = MessageBuilder(
             node=self._settings.node,
             boot=uuid4().hex,
             classes=models.detector.classes,
@@ -239,7 +239,7 @@ class Daemon:
         for worker in (*cameras, *lookers):
             worker.stop.set()
         for name in self._cameras:
-            self.health.report(CameraStatus(name, 0, Health.OFFLINE, STOPPED, time.time()))
+            self.health.report(CameraStatus(name, 0, CameraState.OFFLINE, STOPPED, time.time()))
         _join(cameras, min(deadline_s, time.monotonic() + 1))
         self._slots.close()
         _join(lookers, min(deadline_s, time.monotonic() + 1))
@@ -322,7 +322,7 @@ class Daemon:
         self.metrics.batch_size.observe(len(frames))
         self._publish([m for event in events for m in self._compose(event)])
 
-    def _compose(self, event: Event) -> list[Message]:
+    def _compose(self, event: FrameResult) -> list[Message]:
         self.metrics.count_event(event, self._classes)
         if self._on_event:
             self._on_event(event)
@@ -357,7 +357,7 @@ class Daemon:
             send_queue.put(messages)
 
     def _publish_status(self, status: CameraStatus) -> None:
-        expected = status.state is Health.ONLINE or status.reason in (CONNECTING, STOPPED)
+        expected = status.state is CameraState.ONLINE or status.reason in (CONNECTING, STOPPED)
         level = logging.INFO if expected else logging.WARNING
         log.log(level, "%s: %s", status.state, status.reason, extra={"camera": status.camera})
         self._publish([self._composer.status(status)])
@@ -374,7 +374,7 @@ class Daemon:
 
     # --- parts --------------------------------------------------------------------------------
 
-    def _tell_models(self, models: LoadedModels) -> None:
+    def _tell_models(self, models: ModelSet) -> None:
         loaded: dict[str, Model | None] = {
             "detect": models.detector,
             "faces": models.faces,
@@ -387,9 +387,7 @@ class Daemon:
                     {"name": model.name, "sha256": model.sha256[:12]}
                 )
 
-    def _follower(
-        self, models: LoadedModels, base: Path, ids: Iterator[int]
-    ) -> GalleryFollower | None:
+    def _follower(self, models: ModelSet, base: Path, ids: Iterator[int]) -> GalleryFollower | None:
         """What recognises people, when the configuration asks for it."""
         known = self._settings.recognition
         if known is None:

@@ -25,7 +25,7 @@ def read_ahead(size_wh: tuple[int, int], files: int) -> int:
     return max(1, min(READ_AHEAD, READ_AHEAD_PX // (files * size_wh[0] * size_wh[1])))
 
 
-class LatestFrames:
+class FrameQueue:
     """The newest unread frame of every camera.
 
     A new frame takes the place of the unread one **in place**: it keeps its turn, so that a

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 
-from edge.types import CameraStatus, Health
+from edge.types import CameraState, CameraStatus
 
 
 class HealthBoard:
@@ -46,4 +46,4 @@ class HealthBoard:
 
     def is_ready(self) -> bool:
         """Models are loaded and at least one camera delivers."""
-        return self.models_loaded and any(s.state is Health.ONLINE for s in self.states())
+        return self.models_loaded and any(s.state is CameraState.ONLINE for s in self.states())

@@ -22,7 +22,7 @@ from edge.config import Http
 from edge.errors import ConfigError
 from edge.service.health import HealthBoard
 from edge.service.metrics import Metrics
-from edge.types import Health
+from edge.types import CameraState
 
 REQUEST_S = 5.0
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
@@ -81,7 +81,7 @@ def app(metrics: Metrics, health: HealthBoard, token: str = "") -> Starlette:
         ready = health.is_ready()
         cameras = {
             status.camera: {
-                "ready": status.state is Health.ONLINE,
+                "ready": status.state is CameraState.ONLINE,
                 "state": status.state,
                 "reason": status.reason,
                 "since": status.at_s,

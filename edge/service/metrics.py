@@ -9,7 +9,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.process_collector import ProcessCollector
 
 from edge import __version__
-from edge.types import CameraStatus, Event, Health
+from edge.types import CameraState, CameraStatus, FrameResult
 
 _STAGE_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 _AGE_S = (0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1, 2, 5)
@@ -150,7 +150,7 @@ class Metrics:
         ):
             family.remove_by_labels({"camera": camera})
 
-    def count_event(self, event: Event, classes: Sequence[str]) -> None:
+    def count_event(self, event: FrameResult, classes: Sequence[str]) -> None:
         """Count what one processed frame showed."""
         camera = event.frame.camera
         for class_id in event.tracks.class_id.tolist():
@@ -160,7 +160,7 @@ class Metrics:
         elif len(event.faces):
             self.faces.labels(camera, "found").inc(len(event.faces))
 
-    def _count_decisions(self, event: Event) -> None:
+    def _count_decisions(self, event: FrameResult) -> None:
         for decision in event.decisions:
             self.faces.labels(event.frame.camera, str(decision.outcome)).inc()
         for row in event.decided:
@@ -170,7 +170,7 @@ class Metrics:
 
     def set_status(self, status: CameraStatus) -> None:
         """Tell whether a camera delivers."""
-        self.camera(status.camera).up.set(1 if status.state is Health.ONLINE else 0)
+        self.camera(status.camera).up.set(1 if status.state is CameraState.ONLINE else 0)
 
     def render(self) -> bytes:
         """The exposition text."""

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.config import Tracking
-from edge.types import F32, I64, Bool, Change, Detections, TrackChange, Tracks
+from edge.types import F32, I64, Bool, Detections, TrackEvent, TrackEventType, Tracks
 from edge.vision import boxes, kalman
 from edge.vision.kalman import F64
 
@@ -85,8 +85,8 @@ class TrackUpdate:
     """
 
     tracks: Tracks
-    began: tuple[TrackChange, ...]
-    ended: tuple[TrackChange, ...]
+    began: tuple[TrackEvent, ...]
+    ended: tuple[TrackEvent, ...]
 
 
 class Tracker:
@@ -124,14 +124,16 @@ class Tracker:
         rows = self._rows
         seen_now = rows[(rows["missed"] == 0) & (rows["seen"] >= self._options.confirm_frames)]
         began = seen_now["seen"] == self._options.confirm_frames
-        return TrackUpdate(_tracks(seen_now), _changes(seen_now[began], Change.BEGAN), ended)
+        return TrackUpdate(
+            _tracks(seen_now), _changes(seen_now[began], TrackEventType.BEGAN), ended
+        )
 
-    def reset(self, at_s: float) -> tuple[TrackChange, ...]:
+    def reset(self, at_s: float) -> tuple[TrackEvent, ...]:
         """End all tracks, for a new epoch that begins ``at_s``."""
         self._at_s, self._step_s = at_s, 0.0
         return self._drop(np.ones(len(self._rows), np.bool_))
 
-    def _tick(self, at_s: float) -> tuple[TrackChange, ...]:
+    def _tick(self, at_s: float) -> tuple[TrackEvent, ...]:
         """Move the clock and all tracks to ``at_s``; end those unseen for too long.
 
         Nobody can be missed between two frames, so a camera slower than ``max_missed_s`` keeps
@@ -202,13 +204,15 @@ class Tracker:
         new["class_id"], new["seen"] = found.class_id[free], 1
         self._rows = np.concatenate([self._rows, new])
 
-    def _drop(self, gone: Bool) -> tuple[TrackChange, ...]:
+    def _drop(self, gone: Bool) -> tuple[TrackEvent, ...]:
         """Forget rows; ENDED for those that were confirmed."""
         if not gone.any():
             return ()
         dropped = self._rows[gone]
         self._rows = self._rows[~gone]
-        return _changes(dropped[dropped["seen"] >= self._options.confirm_frames], Change.ENDED)
+        return _changes(
+            dropped[dropped["seen"] >= self._options.confirm_frames], TrackEventType.ENDED
+        )
 
 
 def _greedy(rank: F64, row: I64, column: I64) -> tuple[I64, I64]:
@@ -230,10 +234,10 @@ def _tracks(rows: Rows) -> Tracks:
     )  # fmt: skip
 
 
-def _changes(rows: Rows, change: Change) -> tuple[TrackChange, ...]:
-    ended = change is Change.ENDED
+def _changes(rows: Rows, change: TrackEventType) -> tuple[TrackEvent, ...]:
+    ended = change is TrackEventType.ENDED
     return tuple(
-        TrackChange(
+        TrackEvent(
             track_id=int(row["track_id"]),
             change=change,
             class_id=int(row["class_id"]),

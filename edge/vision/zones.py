@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.config import Line, Zone
-from edge.types import F32, I64, Bool, Change, TrackChange, Tracks
+from edge.types import F32, I64, Bool, TrackEvent, TrackEventType, Tracks
 from edge.vision import boxes
 from edge.vision.labels import class_mask
 from edge.vision.polygons import F64, Polygons
@@ -27,7 +27,7 @@ from edge.vision.polygons import F64, Polygons
 MARGIN = 0.05  # of the height of a track's box
 LEFT_TO_RIGHT, RIGHT_TO_LEFT = "left_to_right", "right_to_left"
 
-Moves = list[TrackChange]
+Moves = list[TrackEvent]
 
 
 class Places:
@@ -77,7 +77,7 @@ class Places:
 
     def update(
         self, tracks: Tracks, size_wh: tuple[int, int], at_s: float
-    ) -> tuple[tuple[tuple[str, ...], ...], tuple[TrackChange, ...]]:
+    ) -> tuple[tuple[tuple[str, ...], ...], tuple[TrackEvent, ...]]:
         """Where the tracks of one frame are, and what that changed.
 
         Args:
@@ -103,7 +103,7 @@ class Places:
         known["foot"][rows], known["at_s"][rows] = feet, at_s
         return self._names(rows), tuple(changes)
 
-    def forget(self, track_ids: Iterable[int], at_s: float) -> tuple[TrackChange, ...]:
+    def forget(self, track_ids: Iterable[int], at_s: float) -> tuple[TrackEvent, ...]:
         """Drop tracks that ended; LEFT for the zones they were last seen in.
 
         Args:
@@ -116,7 +116,7 @@ class Places:
         changes: Moves = []
         for row, zone in np.argwhere(self._known["inside"] & gone[:, None]).tolist():
             dwell_s = min(at_s, self._known["at_s"][row]) - self._known["since_s"][row, zone]
-            self._report(changes, row, Change.LEFT, self._zones[zone].name, dwell_s=dwell_s)
+            self._report(changes, row, TrackEventType.LEFT, self._zones[zone].name, dwell_s=dwell_s)
         self._known = self._known[~gone]
         return tuple(changes)
 
@@ -160,10 +160,12 @@ class Places:
             row = rows[n]
             if inside[n, zone]:
                 known["since_s"][row, zone], known["dwelled"][row, zone] = at_s, False
-                self._report(changes, row, Change.ENTERED, self._zones[zone].name)
+                self._report(changes, row, TrackEventType.ENTERED, self._zones[zone].name)
             elif self._polygons.distance(zone, feet[n : n + 1], size_wh)[0] > margin_px[n]:
                 dwell_s = at_s - known["since_s"][row, zone]
-                self._report(changes, row, Change.LEFT, self._zones[zone].name, dwell_s=dwell_s)
+                self._report(
+                    changes, row, TrackEventType.LEFT, self._zones[zone].name, dwell_s=dwell_s
+                )
             else:
                 inside[n, zone] = True
         known["inside"][rows] = inside
@@ -173,7 +175,9 @@ class Places:
             row = rows[n]
             known["dwelled"][row, zone] = True
             dwell_s = at_s - known["since_s"][row, zone]
-            self._report(changes, row, Change.DWELLED, self._zones[zone].name, dwell_s=dwell_s)
+            self._report(
+                changes, row, TrackEventType.DWELLED, self._zones[zone].name, dwell_s=dwell_s
+            )
 
     def _cross(
         self, rows: I64, feet: F64, margin_px: F32, size_wh: tuple[int, int], changes: Moves
@@ -198,7 +202,11 @@ class Places:
             if known["through"][row, line] and (now >= 0) != side[n, line]:
                 direction = LEFT_TO_RIGHT if now >= 0 else RIGHT_TO_LEFT
                 self._report(
-                    changes, row, Change.CROSSED, self._lines[line].name, direction=direction
+                    changes,
+                    row,
+                    TrackEventType.CROSSED,
+                    self._lines[line].name,
+                    direction=direction,
                 )
             known["side"][row, line], known["through"][row, line] = now >= 0, False
 
@@ -214,14 +222,14 @@ class Places:
         self,
         changes: Moves,
         row: int,
-        change: Change,
+        change: TrackEventType,
         place: str,
         direction: str = "",
         dwell_s: float = 0.0,
     ) -> None:
         track = self._known[row]
         changes.append(
-            TrackChange(
+            TrackEvent(
                 track_id=int(track["track_id"]),
                 change=change,
                 class_id=int(track["class_id"]),

@@ -54,7 +54,7 @@ class _Boot:
     claimed: dict[str, int] | None = None
 
 
-class Ledger:
+class GapDetector:
     """Books the numbers of one subscriber. Not thread-safe."""
 
     def __init__(self) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from edge.types import Change, Health
+from edge.types import CameraState, TrackEventType
 from edge.wire import topics
 from edge.wire.schema import (
     DetectionsMessage,
@@ -85,20 +85,20 @@ class LastValues:
 
     def _note_status(self, message: Message, body: StatusMessage) -> None:
         self._status[message.topic] = message
-        if body.state == Health.OFFLINE:
+        if body.state == CameraState.OFFLINE:
             self._end_all(body.camera)
 
     def _note_track(self, message: Message, body: TracksMessage) -> None:
         tracks = self._tracks.setdefault(message.topic, {})
-        if body.change == Change.ENDED:
+        if body.change == TrackEventType.ENDED:
             tracks.pop(body.track, None)
             return
         living = tracks.setdefault(body.track, _Living(message))
         living.last = message
-        if body.change in (Change.ENTERED, Change.DWELLED):
+        if body.change in (TrackEventType.ENTERED, TrackEventType.DWELLED):
             living.zones.pop(body.place, None)  # the newest stands last
             living.zones[body.place] = message
-        elif body.change == Change.LEFT:
+        elif body.change == TrackEventType.LEFT:
             living.zones.pop(body.place, None)
         if len(tracks) > self._most_tracks:
             del tracks[next(iter(tracks))]

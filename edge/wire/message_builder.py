@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from msgspec import UNSET, UnsetType
 
-from edge.types import CameraStatus, Decision, Event, Faces, TrackChange
+from edge.types import CameraStatus, Decision, Faces, FrameResult, TrackEvent
 from edge.wire import topics
 from edge.wire.schema import (
     DetectionsMessage,
@@ -30,7 +30,7 @@ from edge.wire.schema import (
 Clock = Callable[[], float]
 
 
-class Composer:
+class MessageBuilder:
     """Makes messages of one daemon's life; safe to call from any thread.
 
     A message is numbered when it is composed. Hand the messages of one topic to the sinks in
@@ -69,7 +69,7 @@ class Composer:
         self._last_seq: dict[str, int] = {}
         self._last_frame: dict[str, tuple[int, int]] = {}  # camera -> epoch, frame
 
-    def event(self, event: Event, jpeg: bytes | None = None) -> list[Message]:
+    def event(self, event: FrameResult, jpeg: bytes | None = None) -> list[Message]:
         """Messages of one frame: the detections, changes of tracks, new decisions on faces."""
         frame = event.frame
         self._last_frame[frame.camera] = (frame.epoch, frame.seq)
@@ -123,7 +123,7 @@ class Composer:
             self._last_seq[topic] = seq
         return seq
 
-    def _detections(self, event: Event, jpeg: bytes | None) -> Message:
+    def _detections(self, event: FrameResult, jpeg: bytes | None) -> Message:
         frame, tracks = event.frame, event.tracks
         owned, loose = _share_out(event.faces, event.decisions)
         topic = topics.detections(frame.camera)
@@ -166,7 +166,7 @@ class Composer:
         )
         return Message(topic, body, jpeg, frame.monotonic_s)
 
-    def _change(self, event: Event, change: TrackChange) -> Message:
+    def _change(self, event: FrameResult, change: TrackEvent) -> Message:
         frame = event.frame
         topic = topics.tracks(frame.camera)
         width, height = frame.size_wh
@@ -195,7 +195,7 @@ class Composer:
         )
         return Message(topic, body, captured_monotonic_s=frame.monotonic_s)
 
-    def _decision(self, event: Event, row: int) -> Message:
+    def _decision(self, event: FrameResult, row: int) -> Message:
         frame = event.frame
         topic = topics.faces(frame.camera)
         width, height = frame.size_wh

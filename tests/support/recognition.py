@@ -11,9 +11,9 @@ from edge.people.gallery.index import Index, Known
 from edge.people.recognition.recognizer import Recognizer
 from edge.types import (
     Decision,
-    Event,
     Faces,
     Frame,
+    FrameResult,
     RgbPicture,
     Tracks,
     YuvPicture,
@@ -116,7 +116,7 @@ class Stage:
         still: bool = False,
         after_s: float = STEP_S,
         scale: float = 1,
-    ) -> Event:
+    ) -> FrameResult:
         """As `show`; the whole event."""
         self.now_s += after_s
         self.seq += 1
@@ -132,7 +132,7 @@ class Stage:
             one = np.ones(1, np.int32)
             tracks = Tracks(np.array([[0, 0, 320, 240]], np.float32), np.ones(1, np.float32),
                             one * 0, np.array([owner]), one, one * 0)  # fmt: skip
-        event = Event(frame, tracks, ((),) * len(tracks), faces, ())
+        event = FrameResult(frame, tracks, ((),) * len(tracks), faces, ())
         return self.recognizer.look([event])[0]
 
     def watch(self, times: int, **how: object) -> Decision:

@@ -27,15 +27,15 @@ from edge.types import (
     F32,
     I64,
     U8,
-    Change,
     Decision,
     Detections,
-    Event,
     Faces,
     Frame,
+    FrameResult,
     Liveness,
     Outcome,
     Picture,
+    TrackEventType,
     YuvPicture,
 )
 from edge.vision.preprocess import align_face
@@ -84,10 +84,10 @@ class View:
         self.tracker.reset(frame.monotonic_s)
         self.dossiers.clear()
 
-    def end(self, event: Event) -> None:
+    def end(self, event: FrameResult) -> None:
         """Forget people who are gone."""
         if self.spoofed:
-            self.spoofed -= {c.track_id for c in event.changes if c.change is Change.ENDED}
+            self.spoofed -= {c.track_id for c in event.changes if c.change is TrackEventType.ENDED}
 
     def follow(self, faces: Faces, at_s: float) -> I64:
         """``(M,)`` the track of each face, -1 for those too faint to be followed."""
@@ -227,7 +227,7 @@ class Recognizer:
 
     # --- looking --------------------------------------------------------------------------------
 
-    def look(self, events: Sequence[Event]) -> list[Event]:
+    def look(self, events: Sequence[FrameResult]) -> list[FrameResult]:
         """One event a camera -> the same with decisions, in the same order."""
         views = [self._view(event.frame.camera) for event in events]
         if self._people is not self._offered:
@@ -243,7 +243,7 @@ class Recognizer:
             view = self._views[camera] = View(self._ids)
         return view
 
-    def _see(self, view: View, event: Event) -> list[Seen | None]:
+    def _see(self, view: View, event: FrameResult) -> list[Seen | None]:
         """The faces of one frame, tied to what is known of them."""
         frame, faces = event.frame, event.faces
         view.begin(frame)
@@ -344,7 +344,7 @@ class Recognizer:
                 scores[row] = score
         return scores
 
-    def _decide(self, view: View, event: Event, seen: Sequence[Seen | None]) -> Event:
+    def _decide(self, view: View, event: FrameResult, seen: Sequence[Seen | None]) -> FrameResult:
         if not seen:
             return event
         now_s, checked = event.frame.monotonic_s, self._liveness is not None
@@ -370,7 +370,7 @@ class Recognizer:
         )
 
 
-def _owners(event: Event) -> list[int]:
+def _owners(event: FrameResult) -> list[int]:
     """Track of the person each face lies in; the best face of a person, -1 for all others."""
     faces = event.faces
     owners, best = [-1] * len(faces), dict[int, int]()

@@ -11,11 +11,11 @@ import pytest
 from edge.config import Camera
 from edge.errors import SourceDeniedError, SourceError
 from edge.service.backoff import Backoff
-from edge.service.cameras import CameraLoop, Pace, StillWatch
-from edge.service.frame_queue import LatestFrames
+from edge.service.cameras import CameraLoop, FrameRateLimiter, FreezeDetector
+from edge.service.frame_queue import FrameQueue
 from edge.service.metrics import Metrics
 from edge.service.workers import Worker
-from edge.types import Capture, Health, RgbPicture
+from edge.types import CameraState, Capture, RgbPicture
 
 
 def capture(at_s: float = 0.0, value: int = 0) -> Capture:
@@ -55,7 +55,7 @@ class Quick(Backoff):
 def run(connections, camera=None, every_frame=False):
     """Run a camera to its end; its frames, its states, its backoff and its metrics."""
     camera = camera or Camera(name="door", source={"kind": "x"}, fps=1000)
-    metrics, slots, statuses, frames = Metrics(), LatestFrames(), [], []
+    metrics, slots, statuses, frames = Metrics(), FrameQueue(), [], []
     put = slots.put
 
     def keep(frame):
@@ -105,9 +105,9 @@ def test_a_file_that_ends_is_offline_and_its_worker_is_not_dead():
     frames, statuses, _, _ = run([ends_after(3)])
     assert [f.seq for f in frames] == [0, 1, 2]
     assert [(s.state, s.reason) for s in statuses] == [
-        (Health.OFFLINE, "connecting"),
-        (Health.ONLINE, "delivers"),
-        (Health.OFFLINE, "end of file"),
+        (CameraState.OFFLINE, "connecting"),
+        (CameraState.ONLINE, "delivers"),
+        (CameraState.OFFLINE, "end of file"),
     ]
 
 
@@ -115,7 +115,11 @@ def test_a_camera_that_drops_comes_back_with_a_new_epoch():
     broken = SourceError("the stream ended")
     frames, statuses, backoff, text = run([breaks_after(2, broken), ends_after(1)])
     assert [f.epoch for f in frames] == [100, 100, 101]
-    assert [s.state for s in statuses[1:4]] == [Health.ONLINE, Health.OFFLINE, Health.ONLINE]
+    assert [s.state for s in statuses[1:4]] == [
+        CameraState.ONLINE,
+        CameraState.OFFLINE,
+        CameraState.ONLINE,
+    ]
     assert backoff.asked == ["short"]
     assert 'edge_camera_reconnects_total{camera="door"} 1.0' in text
 
@@ -137,7 +141,7 @@ def test_an_unforeseen_error_kills_the_worker():
     died = []
     loop = CameraLoop(
         Camera(name="door", source={"kind": "x"}), FunctionSource([fails(KeyError("bug"))]),
-        LatestFrames(), itertools.count(1), Metrics().camera("door"), lambda s: None, Quick(),
+        FrameQueue(), itertools.count(1), Metrics().camera("door"), lambda s: None, Quick(),
     )  # fmt: skip
     worker = Worker("door", loop.run, died.append)
     worker.start()
@@ -149,7 +153,7 @@ def test_stop_ends_a_camera_that_waits_to_connect_again():
     loop = CameraLoop(
         Camera(name="door", source={"kind": "x"}),
         FunctionSource(itertools.repeat(fails(SourceError("away")))),
-        LatestFrames(), itertools.count(1), Metrics().camera("door"), lambda s: None,
+        FrameQueue(), itertools.count(1), Metrics().camera("door"), lambda s: None,
         Backoff(random.Random(1), short_s=60),
     )  # fmt: skip
     worker = Worker("door", loop.run, lambda w: None)
@@ -177,12 +181,13 @@ def test_a_repeated_picture_is_frozen_until_it_moves():
     camera = Camera(name="door", source={"kind": "x"}, fps=1000, frozen_after_s=5)
     _, statuses, _, _ = run([connection], camera)
     assert [s.state for s in statuses] == [
-        Health.OFFLINE, Health.ONLINE, Health.FROZEN, Health.ONLINE, Health.OFFLINE,
+        CameraState.OFFLINE, CameraState.ONLINE, CameraState.FROZEN,
+        CameraState.ONLINE, CameraState.OFFLINE,
     ]  # fmt: skip
 
 
 def test_a_still_watch_of_zero_seconds_never_says_frozen():
-    still = StillWatch(0)
+    still = FreezeDetector(0)
     assert not any(still.is_frozen(capture(n)) for n in range(100))
 
 
@@ -196,20 +201,20 @@ def test_a_still_watch_of_zero_seconds_never_says_frozen():
     ],
 )
 def test_pace_gives_the_rate_that_was_asked_for(source_fps, fps, looked_at):
-    pace = Pace(fps)
+    pace = FrameRateLimiter(fps)
     due = sum(pace.is_due(n / source_fps) for n in range(10 * source_fps))
     assert abs(due - looked_at) <= 1
 
 
 def test_pace_does_not_hurry_after_a_silence():
-    pace = Pace(10)
+    pace = FrameRateLimiter(10)
     assert pace.is_due(0)
     assert pace.is_due(100)
     assert not pace.is_due(100.05)
 
 
 def test_every_frame_of_an_evaluation_file_waits_for_its_turn():
-    slots, seen, told = LatestFrames(), [], []
+    slots, seen, told = FrameQueue(), [], []
     source = FunctionSource([ends_after(20)], every_frame=True)
     loop = CameraLoop(
         Camera(name="door", source={"kind": "x"}, fps=1), source, slots, itertools.count(1),

@@ -14,10 +14,10 @@ from edge import config_file
 from edge.client import Received, Subscriber
 from edge.diagnostics.benchmark import Nothing
 from edge.errors import ConfigError, WorkerError
-from edge.service.daemon import Daemon, LoadedModels
+from edge.service.daemon import Daemon, ModelSet
 from tests.support.videos import write_video
 
-MODELS = LoadedModels(Nothing(), None)
+MODELS = ModelSet(Nothing(), None)
 
 
 def write(path, cameras, extra=""):
@@ -210,7 +210,7 @@ def test_frames_of_a_file_are_batched_in_order_while_that_takes_half_a_second_at
     }
     slow, seen = Slow(), []
     daemon = Daemon(
-        config_file.parse(tree, "test"), models=LoadedModels(slow, None), on_event=seen.append
+        config_file.parse(tree, "test"), models=ModelSet(slow, None), on_result=seen.append
     )
     thread = threading.Thread(target=daemon.run)
     thread.start()

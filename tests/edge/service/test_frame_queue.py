@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.service.frame_queue import READ_AHEAD, LatestFrames, read_ahead
+from edge.service.frame_queue import READ_AHEAD, FrameQueue, read_ahead
 from edge.types import Frame, RgbPicture
 
 PICTURE = RgbPicture(np.zeros((2, 2, 3), np.uint8))
@@ -19,7 +19,7 @@ def frame(camera: str, seq: int) -> Frame:
 
 
 def test_put_replaces_the_unread_frame_and_says_so():
-    slots = LatestFrames()
+    slots = FrameQueue()
     assert not slots.put(frame("a", 1))
     assert slots.put(frame("a", 2))
     assert [f.seq for f in slots.take(1, 0, 0)] == [2]
@@ -27,7 +27,7 @@ def test_put_replaces_the_unread_frame_and_says_so():
 
 
 def test_a_replaced_frame_keeps_its_turn():
-    slots = LatestFrames()
+    slots = FrameQueue()
     slots.put(frame("slow", 1))
     for seq in range(5):
         slots.put(frame("fast", seq))
@@ -36,7 +36,7 @@ def test_a_replaced_frame_keeps_its_turn():
 
 
 def test_five_busy_cameras_and_batch_one_are_served_in_equal_shares():
-    slots = LatestFrames()
+    slots = FrameQueue()
     served = dict.fromkeys("abcde", 0)
     for turn in range(100):
         for camera in served:
@@ -48,18 +48,18 @@ def test_five_busy_cameras_and_batch_one_are_served_in_equal_shares():
 
 
 def test_take_returns_nothing_after_its_timeout():
-    assert LatestFrames().take(4, 1, 0.01) == []
+    assert FrameQueue().take(4, 1, 0.01) == []
 
 
 def test_take_waits_with_patience_for_a_second_camera():
-    slots = LatestFrames()
+    slots = FrameQueue()
     slots.put(frame("a", 1))
     threading.Timer(0.05, slots.put, [frame("b", 1)]).start()
     assert {f.camera for f in slots.take(2, 5, 1)} == {"a", "b"}
 
 
 def test_take_does_not_wait_when_the_batch_is_full():
-    slots = LatestFrames()
+    slots = FrameQueue()
     slots.put(frame("a", 1))
     slots.put(frame("b", 1))
     started_s = time.monotonic()
@@ -68,7 +68,7 @@ def test_take_does_not_wait_when_the_batch_is_full():
 
 
 def test_close_wakes_a_waiting_take_and_refuses_frames():
-    slots = LatestFrames()
+    slots = FrameQueue()
     threading.Timer(0.05, slots.close).start()
     assert slots.take(1, 0, 30) == []
     slots.put(frame("a", 1))
@@ -76,7 +76,7 @@ def test_close_wakes_a_waiting_take_and_refuses_frames():
 
 
 def test_put_when_free_loses_no_frame():
-    slots, stop, seen = LatestFrames(), threading.Event(), []
+    slots, stop, seen = FrameQueue(), threading.Event(), []
 
     def produce() -> None:
         for seq in range(50):
@@ -93,7 +93,7 @@ def test_put_when_free_loses_no_frame():
 
 
 def test_frames_of_files_wait_and_are_taken_together_turn_by_turn():
-    slots, stop = LatestFrames(), threading.Event()
+    slots, stop = FrameQueue(), threading.Event()
     for seq in range(READ_AHEAD):
         slots.put_when_free(frame("a", seq), stop)
     for seq in range(2):
@@ -104,7 +104,7 @@ def test_frames_of_files_wait_and_are_taken_together_turn_by_turn():
 
 
 def test_beside_a_live_camera_one_frame_of_a_file_waits():
-    slots, stop = LatestFrames(), threading.Event()
+    slots, stop = FrameQueue(), threading.Event()
     slots.put(frame("live", 0))
     slots.put_when_free(frame("file", 0), stop)
     threading.Timer(0.2, stop.set).start()
@@ -113,7 +113,7 @@ def test_beside_a_live_camera_one_frame_of_a_file_waits():
 
 
 def test_a_camera_that_was_forgotten_leaves_its_share_to_the_others():
-    slots, gone, stop = LatestFrames(), threading.Event(), threading.Event()
+    slots, gone, stop = FrameQueue(), threading.Event(), threading.Event()
     gone.set()
     slots.put_when_free(frame("gone", 0), gone)
     large = RgbPicture(np.zeros((2160, 3840, 3), np.uint8))
@@ -125,7 +125,7 @@ def test_a_camera_that_was_forgotten_leaves_its_share_to_the_others():
 
 
 def test_frames_that_are_too_many_for_a_batch_wait_behind_the_other_cameras():
-    slots, stop = LatestFrames(), threading.Event()
+    slots, stop = FrameQueue(), threading.Event()
     for seq in range(5):
         slots.put_when_free(frame("file", seq), stop)
     slots.put(frame("live", 0))
@@ -154,7 +154,7 @@ def test_fewer_large_frames_of_many_files_wait(size_wh, files, frames):
 
 
 def test_a_camera_is_done_when_its_last_frame_was_looked_at():
-    slots = LatestFrames()
+    slots = FrameQueue()
     slots.put_when_free(frame("file", 0), threading.Event())
     assert not slots.is_done("file", 0)
     taken = slots.take(1, 0, 0)
@@ -164,7 +164,7 @@ def test_a_camera_is_done_when_its_last_frame_was_looked_at():
 
 
 def test_put_when_free_gives_up_when_stopped():
-    slots, stop = LatestFrames(), threading.Event()
+    slots, stop = FrameQueue(), threading.Event()
     slots.put(frame("file", 0))
     stop.set()
     slots.put_when_free(frame("file", 1), stop)
@@ -172,7 +172,7 @@ def test_put_when_free_gives_up_when_stopped():
 
 
 def test_a_camera_whose_frame_is_looked_at_waits_until_that_is_done():
-    slots = LatestFrames()
+    slots = FrameQueue()
     slots.put(frame("a", 1))
     looked_at = slots.take(2, 0, 0)
     slots.put(frame("a", 2))
@@ -184,7 +184,7 @@ def test_a_camera_whose_frame_is_looked_at_waits_until_that_is_done():
 
 
 def test_done_wakes_who_waits_for_that_camera():
-    slots = LatestFrames()
+    slots = FrameQueue()
     slots.put(frame("a", 1))
     looked_at = slots.take(1, 0, 0)
     slots.put(frame("a", 2))
@@ -198,7 +198,7 @@ actions = st.lists(st.one_of(st.sampled_from("abcd"), st.integers(DONE, 4)), max
 
 @given(actions)
 def test_frames_are_never_stale_never_twice_in_order_and_nobody_is_overtaken(script):
-    slots, newest, taken_seq = LatestFrames(), {}, {}
+    slots, newest, taken_seq = FrameQueue(), {}, {}
     arrival: list[str] = []
     looked_at: list[list[Frame]] = []
     for seq, action in enumerate(script):

@@ -12,7 +12,7 @@ from edge.errors import ConfigError
 from edge.service.health import HealthBoard
 from edge.service.http import REQUEST_S, HttpServer
 from edge.service.metrics import Metrics
-from edge.types import CameraStatus, Health
+from edge.types import CameraState, CameraStatus
 
 
 def status(camera, state, reason="because"):
@@ -53,8 +53,8 @@ def test_healthz_answers_while_nothing_is_ready(serve):
 
 def test_readyz_needs_models_and_one_camera_and_names_each(serve):
     server, _, health = serve()
-    health.report(status("gate", Health.OFFLINE, "nobody answers"))
-    health.report(status("door", Health.ONLINE))
+    health.report(status("gate", CameraState.OFFLINE, "nobody answers"))
+    health.report(status("door", CameraState.ONLINE))
     assert get(server, "/readyz")[0] == 503
     health.models_loaded = True
     code, body = get(server, "/readyz")
@@ -63,7 +63,7 @@ def test_readyz_needs_models_and_one_camera_and_names_each(serve):
     assert cameras["door"]["ready"] is True
     assert cameras["gate"]["ready"] is False
     assert cameras["gate"]["reason"] == "nobody answers"
-    health.report(status("door", Health.FROZEN))
+    health.report(status("door", CameraState.FROZEN))
     assert get(server, "/readyz")[0] == 503
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.config import Tracking
-from edge.types import Change, Detections
+from edge.types import Detections, TrackEventType
 from edge.vision.tracker import Tracker, track_ids
 
 CLASSES = 3
@@ -198,7 +198,7 @@ def test_an_end_tells_the_last_box_and_the_time_between_first_and_last_detection
     ends = [subject.update(detections(), frame / 10).ended for frame in range(4, 12)]
     assert [len(ended) for ended in ends] == [0, 0, 0, 0, 0, 1, 0, 0]  # 0.9 s - 0.3 s > 0.5 s
     (change,) = ends[5]
-    assert change.change is Change.ENDED
+    assert change.change is TrackEventType.ENDED
     assert change.xyxy == (83, 60, 123, 140)
     assert change.score == pytest.approx(0.9)
     assert change.class_id == 2

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from edge.config import Line, Zone
 from edge.errors import ConfigError
-from edge.types import Change, Tracks
+from edge.types import TrackEventType, Tracks
 from edge.vision.polygons import Polygons
 from edge.vision.zones import Places
 
@@ -52,9 +52,9 @@ def test_enters_dwells_once_and_leaves():
     places = Places([SQUARE], [], CLASSES)
     path = [(100, 250)] * 2 + [(300, 250)] * 15 + [(700, 250)] * 3
     assert follow(places, path) == [
-        (2, Change.ENTERED, "square", ""),
-        (12, Change.DWELLED, "square", ""),
-        (17, Change.LEFT, "square", ""),
+        (2, TrackEventType.ENTERED, "square", ""),
+        (12, TrackEventType.DWELLED, "square", ""),
+        (17, TrackEventType.LEFT, "square", ""),
     ]
 
 
@@ -66,7 +66,8 @@ def test_dwell_is_told_in_seconds():
         for change in places.update(tracks([(x, 250)]), SIZE_WH, at_s)[1]
     ]
     assert told == [
-        (Change.ENTERED, 0), (Change.DWELLED, 1.5), (Change.LEFT, 4), (Change.ENTERED, 0),
+        (TrackEventType.ENTERED, 0), (TrackEventType.DWELLED, 1.5),
+        (TrackEventType.LEFT, 4), (TrackEventType.ENTERED, 0),
     ]  # fmt: skip
 
 
@@ -87,7 +88,7 @@ def test_a_foot_that_shakes_at_the_outline_enters_once():
     rng = np.random.default_rng(0)
     path = [(200 + rng.uniform(-4, 4), 250) for _ in range(300)]
     told = follow(Places([SQUARE], [], CLASSES), path, step_s=0.001)
-    assert [change for _, change, _, _ in told] == [Change.ENTERED]
+    assert [change for _, change, _, _ in told] == [TrackEventType.ENTERED]
 
 
 def test_a_box_that_ends_at_the_lower_edge_stands_in_a_zone_drawn_to_it():
@@ -115,7 +116,7 @@ def test_an_ended_track_leaves_the_zones_it_was_in():
     places.update(tracks([(301, 250)], [5]), SIZE_WH, 3.0)
     left = places.forget([5, 4, 99], 10.0)
     assert [(c.track_id, c.change, c.place, c.dwell_s) for c in left] == [
-        (5, Change.LEFT, "square", 2.0)  # until it was last seen
+        (5, TrackEventType.LEFT, "square", 2.0)  # until it was last seen
     ]
     assert left[0].xyxy[0] == 281
     assert len(places) == 1
@@ -160,7 +161,9 @@ CROSSINGS = [
 def test_a_crossing_is_told_once_with_its_direction(line, path, directions):
     told = follow(Places([], [line], CLASSES), path)
     assert [direction for _, _, _, direction in told] == directions
-    assert {(change, place) for _, change, place, _ in told} <= {(Change.CROSSED, line.name)}
+    assert {(change, place) for _, change, place, _ in told} <= {
+        (TrackEventType.CROSSED, line.name)
+    }
 
 
 POINT = st.tuples(st.floats(0, 1), st.floats(0, 1))
@@ -226,10 +229,10 @@ def test_state_is_as_large_as_the_tracks_alive_and_stays_tell_whole_stories(step
         for change in (*told, *changes):
             assert np.isfinite(change.dwell_s)
             assert change.dwell_s >= 0
-            if change.change is Change.ENTERED:
+            if change.change is TrackEventType.ENTERED:
                 assert change.track_id not in inside
                 inside.add(change.track_id)
-            elif change.change is Change.LEFT:
+            elif change.change is TrackEventType.LEFT:
                 inside.remove(change.track_id)
         assert not inside & (ended - set(found))
         for track_id, where in zip(found, names, strict=True):

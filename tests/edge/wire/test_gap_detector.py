@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.wire.gap_detector import MOST_BOOTS, Gap, Ledger, Restarted
+from edge.wire.gap_detector import MOST_BOOTS, Gap, GapDetector, Restarted
 
 A, B = "v1/detections/a/", "v1/tracks/b/"
 
@@ -13,15 +13,15 @@ def arrive(ledger, *numbers, topic=A, boot="x"):
 
 
 def test_joining_late_is_no_gap():
-    assert arrive(Ledger(), 1000, 1001) == [(None, False), (None, False)]
+    assert arrive(GapDetector(), 1000, 1001) == [(None, False), (None, False)]
 
 
 def test_a_missing_number_is_a_gap():
-    assert arrive(Ledger(), 5, 9)[1] == (Gap(A, 6, 9, 3), False)
+    assert arrive(GapDetector(), 5, 9)[1] == (Gap(A, 6, 9, 3), False)
 
 
 def test_an_old_number_is_a_repeat_and_no_gap():
-    assert arrive(Ledger(), 5, 5, 3, 6) == [
+    assert arrive(GapDetector(), 5, 5, 3, 6) == [
         (None, False),
         (None, True),
         (None, True),
@@ -30,13 +30,13 @@ def test_an_old_number_is_a_repeat_and_no_gap():
 
 
 def test_topics_count_for_themselves():
-    ledger = Ledger()
+    ledger = GapDetector()
     arrive(ledger, 5)
     assert arrive(ledger, 9, topic=B) == [(None, False)]
 
 
 def test_a_new_boot_is_a_restart_and_no_gap():
-    ledger = Ledger()
+    ledger = GapDetector()
     assert ledger.restart("n", "x") is None, "the first boot heard of is no restart"
     arrive(ledger, 5)
     assert ledger.restart("n", "y") == Restarted("n", "x", "y")
@@ -45,25 +45,25 @@ def test_a_new_boot_is_a_restart_and_no_gap():
 
 
 def test_two_daemons_under_one_name_are_told_apart():
-    ledger = Ledger()
+    ledger = GapDetector()
     told = [ledger.restart("n", boot) for boot in "xyxyxy"]
     assert told == [None, Restarted("n", "x", "y"), None, None, None, None]
 
 
 def test_nodes_do_not_restart_each_other():
-    ledger = Ledger()
+    ledger = GapDetector()
     assert [ledger.restart(node, node) for node in "abab"] == [None] * 4
 
 
 def test_memory_is_bounded_however_often_a_node_restarts():
-    ledger = Ledger()
+    ledger = GapDetector()
     for boot in range(1000):
         arrive(ledger, 1, boot=str(boot))
     assert len(ledger._boots) <= MOST_BOOTS
 
 
 def test_a_loss_at_the_end_shows_at_the_second_heartbeat():
-    ledger = Ledger()
+    ledger = GapDetector()
     arrive(ledger, 5)
     assert ledger.claimed("n", "x", {A: 7}) == [], "7 may still be on its way"
     assert ledger.claimed("n", "x", {A: 7}) == [Gap(A, 6, 8, 2)]
@@ -72,21 +72,21 @@ def test_a_loss_at_the_end_shows_at_the_second_heartbeat():
 
 
 def test_a_topic_all_of_whose_messages_were_lost_is_a_gap():
-    ledger = Ledger()
+    ledger = GapDetector()
     ledger.claimed("n", "x", {})
     ledger.claimed("n", "x", {A: 3})
     assert ledger.claimed("n", "x", {A: 3}) == [Gap(A, 1, 4, 3)]
 
 
 def test_what_was_published_before_we_joined_is_no_gap():
-    ledger = Ledger()
+    ledger = GapDetector()
     assert [ledger.claimed("n", "x", {A: 50}) for _ in range(3)] == [[], [], []]
     assert arrive(ledger, 51) == [(None, False)]
 
 
 @pytest.mark.parametrize("later", [51, 53])
 def test_heartbeats_tell_where_an_unheard_topic_stood(later):
-    ledger = Ledger()
+    ledger = GapDetector()
     ledger.claimed("n", "x", {A: 50})
     ledger.claimed("n", "x", {A: 50})
     gap = arrive(ledger, later)[0][0]
@@ -106,7 +106,7 @@ deeds = st.lists(
 @given(deeds, st.integers(0, 20))
 def test_exactly_what_was_lost_is_reported(deeds, before):
     """Once two heartbeats came, every lost number is in one gap and no other number is."""
-    ledger, last, lost, gaps = Ledger(), {A: before, B: 0}, [], []
+    ledger, last, lost, gaps = GapDetector(), {A: before, B: 0}, [], []
     beat = [("heartbeat", False)] * 2
     for deed, flag in [*beat, *deeds, *beat]:
         if deed == "heartbeat":
@@ -131,7 +131,7 @@ def test_exactly_what_was_lost_is_reported(deeds, before):
 @given(st.lists(st.sampled_from(["message", "heartbeat", "overtaking heartbeat"]), max_size=60))
 def test_a_heartbeat_that_overtakes_a_message_makes_no_gap(deeds):
     """The claim is composed in another thread and may leave before what it is about."""
-    ledger, seq = Ledger(), 0
+    ledger, seq = GapDetector(), 0
     for deed in deeds:
         gaps = []
         if deed == "overtaking heartbeat":

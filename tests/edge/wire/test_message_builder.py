@@ -7,27 +7,27 @@ import numpy as np
 import pytest
 
 from edge.types import (
+    CameraState,
     CameraStatus,
-    Change,
     Decision,
-    Event,
     Faces,
     Frame,
-    Health,
+    FrameResult,
     Liveness,
     Outcome,
     RgbPicture,
-    TrackChange,
+    TrackEvent,
+    TrackEventType,
     Tracks,
 )
-from edge.wire.message_builder import Composer, stamped
+from edge.wire.message_builder import MessageBuilder, stamped
 from edge.wire.schema import encode
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 
 
 def composer():
-    return Composer(
+    return MessageBuilder(
         "gate-1", "5eed", ("person", "dog"), "detect-nano", "0123456789abcdef" * 4,
         wall_s=lambda: 1700000000.0, monotonic_s=lambda: 49.625,
     )  # fmt: skip
@@ -62,15 +62,17 @@ def faces(*rows):
 
 
 def event(found=None, changes=(), **where):
-    return Event(frame(**where), tracks(), (("entrance",), ()), found or Faces.empty(), changes)
+    return FrameResult(
+        frame(**where), tracks(), (("entrance",), ()), found or Faces.empty(), changes
+    )
 
 
 def quiet_event(camera="door"):
-    return Event(frame(camera), Tracks.empty(), (), Faces.empty(), ())
+    return FrameResult(frame(camera), Tracks.empty(), (), Faces.empty(), ())
 
 
-LEFT = TrackChange(
-    7, Change.LEFT, 1, (0.04, 1.06, 2.0, 3.14159), 0.123456, "entrance", "", 12.34567
+LEFT = TrackEvent(
+    7, TrackEventType.LEFT, 1, (0.04, 1.06, 2.0, 3.14159), 0.123456, "entrance", "", 12.34567
 )
 
 
@@ -95,7 +97,9 @@ def test_a_change_of_a_track_reads_like_the_golden_message():
 
 
 def test_a_status_reads_like_the_golden_message():
-    status = CameraStatus("door", 3, Health.OFFLINE, "no packet for 5 s", 1700000000.0, (640, 480))
+    status = CameraStatus(
+        "door", 3, CameraState.OFFLINE, "no packet for 5 s", 1700000000.0, (640, 480)
+    )
     composed = composer()
     composed.event(event())
     message = composed.status(status)
@@ -177,7 +181,7 @@ def test_a_picture_travels_with_the_detections_alone():
 def test_status_tells_the_latest_frame_of_its_own_epoch_only():
     composed = composer()
     composed.event(event(epoch=3, seq=41))
-    later = CameraStatus("door", 4, Health.ONLINE, "", 0.0)
+    later = CameraStatus("door", 4, CameraState.ONLINE, "", 0.0)
     assert composed.status(later).body.frame == 0
 
 
@@ -191,7 +195,7 @@ def test_a_stamp_tells_the_age_and_is_never_negative():
 
 def test_threads_never_share_a_number():
     composed = composer()
-    status = CameraStatus("door", 1, Health.ONLINE, "", 0.0)
+    status = CameraStatus("door", 1, CameraState.ONLINE, "", 0.0)
     with ThreadPoolExecutor(8) as threads:
         numbers = list(threads.map(lambda _: composed.status(status).body.seq, range(2000)))
     assert sorted(numbers) == list(range(1, 2001))
