@@ -274,6 +274,34 @@ class Liveness(StrEnum):
     NOT_CHECKED = "not_checked"
 
 
+class ReasonCode(StrEnum):
+    """Why a face got its outcome."""
+
+    VOTES_AGREE = "votes_agree"
+    NOT_ENROLLED = "not_enrolled"
+    AMBIGUOUS = "ambiguous"
+    SPOOF = "spoof"
+    NOT_COMPARED = "not_compared"
+    TOO_FEW_VOTES = "too_few_votes"
+    NOT_SEEN_LATELY = "not_seen_lately"
+    GALLERY_CLOSED = "gallery_closed"
+    NO_LIVENESS_MODEL = "no_liveness_model"
+    LIVENESS_MODEL_NAN = "liveness_model_nan"
+    LIVENESS_PENDING = "liveness_pending"
+    LIVENESS_STALE = "liveness_stale"
+    LIVENESS_UNCERTAIN = "liveness_uncertain"
+    LIVE = "live"
+    NO_3D_MOTION = "no_3d_motion"
+    FROZEN_PICTURE = "frozen_picture"
+    TOO_FAINT = "too_faint"
+    TOO_SMALL = "too_small"
+    TURNED_AWAY = "turned_away"
+    BLURRED = "blurred"
+    TOO_DARK = "too_dark"
+    TOO_BRIGHT = "too_bright"
+    LOW_CONTRAST = "low_contrast"
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """Who a face is, and why.
@@ -290,6 +318,7 @@ class Decision:
         live_score: fused over the track, 0..1; NaN when nobody looked.
         votes: how many looks agree.
         reason: why, in words without names.
+        reason_code: the same for programs.
     """
 
     track_id: int
@@ -302,6 +331,7 @@ class Decision:
     live_score: float
     votes: int
     reason: str
+    reason_code: ReasonCode
 
 
 # --- events -----------------------------------------------------------------------------------

@@ -285,6 +285,7 @@ def _decided(face: Face, said: Decision) -> Face:
         live_score=_measured(said.live_score),
         votes=said.votes,
         reason=said.reason,
+        reason_code=str(said.reason_code),
     )
 
 

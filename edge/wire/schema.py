@@ -1,7 +1,8 @@
 """Messages, version 1: what a subscriber reads, and their bytes.
 
 One struct per topic family. Readers ignore fields they do not know, parts that are absent
-are left out, and vocabularies (``change``, ``state``, ``outcome``, ``liveness``, ``label``)
+are left out, and vocabularies (``change``, ``state``, ``outcome``, ``liveness``, ``label``,
+``reason_code``)
 are open: a newer daemon may say a word that an older reader has not heard.
 
 Boxes and landmarks are pixels of the source image, rounded to 0.1; scores have 4 digits.
@@ -96,7 +97,8 @@ class Face(Struct, frozen=True, kw_only=True, gc=False):
         liveness: live, spoof, undecided or not_checked.
         live_score: 0..1.
         votes: how many looks agree.
-        reason: why it was decided so.
+        reason: why it was decided so, one sentence.
+        reason_code: the same as a stable word, e.g. too_small or no_3d_motion.
     """
 
     box: Box
@@ -112,6 +114,7 @@ class Face(Struct, frozen=True, kw_only=True, gc=False):
     live_score: float | UnsetType = UNSET
     votes: int | UnsetType = UNSET
     reason: str | UnsetType = UNSET
+    reason_code: str | UnsetType = UNSET
 
 
 class TrackedObject(Struct, frozen=True, kw_only=True, gc=False):

@@ -62,8 +62,8 @@ def read_face(finder: FaceFinder, path: Path, limits: Limits = ENROLL) -> FacePh
     landmarks = faces.landmarks[largest]
     crop = align_face(picture, landmarks)
     quality = assess(landmarks[None], crop[None])
-    if reasons := quality.refusals(0, limits):
-        raise PhotoError(f"{path}: {', '.join(reasons)}")
+    if issues := quality.refusals(0, limits):
+        raise PhotoError(f"{path}: {', '.join(issue.text for issue in issues)}")
     return FacePhoto(path, crop, float(quality.value[0]))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,6 +13,7 @@ from edge.people.enrollment.challenge import Observation
 from edge.people.liveness import planarity as flatness
 from edge.people.liveness.clip import Clip
 from edge.people.liveness.score_fusion import Demands, Vitality
+from edge.people.reasons import FROZEN_PICTURE, Reason
 from edge.people.recognition import face_quality as quality
 from edge.people.recognition.recognizer import View
 from edge.ports import Embedder, FaceFinder, LivenessModel
@@ -76,9 +78,9 @@ class Witness:
         aligned = align_face(frame.picture, points)
         measured = quality.assess(points[None], aligned[None])
         pose = measured.pose
-        poor = ", ".join(measured.refusals(0))
+        poor = _join(measured.refusals(0))
         if np.array_equal(aligned, self._crop):
-            poor = poor or "the picture stands still"
+            poor = poor or FROZEN_PICTURE.text
         self._crop = aligned
         yaw, pitch = float(pose.yaw_deg[0]), float(pose.pitch_deg[0])
         embedding = np.zeros(0, np.float32)
@@ -95,12 +97,12 @@ class Witness:
             pitch_deg=pitch,
             frontal_px=float(measured.eye_px[0]) / max(facing, 0.3),
             poor=poor,
-            flaw=poor or ", ".join(measured.refusals(0, quality.ENROLL)),
+            flaw=poor or _join(measured.refusals(0, quality.ENROLL)),
             quality=float(measured.value[0]),
             embedding=embedding,
             sketch=flatness.sketch(aligned),
             liveness=state,
-            alive=alive,
+            alive=alive.text,
         )
 
     def _points(self, frame: Frame, xyxy: F32, points: F32) -> F32:
@@ -144,3 +146,7 @@ class Witness:
         if clip is not None:
             score = float(model.live(clip[None])[0])
             subject.vitality.score(score, frame.monotonic_s)
+
+
+def _join(issues: Iterable[Reason]) -> str:
+    return ", ".join(issue.text for issue in issues)

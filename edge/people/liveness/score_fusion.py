@@ -13,7 +13,8 @@ from collections import deque
 from dataclasses import dataclass
 
 from edge.people.liveness.planarity import stirred
-from edge.types import F32, Liveness
+from edge.people.reasons import LIVENESS_MODEL_NAN, NO_3D_MOTION, SPOOFED_BEFORE, Reason
+from edge.types import F32, Liveness, ReasonCode
 
 MIN_SCORES = 3
 MIN_STIRS = 2
@@ -98,23 +99,27 @@ class Vitality:
         ]
         return 1 / (1 + math.exp(-sum(odds) / len(odds))) if odds else float("nan")
 
-    def state(self, now_s: float) -> tuple[Liveness, str]:
+    def state(self, now_s: float) -> tuple[Liveness, Reason]:
         """Live, spoof or undecided, and why."""
         if self.spoof:
-            return Liveness.SPOOF, "was taken for a picture of a face"
+            return Liveness.SPOOF, SPOOFED_BEFORE
         fused = self.fused(now_s)
         recent = self._recent(now_s)
         if self._broken:
-            return Liveness.UNDECIDED, "the liveness network gave no number"
+            return Liveness.UNDECIDED, LIVENESS_MODEL_NAN
         if not recent and self._scores:
-            return Liveness.UNDECIDED, f"seen alive last {now_s - self._scores[-1][0]:.0f} s ago"
+            text = f"last liveness score {now_s - self._scores[-1][0]:.0f} s ago"
+            return Liveness.UNDECIDED, Reason(ReasonCode.LIVENESS_STALE, text)
         if recent < MIN_SCORES:
-            return Liveness.UNDECIDED, f"{recent} of {MIN_SCORES} looks at its liveness"
+            text = f"{recent} of {MIN_SCORES} liveness scores so far"
+            return Liveness.UNDECIDED, Reason(ReasonCode.LIVENESS_PENDING, text)
         if fused <= self._demands.spoof_score:
             self.spoof = True
-            return Liveness.SPOOF, f"a picture of a face: {fused:.2f} alive"
+            text = f"a picture of a face: liveness score {fused:.2f}"
+            return Liveness.SPOOF, Reason(ReasonCode.SPOOF, text)
         if not fused >= self._demands.live_score:
-            return Liveness.UNDECIDED, f"perhaps a picture of a face: {fused:.2f} alive"
+            text = f"perhaps a picture of a face: liveness score {fused:.2f}"
+            return Liveness.UNDECIDED, Reason(ReasonCode.LIVENESS_UNCERTAIN, text)
         if not self.stirred:
-            return Liveness.UNDECIDED, "moves like a flat picture, if at all"
-        return Liveness.LIVE, f"{fused:.2f} alive"
+            return Liveness.UNDECIDED, NO_3D_MOTION
+        return Liveness.LIVE, Reason(ReasonCode.LIVE, f"liveness score {fused:.2f}")

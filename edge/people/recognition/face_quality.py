@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edge.people import reasons
+from edge.people.reasons import Reason
 from edge.types import F32, U8
 
 # Eyes, nose and mouth corners of a mean face, millimetres: x right, y down, z to the camera.
@@ -119,21 +121,21 @@ class Quality:
         """M."""
         return len(self.value)
 
-    def refusals(self, row: int, limits: Limits = LOOK) -> tuple[str, ...]:
+    def refusals(self, row: int, limits: Limits = LOOK) -> tuple[Reason, ...]:
         """Why face ``row`` is not good enough; empty when it is. Not a number is never enough."""
         pose = self.pose
         checks = (
-            ("too small", self.eye_px[row] >= limits.eye_px),
+            (reasons.TOO_SMALL, self.eye_px[row] >= limits.eye_px),
             (
-                "turned away",
+                reasons.TURNED_AWAY,
                 abs(pose.yaw_deg[row]) <= limits.yaw_deg
                 and abs(pose.pitch_deg[row]) <= limits.pitch_deg
                 and abs(pose.roll_deg[row]) <= limits.roll_deg,
             ),
-            ("blurred", self.sharpness[row] >= limits.sharpness),
-            ("too dark", self.brightness[row] >= limits.dark),
-            ("too bright", self.brightness[row] <= limits.bright),
-            ("too little contrast", self.contrast[row] >= limits.contrast),
+            (reasons.BLURRED, self.sharpness[row] >= limits.sharpness),
+            (reasons.TOO_DARK, self.brightness[row] >= limits.dark),
+            (reasons.TOO_BRIGHT, self.brightness[row] <= limits.bright),
+            (reasons.LOW_CONTRAST, self.contrast[row] >= limits.contrast),
         )
         return tuple(reason for reason, passed in checks if not passed)
 

@@ -9,8 +9,15 @@ import numpy as np
 from edge.config import Recognition
 from edge.people.liveness.clip import Clip
 from edge.people.liveness.score_fusion import Demands, Vitality
+from edge.people.reasons import (
+    FROZEN_PICTURE,
+    NO_3D_MOTION,
+    NO_LIVENESS_MODEL,
+    NOT_COMPARED,
+    Reason,
+)
 from edge.people.recognition.voting import Ballot, Rules, Verdict
-from edge.types import U8, Decision, Liveness, Outcome
+from edge.types import U8, Decision, Liveness, Outcome, ReasonCode
 
 ENOUGH_LOOKS = 15  # a face that is undecided after them waits for refreshes
 BETTER = 1.3  # shows so much more than at its best look: worth another one
@@ -52,7 +59,7 @@ class Dossier:
         self._crop = np.zeros(0, np.uint8)
         self._best_px = 0.0
         self._looks = 0
-        self._poor, self._why_poor = 0, ""
+        self._poor, self._why_poor = 0, NOT_COMPARED
 
     # --- looking --------------------------------------------------------------------------------
 
@@ -67,11 +74,11 @@ class Dossier:
             return BETTER_CROP
         return REFRESH if waited_s >= self._settings.refresh_s else NOT_DUE
 
-    def refuse(self, why: str) -> None:
+    def refuse(self, why: Reason) -> None:
         """A look that shows too little."""
         self._poor, self._why_poor = self._poor + 1, why
 
-    def admit(self, crop: U8, at_s: float, shown_px: float, refusals: tuple[str, ...]) -> bool:
+    def admit(self, crop: U8, at_s: float, shown_px: float, refusals: tuple[Reason, ...]) -> bool:
         """Take a look at an aligned crop; whether it is worth comparing.
 
         The very same pixels once more show nothing new: neither a vote nor life.
@@ -81,12 +88,12 @@ class Dossier:
             self.refuse(refusals[0])
             return False
         if np.array_equal(crop, self._crop):
-            self.refuse("the picture stands still")
+            self.refuse(FROZEN_PICTURE)
             return False
         self._crop = crop
         self._best_px = max(self._best_px, shown_px)
         self._looks += 1
-        self._poor, self._why_poor = 0, ""
+        self._poor, self._why_poor = 0, NOT_COMPARED
         return True
 
     def clip(self, crops: U8, at_s: float, length: int, most_s: float) -> U8 | None:
@@ -95,16 +102,18 @@ class Dossier:
 
     # --- deciding -------------------------------------------------------------------------------
 
-    def decide(self, now_s: float, rules: Rules, *, checked: bool, closed: str) -> Decision:
+    def decide(
+        self, now_s: float, rules: Rules, *, checked: bool, closed: Reason | None
+    ) -> Decision:
         """What is to be said of the face now.
 
         Args:
             now_s: monotonic seconds.
             rules: of the votes.
             checked: there is a liveness network.
-            closed: why nobody may be named; empty when people may.
+            closed: why nobody may be named; None when people may.
         """
-        liveness, alive = Liveness.NOT_CHECKED, "no liveness model is configured"
+        liveness, alive = Liveness.NOT_CHECKED, NO_LIVENESS_MODEL
         if checked or self.vitality.spoof:
             liveness, alive = self.vitality.state(now_s)
         verdict = self.ballot.verdict(rules)
@@ -124,12 +133,18 @@ class Dossier:
             liveness=liveness,
             live_score=self.vitality.fused(now_s),
             votes=verdict.votes,
-            reason=reason,
+            reason=reason.text,
+            reason_code=reason.code,
         )
 
     def _outcome(
-        self, verdict: Verdict, liveness: Liveness, alive: str, now_s: float, closed: str
-    ) -> tuple[Outcome, str]:
+        self,
+        verdict: Verdict,
+        liveness: Liveness,
+        alive: Reason,
+        now_s: float,
+        closed: Reason | None,
+    ) -> tuple[Outcome, Reason]:
         if liveness is Liveness.SPOOF:
             return Outcome.SPOOF, alive
         if closed:
@@ -145,9 +160,10 @@ class Dossier:
         if verdict.person is None:
             return Outcome.UNDECIDED, verdict.reason
         if not self.vitality.stirred:
-            return Outcome.UNDECIDED, "moves like a flat picture, if at all"
+            return Outcome.UNDECIDED, NO_3D_MOTION
         if not now_s - verdict.seen_s <= self._settings.hold_s:
-            return Outcome.UNDECIDED, f"not recognised for {self._settings.hold_s:.0f} s"
+            text = f"not recognized for {self._settings.hold_s:.0f} s"
+            return Outcome.UNDECIDED, Reason(ReasonCode.NOT_SEEN_LATELY, text)
         return Outcome.KNOWN, verdict.reason
 
     def is_news(self, decision: Decision) -> bool:

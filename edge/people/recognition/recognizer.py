@@ -16,9 +16,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from edge.config import Recognition, Tracking
+from edge.people import reasons
 from edge.people.gallery.index import Index
 from edge.people.liveness import planarity as flatness
 from edge.people.liveness.score_fusion import Demands
+from edge.people.reasons import TOO_SMALL, TURNED_AWAY, Reason
 from edge.people.recognition import face_quality as quality
 from edge.people.recognition import voting as votes
 from edge.people.recognition.face_track import Dossier
@@ -35,6 +37,7 @@ from edge.types import (
     Liveness,
     Outcome,
     Picture,
+    ReasonCode,
     TrackEventType,
     YuvPicture,
 )
@@ -52,7 +55,7 @@ SHIFTS = sorted(itertools.product(range(-2, 3), repeat=2), key=lambda yx: abs(yx
 STRANGER = 0.2  # likeness: 98 % of strangers are below, 0.1 % of a video's own looks
 FAINT = Decision(
     -1, Outcome.REJECTED, "", "", math.nan, math.nan, Liveness.NOT_CHECKED, math.nan, 0,
-    "too faint to be followed",
+    reasons.TOO_FAINT.text, reasons.TOO_FAINT.code,
 )  # fmt: skip
 
 
@@ -114,7 +117,7 @@ class Seen:
         xyxy: ``(4,)``.
         landmarks: ``(5, 2)``.
         shown_px: distance of the eyes as it is seen: a face that turns to the camera shows more.
-        poor: why it is not even cut out; empty when it is.
+        poor: why it is not even cut out; None when it is.
     """
 
     dossier: Dossier
@@ -122,7 +125,7 @@ class Seen:
     xyxy: F32
     landmarks: F32
     shown_px: float
-    poor: str
+    poor: Reason | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,12 +150,12 @@ class People:
     Attributes:
         index: a snapshot of the gallery.
         rules: when votes make a name.
-        closed: why nobody may be named; empty when people may.
+        closed: why nobody may be named; None when people may.
     """
 
     index: Index
     rules: votes.Rules
-    closed: str = ""
+    closed: Reason | None = None
 
 
 class Recognizer:
@@ -212,7 +215,7 @@ class Recognizer:
         """Name nobody from the next step on; safe from any thread."""
         nobody = Index.of((), (), dimension=self._embedder.dimension)
         rules = votes.Rules(1.0, 1.0, self._rules.min_votes, self._rules.min_vote_ratio)
-        self._offered = People(nobody, rules, why)
+        self._offered = People(nobody, rules, Reason(ReasonCode.GALLERY_CLOSED, why))
 
     def keep(self, cameras: Sequence[str]) -> None:
         """Forget all cameras but these; safe from any thread."""
@@ -265,7 +268,7 @@ class Recognizer:
             None if track < 0 else Seen(
                 self._dossier(view, track, owner), frame, faces.xyxy[row], faces.landmarks[row],
                 float(shown_px[row]),
-                "too small" if small[row] else "turned away" if away[row] else "",
+                TOO_SMALL if small[row] else TURNED_AWAY if away[row] else None,
             )
             for row, (track, owner) in enumerate(zip(tracks.tolist(), owners, strict=True))
         ]  # fmt: skip

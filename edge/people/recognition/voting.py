@@ -12,8 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edge.people import reasons
 from edge.people.gallery.index import NOBODY, Index, Known
-from edge.types import F32
+from edge.people.reasons import Reason
+from edge.types import F32, ReasonCode
 
 MOST = 15  # the latest looks count
 
@@ -72,7 +74,7 @@ class Verdict:
     margin: float
     votes: int
     seen_s: float
-    reason: str
+    reason: Reason
 
 
 def votes_of(index: Index, embeddings: F32, rules: Rules) -> list[Vote]:
@@ -126,10 +128,10 @@ class Ballot:
         total = len(self._votes)
         if not total:
             nan = float("nan")
-            return Verdict(None, False, nan, nan, 0, nan, "not recognised yet")
+            return Verdict(None, False, nan, nan, 0, nan, reasons.NOT_COMPARED)
         leader, agreeing = self._leader()
         best = max(self._votes, key=lambda vote: vote.similarity)
-        said = f"{agreeing} of {total} looks at a living face agree"
+        agree = f"{agreeing} of {total} looks at a living face agree"
         if agreeing >= rules.min_votes and agreeing >= rules.min_share * total:
             rests = [vote for vote in self._votes if vote.person == leader]
             best = max(rests, key=lambda vote: vote.similarity)
@@ -137,15 +139,18 @@ class Ballot:
                 at_s for vote, at_s in zip(self._votes, self._at_s, strict=True)
                 if vote.person == leader
             )  # fmt: skip
+            said = Reason(ReasonCode.VOTES_AGREE, agree)
             return Verdict(leader, False, best.similarity, best.margin, agreeing, seen_s, said)
         nobody = [vote for vote in self._votes if vote.person is None]
         is_unknown = len(nobody) >= rules.min_votes and len(nobody) >= rules.min_share * total
         if not is_unknown:
-            reason = f"{said}, needed are {rules.min_votes} and {rules.min_share:.0%}"
+            needed = f"{agree}, needed are {rules.min_votes} and {rules.min_share:.0%}"
+            reason = Reason(ReasonCode.TOO_FEW_VOTES, needed)
         elif sum(vote.ambiguous for vote in nobody) > len(nobody) / 2:
-            reason = "resembles several people alike"
+            reason = reasons.AMBIGUOUS
         else:
-            reason = f"nobody is near enough: {best.similarity:.2f} of {rules.threshold:.2f}"
+            needed = f"nearest similarity {best.similarity:.2f}, needed is {rules.threshold:.2f}"
+            reason = Reason(ReasonCode.NOT_ENROLLED, needed)
         count = len(nobody) if is_unknown else agreeing
         return Verdict(None, is_unknown, best.similarity, best.margin, count, float("nan"), reason)
 

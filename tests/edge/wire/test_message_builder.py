@@ -15,6 +15,7 @@ from edge.types import (
     FrameResult,
     Liveness,
     Outcome,
+    ReasonCode,
     RgbPicture,
     TrackEvent,
     TrackEventType,
@@ -149,10 +150,12 @@ def test_a_better_face_takes_the_place_of_a_worse_one():
 
 NAN = float("nan")
 KNOWN = Decision(
-    7_000_000_001, Outcome.KNOWN, "id-a", "Ada", 0.71234, 0.4, Liveness.LIVE, 0.95, 3, "3 of 3"
+    7_000_000_001, Outcome.KNOWN, "id-a", "Ada", 0.71234, 0.4, Liveness.LIVE, 0.95, 3, "3 of 3",
+    ReasonCode.VOTES_AGREE,
 )  # fmt: skip
 REJECTED = Decision(
-    9, Outcome.REJECTED, "", "", NAN, NAN, Liveness.UNDECIDED, NAN, 0, "too small"
+    9, Outcome.REJECTED, "", "", NAN, NAN, Liveness.UNDECIDED, NAN, 0, "too small",
+    ReasonCode.TOO_SMALL,
 )  # fmt: skip
 
 
@@ -170,7 +173,7 @@ def test_what_nobody_measured_is_absent():
     said = replace(event(faces(-1)), decisions=(REJECTED,), decided=(0,))
     face = as_json(composer().event(said)[1])["face"]
     assert not {"person", "name", "similarity", "margin", "live_score"} & set(face)
-    assert face["reason"] == "too small"
+    assert (face["reason"], face["reason_code"]) == ("too small", "too_small")
 
 
 def test_a_picture_travels_with_the_detections_alone():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from edge.people import reasons
 from edge.people.recognition import face_quality as quality
 from edge.people.recognition.face_quality import ENROLL, LOOK, Limits, assess, eye_px, pose
 from edge.vision.preprocess import FACE_POINTS
@@ -70,7 +71,7 @@ def test_a_good_face_has_no_refusal_and_a_high_value():
 )
 def test_what_is_wrong_is_said_and_lowers_the_value(points, pixels, reason):
     found = assess(points, pixels)
-    assert reason in found.refusals(0, LOOK)
+    assert reason in [issue.text for issue in found.refusals(0, LOOK)]
     assert found.value[0] < assess(turned(), crops()).value[0]
 
 
@@ -89,7 +90,7 @@ def test_points_that_are_no_numbers_are_worth_nothing(spoil):
 
 def test_points_that_are_all_the_same_are_refused():
     found = assess(np.full((1, 5, 2), 7, np.float32), crops())
-    assert "too small" in found.refusals(0)
+    assert reasons.TOO_SMALL in found.refusals(0)
 
 
 def test_no_faces_give_empty_columns():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edge.people.gallery.index import Index
-from edge.types import Liveness, Outcome
+from edge.types import Liveness, Outcome, ReasonCode
 from tests.support.recognition import (
     ADA,
     AXES,
@@ -56,11 +56,11 @@ def test_eleven_bad_looks_outvote_one_good_one():
 @pytest.mark.parametrize(
     ("scores", "liveness", "says"),
     [
-        ([math.nan], Liveness.UNDECIDED, "no number"),
-        ([0.9, 0.9, 0.9, math.nan], Liveness.UNDECIDED, "no number"),
+        ([math.nan], Liveness.UNDECIDED, "returned NaN"),
+        ([0.9, 0.9, 0.9, math.nan], Liveness.UNDECIDED, "returned NaN"),
         ([0.5], Liveness.UNDECIDED, "perhaps"),
         ([0.05], Liveness.SPOOF, "picture of a face"),
-        ([2.0], Liveness.UNDECIDED, "no number"),
+        ([2.0], Liveness.UNDECIDED, "returned NaN"),
     ],
 )
 def test_who_is_not_surely_alive_has_no_name(scores, liveness, says):
@@ -262,7 +262,8 @@ def test_a_look_alike_in_the_gallery_makes_it_ambiguous():
     stage = Stage(ObedientEmbedder(between), ObedientLiveness(0.95))
     decision = stage.watch(4)
     assert (decision.outcome, decision.name) == (Outcome.UNKNOWN, "")
-    assert "alike" in decision.reason
+    assert "several" in decision.reason
+    assert decision.reason_code is ReasonCode.AMBIGUOUS
     assert BOB.name not in decision.reason
 
 
