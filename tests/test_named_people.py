@@ -22,16 +22,14 @@ from deploy.adopt.minifasnet import adopt_live
 from deploy.graph.nms import Nms
 from edge import plugins
 from edge.config import Camera, Recognition
-from edge.models.embedder import load_embedder
-from edge.models.faces import load_faces
-from edge.models.liveness import load_liveness
+from edge.models.contract import load_model
 from edge.models.paths import model_path, zoo_folder
 from edge.people.gallery.index import Index, Known
 from edge.people.recognition.recognizer import Recognizer
 from edge.pipeline import Pipeline
 from edge.types import Detections, Frame, FrameResult, RgbPicture
+from edge.vision.face_crops import align_face
 from edge.vision.image_file import read_picture
-from edge.vision.preprocess import align_face
 
 pytestmark = pytest.mark.slow
 
@@ -76,9 +74,9 @@ def models(request, shared_data, tmp_path_factory):
     ours = request.param.startswith("zoo:")
     live = model_path(request.param, folder) if ours else folder / "live"
     return (
-        load_faces(runtime, folder / "faces"),
-        load_embedder(runtime, folder / "embed"),
-        load_liveness(runtime, live),
+        load_model("faces", runtime, folder / "faces"),
+        load_model("embed", runtime, folder / "embed"),
+        load_model("liveness", runtime, live),
     )
 
 
@@ -115,7 +113,7 @@ def pipeline_of(models, index: Index, **settings: object) -> Pipeline:
 def test_people_in_a_film_are_named_and_nobody_else_is(models, shared_data, embedder):
     if embedder.startswith("zoo:"):
         runtime = plugins.create("runtimes", {"kind": "onnx", "threads": 1})
-        ours = load_embedder(runtime, model_path(embedder, zoo_folder()))
+        ours = load_model("embed", runtime, model_path(embedder, zoo_folder()))
         models = (models[0], ours, models[2])
     folder = shared_data / "gallery_video"
     photos = {name: read_picture(folder / file).rgb for name, file in STILLS.items()}

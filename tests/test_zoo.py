@@ -7,17 +7,14 @@ import pytest
 
 from edge import plugins
 from edge.config import Recognition
-from edge.models.detector import load_detector
-from edge.models.embedder import load_embedder
-from edge.models.faces import load_faces
-from edge.models.liveness import load_liveness
+from edge.models.contract import load_model
 from edge.models.paths import model_path, zoo_folder, zoo_names
 from edge.sources.synthetic import Options
 from edge.sources.synthetic import build as synthetic
 from edge.types import Frame, RgbPicture
 from edge.vision import boxes
 from edge.vision.image_file import read_picture
-from edge.vision.preprocess import to_rgb
+from edge.vision.resize import to_rgb
 from trainers.data.read import read_dataset
 from trainers.metrics.pad import judge
 from trainers.networks.minifasnet import LivenessConfig
@@ -62,7 +59,7 @@ def test_every_shipped_model_is_known_to_these_tests():
 
 
 def test_the_detector_finds_the_person_of_the_demo(runtime, frame):
-    detector = load_detector(runtime, model_path("zoo:detect-nano", zoo_folder()))
+    detector = load_model("detect", runtime, model_path("zoo:detect-nano", zoo_folder()))
     assert detector.classes == ("person", "bicycle", "car", "motorcycle", "bus", "truck")
     found = detector.detect([frame])[0]
     assert found.score.max() > 0.5
@@ -73,7 +70,7 @@ def test_the_wide_detector_finds_the_same_in_a_wide_picture(runtime, frame):
     picture = RgbPicture(np.ascontiguousarray(to_rgb(frame.picture)[:360, :640]))
     wide = [Frame("demo", 1, 0, 0.0, 0.0, picture)]
     usual, other = (
-        load_detector(runtime, model_path(f"zoo:{name}", zoo_folder())).detect(wide)[0]
+        load_model("detect", runtime, model_path(f"zoo:{name}", zoo_folder())).detect(wide)[0]
         for name in ("detect-nano", "detect-nano-wide")
     )
     sure = usual[usual.score > 0.5]
@@ -82,8 +79,12 @@ def test_the_wide_detector_finds_the_same_in_a_wide_picture(runtime, frame):
 
 
 def test_the_face_finder_finds_the_face_inside_the_person(runtime, frame):
-    faces = load_faces(runtime, model_path("zoo:faces-nano", zoo_folder())).find([frame])[0]
-    people = load_detector(runtime, model_path("zoo:detect-nano", zoo_folder())).detect([frame])[0]
+    faces = load_model("faces", runtime, model_path("zoo:faces-nano", zoo_folder())).find([frame])[
+        0
+    ]
+    people = load_model("detect", runtime, model_path("zoo:detect-nano", zoo_folder())).detect(
+        [frame]
+    )[0]
     assert len(faces) == 1
     assert boxes.containment(faces.xyxy, people.xyxy[:1])[0, 0] > 0.8
     left_eye, right_eye, nose, left_mouth, right_mouth = faces.landmarks[0]
@@ -97,7 +98,7 @@ def test_the_face_finder_finds_the_face_inside_the_person(runtime, frame):
 
 @pytest.fixture(scope="module")
 def liveness(runtime):
-    return load_liveness(runtime, model_path("zoo:liveness-nano", zoo_folder()))
+    return load_model("liveness", runtime, model_path("zoo:liveness-nano", zoo_folder()))
 
 
 def test_the_liveness_model_keeps_the_contract(liveness):
@@ -119,7 +120,7 @@ def test_it_is_what_recognition_uses_unless_another_or_none_is_named():
 def test_a_living_face_and_a_real_screen_are_judged_right(
     runtime, liveness, shared_data, file, alive
 ):
-    finder = load_faces(runtime, model_path("zoo:faces-nano", zoo_folder()))
+    finder = load_model("faces", runtime, model_path("zoo:faces-nano", zoo_folder()))
     picture = read_picture(shared_data / "liveness" / file)
     found = finder.find([Frame("photo", 1, 0, 0.0, 0.0, picture)])[0]
     (said,) = liveness.live(liveness.crops(picture, found.xyxy[0])[None])
@@ -146,7 +147,7 @@ def test_attacks_of_kinds_it_was_never_trained_on_are_mostly_seen_through(shared
 
 @pytest.fixture(scope="module")
 def embedder(runtime):
-    return load_embedder(runtime, model_path("zoo:embed-nano", zoo_folder()))
+    return load_model("embed", runtime, model_path("zoo:embed-nano", zoo_folder()))
 
 
 def test_the_embedder_describes_faces_by_unit_vectors(embedder):

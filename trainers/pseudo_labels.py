@@ -21,15 +21,14 @@ import numpy as np
 
 from edge.errors import ConfigError, ModelError, SourceError
 from edge.manifest import KEY, Manifest, read_model
-from edge.models.detector import load_detector
-from edge.models.faces import load_faces
+from edge.models.contract import load_model
 from edge.onnxfile import metadata_of
 from edge.ports import Detector, FaceFinder
 from edge.runtimes import onnx
 from edge.sources import video_file
 from edge.types import Detections, Faces, Frame, RgbPicture
 from edge.vision import boxes
-from edge.vision.preprocess import to_rgb
+from edge.vision.resize import to_rgb
 from trainers.data import image_file as picturefile
 from trainers.data.coco import to_coco
 from trainers.data.dataset import IMAGE_SUFFIXES, Dataset, Example, group_of, unknown_points
@@ -74,9 +73,9 @@ def hired(path: Path, classes: Sequence[str] = (), score: float = 0.5, *,
     """
     runtime = onnx.build(onnx.Options())
     if manifest_of(path).task == "faces":
-        own, ask = ("face",), of_faces(load_faces(runtime, path))
+        own, ask = ("face",), of_faces(load_model("faces", runtime, path))
     else:
-        detector = load_detector(runtime, path)
+        detector = load_model("detect", runtime, path)
         own, ask = detector.classes, of_detector(detector)
     strange = [name for name in classes if name not in own]
     if strange:

@@ -17,7 +17,7 @@ from onnx import TensorProto
 from deploy.graph.graph_builder import Graph
 from edge.errors import ModelError
 from edge.manifest import Task
-from edge.vision.preprocess import FACE_PX
+from edge.vision.face_crops import FACE_PX
 
 Shapes = dict[str, list[int]]  # of the outputs for one picture; the batch is 1
 

@@ -19,8 +19,8 @@ from edge.errors import ConfigError
 from edge.manifest import Manifest
 from edge.models.detector import used_rows
 from edge.types import F32, I32, U8, Detections, Letterbox, RgbPicture
-from edge.vision.preprocess import align_face, letterbox
-from edge.vision.wide import wide_crop
+from edge.vision.face_crops import align_face, crop_wide
+from edge.vision.preprocess import letterbox
 from trainers.data.dataset import Dataset, Example
 from trainers.metrics import detection as metrics
 from trainers.metrics.verification import across_videos, tar_at
@@ -76,7 +76,7 @@ def _inputs(manifest: Manifest, example: Example) -> Iterator[U8]:
     elif manifest.task == "liveness":
         for box in example.xyxy:
             picture = RgbPicture(example.load().image)
-            crops = [wide_crop(picture, box, s, manifest.input_wh) for s in manifest.crop_scales]
+            crops = [crop_wide(picture, box, s, manifest.input_wh) for s in manifest.crop_scales]
             yield np.stack(crops * manifest.clip_frames)
     else:
         width, height = manifest.input_wh

@@ -21,8 +21,8 @@ from edge.config import Log
 from edge.service import log_format as logs
 from edge.service.daemon import STOPPED, Daemon, ModelSet
 from edge.types import FrameResult
-from edge.vision import preprocess
 from edge.vision.draw import draw, save
+from edge.vision.resize import to_rgb
 from edge.wire.schema import StatusMessage
 
 ENDPOINT = "tcp://127.0.0.1:5555"
@@ -52,7 +52,7 @@ class Showcase:
                 tracks.class_id, tracks.score, tracks.track_id, strict=True
             )
         ]
-        rgb = preprocess.to_rgb(event.frame.picture)
+        rgb = to_rgb(event.frame.picture)
         save(draw(rgb, tracks.xyxy, labels, faces.xyxy, faces.landmarks), path)
         return f"{path} shows {len(tracks)} objects and {len(faces)} faces"
 

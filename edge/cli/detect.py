@@ -23,13 +23,12 @@ from rich.text import Text
 
 from edge import plugins
 from edge.cli.media import VIDEOS, Media, find
-from edge.models.detector import load_detector
-from edge.models.faces import load_faces
+from edge.models.contract import load_model
 from edge.models.paths import model_path
 from edge.ports import Detector, FaceFinder
 from edge.types import Detections, Faces, Frame
 from edge.vision.draw import draw, save
-from edge.vision.preprocess import to_rgb
+from edge.vision.resize import to_rgb
 
 SHIPPED = ("zoo:detect-nano", "zoo:faces-nano")
 PATIENCE_S = 2.0  # what takes longer gets a progress bar
@@ -114,8 +113,8 @@ class Look:
         runtime = plugins.create("runtimes", {"kind": "onnx", "lanes": lanes})
         base = Path()
         return cls(
-            load_detector(runtime, model_path(model, base)) if model else None,
-            load_faces(runtime, model_path(faces, base)) if faces else None,
+            load_model("detect", runtime, model_path(model, base)) if model else None,
+            load_model("faces", runtime, model_path(faces, base)) if faces else None,
             min_score,
             runtime.lanes,
         )

@@ -11,9 +11,9 @@ import typer
 from edge import plugins
 from edge.config import Config
 from edge.manifest import read_model
-from edge.models.embedder import ContractEmbedder, load_embedder
-from edge.models.faces import load_faces
-from edge.models.liveness import ContractLiveness, load_liveness
+from edge.models.contract import load_model
+from edge.models.embedder import ContractEmbedder
+from edge.models.liveness import ContractLiveness
 from edge.models.paths import model_path
 from edge.people.gallery.encryption import load_key
 from edge.people.gallery.gallery import Gallery
@@ -114,8 +114,8 @@ def load_models(faces: str, embedder: str) -> tuple[FaceFinder, ContractEmbedder
         ModelError: one is missing, broken or of the wrong task.
     """
     runtime = plugins.create("runtimes", {"kind": "onnx"})
-    finder = load_faces(runtime, model_path(faces, Path()))
-    return finder, load_embedder(runtime, model_path(embedder, Path()))
+    finder = load_model("faces", runtime, model_path(faces, Path()))
+    return finder, load_model("embed", runtime, model_path(embedder, Path()))
 
 
 def load_liveness_model(name: str) -> ContractLiveness:
@@ -125,7 +125,7 @@ def load_liveness_model(name: str) -> ContractLiveness:
         ModelError: missing, broken or of the wrong task.
     """
     runtime = plugins.create("runtimes", {"kind": "onnx"})
-    return load_liveness(runtime, model_path(name, Path()))
+    return load_model("liveness", runtime, model_path(name, Path()))
 
 
 def identity(embedder: ContractEmbedder) -> EmbedderId:

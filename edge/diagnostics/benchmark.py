@@ -34,7 +34,7 @@ from edge.ports import Session
 from edge.service.daemon import Daemon, ModelSet
 from edge.service.frame_queue import read_ahead
 from edge.types import U8, Detections, Frame, FrameResult
-from edge.vision import preprocess
+from edge.vision import preprocess, resize
 from edge.wire.schema import DetectionsMessage
 
 CLIP_FPS = 30
@@ -135,7 +135,7 @@ def make_clip(folder: Path, size_wh: tuple[int, int], frames: int, video: str = 
         stream.pix_fmt = "yuv420p"
         stream.options = {"preset": "veryfast", "g": str(CLIP_FPS)}
         for _, capture in zip(range(frames), captures, strict=False):
-            image = preprocess.scaled_rgb(capture.picture, size_wh)
+            image = resize.resize_to_rgb(capture.picture, size_wh)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, "rgb24")))
         container.mux(stream.encode())
     return path

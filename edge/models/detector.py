@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
-from edge.models.picture_model import PictureModel, load_picture_model
-from edge.ports import Runtime
+from edge.models.picture_model import PictureModel
 from edge.types import F32, Detections, Frame, Letterbox
 
 
@@ -50,14 +48,3 @@ def used_rows(rows: F32) -> F32:
     rows = rows[: np.count_nonzero(rows[:, 4])]
     finite = np.isfinite(rows)
     return rows if finite.all() else rows[finite.all(axis=1)]
-
-
-def load_detector(runtime: Runtime, path: Path, sha256: str = "") -> ContractDetector:
-    """Load a detector.
-
-    Raises:
-        ModelError: see `load_picture_model`.
-    """
-    return ContractDetector(
-        load_picture_model(runtime, path, sha256, "detect", {"detections": (6,)})
-    )

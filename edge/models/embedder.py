@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
-
 import numpy as np
 
-from edge.errors import ModelError
-from edge.manifest import Manifest, read_model
-from edge.ports import Runtime, Session
+from edge.manifest import Manifest
+from edge.ports import Session
 from edge.types import F32, U8
-from edge.vision.preprocess import FACE_PX
 
 MOST = 32  # faces a batch: more gain nothing and cost memory
 CAUTIOUS = 0.4  # threshold of a model that does not know its own
@@ -45,21 +40,3 @@ class ContractEmbedder:
             for row in range(0, len(faces), MOST)
         ]
         return np.concatenate(parts) if parts else np.zeros((0, self.dimension), np.float32)
-
-
-def load_embedder(runtime: Runtime, path: Path, sha256: str = "") -> ContractEmbedder:
-    """Load an embedder.
-
-    Raises:
-        ModelError: missing, broken, untrusted, of another task, or not of the contract.
-    """
-    model = read_model(path, sha256)
-    session = runtime.load(model, str(path))
-    manifest = Manifest.from_metadata(session.metadata, str(path), "embed")
-    if manifest.input_wh != (FACE_PX, FACE_PX):
-        raise ModelError(f"{path} takes no {FACE_PX}x{FACE_PX} faces: export or adopt it again")
-    given = session.infer(np.zeros((2, FACE_PX, FACE_PX, 3), np.uint8))
-    if "embeddings" not in given or given["embeddings"].ndim != 2 or len(given["embeddings"]) != 2:
-        raise ModelError(f"{path} has no output embeddings (N, D): export or adopt it again")
-    digest = hashlib.sha256(model).hexdigest()
-    return ContractEmbedder(session, manifest, digest, given["embeddings"].shape[1])

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
-from edge.models.picture_model import PictureModel, load_picture_model
-from edge.ports import Runtime
+from edge.models.picture_model import PictureModel
 from edge.types import F32, Faces, Frame, Letterbox
 
 
@@ -46,13 +44,3 @@ def _read(rows: F32, points: F32, placed: Letterbox) -> Faces:
     )
     size = xyxy[:, 2:] - xyxy[:, :2]
     return found[size.min(axis=1) > 0]
-
-
-def load_faces(runtime: Runtime, path: Path, sha256: str = "") -> ContractFaceFinder:
-    """Load a face finder.
-
-    Raises:
-        ModelError: see `load_picture_model`.
-    """
-    outputs = {"detections": (6,), "landmarks": (5, 2)}
-    return ContractFaceFinder(load_picture_model(runtime, path, sha256, "faces", outputs))

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
-
 import numpy as np
 
-from edge.errors import ModelError
-from edge.manifest import Manifest, read_model
-from edge.ports import Runtime, Session
+from edge.manifest import Manifest
+from edge.ports import Session
 from edge.types import F32, U8, Picture
-from edge.vision.wide import wide_crop
+from edge.vision.face_crops import crop_wide
 
 MOST = 32  # clips a batch
 
@@ -47,7 +43,7 @@ class ContractLiveness:
         """
         size_wh = self.manifest.input_wh
         return np.stack(
-            [wide_crop(picture, xyxy, scale, size_wh) for scale in self.manifest.crop_scales]
+            [crop_wide(picture, xyxy, scale, size_wh) for scale in self.manifest.crop_scales]
         )
 
     def live(self, clips: U8) -> F32:
@@ -64,19 +60,3 @@ class ContractLiveness:
         if live.shape != (len(clips),):
             return np.full(len(clips), np.nan, np.float32)
         return np.where((live >= 0) & (live <= 1), live, np.nan).astype(np.float32)
-
-
-def load_liveness(runtime: Runtime, path: Path, sha256: str = "") -> ContractLiveness:
-    """Load a liveness network.
-
-    Raises:
-        ModelError: missing, broken, untrusted, of another task, or not of the contract.
-    """
-    model = read_model(path, sha256)
-    session = runtime.load(model, str(path))
-    manifest = Manifest.from_metadata(session.metadata, str(path), "liveness")
-    width, height = manifest.input_wh
-    given = session.infer(np.zeros((2, manifest.crops, height, width, 3), np.uint8))
-    if "live" not in given or given["live"].shape != (2,):
-        raise ModelError(f"{path} has no output live (N,): export or adopt it again")
-    return ContractLiveness(session, manifest, hashlib.sha256(model).hexdigest())

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
-from edge.errors import ModelError
-from edge.manifest import Manifest, Task, read_model
-from edge.ports import Runtime, Session
+from edge.manifest import Manifest
+from edge.ports import Session
 from edge.types import F32, U8, Frame, Letterbox
 from edge.vision import preprocess
 
@@ -54,37 +51,3 @@ class _Room(threading.local):
         if count > len(self._images):
             self._images = np.empty((count, *self._images.shape[1:]), np.uint8)
         return self._images[:count]
-
-
-def load_picture_model(
-    runtime: Runtime, path: Path, sha256: str, task: Task, outputs: Mapping[str, tuple[int, ...]]
-) -> PictureModel:
-    """Load a model and check that it keeps the contract of its task.
-
-    Args:
-        runtime: what executes it.
-        path: its file.
-        sha256: pinned hash, or empty.
-        task: what it must be for.
-        outputs: name of each contract output and its shape after batch and rows.
-
-    Raises:
-        ModelError: missing, broken, untrusted, of another task, or not of the contract.
-    """
-    model = read_model(path, sha256)
-    session = runtime.load(model, str(path))
-    manifest = Manifest.from_metadata(session.metadata, str(path), task)
-    width, height = manifest.input_wh
-    try:
-        given = session.infer(np.zeros((1, height, width, 3), np.uint8))
-    except ModelError as error:
-        raise ModelError(f"{path} does not take {width}x{height} pictures: {error}") from error
-    for name, tail in outputs.items():
-        value = given.get(name)
-        if value is None or value.dtype != np.float32 or value.shape[2:] != tail:
-            shape = ", ".join(map(str, ("N", "K", *tail)))
-            raise ModelError(
-                f"{path} has no float32 output {name!r} ({shape}), which a {task} model must "
-                "have: export or adopt it again"
-            )
-    return PictureModel(session, manifest, hashlib.sha256(model).hexdigest())

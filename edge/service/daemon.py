@@ -21,10 +21,9 @@ from uuid import uuid4
 from edge import config, config_file, plugins
 from edge.config import Config
 from edge.errors import ConfigError, EdgeError, GpuLostError, WorkerError, locate
-from edge.models.detector import load_detector
-from edge.models.embedder import ContractEmbedder, load_embedder
-from edge.models.faces import load_faces
-from edge.models.liveness import ContractLiveness, load_liveness
+from edge.models.contract import load_model
+from edge.models.embedder import ContractEmbedder
+from edge.models.liveness import ContractLiveness
 from edge.models.paths import model_path
 from edge.pipeline import Pipeline
 from edge.ports import Detector, EngineRuntime, FaceFinder, Model, Runtime, Sink, Source
@@ -87,23 +86,23 @@ class ModelSet:
         chosen = settings.models
         with locate(key="models.detector"):
             path = model_path(chosen.detector.path, base)
-            detector = load_detector(runtime, path, chosen.detector.sha256)
+            detector = load_model("detect", runtime, path, chosen.detector.sha256)
         if chosen.faces is None:
             return cls(detector, None)
         with locate(key="models.faces"):
             path = model_path(chosen.faces.path, base)
-            faces = load_faces(runtime, path, chosen.faces.sha256)
+            faces = load_model("faces", runtime, path, chosen.faces.sha256)
         known = settings.recognition
         if known is None:
             return cls(detector, faces)
         with locate(key="recognition.embedder"):
             path = model_path(known.embedder.path, base)
-            embedder = load_embedder(runtime, path, known.embedder.sha256)
+            embedder = load_model("embed", runtime, path, known.embedder.sha256)
         if known.liveness is None:
             return cls(detector, faces, embedder)
         with locate(key="recognition.liveness"):
             path = model_path(known.liveness.path, base)
-            liveness = load_liveness(runtime, path, known.liveness.sha256)
+            liveness = load_model("liveness", runtime, path, known.liveness.sha256)
         return cls(detector, faces, embedder, liveness)
 
 

@@ -7,7 +7,7 @@ import math
 import cv2
 
 from edge.types import Frame
-from edge.vision.preprocess import scaled_rgb
+from edge.vision.resize import resize_to_rgb
 
 
 class JpegSampler:
@@ -39,6 +39,6 @@ class JpegSampler:
         width, height = frame.size_wh
         scale = min(1.0, self._max_px / max(width, height))
         size_wh = (max(1, round(width * scale)), max(1, round(height * scale)))
-        bgr = cv2.cvtColor(scaled_rgb(frame.picture, size_wh), cv2.COLOR_RGB2BGR)
+        bgr = cv2.cvtColor(resize_to_rgb(frame.picture, size_wh), cv2.COLOR_RGB2BGR)
         _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, self._quality])
         return jpeg.tobytes()

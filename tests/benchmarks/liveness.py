@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.models.liveness import ContractLiveness, load_liveness
+from edge.models.contract import load_model
+from edge.models.liveness import ContractLiveness
 from edge.models.paths import model_path
 from edge.runtimes.onnx import Options, build
 
@@ -21,7 +22,7 @@ def main() -> None:
     """Median time of each, and the median of the ratios of neighbours."""
     pair, rounds = sys.argv[1], int((sys.argv[2:] or ["200"])[0])
     runtime = build(Options(threads=1))
-    models = [load_liveness(runtime, model_path(name, Path.cwd()))
+    models = [load_model("liveness", runtime, model_path(name, Path.cwd()))
               for name in (pair, "zoo:liveness-nano")]  # fmt: skip
     for count in (1, 4):
         spent = np.array([[_once(model, count) for model in models] for _ in range(rounds)])

@@ -21,10 +21,7 @@ import numpy as np
 
 from edge import plugins
 from edge.config import Camera, Recognition
-from edge.models.detector import load_detector
-from edge.models.embedder import load_embedder
-from edge.models.faces import load_faces
-from edge.models.liveness import load_liveness
+from edge.models.contract import load_model
 from edge.models.paths import model_path
 from edge.people.gallery.index import Index, Known
 from edge.people.recognition.recognizer import Recognizer
@@ -65,15 +62,15 @@ def cpu_s(pipeline: Pipeline, pictures: list[Picture], begun_s: float) -> float:
 def main(video: str, embedder: str, liveness: str, turns: int = 15) -> None:
     """Print the ratio, turn by turn with and without."""
     runtime = plugins.create("runtimes", {"kind": "onnx", "lanes": 1, "threads": 1})
-    detector = load_detector(runtime, model_path("zoo:detect-nano", Path()))
-    finder = load_faces(runtime, model_path("zoo:faces-nano", Path()))
-    described = load_embedder(runtime, model_path(embedder, Path()))
+    detector = load_model("detect", runtime, model_path("zoo:detect-nano", Path()))
+    finder = load_model("faces", runtime, model_path("zoo:faces-nano", Path()))
+    described = load_model("embed", runtime, model_path(embedder, Path()))
     ids = itertools.count(1)
     rules = {"gallery": "g", "key_file": "k", "embedder": "e"}
     recognizer = Recognizer(
         Recognition.model_validate(rules),
         described,
-        load_liveness(runtime, model_path(liveness, Path())),
+        load_model("liveness", runtime, model_path(liveness, Path())),
         ids,
     )
     people = [Known(str(row), str(row)) for row in range(100)]

@@ -18,7 +18,7 @@ from edge.types import (
     Tracks,
     YuvPicture,
 )
-from edge.vision.preprocess import FACE_POINTS
+from edge.vision.face_crops import FACE_POINTS
 
 ADA, BOB = Known("id-a", "Ada"), Known("id-b", "Bob")
 DIMENSION = 8

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from deploy.export.detector import export_run
 from deploy.graph.contract import Choice, Provenance
 from edge.errors import ConfigError
-from edge.models.liveness import load_liveness
+from edge.models.contract import load_model
 from edge.runtimes.onnx import Options, build
 from edge.types import Faces, RgbPicture
 from tests.trainers.spoofing.test_clips import write_faces
@@ -90,7 +90,7 @@ def test_the_exported_model_says_what_the_trained_network_says(run, model):
     network, config = network_of(run)
     people = People(faces_of_run(run))
     fixed = exam(people, config, ("print",), NoScenes(), each=3, frames=1)
-    live = load_liveness(build(Options(lanes=1)), model)
+    live = load_model("liveness", build(Options(lanes=1)), model)
     said = np.asarray(network(fixed.clips.astype(np.float32)))
     assert live.live(fixed.clips) == pytest.approx(said, abs=1e-5)
     assert live.manifest.clip_frames == 2

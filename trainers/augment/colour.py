@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from edge.types import U8
-from edge.vision.preprocess import resize
+from edge.vision.resize import resize
 from trainers.augment.augment import Rng, with_image
 from trainers.data.dataset import Sample
 

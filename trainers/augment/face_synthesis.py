@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from edge.types import U8
-from edge.vision.preprocess import FACE_PX
+from edge.vision.face_crops import FACE_PX
 from trainers.augment.augment import Augment, Rng, Sometimes
 from trainers.augment.colour import CheapCamera, ColourShift, Night
 from trainers.data.dataset import Sample, unknown_points

@@ -10,7 +10,7 @@ import numpy as np
 
 from edge.types import F32, U8
 from edge.vision import boxes
-from edge.vision.preprocess import resize
+from edge.vision.resize import resize
 from trainers.augment.augment import FILL, Draw, Rng, keep_visible, no_pictures, with_image
 from trainers.augment.geometry import crop
 from trainers.data.dataset import Sample

@@ -186,9 +186,9 @@ def _runtime() -> OnnxRuntime:
 
 
 def _face_finder(name: str) -> ContractFaceFinder:
-    from edge.models.faces import load_faces
+    from edge.models.contract import load_model
 
-    return load_faces(_runtime(), _model(name))
+    return load_model("faces", _runtime(), _model(name))
 
 
 def _face_ask(name: str) -> Ask:
@@ -198,9 +198,9 @@ def _face_ask(name: str) -> Ask:
 
 
 def _embedder(name: str) -> ContractEmbedder:
-    from edge.models.embedder import load_embedder
+    from edge.models.contract import load_model
 
-    return load_embedder(_runtime(), _model(name))
+    return load_model("embed", _runtime(), _model(name))
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -486,13 +486,13 @@ def _held_faces(data: Path, negatives: Path | None, held: float) -> Dataset:
 
 
 def _detection_data(data: Path, held: float, models: list[str]) -> tuple[Dataset, list[Detect]]:
-    from edge.models.detector import load_detector
+    from edge.models.contract import load_model
     from trainers.data.read import read_dataset
     from trainers.detector import split_of
     from trainers.pseudo_labels import of_detector, renumbered
 
     dataset = read_dataset(data)
-    loaded = [load_detector(_runtime(), _model(name)) for name in models]
+    loaded = [load_model("detect", _runtime(), _model(name)) for name in models]
     known = [name for name in dataset.classes if any(name in model.classes for model in loaded)]
     if not known:
         raise ConfigError(f"{', '.join(models)} and {data} have no class in common")

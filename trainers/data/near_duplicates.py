@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from edge.types import U8
-from edge.vision.preprocess import resize
+from edge.vision.resize import resize
 from trainers.data.dataset import Dataset, Example
 
 _SIDE = 16

@@ -20,7 +20,7 @@ from edge.errors import ConfigError
 from edge.people.recognition.face_quality import assess
 from edge.ports import FaceFinder
 from edge.types import F32, I64, U8, Frame, RgbPicture
-from edge.vision.preprocess import FACE_PX, align_face
+from edge.vision.face_crops import FACE_PX, align_face
 from trainers.data import image_file as picturefile
 from trainers.data.dataset import IMAGE_SUFFIXES, POINTS, held_back
 

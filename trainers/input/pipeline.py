@@ -23,7 +23,8 @@ import numpy as np
 
 from edge.errors import ConfigError, EdgeError, WorkerError
 from edge.types import F32, I32, U8, RgbPicture
-from edge.vision.preprocess import letterbox, place_letterbox, resize
+from edge.vision.preprocess import letterbox, place_letterbox
+from edge.vision.resize import resize
 from trainers.augment.augment import Augment, apply, bind
 from trainers.data.dataset import POINTS, Dataset, Example, Sample, unknown_points
 

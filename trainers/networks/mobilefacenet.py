@@ -13,7 +13,7 @@ from typing import Any, Self
 import keras
 from keras import layers, ops
 
-from edge.vision.preprocess import FACE_PX
+from edge.vision.face_crops import FACE_PX
 from trainers.networks.backbone import Norm, Tensor
 
 

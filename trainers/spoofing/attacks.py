@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from edge.types import F32, U8
-from edge.vision.preprocess import resize
+from edge.vision.resize import resize
 from trainers.augment.augment import Rng
 from trainers.augment.colour import add_noise, jpeg
 from trainers.spoofing.media import Bare, Cutout, Gloss, Halftone, Medium, Print, Screen, Surface

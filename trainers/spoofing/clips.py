@@ -15,8 +15,8 @@ import numpy as np
 
 from edge.errors import ConfigError
 from edge.types import F32, U8, RgbPicture
-from edge.vision.preprocess import resize
-from edge.vision.wide import wide_crop
+from edge.vision.face_crops import crop_wide
+from edge.vision.resize import resize
 from trainers.augment.augment import Rng
 from trainers.data import image_file as picturefile
 from trainers.data.dataset import Dataset, Example
@@ -259,7 +259,7 @@ def crops_of(take: Take, config: LivenessConfig, rng: Rng | None = None) -> U8:
             side = float(np.sqrt(max((box[2:] - box[:2]).prod(), 1)))
             box = (box + rng.normal(0, _JITTER, 4) * side).astype(np.float32)
         picture = RgbPicture(np.ascontiguousarray(image))
-        clips += [wide_crop(picture, box, scale, config.input_wh) for scale in config.scales]
+        clips += [crop_wide(picture, box, scale, config.input_wh) for scale in config.scales]
     return np.stack(clips)
 
 
@@ -332,10 +332,10 @@ def config_of_model(path: Path) -> LivenessConfig:
     Raises:
         ModelError: it cannot be loaded.
     """
-    from edge.models.liveness import load_liveness
+    from edge.models.contract import load_model
     from edge.runtimes.onnx import Options, build
 
-    manifest = load_liveness(build(Options(lanes=1)), path).manifest
+    manifest = load_model("liveness", build(Options(lanes=1)), path).manifest
     return LivenessConfig(
         manifest.crop_scales, manifest.input_wh, manifest.clip_frames,
         "conv1d" if manifest.clip_frames > 1 else "none",
@@ -350,10 +350,10 @@ def asking(path: Path, config: LivenessConfig) -> Ask:
         ConfigError: it wants other crops.
         ModelError: it cannot be loaded.
     """
-    from edge.models.liveness import load_liveness
+    from edge.models.contract import load_model
     from edge.runtimes.onnx import Options, build
 
-    model = load_liveness(build(Options(lanes=1)), path)
+    model = load_model("liveness", build(Options(lanes=1)), path)
     manifest = model.manifest
     if (manifest.crop_scales, manifest.input_wh) != (config.scales, config.input_wh) or (
         manifest.clip_frames not in (1, config.frames)

@@ -12,8 +12,8 @@ from edge.people.enrollment.observer import RIVAL
 from edge.people.recognition.face_quality import ENROLL, Limits, assess
 from edge.ports import FaceFinder
 from edge.types import U8, Faces, Frame, Picture, RgbPicture
+from edge.vision.face_crops import align_face
 from edge.vision.image_file import read_picture
-from edge.vision.preprocess import align_face
 
 BORDER = 0.5  # of the picture's size, added where a face fills it and was not found
 

@@ -18,7 +18,8 @@ from edge.people.recognition import face_quality as quality
 from edge.people.recognition.recognizer import View
 from edge.ports import Embedder, FaceFinder, LivenessModel
 from edge.types import F32, U8, Faces, Frame
-from edge.vision.preprocess import align_face, crop
+from edge.vision.face_crops import align_face
+from edge.vision.resize import crop
 
 RIVAL = 0.5  # a face of so much of the subject's height is a second face, not a passer-by
 LOOKS = (1.6, 2.0, 2.5, 3.2)  # sides of the face's box

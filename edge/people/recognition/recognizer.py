@@ -8,7 +8,6 @@ epoch, at a cut of the picture, and when a face suddenly resembles itself no mor
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -36,22 +35,14 @@ from edge.types import (
     FrameResult,
     Liveness,
     Outcome,
-    Picture,
     ReasonCode,
     TrackEventType,
-    YuvPicture,
 )
-from edge.vision.preprocess import align_face
+from edge.vision import scene_cut
+from edge.vision.face_crops import align_face
 from edge.vision.tracker import Tracker
 
 FOLLOW = Tracking(confirm_frames=1, max_missed_s=1.0)
-# Correlation with the frame before, the best of some shifts. In a film at 30, 10 and 5 frames a
-# second: cuts at most 0.43, else at least 0.78, 0.47 and 0.54 (once 0.18). Single points without
-# shifts gave 0.25 at 10 frames a second where the camera panned, and faces lost their names.
-CUT = 0.45
-GRID_WH = (32, 18)  # cells of a picture that are compared for that
-POINTS = 4  # of a cell, across and down
-SHIFTS = sorted(itertools.product(range(-2, 3), repeat=2), key=lambda yx: abs(yx[0]) + abs(yx[1]))
 STRANGER = 0.2  # likeness: 98 % of strangers are below, 0.1 % of a video's own looks
 FAINT = Decision(
     -1, Outcome.REJECTED, "", "", math.nan, math.nan, Liveness.NOT_CHECKED, math.nan, 0,
@@ -75,11 +66,11 @@ class View:
 
     def begin(self, frame: Frame) -> None:
         """Forget what does not continue into this frame."""
-        grid = _grid(frame.picture)
+        grid = scene_cut.compute_grid(frame.picture)
         if frame.epoch != self._epoch:
             self.spoofed.clear()
             self._forget(frame)
-        elif not _continues(self._grid, grid):
+        elif scene_cut.is_cut(self._grid, grid):
             self._forget(frame)
         self._epoch, self._grid = frame.epoch, grid
 
@@ -383,34 +374,3 @@ def _owners(event: FrameResult) -> list[int]:
     for person, row in best.items():
         owners[row] = int(event.tracks.track_id[person])
     return owners
-
-
-def _grid(picture: Picture) -> F32:
-    """``(18, 32)`` means of a few points of the picture's luma, or of its green."""
-    plane = picture.y if isinstance(picture, YuvPicture) else picture.rgb[..., 1]
-    across, down = (cells * POINTS for cells in GRID_WH)
-    rows = np.arange(down) * plane.shape[0] // down
-    columns = np.arange(across) * plane.shape[1] // across
-    points = plane[rows[:, None], columns].reshape(GRID_WH[1], POINTS, across)
-    bands = points.sum(axis=1, dtype=np.float32)  # a mean over both axes takes longer
-    means: F32 = bands.reshape(GRID_WH[1], GRID_WH[0], POINTS).sum(axis=2) / POINTS**2
-    return means
-
-
-def _continues(before: F32, after: F32) -> bool:
-    """Whether two grids are of one scene; pictures without any contrast are."""
-    if before.shape != after.shape:
-        return False
-    return any(_alike(_shifted(before, y, x), _shifted(after, -y, -x)) for y, x in SHIFTS)
-
-
-def _alike(before: F32, after: F32) -> bool:
-    one, other = before - before.mean(), after - after.mean()
-    power = float(np.sqrt((one**2).sum() * (other**2).sum()))
-    return float((one * other).sum()) >= CUT * power
-
-
-def _shifted(grid: F32, y: int, x: int) -> F32:
-    """Without the first y rows and x columns, or without the last where they are negative."""
-    height, width = grid.shape
-    return grid[max(y, 0) : height + min(y, 0), max(x, 0) : width + min(x, 0)]

@@ -16,7 +16,7 @@ from deploy.commands.app import app
 from deploy.graph.nms import Nms
 from edge.errors import ConfigError, ModelError
 from edge.manifest import KEY, Manifest
-from edge.models.detector import load_detector
+from edge.models.contract import load_model
 from edge.runtimes.onnx import Options, build
 from edge.vision import boxes
 from tests.support import foreign_models as foreign
@@ -244,7 +244,7 @@ def test_the_command_writes_a_model_that_the_daemon_can_load(tmp_path):
          "--out", str(out), "--score", "0.2", "--iou", "0.5", "--rows", "7"],
     )  # fmt: skip
     assert result.exit_code == 0, result.output
-    detector = load_detector(build(Options(threads=1)), out)
+    detector = load_model("detect", build(Options(threads=1)), out)
     assert detector.name == "my-network-1-"
     assert detector.classes == ("dog",)
     assert detector.sha256 == hashlib.sha256(out.read_bytes()).hexdigest()

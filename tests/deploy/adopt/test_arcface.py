@@ -10,7 +10,7 @@ from deploy.adopt.adopt import Adoption, adopt
 from edge import plugins
 from edge.errors import ModelError
 from edge.manifest import Manifest
-from edge.models.embedder import load_embedder
+from edge.models.contract import load_model
 
 
 def network(side=112, outputs=1):
@@ -44,7 +44,7 @@ def pictures(count):
 def embedder(tmp_path):
     path = tmp_path / "tiny.onnx"
     path.write_bytes(adopt(network(), Adoption("arcface", "tiny", (), threshold=0.35)))
-    return load_embedder(plugins.create("runtimes", {"kind": "onnx"}), path)
+    return load_model("embed", plugins.create("runtimes", {"kind": "onnx"}), path)
 
 
 def test_an_adopted_embedder_knows_its_threshold_and_size(embedder):
@@ -78,7 +78,7 @@ def test_another_kind_of_network_is_refused(foreign):
 def test_mobilefacenet_gives_what_it_gave_before(adopt_file, shared_data):
     foreign = "mobilefacenet_128d_112x112.onnx"
     path = adopt_file(foreign, Adoption("arcface", "mobilefacenet", ()))
-    embedder = load_embedder(plugins.create("runtimes", {"kind": "onnx"}), path)
+    embedder = load_model("embed", plugins.create("runtimes", {"kind": "onnx"}), path)
     faces = pictures(3)
     found = embedder.embed(faces)
     assert found.shape == (3, 128)

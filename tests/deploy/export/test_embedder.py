@@ -10,7 +10,7 @@ from deploy.export.detector import export_encoder
 from deploy.graph.contract import Provenance, session_of
 from edge.errors import ModelError
 from edge.manifest import Manifest
-from edge.models.embedder import load_embedder
+from edge.models.contract import load_model
 from edge.runtimes.onnx import Options
 from edge.runtimes.onnx import build as runtime
 from trainers.networks.mobilefacenet import EncoderConfig, build
@@ -59,7 +59,7 @@ def test_the_model_keeps_the_contract(tmp_path):
     (source,), (output,) = session.get_inputs(), session.get_outputs()
     assert (source.name, source.type, source.shape[1:]) == ("faces", "tensor(uint8)", [112, 112, 3])
     assert (output.name, output.type, output.shape[1:]) == ("embeddings", "tensor(float)", [16])
-    loaded = load_embedder(runtime(Options()), path)
+    loaded = load_model("embed", runtime(Options()), path)
     assert (loaded.name, loaded.dimension, loaded.threshold) == ("small", 16, 0.3)
     np.testing.assert_allclose(np.linalg.norm(loaded.embed(crops()), axis=1), 1, atol=1e-5)
 

@@ -13,7 +13,7 @@ from deploy.graph.graph_builder import Graph
 from edge import plugins
 from edge.errors import ModelError
 from edge.manifest import Manifest
-from edge.models.liveness import load_liveness
+from edge.models.contract import load_model
 from tests.support.tiny_networks import lively
 from trainers.networks.minifasnet import LivenessConfig, build
 from trainers.weights.minifasnet import start_from
@@ -48,7 +48,7 @@ def test_the_model_keeps_the_contract_in_the_daemons_hands(tmp_path):
     model = export_live(build(config), config, Provenance("tiny", "MIT", "noise"))
     (tmp_path / "tiny.onnx").write_bytes(model)
     runtime = plugins.create("runtimes", {"kind": "onnx", "lanes": 1})
-    live = load_liveness(runtime, tmp_path / "tiny.onnx")
+    live = load_model("liveness", runtime, tmp_path / "tiny.onnx")
     assert (live.clip_frames, live.manifest.crop_scales) == (3, (2.7, 4.0))
     said = live.live(clips_of(config))
     assert said.shape == (3,)

@@ -15,9 +15,7 @@ from deploy.adopt.minifasnet import adopt_live
 from edge import plugins
 from edge.cli.enroll_live import ChallengeError, LiveEnrolment, panel
 from edge.errors import GalleryError
-from edge.models.embedder import load_embedder
-from edge.models.faces import load_faces
-from edge.models.liveness import load_liveness
+from edge.models.contract import load_model
 from edge.models.paths import model_path
 from edge.people.enrollment.challenge import TURNS, Act, Challenge, Progress, Rules, draw_acts
 from edge.people.enrollment.observer import Witness
@@ -54,9 +52,9 @@ class Models:
         (folder / "embed").write_bytes(
             adopt((given / "mobilefacenet_128d_112x112.onnx").read_bytes(), embed)
         )
-        self.finder = load_faces(runtime, model_path("zoo:faces-nano", folder))
-        self.embedder = load_embedder(runtime, folder / "embed")
-        self.liveness = load_liveness(runtime, folder / "live")
+        self.finder = load_model("faces", runtime, model_path("zoo:faces-nano", folder))
+        self.embedder = load_model("embed", runtime, folder / "embed")
+        self.liveness = load_model("liveness", runtime, folder / "live")
         self._stills = shared_data / "gallery_video"
 
     def photograph(self, still: str) -> Photograph:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from edge.cli import app
 from edge.errors import ConfigError
 from edge.models import catalog
-from edge.models.detector import load_detector
+from edge.models.contract import load_model
 from edge.models.paths import catalogued, model_path
 from edge.runtimes.onnx import Options, build
 from edge.types import Frame, RgbPicture
@@ -64,7 +64,7 @@ def test_a_pulled_model_is_adopted_listed_and_found_by_a_configuration(cache, tm
     path = model_path("catalog:tiny", tmp_path)
     assert done.stdout.strip() == str(path)
     assert path.parent == cache
-    detector = load_detector(build(Options()), path)
+    detector = load_model("detect", build(Options()), path)
     assert (detector.name, detector.classes) == ("tiny", ("a", "b", "c"))
     picture = RgbPicture(np.zeros((64, 64, 3), np.uint8))
     assert len(detector.detect([Frame("x", 0, 0, 0.0, 0.0, picture)])) == 1

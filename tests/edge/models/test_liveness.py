@@ -11,11 +11,10 @@ from deploy.adopt.minifasnet import adopt_live
 from edge import plugins
 from edge.errors import ModelError
 from edge.manifest import Manifest
-from edge.models.faces import load_faces
-from edge.models.liveness import ContractLiveness, load_liveness
-from edge.types import Frame, RgbPicture
+from edge.models.contract import load_model
+from edge.models.liveness import ContractLiveness
+from edge.types import Frame
 from edge.vision.image_file import read_picture
-from edge.vision.wide import wide_box, wide_crop
 from tests.support.models import NOBODY, NOTHING, constant_model
 
 
@@ -51,26 +50,9 @@ def test_a_model_of_another_task_is_refused(tmp_path):
     outputs = {"detections": NOTHING, "landmarks": NOBODY}
     (tmp_path / "faces.onnx").write_bytes(constant_model("faces", outputs))
     with pytest.raises(ModelError, match="liveness"):
-        load_liveness(plugins.create("runtimes", {"kind": "onnx"}), tmp_path / "faces.onnx")
-
-
-@pytest.mark.parametrize(
-    ("xyxy", "scale", "expected"),
-    [
-        ([40, 40, 60, 60], 2, (30, 30, 71, 71)),
-        ([0, 0, 20, 20], 2, (0, 0, 41, 41)),  # moved into the picture
-        ([90, 90, 100, 100], 3, (69, 69, 100, 100)),
-        ([0, 0, 100, 100], 4, (0, 0, 100, 100)),  # shrunk to the picture
-        ([20, 40, 40, 80], 4, (5, 0, 55, 100)),  # keeps its aspect
-    ],
-)
-def test_a_wide_box_lies_in_the_picture(xyxy, scale, expected):
-    assert wide_box(np.array(xyxy, np.float32), scale, (100, 100)) == expected
-
-
-def test_a_box_that_is_not_finite_is_black():
-    picture = RgbPicture(np.full((50, 50, 3), 9, np.uint8))
-    assert not wide_crop(picture, np.full(4, np.nan, np.float32), 2.7, (8, 8)).any()
+        load_model(
+            "liveness", plugins.create("runtimes", {"kind": "onnx"}), tmp_path / "faces.onnx"
+        )
 
 
 def test_minifasnet_tells_the_living_from_the_screen(shared_data, adopted_yunet, tmp_path):
@@ -79,8 +61,8 @@ def test_minifasnet_tells_the_living_from_the_screen(shared_data, adopted_yunet,
     (tmp_path / "live.onnx").write_bytes(adopt_live(files, "minifasnet"))
     runtime = plugins.create("runtimes", {"kind": "onnx"})
     finder, model = (
-        load_faces(runtime, adopted_yunet),
-        load_liveness(runtime, tmp_path / "live.onnx"),
+        load_model("faces", runtime, adopted_yunet),
+        load_model("liveness", runtime, tmp_path / "live.onnx"),
     )
     live = {}
     for name in ("T1", "F1"):

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from edge.errors import ModelError
-from edge.models.detector import load_detector
-from edge.models.faces import load_faces
+from edge.models.contract import load_model
 from edge.runtimes.onnx import Options, build
 from edge.types import Frame, RgbPicture
 from tests.support.models import constant_model, without_manifest
@@ -25,7 +24,7 @@ def load(tmp_path):
     def make(task, outputs, sha256="", **options):
         path = tmp_path / "model.onnx"
         path.write_bytes(constant_model(task, outputs, **options))
-        return (load_detector if task == "detect" else load_faces)(RUNTIME, path, sha256)
+        return load_model(task, RUNTIME, path, sha256)
 
     return make
 
@@ -124,7 +123,7 @@ def test_a_file_that_breaks_the_contract_is_refused(tmp_path, model, message):
     path = tmp_path / "model.onnx"
     path.write_bytes(model)
     with pytest.raises(ModelError, match=message) as caught:
-        load_detector(RUNTIME, path)
+        load_model("detect", RUNTIME, path)
     assert str(path) in str(caught.value)
 
 

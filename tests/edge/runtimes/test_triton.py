@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from edge.errors import ConfigError, EdgeError, ModelError
-from edge.models.detector import load_detector
+from edge.models.contract import load_model
 from edge.models.paths import model_path
 from edge.runtimes import onnx as local
 from edge.runtimes.triton import Options, build
@@ -30,7 +30,7 @@ def test_a_real_detector_finds_the_same_on_the_server_as_here(tmp_path):
     with serving(Service({"detect-nano": path.read_bytes()}, most=2)) as port:
         with closing(runtime(port, timeout_s=60).load(path.read_bytes(), "detect-nano")) as there:
             found = there.infer(pictures)["detections"]
-        assert load_detector(runtime(port, timeout_s=60), path).classes[0] == "person"
+        assert load_model("detect", runtime(port, timeout_s=60), path).classes[0] == "person"
     here = local.build(local.Options()).load(path.read_bytes(), "detect-nano")
     np.testing.assert_allclose(found, here.infer(pictures)["detections"], atol=1e-3)
 

@@ -13,7 +13,7 @@ from edge import config_file, plugins
 from edge.client import Gap, Received, Subscriber
 from edge.engines.synthetic_images import drawn
 from edge.errors import ConfigError, GpuLostError, GpuMemoryError, WorkerError
-from edge.models.detector import load_detector
+from edge.models.contract import load_model
 from edge.service import engines
 from edge.service.daemon import Daemon
 from edge.service.engines import EngineKeeper, Exchange
@@ -215,7 +215,7 @@ def test_the_black_picture_that_a_model_is_checked_with_is_no_frame(tmp_path):
         {"kind": "tests.support.engines:Options", "cache": tmp_path / "cache", "build_s": 60},
     )
     keeper = EngineKeeper(runtime, plugins.create("runtimes", {"kind": "onnx"}))
-    load_detector(keeper, tmp_path / "m.onnx")
+    load_model("detect", keeper, tmp_path / "m.onnx")
     exchange = keeper._jobs[0].exchange
     assert exchange.samples
     worker = Worker("engines", keeper.run, lambda dead: None)

@@ -8,7 +8,7 @@ import pytest
 from edge.errors import SourceError
 from edge.sources.video_file import Options, build
 from edge.types import RgbPicture, YuvPicture
-from edge.vision.preprocess import to_rgb
+from edge.vision.resize import to_rgb
 from tests.support.videos import FACES_GIF, WALKING, shared, write_video
 
 

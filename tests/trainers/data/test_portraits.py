@@ -10,7 +10,7 @@ import pytest
 
 from edge.errors import ConfigError
 from edge.types import Faces, RgbPicture
-from edge.vision.preprocess import FACE_POINTS, align_face
+from edge.vision.face_crops import FACE_POINTS, align_face
 from tests.support.drawn_data import shared
 from trainers.data.portraits import Portraits, read_portraits
 

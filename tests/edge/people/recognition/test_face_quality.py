@@ -6,7 +6,7 @@ import pytest
 from edge.people import reasons
 from edge.people.recognition import face_quality as quality
 from edge.people.recognition.face_quality import ENROLL, LOOK, Limits, assess, eye_px, pose
-from edge.vision.preprocess import FACE_POINTS
+from edge.vision.face_crops import FACE_POINTS
 
 
 def turned(yaw=0.0, pitch=0.0, roll=0.0, scale=0.6):

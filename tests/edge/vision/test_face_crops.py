@@ -1,11 +1,12 @@
-"""Alignment: points of a face come to lie where embedders expect them."""
+"""Face crops: aligned by landmarks as embedders expect them, and wide within the picture."""
 
 import cv2
 import numpy as np
 import pytest
 
 from edge.types import RgbPicture, YuvPicture
-from edge.vision.preprocess import FACE_POINTS, align_face, crop, to_rgb
+from edge.vision.face_crops import FACE_POINTS, align_face, crop_wide, place_wide_box
+from edge.vision.resize import crop, to_rgb
 
 
 def smooth(width=320, height=240):
@@ -133,3 +134,22 @@ def test_a_crop_stays_inside_the_picture(picture, box):
     assert part.size_wh[0] >= 1
     assert x + part.size_wh[0] <= 320
     assert y + part.size_wh[1] <= 240
+
+
+@pytest.mark.parametrize(
+    ("xyxy", "scale", "expected"),
+    [
+        ([40, 40, 60, 60], 2, (30, 30, 71, 71)),
+        ([0, 0, 20, 20], 2, (0, 0, 41, 41)),  # moved into the picture
+        ([90, 90, 100, 100], 3, (69, 69, 100, 100)),
+        ([0, 0, 100, 100], 4, (0, 0, 100, 100)),  # shrunk to the picture
+        ([20, 40, 40, 80], 4, (5, 0, 55, 100)),  # keeps its aspect
+    ],
+)
+def test_a_wide_box_lies_in_the_picture(xyxy, scale, expected):
+    assert place_wide_box(np.array(xyxy, np.float32), scale, (100, 100)) == expected
+
+
+def test_a_box_that_is_not_finite_is_black():
+    picture = RgbPicture(np.full((50, 50, 3), 9, np.uint8))
+    assert not crop_wide(picture, np.full(4, np.nan, np.float32), 2.7, (8, 8)).any()

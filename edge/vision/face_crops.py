@@ -1,0 +1,111 @@
+"""Face crops: aligned by landmarks for embedders, wide for liveness models.
+
+A wide crop shows what surrounds the face, such as a screen's edge or a sheet of paper.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from edge.types import F32, U8, Picture
+from edge.vision.resize import crop, resize_to_rgb
+
+# Where an aligned face of 112 x 112 pixels has its left eye, right eye, nose and mouth corners,
+# left and right as seen in the image (ArcFace, Deng et al. 2019).
+FACE_POINTS = np.array(
+    [
+        [38.2946, 51.6963],
+        [73.5318, 51.5014],
+        [56.0252, 71.7366],
+        [41.5493, 92.3655],
+        [70.7299, 92.2041],
+    ],
+    np.float32,
+)
+FACE_PX = 112
+
+
+def align_face(picture: Picture, landmarks: F32, size_px: int = FACE_PX) -> U8:
+    """Turn, scale and shift a face so that its points lie where an embedder expects them.
+
+    The transform is the least-squares similarity without mirroring (Umeyama 1991); in two
+    dimensions, with points as complex numbers, it is ``z -> a z + b``.
+
+    Args:
+        picture: any size.
+        landmarks: ``(5, 2)`` float32 in pixels of the picture, in the order of `Faces`.
+        size_px: side of the result.
+
+    Returns:
+        ``(size_px, size_px, 3)`` uint8 RGB, black outside the picture; all black when the
+        points are not finite or all the same.
+    """
+    blank = np.zeros((size_px, size_px, 3), np.uint8)
+    source, target = (p[:, 0] + 1j * p[:, 1] for p in (landmarks, FACE_POINTS * size_px / FACE_PX))
+    spread = source - source.mean()
+    power = float(np.sum(np.abs(spread) ** 2))
+    if not np.isfinite(power) or power < 1e-3:
+        return blank
+    a = complex(np.vdot(spread, target - target.mean())) / power
+    b = complex(target.mean() - a * source.mean())
+    if abs(a) < 1e-3:
+        return blank
+    corners = (np.array([0, size_px, 1j * size_px, size_px * (1 + 1j)]) - b) / a
+    low = np.floor([corners.real.min(), corners.imag.min()]).astype(int) - 2
+    high = np.ceil([corners.real.max(), corners.imag.max()]).astype(int) + 2
+    if np.any(high <= 0) or np.any(low >= picture.size_wh):
+        return blank
+    part, (x, y) = crop(picture, *low.tolist(), *high.tolist())
+    shrink = max(1, int(1 / abs(a)))  # a warp reads 2x2 pixels: more than that aliases
+    width, height = (max(1, round(side / shrink)) for side in part.size_wh)
+    rgb = resize_to_rgb(part, (width, height))
+    across, down = part.size_wh[0] / width, part.size_wh[1] / height
+    # centres of pixels lie at half a pixel in a resized picture, at 0 in landmarks and in a warp
+    offset = a * complex(x + (across - 1) / 2, y + (down - 1) / 2) + b
+    matrix = np.array(
+        [
+            [a.real * across, -a.imag * down, offset.real],
+            [a.imag * across, a.real * down, offset.imag],
+        ]
+    )
+    return cv2.warpAffine(rgb, matrix, (size_px, size_px))  # type: ignore[return-value]
+
+
+def place_wide_box(xyxy: F32, scale: float, size_wh: tuple[int, int]) -> tuple[int, int, int, int]:
+    """A face's box, ``scale`` times as large around its centre, moved into the picture.
+
+    One that is larger than the picture shrinks, keeping its aspect, until it fits: as MiniFASNet
+    cuts its crops (minivision-ai/Silent-Face-Anti-Spoofing, generate_patches.py).
+
+    Args:
+        xyxy: ``(4,)`` float32, pixels of the picture.
+        scale: of width and height.
+        size_wh: the picture's.
+
+    Returns:
+        Whole pixels, x1 y1 x2 y2, the last ones excluded.
+    """
+    limit = np.array(size_wh, np.float64)
+    low, high = xyxy[:2].astype(np.float64), xyxy[2:].astype(np.float64)
+    size = np.maximum(high - low, 1)
+    size = size * min(scale, *((limit - 1) / size))
+    corner = np.clip((low + high - size) / 2, 0, limit - 1 - size)
+    x1, y1 = corner.astype(int).tolist()
+    x2, y2 = (corner + size).astype(int).tolist()
+    return x1, y1, x2 + 1, y2 + 1
+
+
+def crop_wide(picture: Picture, xyxy: F32, scale: float, size_wh: tuple[int, int]) -> U8:
+    """The wide crop of a face as ``(h, w, 3)`` uint8 RGB; black for a box that is not finite.
+
+    Args:
+        picture: any size.
+        xyxy: ``(4,)`` float32, the face in pixels of the picture.
+        scale: side of the crop, in sides of the face.
+        size_wh: width and height of the result; the aspect of the face is not kept.
+    """
+    if not np.isfinite(xyxy).all():
+        return np.zeros((size_wh[1], size_wh[0], 3), np.uint8)
+    part, _ = crop(picture, *place_wide_box(xyxy, scale, picture.size_wh))
+    return resize_to_rgb(part, size_wh)
