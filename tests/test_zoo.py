@@ -17,7 +17,7 @@ from edge.vision.image_file import read_picture
 from edge.vision.resize import to_rgb
 from trainers.data.read import read_dataset
 from trainers.metrics.pad import judge
-from trainers.networks.minifasnet import LivenessConfig
+from trainers.networks.config import LivenessConfig
 from trainers.spoofing.attacks import HELD_OUT
 from trainers.spoofing.clips import People, Scenes, exam
 

@@ -14,7 +14,7 @@ from edge.errors import ConfigError
 from trainers.augment.augment import Augment
 from trainers.augment.presets import detector_augments
 from trainers.data.dataset import Dataset
-from trainers.data.near_duplicates import grouped_by_look, unlike
+from trainers.data.near_duplicates import split_dataset, unlike
 from trainers.data.read import read_dataset
 from trainers.input import feature_cache as features
 from trainers.input.feature_cache import Features
@@ -24,11 +24,13 @@ from trainers.losses.detection import LossConfig
 from trainers.losses.detection_task import YoloTask
 from trainers.metrics.detection import evaluate
 from trainers.networks import anchors
+from trainers.networks.config import NetworkConfig
 from trainers.networks.predict import Finder, pictures_of
-from trainers.networks.yolo import NetworkConfig, build
+from trainers.networks.yolo import build
 from trainers.pseudo_labels import Teacher, relabel, teach
-from trainers.run import run
-from trainers.run.run import RunFolder, Settings
+from trainers.run import train
+from trainers.run.folder import Json, RunFolder, config_of
+from trainers.run.settings import Settings
 from trainers.weights import transfer
 
 FIGURE = "ap50"
@@ -96,13 +98,8 @@ def read_parts(job: Job) -> tuple[Dataset, Dataset]:
     if job.teacher is not None and job.classes:  # may know what the data lack
         whole = whole + Dataset(job.teacher.classes, ())
     whole = (whole.select(job.classes) if job.classes else whole).require_examples()
-    rest, held = split_of(whole, job.hold, job.split_seed)
+    rest, held = split_dataset(whole, job.hold, job.split_seed)
     return rest.require_examples(), held
-
-
-def split_of(dataset: Dataset, hold: float, seed: int = 0) -> tuple[Dataset, Dataset]:
-    """The split that every trainer makes of a data set; fixed by names and looks alone."""
-    return grouped_by_look(dataset).split(hold, seed)
 
 
 def settled(job: Job, dataset: Dataset) -> Job:
@@ -186,7 +183,7 @@ def fit(
     """
     rest, held = parts
     job = settled(job, rest)
-    run.prepare(job.settings, job.devices)
+    train.prepare(job.settings, job.devices)
     network, config = prepare_network(job, rest)
     ends = features.split(network) if job.settings.cache_features else None
     if resume:
@@ -208,7 +205,7 @@ def fit(
     else:
         task, loader = YoloTask(network, config, job.loss), Loader(made, to_fit, **options)
     try:
-        run.train(
+        train.train(
             folder, task, job.settings, loader, lambda model: validate(model, config, held),
             figure, verbose,
         )  # fmt: skip
@@ -217,8 +214,8 @@ def fit(
     return folder
 
 
-def _config(job: Job, kind: str, config: NetworkConfig) -> run.Json:
-    return run.config_of(
+def _config(job: Job, kind: str, config: NetworkConfig) -> Json:
+    return config_of(
         kind, config, job.loss, job.settings, paths=[str(p) for p in job.data],
         hold=job.hold, split_seed=job.split_seed, start=str(job.start or ""),
         start_classes=list(job.start_classes), start_only=list(job.start_only),

@@ -21,9 +21,11 @@ from trainers.data.portraits import HOLD, Portraits, read_portraits
 from trainers.input.distillation import Balanced, Lessons, Plan, lessons_of
 from trainers.losses.embedding import EmbedTask, ObjectiveConfig
 from trainers.metrics.verification import across_videos, auc, threshold_at
-from trainers.networks.mobilefacenet import EncoderConfig, Fading, build, set_left
-from trainers.run import run
-from trainers.run.run import RunFolder, Settings
+from trainers.networks.config import EncoderConfig
+from trainers.networks.mobilefacenet import Fading, build, set_left
+from trainers.run import train
+from trainers.run.folder import Json, RunFolder, config_of
+from trainers.run.settings import Settings
 from trainers.weights import mobilefacenet
 
 FIGURE = "score"
@@ -152,12 +154,12 @@ class Fade(keras.callbacks.Callback):
         super().__init__()
         self._steps, self._epoch_steps, self._done = max(steps, 1), epoch_steps, 0
 
-    def on_epoch_begin(self, epoch: int, logs: run.Json | None = None) -> None:  # noqa: ARG002
+    def on_epoch_begin(self, epoch: int, logs: Json | None = None) -> None:  # noqa: ARG002
         """Where a resumed run stands."""
         self._done = epoch * self._epoch_steps
         self._set()
 
-    def on_train_batch_end(self, batch: int, logs: run.Json | None = None) -> None:  # noqa: ARG002
+    def on_train_batch_end(self, batch: int, logs: Json | None = None) -> None:  # noqa: ARG002
         """A little less."""
         self._done += 1
         if self._done % 10 == 0 or self._done == self._steps:
@@ -220,7 +222,7 @@ def train_embedder(job: Job, *, resume: bool = False, verbose: int = 0) -> RunFo
         EdgeError: bad settings or data, a loss that is no number, a full disk.
     """
     RunFolder.require_ready(job.out, resume=resume)
-    run.prepare(job.settings)
+    train.prepare(job.settings)
     parts = read_parts(job)
     lessons = lessons_of(
         parts.shown, parts.learners, job.teacher, job.lessons, job.settings.seed, job.cache
@@ -235,7 +237,7 @@ def train_embedder(job: Job, *, resume: bool = False, verbose: int = 0) -> RunFo
     )
     choosing = parts.choosing
     taught = parts.of_choosing(lessons.taught) if job.objective.weight("teacher") else None
-    run.train(
+    train.train(
         folder, task, job.settings, batches, lambda made: figures(made, choosing, taught), FIGURE,
         verbose, extra,
     )  # fmt: skip
@@ -262,7 +264,7 @@ def _folder(job: Job, parts: Parts, config: EncoderConfig, *, resume: bool) -> R
     if resume:
         return RunFolder.open(job.out).require_data(digest)
     teacher = job.teacher.name if job.teacher else ""
-    values = run.config_of(
+    values = config_of(
         "embed", config, job.objective, job.settings, paths=[str(job.data), *map(str, job.more)],
         hold=job.hold, start=str(job.start or ""), teacher=teacher, lessons=job.lessons,
         each=job.each, fade=job.fade,

@@ -20,10 +20,10 @@ from trainers.data import image_file as picturefile
 from trainers.data.dataset import IMAGE_SUFFIXES, Dataset, Example, unknown_points
 from trainers.data.read import read_dataset
 from trainers.metrics import detection as metrics
+from trainers.networks.config import NetworkConfig
 from trainers.networks.predict import Finder, pictures_of
-from trainers.networks.yolo import NetworkConfig
 from trainers.pseudo_labels import Ask
-from trainers.run.run import RunFolder
+from trainers.run.folder import RunFolder
 
 FIGURE = "f1"
 SCORE = 0.5  # at which recall and precision are told

@@ -12,20 +12,21 @@ from keras import ops
 
 from edge.errors import ConfigError
 from edge.types import F32, U8
-from trainers.data.dataset import IMAGE_SUFFIXES, Dataset
-from trainers.data.near_duplicates import unlike
-from trainers.data.read import read_dataset
-from trainers.detector import split_of
+from trainers.data.dataset import Dataset
+from trainers.data.near_duplicates import split_dataset, unlike
+from trainers.data.read import read_face_dataset
 from trainers.input.loader import Loader
 from trainers.metrics import pad
 from trainers.networks.backbone import Tensor
-from trainers.networks.minifasnet import LivenessConfig, blank, build, layers_of
+from trainers.networks.config import LivenessConfig
+from trainers.networks.minifasnet import blank, build, layers_of
 from trainers.pseudo_labels import Ask as AskFaces
 from trainers.pseudo_labels import Teacher, relabel
-from trainers.run import run
-from trainers.run.run import RunFolder, Settings
+from trainers.run import train
+from trainers.run.folder import Json, RunFolder
+from trainers.run.settings import Settings
 from trainers.spoofing.attacks import HELD_OUT, KINDS
-from trainers.spoofing.clips import Ask, ClipRecipe, Clips, Exam, People, Scenes, exam
+from trainers.spoofing.clips import Ask, ClipRecipe, Clips, Exam, People, exam, read_scenes
 from trainers.weights.minifasnet import start_from
 
 FIGURE = "accuracy"
@@ -118,9 +119,9 @@ def read_people(job: LivenessJob, *, resume: bool = False) -> tuple[Dataset, Dat
     """
     if not job.data:
         raise ConfigError("no data set was named")
-    rest, held = split_of(faces_of(job.data[0]), job.hold)
+    rest, held = split_dataset(read_face_dataset(job.data[0]), job.hold)
     for path in job.data[1:]:
-        more, other = split_of(faces_of(path), job.hold)
+        more, other = split_dataset(read_face_dataset(path), job.hold)
         rest, held = rest + more, held + other
     new = Dataset(("face",), ())
     if job.find is not None:
@@ -128,36 +129,6 @@ def read_people(job: LivenessJob, *, resume: bool = False) -> tuple[Dataset, Dat
         for n, path in enumerate(job.people):
             new = new + relabel(path, job.out / "people" / str(n), teacher, 2, resume=resume)
     return rest + replace(new, examples=unlike(new.examples, held.examples)), held
-
-
-def faces_of(path: Path) -> Dataset:
-    """A data set of faces.
-
-    Raises:
-        ConfigError: it labels something else.
-    """
-    dataset = read_dataset(path).require_examples()
-    if set(dataset.classes) != {"face"}:
-        raise ConfigError(
-            f"{path} labels {', '.join(dataset.classes)}: liveness needs boxes of class face; "
-            "give it as --people, so that faces are found in it"
-        )
-    return dataset
-
-
-def scenes_of(folders: tuple[Path, ...]) -> Scenes:
-    """All pictures below these folders.
-
-    Raises:
-        ConfigError: a folder holds none.
-    """
-    files: list[Path] = []
-    for folder in folders:
-        found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-        if not found:
-            raise ConfigError(f"{folder} holds no picture: check --scenes")
-        files += found
-    return Scenes.read(files)
 
 
 def ask_of(network: keras.Model) -> Ask:
@@ -197,17 +168,6 @@ def freeze(network: keras.Model, regime: str) -> None:
         layer.trainable = not name.startswith(tuple(chosen)) if chosen else True
 
 
-def network_of(folder: RunFolder) -> tuple[keras.Model, LivenessConfig]:
-    """The best network of a run and its configuration.
-
-    Raises:
-        ConfigError: no epoch has finished yet, or the run is of another task.
-    """
-    if folder.kind != KIND:
-        raise ConfigError(f"{folder.path} holds a run for {folder.kind}, not for {KIND}")
-    return folder.load(), LivenessConfig.from_json(folder.read("config.json")["network"])
-
-
 def train_liveness(job: LivenessJob, *, resume: bool = False, verbose: int = 0) -> RunFolder:
     """Train; the best network on held-back people, by attacks of the kinds trained on, is kept.
 
@@ -215,8 +175,8 @@ def train_liveness(job: LivenessJob, *, resume: bool = False, verbose: int = 0) 
         EdgeError: bad settings or data, a loss that is no number, a full disk.
     """
     RunFolder.require_ready(job.out, resume=resume)
-    scenes, kinds = scenes_of(job.scenes), tuple(KINDS)
-    run.prepare(job.settings)
+    scenes, kinds = read_scenes(job.scenes), tuple(KINDS)
+    train.prepare(job.settings)
     rest, held = read_people(job, resume=resume)
     network = build(job.config)
     if job.start is not None:
@@ -234,7 +194,7 @@ def train_liveness(job: LivenessJob, *, resume: bool = False, verbose: int = 0) 
         folder = RunFolder.create(job.out, _config(job), about)
     loader = Loader(recipe, to_fit, threads=job.settings.threads, epoch=folder.last_epoch())
     try:
-        run.train(
+        train.train(
             folder, LivenessTask(network, job.config), job.settings, loader,
             lambda model: figures(ask_of(model), fixed), FIGURE, verbose,
         )  # fmt: skip
@@ -273,7 +233,7 @@ def _keep_start(folder: RunFolder, job: LivenessJob, fixed: Exam) -> None:
     folder.write("metrics.json", {"epoch": metrics["epoch"], "kept": job.keep, **found})
 
 
-def _config(job: LivenessJob) -> run.Json:
+def _config(job: LivenessJob) -> Json:
     return {
         "task": KIND,
         "network": job.config.to_json(),

@@ -130,7 +130,7 @@ def export_command(
     """
     with training():
         from deploy.export.detector import export_again, export_run
-        from trainers.run.run import RunFolder
+        from trainers.run.folder import RunFolder
     choice, run = Choice(score, iou, rows, candidates), Path(source)
     if source.startswith("zoo:") or run.suffix == ".onnx":
         path = model_path(source, Path.cwd())

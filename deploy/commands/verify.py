@@ -36,7 +36,7 @@ def verify_command(
     if run is not None:
         with training():
             from deploy.verify.keras_reference import reference_of
-            from trainers.run.run import RunFolder
+            from trainers.run.folder import RunFolder
         reference = reference_of(RunFolder.open(run), manifest, candidates)
     with engines(source, model, reference, triton) as found:
         if len(found.infer) < 2:

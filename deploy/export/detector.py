@@ -21,8 +21,9 @@ from edge.errors import ConfigError, ModelError
 from edge.manifest import Manifest, Task
 from edge.onnxfile import metadata_of
 from trainers import liveness
-from trainers.networks.yolo import POINTS, NetworkConfig, build, cells, resized
-from trainers.run.run import RunFolder
+from trainers.networks.config import LivenessConfig, NetworkConfig
+from trainers.networks.yolo import POINTS, build, cells, resized
+from trainers.run.folder import RunFolder
 from trainers.weights.transfer import put, read_onnx
 
 NETWORK = "edge.network"  # metadata: from what to build the network again, as JSON
@@ -48,11 +49,11 @@ def export_run(
     """
     kind = run.kind if run.best.is_file() else ""
     if kind == liveness.KIND:
-        live, seen = liveness.network_of(run)
+        live, seen = run.load_with_config(LivenessConfig)
         return export_live(live, seen, _told(run, provenance)), "liveness"
     if kind == "embed":
         return export_encoder(run.load(), _told(run, provenance)), "embed"
-    network, config = run.network()
+    network, config = run.load_with_config(NetworkConfig)
     try:
         network, config = resized(network, config, input_wh if all(input_wh) else config.input_wh)
     except ValueError as error:
@@ -170,8 +171,8 @@ def _floats(graph: Graph, source: str) -> str:
 
 def decoded(graph: Graph, rows: str, config: NetworkConfig) -> Raw:
     """Append what ``trainers.networks.yolo.decode`` computes: raw rows -> boxes, scores, points."""
-    place, stride = (graph.constant(x[None]) for x in cells(config.input_wh, config.per_cell))
-    anchors, classes = len(cells(config.input_wh, config.per_cell)[0]), len(config.classes)
+    place, stride = (graph.constant(x[None]) for x in cells(config.input_wh, config.num_anchors))
+    anchors, classes = len(cells(config.input_wh, config.num_anchors)[0]), len(config.classes)
     parts = [2, 2, 1, classes] + [2 * POINTS] * config.landmarks
     xy, wh, seen, scores, *points = graph.add_many(
         "Split", len(parts), rows, graph.integers(*parts), axis=2
@@ -194,7 +195,7 @@ def decoded(graph: Graph, rows: str, config: NetworkConfig) -> Raw:
 def _points(graph: Graph, points: str, config: NetworkConfig, center: str, size: str) -> str:
     """``(N, A, 10)`` in sizes of the face, or in strides from the cell -> network pixels."""
     if config.points_in == "strides":
-        place, stride = cells(config.input_wh, config.per_cell)
+        place, stride = cells(config.input_wh, config.num_anchors)
         moved = graph.add("Add", points, graph.constant(np.tile(place[None], POINTS)))
         return graph.add("Mul", moved, graph.constant(stride[None]))
     repeat = graph.integers(1, 1, POINTS)

@@ -9,7 +9,8 @@ from onnx import TensorProto
 from deploy.export.keras_layers import Writer, digest
 from deploy.graph.contract import Provenance, empty, finished, named
 from deploy.graph.graph_builder import Graph
-from trainers.networks.minifasnet import ALIVE, LivenessConfig
+from trainers.networks.config import LivenessConfig
+from trainers.networks.minifasnet import ALIVE
 
 FAMILY = "edge-fasnet"
 CLIP_S = 3.0  # a clip must not span more

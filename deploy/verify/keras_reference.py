@@ -10,8 +10,9 @@ from edge.errors import ConfigError
 from edge.manifest import Manifest
 from edge.types import F32, U8
 from edge.vision import boxes
-from trainers.networks.yolo import NetworkConfig, decode, resized
-from trainers.run.run import RunFolder
+from trainers.networks.config import NetworkConfig
+from trainers.networks.yolo import decode, resized
+from trainers.run.folder import RunFolder
 
 OUTPUTS = {"embed": "embeddings", "liveness": "live"}  # of networks that give them as they are
 
@@ -30,7 +31,8 @@ def reference_of(run: RunFolder, manifest: Manifest, candidates: int) -> Infer:
     if run.kind != manifest.task:
         raise _another(run, f"was trained for {run.kind}, the model is for {manifest.task}")
     if manifest.task not in OUTPUTS:
-        return Reference(*resized(*run.network(), manifest.input_wh), manifest, candidates)
+        trained = run.load_with_config(NetworkConfig)
+        return Reference(*resized(*trained, manifest.input_wh), manifest, candidates)
     network, output = run.load(), OUTPUTS[manifest.task]
     taken, wanted = network.input.shape[1:], manifest.input_shape
     if taken != wanted:

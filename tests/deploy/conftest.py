@@ -3,7 +3,7 @@
 import pytest
 
 from tests.support.tiny_networks import NANO, untrained
-from trainers.run.run import RunFolder
+from trainers.run.folder import RunFolder
 
 
 @pytest.fixture(scope="session")

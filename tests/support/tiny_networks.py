@@ -8,8 +8,9 @@ import numpy as np
 import onnxruntime as ort
 from keras import layers
 
+from trainers.networks.config import NetworkConfig
 from trainers.networks.minifasnet import layers_of
-from trainers.networks.yolo import NetworkConfig, build
+from trainers.networks.yolo import build
 
 LAST = r"^head_\d_(\w+_pred|(cls|box|obj|points)_dconv)$"  # layers that predict
 NANO = NetworkConfig(("a", "b"), (96, 64), width=0.125, head_channels=16)

@@ -17,7 +17,8 @@ from trainers import embedder
 from trainers.embedder import Job, read_parts, train_embedder
 from trainers.input.distillation import Lessons
 from trainers.losses.embedding import ObjectiveConfig
-from trainers.run.run import RunFolder, Settings
+from trainers.run.folder import RunFolder
+from trainers.run.settings import Settings
 
 TINY = replace(ENCODER, depths=(0, 0, 0))  # every layer costs a second of compiling
 NAMES = [f"person {n}" for n in range(24)]

@@ -14,7 +14,7 @@ from trainers.augment.augment import bind
 from trainers.augment.face_mosaic import FaceCanvas
 from trainers.data.dataset import Dataset, Sample
 from trainers.detector import Job
-from trainers.networks.yolo import NetworkConfig
+from trainers.networks.config import NetworkConfig
 
 
 def found(*rows: tuple[float, ...], score: float = 0.9) -> Faces:

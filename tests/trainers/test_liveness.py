@@ -16,21 +16,20 @@ from edge.runtimes.onnx import Options, build
 from edge.types import Faces, RgbPicture
 from tests.trainers.spoofing.test_clips import write_faces
 from trainers.commands.app import app
+from trainers.data.read import read_face_dataset
 from trainers.liveness import (
     FIGURE,
     LivenessJob,
-    faces_of,
     freeze,
     mix,
-    network_of,
     read_people,
-    scenes_of,
     train_liveness,
 )
-from trainers.networks.minifasnet import LivenessConfig
+from trainers.networks.config import LivenessConfig
 from trainers.networks.minifasnet import build as build_network
-from trainers.run.run import RunFolder, Settings
-from trainers.spoofing.clips import People, asking, exam
+from trainers.run.folder import RunFolder
+from trainers.run.settings import Settings
+from trainers.spoofing.clips import People, asking, exam, read_scenes
 from trainers.spoofing.clips import Scenes as NoScenes
 
 TINY = LivenessConfig((2.7,), frames=2, over_time="conv3d", branches=("plain",))
@@ -72,7 +71,7 @@ def test_a_run_leaves_a_network_figures_and_what_it_was_made_of(run):
     assert {"bpcer", "acer", "apcer print", "acer of tracks"} <= set(figures)
     told = run.read("config.json")["data"]
     assert "cut-out" in told["held_out_kinds"]
-    network, config = network_of(run)
+    network, config = run.load_with_config(LivenessConfig)
     assert config == TINY
     assert network.output_shape == (None,)
 
@@ -87,7 +86,7 @@ def test_a_finished_run_resumes_and_other_data_are_refused(job, run, tmp_path):
 
 
 def test_the_exported_model_says_what_the_trained_network_says(run, model):
-    network, config = network_of(run)
+    network, config = run.load_with_config(LivenessConfig)
     people = People(faces_of_run(run))
     fixed = exam(people, config, ("print",), NoScenes(), each=3, frames=1)
     live = load_model("liveness", build(Options(lanes=1)), model)
@@ -98,7 +97,7 @@ def test_the_exported_model_says_what_the_trained_network_says(run, model):
 
 
 def faces_of_run(run: RunFolder):
-    return faces_of(Path(run.read("config.json")["data"]["paths"][0]))
+    return read_face_dataset(Path(run.read("config.json")["data"]["paths"][0]))
 
 
 def test_what_a_run_started_from_is_mixed_in_at_its_end_once(job, run, tmp_path):
@@ -226,12 +225,12 @@ def test_data_without_boxes_of_faces_are_refused(tmp_path):
     (tmp_path / "labels" / "a.txt").write_text("0 0.5 0.5 0.5 0.5\n")
     (tmp_path / "classes.txt").write_text("dog\n")
     with pytest.raises(ConfigError, match="needs boxes of class face"):
-        faces_of(tmp_path)
+        read_face_dataset(tmp_path)
 
 
 def test_a_folder_without_pictures_is_no_scene(tmp_path):
     with pytest.raises(ConfigError, match="holds no picture"):
-        scenes_of((tmp_path,))
+        read_scenes((tmp_path,))
 
 
 def test_freezing_fixes_what_is_named_and_refuses_what_is_not_there():

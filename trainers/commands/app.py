@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from trainers.metrics.box_fusion import Detect
     from trainers.metrics.verification import Figure
     from trainers.pseudo_labels import Ask, Teacher
-    from trainers.run.run import RunFolder, Settings
+    from trainers.run.folder import RunFolder
+    from trainers.run.settings import Settings
 
 app = application("Trains networks on your own pictures.")
 
@@ -67,7 +68,7 @@ Soft = Annotated[bool, typer.Option("--soft", help="Its score is the label's wei
 
 
 def _settings(start: object, lr: float, **values: Any) -> Settings:  # noqa: ANN401 - its fields
-    from trainers.run.run import Settings
+    from trainers.run.settings import Settings
 
     return Settings(learning_rate=lr or (2e-4 if start else 1e-3), **values)
 
@@ -133,7 +134,7 @@ def detector(
     load_keras()
     from trainers.detector import Job, train_detector
     from trainers.losses.detection import LossConfig
-    from trainers.networks.yolo import NetworkConfig
+    from trainers.networks.config import NetworkConfig
 
     if head not in ("free", "anchor"):
         raise ConfigError(f"--head must be free or anchor, got {head!r}")
@@ -186,9 +187,9 @@ def _runtime() -> OnnxRuntime:
 
 
 def _face_finder(name: str) -> ContractFaceFinder:
-    from edge.models.contract import load_model
+    from edge.models.faces import load_faces
 
-    return load_model("faces", _runtime(), _model(name))
+    return load_faces(_runtime(), _model(name))
 
 
 def _face_ask(name: str) -> Ask:
@@ -198,9 +199,9 @@ def _face_ask(name: str) -> Ask:
 
 
 def _embedder(name: str) -> ContractEmbedder:
-    from edge.models.contract import load_model
+    from edge.models.embedder import load_embedder
 
-    return load_model("embed", _runtime(), _model(name))
+    return load_embedder(_runtime(), _model(name))
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -292,7 +293,7 @@ def liveness(
     """Train a network that tells living faces from simulated attacks."""
     load_keras()
     from trainers.liveness import LivenessJob, train_liveness
-    from trainers.networks.minifasnet import LivenessConfig
+    from trainers.networks.config import LivenessConfig
     from trainers.spoofing.clips import asking
 
     try:
@@ -378,15 +379,15 @@ def embedder(
     load_keras()
     from trainers.embedder import Job, train_embedder
     from trainers.losses.embedding import MINERS, PAIRS, ObjectiveConfig, parse_parts
-    from trainers.networks.mobilefacenet import SIZES
+    from trainers.networks.config import ENCODERS
 
     for option, value, known in (
-        ("--size", size, SIZES), ("--mining", mining, MINERS), ("--pair", pair, PAIRS),
+        ("--size", size, ENCODERS), ("--mining", mining, MINERS), ("--pair", pair, PAIRS),
     ):  # fmt: skip
         if value not in known:
             raise ConfigError(f"{option} must be one of {', '.join(known)}, got {value!r}")
     job = Job(
-        data=data, out=out, more=tuple(more or ()), hold=hold, network=SIZES[size],
+        data=data, out=out, more=tuple(more or ()), hold=hold, network=ENCODERS[size],
         objective=ObjectiveConfig(parse_parts(loss), mining=mining, pair=pair),  # type: ignore[arg-type]
         settings=_settings(
             start, lr, epochs=epochs, batch=batch, seed=seed,
@@ -473,31 +474,31 @@ def evaluate(
 
 
 def _held_faces(data: Path, negatives: Path | None, held: float) -> Dataset:
+    from trainers.data.near_duplicates import split_dataset
     from trainers.data.read import read_dataset
-    from trainers.detector import split_of
     from trainers.faces import read_negatives
 
     dataset = read_dataset(data)
     empty = read_negatives([negatives] if negatives else [])
     if held:
-        dataset = split_of(dataset, held)[1]
+        dataset = split_dataset(dataset, held)[1]
         empty = empty.split(0.5)[1] if len(empty) else empty
     return replace(dataset, examples=dataset.examples + empty.examples)
 
 
 def _detection_data(data: Path, held: float, models: list[str]) -> tuple[Dataset, list[Detect]]:
-    from edge.models.contract import load_model
+    from edge.models.detector import load_detector
+    from trainers.data.near_duplicates import split_dataset
     from trainers.data.read import read_dataset
-    from trainers.detector import split_of
     from trainers.pseudo_labels import of_detector, renumbered
 
     dataset = read_dataset(data)
-    loaded = [load_model("detect", _runtime(), _model(name)) for name in models]
+    loaded = [load_detector(_runtime(), _model(name)) for name in models]
     known = [name for name in dataset.classes if any(name in model.classes for model in loaded)]
     if not known:
         raise ConfigError(f"{', '.join(models)} and {data} have no class in common")
     dataset = dataset.select(known)
-    part = split_of(dataset, held)[1] if held else dataset
+    part = split_dataset(dataset, held)[1] if held else dataset
     return part, [renumbered(of_detector(m), m.classes, part.classes) for m in loaded]
 
 
@@ -587,8 +588,10 @@ def bench(
     from trainers.input.pipeline import recipe
     from trainers.losses.detection import LossConfig
     from trainers.losses.detection_task import YoloTask
-    from trainers.networks.yolo import NetworkConfig, build
-    from trainers.run.run import Settings, compile_task
+    from trainers.networks.config import NetworkConfig
+    from trainers.networks.yolo import build
+    from trainers.run.settings import Settings
+    from trainers.run.train import compile_task
 
     dataset = read_dataset(data).require_examples()
     config = NetworkConfig(dataset.classes, (size, size), backbone)

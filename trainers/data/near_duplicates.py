@@ -90,3 +90,14 @@ def grouped_by_look(dataset: Dataset, workers: int = 2) -> Dataset:
     return replace(
         dataset, examples=tuple(replace(e, group=find(e.group)) for e in dataset.examples)
     )
+
+
+def split_dataset(dataset: Dataset, val_fraction: float, seed: int = 0) -> tuple[Dataset, Dataset]:
+    """Split into training and validation part, as every trainer does.
+
+    The split depends on group names, near-duplicates and the seed alone.
+
+    Raises:
+        ConfigError: one side would be empty, or a picture cannot be read.
+    """
+    return grouped_by_look(dataset).split(val_fraction, seed)

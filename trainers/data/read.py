@@ -44,3 +44,18 @@ def read_dataset(path: Path, on_problem: OnProblem = refuse) -> Dataset:
         f"{path} is no data set: expected COCO (x.json), Pascal VOC (annotations/*.xml), "
         "YOLO (classes.txt, labels/, images/) or faces (labels.csv)"
     )
+
+
+def read_face_dataset(path: Path) -> Dataset:
+    """Read a data set whose only class is ``face``.
+
+    Raises:
+        ConfigError: it labels something else, or no picture has a label.
+    """
+    dataset = read_dataset(path).require_examples()
+    if set(dataset.classes) != {"face"}:
+        raise ConfigError(
+            f"{path} labels {', '.join(dataset.classes)}: liveness needs boxes of class face; "
+            "pass it as --people, so that faces are detected in it"
+        )
+    return dataset

@@ -10,13 +10,13 @@ import numpy as np
 
 from edge.models.paths import model_path
 from edge.types import U8
-from trainers.detector import split_of
+from trainers.data.near_duplicates import split_dataset
+from trainers.data.read import read_face_dataset
 from trainers.evaluation.figures import tile
-from trainers.liveness import faces_of, scenes_of
 from trainers.metrics import pad
-from trainers.networks.minifasnet import LivenessConfig
+from trainers.networks.config import LivenessConfig
 from trainers.spoofing.attacks import ALL, HELD_OUT, Camera, Take, attack
-from trainers.spoofing.clips import Exam, People, asking, config_of_model, exam
+from trainers.spoofing.clips import Exam, People, asking, config_of_model, exam, read_scenes
 
 Row = tuple[str, pad.Rate, pad.Rate]  # what, a clip, a track
 _TILE_PX = 144
@@ -32,9 +32,9 @@ def rehearse(
         ConfigError: bad data.
         ModelError: a model cannot be loaded.
     """
-    dataset = faces_of(data)
-    people = People(split_of(dataset, held)[1] if held else dataset)
-    found, fixed, around = {}, dict[LivenessConfig, Exam](), scenes_of(scenes)
+    dataset = read_face_dataset(data)
+    people = People(split_dataset(dataset, held)[1] if held else dataset)
+    found, fixed, around = {}, dict[LivenessConfig, Exam](), read_scenes(scenes)
     for name in models:
         path = model_path(name, Path.cwd())
         config = config_of_model(path)
@@ -62,7 +62,7 @@ def draw(data: Path, scenes: tuple[Path, ...], path: Path, across: int = 8, seed
     Raises:
         ConfigError: bad data.
     """
-    people, around = People(faces_of(data)), scenes_of(scenes)
+    people, around = People(read_face_dataset(data)), read_scenes(scenes)
     tiles, titles = [], []
     for name in ("live", *ALL):
         for n in range(across):

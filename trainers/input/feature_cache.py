@@ -22,7 +22,7 @@ import numpy as np
 from edge.errors import ConfigError
 from edge.types import F32
 from trainers.input.pipeline import Batch, Recipe, collate, stream
-from trainers.run.run import removing
+from trainers.run.folder import removing
 from trainers.weights.archive import read_arrays
 
 _BATCH = 8

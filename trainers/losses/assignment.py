@@ -13,8 +13,9 @@ import numpy as np
 from keras import ops
 
 from edge.types import F32
-from trainers.networks.backbone import STRIDES, Tensor
-from trainers.networks.yolo import Decoded, NetworkConfig, cells
+from trainers.networks.backbone import Tensor
+from trainers.networks.config import STRIDES, NetworkConfig
+from trainers.networks.yolo import Decoded, cells
 
 MOST_ROWS = 10  # per box; SimOTA's upper bound
 CENTRE_RADIUS = 1.5  # strides around the midpoint in which a row may be responsible
@@ -76,22 +77,22 @@ def responsible_row(boxes: Tensor, config: NetworkConfig) -> Tensor:
     cell is nearest to a quarter of the box.
     """
     anchors = np.float32(config.anchors_wh or [[(4.0 * s, 4.0 * s)] for s in STRIDES])
-    shapes, per_cell = ops.convert_to_tensor(anchors.reshape(-1, 2)), anchors.shape[1]
+    shapes, num_anchors = ops.convert_to_tensor(anchors.reshape(-1, 2)), anchors.shape[1]
     wh = ops.maximum(boxes[..., 2:] - boxes[..., :2], 1e-6)[..., None, :]  # (B, G, 1, 2)
     overlap = ops.prod(ops.minimum(wh, shapes), -1)
     fit = overlap / (ops.prod(wh, -1) + ops.prod(shapes, -1) - overlap)  # (B, G, anchors)
     best = ops.cast(ops.top_k(fit, 1)[1][..., 0], "int32")  # argmax does not export
-    level, anchor = best // per_cell, best % per_cell
+    level, anchor = best // num_anchors, best % num_anchors
     width, height = config.input_wh
     sides = np.int32([(width // s, height // s) for s in STRIDES])
-    first = ops.convert_to_tensor(np.int32([0, *np.cumsum(sides.prod(1) * per_cell)[:-1]]))
+    first = ops.convert_to_tensor(np.int32([0, *np.cumsum(sides.prod(1) * num_anchors)[:-1]]))
     across, down = ops.convert_to_tensor(sides[:, 0]), ops.convert_to_tensor(sides[:, 1])
     strides = ops.convert_to_tensor(np.float32(STRIDES))
     middle = (boxes[..., :2] + boxes[..., 2:]) / 2 / ops.take(strides, level)[..., None]
     middle = ops.cast(ops.floor(middle), "int32")
     column = ops.clip(middle[..., 0], 0, ops.take(across, level) - 1)
     row = ops.clip(middle[..., 1], 0, ops.take(down, level) - 1)
-    return ops.take(first, level) + (row * ops.take(across, level) + column) * per_cell + anchor
+    return ops.take(first, level) + (row * ops.take(across, level) + column) * num_anchors + anchor
 
 
 def grid(found: Decoded, boxes: Tensor, class_id: Tensor, config: NetworkConfig) -> Match:
@@ -113,8 +114,8 @@ def target_tensor(boxes: F32, class_id: Tensor, config: NetworkConfig) -> Tensor
 
     x and y are the midpoint inside its cell in [0, 1); h and w are in strides.
     """
-    boxes, rows = ops.convert_to_tensor(boxes), len(cells(config.input_wh, config.per_cell)[0])
-    place, stride = map(ops.convert_to_tensor, cells(config.input_wh, config.per_cell))
+    boxes, rows = ops.convert_to_tensor(boxes), len(cells(config.input_wh, config.num_anchors)[0])
+    place, stride = map(ops.convert_to_tensor, cells(config.input_wh, config.num_anchors))
     real = ops.cast(class_id >= 0, "float32")
     wants = ops.one_hot(responsible_row(boxes, config), rows) * real[..., None]  # (B, G, A)
     order = ops.arange(1, boxes.shape[1] + 1, dtype="float32")[:, None]
@@ -157,7 +158,7 @@ def dynamic(found: Decoded, boxes: Tensor, class_id: Tensor, config: NetworkConf
 
 def _near_middle(boxes: Tensor, config: NetworkConfig) -> Tensor:
     """``(B, G, A)`` 1 where a row's cell is near the box's midpoint."""
-    place, stride = map(ops.convert_to_tensor, cells(config.input_wh, config.per_cell))
+    place, stride = map(ops.convert_to_tensor, cells(config.input_wh, config.num_anchors))
     centre = (place + 0.5) * stride  # (A, 2)
     middle = (boxes[..., :2] + boxes[..., 2:]) / 2  # (B, G, 2)
     away = ops.max(ops.abs(middle[:, :, None] - centre), -1)

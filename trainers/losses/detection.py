@@ -9,7 +9,8 @@ from keras import ops
 
 from trainers.losses import assignment as assign
 from trainers.networks.backbone import Tensor
-from trainers.networks.yolo import NetworkConfig, decode
+from trainers.networks.config import NetworkConfig
+from trainers.networks.yolo import decode
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from keras import ops
 
 from trainers.losses.detection import LossConfig, yolo_loss
 from trainers.networks.backbone import Tensor
-from trainers.networks.yolo import NetworkConfig
+from trainers.networks.config import NetworkConfig
 
 
 class YoloTask(keras.Model):

@@ -6,7 +6,7 @@ import numpy as np
 
 from edge.errors import ConfigError
 from edge.types import F32
-from trainers.networks.backbone import STRIDES
+from trainers.networks.config import STRIDES
 
 PER_STRIDE = 3
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from keras import layers
 
+from trainers.networks.config import Norm
+
 Tensor = Any  # a KerasTensor of whichever backend runs
-Norm = Literal["batch", "none"]
-STRIDES = (8, 16, 32)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,75 +10,20 @@ place read the crops themselves.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Any, Literal, Self
 
 import keras
 import numpy as np
 from keras import layers, ops
 
 from trainers.networks.backbone import Tensor
+from trainers.networks.config import BRANCH_BLOCKS, LivenessConfig
 
-OverTime = Literal["none", "conv1d", "conv3d"]
 ALIVE = 1  # of a branch's three answers
 ANSWERS = 3
 _FEATURES = 128
-
-# Hidden channels of each block, as its makers pruned them: stage -> blocks (they write "1.8M")
 _STAGE_OUT = (64, 128, 128)
 _DOWN = (103, 231, 308)
-_BLOCKS = {
-    "plain": ((13, 13, 13, 13), (231, 52, 26, 77, 26, 26), (26, 26)),
-    "squeeze": ((13, 26, 13, 52), (154, 52, 26, 52, 26, 26), (26, 26)),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class LivenessConfig:
-    """Everything needed to build the network again.
-
-    Attributes:
-        scales: side of each crop, in sides of the face's box.
-        input_wh: of a crop, multiples of 16 from 80 on.
-        frames: T; 1 unless there is a convolution over time.
-        over_time: ``none`` averages answers, ``conv1d`` reads the branches' numbers along time,
-            ``conv3d`` the crops themselves.
-        branches: of each scale, ``plain``, or ``squeeze`` with squeeze-and-excitation.
-    """
-
-    scales: tuple[float, ...] = (2.7, 4.0)
-    input_wh: tuple[int, int] = (80, 80)
-    frames: int = 1
-    over_time: OverTime = "none"
-    branches: tuple[str, ...] = ("plain", "squeeze")
-
-    def __post_init__(self) -> None:
-        if not self.scales or len(self.branches) != len(self.scales):
-            raise ValueError(f"needs a branch for each scale, got {self.branches}, {self.scales}")
-        if not all(name in _BLOCKS for name in self.branches):
-            raise ValueError(f"branches must be of {', '.join(_BLOCKS)}, got {self.branches}")
-        if any(side % 16 or side < 80 for side in self.input_wh):
-            raise ValueError(f"input_wh must be multiples of 16 from 80 on, got {self.input_wh}")
-        if self.over_time not in ("none", "conv1d", "conv3d"):
-            raise ValueError(f"over_time must be none, conv1d or conv3d, got {self.over_time!r}")
-        if (self.frames > 1) != (self.over_time != "none") or self.frames < 1:
-            raise ValueError(f"{self.frames} frame(s) do not go with over_time {self.over_time!r}")
-
-    @property
-    def crops(self) -> int:
-        """Crops of a clip: each picture, oldest first, at each scale."""
-        return self.frames * len(self.scales)
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain values."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Self:
-        """From `to_json`, possibly through JSON."""
-        listed = ("scales", "input_wh", "branches")
-        return cls(**{k: tuple(v) if k in listed else v for k, v in values.items()})
 
 
 def build(config: LivenessConfig) -> keras.Model:
@@ -130,7 +75,7 @@ def branch(config: LivenessConfig, row: int) -> keras.Model:
     images = keras.Input((height, width, 3), name=f"{name}_images")
     x = _conv(images, 32, f"{name}_stem", 3, 2)
     x = _depthwise(x, f"{name}_stem_dw", 3)
-    blocks = _BLOCKS[config.branches[row]]
+    blocks = BRANCH_BLOCKS[config.branches[row]]
     for stage, (hidden, channels) in enumerate(zip(blocks, _STAGE_OUT, strict=True)):
         x = _block(x, _DOWN[stage], channels, f"{name}_stage{stage}_down", 2)
         for i, width_px in enumerate(hidden):
@@ -180,7 +125,7 @@ def _excited(x: Tensor, channels: int, name: str) -> Tensor:
 def convolutions(name: str, kind: str) -> Iterator[str]:
     """Names of a branch's layers in the order in which MiniFASNet runs its convolutions."""
     yield from (f"{name}_stem", f"{name}_stem_dw")
-    for stage, hidden in enumerate(_BLOCKS[kind]):
+    for stage, hidden in enumerate(BRANCH_BLOCKS[kind]):
         yield from (f"{name}_stage{stage}_down_{part}" for part in ("wide", "dw", "narrow"))
         for i in range(len(hidden)):
             block = f"{name}_stage{stage}_m{i}"

@@ -7,62 +7,14 @@ has ReLU: runtimes fuse it into the convolution, which makes it three times as f
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Self
+from dataclasses import dataclass
 
 import keras
 from keras import layers, ops
 
 from edge.vision.face_crops import FACE_PX
-from trainers.networks.backbone import Norm, Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class EncoderConfig:
-    """Everything needed to build the encoder again.
-
-    Attributes:
-        dimension: D of the embeddings.
-        stem: channels at stride 2; most of the time is spent there.
-        widths: channels between the blocks of the three stages; a block adds to them.
-        depths: blocks of each stage after the one that halves the map.
-        inner: channels inside those blocks.
-        down: channels inside the block that halves the map.
-        last: channels of the last map.
-        norm: ``batch`` to train from scratch; ``none`` where weights come from an exported file.
-        fading: activations begin as PReLU and fade into ReLU, see ``Fading``.
-    """
-
-    dimension: int = 128
-    stem: int = 32
-    widths: tuple[int, int, int] = (64, 128, 128)
-    depths: tuple[int, int, int] = (4, 6, 2)
-    inner: tuple[int, int, int] = (64, 256, 256)
-    down: tuple[int, int, int] = (64, 256, 512)
-    last: int = 512
-    norm: Norm = "batch"
-    fading: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain JSON values."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Self:
-        """From what ``to_json`` gave; lists become tuples again."""
-        known = {field.name for field in fields(cls)}
-        return cls(
-            **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known}
-        )
-
-
-SIZES = {
-    "pico": EncoderConfig(depths=(1, 2, 1), inner=(64, 128, 128), down=(64, 128, 256), last=256),
-    "nano": EncoderConfig(),
-    "full": EncoderConfig(
-        stem=64, inner=(128, 256, 256), down=(128, 256, 512)
-    ),  # MobileFaceNet's own
-}
+from trainers.networks.backbone import Tensor
+from trainers.networks.config import EncoderConfig, Norm
 
 
 @keras.saving.register_keras_serializable("edgewatch")

@@ -15,7 +15,8 @@ from edge.types import F32, Detections, Faces, Letterbox, RgbPicture
 from edge.vision import boxes
 from edge.vision.preprocess import letterbox
 from trainers.data.dataset import Example
-from trainers.networks.yolo import NetworkConfig, decode
+from trainers.networks.config import NetworkConfig
+from trainers.networks.yolo import decode
 
 BATCH = 8  # pictures that go through the network together
 _CANDIDATES = 400  # rows of a picture that go into suppression

@@ -16,8 +16,8 @@ downstream has to know them.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, Self
+from dataclasses import dataclass, replace
+from typing import Any
 
 import keras
 import numpy as np
@@ -25,78 +25,10 @@ from keras import layers, ops
 
 from edge.types import F32
 from trainers.networks import yunet
-from trainers.networks.backbone import STRIDES, Kit, Norm, Tensor, backbone
+from trainers.networks.backbone import Kit, Tensor, backbone
+from trainers.networks.config import STRIDES, NetworkConfig
 
 POINTS = 5
-
-
-@dataclass(frozen=True, slots=True)
-class NetworkConfig:
-    """Everything needed to build the network again.
-
-    Attributes:
-        classes: names by class_id.
-        input_wh: network pixels, multiples of 32.
-        backbone: name of the backbone.
-        width: its width multiplier; 0 takes the published one.
-        activation: ``silu`` or ``relu``.
-        norm: ``batch``, or ``none`` where weights come from an exported file.
-        depthwise: depthwise 3x3 convolutions (nano and slim).
-        neck: ``pafpn`` (down and up again), or ``fpn`` (down only): faster, a little worse.
-        neck_channels: channels of the three levels; empty takes the backbone's.
-        head: ``free`` (decoupled, no anchors) or ``anchor``.
-        head_channels: raising it helps many classes and costs time at stride 8.
-        head_depth: 3x3 convolutions in each branch.
-        shared_head: one branch serves classes and boxes, at half the cost.
-        anchors_wh: for the anchor head, per stride three ``(w, h)`` in network pixels.
-        landmarks: five points a row.
-        points_in: what points are told in: ``sizes`` of the face from its centre, or ``strides``
-            from the cell, as YuNet's.
-    """
-
-    classes: tuple[str, ...]
-    input_wh: tuple[int, int] = (416, 416)
-    backbone: str = "nano"
-    width: float = 0.0
-    activation: str = "silu"
-    norm: Norm = "batch"
-    depthwise: bool = True
-    neck: Literal["pafpn", "fpn"] = "pafpn"
-    neck_channels: tuple[int, ...] = ()
-    head: Literal["free", "anchor"] = "free"
-    head_channels: int = 64
-    head_depth: int = 2
-    shared_head: bool = False
-    anchors_wh: tuple[tuple[tuple[float, float], ...], ...] = ()
-    landmarks: bool = False
-    points_in: Literal["sizes", "strides"] = "sizes"
-
-    def __post_init__(self) -> None:
-        if not self.classes:
-            raise ValueError("classes must name at least one class")
-        if any(side <= 0 or side % STRIDES[-1] for side in self.input_wh):
-            raise ValueError(f"input_wh must be multiples of {STRIDES[-1]}, got {self.input_wh}")
-        if self.head == "anchor" and len(self.anchors_wh) != len(STRIDES):
-            raise ValueError("the anchor head needs anchors_wh for three strides: see anchors.py")
-
-    @property
-    def per_cell(self) -> int:
-        """Rows of one cell."""
-        return len(self.anchors_wh[0]) if self.head == "anchor" else 1
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain JSON values."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Self:
-        """From what ``to_json`` gave; lists become tuples again."""
-
-        def freeze(value: object) -> object:
-            return tuple(map(freeze, value)) if isinstance(value, list | tuple) else value
-
-        known = {field.name for field in fields(cls)}
-        return cls(**{key: freeze(value) for key, value in values.items() if key in known})
 
 
 def build(config: NetworkConfig) -> keras.Model:
@@ -172,7 +104,7 @@ def _neck(features: tuple[Tensor, ...], kit: Kit, config: NetworkConfig) -> list
 
 
 def _head(x: Tensor, kit: Kit, config: NetworkConfig, level: int) -> Tensor:
-    """One stride's raw rows ``(B, cells * per_cell, 5 + C [+ 10])``."""
+    """One stride's raw rows ``(B, cells * num_anchors, 5 + C [+ 10])``."""
     name, channels = f"head_{level}", config.head_channels
     x = kit.conv(x, channels, f"{name}_stem")
 
@@ -183,7 +115,7 @@ def _head(x: Tensor, kit: Kit, config: NetworkConfig, level: int) -> Tensor:
 
     def predict(x: Tensor, kind: str, size: int, bias: float = 0.0) -> Tensor:
         layer = layers.Conv2D(
-            size * config.per_cell, 1, name=f"{name}_{kind}_pred",
+            size * config.num_anchors, 1, name=f"{name}_{kind}_pred",
             bias_initializer=keras.initializers.Constant(bias),
         )  # fmt: skip
         return layers.Reshape((-1, size), name=f"{name}_{kind}_rows")(layer(x))
@@ -208,12 +140,12 @@ class FoldAnchors(layers.Layer):
     """Centre stays in its cell (sigmoid), size multiplies the anchor: classic YOLO as raw rows."""
 
     def __init__(self, log_wh: list[list[float]], **options: Any) -> None:  # noqa: ANN401
-        """Args: log_wh: ``(per_cell, 2)`` log of anchor size in strides."""
+        """Args: log_wh: ``(num_anchors, 2)`` log of anchor size in strides."""
         super().__init__(**options)
         self.log_wh = log_wh
 
     def call(self, rows: Tensor) -> Tensor:
-        """``(B, cells * per_cell, R)`` -> the same, in the layout of the module's docstring."""
+        """``(B, cells * num_anchors, R)`` -> the same, in the layout of the module's docstring."""
         cells = rows.shape[1] // len(self.log_wh)
         shift = ops.convert_to_tensor(np.tile(np.float32(self.log_wh), (cells, 1))[None])
         wh = ops.clip(rows[..., 2:4], -4.0, 4.0) + ops.cast(shift, rows.dtype)
@@ -231,12 +163,12 @@ class FoldAnchors(layers.Layer):
 # --- reading the rows -------------------------------------------------------------------------
 
 
-def cells(input_wh: tuple[int, int], per_cell: int = 1) -> tuple[F32, F32]:
+def cells(input_wh: tuple[int, int], num_anchors: int = 1) -> tuple[F32, F32]:
     """Where each raw row stands: cell ``(A, 2)`` as column and row, and stride ``(A, 1)``."""
     places, strides = [], []
     for stride in STRIDES:
         column, row = np.meshgrid(*(np.arange(side // stride) for side in input_wh))
-        place = np.stack([column, row], -1).reshape(-1, 2).repeat(per_cell, 0)
+        place = np.stack([column, row], -1).reshape(-1, 2).repeat(num_anchors, 0)
         places.append(place)
         strides.append(np.full((len(place), 1), stride))
     return np.concatenate(places).astype(np.float32), np.concatenate(strides).astype(np.float32)
@@ -267,7 +199,7 @@ class Decoded:
 def decode(raw: Tensor, config: NetworkConfig) -> Decoded:
     """Raw rows ``(B, A, 5 + C [+ 10])`` -> boxes in network pixels, logits and points."""
     raw = ops.cast(raw, "float32")
-    place, stride = map(ops.convert_to_tensor, cells(config.input_wh, config.per_cell))
+    place, stride = map(ops.convert_to_tensor, cells(config.input_wh, config.num_anchors))
     count = len(config.classes)
     centre = (raw[..., :2] + place) * stride
     size = ops.exp(ops.clip(raw[..., 2:4], -8.0, 8.0)) * stride

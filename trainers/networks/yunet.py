@@ -6,15 +6,11 @@ MobileNet. Rows are those of `trainers.networks.yolo`, with points told in strid
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import keras
 from keras import layers
 
 from trainers.networks.backbone import Tensor
-
-if TYPE_CHECKING:
-    from trainers.networks.yolo import NetworkConfig
+from trainers.networks.config import NetworkConfig
 
 BRANCHES = ("cls", "box", "obj", "points")
 BACKBONE = ("stem1", *(f"stage{s}_{i}" for s in range(1, 6) for i in range(2)))

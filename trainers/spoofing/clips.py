@@ -19,9 +19,9 @@ from edge.vision.face_crops import crop_wide
 from edge.vision.resize import resize
 from trainers.augment.augment import Rng
 from trainers.data import image_file as picturefile
-from trainers.data.dataset import Dataset, Example
+from trainers.data.dataset import IMAGE_SUFFIXES, Dataset, Example
 from trainers.input.pipeline import naming, order_of
-from trainers.networks.minifasnet import LivenessConfig
+from trainers.networks.config import LivenessConfig
 from trainers.spoofing.attacks import ALL, Camera, Take, attack, mirrored, roomier
 
 Ask = Callable[[U8], F32]  # clips (N, C, h, w, 3) -> (N,): a teacher
@@ -146,6 +146,21 @@ def _small(image: U8) -> U8:
     shrink = min(1.0, _SCENE_PX / max(image.shape[:2]))
     h, w = (max(1, round(side * shrink)) for side in image.shape[:2])
     return resize(image, (w, h)) if shrink < 1 else image
+
+
+def read_scenes(folders: Sequence[Path]) -> Scenes:
+    """Read all pictures below these folders as backgrounds.
+
+    Raises:
+        ConfigError: a folder holds none, or a picture cannot be read.
+    """
+    files: list[Path] = []
+    for folder in folders:
+        pictures = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+        if not pictures:
+            raise ConfigError(f"{folder} holds no picture: check --scenes")
+        files += pictures
+    return Scenes.read(files)
 
 
 class Clips(TypedDict):

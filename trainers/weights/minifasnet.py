@@ -10,7 +10,8 @@ from pathlib import Path
 import keras
 
 from edge.errors import ConfigError
-from trainers.networks.minifasnet import LivenessConfig, convolutions, layers_of
+from trainers.networks.config import LivenessConfig
+from trainers.networks.minifasnet import convolutions, layers_of
 from trainers.weights import onnx as onnxweights
 from trainers.weights.archive import read_network
 from trainers.weights.onnx import Convolution

@@ -14,7 +14,8 @@ import numpy as np
 
 from edge.errors import ModelError
 from edge.types import I64, U8
-from trainers.networks.mobilefacenet import EncoderConfig, Fading, build, convolutions
+from trainers.networks.config import EncoderConfig
+from trainers.networks.mobilefacenet import Fading, build, convolutions
 from trainers.weights import onnx as onnxweights
 from trainers.weights.onnx import Convolution
 

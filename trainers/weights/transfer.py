@@ -18,7 +18,8 @@ import numpy as np
 from edge.errors import ConfigError, ModelError
 from edge.types import F32
 from trainers.networks import yunet
-from trainers.networks.yolo import NetworkConfig, build
+from trainers.networks.config import NetworkConfig
+from trainers.networks.yolo import build
 from trainers.weights.archive import read_network
 from trainers.weights.onnx import in_keras, read_graph, values_of
 
@@ -300,8 +301,8 @@ def _carry_classes(
     layer: keras.layers.Layer, source: Weights, config: NetworkConfig, classes: Sequence[str]
 ) -> Weights | None:
     """The new class outputs: those the file knows from the file, the others as they are."""
-    count, per_cell = len(config.classes), config.per_cell
-    if source.kernel.shape[-1] != len(classes) * per_cell:
+    count, num_anchors = len(config.classes), config.num_anchors
+    if source.kernel.shape[-1] != len(classes) * num_anchors:
         same = not classes and source.kernel.shape == tuple(layer.kernel.shape)
         return source if same else None
     known = [name for name in config.classes if name in classes]
@@ -309,7 +310,7 @@ def _carry_classes(
         return None
     kernel = keras.ops.convert_to_numpy(layer.kernel).copy()
     bias = keras.ops.convert_to_numpy(layer.bias).copy()
-    for anchor in range(per_cell):
+    for anchor in range(num_anchors):
         for name in known:
             to = anchor * count + config.classes.index(name)
             of = anchor * len(classes) + list(classes).index(name)

@@ -20,7 +20,8 @@ from edge.errors import ConfigError, ModelError
 from edge.manifest import KEY, Manifest
 from edge.vision import boxes
 from tests.support.tiny_networks import NANO, pictures, run, untrained
-from trainers.networks.yolo import NetworkConfig, build, decode
+from trainers.networks.config import NetworkConfig
+from trainers.networks.yolo import build, decode
 from trainers.weights.transfer import read_onnx, weights_of
 
 ANCHORS = tuple(tuple((8.0 * s * k, 10.0 * s * k) for k in (1, 2, 3)) for s in (1, 2, 4))

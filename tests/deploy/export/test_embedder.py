@@ -13,8 +13,10 @@ from edge.manifest import Manifest
 from edge.models.contract import load_model
 from edge.runtimes.onnx import Options
 from edge.runtimes.onnx import build as runtime
-from trainers.networks.mobilefacenet import EncoderConfig, build
-from trainers.run.run import RunFolder, Settings, config_of
+from trainers.networks.config import EncoderConfig
+from trainers.networks.mobilefacenet import build
+from trainers.run.folder import RunFolder, config_of
+from trainers.run.settings import Settings
 
 SMALL = EncoderConfig(
     dimension=16, stem=8, widths=(8, 8, 8), depths=(1, 2, 1), inner=(16, 8, 8), down=(8, 8, 16),

@@ -15,7 +15,8 @@ from edge.errors import ModelError
 from edge.manifest import Manifest
 from edge.models.contract import load_model
 from tests.support.tiny_networks import lively
-from trainers.networks.minifasnet import LivenessConfig, build
+from trainers.networks.config import LivenessConfig
+from trainers.networks.minifasnet import build
 from trainers.weights.minifasnet import start_from
 
 CONFIGS = {

@@ -20,7 +20,7 @@ from tests.support.tiny_networks import NANO, lively, pictures
 from tests.support.triton_server import Service, serving
 from trainers.networks import minifasnet as fasnet
 from trainers.networks import mobilefacenet as encoder
-from trainers.run.run import RunFolder
+from trainers.run.folder import RunFolder
 
 
 @pytest.fixture(scope="module")

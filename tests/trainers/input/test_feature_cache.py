@@ -19,8 +19,9 @@ from trainers.faces import NETWORKS
 from trainers.input import feature_cache as features
 from trainers.input.feature_cache import Features
 from trainers.input.pipeline import batches, recipe, stream
-from trainers.networks.yolo import NetworkConfig, build
-from trainers.run.run import Settings
+from trainers.networks.config import NetworkConfig
+from trainers.networks.yolo import build
+from trainers.run.settings import Settings
 from trainers.weights import transfer
 
 SMALL = NetworkConfig(
@@ -134,7 +135,7 @@ def train(data: Path, out: Path, settings: Settings, *, resume: bool = False):
 
 def test_a_run_with_kept_features_trains_the_rest_and_saves_the_whole(tmp_path, eagerly):
     folder = train(tmp_path / "data", tmp_path / "run", SETTINGS)
-    model, _ = folder.network()
+    model = folder.load()
     keras.utils.set_random_seed(SETTINGS.seed)
     fresh = build(SMALL)
     before = {w.path: numpy(w) for w in fresh.weights}

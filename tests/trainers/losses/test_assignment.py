@@ -6,7 +6,8 @@ import numpy as np
 from keras import ops
 
 from trainers.losses import assignment as assign
-from trainers.networks.yolo import Decoded, NetworkConfig, cells
+from trainers.networks.config import NetworkConfig
+from trainers.networks.yolo import Decoded, cells
 
 ANCHORS = tuple(((s * 1.0, s * 1.0), (s * 2.0, s * 2.0), (s * 3.0, s * 3.0)) for s in (8, 16, 32))
 TINY = NetworkConfig(("a", "b"), (64, 64), head="anchor", anchors_wh=ANCHORS)
@@ -23,13 +24,13 @@ def found_at(boxes: np.ndarray, classes: int = 2, logit: float = -2.0) -> Decode
 
 
 def on_cells(config: NetworkConfig, size_strides: float = 2.0) -> np.ndarray:
-    place, stride = cells(config.input_wh, config.per_cell)
+    place, stride = cells(config.input_wh, config.num_anchors)
     centre, half = (place + 0.5) * stride, size_strides / 2 * stride
     return np.concatenate([centre - half, centre + half], 1)
 
 
 def test_cells_run_over_strides_then_rows_then_anchors():
-    place, stride = cells((64, 32), per_cell=2)
+    place, stride = cells((64, 32), num_anchors=2)
     assert len(place) == 2 * (8 * 4 + 4 * 2 + 2 * 1)
     np.testing.assert_array_equal(place[:4], [[0, 0], [0, 0], [1, 0], [1, 0]])
     assert stride[0] == 8

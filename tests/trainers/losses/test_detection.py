@@ -8,7 +8,8 @@ from keras import ops
 
 from trainers.losses import detection as losses
 from trainers.losses.detection import LossConfig
-from trainers.networks.yolo import NetworkConfig, cells
+from trainers.networks.config import NetworkConfig
+from trainers.networks.yolo import cells
 
 CONFIG = NetworkConfig(("a", "b"), (64, 64), landmarks=True)
 

@@ -6,7 +6,8 @@ import pytest
 from keras import ops
 
 from edge.errors import ConfigError
-from trainers.networks.minifasnet import LivenessConfig, blank, build, convolutions, layers_of
+from trainers.networks.config import LivenessConfig
+from trainers.networks.minifasnet import blank, build, convolutions, layers_of
 from trainers.weights.minifasnet import start_from
 
 SMALL = LivenessConfig((2.7,), branches=("plain",))

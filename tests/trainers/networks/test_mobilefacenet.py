@@ -12,7 +12,8 @@ from edge.errors import ConfigError, ModelError
 from tests.support.drawn_data import shared
 from trainers import embedder
 from trainers.networks import mobilefacenet as encoder
-from trainers.networks.mobilefacenet import SIZES, EncoderConfig, Fading, build, set_left
+from trainers.networks.config import ENCODERS, EncoderConfig
+from trainers.networks.mobilefacenet import Fading, build, set_left
 from trainers.weights import mobilefacenet
 from trainers.weights.onnx import Convolution
 
@@ -32,9 +33,9 @@ def test_embeddings_have_unit_length():
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", ENCODERS)
 def test_an_encoder_is_built_again_from_its_configuration(size):
-    config = SIZES[size]
+    config = ENCODERS[size]
     assert EncoderConfig.from_json({**config.to_json(), "since": "later"}) == config
     names = [layer.name for layer in build(config).layers if hasattr(layer, "kernel")]
     assert names == encoder.convolutions(config)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from trainers.networks import backbone
-from trainers.networks.yolo import NetworkConfig, build, cells, decode
+from trainers.networks.config import NetworkConfig
+from trainers.networks.yolo import build, cells, decode
 
 ANCHORS = tuple(tuple((s * k, s * k) for k in (1.0, 2.0, 3.0)) for s in (8, 16, 32))
 SMALL = NetworkConfig(
@@ -29,7 +30,7 @@ def test_an_unknown_backbone_names_the_known_ones():
 
 
 @pytest.mark.parametrize(
-    ("changes", "per_cell", "columns"),
+    ("changes", "num_anchors", "columns"),
     [
         ({}, 1, 7),
         ({"landmarks": True}, 1, 17),
@@ -37,10 +38,10 @@ def test_an_unknown_backbone_names_the_known_ones():
         ({"neck": "pafpn", "shared_head": True, "norm": "none"}, 1, 7),
     ],
 )
-def test_rows_and_columns(changes, per_cell, columns):
+def test_rows_and_columns(changes, num_anchors, columns):
     config = NetworkConfig(**{**SMALL.to_json(), **changes})
     raw = build(config)(np.zeros((2, 96, 64, 3), np.float32))
-    assert raw.shape == (2, per_cell * (8 * 12 + 4 * 6 + 2 * 3), columns)
+    assert raw.shape == (2, num_anchors * (8 * 12 + 4 * 6 + 2 * 3), columns)
 
 
 def test_decode_reads_the_layout_of_the_docstring():

@@ -16,9 +16,10 @@ SCRIPT = """
 import sys
 import numpy as np, keras
 from keras import ops
-from trainers.losses import LossConfig, yolo_loss
-from trainers.network import NetworkConfig, build
-from trainers.task import YoloTask
+from trainers.losses.detection import LossConfig, yolo_loss
+from trainers.losses.detection_task import YoloTask
+from trainers.networks.config import NetworkConfig
+from trainers.networks.yolo import build
 config = NetworkConfig(("a", "b"), (64, 64), "slim", 0.05, neck_channels=(8, 8, 8),
                        head_channels=8, head_depth=1, landmarks=True)
 model = build(config)
@@ -45,11 +46,12 @@ import sys
 from pathlib import Path
 from dataclasses import replace
 import keras
-from tests.trainers.drawn import drawn_dataset
-from tests.trainers.test_run import SETTINGS, TINY
-from trainers import detector, task
+from tests.support.drawn_data import drawn_dataset
+from tests.trainers.run.test_train import SETTINGS, TINY
+from trainers import detector
+from trainers.losses.detection_task import YoloTask
 placed = set()
-class Watched(task.YoloTask):
+class Watched(YoloTask):
     def compute_loss(self, *arguments, **named):
         mesh = keras.distribution.distribution().device_mesh
         placed.update(str(device) for device in mesh.devices.ravel())
@@ -60,15 +62,16 @@ parts = drawn_dataset(here / "data", 8).split(0.3, 1)
 job = detector.Job((here / "data",), here / "run", network=TINY, settings=SETTINGS, devices=2)
 folder = detector.fit(job, "detect", parts, [], detector.figures, detector.FIGURE)
 print(keras.backend.backend(), len(placed), folder.last_epoch())
-weight = folder.network()[0].trainable_weights[0]
+weight = folder.load().trainable_weights[0]
 print(len(weight.value.sharding.device_set))
 """
 EMBEDDER = """
 import sys
 import numpy as np, keras
 from keras import ops
-from trainers.encoder import EncoderConfig, build
-from trainers.objective import NAMES, EmbedTask, ObjectiveConfig
+from trainers.networks.config import EncoderConfig
+from trainers.networks.mobilefacenet import build
+from trainers.losses.embedding import NAMES, EmbedTask, ObjectiveConfig
 config = EncoderConfig(8, 8, (8, 8, 8), (0, 0, 0), (8, 8, 8), (8, 8, 8), 16, fading=True)
 parts = []
 for mining, pair in (("semi-hard", "absolute"), ("batch-hard", "chi-square")):

@@ -9,7 +9,7 @@ import pytest
 
 from edge.errors import ConfigError, ModelError, WorkerError
 from trainers.data.read import read_dataset
-from trainers.networks.minifasnet import LivenessConfig
+from trainers.networks.config import LivenessConfig
 from trainers.spoofing.attacks import KINDS, Take
 from trainers.spoofing.clips import ClipRecipe, People, Scenes, around, crops_of, exam, track_of
 

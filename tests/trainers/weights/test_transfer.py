@@ -11,7 +11,8 @@ import pytest
 
 from edge.errors import ConfigError, ModelError
 from tests.support.drawn_data import shared
-from trainers.networks.yolo import NetworkConfig, build
+from trainers.networks.config import NetworkConfig
+from trainers.networks.yolo import build
 from trainers.weights import transfer
 
 SMALL = NetworkConfig(

@@ -24,9 +24,12 @@ from trainers import detector
 from trainers.augment.augment import Augment
 from trainers.data.dataset import Dataset, Sample
 from trainers.detector import Job
-from trainers.networks.yolo import NetworkConfig, build
-from trainers.run import run
-from trainers.run.run import RunFolder, Settings
+from trainers.networks.config import NetworkConfig
+from trainers.networks.yolo import build
+from trainers.run import train as loop
+from trainers.run.curves import read_log
+from trainers.run.folder import RunFolder
+from trainers.run.settings import Settings
 
 TINY = NetworkConfig(
     ("object",), (32, 32), "slim", 0.05, neck="fpn", neck_channels=(8, 8, 8),
@@ -75,7 +78,7 @@ def test_a_run_folder_holds_what_a_result_needs_to_be_repeated(finished):
 
 def test_the_best_network_is_loaded_with_its_configuration(finished):
     _, folder = finished
-    model, config = folder.network()
+    model, config = folder.load_with_config(NetworkConfig)
     assert config.input_wh == (32, 32)
     assert model(np.zeros((1, 32, 32, 3), np.float32)).shape[1] == 16 + 4 + 1
 
@@ -92,9 +95,9 @@ def test_mixed_precision_trains_float32_weights_with_float16_arithmetic(
     (tmp_path / "data").mkdir()
     settings = replace(SETTINGS, epochs=1, mixed_precision=True)
     folder = train(tmp_path / "data", tmp_path / "run", settings)
-    layer = folder.network()[0].get_layer("backbone_stem")
+    layer = folder.load_with_config(NetworkConfig)[0].get_layer("backbone_stem")
     assert (layer.compute_dtype, layer.variable_dtype) == ("float16", "float32")
-    assert np.isfinite(float(run.read_log(folder)["loss"][0]))
+    assert np.isfinite(float(read_log(folder)["loss"][0]))
 
 
 def test_a_second_run_in_the_same_folder_is_refused(finished):
@@ -138,8 +141,8 @@ import os, signal, sys
 from pathlib import Path
 import tensorflow as tf
 tf.config.run_functions_eagerly(True)
-from tests.trainers import test_run
-from trainers import detector, run
+from tests.trainers.run import test_train
+from trainers import detector
 count = 0
 def to_fit(batch, real=detector.to_fit):
     global count
@@ -148,7 +151,8 @@ def to_fit(batch, real=detector.to_fit):
         os.kill(os.getpid(), signal.SIGKILL)  # in the middle of the third epoch
     return real(batch)
 detector.to_fit = to_fit
-test_run.train(Path(sys.argv[1]), Path(sys.argv[2]), test_run.replace(test_run.SETTINGS, epochs=40))
+settings = test_train.replace(test_train.SETTINGS, epochs=40)
+test_train.train(Path(sys.argv[1]), Path(sys.argv[2]), settings)
 """
 
 
@@ -165,7 +169,7 @@ def test_a_killed_run_resumes_and_loses_at_most_one_epoch(tmp_path):
     folder = RunFolder.open(out)
     before = folder.last_epoch()
     assert before >= 2
-    assert folder.network()[0] is not None
+    assert folder.load_with_config(NetworkConfig)[0] is not None
     settings = replace(SETTINGS, epochs=before + 1)
     train(data, out, settings, resume=True)
     assert folder.last_epoch() == before + 1
@@ -209,7 +213,7 @@ def test_a_disk_that_fills_up_in_mid_training_keeps_the_last_good_checkpoint(
         train(tmp_path / "data", run_folder, replace(SETTINGS, epochs=3), validate=full)
     assert "the last good checkpoint is kept" in str(caught.value)
     folder = RunFolder.open(run_folder)
-    assert folder.network()[0] is not None
+    assert folder.load_with_config(NetworkConfig)[0] is not None
     assert folder.read("metrics.json")["ap50"] >= 1
     assert folder.last_epoch() == 2
     assert not list(run_folder.rglob("*part*"))
@@ -233,7 +237,7 @@ def test_a_worker_that_fails_in_mid_training_keeps_the_last_good_checkpoint(tmp_
     assert "the last good checkpoint is kept" in str(caught.value)
     folder = RunFolder.open(tmp_path / "run")
     assert folder.last_epoch() >= 1
-    assert folder.network()[0] is not None
+    assert folder.load_with_config(NetworkConfig)[0] is not None
 
 
 @pytest.mark.parametrize(
@@ -246,7 +250,7 @@ def test_a_worker_that_fails_in_mid_training_keeps_the_last_good_checkpoint(tmp_
     ],
 )
 def test_what_a_full_disk_looks_like(error, full):
-    assert run.is_full_disk(error) is full
+    assert loop.is_full_disk(error) is full
 
 
 @pytest.mark.parametrize(
@@ -259,7 +263,7 @@ def test_settings_out_of_range_are_refused(wrong):
 
 def test_more_devices_than_there_are_is_refused():
     with pytest.raises(ConfigError, match="devices"):
-        run.prepare(Settings(), devices=64)
+        loop.prepare(Settings(), devices=64)
 
 
 def test_a_folder_without_a_run_says_so(tmp_path):

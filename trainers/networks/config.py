@@ -1,0 +1,165 @@
+"""Configurations of the networks: everything needed to build one again, without Keras."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, Self
+
+Norm = Literal["batch", "none"]
+OverTime = Literal["none", "conv1d", "conv3d"]
+STRIDES = (8, 16, 32)
+
+# Hidden channels of each MiniFASNet block as its authors pruned them, by stage ("1.8M")
+BRANCH_BLOCKS = {
+    "plain": ((13, 13, 13, 13), (231, 52, 26, 77, 26, 26), (26, 26)),
+    "squeeze": ((13, 26, 13, 52), (154, 52, 26, 52, 26, 26), (26, 26)),
+}
+
+
+def _freeze(value: object) -> object:
+    return tuple(map(_freeze, value)) if isinstance(value, list | tuple) else value
+
+
+@dataclass(frozen=True, slots=True)
+class _Config:
+    """A configuration that can be stored as JSON."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """Read what `to_json` returned; lists become tuples again, unknown keys are ignored."""
+        known = {field.name for field in fields(cls)}
+        arguments: dict[str, Any] = {k: _freeze(v) for k, v in values.items() if k in known}
+        return cls(**arguments)
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkConfig(_Config):
+    """The YOLO network of a detector or face detector.
+
+    Attributes:
+        classes: names by class_id.
+        input_wh: network pixels, multiples of 32.
+        backbone: name of the backbone.
+        width: width multiplier of the backbone; 0 selects the published one.
+        activation: ``silu`` or ``relu``.
+        norm: ``batch``, or ``none`` where weights come from an exported file.
+        depthwise: depthwise 3x3 convolutions (nano and slim).
+        neck: ``pafpn`` (top-down and bottom-up), or ``fpn`` (top-down only): faster, a little
+            worse.
+        neck_channels: channels of the three levels; empty uses the backbone's.
+        head: ``free`` (decoupled, anchor-free) or ``anchor``.
+        head_channels: raising it helps with many classes and costs time at stride 8.
+        head_depth: 3x3 convolutions in each branch.
+        shared_head: one branch serves classes and boxes, at half the cost.
+        anchors_wh: for the anchor head, three ``(w, h)`` in network pixels per stride.
+        landmarks: predict five points per row.
+        points_in: unit of the points: ``sizes`` of the face from its center, or ``strides`` from
+            the cell, as in YuNet.
+    """
+
+    classes: tuple[str, ...]
+    input_wh: tuple[int, int] = (416, 416)
+    backbone: str = "nano"
+    width: float = 0.0
+    activation: str = "silu"
+    norm: Norm = "batch"
+    depthwise: bool = True
+    neck: Literal["pafpn", "fpn"] = "pafpn"
+    neck_channels: tuple[int, ...] = ()
+    head: Literal["free", "anchor"] = "free"
+    head_channels: int = 64
+    head_depth: int = 2
+    shared_head: bool = False
+    anchors_wh: tuple[tuple[tuple[float, float], ...], ...] = ()
+    landmarks: bool = False
+    points_in: Literal["sizes", "strides"] = "sizes"
+
+    def __post_init__(self) -> None:
+        if not self.classes:
+            raise ValueError("classes must name at least one class")
+        if any(side <= 0 or side % STRIDES[-1] for side in self.input_wh):
+            raise ValueError(f"input_wh must be multiples of {STRIDES[-1]}, got {self.input_wh}")
+        if self.head == "anchor" and len(self.anchors_wh) != len(STRIDES):
+            raise ValueError("the anchor head needs anchors_wh for three strides: see anchors.py")
+
+    @property
+    def num_anchors(self) -> int:
+        """Rows predicted per cell."""
+        return len(self.anchors_wh[0]) if self.head == "anchor" else 1
+
+
+@dataclass(frozen=True, slots=True)
+class LivenessConfig(_Config):
+    """The MiniFASNet liveness network.
+
+    Attributes:
+        scales: side of each crop, in sides of the face box.
+        input_wh: size of a crop, multiples of 16 from 80 on.
+        frames: T, frames per clip; 1 unless there is a convolution over time.
+        over_time: ``none`` averages class probabilities, ``conv1d`` convolves the branches'
+            features along time, ``conv3d`` the crops themselves.
+        branches: architecture per scale: ``plain``, or ``squeeze`` with squeeze-and-excitation.
+    """
+
+    scales: tuple[float, ...] = (2.7, 4.0)
+    input_wh: tuple[int, int] = (80, 80)
+    frames: int = 1
+    over_time: OverTime = "none"
+    branches: tuple[str, ...] = ("plain", "squeeze")
+
+    def __post_init__(self) -> None:
+        if not self.scales or len(self.branches) != len(self.scales):
+            raise ValueError(
+                f"branches must name one per scale, got {self.branches} for {self.scales}"
+            )
+        if not all(name in BRANCH_BLOCKS for name in self.branches):
+            raise ValueError(f"branches must be of {', '.join(BRANCH_BLOCKS)}, got {self.branches}")
+        if any(side % 16 or side < 80 for side in self.input_wh):
+            raise ValueError(f"input_wh must be multiples of 16 from 80 on, got {self.input_wh}")
+        if self.over_time not in ("none", "conv1d", "conv3d"):
+            raise ValueError(f"over_time must be none, conv1d or conv3d, got {self.over_time!r}")
+        if (self.frames > 1) != (self.over_time != "none") or self.frames < 1:
+            raise ValueError(f"{self.frames} frame(s) do not go with over_time {self.over_time!r}")
+
+    @property
+    def crops(self) -> int:
+        """C, crops per clip: each frame, oldest first, at each scale."""
+        return self.frames * len(self.scales)
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderConfig(_Config):
+    """The MobileFaceNet encoder of an embedder.
+
+    Attributes:
+        dimension: D of the embeddings.
+        stem: channels at stride 2; most of the time is spent there.
+        widths: channels between the blocks of the three stages; each block is residual.
+        depths: blocks of each stage after the one that halves the map.
+        inner: channels inside those blocks.
+        down: channels inside the block that halves the map.
+        last: channels of the last map.
+        norm: ``batch`` to train from scratch; ``none`` where weights come from an exported file.
+        fading: activations start as PReLU and fade into ReLU, see ``Fading``.
+    """
+
+    dimension: int = 128
+    stem: int = 32
+    widths: tuple[int, int, int] = (64, 128, 128)
+    depths: tuple[int, int, int] = (4, 6, 2)
+    inner: tuple[int, int, int] = (64, 256, 256)
+    down: tuple[int, int, int] = (64, 256, 512)
+    last: int = 512
+    norm: Norm = "batch"
+    fading: bool = False
+
+
+ENCODERS = {
+    "pico": EncoderConfig(depths=(1, 2, 1), inner=(64, 128, 128), down=(64, 128, 256), last=256),
+    "nano": EncoderConfig(),
+    "full": EncoderConfig(stem=64, inner=(128, 256, 256), down=(128, 256, 512)),  # the original
+}
