@@ -9,16 +9,14 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from edge.errors import ConfigError
 from edge.types import Faces, RgbPicture
 from edge.vision import boxes
 from trainers import detector
 from trainers.augment.augment import Augment, Sometimes
 from trainers.augment.colour import CheapCamera, ColourShift, Night, PcaColour
 from trainers.augment.face_mosaic import FaceCanvas
-from trainers.data import image_file as picturefile
-from trainers.data.dataset import IMAGE_SUFFIXES, Dataset, Example, unknown_points
-from trainers.data.read import read_dataset
+from trainers.data.dataset import Dataset, Example
+from trainers.data.read import read_negatives
 from trainers.metrics import detection as metrics
 from trainers.networks.config import NetworkConfig
 from trainers.networks.predict import Finder, pictures_of
@@ -90,35 +88,6 @@ def _blend(example: Example, faces: FacesJob) -> Example:
         landmarks=np.concatenate([landmarks, new.landmarks]),
         weight=np.concatenate([example.weight, weight]),
     )
-
-
-def read_negatives(folders: Sequence[Path]) -> Dataset:
-    """Pictures that show no face: a detection set's without a person, or a whole folder's."""
-    examples = []
-    for folder in folders:
-        known = _without_people(folder)
-        paths = known or sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-        for path in paths:
-            examples.append(
-                Example(
-                    path, picturefile.size_wh(path), np.zeros((0, 4), np.float32),
-                    np.zeros(0, np.int32), unknown_points(0), np.zeros(0, np.float32),
-                    path.stem, path.stem, path,
-                )
-            )  # fmt: skip
-    return Dataset(("face",), tuple(examples))
-
-
-def _without_people(folder: Path) -> list[Path]:
-    """Pictures of a data set that labels people and finds none in them; else nothing."""
-    try:
-        dataset = read_dataset(folder)
-    except ConfigError:
-        return []
-    if "person" not in dataset.classes:
-        return []
-    person = dataset.classes.index("person")
-    return [example.path for example in dataset.examples if person not in example.class_id]
 
 
 def read_parts(faces: FacesJob) -> tuple[Dataset, Dataset]:

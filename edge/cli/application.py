@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from edge.errors import EdgeError
 
@@ -33,3 +34,24 @@ def application(description: str) -> typer.Typer:
         add_completion=False,
         pretty_exceptions_enable=False,
     )
+
+
+def deprecated_options(names: Mapping[str, str]) -> type[TyperCommand]:
+    """A command class that still accepts old names of options, with a warning for each.
+
+    Args:
+        names: old name to new name, as in ``{"--hold": "--val-fraction"}``.
+    """
+
+    def rename(argument: str) -> str:
+        old, equals, value = argument.partition("=")
+        if old not in names:
+            return argument
+        typer.echo(f"warning: {old} is deprecated, use {names[old]}", err=True)
+        return f"{names[old]}{equals}{value}"
+
+    class Command(TyperCommand):
+        def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - of Click
+            return super().parse_args(ctx, [rename(argument) for argument in args])
+
+    return Command

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from edge.errors import ConfigError
+from trainers.data import image_file
 from trainers.data.coco import read_coco
-from trainers.data.dataset import Dataset, OnProblem, refuse
+from trainers.data.dataset import (
+    IMAGE_SUFFIXES,
+    Dataset,
+    Example,
+    OnProblem,
+    refuse,
+    unknown_points,
+)
 from trainers.data.face_csv import read_facecsv
 from trainers.data.voc import read_voc
 from trainers.data.yolo import read_yolo
@@ -59,3 +70,41 @@ def read_face_dataset(path: Path) -> Dataset:
             "pass it as --people, so that faces are detected in it"
         )
     return dataset
+
+
+def read_negatives(folders: Sequence[Path]) -> Dataset:
+    """Read images that show no face.
+
+    Args:
+        folders: data sets that label people, of which the images without a person are taken, or
+            folders of images, which are taken whole.
+    """
+    examples = []
+    for folder in folders:
+        images = _find_without_people(folder) or find_images(folder)
+        for path in images:
+            examples.append(
+                Example(
+                    path, image_file.size_wh(path), np.zeros((0, 4), np.float32),
+                    np.zeros(0, np.int32), unknown_points(0), np.zeros(0, np.float32),
+                    path.stem, path.stem, path,
+                )
+            )  # fmt: skip
+    return Dataset(("face",), tuple(examples))
+
+
+def _find_without_people(folder: Path) -> list[Path]:
+    """The images without a person of a data set that labels people; else none."""
+    try:
+        dataset = read_dataset(folder)
+    except ConfigError:
+        return []
+    if "person" not in dataset.classes:
+        return []
+    person = dataset.classes.index("person")
+    return [example.path for example in dataset.examples if person not in example.class_id]
+
+
+def find_images(folder: Path) -> list[Path]:
+    """All image files below a folder, sorted."""
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)

@@ -19,7 +19,8 @@ from edge.vision.face_crops import crop_wide
 from edge.vision.resize import resize
 from trainers.augment.augment import Rng
 from trainers.data import image_file as picturefile
-from trainers.data.dataset import IMAGE_SUFFIXES, Dataset, Example
+from trainers.data.dataset import Dataset, Example
+from trainers.data.read import find_images
 from trainers.input.pipeline import naming, order_of
 from trainers.networks.config import LivenessConfig
 from trainers.spoofing.attacks import ALL, Camera, Take, attack, mirrored, roomier
@@ -156,7 +157,7 @@ def read_scenes(folders: Sequence[Path]) -> Scenes:
     """
     files: list[Path] = []
     for folder in folders:
-        pictures = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+        pictures = find_images(folder)
         if not pictures:
             raise ConfigError(f"{folder} holds no picture: check --scenes")
         files += pictures

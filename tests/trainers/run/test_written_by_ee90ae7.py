@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from trainers.detector import Job, train_detector
-from trainers.networks.yolo import NetworkConfig
-from trainers.run.run import RunFolder, Settings, read_log
+from trainers.networks.config import NetworkConfig
+from trainers.run.curves import read_log
+from trainers.run.folder import RunFolder
+from trainers.run.settings import Settings
 
 WRITTEN = Path(__file__).parents[2] / "golden" / "ee90ae7"
 pytestmark = pytest.mark.filterwarnings("ignore:Even though the:UserWarning")  # see eagerly
@@ -27,7 +29,7 @@ def run(tmp_path, monkeypatch) -> RunFolder:
 
 
 def test_its_network_loads(run):
-    network, config = run.network()
+    network, config = run.load_with_config(NetworkConfig)
     assert (config.classes, config.input_wh, config.backbone) == (("face",), (32, 32), "slim")
     assert network(np.zeros((1, 32, 32, 3), np.float32)).shape == (1, 21, 6)
 

@@ -1,0 +1,43 @@
+"""The command `bench`: training throughput."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge.cli.application import deprecated_options
+from trainers.commands.options import Batch, InputSize
+from trainers.keras_import import load_keras
+
+RENAMED = deprecated_options({"--size": "--input-size"})
+
+
+def bench(
+    data: Annotated[Path, typer.Argument(help="A data set for a detector.")],
+    backbone: Annotated[str, typer.Option(help="nano, slim, squeezenet, vgg16 ..")] = "nano",
+    size: InputSize = 416,
+    batch: Batch = 8,
+    steps: Annotated[int, typer.Option(help="Steps per measurement.")] = 20,
+) -> None:
+    """Measure which fraction of the bare training step's throughput the whole loop reaches."""
+    load_keras()
+    from trainers.augment.presets import detector_augments
+    from trainers.data.read import read_dataset
+    from trainers.detector import to_fit
+    from trainers.evaluation.throughput import measure
+    from trainers.input.pipeline import recipe
+    from trainers.losses.detection import LossConfig
+    from trainers.losses.detection_task import YoloTask
+    from trainers.networks.config import NetworkConfig
+    from trainers.networks.yolo import build
+    from trainers.run.settings import Settings
+    from trainers.run.train import compile_task
+
+    dataset = read_dataset(data).require_examples()
+    config = NetworkConfig(dataset.classes, (size, size), backbone)
+    task = YoloTask(build(config), config, LossConfig())
+    compile_task(task, Settings(), steps)
+    made = recipe(dataset, config.input_wh, batch, detector_augments(), seed=0)
+    typer.echo(str(measure(made, lambda ready: task.train_on_batch(*to_fit(ready)), steps)))

@@ -1,0 +1,54 @@
+"""Commands for data sets: `label`, `check`. Neither needs Keras."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from trainers.commands.options import Score, Soft, check_choice, find_model, split_names
+
+
+def label(
+    paths: Annotated[list[Path], typer.Argument(help="Images, videos, or folders of them.")],
+    teacher: Annotated[str, typer.Option(help="A contract model, zoo:NAME or catalog:NAME.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Data set to write, a new folder.")],
+    classes: Annotated[
+        str, typer.Option(help="Comma-separated classes to label; empty: all of the model.")
+    ] = "",
+    score: Score = 0.5,
+    soft: Soft = False,
+    every: Annotated[int, typer.Option(help="Label every N-th frame of a video.", min=1)] = 10,
+    form: Annotated[str, typer.Option("--format", help="yolo or coco.")] = "yolo",
+) -> None:
+    """Label images and videos with a model: a data set to correct or to train on."""
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from trainers.pseudo_labels import hired, label_folder
+
+    output = check_choice("--format", form, ("yolo", "coco"))
+    model = hired(find_model(teacher), split_names(classes), score, soft=soft)
+    columns = (SpinnerColumn(), TextColumn("{task.completed:.0f} images"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+        dataset = label_folder(paths, out, model, every, lambda: bar.advance(task), output)
+    objects = sum(len(example) for example in dataset.examples)
+    typer.echo(f"{out}: {len(dataset)} images, {objects} objects of {', '.join(dataset.classes)}")
+
+
+def check(
+    data: Annotated[Path, typer.Argument(help="A data set.")],
+    sheet: Annotated[Path | None, typer.Option(help="Draw a contact sheet into this PNG.")] = None,
+) -> None:
+    """List broken files, boxes outside their image and classes without examples."""
+    from trainers.data.check import check_path
+    from trainers.evaluation.figures import contact_sheet
+
+    dataset, report = check_path(data)
+    Console().print(str(report), markup=False, highlight=False)
+    if sheet:
+        contact_sheet(dataset, sheet)
+    if not report.ok:
+        raise typer.Exit(1)

@@ -1,0 +1,207 @@
+"""Commands that evaluate models: `evaluate`, `attacks`, `verification`. None needs Keras."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from edge.cli.application import deprecated_options
+from edge.errors import ConfigError
+from trainers.commands.options import (
+    OnlyVal,
+    Scenes,
+    build_runtime,
+    find_model,
+    load_contract_embedder,
+    load_face_detector,
+    load_face_teacher,
+)
+
+if TYPE_CHECKING:
+    from trainers.data.dataset import Dataset
+    from trainers.evaluation.embedder import Examined
+    from trainers.metrics.box_fusion import Detect
+    from trainers.metrics.verification import Figure
+
+RENAMED = deprecated_options({"--held": "--val-fraction"})
+RENAMED_OF_ATTACKS = deprecated_options({"--held": "--val-fraction", "--each": "--max-tracks"})
+RENAMED_OF_VERIFICATION = deprecated_options({"--held": "--val-fraction", "--faces": "--detector"})
+
+
+def evaluate(
+    model: Annotated[
+        list[str], typer.Argument(help="A contract model or zoo:NAME; several form an ensemble.")
+    ],
+    data: Annotated[Path, typer.Option(help="A labeled data set.")],
+    val_fraction: OnlyVal = 0.0,
+    faces: Annotated[bool, typer.Option("--faces", help="The model detects faces.")] = False,
+    negatives: Annotated[
+        Path | None, typer.Option(help="With --faces: a folder of images without faces.")
+    ] = None,
+    score: Annotated[float, typer.Option(help="Score threshold of recall and precision.")] = 0.5,
+    flip: Annotated[bool, typer.Option("--flip", help="Evaluate the mirror image too.")] = False,
+    crops: Annotated[int, typer.Option(help="Evaluate N x N overlapping crops too.")] = 1,
+    shrink_to: Annotated[
+        float,
+        typer.Option(help="With --faces: measure the recall of faces shrunk to this size, pixels."),
+    ] = 0.0,
+    draw: Annotated[
+        Path | None, typer.Option(help="Folder for curves and the worst images.")
+    ] = None,
+) -> None:
+    """Evaluate detectors and face detectors on labeled images."""
+    from trainers.evaluation import detector as evaluation
+
+    if shrink_to and not faces:
+        raise ConfigError("--shrink-to is for face detectors: add --faces")
+    if faces:
+        dataset = _read_faces(data, negatives, val_fraction)
+        ask = load_face_teacher(model[0])
+        examined = (
+            evaluation.examine_small_faces(dataset, ask, shrink_to, _read_input_wh(model[0]), score)
+            if shrink_to
+            else evaluation.examine_faces(dataset, ask, score)
+        )
+    else:
+        dataset, detects = _read_detection_data(data, val_fraction, model)
+        examined = evaluation.examine_detector(
+            dataset, evaluation.views(detects, flip=flip, crops=crops), score
+        )
+    table = Table("metric", "value", "95 %", "n", title=", ".join(model))
+    for name, figure in examined.figures.items():
+        value, low, high = (f"{x:.4f}" for x in (figure.value, figure.low, figure.high))
+        table.add_row(name, value, f"{low} to {high}", str(figure.n))
+    Console().print(table)
+    ms = examined.seconds * 1e3
+    typer.echo(f"{ms:.1f} ms per image including reading it, {examined.passes} inference(s) each")
+    for path in evaluation.draw(dataset, examined, draw, score) if draw and not shrink_to else ():
+        typer.echo(path)
+
+
+def _read_faces(data: Path, negatives: Path | None, val_fraction: float) -> Dataset:
+    from trainers.data.near_duplicates import split_dataset
+    from trainers.data.read import read_dataset, read_negatives
+
+    dataset = read_dataset(data)
+    empty = read_negatives([negatives] if negatives else [])
+    if val_fraction:
+        dataset = split_dataset(dataset, val_fraction)[1]
+        empty = empty.split(0.5)[1] if len(empty) else empty
+    return replace(dataset, examples=dataset.examples + empty.examples)
+
+
+def _read_detection_data(
+    data: Path, val_fraction: float, models: list[str]
+) -> tuple[Dataset, list[Detect]]:
+    from edge.models.detector import load_detector
+    from trainers.data.near_duplicates import split_dataset
+    from trainers.data.read import read_dataset
+    from trainers.pseudo_labels import of_detector, renumbered
+
+    dataset = read_dataset(data)
+    loaded = [load_detector(build_runtime(), find_model(name)) for name in models]
+    shared = [name for name in dataset.classes if any(name in model.classes for model in loaded)]
+    if not shared:
+        raise ConfigError(f"{', '.join(models)} and {data} have no class in common")
+    dataset = dataset.select(shared)
+    part = split_dataset(dataset, val_fraction)[1] if val_fraction else dataset
+    return part, [renumbered(of_detector(m), m.classes, part.classes) for m in loaded]
+
+
+def _read_input_wh(name: str) -> tuple[int, int]:
+    from trainers.pseudo_labels import manifest_of
+
+    return manifest_of(find_model(name)).input_wh
+
+
+def attacks(
+    model: Annotated[list[str], typer.Argument(help="Liveness models or zoo:NAME.")],
+    data: Annotated[Path, typer.Option(help="A data set whose boxes are live faces.")],
+    val_fraction: OnlyVal = 0.0,
+    scenes: Scenes = None,
+    score: Annotated[float, typer.Option(help="Score from which a face counts as live.")] = 0.5,
+    each: Annotated[
+        int, typer.Option("--max-tracks", help="Tracks per kind of attack at most.")
+    ] = 100,
+    sheet: Annotated[Path | None, typer.Option(help="Draw the attacks into this PNG.")] = None,
+) -> None:
+    """Evaluate liveness models on simulated attacks, including kinds held out from training."""
+    from trainers.evaluation.liveness import draw, rehearse
+
+    found = rehearse(model, data, val_fraction, tuple(scenes or ()), score=score, each=each)
+    for name, rows in found.items():
+        table = Table("metric", "clips", "n", "tracks", "n", title=f"{name}, simulated attacks")
+        for figure, clip, track in rows:
+            table.add_row(figure, str(clip), str(clip.n), str(track), str(track.n))
+        Console().print(table)
+    if sheet:
+        draw(data, tuple(scenes or ()), sheet)
+        typer.echo(sheet)
+
+
+def verification(
+    model: Annotated[list[str], typer.Argument(help="Contract embedders or zoo:NAME.")],
+    data: Annotated[Path, typer.Option(help="Portraits with videos, as for training.")],
+    val_fraction: OnlyVal = 0.0,
+    finder: Annotated[
+        str,
+        typer.Option(
+            "--detector", help="Detects faces in portraits without landmarks; else left out."
+        ),
+    ] = "",
+    draw: Annotated[Path | None, typer.Option(help="Folder for roc.png and discard.png.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compare embedders on pairs across videos, open-set searches and time."""
+    from trainers.data.portraits import read_portraits
+    from trainers.evaluation import embedder as evaluation
+
+    portraits = read_portraits(data, load_face_detector(finder) if finder else None)
+    portraits = portraits.split(val_fraction)[1] if val_fraction else portraits
+    embedders = [load_contract_embedder(name) for name in model]
+    examined = [evaluation.examine(embedder, portraits) for embedder in embedders]
+    times = evaluation.paired_times(embedders, portraits.crops[:1])
+    if as_json:
+        answer = {
+            one.name: {name: asdict(figure) for name, figure in one.figures.items()}
+            | {"ms": seconds * 1e3, "ratio": ratio, "discard": one.discard}
+            for one, (seconds, ratio) in zip(examined, times, strict=True)
+        }
+        typer.echo(json.dumps(answer))
+    else:
+        title = f"{len(portraits.names)} people, {len(portraits)} faces"
+        _show_verification(examined, times, title)
+    for path in evaluation.draw(examined, draw) if draw else ():
+        typer.echo(path, err=as_json)
+
+
+def _show_verification(
+    examined: Sequence[Examined], times: Sequence[tuple[float, float]], title: str
+) -> None:
+    table = Table("metric", *(one.name for one in examined), "n", title=title)
+    for name, first in examined[0].figures.items():
+        cells = [_format(one.figures[name]) if name in one.figures else "" for one in examined]
+        table.add_row(name, *cells, str(first.n))
+    for one in examined[1:]:  # thresholds differ from model to model
+        for name in one.figures.keys() - examined[0].figures.keys():
+            cells = [_format(o.figures[name]) if o is one else "" for o in examined]
+            table.add_row(name, *cells, str(one.figures[name].n))
+    table.add_row("ms per face, one thread", *(f"{s * 1e3:.2f}" for s, _ in times), "")
+    table.add_row("time, ratio to the first", *(f"{ratio:.3f}" for _, ratio in times), "")
+    for share in range(len(examined[0].discard)):
+        cells = [f"{one.discard[share][1]:.3f}" for one in examined]
+        table.add_row(f"false rejects, {examined[0].discard[share][0]:.0%} discarded", *cells, "")
+    Console().print(table)
+
+
+def _format(figure: Figure) -> str:
+    if figure.low != figure.low:  # NaN: there is no interval
+        return f"{figure.value:.4f}"
+    return f"{figure.value:.4f} ({figure.low:.4f} to {figure.high:.4f})"

@@ -1,0 +1,341 @@
+"""Commands that train: `detector`, `faces`, `liveness`, `embedder`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from edge.cli.application import deprecated_options
+from edge.errors import ConfigError
+from trainers.commands.options import (
+    Batch,
+    Cache,
+    Data,
+    Devices,
+    Epochs,
+    Every,
+    Freeze,
+    InputSize,
+    Mixed,
+    Out,
+    Patience,
+    Rate,
+    Resume,
+    Scenes,
+    Score,
+    Seed,
+    Soft,
+    Start,
+    ValFraction,
+    Views,
+    build_settings,
+    check_choice,
+    find_model,
+    find_start,
+    load_contract_embedder,
+    load_face_detector,
+    load_face_teacher,
+    split_names,
+)
+from trainers.keras_import import load_keras
+
+if TYPE_CHECKING:
+    from trainers.pseudo_labels import Teacher
+    from trainers.run.folder import RunFolder
+
+RENAMED = deprecated_options(
+    {"--hold": "--val-fraction", "--size": "--input-size", "--unlabelled": "--unlabeled"}
+)
+RENAMED_OF_EMBEDDER = deprecated_options(
+    {
+        "--hold": "--val-fraction",
+        "--size": "--encoder",
+        "--faces": "--detector",
+        "--lessons": "--distillation-images",
+        "--pictures": "--max-images",
+        "--each": "--images-per-person",
+    }
+)
+
+
+def _show_metrics(folder: RunFolder) -> None:
+    console = Console()
+    table = Table("metric", "value", title=f"{folder.path / 'best.keras'}, validation data")
+    for name, value in folder.read("metrics.json").items():
+        table.add_row(name, f"{value:.4g}")
+    console.print(table)
+    if (folder.path / "features.json").is_file():
+        from trainers.input.feature_cache import Spared
+
+        console.print(str(Spared(**folder.read("features.json"))), highlight=False)
+
+
+def detector(
+    data: Data,
+    out: Out,
+    classes: Annotated[
+        str, typer.Option(help="Comma-separated classes to learn; empty: all in the data.")
+    ] = "",
+    start: Start = "",
+    start_classes: Annotated[
+        str, typer.Option(help="Classes of the outputs of --start; not needed for YOLOX.")
+    ] = "",
+    start_only: Annotated[
+        str, typer.Option(help="Prefixes of the layers that take weights from --start.")
+    ] = "",
+    freeze: Freeze = "none",
+    backbone: Annotated[
+        str, typer.Option(help="nano, slim, squeezenet, vgg16 ..; nano with --start, else slim.")
+    ] = "",
+    head: Annotated[str, typer.Option(help="free or anchor.")] = "free",
+    assignment: Annotated[str, typer.Option(help="dynamic or grid; unless given, by --head.")] = "",
+    teacher: Annotated[
+        str, typer.Option(help="A contract model whose detections complete the labels.")
+    ] = "",
+    unlabeled: Annotated[
+        list[Path] | None,
+        typer.Option(help="Images and videos that --teacher labels; repeatable."),
+    ] = None,
+    teacher_score: Score = 0.5,
+    soft: Soft = False,
+    size: Annotated[
+        int,
+        typer.Option(
+            "--input-size",
+            help="Side of the network's input, a multiple of 32; 0: chosen by the object sizes.",
+        ),
+    ] = 0,
+    epochs: Annotated[
+        int | None,
+        typer.Option(help="Passes over the training data; chosen by its size unless given."),
+    ] = None,
+    batch: Batch = 8,
+    lr: Rate = 0.0,
+    val_fraction: ValFraction = 0.2,
+    seed: Seed = 0,
+    strength: Annotated[float, typer.Option(help="Strength of augmentation, 0 to 1.")] = 1.0,
+    patience: Patience = 0,
+    every: Every = 5,
+    mixed: Mixed = False,
+    devices: Devices = 1,
+    cache: Cache = None,
+    cache_features: Views = 0,
+    resume: Resume = False,
+) -> None:
+    """Train an object detector."""
+    load_keras()
+    from trainers.detector import Job, train_detector
+    from trainers.losses.detection import LossConfig
+    from trainers.networks.config import NetworkConfig
+
+    if unlabeled and not teacher:
+        raise ConfigError("--unlabeled needs a --teacher that labels the images")
+    assignment = assignment or {"free": "dynamic", "anchor": "grid"}.get(head, "grid")
+    network = NetworkConfig(
+        ("object",), (size or 416,) * 2, backbone or ("nano" if start else "slim"),
+        norm="none" if start else "batch", head="free",
+    )  # fmt: skip
+    job = Job(
+        data=tuple(data), out=out, hold=val_fraction, start=find_start(start), cache=cache,
+        devices=devices, classes=split_names(classes), start_classes=split_names(start_classes),
+        start_only=split_names(start_only), network=network,
+        head=check_choice("--head", head, ("free", "anchor")),
+        loss=LossConfig(check_choice("--assignment", assignment, ("dynamic", "grid"))),
+        choose_size=not size, choose_epochs=epochs is None, unlabelled=tuple(unlabeled or ()),
+        teacher=_load_teacher(teacher, classes, teacher_score, soft) if teacher else None,
+        settings=build_settings(
+            start, lr or (2e-4 if start else 2e-3), epochs=epochs or 0, batch=batch,
+            freeze=freeze, seed=seed, strength=strength, patience=patience,
+            validate_every=every, mixed_precision=mixed, cache_features=cache_features,
+        ),
+    )  # fmt: skip
+    _show_metrics(train_detector(job, resume=resume, verbose=1))
+
+
+def _load_teacher(name: str, classes: str, score: float, soft: bool) -> Teacher:
+    """A teacher for those of the classes that it detects."""
+    from trainers.pseudo_labels import hired
+
+    teacher = hired(find_model(name), score=score, soft=soft)
+    shared = [c for c in split_names(classes) if c in teacher.classes]
+    return teacher.only(shared) if shared else teacher
+
+
+def faces(
+    data: Data,
+    out: Out,
+    negatives: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folders of images without faces, or data sets that label people."),
+    ] = None,
+    teacher: Annotated[
+        str, typer.Option(help="A face detector or zoo:NAME that completes the labels.")
+    ] = "",
+    backbone: Annotated[str, typer.Option(help="yunet or slim.")] = "yunet",
+    start: Start = "",
+    freeze: Freeze = "none",
+    size: InputSize = 256,
+    epochs: Epochs = 60,
+    batch: Batch = 32,
+    lr: Rate = 0.0,
+    val_fraction: ValFraction = 0.2,
+    seed: Seed = 0,
+    patience: Patience = 0,
+    every: Every = 5,
+    mixed: Mixed = False,
+    devices: Devices = 1,
+    cache: Cache = None,
+    resume: Resume = False,
+) -> None:
+    """Train a face detector with five landmarks per face."""
+    load_keras()
+    from trainers.detector import Job
+    from trainers.faces import NETWORKS, FacesJob, train_faces
+
+    backbone = check_choice("--backbone", backbone, NETWORKS)
+    job = Job(
+        data=tuple(data), out=out, hold=val_fraction, start=find_start(start), cache=cache,
+        devices=devices, network=replace(NETWORKS[backbone], input_wh=(size, size)),
+        settings=build_settings(
+            start, lr, epochs=epochs, batch=batch, freeze=freeze, seed=seed,
+            patience=patience, validate_every=every, mixed_precision=mixed,
+        ),
+    )  # fmt: skip
+    whole = FacesJob(job, tuple(negatives or ()), load_face_teacher(teacher) if teacher else None)
+    _show_metrics(train_faces(whole, resume=resume, verbose=1))
+
+
+def liveness(
+    data: Data,
+    out: Out,
+    people: Annotated[
+        list[Path] | None,
+        typer.Option(help="Images and videos of live people; zoo:faces-nano detects the faces."),
+    ] = None,
+    scenes: Scenes = None,
+    teacher: Annotated[
+        str, typer.Option(help="A liveness model or zoo:NAME whose scores soften the live labels.")
+    ] = "",
+    trust: Annotated[float, typer.Option(help="Weight of the teacher's scores, 0 to 1.")] = 0.8,
+    keep: Annotated[
+        float, typer.Option(help="Fraction of the weights of --start mixed in at the end.")
+    ] = 0.0,
+    over_time: Annotated[str, typer.Option(help="none, conv1d or conv3d.")] = "none",
+    frames: Annotated[
+        int, typer.Option(help="Frames per clip; more than 1 needs --over-time.")
+    ] = 1,
+    start: Start = "",
+    freeze: Annotated[
+        str, typer.Option(help="none, or prefixes of layer names: scale0_stem,scale0_stage0.")
+    ] = "none",
+    epochs: Epochs = 10,
+    batch: Batch = 32,
+    lr: Rate = 0.0,
+    val_fraction: ValFraction = 0.2,
+    seed: Seed = 0,
+    strength: Annotated[float, typer.Option(help="Strength of camera artifacts, 0 to 1.")] = 1.0,
+    patience: Patience = 0,
+    every: Every = 1,
+    mixed: Mixed = False,
+    resume: Resume = False,
+) -> None:
+    """Train a liveness network on live faces and simulated attacks."""
+    load_keras()
+    from trainers.liveness import LivenessJob, train_liveness
+    from trainers.networks.config import LivenessConfig
+    from trainers.spoofing.clips import asking
+
+    try:
+        config = LivenessConfig.from_json({"frames": frames, "over_time": over_time})
+    except ValueError as error:
+        raise ConfigError(f"--frames, --over-time: {error}") from error
+    job = LivenessJob(
+        data=tuple(data), out=out, people=tuple(people or ()), scenes=tuple(scenes or ()),
+        find=load_face_teacher("zoo:faces-nano") if people else None, config=config,
+        hold=val_fraction, teacher=asking(find_model(teacher), config) if teacher else None,
+        trust=trust, start=find_start(start), keep=keep,
+        settings=build_settings(
+            start, lr, epochs=epochs, batch=batch, freeze=freeze, seed=seed, strength=strength,
+            patience=patience, validate_every=every, mixed_precision=mixed,
+        ),
+    )  # fmt: skip
+    _show_metrics(train_liveness(job, resume=resume, verbose=1))
+
+
+def embedder(
+    data: Annotated[Path, typer.Argument(help="Portraits: labels.csv with video, or DIR/NAME/*.")],
+    out: Out,
+    loss: Annotated[
+        str, typer.Option(help="triplet, binary, margin, teacher; several: teacher+triplet:0.2")
+    ] = "triplet",
+    more: Annotated[
+        list[Path] | None, typer.Option(help="More portraits for training; none are held out.")
+    ] = None,
+    teacher: Annotated[str, typer.Option(help="An embedder or zoo:NAME to distill.")] = "",
+    start: Annotated[str, typer.Option(help="A MobileFaceNet ONNX file to start from.")] = "",
+    mining: Annotated[
+        str, typer.Option(help="Triplet mining: semi-hard or batch-hard.")
+    ] = "semi-hard",
+    pair: Annotated[
+        str, typer.Option(help="Pair features of the binary loss: absolute or chi-square.")
+    ] = "absolute",
+    finder: Annotated[
+        str, typer.Option("--detector", help="Detects faces in portraits without landmarks.")
+    ] = "zoo:faces-nano",
+    size: Annotated[
+        str, typer.Option("--encoder", help="Size of the encoder: pico, nano or full.")
+    ] = "nano",
+    lessons: Annotated[
+        int, typer.Option("--distillation-images", help="Faces that the teacher embeds.")
+    ] = 20_000,
+    pictures: Annotated[
+        int, typer.Option("--max-images", help="Images per epoch; 0: all of them.")
+    ] = 0,
+    each: Annotated[
+        int, typer.Option("--images-per-person", help="Images of a person in a batch.")
+    ] = 4,
+    fade: Annotated[
+        float, typer.Option(help="Epochs in which the PReLU slopes of --start fade to 0.")
+    ] = 4.5,
+    epochs: Epochs = 12,
+    batch: Batch = 64,
+    lr: Rate = 0.0,
+    val_fraction: Annotated[
+        float,
+        typer.Option("--val-fraction", help="Fraction of the people held out for evaluation."),
+    ] = 0.2,
+    seed: Seed = 0,
+    patience: Patience = 0,
+    every: Every = 1,
+    mixed: Mixed = False,
+    cache: Annotated[Path | None, typer.Option(help="Folder that caches the embeddings.")] = None,
+    resume: Resume = False,
+) -> None:
+    """Train a face embedder."""
+    load_keras()
+    from trainers.embedder import Job, train_embedder
+    from trainers.losses.embedding import MINERS, PAIRS, ObjectiveConfig, parse_parts
+    from trainers.networks.config import ENCODERS
+
+    job = Job(
+        data=data, out=out, more=tuple(more or ()), hold=val_fraction,
+        network=ENCODERS[check_choice("--encoder", size, ENCODERS)],
+        objective=ObjectiveConfig(
+            parse_parts(loss), mining=check_choice("--mining", mining, MINERS),
+            pair=check_choice("--pair", pair, PAIRS),
+        ),
+        settings=build_settings(
+            start, lr, epochs=epochs, batch=batch, seed=seed,
+            patience=patience, validate_every=every, mixed_precision=mixed, clip_norm=5.0,
+        ),
+        each=each, fade=fade, start=find_start(start),
+        teacher=load_contract_embedder(teacher) if teacher else None,
+        lessons=lessons, pictures=pictures, cache=cache,
+        finder=load_face_detector(finder) if finder else None,
+    )  # fmt: skip
+    _show_metrics(train_embedder(job, resume=resume, verbose=1))
