@@ -100,13 +100,13 @@ def _read_faces(data: Path, negatives: Path | None, val_fraction: float) -> Data
 def _read_detection_data(
     data: Path, val_fraction: float, models: list[str]
 ) -> tuple[Dataset, list[Detect]]:
-    from edge.models.detector import load_detector
+    from edge.models.contract import load_model
     from trainers.data.near_duplicates import split_dataset
     from trainers.data.read import read_dataset
     from trainers.pseudo_labels import of_detector, renumbered
 
     dataset = read_dataset(data)
-    loaded = [load_detector(build_runtime(), find_model(name)) for name in models]
+    loaded = [load_model("detect", build_runtime(), find_model(name)) for name in models]
     shared = [name for name in dataset.classes if any(name in model.classes for model in loaded)]
     if not shared:
         raise ConfigError(f"{', '.join(models)} and {data} have no class in common")

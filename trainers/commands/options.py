@@ -95,9 +95,9 @@ def build_runtime() -> OnnxRuntime:
 
 def load_face_detector(name: str) -> ContractFaceFinder:
     """Load a face detector."""
-    from edge.models.faces import load_faces
+    from edge.models.contract import load_model
 
-    return load_faces(build_runtime(), find_model(name))
+    return load_model("faces", build_runtime(), find_model(name))
 
 
 def load_face_teacher(name: str) -> Ask:
@@ -109,9 +109,9 @@ def load_face_teacher(name: str) -> Ask:
 
 def load_contract_embedder(name: str) -> ContractEmbedder:
     """Load an embedder."""
-    from edge.models.embedder import load_embedder
+    from edge.models.contract import load_model
 
-    return load_embedder(build_runtime(), find_model(name))
+    return load_model("embed", build_runtime(), find_model(name))
 
 
 def split_names(text: str) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from trainers.commands.app import app
         (["detector", "{here}/none", "--out", "{here}/r"], "is no data set"),
         (["detector", "{here}/none", "--out", "{here}/r", "--head", "x"], "free or anchor"),
         (["detector", "{here}/none", "--out", "{here}/r", "--start", "zoo:nothing"], "zoo"),
-        (["faces", "{here}/none", "--out", "{here}/r", "--backbone", "vgg16"], "yunet, slim"),
+        (["faces", "{here}/none", "--out", "{here}/r", "--backbone", "vgg16"], "yunet or slim"),
         (["check", "{here}/none"], "is no data set"),
         (["detector", "{here}/empty", "--out", "{here}/r"], "holds no picture"),
         (["detector", "{here}/strange", "--out", "{here}/r"], "class 3 does not exist"),
