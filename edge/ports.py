@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from threading import Event as Stop
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge.types import Capture, Detections, Faces, Frame, Picture
-
-if TYPE_CHECKING:
-    from edge.wire.schema import Message
 
 
 class Source(Protocol):
@@ -30,7 +27,7 @@ class Source(Protocol):
     def every_frame(self) -> bool:
         """True for an evaluation file: its reader waits until each frame was taken."""
 
-    def connect(self, stop: Stop) -> AbstractContextManager[Iterator[Capture]]:
+    def connect(self, stop: threading.Event) -> AbstractContextManager[Iterator[Capture]]:
         """Open the camera; iterate its captures; close on exit.
 
         The iterator ends only when the source is finished for good (a file that does not
@@ -150,24 +147,3 @@ class LivenessModel(Model, Protocol):
 
     def live(self, clips: NDArray[np.uint8]) -> NDArray[np.float32]:
         """``(N, T, h, w, 3)`` -> ``(N,)`` probability, NaN where there is none."""
-
-
-class Sink(Protocol):
-    """Where messages go. Opened, used and closed by its own thread."""
-
-    def open(self) -> AbstractContextManager[None]:
-        """Acquire sockets or files; release them on exit.
-
-        Raises:
-            SinkError: it cannot be opened.
-        """
-
-    def send(self, messages: Sequence[Message]) -> None:
-        """Hand over messages in order.
-
-        Raises:
-            SinkError: the sink is broken; it will be reopened with backoff.
-        """
-
-    def idle(self) -> None:
-        """Called at least every 0.1 s while open: answer subscribers, flush."""

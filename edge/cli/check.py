@@ -24,12 +24,12 @@ from edge.errors import ConfigError, EdgeError, GalleryError
 from edge.models.embedder import ContractEmbedder
 from edge.models.liveness import ContractLiveness
 from edge.pipeline import Pipeline
-from edge.ports import Sink, Source
-from edge.service.daemon import ModelSet
+from edge.ports import Source
 from edge.service.gallery_sync import follow_gallery
 from edge.service.health import HealthBoard
 from edge.service.http import HttpServer
 from edge.service.metrics import Metrics
+from edge.service.model_set import ModelSet
 from edge.service.send_queue import try_open
 
 
@@ -70,7 +70,7 @@ def _show(findings: list[Finding]) -> None:
 
 
 def _models(settings: Config, path: Path) -> Iterator[Finding]:
-    models = ModelSet.of(settings, path.parent)
+    models = ModelSet.load(settings, path.parent)
     Pipeline(models.detector, models.faces, itertools.count(1)).watch(settings.cameras)
     detector = models.detector
     yield Finding("models.detector", True, f"{detector.name}: {', '.join(detector.classes[:8])}")
@@ -105,8 +105,7 @@ def _outputs(settings: Config) -> Iterator[Finding]:
     HttpServer(settings.http, Metrics(), HealthBoard()).stop()
     yield Finding("http", True, f"{settings.http.host}:{settings.http.port}")
     for row, table in enumerate(settings.sinks):
-        sink: Sink = plugins.create("sinks", table)
-        try_open(sink, f"sinks[{row}]")
+        try_open(plugins.create("sinks", table), f"sinks[{row}]")
         yield Finding(f"sinks[{row}]", True, table["kind"])
 
 

@@ -19,7 +19,8 @@ from edge.cli.watch import Board
 from edge.client import Item, Received, Subscriber
 from edge.config import Log
 from edge.service import log_format as logs
-from edge.service.daemon import STOPPED, Daemon, ModelSet
+from edge.service.daemon import STOPPED, Daemon
+from edge.service.model_set import ModelSet
 from edge.types import FrameResult
 from edge.vision.draw import draw, save
 from edge.vision.resize import to_rgb
@@ -81,7 +82,7 @@ def demo(
     console = Console()
     logs.set_up(Log(level="error"))
     settings = config_file.parse(_tree(sources or [], detector, faces, bind), "demo")
-    models = ModelSet.of(settings, Path())
+    models = ModelSet.load(settings, Path())
     showcase = Showcase()
     daemon = Daemon(settings, models=models, on_result=showcase.note)
     daemon.handle_signals()

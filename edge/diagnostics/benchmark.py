@@ -31,8 +31,9 @@ from edge.errors import EdgeError
 from edge.manifest import KEY, read_model
 from edge.models.paths import model_path
 from edge.ports import Session
-from edge.service.daemon import Daemon, ModelSet
+from edge.service.daemon import Daemon
 from edge.service.frame_queue import read_ahead
+from edge.service.model_set import ModelSet
 from edge.types import U8, Detections, Frame, FrameResult
 from edge.vision import preprocess, resize
 from edge.wire.schema import DetectionsMessage

@@ -110,7 +110,7 @@ class CameraLoop:
                 delay_s = self.backoff.short()
             else:
                 while not (worker.stop.is_set() or self._is_done()):
-                    worker.pulse()
+                    worker.mark_progress()
                 if not worker.stop.is_set():
                     self._say(CameraState.OFFLINE, "end of file")
                     worker.finish()
@@ -122,11 +122,11 @@ class CameraLoop:
         pace = FrameRateLimiter(self.camera.fps)
         still = FreezeDetector(self.camera.frozen_after_s)
         with self.source.connect(worker.stop) as captures:
-            worker.pulse()
+            worker.mark_progress()
             for seq, capture in enumerate(captures):
                 if seq == 0:
                     self._begin()
-                worker.pulse()
+                worker.mark_progress()
                 self.metrics.captured.inc()
                 self.metrics.last_frame.set(capture.captured_s)
                 if self.source.every_frame or pace.is_due(capture.monotonic_s):
@@ -177,6 +177,6 @@ class CameraLoop:
         """Wait, with a pulse each second, so that a patient camera does not look dead."""
         deadline_s = time.monotonic() + delay_s
         while (rest_s := deadline_s - time.monotonic()) > 0:
-            worker.pulse()
+            worker.mark_progress()
             if worker.stop.wait(min(rest_s, 1)):
                 return

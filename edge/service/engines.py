@@ -241,7 +241,7 @@ class EngineKeeper:
         for job in self._jobs:
             if worker.stop.is_set():
                 return
-            worker.pulse()
+            worker.mark_progress()
             try:
                 self._equip(job, worker)
             except GpuLostError:
@@ -250,7 +250,7 @@ class EngineKeeper:
                 state = "is not ready" if self._runtime.waits else "stays on ONNX Runtime"
                 log.error("%s %s: %s", job.name, state, error)  # noqa: TRY400
         while not worker.stop.wait(1):  # engines may be given up
-            worker.pulse()
+            worker.mark_progress()
             for job in self._jobs:
                 self.using(job.task, job.exchange.has_engine)
                 if self._runtime.waits and not (job.model or job.exchange.has_engine):
@@ -311,7 +311,7 @@ class EngineKeeper:
             with _niced(command, output) as child:
                 started_s = said_s = time.monotonic()
                 while child.poll() is None and not worker.stop.wait(0.1):
-                    worker.pulse()
+                    worker.mark_progress()
                     took_s = time.monotonic() - started_s
                     self.building(job.task, took_s)
                     if time.monotonic() - said_s >= self._say_s:
@@ -331,11 +331,11 @@ class EngineKeeper:
         while not (self._runtime.waits or job.exchange.samples or worker.stop.is_set()):
             if time.monotonic() > deadline_s:
                 break
-            worker.pulse()
+            worker.mark_progress()
             worker.stop.wait(0.1)
         tally = Tally(manifest)
         for batch in (drawn(manifest.input_shape), *job.exchange.samples):
-            worker.pulse()
+            worker.mark_progress()
             tally.add(job.exchange.reference.infer(batch), engine.infer(batch))
         return tally
 

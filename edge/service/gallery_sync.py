@@ -70,12 +70,12 @@ class GalleryFollower:
                 if str(error) != told:
                     log.error("nobody is named: %s", error)  # noqa: TRY400
                 told = str(error)
-                worker.pulse()
+                worker.mark_progress()
                 worker.stop.wait(POLL_S)
 
     def _follow(self, gallery: Gallery, worker: Worker) -> None:
         while not worker.stop.wait(POLL_S):
-            worker.pulse()
+            worker.mark_progress()
             if gallery.changed():
                 self._offer(gallery)
 

@@ -150,21 +150,21 @@ class Metrics:
         ):
             family.remove_by_labels({"camera": camera})
 
-    def count_event(self, event: FrameResult, classes: Sequence[str]) -> None:
+    def count_result(self, result: FrameResult, classes: Sequence[str]) -> None:
         """Count what one processed frame showed."""
-        camera = event.frame.camera
-        for class_id in event.tracks.class_id.tolist():
+        camera = result.frame.camera
+        for class_id in result.tracks.class_id.tolist():
             self.detections.labels(camera, classes[class_id]).inc()
-        if event.decisions:
-            self._count_decisions(event)
-        elif len(event.faces):
-            self.faces.labels(camera, "found").inc(len(event.faces))
+        if result.decisions:
+            self._count_decisions(result)
+        elif len(result.faces):
+            self.faces.labels(camera, "found").inc(len(result.faces))
 
-    def _count_decisions(self, event: FrameResult) -> None:
-        for decision in event.decisions:
-            self.faces.labels(event.frame.camera, str(decision.outcome)).inc()
-        for row in event.decided:
-            similarity = event.decisions[row].similarity
+    def _count_decisions(self, result: FrameResult) -> None:
+        for decision in result.decisions:
+            self.faces.labels(result.frame.camera, str(decision.outcome)).inc()
+        for row in result.decided:
+            similarity = result.decisions[row].similarity
             if similarity == similarity:  # not NaN
                 self.face_similarity.observe(similarity)
 

@@ -9,11 +9,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from edge.errors import ConfigError, EdgeError, SinkError
-from edge.ports import Sink
 from edge.service.backoff import Backoff
 from edge.service.workers import Worker
-from edge.wire.message_builder import stamped
+from edge.wire.message_builder import stamp
 from edge.wire.schema import Message
+from edge.wire.sink import Sink
 
 log = logging.getLogger(__name__)
 
@@ -79,12 +79,12 @@ class SendQueue:
                 log.warning("%s failed: %s", self.name, error)
                 self._on_up(False)
                 worker.stop.wait(self._backoff.short())
-                worker.pulse()
+                worker.mark_progress()
 
     def _send_all(self, worker: Worker) -> None:
         idle_s = float("-inf")
         while not worker.stop.is_set():
-            worker.pulse()
+            worker.mark_progress()
             self._send_waiting(IDLE_S)
             if time.monotonic() - idle_s >= IDLE_S:
                 self._sink.idle()
@@ -102,7 +102,7 @@ class SendQueue:
         if not messages:
             return
         now_s, now_monotonic_s = time.time(), time.monotonic()
-        stamped_messages = [stamped(message, now_s, now_monotonic_s) for message in messages]
+        stamped_messages = [stamp(message, now_s, now_monotonic_s) for message in messages]
         try:
             self._sink.send(stamped_messages)
         except SinkError:

@@ -1,66 +1,70 @@
-"""Workers: threads that say when they made progress and when they died."""
+"""Workers: threads that report progress and that cannot die unnoticed."""
 
 from __future__ import annotations
 
 import logging
+import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+
+from edge.errors import GpuLostError, WorkerError
 
 log = logging.getLogger(__name__)
 
 
 class Worker:
-    """A thread with a name, a stop flag and a pulse.
+    """A thread with a name, a stop flag and a progress mark.
 
     Args:
-        name: for logs and for the watchdog.
-        work: runs until the stop flag is set; calls ``worker.pulse()`` as it makes progress.
-        died: called from the thread with this worker when ``work`` raised or returned early.
-        max_silence_s: longest time between two pulses of a healthy worker.
+        name: The name in logs and for the watchdog.
+        work: Runs until the stop flag is set; calls ``worker.mark_progress()`` as it goes.
+        on_death: Called from the thread when ``work`` raised or returned early.
+        max_silence_s: The longest time between two progress marks of a healthy worker.
+        clock: A monotonic clock.
     """
 
     def __init__(
         self,
         name: str,
         work: Callable[[Worker], None],
-        died: Callable[[Worker], None],
+        on_death: Callable[[Worker], None],
         max_silence_s: float = 10,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
         self.stop = threading.Event()
         self.finished = False
-        self.error: Exception | None = None  # what it died of
+        self.error: Exception | None = None
         self._work = work
-        self._died = died
+        self._on_death = on_death
         self._max_silence_s = max_silence_s
         self._clock = clock
-        self._pulse_s = clock()
+        self._progress_s = clock()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
-        """Begin to work."""
-        self._pulse_s = self._clock()
+        """Start the thread."""
+        self._progress_s = self._clock()
         self._thread.start()
 
-    def pulse(self) -> None:
-        """Say that progress was made."""
-        self._pulse_s = self._clock()
+    def mark_progress(self) -> None:
+        """Report that the work went on."""
+        self._progress_s = self._clock()
 
     def is_alive(self) -> bool:
-        """Whether the thread runs and its last pulse is recent, or its work is done."""
+        """Whether the thread runs and reported progress recently, or its work is finished."""
         if self.finished:
             return True
-        recent = self._clock() - self._pulse_s <= self._max_silence_s
+        recent = self._clock() - self._progress_s <= self._max_silence_s
         return self._thread.is_alive() and recent
 
     def finish(self) -> None:
-        """Say that the work is done for good, so that returning is no death."""
+        """Report that the work is finished for good, so that returning is not a death."""
         self.finished = True
 
     def join(self, timeout_s: float) -> bool:
-        """Wait for the end; true when it came in time."""
+        """Wait for the thread to end; False when it did not end in time."""
         if self._thread.ident is None:
             return True
         self._thread.join(max(timeout_s, 0))
@@ -75,5 +79,59 @@ class Worker:
         else:
             if self.stop.is_set() or self.finished:
                 return
-            log.error("worker %s ended though nobody stopped it", self.name)
-        self._died(self)
+            log.error("worker %s ended without being stopped", self.name)
+        self._on_death(self)
+
+
+class WorkerGroup:
+    """The workers of a process, which ends when one of them dies.
+
+    Args:
+        max_silence_s: The longest time between two progress marks of a healthy worker.
+    """
+
+    def __init__(self, max_silence_s: float) -> None:
+        self._max_silence_s = max_silence_s
+        self._workers: list[Worker] = []
+        self._dead: queue.SimpleQueue[Worker] = queue.SimpleQueue()
+
+    def start(self, name: str, work: Callable[[Worker], None], patience: float = 1) -> Worker:
+        """Start a worker that may be silent ``patience`` times as long as others."""
+        worker = Worker(name, work, self._dead.put, patience * self._max_silence_s)
+        self._workers.append(worker)
+        worker.start()
+        return worker
+
+    def remove(self, worker: Worker) -> None:
+        """Stop a worker and wait a second for its end; its silence no longer counts."""
+        self._workers.remove(worker)
+        worker.stop.set()
+        worker.join(1)
+
+    def raise_death(self) -> None:
+        """Raise for a worker that died.
+
+        Raises:
+            GpuLostError: The worker died of it.
+            WorkerError: The worker died of anything else.
+        """
+        if self._dead.empty():
+            return
+        dead = self._dead.get()
+        if isinstance(dead.error, GpuLostError):
+            raise dead.error
+        raise WorkerError(f"worker {dead.name} died: see the log above")
+
+    def find_stuck(self) -> list[str]:
+        """Names of the workers that have been silent for too long."""
+        return [worker.name for worker in self._workers if not worker.is_alive()]
+
+
+def stop_all(workers: Iterable[Worker], deadline_s: float) -> None:
+    """Stop workers and wait for them until ``deadline_s`` on the monotonic clock."""
+    workers = list(workers)
+    for worker in workers:
+        worker.stop.set()
+    for worker in workers:
+        if not worker.join(deadline_s - time.monotonic()):
+            log.warning("%s did not end in time", worker.name)

@@ -1,4 +1,4 @@
-"""The composer: turns what happened into messages and numbers them."""
+"""The message builder: results, states and heartbeats to numbered messages."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from threading import Lock
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 import numpy as np
 from msgspec import UNSET, UnsetType
 
-from edge.types import CameraStatus, Decision, Faces, FrameResult, TrackEvent
+from edge.types import CameraStatus, Decision, Faces, Frame, FrameResult, TrackEvent
 from edge.wire import topics
 from edge.wire.schema import (
     DetectionsMessage,
@@ -31,10 +31,10 @@ Clock = Callable[[], float]
 
 
 class MessageBuilder:
-    """Makes messages of one daemon's life; safe to call from any thread.
+    """Builds the messages of one run of the daemon; safe to call from any thread.
 
-    A message is numbered when it is composed. Hand the messages of one topic to the sinks in
-    that order, and drop as many as you must: the numbers make it visible.
+    A message gets its sequence number when it is built. Hand the messages of one topic to the
+    sinks in that order; dropping some is allowed, and the numbers make it visible.
     """
 
     def __init__(
@@ -48,16 +48,16 @@ class MessageBuilder:
         wall_s: Clock = time.time,
         monotonic_s: Clock = time.monotonic,
     ) -> None:
-        """Begin with every topic at 1.
+        """Start every topic at sequence number 1.
 
         Args:
-            node: name of the box.
-            boot: random per start.
-            classes: label by class_id.
-            model_name: the detector's name.
-            model_sha256: its full digest in hex.
-            wall_s: clock that dates heartbeats, Unix seconds.
-            monotonic_s: clock for the age of status and heartbeat.
+            node: The name of this node.
+            boot: A random id of this start.
+            classes: Labels by class id.
+            model_name: The detector's name.
+            model_sha256: The digest of the detector's file in hex.
+            wall_s: The clock that dates heartbeats, Unix seconds.
+            monotonic_s: The clock for the age of status and heartbeat messages.
         """
         self._node = node
         self._boot = boot
@@ -69,28 +69,22 @@ class MessageBuilder:
         self._last_seq: dict[str, int] = {}
         self._last_frame: dict[str, tuple[int, int]] = {}  # camera -> epoch, frame
 
-    def event(self, event: FrameResult, jpeg: bytes | None = None) -> list[Message]:
-        """Messages of one frame: the detections, changes of tracks, new decisions on faces."""
-        frame = event.frame
+    def build(self, result: FrameResult, jpeg: bytes | None = None) -> list[Message]:
+        """One frame's messages: detections, track events, new decisions about faces."""
+        frame = result.frame
         self._last_frame[frame.camera] = (frame.epoch, frame.seq)
-        messages = [self._detections(event, jpeg)]
-        messages += [self._change(event, change) for change in event.changes]
-        messages += [self._decision(event, row) for row in event.decided]
+        messages = [self._build_detections(result, jpeg)]
+        messages += [self._build_track(result, change) for change in result.changes]
+        messages += [self._build_face(result, row) for row in result.decided]
         return messages
 
-    def status(self, status: CameraStatus) -> Message:
-        """A camera's state."""
+    def build_status(self, status: CameraStatus) -> Message:
+        """The message of a camera's state."""
         topic = topics.status(status.camera)
         epoch, frame = self._last_frame.get(status.camera, (0, 0))
         width, height = status.size_wh
         body = StatusMessage(
-            node=self._node,
-            boot=self._boot,
-            seq=self._next(topic),
-            captured_at=status.at_s,
-            published_at=0.0,
-            age_s=0.0,
-            model=self._model,
+            **self._envelope(topic, status.at_s),
             camera=status.camera,
             epoch=status.epoch,
             frame=frame if epoch == status.epoch else 0,
@@ -101,21 +95,38 @@ class MessageBuilder:
         )
         return Message(topic, body, captured_monotonic_s=self._monotonic_s())
 
-    def heartbeat(self) -> Message:
-        """A sign of life with the last sequence number of every topic."""
+    def build_heartbeat(self) -> Message:
+        """A heartbeat with the last sequence number of every topic."""
         with self._lock:
             last_seq = {t: seq for t, seq in self._last_seq.items() if t != topics.HEARTBEAT}
         body = HeartbeatMessage(
-            node=self._node,
-            boot=self._boot,
-            seq=self._next(topics.HEARTBEAT),
-            captured_at=self._wall_s(),
-            published_at=0.0,
-            age_s=0.0,
-            model=self._model,
+            **self._envelope(topics.HEARTBEAT, self._wall_s()),
             last_seq=last_seq,
         )
         return Message(topics.HEARTBEAT, body, captured_monotonic_s=self._monotonic_s())
+
+    def _envelope(self, topic: str, captured_s: float) -> dict[str, Any]:
+        """Fields of every message; the sink's thread stamps the last two."""
+        return {
+            "node": self._node,
+            "boot": self._boot,
+            "seq": self._next(topic),
+            "captured_at": captured_s,
+            "model": self._model,
+            "published_at": 0.0,
+            "age_s": 0.0,
+        }
+
+    def _frame_envelope(self, topic: str, frame: Frame) -> dict[str, Any]:
+        """Fields of every message about a frame."""
+        width, height = frame.size_wh
+        return self._envelope(topic, frame.captured_s) | {
+            "camera": frame.camera,
+            "epoch": frame.epoch,
+            "frame": frame.seq,
+            "width": width,
+            "height": height,
+        }
 
     def _next(self, topic: str) -> int:
         with self._lock:
@@ -123,32 +134,20 @@ class MessageBuilder:
             self._last_seq[topic] = seq
         return seq
 
-    def _detections(self, event: FrameResult, jpeg: bytes | None) -> Message:
-        frame, tracks = event.frame, event.tracks
-        owned, loose = _share_out(event.faces, event.decisions)
+    def _build_detections(self, result: FrameResult, jpeg: bytes | None) -> Message:
+        frame, tracks = result.frame, result.tracks
+        tracked, loose = _assign_faces(result.faces, result.decisions)
         topic = topics.detections(frame.camera)
-        width, height = frame.size_wh
         rows = zip(
             tracks.track_id.tolist(),
             tracks.class_id.tolist(),
-            _rounded(tracks.score, 4),
-            _rounded(tracks.xyxy, 1),
-            event.zones,
+            _round(tracks.score, 4),
+            _round(tracks.xyxy, 1),
+            result.zones,
             strict=True,
         )
         body = DetectionsMessage(
-            node=self._node,
-            boot=self._boot,
-            seq=self._next(topic),
-            captured_at=frame.captured_s,
-            published_at=0.0,
-            age_s=0.0,
-            model=self._model,
-            camera=frame.camera,
-            epoch=frame.epoch,
-            frame=frame.seq,
-            width=width,
-            height=height,
+            **self._frame_envelope(topic, frame),
             objects=tuple(
                 [
                     TrackedObject(
@@ -157,7 +156,7 @@ class MessageBuilder:
                         score=score,
                         box=tuple(box),
                         zones=zones,
-                        face=owned.get(row, UNSET),
+                        face=tracked.get(row, UNSET),
                     )
                     for row, (track, class_id, score, box, zones) in enumerate(rows)
                 ]
@@ -166,24 +165,12 @@ class MessageBuilder:
         )
         return Message(topic, body, jpeg, frame.monotonic_s)
 
-    def _change(self, event: FrameResult, change: TrackEvent) -> Message:
-        frame = event.frame
+    def _build_track(self, result: FrameResult, change: TrackEvent) -> Message:
+        frame = result.frame
         topic = topics.tracks(frame.camera)
-        width, height = frame.size_wh
         x1, y1, x2, y2 = change.xyxy
         body = TracksMessage(
-            node=self._node,
-            boot=self._boot,
-            seq=self._next(topic),
-            captured_at=frame.captured_s,
-            published_at=0.0,
-            age_s=0.0,
-            model=self._model,
-            camera=frame.camera,
-            epoch=frame.epoch,
-            frame=frame.seq,
-            width=width,
-            height=height,
+            **self._frame_envelope(topic, frame),
             track=change.track_id,
             label=self._classes[change.class_id],
             change=str(change.change),
@@ -195,67 +182,55 @@ class MessageBuilder:
         )
         return Message(topic, body, captured_monotonic_s=frame.monotonic_s)
 
-    def _decision(self, event: FrameResult, row: int) -> Message:
-        frame = event.frame
+    def _build_face(self, result: FrameResult, row: int) -> Message:
+        frame = result.frame
         topic = topics.faces(frame.camera)
-        width, height = frame.size_wh
         body = FacesMessage(
-            node=self._node,
-            boot=self._boot,
-            seq=self._next(topic),
-            captured_at=frame.captured_s,
-            published_at=0.0,
-            age_s=0.0,
-            model=self._model,
-            camera=frame.camera,
-            epoch=frame.epoch,
-            frame=frame.seq,
-            width=width,
-            height=height,
-            track=event.decisions[row].track_id,
-            face=_faces(event.faces, event.decisions)[row],
+            **self._frame_envelope(topic, frame),
+            track=result.decisions[row].track_id,
+            face=_build_faces(result.faces, result.decisions)[row],
         )
         return Message(topic, body, captured_monotonic_s=frame.monotonic_s)
 
 
-def stamped(message: Message, now_s: float, now_monotonic_s: float) -> Message:
-    """The message as it is handed to a socket now: ``published_at`` and ``age_s`` filled in."""
+def stamp(message: Message, now_s: float, now_monotonic_s: float) -> Message:
+    """A copy of a message with ``published_at`` and ``age_s`` of the moment it is sent."""
     age_s = round(max(0.0, now_monotonic_s - message.captured_monotonic_s), 6)
     body = msgspec.structs.replace(message.body, published_at=now_s, age_s=age_s)
     return Message(message.topic, body, message.jpeg, message.captured_monotonic_s)
 
 
-def _rounded(column: np.ndarray, digits: int) -> list:  # type: ignore[type-arg]
-    """Python floats that print short: a float32 rounded as float32 would print 9 digits."""
+def _round(column: np.ndarray, digits: int) -> list:  # type: ignore[type-arg]
+    """Python floats that print short; a float32 rounded as float32 would print nine digits."""
     return np.round(column.astype(np.float64), digits).tolist()  # type: ignore[no-any-return]
 
 
-def _share_out(
+def _assign_faces(
     faces: Faces, decisions: tuple[Decision, ...]
 ) -> tuple[dict[int, Face], tuple[Face, ...]]:
-    """The best face of each row of the tracks, and all the others."""
+    """The best face of each track by its row, and all other faces."""
     if not len(faces):
         return {}, ()
-    owned: dict[int, Face] = {}
+    tracked: dict[int, Face] = {}
     loose: list[Face] = []
-    for row, face in zip(faces.track_row.tolist(), _faces(faces, decisions), strict=True):
-        best = owned.get(row)
+    for row, face in zip(faces.track_row.tolist(), _build_faces(faces, decisions), strict=True):
+        best = tracked.get(row)
         if row < 0 or (best is not None and best.score >= face.score):
             loose.append(face)
             continue
         if best is not None:
             loose.append(best)
-        owned[row] = face
-    return owned, tuple(loose)
+        tracked[row] = face
+    return tracked, tuple(loose)
 
 
-def _faces(faces: Faces, decisions: tuple[Decision, ...]) -> list[Face]:
-    """Every face, with what was decided about it."""
+def _build_faces(faces: Faces, decisions: tuple[Decision, ...]) -> list[Face]:
+    """All faces with the decisions about them."""
     columns = zip(
-        _rounded(faces.score, 4),
-        _rounded(faces.quality, 4),
-        _rounded(faces.xyxy, 1),
-        _rounded(faces.landmarks, 1),
+        _round(faces.score, 4),
+        _round(faces.quality, 4),
+        _round(faces.xyxy, 1),
+        _round(faces.landmarks, 1),
         strict=True,
     )
     found = [
@@ -269,25 +244,25 @@ def _faces(faces: Faces, decisions: tuple[Decision, ...]) -> list[Face]:
     ]
     if not decisions:
         return found
-    return [_decided(face, said) for face, said in zip(found, decisions, strict=True)]
+    return [_add_decision(face, decision) for face, decision in zip(found, decisions, strict=True)]
 
 
-def _decided(face: Face, said: Decision) -> Face:
-    """A face with its decision; what nobody measured is absent."""
+def _add_decision(face: Face, decision: Decision) -> Face:
+    """A face with its decision; what was not measured is left out."""
     return msgspec.structs.replace(
         face,
-        outcome=str(said.outcome),
-        person=said.person or UNSET,
-        name=said.name or UNSET,
-        similarity=_measured(said.similarity),
-        margin=_measured(said.margin),
-        liveness=str(said.liveness),
-        live_score=_measured(said.live_score),
-        votes=said.votes,
-        reason=said.reason,
-        reason_code=str(said.reason_code),
+        outcome=str(decision.outcome),
+        person=decision.person or UNSET,
+        name=decision.name or UNSET,
+        similarity=_round_finite(decision.similarity),
+        margin=_round_finite(decision.margin),
+        liveness=str(decision.liveness),
+        live_score=_round_finite(decision.live_score),
+        votes=decision.votes,
+        reason=decision.reason,
+        reason_code=str(decision.reason_code),
     )
 
 
-def _measured(value: float) -> float | UnsetType:
+def _round_finite(value: float) -> float | UnsetType:
     return round(value, 4) if math.isfinite(value) else UNSET

@@ -14,7 +14,8 @@ from edge import config_file
 from edge.client import Received, Subscriber
 from edge.diagnostics.benchmark import Nothing
 from edge.errors import ConfigError, WorkerError
-from edge.service.daemon import Daemon, ModelSet
+from edge.service.daemon import Daemon
+from edge.service.model_set import ModelSet
 from tests.support.videos import write_video
 
 MODELS = ModelSet(Nothing(), None)
@@ -67,7 +68,7 @@ class Running:
         """Wait until /readyz's cameras satisfy a function."""
         deadline_s = time.monotonic() + timeout_s
         while time.monotonic() < deadline_s:
-            if hasattr(self.daemon, "_http"):
+            if self.daemon.http_port:
                 cameras = json.loads(self.get("/readyz")[1])["cameras"]
                 if accepts({name: camera["state"] for name, camera in cameras.items()}):
                     return True
@@ -159,7 +160,7 @@ def test_the_watchdog_is_fed_only_while_every_stage_makes_progress(run, tmp_path
         running = run({"door": ""})
         assert manager.recv(100) == b"READY=1"
         assert manager.recv(100) == b"WATCHDOG=1"
-        running.daemon._lanes[0].is_alive = lambda: False  # as if a lane hung
+        running.daemon._inference.workers[0].is_alive = lambda: False  # as if it hung
         time.sleep(0.3)
         manager.setblocking(False)
         with contextlib.suppress(BlockingIOError):

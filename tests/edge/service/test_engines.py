@@ -146,7 +146,7 @@ def children():
     return found
 
 
-def test_the_builder_is_niced(keep):
+def test_the_message_builderis_niced(keep):
     keep(build_s=2)
     until(children)
     until(lambda: any(nice(folder) >= engines.NICE for folder in children()))
@@ -193,7 +193,7 @@ def test_memory_that_ends_later_gives_the_model_back_without_losing_a_batch(keep
     assert fake.ENGINES[-1].closed
 
 
-def test_a_builder_that_cannot_be_started_leaves_onnx_runtime(tmp_path, caplog):
+def test_a_message_builderthat_cannot_be_started_leaves_onnx_runtime(tmp_path, caplog):
     runtime = plugins.create(
         "runtimes", {"kind": "tests.support.engines:Options", "cache": tmp_path / "cache"}
     )

@@ -15,8 +15,8 @@ from edge.errors import ModelError
 from edge.people.gallery.encryption import GalleryError, load_key, new_key_file
 from edge.people.gallery.gallery import Gallery
 from edge.people.gallery.metadata import EmbedderId
-from edge.service.daemon import ModelSet
 from edge.service.gallery_sync import follow_gallery
+from edge.service.model_set import ModelSet
 from edge.service.workers import Worker
 from tests.support.gallery import EMBEDDER, OTHER_EMBEDDER, faces
 from tests.support.models import NOBODY, NOTHING, colour_embedder, constant_model
@@ -111,7 +111,7 @@ def test_a_missing_or_wrong_liveness_model_is_refused_at_the_start(tmp_path, liv
         "cameras": [{"name": "door", "source": {"kind": "synthetic"}}],
     }  # fmt: skip
     with pytest.raises(ModelError, match=r"recognition\.liveness") as refusal:
-        ModelSet.of(config_file.parse(tree), tmp_path)
+        ModelSet.load(config_file.parse(tree), tmp_path)
     assert refusal.value.exit_code == 78
 
 

@@ -13,9 +13,9 @@ from edge.wire.message_builder import MessageBuilder
 
 
 def messages(count):
-    composer = MessageBuilder("n", "b", ("person",), "m", "0" * 64)
+    builder = MessageBuilder("n", "b", ("person",), "m", "0" * 64)
     status = CameraStatus("door", 1, CameraState.ONLINE, "delivers", 1.0)
-    return [composer.status(status) for _ in range(count)]
+    return [builder.build_status(status) for _ in range(count)]
 
 
 class FunctionSink:

@@ -48,7 +48,7 @@ def test_a_worker_without_a_pulse_is_not_alive():
     assert worker.is_alive()
     now[0] = 6
     assert not worker.is_alive()
-    worker.pulse()
+    worker.mark_progress()
     assert worker.is_alive()
     worker.stop.set()
     assert worker.join(5)

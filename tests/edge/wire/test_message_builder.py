@@ -21,13 +21,13 @@ from edge.types import (
     TrackEventType,
     Tracks,
 )
-from edge.wire.message_builder import MessageBuilder, stamped
+from edge.wire.message_builder import MessageBuilder, stamp
 from edge.wire.schema import encode
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 
 
-def composer():
+def builder():
     return MessageBuilder(
         "gate-1", "5eed", ("person", "dog"), "detect-nano", "0123456789abcdef" * 4,
         wall_s=lambda: 1700000000.0, monotonic_s=lambda: 49.625,
@@ -82,47 +82,47 @@ def golden(name):
 
 
 def as_json(message):
-    return json.loads(encode(stamped(message, 1700000000.5, 50.125).body))
+    return json.loads(encode(stamp(message, 1700000000.5, 50.125).body))
 
 
 def test_a_frame_reads_like_the_golden_message():
-    assert as_json(composer().event(event(faces(0, -1)))[0]) == golden("detections")
+    assert as_json(builder().build(event(faces(0, -1)))[0]) == golden("detections")
 
 
 def test_an_empty_frame_is_a_message_too():
-    assert as_json(composer().event(quiet_event())[0]) == golden("detections_empty")
+    assert as_json(builder().build(quiet_event())[0]) == golden("detections_empty")
 
 
 def test_a_change_of_a_track_reads_like_the_golden_message():
-    assert as_json(composer().event(event(changes=(LEFT,)))[1]) == golden("tracks")
+    assert as_json(builder().build(event(changes=(LEFT,)))[1]) == golden("tracks")
 
 
 def test_a_status_reads_like_the_golden_message():
     status = CameraStatus(
         "door", 3, CameraState.OFFLINE, "no packet for 5 s", 1700000000.0, (640, 480)
     )
-    composed = composer()
-    composed.event(event())
-    message = composed.status(status)
+    message_builder = builder()
+    message_builder.build(event())
+    message = message_builder.build_status(status)
     assert as_json(message) == golden("status")
     assert message.topic == "v1/status/door/"
 
 
 def test_a_heartbeat_reads_like_the_golden_message():
-    composed = composer()
-    composed.event(event(changes=(LEFT, LEFT)))
-    composed.heartbeat()
-    message = composed.heartbeat()
+    message_builder = builder()
+    message_builder.build(event(changes=(LEFT, LEFT)))
+    message_builder.build_heartbeat()
+    message = message_builder.build_heartbeat()
     assert as_json(message) == golden("heartbeat")
     assert message.topic == "v1/heartbeat/"
 
 
 def test_every_topic_counts_from_one():
-    composed = composer()
+    message_builder = builder()
     messages = [
         message
         for camera in ("a", "b", "a")
-        for message in composed.event(event(camera=camera, changes=(LEFT, LEFT)))
+        for message in message_builder.build(event(camera=camera, changes=(LEFT, LEFT)))
     ]
     numbers = {}
     for message in messages:
@@ -136,14 +136,14 @@ def test_every_topic_counts_from_one():
 
 
 def test_the_best_face_of_a_person_is_theirs_and_the_others_are_loose():
-    body = composer().event(event(faces(0, 0, -1)))[0].body
+    body = builder().build(event(faces(0, 0, -1)))[0].body
     assert body.objects[0].face.score == pytest.approx(0.8)
     assert [face.score for face in body.faces] == [0.75, 0.7]
 
 
 def test_a_better_face_takes_the_place_of_a_worse_one():
     found = faces(0, 0)[np.array([1, 0])]
-    body = composer().event(event(found))[0].body
+    body = builder().build(event(found))[0].body
     assert body.objects[0].face.score == pytest.approx(0.8)
     assert [face.score for face in body.faces] == [0.7]
 
@@ -161,7 +161,7 @@ REJECTED = Decision(
 
 def test_decisions_stand_with_the_faces_and_new_ones_are_messages_of_their_own():
     said = replace(event(faces(0, -1)), decisions=(KNOWN, REJECTED), decided=(0,))
-    detections, decided = composer().event(said)
+    detections, decided = builder().build(said)
     assert detections.body.objects[0].face.name == "Ada"
     assert detections.body.faces[0].outcome == "rejected"
     assert (decided.topic, decided.body.track) == ("v1/faces/door/", 7_000_000_001)
@@ -171,34 +171,36 @@ def test_decisions_stand_with_the_faces_and_new_ones_are_messages_of_their_own()
 
 def test_what_nobody_measured_is_absent():
     said = replace(event(faces(-1)), decisions=(REJECTED,), decided=(0,))
-    face = as_json(composer().event(said)[1])["face"]
+    face = as_json(builder().build(said)[1])["face"]
     assert not {"person", "name", "similarity", "margin", "live_score"} & set(face)
     assert (face["reason"], face["reason_code"]) == ("too small", "too_small")
 
 
 def test_a_picture_travels_with_the_detections_alone():
-    messages = composer().event(event(changes=(LEFT,)), b"jpeg")
+    messages = builder().build(event(changes=(LEFT,)), b"jpeg")
     assert [message.jpeg for message in messages] == [b"jpeg", None]
 
 
 def test_status_tells_the_latest_frame_of_its_own_epoch_only():
-    composed = composer()
-    composed.event(event(epoch=3, seq=41))
+    message_builder = builder()
+    message_builder.build(event(epoch=3, seq=41))
     later = CameraStatus("door", 4, CameraState.ONLINE, "", 0.0)
-    assert composed.status(later).body.frame == 0
+    assert message_builder.build_status(later).body.frame == 0
 
 
 def test_a_stamp_tells_the_age_and_is_never_negative():
-    message = composer().event(event())[0]
-    assert stamped(message, 9.0, 50.125).body.age_s == 0.125
-    assert stamped(message, 9.0, 49.0).body.age_s == 0
-    assert stamped(message, 9.0, 49.0).body.published_at == 9.0
+    message = builder().build(event())[0]
+    assert stamp(message, 9.0, 50.125).body.age_s == 0.125
+    assert stamp(message, 9.0, 49.0).body.age_s == 0
+    assert stamp(message, 9.0, 49.0).body.published_at == 9.0
     assert message.body.published_at == 0, "the message itself stays as it was"
 
 
 def test_threads_never_share_a_number():
-    composed = composer()
+    message_builder = builder()
     status = CameraStatus("door", 1, CameraState.ONLINE, "", 0.0)
     with ThreadPoolExecutor(8) as threads:
-        numbers = list(threads.map(lambda _: composed.status(status).body.seq, range(2000)))
+        numbers = list(
+            threads.map(lambda _: message_builder.build_status(status).body.seq, range(2000))
+        )
     assert sorted(numbers) == list(range(1, 2001))

@@ -1,0 +1,104 @@
+"""The camera pool: one thread per camera, added and removed while the daemon runs."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from edge import plugins
+from edge.config import Camera
+from edge.errors import locate
+from edge.ports import Source
+from edge.service.backoff import Backoff
+from edge.service.cameras import CameraLoop
+from edge.service.frame_queue import FrameQueue
+from edge.service.metrics import Metrics
+from edge.service.workers import Worker, WorkerGroup
+from edge.types import CameraStatus, Frame
+from edge.vision.thumbnail import JpegSampler
+
+PATIENCE = 6  # a source may block as long as its own timeouts, so the watchdog waits for it
+
+
+class CameraPool:
+    """The cameras of a daemon.
+
+    Args:
+        frames: Where the cameras' frames wait.
+        group: Runs their threads.
+        metrics: Their series.
+        report: Takes their states.
+    """
+
+    def __init__(
+        self,
+        frames: FrameQueue,
+        group: WorkerGroup,
+        metrics: Metrics,
+        report: Callable[[CameraStatus], None],
+    ) -> None:
+        self._frames = frames
+        self._group = group
+        self._metrics = metrics
+        self._report = report
+        self._epochs = itertools.count(int(time.time() * 1000))
+        self._rng = random.Random()  # noqa: S311 - jitter
+        self._cameras: dict[str, tuple[Camera, Worker]] = {}
+        self._samplers: dict[str, JpegSampler] = {}
+
+    def __len__(self) -> int:
+        """The number of cameras."""
+        return len(self._cameras)
+
+    @property
+    def configured(self) -> dict[str, Camera]:
+        """The cameras that run, by name."""
+        return {name: camera for name, (camera, _) in self._cameras.items()}
+
+    @property
+    def workers(self) -> list[Worker]:
+        """Their threads."""
+        return [worker for _, worker in self._cameras.values()]
+
+    def add(self, camera: Camera, source: Source) -> None:
+        """Start a camera."""
+        if camera.jpeg_hz:
+            self._samplers[camera.name] = JpegSampler(camera.jpeg_hz, camera.jpeg_max_px)
+        loop = CameraLoop(
+            camera,
+            source,
+            self._frames,
+            self._epochs,
+            self._metrics.camera(camera.name),
+            self._report,
+            Backoff(self._rng),
+        )
+        worker = self._group.start(f"camera {camera.name}", loop.run, PATIENCE)
+        self._cameras[camera.name] = (camera, worker)
+
+    def remove(self, name: str) -> None:
+        """Stop a camera and drop the frames that wait."""
+        _, worker = self._cameras.pop(name)
+        self._group.remove(worker)
+        self._frames.forget(name)
+        self._samplers.pop(name, None)
+
+    def sample_jpeg(self, frame: Frame) -> bytes | None:
+        """A thumbnail, when the frame's camera is due for one."""
+        sampler = self._samplers.get(frame.camera)
+        return sampler.sample(frame) if sampler else None
+
+
+def create_sources(cameras: Sequence[Camera]) -> Mapping[str, Source]:
+    """The source of each camera by the camera's name.
+
+    Raises:
+        ConfigError: A source cannot be used as configured.
+    """
+    sources: dict[str, Source] = {}
+    for row, camera in enumerate(cameras):
+        with locate(key=f"cameras[{row}].source"):
+            sources[camera.name] = plugins.create("sources", camera.source)
+    return sources

@@ -1,0 +1,91 @@
+"""The models of a configuration, loaded and ready to run."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from edge import plugins
+from edge.config import Config
+from edge.errors import locate
+from edge.models.contract import load_model
+from edge.models.embedder import ContractEmbedder
+from edge.models.liveness import ContractLiveness
+from edge.models.paths import model_path
+from edge.ports import Detector, EngineRuntime, FaceFinder, Model, Runtime
+from edge.service.engines import EngineKeeper
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSet:
+    """The models of a configuration, ready to run.
+
+    Attributes:
+        workers: The number of batches that are worth running side by side.
+        keeper: Builds and swaps TensorRT engines, where the runtime has them.
+    """
+
+    detector: Detector
+    faces: FaceFinder | None
+    embedder: ContractEmbedder | None = None
+    liveness: ContractLiveness | None = None
+    workers: int = 1
+    keeper: EngineKeeper | None = None
+
+    @classmethod
+    def load(cls, settings: Config, base: Path) -> ModelSet:
+        """Load what a configuration names; paths are relative to ``base``.
+
+        Raises:
+            ModelError: A model is missing, broken, untrusted or of the wrong task.
+            ConfigError: The runtime cannot be used as configured.
+        """
+        runtime: Runtime = plugins.create("runtimes", settings.runtime)
+        keeper = None
+        if isinstance(runtime, EngineRuntime):
+            keeper = EngineKeeper(runtime, _create_cpu_runtime(runtime.lanes))
+        models = cls._load(settings, base, keeper or runtime)
+        return replace(models, workers=runtime.lanes, keeper=keeper)
+
+    @classmethod
+    def _load(cls, settings: Config, base: Path, runtime: Runtime) -> ModelSet:
+        chosen = settings.models
+        with locate(key="models.detector"):
+            path = model_path(chosen.detector.path, base)
+            detector = load_model("detect", runtime, path, chosen.detector.sha256)
+        if chosen.faces is None:
+            return cls(detector, None)
+        with locate(key="models.faces"):
+            path = model_path(chosen.faces.path, base)
+            faces = load_model("faces", runtime, path, chosen.faces.sha256)
+        recognition = settings.recognition
+        if recognition is None:
+            return cls(detector, faces)
+        with locate(key="recognition.embedder"):
+            path = model_path(recognition.embedder.path, base)
+            embedder = load_model("embed", runtime, path, recognition.embedder.sha256)
+        if recognition.liveness is None:
+            return cls(detector, faces, embedder)
+        with locate(key="recognition.liveness"):
+            path = model_path(recognition.liveness.path, base)
+            liveness = load_model("liveness", runtime, path, recognition.liveness.sha256)
+        return cls(detector, faces, embedder, liveness)
+
+    def by_task(self) -> dict[str, Model]:
+        """The loaded models by task: detect, faces, embed, liveness."""
+        models: dict[str, Model | None] = {
+            "detect": self.detector,
+            "faces": self.faces,
+            "embed": self.embedder,
+            "liveness": self.liveness,
+        }
+        return {task: model for task, model in models.items() if model is not None}
+
+
+def _create_cpu_runtime(workers: int) -> Runtime:
+    """ONNX Runtime whose workers use all cores between them."""
+    threads = max(len(os.sched_getaffinity(0)) // workers, 1)
+    table = {"kind": "onnx", "lanes": workers, "threads": threads}
+    runtime: Runtime = plugins.create("runtimes", table)
+    return runtime

@@ -1,0 +1,30 @@
+"""What every sink promises."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from edge.wire.schema import Message
+
+
+class Sink(Protocol):
+    """Where messages go. Opened, used and closed by one thread."""
+
+    def open(self) -> AbstractContextManager[None]:
+        """Acquire sockets or files; release them on exit.
+
+        Raises:
+            SinkError: It cannot be opened.
+        """
+
+    def send(self, messages: Sequence[Message]) -> None:
+        """Hand over messages in order.
+
+        Raises:
+            SinkError: The sink is broken; it will be reopened with backoff.
+        """
+
+    def idle(self) -> None:
+        """Called at least every 0.1 s while open: answer subscribers, flush."""
