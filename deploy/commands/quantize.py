@@ -41,7 +41,8 @@ def quantize_command(
     calibrate: Annotated[int, typer.Option(help="Pictures that ranges are chosen on.")] = 48,
     most: Annotated[int, typer.Option(help="Pictures of the exam.")] = 400,
     seven_bits: Annotated[
-        bool, typer.Option("--seven-bits", help="Weights for processors without VNNI.")
+        bool,
+        typer.Option("--seven-bits", help="Use 7-bit weights, for other programs without VNNI."),
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Write it whatever it loses.")] = False,
 ) -> None:

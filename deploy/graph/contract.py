@@ -20,7 +20,7 @@ from edge import __version__
 from edge.errors import ModelError
 from edge.manifest import Manifest, Task
 from edge.onnxfile import metadata_of
-from edge.runtimes.onnx import BROKEN
+from edge.runtimes.onnx import BROKEN, session_settings
 from edge.types import F32, U8
 
 Outputs = Mapping[str, F32]  # by name
@@ -174,10 +174,8 @@ def first_line(error: Exception) -> str:
 
 
 def session_of(model: bytes, threads: int = 0) -> ort.InferenceSession:
-    """A silent session of ONNX Runtime on the CPU; 0 threads are one a core."""
-    settings = ort.SessionOptions()
-    settings.log_severity_level = 4
-    settings.intra_op_num_threads = threads
+    """A silent session of ONNX Runtime on the CPU; 0 threads are one per core."""
+    settings = session_settings(threads)
     return ort.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
 
 

@@ -38,8 +38,8 @@ class Int8:
         target: who runs it.
         kept: layers (their outputs' names) that stay in float.
         flowing: operators between layers that are quantised for a CPU.
-        weight_steps: of an int8 weight to either side; 63 for processors without VNNI, whose
-            sums of two products saturate.
+        weight_steps: of an int8 weight to either side; 63 where the model runs without VNNI in a
+            program that does not ask ONNX Runtime for exact sums, see ``session_settings``.
     """
 
     target: Target

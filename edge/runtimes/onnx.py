@@ -135,12 +135,10 @@ class OnnxRuntime:
         Raises:
             ModelError: the bytes are no model that can be executed.
         """
-        settings = ort.SessionOptions()
-        settings.intra_op_num_threads = self._options.threads
+        settings = session_settings(self._options.threads)
         spinning = "1" if self._options.spinning else "0"
         settings.add_session_config_entry("session.intra_op.allow_spinning", spinning)
         settings.add_session_config_entry("session.load_model_format", "ONNX")
-        settings.log_severity_level = 4  # what goes wrong is raised
         try:
             if has_external_data(model):
                 raise ModelError(
@@ -155,6 +153,23 @@ class OnnxRuntime:
 
     def _providers(self) -> list[tuple[str, dict[str, str]]]:
         return [(name, self._options.of_provider(name)) for name in self._options.providers]
+
+
+def session_settings(threads: int) -> ort.SessionOptions:
+    """Settings that all sessions share: silence, and the same INT8 results on every processor.
+
+    Without VNNI, ONNX Runtime adds two products of uint8 and int8 in 16 bits, which overflow when
+    weights have eight bits. The entry converts such weights to uint8, whose sums are exact: it
+    costs 2 to 6 % of the time there, nothing with VNNI or with weights of seven bits.
+
+    Args:
+        threads: Threads of a session; 0 is one per core.
+    """
+    settings = ort.SessionOptions()
+    settings.log_severity_level = 4  # errors are raised
+    settings.intra_op_num_threads = threads
+    settings.add_session_config_entry("session.x64quantprecision", "1")
+    return settings
 
 
 def refuse_absent(wanted: Sequence[str], given: Sequence[str]) -> None:

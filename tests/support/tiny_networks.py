@@ -8,6 +8,7 @@ import numpy as np
 import onnxruntime as ort
 from keras import layers
 
+from edge.runtimes.onnx import session_settings
 from trainers.networks.config import NetworkConfig
 from trainers.networks.minifasnet import layers_of
 from trainers.networks.yolo import build
@@ -63,7 +64,9 @@ def lively(network: keras.Model) -> keras.Model:
 
 
 def run(model, batch):
-    session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(
+        model, session_settings(threads=0), providers=["CPUExecutionProvider"]
+    )
     names = [output.name for output in session.get_outputs()]
     found = session.run(None, {session.get_inputs()[0].name: batch})
     return dict(zip(names, found, strict=True))

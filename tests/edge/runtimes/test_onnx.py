@@ -1,5 +1,9 @@
 """ONNX Runtime: what it must refuse, and who owns what it returns."""
 
+import shutil
+import subprocess
+import sys
+
 import numpy as np
 import onnx
 import onnxruntime as ort
@@ -61,6 +65,26 @@ def test_the_serialized_form_of_onnx_runtime_itself_is_refused(model, tmp_path):
     ort.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
     with pytest.raises(ModelError, match="no ONNX model"):
         build(Options(threads=1)).load((tmp_path / "model.ort").read_bytes(), "model.ort")
+
+
+def int8_errors(*processor):
+    """Errors of INT8 sums by ``tests.support.int8_sums`` on a processor: (ours, plain session)."""
+    command = [*processor, sys.executable, "-m", "tests.support.int8_sums"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    ours, plain = map(float, result.stdout.split())
+    return ours, plain
+
+
+def test_int8_sums_are_exact_on_this_processor():
+    ours, _ = int8_errors()
+    assert ours == 0
+
+
+@pytest.mark.skipif(not shutil.which("qemu-x86_64"), reason="needs qemu-user")
+def test_int8_sums_are_exact_on_a_processor_without_vnni():
+    ours, plain = int8_errors("qemu-x86_64", "-cpu", "Haswell")
+    assert ours == 0
+    assert plain > 0  # the settings make the difference
 
 
 def test_providers_of_a_card_are_told_which_and_where_engines_lie():
