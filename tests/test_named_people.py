@@ -24,7 +24,7 @@ from edge import plugins
 from edge.config import Camera, Recognition
 from edge.models.contract import load_model
 from edge.models.paths import model_path, zoo_folder
-from edge.people.gallery.index import Index, Known
+from edge.people.gallery.index import Index, IndexedPerson
 from edge.people.recognition.recognizer import Recognizer
 from edge.pipeline import Pipeline
 from edge.types import Detections, Frame, FrameResult, RgbPicture
@@ -92,8 +92,8 @@ def enrolled(models, photos: dict[str, np.ndarray]) -> Index:
         (faces,) = finder.find([frame_of(rgb, 0, 0)])
         best = faces.landmarks[int(faces.score.argmax())]
         templates.append(embedder.embed(align_face(RgbPicture(rgb), best)[None]))
-    people = [Known(name, name) for name in photos]
-    return Index.of(people, templates, dimension=embedder.dimension)
+    people = [IndexedPerson(name, name) for name in photos]
+    return Index.build(people, templates, dimension=embedder.dimension)
 
 
 def pipeline_of(models, index: Index, **settings: object) -> Pipeline:

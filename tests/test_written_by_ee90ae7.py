@@ -60,16 +60,16 @@ def test_the_calibration_is_the_same(gallery, expected):
 
 
 def test_the_audit_log_verifies_and_tells_the_same(gallery, expected):
-    assert gallery.verify_chain() == expected["entries"]
-    assert [entry.action for entry in gallery.audit()] == expected["actions"]
-    assert gallery.locked_s() == 0, "one attempt failed since the last that passed"
+    assert gallery.audit.verify() == expected["entries"]
+    assert [entry.action for entry in gallery.audit.entries()] == expected["actions"]
+    assert gallery.attempts.lock_s() == 0, "one attempt failed since the last that passed"
 
 
 def test_the_gallery_goes_on_being_changed(gallery, expected):
     gallery.enroll("Dora", np.load(HERE / "embeddings.npy")[6:7], consent=True)
     gallery.forget("Bob")
     assert [person.name for person in gallery.people()] == ["Ann", "Dora"]
-    assert gallery.verify_chain() == expected["entries"] + 2
+    assert gallery.audit.verify() == expected["entries"] + 2
 
 
 def test_an_engine_is_accepted_from_the_cache(tmp_path):

@@ -49,9 +49,9 @@ from edge.people.enrollment import challenge
 from edge.people.enrollment.face_photo import PhotoError, read_face
 from edge.people.enrollment.observer import Witness
 from edge.people.gallery.encryption import load_key
-from edge.people.gallery.gallery import Gallery, checked_name, refuse_past
+from edge.people.gallery.gallery import Gallery, refuse_past
 from edge.people.gallery.index import Index
-from edge.people.gallery.names import folded
+from edge.people.gallery.names import fold_name, normalize_name
 from edge.people.liveness.score_fusion import Demands
 from edge.ports import FaceFinder, Source
 from edge.types import F32
@@ -125,7 +125,7 @@ def enroll(
         )
     day = until.date() if until else None
     refuse_past(day.isoformat() if day else "", time.time())
-    name = checked_name(name) if name else ""
+    name = normalize_name(name) if name else ""
     settings = config_file.load(configuration) if configuration else None
     places = Places(gallery, key, embedder, faces, liveness)
     if configuration and settings:
@@ -178,7 +178,7 @@ def _live(name: str, source: Source, witness: Witness, enrolment: Enrolment, act
         ChallengeError: not passed. GalleryError: too many were not.
     """
     gallery = enrolment.gallery
-    if wait_s := gallery.locked_s():
+    if wait_s := gallery.attempts.lock_s():
         raise ChallengeError(f"too many challenges failed: try again in {wait_s:.0f} s")
     rules = challenge.Rules(same=enrolment.embedder.threshold, acts=acts)
     attempt = challenge.Challenge(rules, SystemRandom())
@@ -297,13 +297,13 @@ def _batches(
             "CAMERA, or edge enroll --folder DIR"
         )
     if folder is None:
-        return {checked_name(name): list(photos)} if photos else {}
+        return {normalize_name(name): list(photos)} if photos else {}
     people: dict[str, list[Path]] = {}
     for person in sorted(folder.iterdir()):
         if not person.is_dir():
             continue
-        who = checked_name(person.name)
-        if folded(who) in map(folded, people):
+        who = normalize_name(person.name)
+        if fold_name(who) in map(fold_name, people):
             raise ConfigError(f"--folder {folder}: holds {who} twice: put the pictures into one")
         people[who] = sorted(p for p in person.iterdir() if p.suffix.lower() in PICTURES)
     if not people:

@@ -67,17 +67,17 @@ class LiveEnrolment:
             is_new = not self.challenge.begun
             progress = self.challenge.observe(seen)
             if is_new and self.challenge.begun:
-                self.gallery.begin_challenge()
+                self.gallery.attempts.begin()
             self.show(progress)
             if progress.outcome is Outcome.FAILED:
                 raise ChallengeError(self._failure(progress.reason))
             if progress.outcome is Outcome.PASSED:
-                self.gallery.pass_challenge()
+                self.gallery.attempts.mark_passed()
                 return self.challenge.templates
         raise ChallengeError(self._failure("the camera ended before the challenge did"))
 
     def _failure(self, reason: str) -> str:
-        wait_s = self.gallery.locked_s()
+        wait_s = self.gallery.attempts.lock_s()
         again = f"try again in {wait_s:.0f} s" if wait_s else "try again"
         return f"nobody was enrolled: {reason}; {again}"
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from edge.cli.application import application
-from edge.people.gallery.encryption import new_key_file
+from edge.people.gallery.encryption import create_key_file
 
 app = application("Makes secret keys.")
 
@@ -26,5 +26,5 @@ def new(
 
     Keep a copy in a safe place: without its key a gallery is lost.
     """
-    new_key_file(file)
+    create_key_file(file)
     typer.echo(f"{file}: a new master key. Keep a copy: without it its gallery is lost.")

@@ -35,8 +35,9 @@ from edge.cli.options import (
 from edge.errors import EdgeError, GalleryError
 from edge.people.enrollment.face_photo import read_face
 from edge.people.gallery.encryption import load_key
+from edge.people.gallery.export import export_person
 from edge.people.gallery.gallery import Gallery
-from edge.people.gallery.records import Person, State
+from edge.people.gallery.records import Person, RecordState
 from edge.people.recognition.face_quality import LOOK
 
 app = application("Who is enrolled, and what is kept about them.")
@@ -132,7 +133,7 @@ def export(
             raise EdgeError(f"{file}: {error.strerror}: choose another place") from error
         with os.fdopen(descriptor, "w", encoding="utf-8") as out:
             try:
-                json.dump(opened.export(name), out, ensure_ascii=False, indent=1)
+                json.dump(export_person(opened.store, name), out, ensure_ascii=False, indent=1)
             except EdgeError:
                 file.unlink()
                 raise
@@ -143,7 +144,7 @@ def export(
 def audit(gallery: GalleryPath = GALLERY, key: KeyPath = KEY, as_json: AsJson = False) -> None:
     """What was done to the gallery, and whether that record is genuine: exit 78 when not."""
     with open_gallery(gallery, key) as opened:
-        entries = opened.audit()
+        entries = opened.audit.entries()
         names = {person.id: person.name for person in opened.people()}
         if as_json:
             for entry in entries:
@@ -155,7 +156,7 @@ def audit(gallery: GalleryPath = GALLERY, key: KeyPath = KEY, as_json: AsJson = 
                 cells = (str(entry.seq), _moment(entry.at_s), entry.actor, entry.action, who)
                 table.add_row(*map(Text, (*cells, entry.detail)))
             Console().print(table)
-        count = opened.verify_chain()
+        count = opened.audit.verify()
     if not as_json:
         typer.echo(f"genuine: {count} entries, {len(names)} people")
 
@@ -181,13 +182,13 @@ def verify(
     with Gallery(gallery, load_key(key), identity(described)) as opened:
         record = opened.find(name)
         person = record.person
-        if person.state is not State.ACTIVE:
+        if person.state is not RecordState.ACTIVE:
             raise GalleryError(f"{person.name or person.id} is {person.state}: enrol again")
         found = described.embed(read_face(finder, photo, LOOK).crop[None])[0]
         similarity = float((record.own @ found).max())
-        alike = bool(len(record.lookalikes)) and float((record.lookalikes @ found).max())
+        alike = bool(len(record.negatives)) and float((record.negatives @ found).max())
         same = similarity >= described.threshold and not alike >= similarity
-        opened.note_comparison(person.id, similarity, same=same)
+        opened.audit.note_comparison(person.id, similarity, same=same)
     answer = {
         "id": person.id,
         "name": person.name,
@@ -220,7 +221,7 @@ def not_person(
         embeddings = described.embed(crops)
         own = opened.find(name).own
         alike = float((own @ embeddings.T).max()) if own.shape[1:] == embeddings.shape[1:] else 0.0
-        person = opened.add_lookalikes(name, embeddings)
+        person = opened.add_negatives(name, embeddings)
     typer.echo(f"{person.name}: {person.details.lookalikes} pictures of look-alikes")
     if alike >= duplicate_limit(described.threshold):
         typer.echo(

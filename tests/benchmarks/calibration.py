@@ -21,7 +21,7 @@ import numpy as np
 
 from edge.cli.options import FACES, load_models
 from edge.people.enrollment.face_photo import PhotoError, read_face
-from edge.people.gallery.index import Index, Known
+from edge.people.gallery.index import Index, IndexedPerson
 from edge.people.recognition.face_quality import LOOK
 from edge.people.recognition.threshold import Calibration, Tail, impostors
 
@@ -52,7 +52,7 @@ def measure(people: list[np.ndarray], size: int, helpers: int, splits: int) -> N
         order = rng.permutation(len(people))
         known, helping, strangers = np.split(order, [size, size + helpers])
         templates = [people[row][rng.integers(len(people[row]))][None] for row in known]
-        index = Index.of([Known(str(row), str(row)) for row in known], templates)
+        index = Index.build([IndexedPerson(str(row), str(row)) for row in known], templates)
         tail = Tail.of(impostors(index, [people[row] for row in helping]))
         best = {row: (people[row] @ np.concatenate(templates).T).max(axis=1) for row in strangers}
         for asked in ASKED:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from edge.people.gallery.gallery import Gallery
-from edge.people.gallery.index import Index, Known
+from edge.people.gallery.index import Index, IndexedPerson
 from edge.people.gallery.metadata import EmbedderId
 from tests.support.gallery import KEY, faces
 
@@ -34,7 +34,7 @@ def timed_ms(work: Callable[[], object], times: int) -> tuple[float, float]:
 def search(people: int, templates: int, dimension: int) -> None:
     """One face against an index in memory."""
     rows = np.split(faces(people * templates, 0, dimension), people)
-    index = Index.of([Known(str(row), str(row)) for row in range(people)], rows)
+    index = Index.build([IndexedPerson(str(row), str(row)) for row in range(people)], rows)
     query = faces(1, 1, dimension)
     p50, p95 = timed_ms(lambda: index.search(query), 200)
     what = f"{people} people x {templates} templates x {dimension}"

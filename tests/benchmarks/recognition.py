@@ -23,7 +23,7 @@ from edge import plugins
 from edge.config import Camera, Recognition
 from edge.models.contract import load_model
 from edge.models.paths import model_path
-from edge.people.gallery.index import Index, Known
+from edge.people.gallery.index import Index, IndexedPerson
 from edge.people.recognition.recognizer import Recognizer
 from edge.pipeline import Pipeline
 from edge.ports import FaceFinder
@@ -73,9 +73,9 @@ def main(video: str, embedder: str, liveness: str, turns: int = 15) -> None:
         load_model("liveness", runtime, model_path(liveness, Path())),
         ids,
     )
-    people = [Known(str(row), str(row)) for row in range(100)]
+    people = [IndexedPerson(str(row), str(row)) for row in range(100)]
     templates = np.split(faces(100, 0, described.dimension), 100)
-    recognizer.use(Index.of(people, templates, dimension=described.dimension), 0.5)
+    recognizer.use(Index.build(people, templates, dimension=described.dimension), 0.5)
     pipelines = Pipeline(detector, finder, ids), Pipeline(detector, finder, ids, recognizer)
     for pipeline in pipelines:
         pipeline.watch([Camera(name="hall", source={"kind": "synthetic"})])

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 
 from edge.config import Recognition
-from edge.people.gallery.index import Index, Known
+from edge.people.gallery.index import Index, IndexedPerson
 from edge.people.recognition.recognizer import Recognizer
 from edge.types import (
     Decision,
@@ -20,7 +20,7 @@ from edge.types import (
 )
 from edge.vision.face_crops import FACE_POINTS
 
-ADA, BOB = Known("id-a", "Ada"), Known("id-b", "Bob")
+ADA, BOB = IndexedPerson("id-a", "Ada"), IndexedPerson("id-b", "Bob")
 DIMENSION = 8
 AXES = np.eye(DIMENSION, dtype=np.float32)
 STEP_S = 0.25
@@ -36,7 +36,7 @@ def towards(*shares: float) -> np.ndarray:
 
 def people() -> Index:
     """Ada lies on the first axis, Bob on the second."""
-    return Index.of([ADA, BOB], [AXES[:1], AXES[1:2]], dimension=DIMENSION)
+    return Index.build([ADA, BOB], [AXES[:1], AXES[1:2]], dimension=DIMENSION)
 
 
 class ObedientEmbedder:

@@ -1,9 +1,9 @@
-"""The audit log: who was enrolled, renamed, compared, forgotten; a chain that tells tampering.
+"""The audit log: who was enrolled, renamed, compared or forgotten, as a tamper-evident chain.
 
-Each entry carries an HMAC over the one before it and itself, and a head apart counts them: an
+Each entry carries an HMAC over the one before it and itself, and a separate head counts them: an
 entry that is changed, moved, inserted or removed breaks the chain, at its end too. People
-appear by id, never by name. A whole gallery put back from an old copy is not noticed: nothing
-inside a file can tell that; keep `head` elsewhere if that matters.
+appear by id, never by name. Restoring a whole gallery from an old copy goes unnoticed, because
+nothing inside a file can reveal it; keep `head` elsewhere if that matters.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ class Action(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class AuditEntry:
     """One line of the log.
 
     Attributes:
-        seq: counts from 1 without gaps.
+        seq: Counts from 1 without gaps.
         at_s: Unix seconds.
-        actor: the system's user who did it, ``uid:N``.
-        action: what was done, one of `Action` unless somebody tampered with it.
-        person: to whom, an id; empty when to nobody.
-        detail: more, as JSON, without names.
+        actor: The system user who did it, ``uid:N``.
+        action: One of `Action` unless the log was tampered with.
+        person: The id of the person concerned, or empty.
+        detail: More, as JSON, without names.
     """
 
     seq: int
@@ -66,11 +66,11 @@ class Entry:
 
 
 class AuditLog:
-    """The log inside a gallery's database; written in the transaction of what it tells.
+    """The log inside a gallery's database, written in the transaction it reports.
 
     Args:
-        connection: the gallery's.
-        key: of the HMAC.
+        connection: The gallery's connection.
+        key: The key of the HMAC.
     """
 
     def __init__(self, connection: sqlite3.Connection, key: bytes) -> None:
@@ -78,7 +78,7 @@ class AuditLog:
         self._key = key
 
     def append(self, at_s: float, action: Action, person: str = "", **detail: object) -> None:
-        """Add an entry; the caller's transaction makes it last."""
+        """Add an entry inside the caller's transaction."""
         seq, before = self._last()
         row = (seq + 1, at_s, f"uid:{os.getuid()}", str(action), person, json.dumps(detail))
         mac = self._mac(before, row)
@@ -86,15 +86,25 @@ class AuditLog:
         head = self._head_mac(seq + 1, mac)
         self._connection.execute("INSERT OR REPLACE INTO audit_head VALUES (1, ?)", (head,))
 
-    def entries(self) -> Iterator[Entry]:
+    def append_challenge(self, at_s: float, *, passed: bool) -> None:
+        """Add an attempt at a challenge, or that the latest one was passed."""
+        self.append(at_s, Action.CHALLENGE, passed=passed)
+
+    def challenges(self) -> Iterator[tuple[float, bool]]:
+        """What `append_challenge` wrote, in order: Unix seconds, and whether it was passed."""
+        for entry in self.entries():
+            if entry.action == Action.CHALLENGE:
+                yield entry.at_s, bool(json.loads(entry.detail)["passed"])
+
+    def entries(self) -> Iterator[AuditEntry]:
         """All entries in order, as they stand: `verify` says whether they are genuine."""
         for seq, at_s, *texts in self._connection.execute(
             "SELECT seq, at_s, actor, action, person, detail FROM audit ORDER BY seq"
         ):
-            yield Entry(seq, at_s, *map(str, texts))
+            yield AuditEntry(seq, at_s, *map(str, texts))
 
     def head(self) -> str:
-        """Number and HMAC of the last entry, to be kept elsewhere."""
+        """Number and HMAC of the last entry, for safekeeping elsewhere."""
         seq, mac = self._last()
         return f"{seq}:{mac.hex()}"
 
@@ -105,18 +115,19 @@ class AuditLog:
             The number of entries.
 
         Raises:
-            GalleryError: it was tampered with; names the first entry that does not fit.
+            GalleryError: It was tampered with; the message names the first entry that does not
+                fit.
         """
         before, count = b"", 0
         for *row, mac in self._connection.execute("SELECT * FROM audit ORDER BY seq"):
-            if row[0] != count + 1 or not _same(mac, self._mac(before, row)):
+            if row[0] != count + 1 or not _is_same(mac, self._mac(before, row)):
                 raise GalleryError(
                     f"the audit log was tampered with at entry {count + 1}: "
                     "restore the gallery from a backup and find out who had access"
                 )
             before, count = mac, count + 1
         head = self._connection.execute("SELECT mac FROM audit_head").fetchone()
-        if head is None or not _same(head[0], self._head_mac(count, before)):
+        if head is None or not _is_same(head[0], self._head_mac(count, before)):
             raise GalleryError(
                 f"the audit log was cut off after entry {count}: "
                 "restore the gallery from a backup and find out who had access"
@@ -138,5 +149,5 @@ class AuditLog:
         return hmac.digest(self._key, f"head {seq} ".encode() + mac, hashlib.sha256)
 
 
-def _same(stored: object, expected: bytes) -> bool:
+def _is_same(stored: object, expected: bytes) -> bool:
     return isinstance(stored, bytes) and hmac.compare_digest(stored, expected)

@@ -1,16 +1,16 @@
-"""The vault: keys, and what is sealed with them.
+"""Encryption: the master key, the keys derived from it, and authenticated encryption.
 
 ::
 
     master key (a file or a systemd credential, never in the gallery)
     `-- HKDF, salted with the gallery's id
-        |-- wrapping key   seals the key of each person (destroying that is forgetting)
-        |-- settings key   seals what belongs to the whole gallery
+        |-- wrapping key   encrypts the key of each person (destroying that forgets the person)
+        |-- settings key   encrypts what belongs to the whole gallery
         |-- name key       HMAC of names: finds a person without storing a name
         |-- audit key      HMAC chain of the audit log
-        `-- check value    tells a wrong master key at once
+        `-- check value    reveals a wrong master key at once
 
-Sealed is AES-256-GCM, nonce first; every seal is bound to what it is about.
+"Sealed" means AES-256-GCM, nonce first, with associated data that says what the content is.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from edge.errors import GalleryError
-from edge.people.gallery.names import folded
+from edge.people.gallery.names import fold_name
 
 KEY_BYTES = 32
 NONCE_BYTES = 12
@@ -38,7 +38,7 @@ CREDENTIAL = "credential:"
 
 
 class SealError(Exception):
-    """What was sealed is not what is there now, or the key is another one."""
+    """Sealed content was changed, or the key is not the one it was sealed with."""
 
 
 # --- the master key ---------------------------------------------------------------------------
@@ -46,7 +46,7 @@ class SealError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class MasterKey:
-    """32 secret bytes; never shown."""
+    """32 secret bytes, left out of its repr."""
 
     secret: bytes = field(repr=False)
 
@@ -59,11 +59,11 @@ def load_key(where: str) -> MasterKey:
     """Read a master key: 32 raw bytes, or the same as base64.
 
     Args:
-        where: a file that only its owner can read, or ``credential:NAME`` for a credential that
-            systemd hands to the service (``LoadCredential=``).
+        where: A file that only its owner can read, or ``credential:NAME`` for a credential that
+            systemd passes to the service (``LoadCredential=``).
 
     Raises:
-        GalleryError: there is none, others may read it, or it is no key.
+        GalleryError: The file is missing, readable by other users, or not a key.
     """
     path, may_read = Path(where).expanduser(), 0o077
     if where.startswith(CREDENTIAL):
@@ -73,13 +73,19 @@ def load_key(where: str) -> MasterKey:
             state = os.fstat(file.fileno())
             content = file.read(1024)
     except OSError as error:
-        remedy = f"make one with `edge keys new {path}`, or check the path"
-        raise GalleryError(f"key {path}: {error.strerror}: {remedy}") from error
+        raise GalleryError(
+            f"the key file cannot be read ({error.strerror}): create one with `edge keys new "
+            f"{path}`, or check the path",
+            file=path,
+        ) from error
     if not stat.S_ISREG(state.st_mode):
-        raise GalleryError(f"key {path} is no regular file: name the file that holds the key")
+        raise GalleryError("the key must be a regular file: name the file that holds it", file=path)
     if state.st_mode & may_read:
         mode = stat.S_IMODE(state.st_mode)
-        raise GalleryError(f"key {path} is open to others (mode {mode:04o}): chmod 600 {path}")
+        raise GalleryError(
+            f"the key file is accessible to other users (mode {mode:04o}): chmod 600 {path}",
+            file=path,
+        )
     return MasterKey(_decoded(content, path))
 
 
@@ -87,11 +93,11 @@ def _credential(name: str) -> Path:
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
     if not folder:
         raise GalleryError(
-            f"{CREDENTIAL}{name} is there only in a service that systemd started with "
-            f"LoadCredential={name}:FILE: name the file itself here"
+            f"{CREDENTIAL}{name} exists only in a service that systemd started with "
+            f"LoadCredential={name}:FILE: outside of it name the file itself"
         )
     if not name or "/" in name or name.startswith("."):
-        raise GalleryError(f"{name!r} is no name of a credential: use one without slashes")
+        raise GalleryError(f"{name!r} is not a credential name: use one without slashes")
     return Path(folder) / name
 
 
@@ -104,26 +110,31 @@ def _decoded(content: bytes, path: Path) -> bytes:
         secret = b""
     if len(secret) != KEY_BYTES:
         raise GalleryError(
-            f"key {path} holds neither {KEY_BYTES} raw bytes nor their base64: "
-            "restore the right file; a new key opens no old gallery"
+            f"the key file holds neither {KEY_BYTES} raw bytes nor their base64: restore the "
+            "right file; a new key does not open an old gallery",
+            file=path,
         )
     return secret
 
 
-def new_key_file(path: Path) -> None:
+def create_key_file(path: Path) -> None:
     """Write a new random master key as base64, readable by its owner alone.
 
     Raises:
-        GalleryError: something is there already, or the folder cannot be written.
+        GalleryError: The file exists, or the folder cannot be written.
     """
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError as error:
         raise GalleryError(
-            f"{path} exists and is left alone: a gallery without its key is lost; choose another"
+            "the file exists and is left alone, because a gallery without its key is lost: choose "
+            "another path",
+            file=path,
         ) from error
     except OSError as error:
-        raise GalleryError(f"{path}: {error.strerror}: check the folder") from error
+        raise GalleryError(
+            f"the key cannot be written ({error.strerror}): check the folder", file=path
+        ) from error
     with os.fdopen(descriptor, "wb") as file:
         os.fchmod(file.fileno(), 0o600)
         file.write(base64.b64encode(os.urandom(KEY_BYTES)) + b"\n")
@@ -131,35 +142,39 @@ def new_key_file(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-# --- what is sealed with it -------------------------------------------------------------------
+# --- encryption -----------------------------------------------------------------------------
 
 
 def seal(key: bytes, content: bytes, about: bytes) -> bytes:
-    """Encrypt and bind to ``about``; opening needs the same key and the same ``about``."""
+    """Encrypt with ``about`` as associated data; `unseal` needs the same key and ``about``."""
     nonce = os.urandom(NONCE_BYTES)
     return nonce + AESGCM(key).encrypt(nonce, content, about)
 
 
 def unseal(key: bytes, sealed: bytes, about: bytes) -> bytes:
-    """What was sealed.
+    """Decrypt what `seal` gave.
 
     Raises:
-        SealError: another key, another ``about``, or any bit differs.
+        SealError: Another key, another ``about``, or any bit differs.
     """
     if len(sealed) <= NONCE_BYTES:
-        raise SealError("too short")
+        raise SealError("the content is too short")
     try:
         return AESGCM(key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], about)
     except InvalidTag as error:
-        raise SealError("does not open") from error
+        raise SealError("the content does not decrypt") from error
 
 
-class Vault:
+class KeyStore:
     """The keys of one gallery.
 
     Args:
-        master: the master key.
-        gallery_id: random bytes, stored in the gallery.
+        master: The master key.
+        gallery_id: Random bytes, stored in the gallery.
+
+    Attributes:
+        audit_key: The key of the audit log's HMACs.
+        check_value: Stored in the gallery to recognize the master key.
     """
 
     def __init__(self, master: MasterKey, gallery_id: bytes) -> None:
@@ -173,16 +188,16 @@ class Vault:
         self.audit_key = derive("audit")
         self.check_value = derive("check")
 
-    def new_person_key(self, person: str) -> tuple[bytes, bytes]:
-        """A random key for one person, and the same wrapped for the gallery."""
+    def create_person_key(self, person: str) -> tuple[bytes, bytes]:
+        """A random key for one person, and the same key wrapped for storing."""
         key = os.urandom(KEY_BYTES)
         return key, seal(self._wrapping, key, b"person key\0" + person.encode())
 
-    def person_key(self, person: str, wrapped: bytes) -> bytes:
+    def unwrap_person_key(self, person: str, wrapped: bytes) -> bytes:
         """Unwrap the key of a person.
 
         Raises:
-            SealError: it is damaged or belongs to somebody else.
+            SealError: It is damaged or belongs to another person.
         """
         return unseal(self._wrapping, wrapped, b"person key\0" + person.encode())
 
@@ -191,13 +206,13 @@ class Vault:
         return seal(self._settings, content, b"setting\0" + name.encode())
 
     def unseal_setting(self, name: str, sealed: bytes) -> bytes:
-        """Open a setting.
+        """Decrypt a setting.
 
         Raises:
-            SealError: it is damaged.
+            SealError: It is damaged.
         """
         return unseal(self._settings, sealed, b"setting\0" + name.encode())
 
-    def name_tag(self, name: str) -> bytes:
-        """What stands for a name in the gallery; equal for names that differ only in case."""
-        return hmac.digest(self._names, folded(name).encode(), hashlib.sha256)
+    def compute_name_tag(self, name: str) -> bytes:
+        """What is stored in place of a name; equal for names that differ only in case."""
+        return hmac.digest(self._names, fold_name(name).encode(), hashlib.sha256)

@@ -1,7 +1,7 @@
-"""Search: the enrolled people nearest to a face, exactly.
+"""The index: exact search for the enrolled people nearest to a face.
 
 The rows of an index are sorted by person, so that the best of each is one `maximum.reduceat`.
-The products are numpy's own loops on purpose, not BLAS: one query is bound by memory, and
+The products deliberately use numpy's own loops, not BLAS: one query is bound by memory, and
 threads of BLAS on a busy machine made it wait 8 ms for 1 ms of work.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge.people.gallery.names import folded
+from edge.people.gallery.names import fold_name
 from edge.types import F32, I32, I64, Bool
 
 NOBODY = -1
@@ -21,15 +21,15 @@ UNIT_TOLERANCE = 0.01
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Matches:
-    """Whom M faces resemble.
+    """The nearest people of M faces.
 
     Attributes:
-        person_row: ``(M,)`` int32, row of the nearest person in `Index.people`, or -1: nobody
-            is enrolled, or the embedding is no unit vector (not a number, for one).
-        similarity: ``(M,)`` float32 cosine to that person, -1 for nobody.
-        second: ``(M,)`` float32 cosine to the second-nearest person, -1 when there is none.
-        vetoed: ``(M,)`` bool, a person would have been nearer, but a known look-alike of that
-            person is nearer still; the columns tell whom the face resembles apart from those.
+        person_row: ``(M,)`` int32, row of the nearest person in `Index.people`; -1 when nobody
+            is enrolled or the embedding is not a unit vector (contains NaN, for example).
+        similarity: ``(M,)`` float32, cosine to that person, -1 without one.
+        second: ``(M,)`` float32, cosine to the second-nearest person, -1 without one.
+        vetoed: ``(M,)`` bool, a person would have been nearer, but one of that person's negative
+            templates is nearer still; the other columns disregard such people.
     """
 
     person_row: I32
@@ -39,7 +39,7 @@ class Matches:
 
     @property
     def margin(self) -> F32:
-        """``(M,)`` by how much the nearest person is ahead of the second."""
+        """``(M,)`` float32, similarity to the nearest person minus that to the second."""
         return self.similarity - self.second
 
     def __len__(self) -> int:
@@ -48,12 +48,12 @@ class Matches:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class IndexedPerson:
     """A person in an index.
 
     Attributes:
-        id: opaque, stable over renames.
-        name: as it is shown.
+        id: Opaque, stable across renames.
+        name: As it is displayed.
     """
 
     id: str
@@ -68,31 +68,31 @@ class Index:
         people: P people.
         templates: ``(T, D)`` float32, unit length, sorted by person.
         starts: ``(P,)`` int64, first template of each person; each has at least one.
-        negatives: ``(V, D)`` float32, unit length: look-alikes.
-        negative_of: ``(V,)`` int64, row of the person each is a look-alike of.
+        negatives: ``(V, D)`` float32, unit length: negative templates.
+        negative_of: ``(V,)`` int64, row of the person that each excludes.
     """
 
-    people: tuple[Known, ...]
+    people: tuple[IndexedPerson, ...]
     templates: F32
     starts: I64
     negatives: F32
     negative_of: I64
 
     @classmethod
-    def of(
+    def build(
         cls,
-        people: Sequence[Known],
+        people: Sequence[IndexedPerson],
         templates: Sequence[F32],
         negatives: Sequence[F32] = (),
         dimension: int = 0,
     ) -> Index:
-        """Put an index together.
+        """Build an index.
 
         Args:
             people: P people.
             templates: P times ``(t, D)``, t at least 1.
-            negatives: P times ``(v, D)``, v may be 0; left out is none at all.
-            dimension: D, where there may be nobody to tell it.
+            negatives: P times ``(v, D)``, v may be 0; empty when there are none at all.
+            dimension: D, needed when there may be no people.
         """
         none = np.zeros((0, dimension), np.float32)
         counts = [len(rows) for rows in templates]
@@ -111,14 +111,14 @@ class Index:
         return len(self.people)
 
     def without(self, name: str) -> Index:
-        """The same without a person, by name in any case or id, and without look-alikes."""
+        """The index without a person (name in any case, or id) and without negatives."""
         rows = [
             row
             for row, known in enumerate(self.people)
-            if name != known.id and folded(name) != folded(known.name)
+            if name != known.id and fold_name(name) != fold_name(known.name)
         ]
         templates = np.split(self.templates, self.starts[1:])
-        return Index.of(
+        return Index.build(
             [self.people[row] for row in rows],
             [templates[row] for row in rows],
             dimension=self.templates.shape[1],
@@ -148,8 +148,8 @@ class Index:
         best = self.similarities(embedding)  # (P,)
         first = int(best.argmax())
         if len(self.negatives):
-            alike = np.einsum("vd,d->v", self.negatives, embedding)
-            nearer = alike >= best[self.negative_of]
+            to_negatives = np.einsum("vd,d->v", self.negatives, embedding)
+            nearer = to_negatives >= best[self.negative_of]
             best[self.negative_of[nearer]] = -1
         row = int(best.argmax())
         similarity = float(best[row])

@@ -1,4 +1,4 @@
-"""Settings of a whole gallery: its identity, its embedder, its generation, its calibration."""
+"""Gallery metadata: identity, embedder, generation and calibration."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from edge.errors import GalleryError
-from edge.people.gallery.encryption import SealError, Vault
+from edge.people.gallery.encryption import KeyStore, SealError
 
 T = TypeVar("T")
 
@@ -19,12 +19,12 @@ TABLES = "CREATE TABLE setting (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT R
 
 @dataclass(frozen=True, slots=True)
 class EmbedderId:
-    """Which model templates come from.
+    """The model that templates come from.
 
     Attributes:
-        name: as people call it.
-        sha256: hash of its file, in hex.
-        dimension: D.
+        name: As it is displayed.
+        sha256: The hash of its file, in hex.
+        dimension: D, the length of an embedding.
     """
 
     name: str
@@ -32,17 +32,13 @@ class EmbedderId:
     dimension: int
 
 
-class Settings:
-    """Reads and writes settings inside the caller's transaction.
-
-    Args:
-        connection: the gallery's.
-    """
+class Metadata:
+    """Reads and writes the table of settings inside the caller's transaction."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
-    def begin(self, gallery_id: bytes, check_value: bytes, embedder: EmbedderId) -> None:
+    def initialize(self, gallery_id: bytes, check_value: bytes, embedder: EmbedderId) -> None:
         """Write the settings of a new gallery."""
         self._set("format", FORMAT)
         self._set("id", gallery_id)
@@ -54,18 +50,18 @@ class Settings:
         """The gallery's id, and the check value of its key.
 
         Raises:
-            GalleryError: written by a newer Edgewatch.
+            GalleryError: The file was written by a newer Edgewatch.
         """
         if self._read("format", int) != FORMAT:
             raise GalleryError("the gallery has an unknown format: update Edgewatch")
         return self._read("id", bytes), self._read("check", bytes)
 
     def generation(self) -> int:
-        """Counts the changes."""
+        """The number of changes so far."""
         return self._read("generation", int)
 
     def advance(self) -> int:
-        """Begin a new generation; returns its number."""
+        """Begin a new generation and return its number."""
         self._set("generation", self.generation() + 1)
         return self.generation()
 
@@ -74,22 +70,22 @@ class Settings:
         return self._read("embedder", lambda text: EmbedderId(*json.loads(text)))
 
     def set_embedder(self, embedder: EmbedderId) -> None:
-        """Make the gallery belong to another model; the calibration of the old one goes."""
+        """Make the gallery belong to another model; the old model's calibration is deleted."""
         row = [embedder.name, embedder.sha256, embedder.dimension]
         self._set("embedder", json.dumps(row))
         self._connection.execute("DELETE FROM setting WHERE name = 'calibration'")
 
-    def calibration(self, vault: Vault) -> dict[str, float] | None:
+    def calibration(self, keys: KeyStore) -> dict[str, float] | None:
         """Measured thresholds of this embedder, or None.
 
         Raises:
-            GalleryError: tampered with.
+            GalleryError: They were tampered with.
         """
         sealed = self._get("calibration")
         if sealed is None:
             return None
         try:
-            content = vault.unseal_setting(self._calibration_name(), sealed)
+            content = keys.unseal_setting(self._calibration_name(), sealed)
         except (SealError, TypeError) as error:
             raise GalleryError(
                 "the calibration in the gallery is damaged: run `edge people calibrate` again"
@@ -97,10 +93,10 @@ class Settings:
         values: dict[str, float] = json.loads(content)
         return values
 
-    def set_calibration(self, vault: Vault, values: Mapping[str, float]) -> None:
-        """Seal measured thresholds of this embedder."""
+    def set_calibration(self, keys: KeyStore, values: Mapping[str, float]) -> None:
+        """Encrypt and store measured thresholds of this embedder."""
         content = json.dumps(dict(values)).encode()
-        self._set("calibration", vault.seal_setting(self._calibration_name(), content))
+        self._set("calibration", keys.seal_setting(self._calibration_name(), content))
 
     def _calibration_name(self) -> str:
         return f"calibration {self.embedder().sha256}"

@@ -1,9 +1,9 @@
-"""Records: what the gallery keeps of one person, and how it is sealed.
+"""Person records: what the gallery keeps of one person, and how it is encrypted.
 
-Everything but the person's opaque id is sealed with a key of that person alone. Each seal names
-the person, the embedder and the generation in which it was made, so that nothing can be moved
+Everything but the person's opaque id is encrypted with a key of that person alone. The associated
+data name the person, the embedder and the generation of the change, so that nothing can be moved
 from one person, model or time to another; the details count the templates, so that none can be
-taken away.
+removed unnoticed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from edge.people.gallery.encryption import SealError, Vault, seal, unseal
+from edge.people.gallery.encryption import KeyStore, SealError, seal, unseal
 from edge.types import F32
 
 TABLES = """
@@ -33,15 +33,15 @@ CREATE INDEX template_of_person ON template (person);
 """
 
 
-class Kind(StrEnum):
-    """Whose face a template is."""
+class TemplateKind(StrEnum):
+    """What a template is for; the values are stored."""
 
     OWN = "own"
-    LOOKALIKE = "lookalike"
+    LOOKALIKE = "lookalike"  # a negative template: the face of another, similar person
 
 
-class State(StrEnum):
-    """Whether a person can be recognised, and if not, why."""
+class RecordState(StrEnum):
+    """Whether a person can be recognized, and if not, why."""
 
     ACTIVE = "active"
     EXPIRED = "expired"
@@ -50,16 +50,16 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Details:
-    """What is sealed about a person beside the templates.
+class PersonDetails:
+    """What is stored of a person beside the templates; the field names are stored, too.
 
     Attributes:
-        name: as it is shown.
+        name: As it is displayed.
         enrolled_s: Unix seconds.
-        consent_s: when the person's consent was stated, Unix seconds.
-        until: last day (UTC) the data may be kept, as ISO date; empty is without end.
-        templates: how many there are.
-        lookalikes: how many templates of look-alikes there are.
+        consent_s: When the person's consent was stated, Unix seconds.
+        until: Last day (UTC) the data may be kept, as ISO date; empty is without end.
+        templates: Number of the person's own templates.
+        lookalikes: Number of negative templates.
     """
 
     name: str
@@ -75,20 +75,20 @@ class Person:
     """An enrolled person.
 
     Attributes:
-        id: opaque, stable over renames.
-        details: what is known; of a damaged record nothing.
-        state: whether the person can be recognised.
-        generation: of the gallery, when the record was last changed.
+        id: Opaque, stable across renames.
+        details: `UNREADABLE` for a damaged record.
+        state: Whether the person can be recognized.
+        generation: The gallery's generation when the record was last changed.
     """
 
     id: str
-    details: Details
-    state: State
+    details: PersonDetails
+    state: RecordState
     generation: int
 
     @property
     def name(self) -> str:
-        """As it is shown."""
+        """The name as it is displayed."""
         return self.details.name
 
 
@@ -97,21 +97,21 @@ class Record:
     """A person with the templates.
 
     Attributes:
-        person: who.
-        own: ``(t, D)`` float32, unit length.
-        lookalikes: ``(v, D)`` float32, unit length.
+        person: Who it is.
+        own: ``(T, D)`` float32, unit length.
+        negatives: ``(V, D)`` float32, unit length: negative templates.
     """
 
     person: Person
     own: F32
-    lookalikes: F32
+    negatives: F32
 
 
-UNREADABLE = Details("", 0, 0, "", 0, 0)
+UNREADABLE = PersonDetails("", 0, 0, "", 0, 0)
 
 
-def expires_s(until: str) -> float:
-    """Unix seconds at which a record that may be kept through ``until`` is out of date."""
+def compute_expiry_s(until: str) -> float:
+    """Unix seconds at which a record that may be kept through ``until`` expires."""
     if not until:
         return float("inf")
     day = dt.datetime.combine(dt.date.fromisoformat(until), dt.time(), dt.UTC)
@@ -122,92 +122,94 @@ class Records:
     """Reads and writes records inside the caller's transaction.
 
     Args:
-        connection: the gallery's.
-        vault: its keys.
+        connection: The gallery's connection.
+        keys: The gallery's keys.
     """
 
-    def __init__(self, connection: sqlite3.Connection, vault: Vault) -> None:
+    def __init__(self, connection: sqlite3.Connection, keys: KeyStore) -> None:
         self._connection = connection
-        self._vault = vault
+        self._keys = keys
         self._opened: dict[tuple[str, int, str], Record] = {}
 
     def ids(self) -> list[str]:
-        """Everybody, in a stable order."""
+        """Ids of all people, in a stable order."""
         return [row[0] for row in self._connection.execute("SELECT id FROM person ORDER BY rowid")]
 
-    def id_of(self, name: str) -> str | None:
-        """Who is called so, or has that id."""
-        found = "SELECT id FROM person WHERE name_tag = ? OR id = ?"
-        row = self._connection.execute(found, (self._vault.name_tag(name), name)).fetchone()
+    def find_id(self, name: str) -> str | None:
+        """The id of the person with this name or id, or None."""
+        query = "SELECT id FROM person WHERE name_tag = ? OR id = ?"
+        row = self._connection.execute(query, (self._keys.compute_name_tag(name), name)).fetchone()
         return row[0] if row else None
 
-    def model_of(self, person: str) -> str:
-        """Sha256 of the embedder the templates of a person come from."""
+    def get_model(self, person: str) -> str:
+        """The sha256 of the embedder that a person's templates come from."""
         return str(self._row(person)[2])
 
     def read(self, person: str, model: str, now_s: float) -> Record:
-        """Open a record; one that does not open, or not whole, comes back as damaged.
+        """Decrypt a record; one that does not decrypt, or not whole, comes back as damaged.
 
         Args:
-            person: the id.
-            model: sha256 of the gallery's embedder.
+            person: The id.
+            model: The sha256 of the gallery's embedder.
             now_s: Unix seconds, for the retention date.
         """
         try:
             tag, wrapped, of_model, generation, sealed = self._row(person)
-            key = self._vault.person_key(person, wrapped)
-            details = _details(unseal(key, sealed, _about("details", person, of_model, generation)))
-            own, lookalikes = self._templates(person, key, of_model)
-            if tag != self._vault.name_tag(details.name):
-                raise SealError("name and tag differ")
-            if (len(own), len(lookalikes)) != (details.templates, details.lookalikes):
+            key = self._keys.unwrap_person_key(person, wrapped)
+            details = _parse_details(
+                unseal(key, sealed, _about("details", person, of_model, generation))
+            )
+            own, negatives = self._templates(person, key, of_model)
+            if tag != self._keys.compute_name_tag(details.name):
+                raise SealError("the name does not match its tag")
+            if (len(own), len(negatives)) != (details.templates, details.lookalikes):
                 raise SealError("templates are missing")
         except (SealError, TypeError, ValueError, LookupError):
             none = np.zeros((0, 0), np.float32)
-            return Record(Person(person, UNREADABLE, State.DAMAGED, 0), none, none)
-        state = State.ACTIVE
+            return Record(Person(person, UNREADABLE, RecordState.DAMAGED, 0), none, none)
+        state = RecordState.ACTIVE
         if of_model != model:
-            state = State.OTHER_EMBEDDER
-        elif now_s >= expires_s(details.until):
-            state = State.EXPIRED
-        return Record(Person(person, details, state, generation), own, lookalikes)
+            state = RecordState.OTHER_EMBEDDER
+        elif now_s >= compute_expiry_s(details.until):
+            state = RecordState.EXPIRED
+        return Record(Person(person, details, state, generation), own, negatives)
 
     def refresh(self, model: str, now_s: float) -> list[Record]:
-        """Everybody's record; only those that changed since the last call are opened again."""
+        """Everybody's record; only those that changed since the last call are decrypted again."""
         keys = self._connection.execute("SELECT id, generation, model FROM person ORDER BY rowid")
         opened = {}
         for key in keys.fetchall():
             record = self._opened.get(key)
-            if record is None or record.person.state is not State.ACTIVE or key[2] != model:
+            if record is None or record.person.state is not RecordState.ACTIVE or key[2] != model:
                 record = self.read(key[0], model, now_s)
-            elif now_s >= expires_s(record.person.details.until):
-                record = replace(record, person=replace(record.person, state=State.EXPIRED))
+            elif now_s >= compute_expiry_s(record.person.details.until):
+                record = replace(record, person=replace(record.person, state=RecordState.EXPIRED))
             opened[key] = record
         self._opened = opened
         return list(opened.values())
 
-    def create(self, person: str, details: Details, model: str, generation: int) -> None:
+    def create(self, person: str, details: PersonDetails, model: str, generation: int) -> None:
         """Write a new person without templates."""
-        key, wrapped = self._vault.new_person_key(person)
+        key, wrapped = self._keys.create_person_key(person)
         sealed = _seal_details(key, person, details, model, generation)
-        tag = self._vault.name_tag(details.name)
+        tag = self._keys.compute_name_tag(details.name)
         self._connection.execute(
             "INSERT INTO person VALUES (?, ?, ?, ?, ?, ?)",
             (person, tag, wrapped, model, generation, sealed),
         )
 
-    def update(self, person: str, details: Details, model: str, generation: int) -> None:
-        """Seal a person's details anew."""
+    def update(self, person: str, details: PersonDetails, model: str, generation: int) -> None:
+        """Encrypt and store a person's details."""
         sealed = _seal_details(self._key(person), person, details, model, generation)
         self._connection.execute(
             "UPDATE person SET name_tag = ?, model = ?, generation = ?, details = ? WHERE id = ?",
-            (self._vault.name_tag(details.name), model, generation, sealed, person),
+            (self._keys.compute_name_tag(details.name), model, generation, sealed, person),
         )
 
     def add_templates(
-        self, person: str, kind: Kind, templates: F32, model: str, generation: int
+        self, person: str, kind: TemplateKind, templates: F32, model: str, generation: int
     ) -> None:
-        """Seal ``(t, D)`` templates; the caller updates the count in the details."""
+        """Encrypt and store ``(T, D)`` templates; the caller updates the count in the details."""
         key, about = self._key(person), _about(f"template {kind}", person, model, generation)
         rows = [
             (person, kind, generation, seal(key, row.astype("<f4").tobytes(), about))
@@ -231,34 +233,36 @@ class Records:
             (person,),
         ).fetchone()
         if row is None:
-            raise SealError("is listed and not there")
+            raise SealError("the person is listed but the record is missing")
         return row
 
     def _key(self, person: str) -> bytes:
-        return self._vault.person_key(person, self._row(person)[1])
+        return self._keys.unwrap_person_key(person, self._row(person)[1])
 
     def _templates(self, person: str, key: bytes, model: str) -> tuple[F32, F32]:
-        found: dict[str, list[F32]] = {kind: [] for kind in Kind}
+        templates: dict[str, list[F32]] = {kind: [] for kind in TemplateKind}
         for kind, generation, sealed in self._connection.execute(
             "SELECT kind, generation, sealed FROM template WHERE person = ? ORDER BY row", (person,)
         ):
             content = unseal(key, sealed, _about(f"template {kind}", person, model, generation))
-            found[kind].append(np.frombuffer(content, "<f4").astype(np.float32))
-        own, lookalikes = (
-            np.stack(rows) if rows else np.zeros((0, 0), np.float32) for rows in found.values()
+            templates[kind].append(np.frombuffer(content, "<f4").astype(np.float32))
+        own, negatives = (
+            np.stack(rows) if rows else np.zeros((0, 0), np.float32) for rows in templates.values()
         )
-        return own, lookalikes
+        return own, negatives
 
 
 def _about(what: str, person: str, model: str, generation: int) -> bytes:
     return f"{what}\0{person}\0{model}\0{generation}".encode()
 
 
-def _seal_details(key: bytes, person: str, details: Details, model: str, generation: int) -> bytes:
+def _seal_details(
+    key: bytes, person: str, details: PersonDetails, model: str, generation: int
+) -> bytes:
     content = json.dumps(asdict(details)).encode()
-    padded = content.ljust(-(-len(content) // 256) * 256)  # its length shall not tell the name's
+    padded = content.ljust(-(-len(content) // 256) * 256)  # hides the length of the name
     return seal(key, padded, _about("details", person, model, generation))
 
 
-def _details(content: bytes) -> Details:
-    return Details(**json.loads(content))
+def _parse_details(content: bytes) -> PersonDetails:
+    return PersonDetails(**json.loads(content))

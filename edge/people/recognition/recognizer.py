@@ -204,7 +204,7 @@ class Recognizer:
 
     def close(self, why: str) -> None:
         """Name nobody from the next step on; safe from any thread."""
-        nobody = Index.of((), (), dimension=self._embedder.dimension)
+        nobody = Index.build((), (), dimension=self._embedder.dimension)
         rules = votes.Rules(1.0, 1.0, self._rules.min_votes, self._rules.min_vote_ratio)
         self._offered = People(nobody, rules, Reason(ReasonCode.GALLERY_CLOSED, why))
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge.people import reasons
-from edge.people.gallery.index import NOBODY, Index, Known
+from edge.people.gallery.index import NOBODY, Index, IndexedPerson
 from edge.people.reasons import Reason
 from edge.types import F32, ReasonCode
 
@@ -48,7 +48,7 @@ class Vote:
         margin: by which that one is ahead of the second.
     """
 
-    person: Known | None
+    person: IndexedPerson | None
     ambiguous: bool
     similarity: float
     margin: float
@@ -68,7 +68,7 @@ class Verdict:
         reason: why.
     """
 
-    person: Known | None
+    person: IndexedPerson | None
     unknown: bool
     similarity: float
     margin: float
@@ -154,7 +154,7 @@ class Ballot:
         count = len(nobody) if is_unknown else agreeing
         return Verdict(None, is_unknown, best.similarity, best.margin, count, float("nan"), reason)
 
-    def _leader(self) -> tuple[Known | None, int]:
+    def _leader(self) -> tuple[IndexedPerson | None, int]:
         """Who has most votes of a living face, and how many."""
         counts = Counter(
             vote.person for vote, live in zip(self._votes, self._live, strict=True)

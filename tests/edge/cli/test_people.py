@@ -243,7 +243,7 @@ def test_a_camera_may_be_one_of_the_configuration_and_so_are_gallery_and_models(
 
 @pytest.mark.parametrize(
     ("name", "more", "says"),
-    [("line\x1b[2J", (), "printable"), ("Ann", ("--until", "2020-01-01"), "is over")],
+    [("line\x1b[2J", (), "printable"), ("Ann", ("--until", "2020-01-01"), "has passed")],
 )
 def test_what_could_not_be_stored_is_refused_before_anybody_is_troubled(
     edge, clip, tmp_path, name, more, says

@@ -12,7 +12,7 @@ import pytest
 from edge import config_file
 from edge.config import Recognition
 from edge.errors import ModelError
-from edge.people.gallery.encryption import GalleryError, load_key, new_key_file
+from edge.people.gallery.encryption import GalleryError, create_key_file, load_key
 from edge.people.gallery.gallery import Gallery
 from edge.people.gallery.metadata import EmbedderId
 from edge.service.gallery_sync import follow_gallery
@@ -31,7 +31,7 @@ class Described:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Recognition:
-    new_key_file(tmp_path / "key")
+    create_key_file(tmp_path / "key")
     return Recognition.model_validate({"gallery": "g.db", "key_file": "key", "embedder": "e"})
 
 

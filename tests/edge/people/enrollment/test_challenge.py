@@ -20,7 +20,7 @@ from edge.people.enrollment.challenge import (
     Rules,
     draw_acts,
 )
-from edge.people.gallery.lockout import AFTER, LONGEST_LOCK_S, locked_s
+from edge.people.gallery.lockout import AFTER, LONGEST_LOCK_S, compute_lock_s
 from edge.types import Liveness
 
 RULES = Rules(same=0.4)
@@ -263,4 +263,4 @@ def test_looks_that_are_not_good_enough_are_no_templates():
     ],
 )
 def test_failures_in_a_row_lock_for_longer_and_longer(failures, after_s, wait_s):
-    assert locked_s([1000.0] * failures, 1000.0 + after_s) == wait_s
+    assert compute_lock_s([1000.0] * failures, 1000.0 + after_s) == wait_s

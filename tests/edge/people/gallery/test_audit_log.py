@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from edge.errors import GalleryError
+from edge.people.gallery.export import export_person
 from edge.people.gallery.gallery import Gallery
 from tests.support.gallery import EMBEDDER, KEY, Clock, faces, open_new, tamper
 
@@ -32,12 +33,12 @@ def path(original, tmp_path):
 def test_everything_that_is_done_is_written_down(path):
     with Gallery(path, KEY, EMBEDDER, clock=Clock()) as gallery:
         robert = gallery.find("Robert").person.id
-        gallery.add_lookalikes("Robert", faces(2, seed=5))
+        gallery.add_negatives("Robert", faces(2, seed=5))
         gallery.set_calibration({"threshold": 0.4})
-        gallery.export("Robert")
-        gallery.note_comparison(robert, 0.12345, same=False)
-        entries = gallery.audit()
-        assert gallery.verify_chain() == len(entries) == 9
+        export_person(gallery.store, "Robert")
+        gallery.audit.note_comparison(robert, 0.12345, same=False)
+        entries = gallery.audit.entries()
+        assert gallery.audit.verify() == len(entries) == 9
     assert [entry.action for entry in entries] == [
         "create", "enroll", "enroll", "rename", "forget",
         "lookalike", "calibrate", "export", "verify",
@@ -51,7 +52,7 @@ def test_everything_that_is_done_is_written_down(path):
 
 def test_names_are_not_in_it(path):
     with Gallery(path, KEY) as gallery:
-        text = str(gallery.audit())
+        text = str(gallery.audit.entries())
     assert not any(name in text for name in ("Ann", "Bob", "Robert"))
 
 
@@ -78,18 +79,18 @@ def test_names_are_not_in_it(path):
 def test_tampering_is_noticed_and_where(path, change, says):
     tamper(path, change)
     with Gallery(path, KEY, EMBEDDER) as gallery, pytest.raises(GalleryError, match=says) as found:
-        gallery.verify_chain()
+        gallery.audit.verify()
     assert found.value.exit_code == 78
 
 
 def test_the_log_can_be_read_even_when_it_was_tampered_with(path):
     tamper(path, "UPDATE audit SET action = x'ff', detail = 7")
     with Gallery(path, KEY) as gallery:
-        assert len(gallery.audit()) == 5
+        assert len(gallery.audit.entries()) == 5
 
 
 def test_a_chain_goes_on_after_reopening(path):
     for turn in range(3):
         with Gallery(path, KEY, EMBEDDER) as gallery:
             gallery.enroll(f"Carl {turn}", faces(1, seed=turn), consent=True)
-            assert gallery.verify_chain() == 6 + turn
+            assert gallery.audit.verify() == 6 + turn

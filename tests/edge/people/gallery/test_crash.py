@@ -15,7 +15,7 @@ import pytest
 
 from edge.errors import GalleryError
 from edge.people.gallery.gallery import Gallery
-from edge.people.gallery.records import State
+from edge.people.gallery.records import RecordState
 from tests.support.enroller import TEMPLATES
 from tests.support.gallery import EMBEDDER, KEY, faces, open_new
 
@@ -25,9 +25,9 @@ ALONE = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # a fork copies no threads
 def names_in(path):
     """Names in a gallery, all of it checked."""
     with Gallery(path, KEY, EMBEDDER) as gallery:
-        gallery.verify_chain()
+        gallery.audit.verify()
         people = gallery.people()
-        assert {person.state for person in people} <= {State.ACTIVE}
+        assert {person.state for person in people} <= {RecordState.ACTIVE}
         for person in people:
             number = int(person.name.removeprefix("p"))
             assert np.array_equal(gallery.find(person.id).own, faces(TEMPLATES, number))
@@ -144,7 +144,7 @@ def test_where_no_file_may_grow_enrolling_fails_whole(tmp_path):
         check=True,
     )
     *enrolled, last = done.stdout.splitlines()
-    assert last.startswith("full gallery")
+    assert last.startswith("full ")
     assert "free some space" in last
     assert len(enrolled) > 5
     assert names_in(path) == {line.split()[1] for line in enrolled}
@@ -176,7 +176,7 @@ def test_on_a_full_disk_the_gallery_stays_as_it_was_and_goes_on_afterwards(small
         with pytest.raises(GalleryError, match="free some space"):
             fill(gallery, names)
         assert {person.name for person in gallery.people()} == names
-        gallery.verify_chain()
+        gallery.audit.verify()
         ballast.unlink()
         gallery.enroll("p77777", faces(TEMPLATES, 77777), consent=True)
     assert names_in(path) == names | {"p77777"}

@@ -1,4 +1,4 @@
-"""The vault: key files and seals."""
+"""Encryption: key files and seals."""
 
 import base64
 import os
@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from edge.people.gallery.encryption import (
     GalleryError,
+    KeyStore,
     MasterKey,
     SealError,
-    Vault,
+    create_key_file,
     load_key,
-    new_key_file,
     seal,
     unseal,
 )
@@ -30,21 +30,21 @@ def key_file(path, content, mode=0o600):
 
 def test_a_new_key_file_is_private_and_loads(tmp_path):
     path = tmp_path / "gallery.key"
-    new_key_file(path)
+    create_key_file(path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert len(load_key(str(path)).secret) == 32
 
 
 def test_two_new_keys_differ(tmp_path):
     for name in ("a", "b"):
-        new_key_file(tmp_path / name)
+        create_key_file(tmp_path / name)
     assert load_key(str(tmp_path / "a")) != load_key(str(tmp_path / "b"))
 
 
 def test_a_key_file_is_never_overwritten(tmp_path):
     path = key_file(tmp_path / "k", SECRET)
     with pytest.raises(GalleryError, match="left alone"):
-        new_key_file(tmp_path / "k")
+        create_key_file(tmp_path / "k")
     assert load_key(path).secret == SECRET
 
 
@@ -88,7 +88,7 @@ def test_a_credential_comes_from_systemd(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["", "../k", "."])
 def test_a_credential_stays_in_its_folder(tmp_path, monkeypatch, name):
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
-    with pytest.raises(GalleryError, match="no name of a credential"):
+    with pytest.raises(GalleryError, match="not a credential name"):
         load_key(f"credential:{name}")
 
 
@@ -119,16 +119,18 @@ def test_a_seal_opens_whole_or_not_at_all(content, about, data):
 
 
 def test_a_person_key_opens_for_that_person_alone():
-    vault = Vault(MasterKey(SECRET), b"gallery")
-    key, wrapped = vault.new_person_key("ann")
-    assert vault.person_key("ann", wrapped) == key
-    for other, person in ((vault, "bob"), (Vault(MasterKey(SECRET), b"another"), "ann")):
+    keys = KeyStore(MasterKey(SECRET), b"gallery")
+    key, wrapped = keys.create_person_key("ann")
+    assert keys.unwrap_person_key("ann", wrapped) == key
+    for other, person in ((keys, "bob"), (KeyStore(MasterKey(SECRET), b"another"), "ann")):
         with pytest.raises(SealError):
-            other.person_key(person, wrapped)
+            other.unwrap_person_key(person, wrapped)
 
 
 def test_name_tags_ignore_case_and_form_but_not_the_key():
-    vault = Vault(MasterKey(SECRET), b"gallery")
-    assert vault.name_tag("Zoë") == vault.name_tag("ZOE\u0308")
-    assert vault.name_tag("Zoë") != vault.name_tag("Zoe")
-    assert vault.name_tag("Zoë") != Vault(MasterKey(os.urandom(32)), b"gallery").name_tag("Zoë")
+    keys = KeyStore(MasterKey(SECRET), b"gallery")
+    assert keys.compute_name_tag("Zoë") == keys.compute_name_tag("ZOE\u0308")
+    assert keys.compute_name_tag("Zoë") != keys.compute_name_tag("Zoe")
+    assert keys.compute_name_tag("Zoë") != KeyStore(
+        MasterKey(os.urandom(32)), b"gallery"
+    ).compute_name_tag("Zoë")

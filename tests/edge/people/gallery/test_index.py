@@ -5,14 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.people.gallery.index import NOBODY, Index, Known
+from edge.people.gallery.index import NOBODY, Index, IndexedPerson
 from tests.support.gallery import faces
 
 
 def index_of(counts, negatives=None, seed=0):
-    people = [Known(f"id{row}", f"Person {row}") for row in range(len(counts))]
+    people = [IndexedPerson(f"id{row}", f"Person {row}") for row in range(len(counts))]
     templates = np.split(faces(sum(counts), seed), np.cumsum(counts)[:-1]) if counts else []
-    return Index.of(people, templates, negatives or (), 16)
+    return Index.build(people, templates, negatives or (), 16)
 
 
 @settings(deadline=None)

@@ -90,7 +90,7 @@ def test_an_embedding_that_is_no_number_names_nobody():
 
 def test_a_gallery_of_another_embedder_names_nobody():
     stage = Stage(liveness=ObedientLiveness(0.95))
-    stage.recognizer.use(Index.of([ADA], [np.eye(1, 16, dtype=np.float32)], dimension=16), 0.5)
+    stage.recognizer.use(Index.build([ADA], [np.eye(1, 16, dtype=np.float32)], dimension=16), 0.5)
     decision = stage.watch(6)
     assert decision.name == ""
     assert "another embedder" in decision.reason
@@ -281,7 +281,7 @@ def test_who_is_nearer_to_a_known_look_alike_than_to_the_person_is_never_named(f
     stage = Stage(ObedientEmbedder(face), ObedientLiveness(0.95))
     alike = [AXES[2:3], np.zeros((0, 8), np.float32)]
     stage.recognizer.use(
-        Index.of([ADA, BOB], [AXES[:1], AXES[1:2]], alike, dimension=8), threshold=0.5
+        Index.build([ADA, BOB], [AXES[:1], AXES[1:2]], alike, dimension=8), threshold=0.5
     )
     assert {stage.watch(1, after_s=1).name for _ in range(20)} <= {"", name}
     assert stage.watch(1).name == name

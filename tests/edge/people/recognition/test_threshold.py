@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge.people.gallery.index import Index, Known
+from edge.people.gallery.index import Index, IndexedPerson
 from edge.people.recognition.threshold import LEAST, Calibration, CalibrationError, Tail, impostors
 from tests.support.gallery import faces
 
@@ -20,8 +20,10 @@ def test_strangers_are_let_through_as_often_as_was_asked(people, fpir):
 def _realised(people: int, fpir: float, seed: int) -> float:
     everybody = faces(people + 300 + 3000, seed=1000 * people + seed, dimension=32)
     gallery, strangers, others = np.split(everybody, [people, people + 300])
-    index = Index.of(
-        [Known(str(row), str(row)) for row in range(people)], list(gallery[:, None]), dimension=32
+    index = Index.build(
+        [IndexedPerson(str(row), str(row)) for row in range(people)],
+        list(gallery[:, None]),
+        dimension=32,
     )
     tail = Tail.of(impostors(index, list(strangers[:, None])))
     threshold = Calibration(tail, fpir).threshold(people)
@@ -52,7 +54,9 @@ def test_too_few_comparisons_are_refused():
 
 
 def test_nobody_is_compared_with_himself():
-    index = Index.of([Known("a", "a"), Known("b", "b")], [faces(3, 1), faces(2, 2)], dimension=16)
+    index = Index.build(
+        [IndexedPerson("a", "a"), IndexedPerson("b", "b")], [faces(3, 1), faces(2, 2)], dimension=16
+    )
     found = impostors(index, [faces(4, 3), faces(2, 4)])
     assert len(found) == len(found.one) == len(found.other) == 3 + 2 + (4 + 2) * 2 + 4 * 2
     assert (found.one != found.other).all()
@@ -62,7 +66,7 @@ def test_nobody_is_compared_with_himself():
 
 def test_the_fewer_people_the_more_careful_the_threshold():
     def threshold_over_fit(people: int) -> float:
-        found = impostors(Index.of((), (), dimension=32), _pictures(people, 12))
+        found = impostors(Index.build((), (), dimension=32), _pictures(people, 12))
         careful, fit = Tail.of(found), Tail.fit(found.similarity)
         return careful.similarity(1e-5) - fit.similarity(1e-5)
 

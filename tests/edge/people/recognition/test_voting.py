@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge.people.gallery.index import Known
+from edge.people.gallery.index import IndexedPerson
 from edge.people.recognition.voting import MOST, Ballot, Rules, Vote, votes_of
 from tests.support.recognition import ADA, AXES, BOB, people, towards
 
 RULES = Rules(threshold=0.5, min_margin=0.05, min_votes=3, min_share=0.6)
 
 
-def vote(who: Known | None, ambiguous: bool = False) -> Vote:
+def vote(who: IndexedPerson | None, ambiguous: bool = False) -> Vote:
     return Vote(who, ambiguous, 0.8 if who or ambiguous else 0.1, 0.3 if who else 0.01)
 
 

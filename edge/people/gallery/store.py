@@ -1,0 +1,199 @@
+"""The store: an open gallery file, unlocked, with the parts that its database holds."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edge.errors import GalleryError
+from edge.people.gallery import audit_log, metadata, records
+from edge.people.gallery.audit_log import Action, AuditLog
+from edge.people.gallery.database import APPLICATION_ID, Database
+from edge.people.gallery.encryption import KeyStore, MasterKey
+from edge.people.gallery.index import UNIT_TOLERANCE
+from edge.people.gallery.metadata import EmbedderId, Metadata
+from edge.people.gallery.records import Record, Records, RecordState
+from edge.types import F32
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """A change in progress: its number, and the sha256 of the embedder it belongs to."""
+
+    number: int
+    model: str
+
+
+class GalleryStore:
+    """An open gallery file, used by one thread.
+
+    Args:
+        path: The file.
+        key: The master key.
+        embedder: What templates are compared with; None for work that compares nothing.
+        create: Make the file if it does not exist; needs an embedder.
+        change_embedder: Let a gallery of another embedder change over.
+        clock: Gives Unix seconds.
+
+    Attributes:
+        database: The connection; its transactions enclose every use of the parts below.
+        keys: Keys derived for this gallery.
+        metadata: Identity, embedder, generation and calibration.
+        records: People with their templates.
+        audit: The audit log.
+
+    Raises:
+        GalleryError: The file is missing or damaged, the key is wrong, or the gallery belongs
+            to another embedder.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        key: MasterKey,
+        embedder: EmbedderId | None = None,
+        *,
+        create: bool = False,
+        change_embedder: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._path = path
+        self._key = key
+        self._embedder = embedder
+        self.clock = clock
+        self._open(create=create, change_embedder=change_embedder)
+
+    def reopen(self) -> None:
+        """Open the file that now lies at the path."""
+        self.database.close()
+        self._open(create=False, change_embedder=False)
+
+    def _open(self, *, create: bool, change_embedder: bool) -> None:
+        self.database = Database(self._path, create=create)
+        try:
+            self.metadata = Metadata(self.database.connection)
+            if create and self.database.is_empty():
+                self._initialize()
+            self._unlock()
+            with self.database.reading():
+                is_new = create and not self.records.ids()
+            self._settle_embedder(change=change_embedder or is_new)
+        except BaseException:
+            self.database.close()
+            raise
+
+    def _initialize(self) -> None:
+        if self._embedder is None:
+            raise ValueError("a new gallery needs an embedder")
+        gallery_id = os.urandom(16)
+        keys = KeyStore(self._key, gallery_id)
+        with self.database.writing() as connection:
+            if not self.database.is_empty():
+                return  # another process was faster
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            for statement in f"{metadata.TABLES}{audit_log.TABLES}{records.TABLES}".split(";"):
+                connection.execute(statement)
+            self.metadata.initialize(gallery_id, keys.check_value, self._embedder)
+            AuditLog(connection, keys.audit_key).append(self.clock(), Action.CREATE)
+
+    def _unlock(self) -> None:
+        with self.database.reading() as connection:
+            if self.database.is_empty():
+                raise GalleryError(f"gallery {self._path} is empty: use `edge enroll` first")
+            gallery_id, check_value = self.metadata.identity()
+        self.keys = KeyStore(self._key, gallery_id)
+        if check_value != self.keys.check_value:
+            raise GalleryError(
+                f"the key does not open gallery {self._path}: give the key it was made with"
+            )
+        self.records = Records(connection, self.keys)
+        self.audit = AuditLog(connection, self.keys.audit_key)
+
+    # --- the embedder ---------------------------------------------------------------------------
+
+    def _settle_embedder(self, *, change: bool) -> None:
+        """Refuse a gallery of another embedder, or change it over if that is wanted."""
+        with self.database.reading():
+            if not change:
+                self.refuse_other_embedder()
+            is_other = self._embedder and self._embedder.sha256 != self.metadata.embedder().sha256
+        if self._embedder and is_other and change:
+            with self.changing():
+                self.metadata.set_embedder(self._embedder)
+                self.audit.append(self.clock(), Action.EMBEDDER, model=self._embedder.sha256[:12])
+
+    def refuse_other_embedder(self) -> None:
+        """Check that the gallery belongs to the embedder this store was opened for.
+
+        Raises:
+            GalleryError: It belongs to another one and holds people.
+        """
+        ours, gallerys = self._embedder, self.metadata.embedder()
+        if ours is None or ours.sha256 == gallerys.sha256 or not self.records.ids():
+            return
+        raise GalleryError(
+            f"gallery {self._path} was enrolled with {gallerys.name} ({gallerys.sha256[:12]}), not "
+            f"with {ours.name} ({ours.sha256[:12]}), and their templates cannot be compared: use "
+            "that model, or enroll everybody again with `edge enroll --folder PHOTOS --consent "
+            f"--change-embedder --gallery {self._path} --embedder MODEL`"
+        )
+
+    def check_templates(self, templates: F32) -> None:
+        """Check that templates come from the gallery's embedder.
+
+        Raises:
+            GalleryError: Another embedder, shape or length.
+        """
+        embedder = self.metadata.embedder()
+        if self._embedder is None or self._embedder.sha256 != embedder.sha256:
+            raise GalleryError(f"the gallery belongs to {embedder.name}: give --embedder")
+        if templates.ndim != 2 or not len(templates) or templates.shape[1] != embedder.dimension:
+            raise GalleryError(
+                f"templates must be (T, {embedder.dimension}), got {templates.shape}"
+            )
+        if not np.all(np.abs(np.linalg.norm(templates, axis=1) - 1) <= UNIT_TOLERANCE):
+            raise GalleryError("templates must have unit length: does the embedder work?")
+
+    # --- inside transactions --------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def changing(self) -> Iterator[Generation]:
+        """A transaction that makes a new generation."""
+        with self.database.writing():
+            number = self.metadata.advance()
+            yield Generation(number, self.metadata.embedder().sha256)
+
+    def get_id(self, name: str) -> str:
+        """The id of a person, by name (in any case) or id.
+
+        Raises:
+            GalleryError: Nobody has that name.
+        """
+        person = self.records.find_id(name)
+        if person is None:
+            raise GalleryError(f"{name!r} is not enrolled: see `edge people list`")
+        return person
+
+    def read(self, person: str) -> Record:
+        """The record of a person, which may be damaged."""
+        return self.records.read(person, self.metadata.embedder().sha256, self.clock())
+
+    def read_intact(self, person: str) -> Record:
+        """The record of a person.
+
+        Raises:
+            GalleryError: It is damaged.
+        """
+        record = self.read(person)
+        if record.person.state is RecordState.DAMAGED:
+            raise GalleryError(
+                f"the record {person} is damaged: restore the gallery from a backup, or remove "
+                f"the record with `edge people forget {person}`"
+            )
+        return record
