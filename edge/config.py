@@ -1,4 +1,4 @@
-"""The configuration: a frozen tree from TOML. An unknown key is an error that names its path."""
+"""The configuration schema: a frozen tree of tables. The docstrings are the reference manual."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Table(BaseModel):
 
 def _in_unit_square(point: tuple[float, float]) -> tuple[float, float]:
     if not all(0 <= value <= 1 for value in point):
-        raise ValueError(f"must lie in 0..1 of the picture, got {list(point)}")
+        raise ValueError(f"must lie within the image, 0..1, got {list(point)}")
     return point
 
 
@@ -59,13 +59,13 @@ Polygon = Annotated[tuple[Point, ...], Field(min_length=3)]
 
 
 class Zone(Table):
-    """A place in the picture.
+    """A region of the image.
 
     Attributes:
-        name: shown on the wire.
-        polygon: at least three corners, shares of width and height.
-        labels: classes it cares about; empty means all.
-        dwell_s: after so many seconds inside a track reports `dwelled`; 0 never.
+        name: Name of the zone in messages.
+        polygon: At least three corners, as fractions of width and height.
+        labels: Classes that count; empty means all.
+        dwell_s: Report `dwelled` after this time inside, in seconds; 0 turns it off.
     """
 
     name: Name
@@ -78,10 +78,11 @@ class Line(Table):
     """A line whose crossing is reported.
 
     Attributes:
-        name: shown on the wire.
-        a: one end; looking from `a` to `b`, `left_to_right` means crossing towards the right.
-        b: the other end.
-        labels: classes it cares about; empty means all.
+        name: Name of the line in messages.
+        a: One end, as fractions of width and height. Looking from `a` to `b`, `left_to_right`
+            is a crossing towards the right.
+        b: The other end.
+        labels: Classes that count; empty means all.
     """
 
     name: Name
@@ -100,13 +101,14 @@ class Tracking(Table):
     """Two-stage association in the manner of ByteTrack.
 
     Attributes:
-        high_score: detections above it are associated first and may begin tracks; raising it
-            begins fewer tracks on clutter.
-        low_score: detections between it and `high_score` only continue tracks.
-        min_iou: predicted and found box, both grown by a fifth on each side, must overlap so
-            much; raising it breaks tracks of fast objects, lowering it swaps identities in crowds.
-        confirm_frames: a track is reported once it was seen in so many frames.
-        max_missed_s: a track unseen for longer ends; raising it bridges longer occlusions.
+        high_score: Detections above this score are associated first and may start tracks. Raising
+            it starts fewer tracks on clutter.
+        low_score: Detections between this score and `high_score` only continue tracks.
+        min_iou: Least IoU of the predicted box and a detection, both enlarged by a fifth on each
+            side. Raising it breaks tracks of fast objects, lowering it swaps identities in crowds.
+        confirm_frames: Report a track once it was detected in this many frames.
+        max_missed_s: End a track that was not detected for this long, in seconds. Raising it
+            bridges longer occlusions.
     """
 
     high_score: Ratio = 0.5
@@ -117,22 +119,23 @@ class Tracking(Table):
 
 
 class Camera(Table):
-    """One camera.
+    """A camera.
 
     Attributes:
-        name: in topics, metrics and logs.
-        source: `kind` and the options of that plug-in.
-        fps: frames a second that are looked at; the rest is decoded and dropped.
-        labels: classes that are reported; empty means all.
-        min_score: per class, on top of the model's own threshold.
-        min_height: per class, share of the picture's height.
-        masks: polygons in which nothing is reported (the foot point of a box decides).
-        zones: places.
-        lines: lines.
-        tracking: how objects are followed.
-        frozen_after_s: the same picture for so long means `frozen`; 0 never.
-        jpeg_hz: thumbnails a second on the detections topic; 0 none.
-        jpeg_max_px: longest side of a thumbnail.
+        name: Name of the camera in topics, metrics and logs.
+        source: Where frames come from: `kind` and the options of that kind.
+        fps: Frames per second to run inference on; other frames are decoded and dropped.
+        labels: Classes to report; empty means all.
+        min_score: Minimum score per class, on top of the model's own threshold.
+        min_height: Minimum height per class, as a fraction of the image height.
+        masks: Polygons in which nothing is reported; the bottom center of a box decides.
+        zones: Regions in which entering, leaving and dwelling are reported.
+        lines: Lines whose crossing is reported.
+        tracking: How objects are tracked.
+        frozen_after_s: Report `frozen` after the same image for this long, in seconds; 0 turns
+            it off.
+        jpeg_hz: Thumbnails per second on the detections topic; 0 sends none.
+        jpeg_max_px: Longest side of a thumbnail, in pixels.
     """
 
     name: Name
@@ -165,8 +168,8 @@ class ModelFile(Table):
     """A model: a path, or a table with a pinned hash.
 
     Attributes:
-        path: an ONNX file of the model contract, relative to the configuration, or `zoo:NAME`.
-        sha256: refuse any other bytes.
+        path: ONNX file of the model contract, relative to the configuration file, or `zoo:NAME`.
+        sha256: Refuse a file with any other SHA-256.
     """
 
     path: str = Field(min_length=1)
@@ -178,34 +181,42 @@ ModelOrNone = Annotated[Model | None, BeforeValidator(lambda v: None if v is Fal
 
 
 class Models(Table):
-    """Which models look at the frames."""
+    """Which models look at the frames.
+
+    Attributes:
+        detector: Object detector.
+        faces: Face detector; needed for recognition.
+    """
 
     detector: Model
     faces: Model | None = None
 
 
 class Recognition(Table):
-    """Who people are. Nobody is named by default who is not seen to be alive.
+    """Who people are. By default only enrolled people who pass the liveness check are named.
 
     Attributes:
-        gallery: its file, relative to the configuration.
-        key_file: its master key, or `credential:NAME`.
-        embedder: the model the gallery was enrolled with; `edge enroll` takes the same by default.
-        liveness: the model that tells faces from pictures of faces; false for none.
-        require_liveness: name only who that model takes for alive; without one, nobody.
-        require_motion: name only whose face changed as no flat picture of it can.
-        threshold: similarity a name needs; 0 takes what `edge people calibrate` measured, and
-            before that the embedder's own. Raising it names fewer people and fewer wrongly.
-        min_margin: by which the nearest person must be ahead of the second.
-        min_votes: looks that must agree.
-        min_share: of all looks, that must agree.
-        live_score: from there on a face is alive; raising it keeps more pictures out.
-        spoof_score: down from there it is a picture, and stays one for the whole track.
-        live_window_s: what was seen earlier says nothing about liveness.
-        budget: faces looked at in one batch of frames; raising it costs time a batch.
-        look_every_s: until a face is decided, it is looked at so often.
-        refresh_s: afterwards.
-        hold_s: a name that was not seen again for so long is withdrawn.
+        gallery: Gallery file, relative to the configuration file.
+        key_file: File with the gallery's master key, or `credential:NAME` for a systemd credential.
+        embedder: Face embedding model. It must be the one the gallery was enrolled with.
+        liveness: Liveness model (presentation attack detection); `false` uses none.
+        require_liveness: Name only faces that the liveness model takes for live; without a
+            model, nobody is named.
+        require_motion: Name only faces that moved in a way that no flat picture can.
+        threshold: Similarity that a name needs. 0 uses the calibrated threshold
+            (`edge people calibrate`), or the embedder's own before calibration. Raising it
+            names fewer people, and fewer wrongly.
+        min_margin: Least lead of the best match over the second best, in similarity.
+        min_votes: Number of frames that must agree on a name.
+        min_vote_ratio: Fraction of all frames that must agree on a name.
+        live_score: Faces at or above this liveness score are live. Raising it keeps out more
+            attacks.
+        spoof_score: Faces at or below this liveness score are spoofs, for the rest of the track.
+        live_window_s: Frames older than this do not count for liveness, in seconds.
+        max_faces_per_batch: Faces examined per batch of frames. Raising it costs time per batch.
+        look_every_s: Interval at which an undecided face is examined, in seconds.
+        refresh_s: Interval at which a decided face is examined again, in seconds.
+        hold_s: Withdraw a name that was not confirmed for this long, in seconds.
     """
 
     renamed = {"budget": "max_faces_per_batch", "min_share": "min_vote_ratio"}
@@ -238,13 +249,13 @@ class Recognition(Table):
 
 
 class Batching(Table):
-    """How frames of several cameras meet in one batch.
+    """How frames of several cameras share a batch.
 
     Attributes:
-        max_batch_size: Frames per batch at most; 0 chooses one per camera, and as many as wait
-            of files that are read with `every_frame`.
-        max_queue_delay_ms: How long a frame waits for others to share its batch, at most a
-            quarter of the time that a batch takes.
+        max_batch_size: Frames per batch at most. 0 chooses: one per camera, or several of files
+            that are read with `every_frame`.
+        max_queue_delay_ms: How long the first frame waits for others to share its batch, in
+            milliseconds; never longer than a quarter of a batch's duration.
     """
 
     renamed = {"most": "max_batch_size", "patience_ms": "max_queue_delay_ms"}
@@ -254,15 +265,15 @@ class Batching(Table):
 
 
 class Http(Table):
-    """The HTTP server of metrics and health.
+    """The HTTP server for metrics and health.
 
     Attributes:
-        host: address to listen on.
-        port: 0 takes a free one.
-        token_file: file with a bearer token that /metrics and /readyz ask for.
-        tls_cert: certificate chain; with `tls_key` turns on TLS.
-        tls_key: private key.
-        max_connections: more are refused with 503.
+        host: Address to listen on.
+        port: Port to listen on; 0 picks a free one.
+        token_file: File with a bearer token that /metrics and /readyz require.
+        tls_cert: File with the certificate chain; together with `tls_key` it turns on TLS.
+        tls_key: File with the private key.
+        max_connections: Further connections are closed.
     """
 
     host: str = "127.0.0.1"
@@ -275,12 +286,17 @@ class Http(Table):
     @model_validator(mode="after")
     def _tls_is_whole(self) -> Self:
         if bool(self.tls_cert) != bool(self.tls_key):
-            raise ValueError("tls_cert and tls_key belong together: give both or none")
+            raise ValueError("tls_cert and tls_key belong together: set both or none")
         return self
 
 
 class Log(Table):
-    """Logs: one line an event on standard error."""
+    """Log output, one line per event on standard error.
+
+    Attributes:
+        level: Least severity to write.
+        format: Plain text, or one JSON object per line.
+    """
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["text", "json"] = "text"
@@ -297,7 +313,19 @@ Cameras = Annotated[
 
 
 class Config(Table):
-    """The whole configuration of a node."""
+    """The configuration of a node.
+
+    Attributes:
+        node: Name of this node in messages.
+        models: Which models look at the frames.
+        runtime: What executes the models: `kind` and the options of that kind.
+        recognition: Face recognition; left out, nobody is recognized.
+        cameras: The cameras to watch.
+        sinks: Where messages go: a list of `kind` and the options of that kind.
+        batching: How frames of several cameras share a batch.
+        http: The HTTP server for metrics and health.
+        log: Log output.
+    """
 
     renamed = {"state_dir": ""}
 
@@ -314,11 +342,11 @@ class Config(Table):
     @model_validator(mode="after")
     def _recognition_has_faces(self) -> Self:
         if self.recognition and self.models.faces is None:
-            raise ValueError("recognition needs models.faces: name a model that finds faces")
+            raise ValueError("recognition needs models.faces: set it to a face detector")
         return self
 
 
 def _unique(noun: str, names: Sequence[str]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ValueError(f"{noun} {twice[0]!r} is there twice: give each its own name")
+        raise ValueError(f"{noun} {twice[0]!r} is defined twice: give each its own name")

@@ -406,22 +406,35 @@ class CameraState(StrEnum):
     FROZEN = "frozen"
 
 
+class StatusReason(StrEnum):
+    """Why a camera is in its state."""
+
+    CONNECTING = "connecting"
+    DELIVERS = "delivers"
+    SOURCE_FAILED = "source_failed"
+    ACCESS_DENIED = "access_denied"
+    FROZEN_PICTURE = "frozen_picture"
+    END_OF_FILE = "end_of_file"
+    STOPPED = "stopped"
+
+
 @dataclass(frozen=True, slots=True)
 class CameraStatus:
-    """A camera's state and why.
+    """A camera's state and the reason for it.
 
     Attributes:
-        camera: its name.
-        epoch: the epoch it is about, 0 before the first connection.
-        state: online, offline or frozen.
-        reason: one sentence without secrets.
-        at_s: Unix seconds of the change.
-        size_wh: picture size, (0, 0) when unknown.
+        camera: The camera's name.
+        epoch: The connection, 0 before the first one.
+        reason: One sentence without secrets.
+        reason_code: The same for programs.
+        at_s: Unix time of the change, in seconds.
+        size_wh: Width and height of the image, (0, 0) when unknown.
     """
 
     camera: str
     epoch: int
     state: CameraState
     reason: str
+    reason_code: StatusReason
     at_s: float
     size_wh: tuple[int, int] = (0, 0)

@@ -18,8 +18,8 @@ from edge.cli.cameras import source_table
 from edge.cli.watch import Board
 from edge.client import Item, Received, Subscriber
 from edge.config import Log
-from edge.service import log_format as logs
 from edge.service.daemon import STOPPED, Daemon
+from edge.service.log_format import set_up_logging
 from edge.service.model_set import ModelSet
 from edge.types import FrameResult
 from edge.vision.draw import draw, save
@@ -80,7 +80,7 @@ def demo(
 ) -> None:
     """Watch SOURCEs with the real daemon, show its messages, draw the best frame."""
     console = Console()
-    logs.set_up(Log(level="error"))
+    set_up_logging(Log(level="error"))
     settings = config_file.parse(_tree(sources or [], detector, faces, bind), "demo")
     models = ModelSet.load(settings, Path())
     showcase = Showcase()

@@ -19,7 +19,7 @@ from edge.people.enrollment.challenge import Act, Challenge, Outcome, Progress
 from edge.people.enrollment.observer import Witness
 from edge.people.gallery.gallery import Gallery
 from edge.ports import Source
-from edge.service.cameras import FrameRateLimiter
+from edge.service.frame_rate import FrameRateLimiter
 from edge.types import F32, Frame
 
 FPS = 8  # pictures a second that are looked at

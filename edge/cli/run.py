@@ -9,8 +9,8 @@ import typer
 
 from edge import config_file
 from edge.config_file import locate_in
-from edge.service import log_format as logs
 from edge.service.daemon import Daemon
+from edge.service.log_format import set_up_logging
 
 
 def run(
@@ -18,7 +18,7 @@ def run(
 ) -> None:
     """Watch the cameras of CONFIG until SIGTERM or Ctrl-C; SIGHUP reads CONFIG again."""
     settings = config_file.load(configuration)
-    logs.set_up(settings.log)
+    set_up_logging(settings.log)
     daemon = Daemon(settings, configuration)
     daemon.handle_signals()
     with locate_in(configuration):

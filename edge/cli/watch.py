@@ -20,7 +20,7 @@ from rich.text import Text
 
 from edge.client import ENDPOINT, Gap, Item, Received, Subscriber
 from edge.wire.schema import DetectionsMessage, StatusMessage, encode_line
-from edge.wire.topics import camera_of
+from edge.wire.topics import parse_camera
 
 SILENCE_S = 3.0
 FPS_WINDOW_S = 5.0
@@ -135,7 +135,7 @@ class Board:
     def note(self, item: Item, now_s: float) -> None:
         """Take in a message or a loss that came at ``now_s`` (monotonic)."""
         if isinstance(item, Gap):
-            if camera := camera_of(item.topic):
+            if camera := parse_camera(item.topic):
                 self._row(camera).lost += item.missed
         elif isinstance(item, Received):
             self._note_message(item, now_s)

@@ -19,7 +19,6 @@ from edge.errors import ConfigError, EdgeError, locate
 from edge.pipeline import Pipeline
 from edge.service import systemd
 from edge.service.camera_pool import CameraPool, create_sources
-from edge.service.cameras import CONNECTING
 from edge.service.engines import EngineKeeper
 from edge.service.frame_queue import FrameQueue
 from edge.service.gallery_sync import GalleryFollower, follow_gallery
@@ -30,7 +29,7 @@ from edge.service.metrics import Metrics
 from edge.service.model_set import ModelSet
 from edge.service.publisher import Publisher
 from edge.service.workers import Worker, WorkerGroup, stop_all
-from edge.types import CameraState, CameraStatus, FrameResult
+from edge.types import CameraState, CameraStatus, FrameResult, StatusReason
 from edge.vision.tracker import track_ids
 from edge.wire.message_builder import MessageBuilder
 
@@ -41,6 +40,7 @@ STOP_S = 4.5  # everything must have ended by then
 MAX_SILENCE_S = 10.0  # of a stage; with a watchdog a third of its time, if that is less
 SWITCH_INTERVAL_S = 0.0005  # a camera's thread must not wait 5 ms for another's turn to end
 ENGINE_PATIENCE = 30  # compiling kernels for a GPU may take minutes without a sign of progress
+EXPECTED = (StatusReason.CONNECTING, StatusReason.STOPPED)  # no reason to warn
 NOT_RELOADED = ("node", "models", "runtime", "recognition", "sinks", "http", "log")
 
 
@@ -162,7 +162,10 @@ class Daemon:
         for worker in (*self._cameras.workers, *inferring):
             worker.stop.set()
         for name in self._cameras.configured:
-            self.health.report(CameraStatus(name, 0, CameraState.OFFLINE, STOPPED, time.time()))
+            code = StatusReason.STOPPED
+            self.health.report(
+                CameraStatus(name, 0, CameraState.OFFLINE, STOPPED, code, time.time())
+            )
         stop_all(self._cameras.workers, min(deadline_s, time.monotonic() + 1))
         self._frames.close()
         stop_all(inferring, min(deadline_s, time.monotonic() + 1))
@@ -211,7 +214,7 @@ class Daemon:
         self._publisher.publish(messages)
 
     def _publish_status(self, status: CameraStatus) -> None:
-        expected = status.state is CameraState.ONLINE or status.reason in (CONNECTING, STOPPED)
+        expected = status.state is CameraState.ONLINE or status.reason_code in EXPECTED
         level = logging.INFO if expected else logging.WARNING
         log.log(level, "%s: %s", status.state, status.reason, extra={"camera": status.camera})
         if self._builder:

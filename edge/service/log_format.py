@@ -1,22 +1,14 @@
-"""Logs: one line an event on standard error, as text or JSON, never a password."""
+"""Log format: one line per event on standard error, as text or JSON, without secrets."""
 
 from __future__ import annotations
 
 import json
 import logging
-import re
 import sys
 import time
 
 from edge.config import Log
-
-# up to the last @, for people put unescaped / and @ into passwords
-_USERINFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)\S*@")
-
-
-def without_secrets(text: str) -> str:
-    """Cut user and password out of every URL in a text."""
-    return _USERINFO.sub(r"\g<scheme>", text)
+from edge.redaction import redact
 
 
 class _Formatter(logging.Formatter):
@@ -30,7 +22,7 @@ class TextFormatter(_Formatter):
     """``2026-01-31T12:00:00Z info door: online`` on one line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line."""
+        """Format a record as one line."""
         stamp = self.formatTime(record, "%Y-%m-%dT%H:%M:%SZ")
         camera = getattr(record, "camera", "")
         who = f"{camera}: " if camera else ""
@@ -38,29 +30,29 @@ class TextFormatter(_Formatter):
         if record.exc_info:
             text += " | " + self.formatException(record.exc_info)
         line = f"{stamp} {record.levelname.lower()} {who}{text}"
-        return without_secrets(line.replace("\n", " | "))
+        return redact(line.replace("\n", " | "))
 
 
 class JsonFormatter(_Formatter):
-    """One JSON object a line."""
+    """One JSON object per line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line."""
+        """Format a record as one line."""
         entry = {
             "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%SZ"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": without_secrets(record.getMessage()),
+            "message": redact(record.getMessage()),
         }
         if camera := getattr(record, "camera", ""):
             entry["camera"] = camera
         if record.exc_info:
-            entry["exception"] = without_secrets(self.formatException(record.exc_info))
+            entry["exception"] = redact(self.formatException(record.exc_info))
         return json.dumps(entry, ensure_ascii=False)
 
 
-def set_up(options: Log) -> None:
-    """Send every log record of this process to standard error."""
+def set_up_logging(options: Log) -> None:
+    """Write the log records of this process to standard error."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if options.format == "json" else TextFormatter())
     root = logging.getLogger()

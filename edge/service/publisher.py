@@ -50,7 +50,7 @@ class Publisher:
     def _count_sent(self, messages: Sequence[Message]) -> None:
         for message in messages:
             body = message.body
-            self._metrics.messages_published.labels(topics.family(message.topic)).inc()
+            self._metrics.messages_published.labels(topics.parse_family(message.topic)).inc()
             if isinstance(body, DetectionsMessage):
                 self._metrics.camera(body.camera).latency.observe(body.age_s)
 

@@ -26,7 +26,8 @@ from av.video.stream import VideoStream
 from pydantic import AfterValidator
 
 from edge.errors import SourceDeniedError, SourceError
-from edge.sources._address import host_of, without_secrets
+from edge.redaction import redact
+from edge.sources._address import parse_host
 
 T = TypeVar("T")
 
@@ -59,7 +60,7 @@ def guarded(address: str, action: Callable[[], T], limit_s: float = float("inf")
     except (FFmpegError, OSError) as error:
         problem = SourceError(f"{address}: {error.strerror or type(error).__name__}")
     except (NotImplementedError, RuntimeError, ValueError) as error:  # of HWAccel
-        problem = SourceError(f"{address} cannot be opened: {without_secrets(str(error))}")
+        problem = SourceError(f"{address} cannot be opened: {redact(str(error))}")
     else:
         if time.monotonic() - begun_s < limit_s:
             return result
@@ -130,7 +131,7 @@ def open_video(opening: Opening, resolve: Callable[[str, float], bool]) -> Itera
     Raises:
         SourceError: there is none, or it does not answer.
     """
-    host = host_of(opening.url)
+    host = parse_host(opening.url)
     if host and not resolve(host, opening.open_timeout_s):
         raise SourceError(f"{opening.address}: the name {host} cannot be resolved")
     shown = opening.address + (f" with hwaccel {opening.hwaccel}" if opening.hwaccel else "")

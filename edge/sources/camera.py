@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from edge.errors import SourceError
-from edge.sources._address import without_secrets
+from edge.redaction import redact
 from edge.types import Capture, RgbPicture
 
 log = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ class LocalCamera:
     @property
     def address(self) -> str:
         """The device, or the pipeline without secrets."""
-        return self._options.device or without_secrets(self._options.pipeline)
+        return self._options.device or redact(self._options.pipeline)
 
     @contextlib.contextmanager
     def connect(self, stop: threading.Event) -> Iterator[Iterator[Capture]]:

@@ -17,7 +17,8 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from edge.errors import SourceError
-from edge.sources._address import with_login, without_secrets
+from edge.redaction import redact
+from edge.sources._address import add_login
 from edge.sources._av import HardwareDevice, NameLookup, Opening, Video, open_video
 from edge.sources._picture import picture_of
 from edge.types import Capture
@@ -83,7 +84,7 @@ class RtspCamera:
     @property
     def address(self) -> str:
         """The URL without secrets."""
-        return without_secrets(self._options.url.get_secret_value())
+        return redact(self._options.url.get_secret_value())
 
     @contextlib.contextmanager
     def connect(self, stop: threading.Event) -> Iterator[Iterator[Capture]]:
@@ -124,7 +125,7 @@ class RtspCamera:
         if options.password_file:
             password = _read_password(options.password_file)
         if options.user:
-            url = with_login(url, options.user, password)
+            url = add_login(url, options.user, password)
         login = url.split("://", 1)[1].rpartition("@")[0]
         if len(login) > _LOGIN_BYTES:
             raise SourceError(f"{self.address}: user and password are too long for FFmpeg")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, Field
 
 from edge.errors import SourceError
-from edge.sources._address import without_secrets
+from edge.redaction import redact
 from edge.sources._av import HardwareDevice, NameLookup, Opening, Video, open_video
 from edge.sources._picture import picture_of
 from edge.types import Capture
@@ -182,7 +182,7 @@ class VideoFile:
     @property
     def address(self) -> str:
         """The path as given, or the URL without secrets."""
-        return without_secrets(self._options.path)
+        return redact(self._options.path)
 
     @property
     def every_frame(self) -> bool:

@@ -1,18 +1,17 @@
-"""The JSON Schema of the messages, made from their types.
+"""The JSON Schema of the messages, generated from their types.
 
-``python -m edge.wire.json_schema`` writes it anew to ``edge-1.schema.json`` beside this file.
+``python -m edge.wire.json_schema`` writes ``edge-1.schema.json`` beside this file.
 """
 
 from __future__ import annotations
 
-import inspect
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from edge.docstrings import parse_docstring
 from edge.wire import schema, topics
 from edge.wire.schema import BODIES, SCHEMA
 
@@ -20,7 +19,7 @@ PATH = Path(__file__).with_name("edge-1.schema.json")
 
 
 def generate() -> dict[str, Any]:
-    """The schema as a tree; ``topics`` says which definition belongs to which topic."""
+    """The schema as a tree; ``topics`` maps each topic to its definition."""
     references, definitions = msgspec.json.schema_components(
         BODIES.values(), ref_template="#/$defs/{name}"
     )
@@ -39,23 +38,17 @@ def generate() -> dict[str, Any]:
 
 
 def text() -> str:
-    """The schema as it lies in the file."""
+    """The text of the schema file."""
     return json.dumps(generate(), indent=2) + "\n"
 
 
 def _describe(definition: dict[str, Any], struct: type) -> None:
-    """Take the docstring apart: its head for the struct, its attributes for the fields."""
-    definition["description"] = _parts(struct)[0]
+    """Describe a struct by the head of its docstring, its fields by the attributes."""
+    definition["description"] = parse_docstring(struct)[0]
     for base in reversed(struct.__mro__):
-        for name, said in _parts(base)[1].items():
+        for name, text in parse_docstring(base)[1].items():
             if name in definition["properties"]:
-                definition["properties"][name].setdefault("description", said)
-
-
-def _parts(struct: type) -> tuple[str, dict[str, str]]:
-    head, _, attributes = inspect.cleandoc(struct.__doc__ or "").partition("\n\nAttributes:\n")
-    said = re.findall(r"^    (\w+): (.*(?:\n {5,}.*)*)", attributes, re.MULTILINE)
-    return head, {name: re.sub(r"\s+", " ", text) for name, text in said}
+                definition["properties"][name].setdefault("description", text)
 
 
 if __name__ == "__main__":

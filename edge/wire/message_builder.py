@@ -92,6 +92,7 @@ class MessageBuilder:
             height=height,
             state=str(status.state),
             reason=status.reason,
+            reason_code=str(status.reason_code),
         )
         return Message(topic, body, captured_monotonic_s=self._monotonic_s())
 

@@ -1,11 +1,10 @@
 """Messages, version 1: what a subscriber reads, and their bytes.
 
-One struct per topic family. Readers ignore fields they do not know, parts that are absent
-are left out, and vocabularies (``change``, ``state``, ``outcome``, ``liveness``, ``label``,
-``reason_code``)
-are open: a newer daemon may say a word that an older reader has not heard.
+One struct per topic family. Readers must ignore fields they do not know. Fields without a value
+are left out. The vocabularies of ``change``, ``state``, ``outcome``, ``liveness``, ``label`` and
+``reason_code`` are open: a newer daemon may send a word that an older reader does not know.
 
-Boxes and landmarks are pixels of the source image, rounded to 0.1; scores have 4 digits.
+Boxes and landmarks are in pixels of the source image, rounded to 0.1; scores have 4 digits.
 """
 
 from __future__ import annotations
@@ -31,24 +30,29 @@ Landmarks = Annotated[
 
 
 class Model(Struct, frozen=True, gc=False):
-    """Which detector looked: its name and the first 12 hex digits of its SHA-256."""
+    """The detector that looked at the frame.
+
+    Attributes:
+        name: Name of the model.
+        sha256: First 12 hex digits of its SHA-256.
+    """
 
     name: str
     sha256: str
 
 
 class Envelope(Struct, frozen=True, kw_only=True, gc=False, tag_field="schema", tag=SCHEMA):
-    """What every message says.
+    """Fields of every message.
 
     Attributes:
-        node: name of the box.
-        boot: random per start of the daemon; ``seq`` begins anew with it.
-        seq: counts the messages of this topic from 1; a gap is a loss.
-        captured_at: Unix seconds of what it is about: the frame, the change, the heartbeat.
-        published_at: Unix seconds when it was handed to the socket.
-        age_s: from capture to publication, by the monotonic clock.
-        model: the detector.
-        cached: true when it was sent again for a late joiner; it is state, not news.
+        node: Name of the node.
+        boot: Random id of this start of the daemon; `seq` starts again with it.
+        seq: Number of the message within its topic, from 1; a gap is a loss.
+        captured_at: Unix time of the frame, change or heartbeat, in seconds.
+        published_at: Unix time at which the message was handed to the socket, in seconds.
+        age_s: Time from capture to publication by the monotonic clock, in seconds.
+        model: The detector.
+        cached: True when a message is sent again for a late subscriber: it is state, not news.
     """
 
     node: str
@@ -62,14 +66,14 @@ class Envelope(Struct, frozen=True, kw_only=True, gc=False, tag_field="schema", 
 
 
 class CameraEnvelope(Envelope, frozen=True, kw_only=True, gc=False, tag=SCHEMA):
-    """What every message about a camera says.
+    """Fields of every message about a camera.
 
     Attributes:
-        camera: its name.
-        epoch: new at every reconnect, 0 before the first one.
-        frame: number of the frame within the epoch, for status the latest one known.
-        width: of the source image in pixels, 0 when unknown.
-        height: of the source image in pixels, 0 when unknown.
+        camera: Name of the camera.
+        epoch: Id of the connection; changes at every reconnect, 0 before the first one.
+        frame: Number of the frame within the epoch; for status messages the latest one.
+        width: Width of the source image in pixels, 0 when unknown.
+        height: Height of the source image in pixels, 0 when unknown.
     """
 
     camera: str
@@ -80,25 +84,25 @@ class CameraEnvelope(Envelope, frozen=True, kw_only=True, gc=False, tag=SCHEMA):
 
 
 class Face(Struct, frozen=True, kw_only=True, gc=False):
-    """A face, and who it is once somebody decided.
+    """A face, and the decision about it.
 
-    The fields from ``outcome`` on are absent where nobody looked.
+    The fields from `outcome` on are absent where recognition is off.
 
     Attributes:
-        box: where it is.
-        landmarks: five points.
-        score: the face finder's, 0..1.
-        quality: fitness for recognition, 0..1.
-        outcome: known, unknown, spoof, undecided or rejected.
-        person: id of an enrolled person, for known only.
-        name: the person's name, for known only.
-        similarity: to the best template, -1..1.
-        margin: similarity minus that of the second-best person.
-        liveness: live, spoof, undecided or not_checked.
-        live_score: 0..1.
-        votes: how many looks agree.
-        reason: why it was decided so, one sentence.
-        reason_code: the same as a stable word, e.g. too_small or no_3d_motion.
+        box: Box of the face.
+        landmarks: Five facial landmarks.
+        score: Score of the face detector, 0..1.
+        quality: Fitness for recognition, 0..1.
+        outcome: `known`, `unknown`, `spoof`, `undecided` or `rejected`.
+        person: Id of the enrolled person; only for `known`.
+        name: Name of the person; only for `known`.
+        similarity: Cosine similarity to the best template, -1..1.
+        margin: Lead over the second-best person, in similarity.
+        liveness: `live`, `spoof`, `undecided` or `not_checked`.
+        live_score: Liveness score fused over the track, 0..1.
+        votes: Number of frames that agree.
+        reason: Reason for the decision, one sentence for people.
+        reason_code: The same as a stable word for programs, such as `too_small`.
     """
 
     box: Box
@@ -118,15 +122,15 @@ class Face(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class TrackedObject(Struct, frozen=True, kw_only=True, gc=False):
-    """An object that is followed.
+    """An object that is being tracked.
 
     Attributes:
-        track: id, never reused.
-        label: class name.
-        score: the detector's, 0..1.
-        box: where it is.
-        zones: names of the zones it stands in.
-        face: its face, when one was found.
+        track: Id of the track, never reused.
+        label: Class name.
+        score: Score of the detector, 0..1.
+        box: Box of the object.
+        zones: Names of the zones it is in.
+        face: Face of the person, when one was detected.
     """
 
     track: int
@@ -138,11 +142,11 @@ class TrackedObject(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class DetectionsMessage(CameraEnvelope, frozen=True, kw_only=True, gc=False, tag=SCHEMA):
-    """All that was seen in one frame; empty when nothing was.
+    """Everything that was detected in one frame; empty when nothing was.
 
     Attributes:
-        objects: objects that are followed.
-        faces: faces that belong to none of the objects.
+        objects: Tracked objects.
+        faces: Faces that belong to none of the objects.
     """
 
     objects: tuple[TrackedObject, ...]
@@ -150,17 +154,19 @@ class DetectionsMessage(CameraEnvelope, frozen=True, kw_only=True, gc=False, tag
 
 
 class TracksMessage(CameraEnvelope, frozen=True, kw_only=True, gc=False, tag=SCHEMA):
-    """Something happened to a track.
+    """An event in the life of a track.
 
     Attributes:
-        track: which one.
-        label: class name.
-        change: began, ended, entered, left, dwelled or crossed.
-        place: name of the zone or line, empty for began and ended.
-        direction: for crossed, a_to_b or b_to_a; else empty.
-        dwell_s: seconds in the zone for dwelled and left, of the whole track for ended.
-        score: the latest.
-        box: where it was.
+        track: Id of the track.
+        label: Class name.
+        change: `began`, `ended`, `entered`, `left`, `dwelled` or `crossed`.
+        place: Name of the zone or line; empty for `began` and `ended`.
+        direction: For `crossed` `left_to_right` or `right_to_left`, looking from the line's `a`
+            to its `b`; else empty.
+        dwell_s: Seconds in the zone for `dwelled` and `left`, seconds between the first and the
+            last detection for `ended`; else 0.
+        score: Latest score.
+        box: Latest box.
     """
 
     track: int
@@ -174,11 +180,11 @@ class TracksMessage(CameraEnvelope, frozen=True, kw_only=True, gc=False, tag=SCH
 
 
 class FacesMessage(CameraEnvelope, frozen=True, kw_only=True, gc=False, tag=SCHEMA):
-    """A decision about the face of a track.
+    """A new decision about the face of a track.
 
     Attributes:
-        track: whose face it is.
-        face: the face with its decision.
+        track: Id of the person's track, or of the face's own where there is no person.
+        face: The face with the decision.
     """
 
     track: int
@@ -186,23 +192,26 @@ class FacesMessage(CameraEnvelope, frozen=True, kw_only=True, gc=False, tag=SCHE
 
 
 class StatusMessage(CameraEnvelope, frozen=True, kw_only=True, gc=False, tag=SCHEMA):
-    """A camera's state changed.
+    """A camera changed its state.
 
     Attributes:
-        state: online, offline or frozen.
-        reason: one sentence.
+        state: `online`, `offline` or `frozen`.
+        reason: Reason, one sentence for people.
+        reason_code: The same as a stable word for programs: `delivers`, `connecting`,
+            `source_failed`, `access_denied`, `frozen_picture`, `end_of_file` or `stopped`.
     """
 
     state: str
     reason: str
+    reason_code: str | UnsetType = UNSET
 
 
 class HeartbeatMessage(Envelope, frozen=True, kw_only=True, gc=False, tag=SCHEMA):
-    """The daemon lives.
+    """A sign of life, once per second.
 
     Attributes:
-        last_seq: last sequence number of every topic, its own excepted. Who has not received
-            it before the next heartbeat has lost something.
+        last_seq: Last sequence number of every topic except this one. A message with a number up
+            to it that has not arrived before the next heartbeat was lost.
     """
 
     last_seq: dict[str, int]
@@ -220,13 +229,13 @@ BODIES: Final[dict[str, type[Body]]] = {
 
 
 class Message(Struct, frozen=True, gc=False):
-    """A body on its way to subscribers.
+    """A message on its way to subscribers.
 
     Attributes:
-        topic: where it belongs, ends with ``/``.
-        body: what it says.
-        jpeg: the picture, an own part of the multipart message.
-        captured_monotonic_s: for its age; stays on this box.
+        topic: Topic, ends with ``/``.
+        body: Content.
+        jpeg: Thumbnail, sent as a part of its own.
+        captured_monotonic_s: Monotonic time of capture; stays on this machine.
     """
 
     topic: str
@@ -241,25 +250,25 @@ _MSGPACK = {name: msgspec.msgpack.Decoder(body).decode for name, body in BODIES.
 
 
 def encode(body: Body, format: Format = "json") -> bytes:  # noqa: A002 - the word of the option
-    """The body's bytes."""
+    """The bytes of a body."""
     return _ENCODE[format](body)
 
 
 def encode_line(topic: str, body: Body) -> bytes:
-    """``{"topic": ..., ...body}`` and a newline: how messages lie in files and pipes."""
+    """``{"topic": ..., ...body}`` and a newline: the form of messages in files and pipes."""
     return b'{"topic":"%b",%b\n' % (topic.encode(), encode(body)[1:])
 
 
 def decode(topic: str, payload: bytes) -> Body:
-    """The body of a message, typed by its topic. JSON and MessagePack are told apart.
+    """The body of a message, typed by its topic; JSON or MessagePack.
 
     Raises:
-        ValueError: no topic of this version, or bytes that are no such message.
+        ValueError: The topic is not one of this version, or the bytes are not such a message.
     """
-    decoders = _JSON if payload[:1] == b"{" else _MSGPACK  # a MessagePack map never begins so
+    decoders = _JSON if payload[:1] == b"{" else _MSGPACK  # a MessagePack map never begins with it
     try:
-        return decoders[topics.family(topic)](payload)
+        return decoders[topics.parse_family(topic)](payload)
     except KeyError:
-        raise ValueError(f"{topic!r} is no topic of version {topics.VERSION!r}") from None
+        raise ValueError(f"{topic!r} is not a topic of version {topics.VERSION!r}") from None
     except (msgspec.MsgspecError, RecursionError) as error:
         raise ValueError(f"{topic}: {error}") from error

@@ -1,7 +1,7 @@
-"""Topics: what a message is about, and what a subscriber asks for.
+"""Topics: the names that messages are published and subscribed under.
 
 A subscription is a byte prefix. Every topic ends with ``/``, so that a subscription to
-``v1/detections/cam1/`` never matches ``cam10``.
+``v1/detections/cam1/`` does not match ``cam10``.
 """
 
 from __future__ import annotations
@@ -11,32 +11,32 @@ HEARTBEAT = f"{VERSION}heartbeat/"
 
 
 def detections(camera: str) -> str:
-    """Every processed frame of a camera, empty ones too."""
+    """Topic of every processed frame of a camera, empty ones included."""
     return f"{VERSION}detections/{camera}/"
 
 
 def tracks(camera: str) -> str:
-    """A track begins, enters, leaves, dwells, crosses, ends."""
+    """Topic of the events in the lives of tracks."""
     return f"{VERSION}tracks/{camera}/"
 
 
 def faces(camera: str) -> str:
-    """A decision about a face, with its reason."""
+    """Topic of decisions about faces."""
     return f"{VERSION}faces/{camera}/"
 
 
 def status(camera: str) -> str:
-    """A camera goes online, offline or is frozen."""
+    """Topic of a camera's state."""
     return f"{VERSION}status/{camera}/"
 
 
-def family(topic: str) -> str:
-    """``v1/detections/door/`` -> ``detections``; empty when it is no topic of this version."""
+def parse_family(topic: str) -> str:
+    """``v1/detections/door/`` -> ``detections``; empty for topics of other versions."""
     version, _, rest = topic.partition("/")
     return rest.partition("/")[0] if f"{version}/" == VERSION else ""
 
 
-def camera_of(topic: str) -> str:
-    """``v1/detections/door/`` -> ``door``; empty when the topic is about no camera."""
+def parse_camera(topic: str) -> str:
+    """``v1/detections/door/`` -> ``door``; empty when the topic is not about a camera."""
     parts = topic.split("/")
     return parts[2] if len(parts) == 4 else ""

@@ -181,9 +181,9 @@ BROKEN = [
     # names
     Broken("camera_twice", Toml(
         more='[[cameras]]\nname = "door"\nsource = { kind = "video_file", path = "x" }'),
-        "cameras", "'door' is there twice", "give each its own name"),
+        "cameras", "'door' is defined twice", "give each its own name"),
     Broken("zone_twice", Toml(more=f"{ZONE}\n{ZONE}"),
-           "cameras[0]", "'entrance' is there twice", "give each its own name"),
+           "cameras[0]", "'entrance' is defined twice", "give each its own name"),
     Broken("camera_without_name", Toml(camera=""), "cameras[0].name", "is missing", "add it"),
     Broken("camera_without_source", Toml(source=""), "cameras[0].source", "is missing", "add it"),
     # places
@@ -224,7 +224,7 @@ BROKEN = [
            Toml(sinks='[[sinks]]\nkind = "zeromq"\nbind = "tcp://0.0.0.0:5555"'),
            "sinks[0].bind", "network", "insecure = true"),
     Broken("tls_half_given", Toml(http='[http]\nport = 0\ntls_cert = "cert.pem"'),
-           "http", "belong together", "give both or none"),
+           "http", "belong together", "set both or none"),
     # parts missing
     Broken("no_cameras", Toml(top="cameras = []", camera="", source=""),
            "cameras", "0 entries", "needs at least 1"),

@@ -11,8 +11,10 @@ import pytest
 from edge.config import Camera
 from edge.errors import SourceDeniedError, SourceError
 from edge.service.backoff import Backoff
-from edge.service.cameras import CameraLoop, FrameRateLimiter, FreezeDetector
+from edge.service.cameras import CameraLoop
 from edge.service.frame_queue import FrameQueue
+from edge.service.frame_rate import FrameRateLimiter
+from edge.service.freeze_detector import FreezeDetector
 from edge.service.metrics import Metrics
 from edge.service.workers import Worker
 from edge.types import CameraState, Capture, RgbPicture

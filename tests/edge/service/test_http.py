@@ -12,11 +12,11 @@ from edge.errors import ConfigError
 from edge.service.health import HealthBoard
 from edge.service.http import REQUEST_S, HttpServer
 from edge.service.metrics import Metrics
-from edge.types import CameraState, CameraStatus
+from edge.types import CameraState, CameraStatus, StatusReason
 
 
 def status(camera, state, reason="because"):
-    return CameraStatus(camera, 1, state, reason, 12.0)
+    return CameraStatus(camera, 1, state, reason, StatusReason.DELIVERS, 12.0)
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ from edge.errors import SinkError
 from edge.service.backoff import Backoff
 from edge.service.send_queue import SendQueue
 from edge.service.workers import Worker
-from edge.types import CameraState, CameraStatus
+from edge.types import CameraState, CameraStatus, StatusReason
 from edge.wire.message_builder import MessageBuilder
 
 
 def messages(count):
     builder = MessageBuilder("n", "b", ("person",), "m", "0" * 64)
-    status = CameraStatus("door", 1, CameraState.ONLINE, "delivers", 1.0)
+    status = CameraStatus("door", 1, CameraState.ONLINE, "delivers", StatusReason.DELIVERS, 1.0)
     return [builder.build_status(status) for _ in range(count)]
 
 

@@ -6,9 +6,11 @@ import queue
 import random
 import socket
 
+import pytest
+
 from edge.config import Log
-from edge.service import log_format as logs
 from edge.service.backoff import Backoff
+from edge.service.log_format import JsonFormatter, TextFormatter, set_up_logging
 from edge.service.systemd import Notifier
 from edge.service.workers import Worker
 
@@ -85,7 +87,7 @@ def record(message: str, **extra: str) -> logging.LogRecord:
 
 def test_a_log_line_names_the_camera_and_hides_the_password():
     made = record("cannot open rtsp://admin:p@ss/word@cam/stream\nagain", camera="door")
-    line = logs.TextFormatter().format(made)
+    line = TextFormatter().format(made)
     assert "door: " in line
     assert "rtsp://cam/stream | again" in line
     assert "ss/word" not in line
@@ -94,10 +96,23 @@ def test_a_log_line_names_the_camera_and_hides_the_password():
 
 def test_a_json_log_line_is_one_object_without_a_password():
     made = record("rtsp://u:secret@h/s", camera="door")
-    entry = json.loads(logs.JsonFormatter().format(made))
+    entry = json.loads(JsonFormatter().format(made))
     assert entry["camera"] == "door"
     assert entry["level"] == "warning"
     assert "secret" not in entry["message"]
+
+
+@pytest.mark.parametrize(
+    ("message", "secret"),
+    [
+        ("http://cam/stream?token=abc123", "abc123"),
+        ("rtspsrc location=rtsp://cam user-pw=hunter2 ! decodebin", "hunter2"),
+        ("http://cam/cgi?usr=a&pwd=hunter2&channel=1", "hunter2"),
+    ],
+)
+def test_what_looks_like_a_secret_is_not_logged(message, secret):
+    for formatter in (TextFormatter(), JsonFormatter()):
+        assert secret not in formatter.format(record(message))
 
 
 def test_an_exception_is_logged_on_one_line():
@@ -105,7 +120,7 @@ def test_an_exception_is_logged_on_one_line():
         raise ValueError("rtsp://u:secret@h/s")
     except ValueError as error:
         made = logging.LogRecord("n", 40, "p", 1, "broken", (), (type(error), error, None))
-    for formatter in (logs.TextFormatter(), logs.JsonFormatter()):
+    for formatter in (TextFormatter(), JsonFormatter()):
         line = formatter.format(made)
         assert "\n" not in line
         assert "ValueError" in line
@@ -116,7 +131,7 @@ def test_set_up_sends_everything_to_one_handler():
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     try:
-        logs.set_up(Log(level="warning", format="json"))
+        set_up_logging(Log(level="warning", format="json"))
         assert len(root.handlers) == 1
         assert root.level == logging.WARNING
     finally:

@@ -17,6 +17,7 @@ from edge.types import (
     Outcome,
     ReasonCode,
     RgbPicture,
+    StatusReason,
     TrackEvent,
     TrackEventType,
     Tracks,
@@ -99,7 +100,13 @@ def test_a_change_of_a_track_reads_like_the_golden_message():
 
 def test_a_status_reads_like_the_golden_message():
     status = CameraStatus(
-        "door", 3, CameraState.OFFLINE, "no packet for 5 s", 1700000000.0, (640, 480)
+        "door",
+        3,
+        CameraState.OFFLINE,
+        "no packet for 5 s",
+        StatusReason.SOURCE_FAILED,
+        1700000000.0,
+        (640, 480),
     )
     message_builder = builder()
     message_builder.build(event())
@@ -184,7 +191,7 @@ def test_a_picture_travels_with_the_detections_alone():
 def test_status_tells_the_latest_frame_of_its_own_epoch_only():
     message_builder = builder()
     message_builder.build(event(epoch=3, seq=41))
-    later = CameraStatus("door", 4, CameraState.ONLINE, "", 0.0)
+    later = CameraStatus("door", 4, CameraState.ONLINE, "", StatusReason.DELIVERS, 0.0)
     assert message_builder.build_status(later).body.frame == 0
 
 
@@ -198,7 +205,7 @@ def test_a_stamp_tells_the_age_and_is_never_negative():
 
 def test_threads_never_share_a_number():
     message_builder = builder()
-    status = CameraStatus("door", 1, CameraState.ONLINE, "", 0.0)
+    status = CameraStatus("door", 1, CameraState.ONLINE, "", StatusReason.DELIVERS, 0.0)
     with ThreadPoolExecutor(8) as threads:
         numbers = list(
             threads.map(lambda _: message_builder.build_status(status).body.seq, range(2000))
