@@ -64,8 +64,8 @@ install-files: ## the part of install without Python: unit, user, folders, examp
 	install -D -m 644 systemd/edge.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/edge.conf
 	install -D -m 644 systemd/edge.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/edge.conf
 	install -d $(DESTDIR)$(PREFIX)/share/doc/edgewatch
-	install -m 644 systemd/example.toml systemd/cpu.conf deploy/grafana.json deploy/alerts.yml \
-		README.md LICENSE NOTICE $(DESTDIR)$(PREFIX)/share/doc/edgewatch/
+	install -m 644 systemd/example.toml systemd/cpu.conf deploy/monitoring/grafana.json \
+		deploy/monitoring/alerts.yml README.md LICENSE NOTICE $(DESTDIR)$(PREFIX)/share/doc/edgewatch/
 
 deb: ## build a Debian package in build/; it needs no network when it is installed
 	rm -rf $(DEB)

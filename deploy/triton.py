@@ -28,7 +28,7 @@ optimization {
 """
 
 
-def config_of(
+def render_config(
     model: bytes, manifest: Manifest, batch: int, wait_us: int, *, tensorrt: bool = False
 ) -> str:
     """The text of config.pbtxt.

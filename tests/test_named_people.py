@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from deploy.adopt.adopt import Adoption, adopt
-from deploy.adopt.minifasnet import adopt_live
+from deploy.adopt.minifasnet import adopt_minifasnet
 from deploy.graph.nms import Nms
 from edge import plugins
 from edge.config import Camera, Recognition
@@ -65,7 +65,7 @@ def models(request, shared_data, tmp_path_factory):
         "embed": adopt(
             bytes_of("mobilefacenet_128d_112x112"), Adoption("arcface", "mobilefacenet", ())
         ),
-        "live": adopt_live(
+        "live": adopt_minifasnet(
             [bytes_of("minifasnet_live_1"), bytes_of("minifasnet_live_2")], "minifasnet"
         ),
     }

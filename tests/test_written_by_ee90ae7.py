@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.engines.cache import EngineCache, Key, Recipe, Target
+from edge.engines.cache import BuildOptions, EngineCache, EngineKey, EngineTarget
 from edge.manifest import Manifest
 from edge.people.gallery.encryption import load_key
 from edge.people.gallery.gallery import Gallery
@@ -75,8 +75,9 @@ def test_the_gallery_goes_on_being_changed(gallery, expected):
 def test_an_engine_is_accepted_from_the_cache(tmp_path):
     cache = EngineCache(shutil.copytree(HERE / "cache", tmp_path / "cache"))
     (cache.root / "engine.key").chmod(0o600)
-    target = Target("tensorrt_rtx", "1.7.1", "RTX A2000", ("sm86",))
-    (entry,) = cache.find(Key.of((HERE / "summing.onnx").read_bytes(), target, Recipe()))
+    target = EngineTarget("tensorrt_rtx", "1.7.1", "RTX A2000", ("sm86",))
+    model = (HERE / "summing.onnx").read_bytes()
+    (entry,) = cache.find(EngineKey.for_model(model, target, BuildOptions()))
     assert cache.load(entry) == bytes(range(256)) * 4 + b"\n\n"
     assert (entry.name, entry.built_s, entry.took_s) == ("gate", 1.8e9, 2.5)
 

@@ -11,28 +11,13 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, numpy_helper
 
-from deploy.adopt.families import (
-    FAMILIES,
-    YOLO_LAYOUTS,
-    Family,
-    Raw,
-    Shapes,
-    input_name,
-    prepend_pictures,
-)
-from deploy.graph.contract import (
-    OPSET,
-    Provenance,
-    append_rows,
-    declare,
-    finished,
-    first_line,
-    named,
-    opset,
-    session_of,
-)
-from deploy.graph.graph_builder import Graph, sources
-from deploy.graph.nms import Nms
+from deploy.adopt.families import FAMILIES, YOLO_LAYOUTS, Family, Shapes, prepend_preprocessing
+from deploy.graph.contract import finish_model
+from deploy.graph.graph_builder import Graph, get_inputs
+from deploy.graph.manifest import Provenance, build_manifest
+from deploy.graph.model_proto import OPSET, declare_io, first_line, get_input_name, get_opset
+from deploy.graph.nms import Nms, RawOutputs, append_rows
+from deploy.graph.session import open_session
 from edge.errors import ModelError
 from edge.manifest import KEY, Manifest
 from edge.onnxfile import has_external_data
@@ -80,24 +65,24 @@ def adopt(model: bytes, options: Adoption) -> bytes:
     if options.layout and (options.family != "yolo" or options.layout not in YOLO_LAYOUTS):
         raise ModelError(f"layouts are {', '.join(YOLO_LAYOUTS)}, for the family yolo only")
     head = YOLO_LAYOUTS[options.layout] if options.layout else family.head
-    proto = parse(model)
+    proto = parse_foreign(model)
     _free_names(proto.graph)
     source, input_wh = _input(proto, options)
     shapes = _free_batch(proto, source, input_wh)
     nodes = list(proto.graph.node)
     del proto.graph.node[:]
-    graph = Graph(proto.graph, opset(proto))
-    prepend_pictures(graph, family, source)
+    graph = Graph(proto.graph, get_opset(proto))
+    prepend_preprocessing(graph, family, source)
     proto.graph.node.extend(nodes)
     raw = head(graph, shapes, input_wh)
     kept = _kept(options, raw)
     outputs = _finish(graph, options, raw, kept)
-    declare(proto.graph, input_name(family.task), input_wh, outputs)
+    declare_io(proto.graph, get_input_name(family.task), input_wh, outputs)
     manifest = _manifest(model, options, family, input_wh, tuple(options.classes[k] for k in kept))
-    return finished(proto, manifest)
+    return finish_model(proto, manifest)
 
 
-def parse(model: bytes) -> onnx.ModelProto:
+def parse_foreign(model: bytes) -> onnx.ModelProto:
     """An ONNX file's bytes -> its proto, at our opset.
 
     Raises:
@@ -116,7 +101,7 @@ def parse(model: bytes) -> onnx.ModelProto:
         raise ModelError("is a model of the contract already: use it as it is")
     if not proto.graph.node:
         raise ModelError("holds no network: download or export it again")
-    current = opset(proto)
+    current = get_opset(proto)
     if current < OPSET:
         try:
             proto = onnx.version_converter.convert_version(proto, OPSET)
@@ -139,7 +124,7 @@ def _free_names(graph: onnx.GraphProto) -> None:
 
 def _input(proto: onnx.ModelProto, options: Adoption) -> tuple[str, tuple[int, int]]:
     """The network's picture input and its size."""
-    inputs = sources(proto.graph)
+    inputs = get_inputs(proto.graph)
     shape = [d.dim_value for d in inputs[0].type.tensor_type.shape.dim] if inputs else []
     if len(inputs) != 1 or len(shape) != 4:
         raise ModelError(
@@ -168,7 +153,7 @@ def _free_batch(proto: onnx.ModelProto, source: str, input_wh: tuple[int, int]) 
         dimension.dim_value = size
     del graph.value_info[:]
     shapes = _run_once(proto, source, (1, 3, height, width))
-    free_reshapes(graph, source)
+    free_batch_of_reshapes(graph, source)
     return shapes
 
 
@@ -176,7 +161,7 @@ def _run_once(proto: onnx.ModelProto, source: str, shape: Sequence[int]) -> Shap
     for output in proto.graph.output:
         output.type.tensor_type.ClearField("shape")
     try:
-        session = session_of(proto.SerializeToString())
+        session = open_session(proto.SerializeToString())
         outputs = session.run(None, {source: np.zeros(shape, np.float32)})
     except BROKEN as error:
         raise ModelError(
@@ -187,7 +172,7 @@ def _run_once(proto: onnx.ModelProto, source: str, shape: Sequence[int]) -> Shap
     return {name: list(value.shape) for name, value in zip(names, outputs, strict=True)}
 
 
-def free_reshapes(graph: onnx.GraphProto, source: str) -> None:
+def free_batch_of_reshapes(graph: onnx.GraphProto, source: str) -> None:
     """A Reshape of pictures to (1, ...) keeps the batch instead: 0 copies the dimension."""
     pictures, targets = {source}, set()
     for node in graph.node:  # in the order of execution
@@ -210,7 +195,7 @@ def _free_shape(tensor: TensorProto) -> None:
         tensor.CopyFrom(numpy_helper.from_array(shape, tensor.name))
 
 
-def _kept(options: Adoption, raw: Raw) -> list[int]:
+def _kept(options: Adoption, raw: RawOutputs) -> list[int]:
     """Class ids of the network that the new model reports, in its order."""
     if raw.classes and raw.classes != len(options.classes):
         raise ModelError(
@@ -227,7 +212,9 @@ def _kept(options: Adoption, raw: Raw) -> list[int]:
     return [options.classes.index(name) for name in options.keep]
 
 
-def _finish(graph: Graph, options: Adoption, raw: Raw, kept: list[int]) -> dict[str, list[int]]:
+def _finish(
+    graph: Graph, options: Adoption, raw: RawOutputs, kept: list[int]
+) -> dict[str, list[int]]:
     """Append NMS; name and shape of each contract output, without the batch."""
     if raw.embeddings:
         graph.rename(raw.embeddings, "embeddings")
@@ -277,8 +264,10 @@ def _manifest(
     }  # fmt: skip
     provenance = Provenance(options.name, options.license, options.trained_on)
     if family.task == "embed":
-        return named(replace(provenance, metrics={"threshold": options.threshold}), **promised)
-    return named(
+        return build_manifest(
+            replace(provenance, metrics={"threshold": options.threshold}), **promised
+        )
+    return build_manifest(
         provenance, **promised, letterbox_align="center" if family.center else "top_left",
         classes=classes, score_threshold=options.nms.score_threshold,
         iou_threshold=options.nms.iou_threshold, max_rows=options.nms.max_rows,

@@ -15,38 +15,13 @@ import numpy as np
 from onnx import TensorProto
 
 from deploy.graph.graph_builder import Graph
+from deploy.graph.model_proto import get_input_name
+from deploy.graph.nms import RawOutputs
 from edge.errors import ModelError
 from edge.manifest import Task
 from edge.vision.face_crops import FACE_PX
 
 Shapes = dict[str, list[int]]  # of the outputs for one picture; the batch is 1
-
-
-@dataclass(frozen=True, slots=True)
-class Raw:
-    """What a head gives to NMS; see the module.
-
-    Attributes:
-        boxes: value name.
-        scores: value name.
-        anchors: A.
-        classes: C.
-        points: value name or empty.
-        seen: ``(N, A, 1)`` value name that multiplies the scores, or empty.
-        finished: ``(N, R, 6)`` value name, when the network did its own NMS; else empty.
-        embeddings: ``(N, D)`` value name of unit length; else empty.
-        dimension: D.
-    """
-
-    boxes: str = ""
-    scores: str = ""
-    anchors: int = 0
-    classes: int = 0
-    points: str = ""
-    seen: str = ""
-    finished: str = ""
-    embeddings: str = ""
-    dimension: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +42,7 @@ class Family:
     mean: float
     scale: float
     center: bool
-    head: Callable[[Graph, Shapes, tuple[int, int]], Raw]
+    head: Callable[[Graph, Shapes, tuple[int, int]], RawOutputs]
 
 
 def _only(shapes: Shapes, family: str) -> tuple[str, list[int]]:
@@ -79,7 +54,7 @@ def _only(shapes: Shapes, family: str) -> tuple[str, list[int]]:
     return next(iter(shapes.items()))
 
 
-def cells(input_wh: tuple[int, int], strides: Sequence[int] = (8, 16, 32)) -> np.ndarray:
+def build_grid(input_wh: tuple[int, int], strides: Sequence[int] = (8, 16, 32)) -> np.ndarray:
     """Column, row and stride of every grid cell, ``(A, 3)``, row by row, stride by stride."""
     width, height = input_wh
     grids = []
@@ -97,10 +72,10 @@ def _corners(graph: Graph, center: str, size: str) -> str:
     )
 
 
-def _yolox(graph: Graph, shapes: Shapes, input_wh: tuple[int, int]) -> Raw:
+def _yolox(graph: Graph, shapes: Shapes, input_wh: tuple[int, int]) -> RawOutputs:
     """(1, A, 5 + C): xy = (p + cell) * stride, wh = exp(p) * stride, score = object * class."""
     output, (_, anchors, width) = _only(shapes, "yolox")
-    grid = cells(input_wh)
+    grid = build_grid(input_wh)
     if len(grid) != anchors:
         raise ModelError(
             f"a yolox network for {input_wh[0]}x{input_wh[1]} has {len(grid)} cells, this file "
@@ -111,10 +86,10 @@ def _yolox(graph: Graph, shapes: Shapes, input_wh: tuple[int, int]) -> Raw:
     stride = graph.constant(grid[None, :, 2:])
     center = graph.add("Mul", graph.add("Add", xy, graph.constant(grid[None, :, :2])), stride)
     size = graph.add("Mul", graph.add("Exp", wh), stride)
-    return Raw(_corners(graph, center, size), classes, anchors, width - 5, seen=seen)
+    return RawOutputs(_corners(graph, center, size), classes, anchors, width - 5, seen=seen)
 
 
-def _yolo(graph: Graph, shapes: Shapes, input_wh: tuple[int, int], layout: str = "") -> Raw:  # noqa: ARG001
+def _yolo(graph: Graph, shapes: Shapes, input_wh: tuple[int, int], layout: str = "") -> RawOutputs:  # noqa: ARG001
     """The three common layouts; boxes are decoded, centre and size in pixels."""
     output, (_, a, b) = _only(shapes, "yolo")
     layout = layout or _yolo_layout(a, b)
@@ -125,15 +100,15 @@ def _yolo(graph: Graph, shapes: Shapes, input_wh: tuple[int, int], layout: str =
             "choose another --layout"
         )
     if layout == "finished":
-        return Raw(finished=output)
+        return RawOutputs(finished=output)
     if layout == "plain":  # (1, 4 + C, A)
         output = graph.add("Transpose", output, perm=[0, 2, 1])
         split = graph.integers(2, 2, a - 4)
         center, size, scores = graph.add_many("Split", 3, output, split, axis=2)
-        return Raw(_corners(graph, center, size), scores, b, a - 4)
+        return RawOutputs(_corners(graph, center, size), scores, b, a - 4)
     split = graph.integers(2, 2, 1, b - 5)  # (1, A, 5 + C)
     center, size, seen, classes = graph.add_many("Split", 4, output, split, axis=2)
-    return Raw(_corners(graph, center, size), classes, a, b - 5, seen=seen)
+    return RawOutputs(_corners(graph, center, size), classes, a, b - 5, seen=seen)
 
 
 def _yolo_layout(a: int, b: int) -> str:
@@ -143,7 +118,7 @@ def _yolo_layout(a: int, b: int) -> str:
     return "plain" if a < b else "objectness"
 
 
-def _yunet(graph: Graph, shapes: Shapes, input_wh: tuple[int, int]) -> Raw:
+def _yunet(graph: Graph, shapes: Shapes, input_wh: tuple[int, int]) -> RawOutputs:
     """Twelve maps; score = sqrt(cls * obj), points = (k + cell) * stride."""
     strides = (8, 16, 32)
     wanted = {f"{noun}_{s}" for noun in ("cls", "obj", "bbox", "kps") for s in strides}
@@ -156,7 +131,7 @@ def _yunet(graph: Graph, shapes: Shapes, input_wh: tuple[int, int]) -> Raw:
     def joined(noun: str) -> str:
         return graph.add("Concat", *(f"{noun}_{s}" for s in strides), axis=1)
 
-    grid = cells(input_wh)
+    grid = build_grid(input_wh)
     stride = graph.constant(grid[None, :, 2:])
     cell = graph.constant(grid[None, :, :2])
     xy, wh = graph.add_many("Split", 2, joined("bbox"), graph.integers(2, 2), axis=2)
@@ -165,10 +140,10 @@ def _yunet(graph: Graph, shapes: Shapes, input_wh: tuple[int, int]) -> Raw:
     scores = graph.add("Sqrt", graph.add("Mul", joined("cls"), joined("obj")))
     cells5 = graph.constant(np.tile(grid[None, :, :2], (1, 1, 5)))
     points = graph.add("Mul", graph.add("Add", joined("kps"), cells5), stride)
-    return Raw(_corners(graph, center, size), scores, len(grid), 1, points)
+    return RawOutputs(_corners(graph, center, size), scores, len(grid), 1, points)
 
 
-def _ultraface(graph: Graph, shapes: Shapes, input_wh: tuple[int, int]) -> Raw:
+def _ultraface(graph: Graph, shapes: Shapes, input_wh: tuple[int, int]) -> RawOutputs:
     """Scores (1, A, 2), boxes (1, A, 4) xyxy in 0..1; no landmarks, so it detects `face`."""
     if {name: shape[2:] for name, shape in shapes.items()} != {"scores": [2], "boxes": [4]}:
         raise ModelError(
@@ -177,10 +152,10 @@ def _ultraface(graph: Graph, shapes: Shapes, input_wh: tuple[int, int]) -> Raw:
         )
     size = graph.constant([[[*input_wh, *input_wh]]])
     _, face = graph.add_many("Split", 2, "scores", graph.integers(1, 1), axis=2)
-    return Raw(graph.add("Mul", "boxes", size), face, shapes["boxes"][1], 1)
+    return RawOutputs(graph.add("Mul", "boxes", size), face, shapes["boxes"][1], 1)
 
 
-def _arcface(graph: Graph, shapes: Shapes, input_wh: tuple[int, int]) -> Raw:
+def _arcface(graph: Graph, shapes: Shapes, input_wh: tuple[int, int]) -> RawOutputs:
     """(1, D) of any length, for faces aligned to the five points of ArcFace."""
     shape = next(iter(shapes.values()))
     if len(shapes) != 1 or len(shape) != 2 or input_wh != (FACE_PX, FACE_PX):
@@ -191,7 +166,7 @@ def _arcface(graph: Graph, shapes: Shapes, input_wh: tuple[int, int]) -> Raw:
     output = next(iter(shapes))
     length = graph.add("ReduceL2", output, axes=[1], keepdims=1)
     length = graph.add("Max", length, graph.constant(1e-6))
-    return Raw(embeddings=graph.add("Div", output, length), dimension=shape[1])
+    return RawOutputs(embeddings=graph.add("Div", output, length), dimension=shape[1])
 
 
 YOLO_LAYOUTS = {
@@ -210,17 +185,12 @@ FAMILIES = {
 }  # fmt: skip
 
 
-def input_name(task: Task) -> str:
-    """Name of the contract input of a task."""
-    return "faces" if task in ("embed", "liveness") else "images"
-
-
-def prepend_pictures(graph: Graph, family: Family, wanted: str) -> None:
+def prepend_preprocessing(graph: Graph, family: Family, wanted: str) -> None:
     """Make the contract input (N, h, w, 3) uint8 RGB and feed ``wanted`` (N, 3, h, w) float.
 
     Only for a graph that holds no nodes yet.
     """
-    value = graph.add("Cast", input_name(family.task), to=TensorProto.FLOAT)
+    value = graph.add("Cast", get_input_name(family.task), to=TensorProto.FLOAT)
     value = graph.add("Transpose", value, perm=[0, 3, 1, 2])
     if family.bgr:
         value = graph.add("Gather", value, graph.integers(2, 1, 0), axis=1)

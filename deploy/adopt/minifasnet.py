@@ -13,9 +13,11 @@ from collections.abc import Sequence
 import onnx
 from onnx import TensorProto
 
-from deploy.adopt.adopt import free_reshapes, parse
-from deploy.graph.contract import Provenance, finished, named, opset
-from deploy.graph.graph_builder import Graph, sources
+from deploy.adopt.adopt import free_batch_of_reshapes, parse_foreign
+from deploy.graph.contract import finish_model
+from deploy.graph.graph_builder import Graph, get_inputs
+from deploy.graph.manifest import Provenance, build_manifest
+from deploy.graph.model_proto import get_opset
 from edge.errors import ModelError
 
 FAMILY = "minifasnet"
@@ -23,7 +25,7 @@ SCALES = (2.7, 4.0)  # of the pair that is published
 ALIVE = 1  # column
 
 
-def adopt_live(
+def adopt_minifasnet(
     models: Sequence[bytes],
     name: str,
     scales: Sequence[float] = SCALES,
@@ -44,8 +46,8 @@ def adopt_live(
     """
     if not 0 < len(models) <= len(scales):
         raise ModelError(f"needs a scale for each of {len(models)} networks: give --scales")
-    protos = [parse(model) for model in models]
-    if len({opset(proto) for proto in protos}) > 1:
+    protos = [parse_foreign(model) for model in models]
+    if len({get_opset(proto) for proto in protos}) > 1:
         raise ModelError("and its second network have different opsets: export both alike")
     sizes = {_size_wh(proto) for proto in protos}
     if len(sizes) > 1:
@@ -54,7 +56,7 @@ def adopt_live(
     whole = onnx.helper.make_model(
         onnx.GraphProto(name=name), opset_imports=list(protos[0].opset_import)
     )
-    graph = Graph(whole.graph, opset(whole))
+    graph = Graph(whole.graph, get_opset(whole))
     alive = [_append(graph, proto, row, f"{row}/") for row, proto in enumerate(protos)]
     mean = alive[0]
     if len(alive) > 1:
@@ -64,16 +66,16 @@ def adopt_live(
     crops = ["N", len(models), height, width, 3]
     whole.graph.input.append(value("faces", TensorProto.UINT8, crops))
     whole.graph.output.append(value("live", TensorProto.FLOAT, ["N"]))
-    manifest = named(
+    manifest = build_manifest(
         Provenance(name, license, trained_on), task="liveness", family=FAMILY, input_wh=input_wh,
         crop_scales=tuple(scales[: len(models)]),
         source_sha256=hashlib.sha256(b"".join(models)).hexdigest(),
     )  # fmt: skip
-    return finished(whole, manifest)
+    return finish_model(whole, manifest)
 
 
 def _size_wh(proto: onnx.ModelProto) -> tuple[int, int]:
-    inputs = sources(proto.graph)
+    inputs = get_inputs(proto.graph)
     shape = [d.dim_value for d in inputs[0].type.tensor_type.shape.dim] if inputs else []
     outputs = [[d.dim_value for d in v.type.tensor_type.shape.dim] for v in proto.graph.output]
     if len(inputs) != 1 or len(shape) != 4 or [o[1:] for o in outputs] != [[3]]:
@@ -88,8 +90,8 @@ def _append(graph: Graph, proto: onnx.ModelProto, row: int, prefix: str) -> str:
     """Append a network that looks at crop ``row`` of (N, T, h, w, 3); its ``(N, 1)`` alive."""
     network = onnx.compose.add_prefix_graph(proto.graph, prefix)
     del network.value_info[:]
-    source = sources(network)[0].name
-    free_reshapes(network, source)
+    source = get_inputs(network)[0].name
+    free_batch_of_reshapes(network, source)
     value = graph.add("Cast", "faces", to=TensorProto.FLOAT)  # all that TensorRT does with uint8
     value = graph.add("Gather", value, graph.constant(row, "int64"), axis=1)
     value = graph.add("Transpose", value, perm=[0, 3, 1, 2])

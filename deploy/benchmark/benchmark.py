@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from deploy.benchmark.timing import in_turn
-from deploy.graph.contract import any_manifest
+from deploy.benchmark.timing import time_in_turn
+from deploy.graph.manifest import read_manifest
 from edge import plugins
 from edge.errors import ConfigError, EdgeError
 from edge.manifest import Manifest
@@ -139,7 +139,7 @@ def _loaded(
     with contextlib.ExitStack() as stack:
         for runtime_name, table in options.items():
             for name, model in models.items():
-                manifest = any_manifest(model, name)
+                manifest = read_manifest(model, name)
                 try:
                     runtime: Runtime = plugins.create("runtimes", table)
                     session = stack.enter_context(contextlib.closing(runtime.load(model, name)))
@@ -154,9 +154,9 @@ def _loaded(
 
 def _rows(loaded: Sequence[Loaded], count: int, seconds: float) -> Iterator[Row]:
     calls = [partial(one.session.infer, one.batch(count)) for one in loaded]
-    once_s = float(in_turn(calls, 1).seconds.sum())
+    once_s = float(time_in_turn(calls, 1).seconds.sum())
     least, most = ROUNDS
-    times = in_turn(calls, int(np.clip(seconds / max(once_s, 1e-6), least, most)))
+    times = time_in_turn(calls, int(np.clip(seconds / max(once_s, 1e-6), least, most)))
     for column, one in enumerate(loaded):
         p50_s, p99_s = (times.percentile_s(column, percent) for percent in (50, 99))
         yield Row(

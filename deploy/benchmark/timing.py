@@ -34,7 +34,7 @@ class Times:
         return float(np.median(self.seconds[:, 0] / self.seconds[:, call]))
 
 
-def in_turn(
+def time_in_turn(
     calls: Sequence[Call], rounds: int, clock: Callable[[], float] = time.perf_counter
 ) -> Times:
     """Time calls in turn, so that a machine that slows down meanwhile slows all of them.

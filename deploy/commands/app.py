@@ -12,16 +12,16 @@ from deploy.adopt.adopt import Adoption, adopt
 from deploy.adopt.coco_classes import COCO
 from deploy.adopt.families import FAMILIES, YOLO_LAYOUTS
 from deploy.adopt.minifasnet import FAMILY as MINIFASNET
-from deploy.adopt.minifasnet import adopt_live
+from deploy.adopt.minifasnet import adopt_minifasnet
 from deploy.commands import engines as engines_commands
 from deploy.commands.bench import bench_command
 from deploy.commands.build import build_command
 from deploy.commands.quantize import quantize_command
-from deploy.commands.terminal import USES, about, read_contract, training, write
+from deploy.commands.terminal import USES, about, read_contract, training, write_model
 from deploy.commands.triton import triton_command
 from deploy.commands.verify import verify_command
-from deploy.graph.contract import Choice, Provenance
-from deploy.graph.nms import Nms
+from deploy.graph.manifest import Provenance
+from deploy.graph.nms import Nms, NmsOverrides
 from edge.cli.application import application
 from edge.errors import ConfigError
 from edge.manifest import read_model
@@ -82,8 +82,8 @@ def adopt_command(
     if family == MINIFASNET:
         networks = [read_model(part) for part in (file, second) if part]
         with about(file):
-            adopted = adopt_live(networks, name, license=license, trained_on=trained_on)
-        write(target, adopted, USES["liveness"])
+            adopted = adopt_minifasnet(networks, name, license=license, trained_on=trained_on)
+        write_model(target, adopted, USES["liveness"])
         return
     options = Adoption(
         family=family,
@@ -100,7 +100,7 @@ def adopt_command(
     foreign = read_model(file)
     with about(file):
         adopted = adopt(foreign, options)
-    write(target, adopted, USES[FAMILIES[family].task])
+    write_model(target, adopted, USES[FAMILIES[family].task])
 
 
 @app.command("export")
@@ -131,18 +131,18 @@ def export_command(
     with training():
         from deploy.export.detector import export_again, export_run
         from trainers.run.folder import RunFolder
-    choice, run = Choice(score, iou, rows, candidates), Path(source)
+    choice, run = NmsOverrides(score, iou, rows, candidates), Path(source)
     if source.startswith("zoo:") or run.suffix == ".onnx":
         path = model_path(source, Path.cwd())
         _, manifest = read_contract(source)
         shape = "x".join(map(str, _size(size))) if size else "again"
         name = name or f"{manifest.name}-{shape}"
         model, task = export_again(path, manifest, choice, name, _size(size))
-        write(out or Path(f"{name}.onnx"), model, USES[task])
+        write_model(out or Path(f"{name}.onnx"), model, USES[task])
         return
     provenance = Provenance(name or _fit_name(run.resolve().name), license, trained_on)
     model, task = export_run(RunFolder.open(run), choice, provenance, _size(size))
-    write(out or run / f"{provenance.name}.onnx", model, USES[task])
+    write_model(out or run / f"{provenance.name}.onnx", model, USES[task])
 
 
 app.command("bench")(bench_command)

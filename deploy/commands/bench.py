@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.benchmark.benchmark import RUNTIMES, Report, draw, measure
-from deploy.commands.terminal import progress
+from deploy.commands.terminal import show_progress
 from edge.errors import ConfigError
 from edge.manifest import read_model
 from edge.models.paths import model_path
@@ -30,7 +30,7 @@ def bench_command(
         raise ConfigError(f"--batches {batches}: give sizes from 1 on with commas, say 1,8,32")
     files = {name: read_model(model_path(name, Path.cwd())) for name in models}
     options = {**RUNTIMES, "triton": {"kind": "triton", "url": triton}}
-    with progress("batch sizes", len(sizes)) as advance:
+    with show_progress("batch sizes", len(sizes)) as advance:
         report = measure(files, sizes, seconds, options, advance)
     typer.echo(report.to_json()) if as_json else _show(report)
     if png:

@@ -11,8 +11,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from deploy.engine.build import build, order_of
-from edge.engines.cache import DEFAULT, EngineCache, Recipe, default_root
+from deploy.engine.build import build, parse_request
+from edge.engines.cache import DEFAULT, BuildOptions, EngineCache, default_root
 from edge.manifest import read_model
 from edge.models.paths import model_path
 
@@ -24,10 +24,10 @@ def build_command(
     ] = "",
     library: Annotated[str, typer.Option(help="auto, tensorrt or tensorrt_rtx.")] = "auto",
     device: Annotated[int, typer.Option(help="Number of the card.")] = 0,
-    max_batch: Annotated[int, typer.Option(help="Largest batch.", min=1)] = DEFAULT.most,
+    max_batch: Annotated[int, typer.Option(help="Largest batch.", min=1)] = DEFAULT.max_batch,
     usual_batch: Annotated[
         int, typer.Option(help="Batch that kernels are chosen for.", min=1)
-    ] = DEFAULT.usual,
+    ] = DEFAULT.opt_batch,
     workspace: Annotated[
         int, typer.Option(help="MiB a layer may take for itself.", min=1)
     ] = DEFAULT.workspace_mib,
@@ -39,8 +39,8 @@ def build_command(
     sha256: Annotated[str, typer.Option(help="Refuse any other bytes.")] = "",
 ) -> None:
     """Build the TensorRT engine of MODEL into the cache, from where `edge run` takes it."""
-    order = order_of(
-        Recipe(min(usual_batch, max_batch), max_batch, workspace, sweeps),
+    order = parse_request(
+        BuildOptions(min(usual_batch, max_batch), max_batch, workspace, sweeps),
         ahead, library, device, timeout_s,
     )  # fmt: skip
     path = model_path(model, Path.cwd())

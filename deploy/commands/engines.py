@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from edge.cli.application import application
-from edge.engines.cache import EngineCache, Entry, default_root
+from edge.engines.cache import EngineCache, EngineEntry, default_root
 from edge.engines.library import NAMES, find_library
 from edge.errors import ConfigError
 
@@ -71,11 +71,11 @@ def take_command(
     """Adopt engines that another machine built with --for. An engine is code: know its origin."""
     engines = EngineCache(cache or default_root())
     for file in files:
-        entry = engines.take(file)
+        entry = engines.trust(file)
         typer.echo(f"{entry.name}: {entry.key}\n{entry.path}")
 
 
-def reason_against(cache: EngineCache, entry: Entry) -> str:
+def reason_against(cache: EngineCache, entry: EngineEntry) -> str:
     """Why this box would not load an engine, apart from its card; empty when it would."""
     if not cache.is_own(entry):
         return "changed, or built elsewhere"

@@ -10,7 +10,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from deploy.commands.terminal import USES, about, progress, read_contract, training, write
+from deploy.commands.terminal import (
+    USES,
+    about,
+    read_contract,
+    show_progress,
+    training,
+    write_model,
+)
 from edge.errors import ConfigError, EdgeError
 from edge.models.paths import model_path
 
@@ -55,13 +62,16 @@ def quantize_command(
     if target not in ("cpu", "tensorrt"):
         raise ConfigError(f"--target {target}: use cpu or tensorrt")
     with training():
-        from deploy.quantize.accuracy import exam_of
-        from deploy.quantize.calibration_set import read_samples
-        from deploy.quantize.quantizer import Quantizer, infer_of
+        from deploy.graph.session import open_infer
+        from deploy.quantize.accuracy import build_accuracy_check
+        from deploy.quantize.calibration_set import read_calibration_set
+        from deploy.quantize.quantizer import Quantizer
     source, manifest = read_contract(model)
     with about(model):
-        calibration, dataset = read_samples(manifest, data, exam, calibrate, most)
-        quantizer = Quantizer(source, manifest, exam_of(manifest, dataset, infer_of(source)))
+        calibration, dataset = read_calibration_set(manifest, data, exam, calibrate, most)
+        quantizer = Quantizer(
+            source, manifest, build_accuracy_check(manifest, dataset, open_infer(source))
+        )
         if fp16:
             best = quantizer.half()
         else:
@@ -78,18 +88,18 @@ def quantize_command(
             "give more pictures like those it will see (--data), stay with FP32, or --force"
         )
     stem = model_path(model, Path.cwd()).stem
-    write(out or Path(f"{stem}.{precision}.onnx"), best.model, USES[manifest.task])
+    write_model(out or Path(f"{stem}.{precision}.onnx"), best.model, USES[manifest.task])
 
 
 def _int8(quantizer: Quantizer, target: Any, inputs: U8, *, seven_bits: bool) -> Trial:  # noqa: ANN401
     """The trial with the fewest layers in float that loses little enough, else the best."""
     from dataclasses import replace
 
-    from deploy.quantize.quantizer import KEPT_SHARES, int8_options
+    from deploy.quantize.quantizer import KEPT_SHARES, get_int8_options
 
-    with progress("looking at pictures", len(inputs)) as advance:
+    with show_progress("looking at pictures", len(inputs)) as advance:
         ranges = quantizer.observed(inputs, advance)
-    options = int8_options(target, seven_bits)
+    options = get_int8_options(target, seven_bits)
     if target == "cpu":
         first = quantizer.first_in_float(ranges, options, inputs)
         options = replace(options, kept=first)
@@ -97,7 +107,7 @@ def _int8(quantizer: Quantizer, target: Any, inputs: U8, *, seven_bits: bool) ->
     tried = [_tried(quantizer.trial(ranges, options))]
     if tried[0].lost <= quantizer.limit:
         return tried[0]
-    with progress("one layer at a time", quantizer.layers) as advance:
+    with show_progress("one layer at a time", quantizer.layers) as advance:
         errors = quantizer.sensitivity(ranges, options, inputs, advance)
     worst = ", ".join(f"{name} {error:.1e}" for name, error in list(errors.items())[:3])
     typer.echo(f"most sensitive: {worst} (squared error over variance where decoding begins)")
@@ -128,10 +138,10 @@ def _show(quantizer: Quantizer, trial: Trial, precision: str, task: str) -> None
 
 
 def _show_speed(before: bytes, after: bytes, inputs: U8) -> None:
-    from deploy.quantize.quantizer import timed
+    from deploy.quantize.quantizer import time_models
 
     for threads, kind in ((1, "CPU ms"), (2, "ms")):
-        times = timed([before, after], inputs[:1], threads)
+        times = time_models([before, after], inputs[:1], threads)
         fp32, int8 = (times.median_s(n) * 1e3 for n in range(2))
         typer.echo(
             f"{threads} thread{'s' * (threads > 1)}: {fp32:.1f} {kind} a picture in FP32, "

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from deploy.graph.contract import any_manifest
+from deploy.graph.manifest import read_manifest
 from edge.errors import ConfigError, ModelError
 from edge.manifest import Manifest, read_model
 from edge.models.paths import model_path
@@ -25,7 +25,7 @@ USES = {
 
 
 @contextlib.contextmanager
-def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+def show_progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """A bar on the terminal; call what it gives with how much was done."""
     console = Console(stderr=True)
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -63,10 +63,10 @@ def read_contract(name: str) -> tuple[bytes, Manifest]:
         ModelError: missing, or no model of the contract.
     """
     model = read_model(model_path(name, Path.cwd()))
-    return model, any_manifest(model, name)
+    return model, read_manifest(model, name)
 
 
-def write(target: Path, adopted: bytes, use: str) -> None:
+def write_model(target: Path, adopted: bytes, use: str) -> None:
     """Write a model and say what it is for."""
     try:
         target.write_bytes(adopted)

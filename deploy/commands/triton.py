@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from deploy.commands.terminal import read_contract
-from deploy.triton import config_of, write_repository
+from deploy.triton import render_config, write_repository
 
 
 def triton_command(
@@ -22,7 +22,7 @@ def triton_command(
 ) -> None:
     """Write MODEL and its config.pbtxt, with dynamic batching, for `tritonserver`."""
     source, manifest = read_contract(model)
-    config = config_of(source, manifest, batch, wait_us, tensorrt=tensorrt)
+    config = render_config(source, manifest, batch, wait_us, tensorrt=tensorrt)
     folder = write_repository(out, source, manifest, config)
     typer.echo(f"{folder}: start the server with: tritonserver --model-repository={out}")
     typer.echo('the boxes run it with: runtime = { kind = "triton", url = "HOST:8001" }')

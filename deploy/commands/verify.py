@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from deploy.commands.terminal import progress, read_contract, training
+from deploy.commands.terminal import read_contract, show_progress, training
 from deploy.verify.comparison import SLACK, Report
-from deploy.verify.verify import engines, find_pictures, verify
+from deploy.verify.verify import find_pictures, open_engines, verify
 from edge.errors import ConfigError
 from edge.onnxfile import precision_of
 
@@ -35,17 +35,17 @@ def verify_command(
     reference = None
     if run is not None:
         with training():
-            from deploy.verify.keras_reference import reference_of
+            from deploy.verify.keras_reference import load_reference
             from trainers.run.folder import RunFolder
-        reference = reference_of(RunFolder.open(run), manifest, candidates)
-    with engines(source, model, reference, triton) as found:
+        reference = load_reference(RunFolder.open(run), manifest, candidates)
+    with open_engines(source, model, reference, triton) as found:
         if len(found.infer) < 2:
             skipped = "".join(f"\n  {engine}: {why}" for engine, why in found.skipped.items())
             raise ConfigError(
                 f"only {', '.join(found.infer)} can run {model} here, which leaves nothing to "
                 f"compare: name its training run with --run, or make another runtime work{skipped}"
             )
-        with progress("comparing", len(files)) as advance:
+        with show_progress("comparing", len(files)) as advance:
             results = verify(manifest, found.infer, files, advance, SLACK[precision_of(source)])
     report = Report(next(iter(found.infer)), results, found.skipped)
     typer.echo(report.to_json() if as_json else str(report))

@@ -15,37 +15,44 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast, get_args
 
-from deploy.engine.builder import Spec, Tell
-from deploy.graph.contract import any_manifest
+from deploy.engine.builder import BuildSpec, Progress
+from deploy.graph.manifest import read_manifest
 from deploy.graph.uint8 import cast_first
-from deploy.graph.unroll import unrolled
-from edge.engines.cache import DEFAULT, EngineCache, Entry, Key, Recipe, Target
+from deploy.graph.unroll import unroll_nms
+from edge.engines.cache import (
+    DEFAULT,
+    BuildOptions,
+    EngineCache,
+    EngineEntry,
+    EngineKey,
+    EngineTarget,
+)
 from edge.engines.cuda import open_cuda
-from edge.engines.library import Choice, find_library
+from edge.engines.library import Flavor, find_library
 from edge.errors import ConfigError, EngineError, ModelError
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class BuildRequest:
     """What is to be built, and for what.
 
     Attributes:
-        recipe: how.
+        options: how.
         ahead: compute capabilities to build for; empty is the card of this box.
         library: flavour of TensorRT.
         device: number of the card.
         timeout_s: a build that takes longer is given up.
     """
 
-    recipe: Recipe = DEFAULT
+    options: BuildOptions = DEFAULT
     ahead: tuple[str, ...] = ()
-    library: Choice = "auto"
+    library: Flavor = "auto"
     device: int = 0
     timeout_s: float = 3600
 
 
 @dataclass(frozen=True, slots=True)
-class Built:
+class BuildResult:
     """An engine in the cache.
 
     Attributes:
@@ -53,42 +60,44 @@ class Built:
         is_new: False when it was there before.
     """
 
-    entry: Entry
+    entry: EngineEntry
     is_new: bool
 
 
-def order_of(recipe: Recipe, ahead: str, library: str, device: int, timeout_s: float) -> Order:
+def parse_request(
+    options: BuildOptions, ahead: str, library: str, device: int, timeout_s: float
+) -> BuildRequest:
     """An order in the words of the command line.
 
     Raises:
         ConfigError: a word that is none.
     """
-    if library not in get_args(Choice):
-        raise ConfigError(f"--library {library}: use one of {', '.join(get_args(Choice))}")
+    if library not in get_args(Flavor):
+        raise ConfigError(f"--library {library}: use one of {', '.join(get_args(Flavor))}")
     wanted = tuple(part.strip().lower() for part in ahead.split(",") if part.strip())
     wrong = [part for part in wanted if not re.fullmatch(r"sm\d{2,3}", part)]
     if wrong:
         raise ConfigError(f"--for {ahead}: {wrong[0]} is no capability, say sm86,sm89")
-    return Order(recipe, wanted, cast("Choice", library), device, timeout_s)
+    return BuildRequest(options, wanted, cast("Flavor", library), device, timeout_s)
 
 
-def target_of(order: Order) -> Target:
+def find_target(order: BuildRequest) -> EngineTarget:
     """What an engine would run on and with.
 
     Raises:
         ConfigError: TensorRT is not here, or no card is and none was named.
     """
-    choice: Choice = "tensorrt_rtx" if order.ahead and order.library == "auto" else order.library
+    choice: Flavor = "tensorrt_rtx" if order.ahead and order.library == "auto" else order.library
     library = find_library(choice)
     if not order.ahead:
         try:
             card = open_cuda(order.device).card()
         except ConfigError as error:
             raise ConfigError(f"{error}; --for builds ahead for other boxes") from error
-        return Target(library.name, library.version, card.name, (card.capability,))
+        return EngineTarget(library.name, library.version, card.name, (card.capability,))
     if not library.is_rtx:
         raise ConfigError("--for: needs TensorRT-RTX; tensorrt measures on the card it builds for")
-    return Target(
+    return EngineTarget(
         library.name,
         library.version,
         "",
@@ -96,7 +105,9 @@ def target_of(order: Order) -> Target:
     )
 
 
-def build(model: bytes, name: str, order: Order, cache: EngineCache, tell: Tell) -> Built:
+def build(
+    model: bytes, name: str, order: BuildRequest, cache: EngineCache, tell: Progress
+) -> BuildResult:
     """Build the engine of a model, unless the cache has it.
 
     Args:
@@ -110,41 +121,43 @@ def build(model: bytes, name: str, order: Order, cache: EngineCache, tell: Tell)
         ModelError: the model is broken or cannot be built; everything TensorRT said.
         ConfigError: something is missing here, or the cache cannot be written.
     """
-    target = target_of(order)
+    target = find_target(order)
     try:
-        key = Key.of(model, target, order.recipe)
+        key = EngineKey.for_model(model, target, order.options)
     except EngineError as error:
         raise ModelError(f"{name} {error}") from error
     for entry in cache.find(key):
         if entry.key == key and cache.is_own(entry):
-            return Built(entry, is_new=False)
-    library: Choice = "tensorrt_rtx" if target.library == "tensorrt_rtx" else "tensorrt"
-    spec = Spec(library, order.recipe, target.capabilities, order.device)
+            return BuildResult(entry, is_new=False)
+    library: Flavor = "tensorrt_rtx" if target.library == "tensorrt_rtx" else "tensorrt"
+    spec = BuildSpec(library, order.options, target.capabilities, order.device)
     started_s = time.monotonic()
-    graph = for_tensorrt(model, order.recipe)
+    graph = prepare_for_tensorrt(model, order.options)
     engine = _in_child(graph, spec, name, order.timeout_s, tell)
     took_s = time.monotonic() - started_s
-    return Built(cache.store(key, name_of(model, name), engine, time.time(), took_s), is_new=True)
+    return BuildResult(
+        cache.store(key, read_name(model, name), engine, time.time(), took_s), is_new=True
+    )
 
 
-def for_tensorrt(model: bytes, recipe: Recipe) -> bytes:
+def prepare_for_tensorrt(model: bytes, options: BuildOptions) -> bytes:
     """The same model as TensorRT takes it: bytes cast first, NMS without its loop.
 
     Raises:
         ModelError: the bytes are no ONNX file.
     """
-    return cast_first(unrolled(model, recipe.sweeps))
+    return cast_first(unroll_nms(model, options.sweeps))
 
 
-def name_of(model: bytes, name: str) -> str:
+def read_name(model: bytes, name: str) -> str:
     """What a model calls itself, else its file's name."""
     try:
-        return any_manifest(model, name).name
+        return read_manifest(model, name).name
     except ModelError:
         return Path(name).stem
 
 
-def _in_child(model: bytes, spec: Spec, name: str, timeout_s: float, tell: Tell) -> bytes:
+def _in_child(model: bytes, spec: BuildSpec, name: str, timeout_s: float, tell: Progress) -> bytes:
     """Run `deploy.engine.builder` and follow what it says.
 
     Raises:
@@ -172,7 +185,7 @@ def _in_child(model: bytes, spec: Spec, name: str, timeout_s: float, tell: Tell)
 
 
 def _run(
-    command: list[str], complaints: IO[str], timeout_s: float, tell: Tell
+    command: list[str], complaints: IO[str], timeout_s: float, tell: Progress
 ) -> tuple[int, str, bool]:
     """Run a builder; its exit status, the error it reports, and whether it took too long."""
     late = threading.Event()
@@ -196,7 +209,7 @@ def _run(
             timer.cancel()
 
 
-def _follow(lines: Iterable[str], tell: Tell) -> str:
+def _follow(lines: Iterable[str], tell: Progress) -> str:
     """Pass progress on; the error that ended the build, or nothing."""
     problem = ""
     for line in lines:

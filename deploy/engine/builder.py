@@ -19,29 +19,29 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from edge.engines.cache import Recipe
+from edge.engines.cache import BuildOptions
 from edge.engines.cuda import open_cuda
-from edge.engines.library import Choice, Library, find_library, logger_of
+from edge.engines.library import Flavor, Library, create_logger, find_library
 from edge.errors import ConfigError, EdgeError, ModelError
 
 SAY_S = 0.2  # between two lines of progress
 
-Tell = Callable[[str, float], None]  # what is done, share of the whole
+Progress = Callable[[str, float], None]  # what is done, share of the whole
 
 
 @dataclass(frozen=True, slots=True)
-class Spec:
+class BuildSpec:
     """What is to be built.
 
     Attributes:
         library: flavour of TensorRT.
-        recipe: how.
+        options: how.
         capabilities: that the engine is for, of TensorRT-RTX.
         device: card that `tensorrt` measures on.
     """
 
-    library: Choice
-    recipe: Recipe
+    library: Flavor
+    options: BuildOptions
     capabilities: tuple[str, ...]
     device: int = 0
 
@@ -53,11 +53,11 @@ class Spec:
     def from_json(cls, text: str) -> Self:
         """From the command line."""
         table = json.loads(text)
-        recipe, capabilities = Recipe(**table["recipe"]), tuple(table["capabilities"])
-        return cls(table["library"], recipe, capabilities, table["device"])
+        options, capabilities = BuildOptions(**table["options"]), tuple(table["capabilities"])
+        return cls(table["library"], options, capabilities, table["device"])
 
 
-def build_engine(model: bytes, spec: Spec, library: Library, tell: Tell) -> bytes:
+def build_engine(model: bytes, spec: BuildSpec, library: Library, tell: Progress) -> bytes:
     """The serialized engine of an ONNX file.
 
     Raises:
@@ -65,7 +65,7 @@ def build_engine(model: bytes, spec: Spec, library: Library, tell: Tell) -> byte
         ConfigError: a capability the library does not know.
     """
     trt, said = library.module, list[str]()
-    logger = logger_of(library, said)
+    logger = create_logger(library, said)
     builder = trt.Builder(logger)
     flags = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     network = builder.create_network(0 if flags is None else 1 << int(flags))
@@ -89,21 +89,21 @@ def _problem(error: Any) -> str:  # noqa: ANN401 - TensorRT's ParserError
     return f"  {what} {name}: {error.desc()} ({str(error.code()).rpartition('.')[2]})"
 
 
-def _config(builder: Any, network: Any, spec: Spec, library: Library) -> Any:  # noqa: ANN401
-    trt, recipe = library.module, spec.recipe
+def _config(builder: Any, network: Any, spec: BuildSpec, library: Library) -> Any:  # noqa: ANN401
+    trt, options = library.module, spec.options
     config = builder.create_builder_config()
     pool = trt.MemoryPoolType.WORKSPACE
-    config.set_memory_pool_limit(pool, recipe.workspace_mib * 2**20)
+    config.set_memory_pool_limit(pool, options.workspace_mib * 2**20)
     config.clear_flag(trt.BuilderFlag.TF32)  # float32 is float32; who wants less says fp16
     if library.is_rtx:
         _choose(config, spec.capabilities, library)
-        if recipe.sweeps and hasattr(trt.BuilderFlag, "REQUIRE_USER_ALLOCATION"):
+        if options.sweeps and hasattr(trt.BuilderFlag, "REQUIRE_USER_ALLOCATION"):
             config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)  # or no CUDA graph
     profile = builder.create_optimization_profile()
     for number in range(network.num_inputs):
         tensor = network.get_input(number)
         tail = tuple(tensor.shape)[1:]
-        batches = (1, recipe.usual, recipe.most)
+        batches = (1, options.opt_batch, options.max_batch)
         profile.set_shape(tensor.name, *((batch, *tail) for batch in batches))
     config.add_optimization_profile(profile)
     return config
@@ -123,7 +123,7 @@ def _choose(config: Any, capabilities: tuple[str, ...], library: Library) -> Non
         config.set_compute_capability(known[name.upper()], number)
 
 
-def _monitor(trt: Any, tell: Tell) -> Any:  # noqa: ANN401
+def _monitor(trt: Any, tell: Progress) -> Any:  # noqa: ANN401
     base: Any = trt.IProgressMonitor
 
     class Monitor(base):  # type: ignore[misc]
@@ -158,7 +158,7 @@ def _monitor(trt: Any, tell: Tell) -> Any:  # noqa: ANN401
 
 def main(arguments: list[str]) -> int:
     """Build what the command line says."""
-    spec, model, out = Spec.from_json(arguments[0]), Path(arguments[1]), Path(arguments[2])
+    spec, model, out = BuildSpec.from_json(arguments[0]), Path(arguments[1]), Path(arguments[2])
     logging.disable(logging.WARNING)  # errors come with the exception
     last_s = 0.0
 

@@ -11,12 +11,13 @@ import keras
 import numpy as np
 from onnx import TensorProto
 
-from deploy.adopt.families import Raw, input_name
 from deploy.export.keras_layers import Writer, digest
-from deploy.export.liveness import export_live
-from deploy.graph.contract import Choice, Provenance, append_rows, declare, empty, finished, named
+from deploy.export.liveness import export_liveness
+from deploy.graph.contract import finish_model
 from deploy.graph.graph_builder import Graph
-from deploy.graph.nms import Nms
+from deploy.graph.manifest import Provenance, build_manifest
+from deploy.graph.model_proto import create_model, declare_io, get_input_name
+from deploy.graph.nms import Nms, NmsOverrides, RawOutputs, append_rows
 from edge.errors import ConfigError, ModelError
 from edge.manifest import Manifest, Task
 from edge.onnxfile import metadata_of
@@ -31,7 +32,7 @@ NETWORK = "edge.network"  # metadata: from what to build the network again, as J
 
 def export_run(
     run: RunFolder,
-    choice: Choice,
+    choice: NmsOverrides,
     provenance: Provenance,
     input_wh: tuple[int, int] = (0, 0),
 ) -> tuple[bytes, Task]:
@@ -50,7 +51,7 @@ def export_run(
     kind = run.kind if run.best.is_file() else ""
     if kind == liveness.KIND:
         live, seen = run.load_with_config(LivenessConfig)
-        return export_live(live, seen, _told(run, provenance)), "liveness"
+        return export_liveness(live, seen, _told(run, provenance)), "liveness"
     if kind == "embed":
         return export_encoder(run.load(), _told(run, provenance)), "embed"
     network, config = run.load_with_config(NetworkConfig)
@@ -58,12 +59,12 @@ def export_run(
         network, config = resized(network, config, input_wh if all(input_wh) else config.input_wh)
     except ValueError as error:
         raise ConfigError(f"--input: {error}") from error
-    task = task_of(config)
-    return export(network, config, choice.nms(task), _told(run, provenance)), task
+    task = get_task(config)
+    return export_detector(network, config, choice.nms(task), _told(run, provenance)), task
 
 
 def export_again(
-    path: Path, manifest: Manifest, choice: Choice, name: str, input_wh: tuple[int, int]
+    path: Path, manifest: Manifest, choice: NmsOverrides, name: str, input_wh: tuple[int, int]
 ) -> tuple[bytes, Task]:
     """A model that ``export`` wrote, for another input or with another choice of rows.
 
@@ -95,14 +96,14 @@ def export_again(
             f"{path} lacks weights in float32 of {len(left)} layers, {next(iter(left))} the first: "
             "export the model it was quantized from"
         )
-    task = task_of(config)
+    task = get_task(config)
     kept = replace(
         choice,
         score=manifest.score_threshold if choice.score is None else choice.score,
         iou=manifest.iou_threshold if choice.iou is None else choice.iou,
     )
     provenance = Provenance(name, manifest.license, manifest.trained_on)
-    return export(network, config, kept.nms(task), provenance), task
+    return export_detector(network, config, kept.nms(task), provenance), task
 
 
 def _told(run: RunFolder, provenance: Provenance) -> Provenance:
@@ -114,12 +115,14 @@ def _told(run: RunFolder, provenance: Provenance) -> Provenance:
     )
 
 
-def task_of(config: NetworkConfig) -> Task:
+def get_task(config: NetworkConfig) -> Task:
     """Of the contract."""
     return "faces" if config.landmarks else "detect"
 
 
-def export(network: keras.Model, config: NetworkConfig, nms: Nms, provenance: Provenance) -> bytes:
+def export_detector(
+    network: keras.Model, config: NetworkConfig, nms: Nms, provenance: Provenance
+) -> bytes:
     """A network of ``trainers.networks.yolo`` as a contract model: decoding and NMS inside.
 
     Args:
@@ -132,12 +135,12 @@ def export(network: keras.Model, config: NetworkConfig, nms: Nms, provenance: Pr
         ModelError: a layer that cannot be exported, or a bad name.
     """
     manifest = _manifest(network, config, nms, provenance)
-    proto, graph = empty()
-    source = input_name(task_of(config))
+    proto, graph = create_model()
+    source = get_input_name(get_task(config))
     rows = Writer(graph, network).write(_floats(graph, source)).name
-    outputs = append_rows(graph, nms, decoded(graph, rows, config))
-    declare(proto.graph, source, config.input_wh, outputs)
-    return finished(proto, manifest, {NETWORK: json.dumps(config.to_json())})
+    outputs = append_rows(graph, nms, append_decoding(graph, rows, config))
+    declare_io(proto.graph, source, config.input_wh, outputs)
+    return finish_model(proto, manifest, {NETWORK: json.dumps(config.to_json())})
 
 
 def export_encoder(network: keras.Model, provenance: Provenance) -> bytes:
@@ -151,16 +154,16 @@ def export_encoder(network: keras.Model, provenance: Provenance) -> bytes:
         ModelError: a layer that cannot be exported, or a bad name.
     """
     height, width, _ = network.input.shape[1:]
-    manifest = named(
+    manifest = build_manifest(
         provenance, task="embed", family="edge-encoder", input_wh=(width, height),
         source_sha256=digest(network),
     )  # fmt: skip
-    proto, graph = empty()
-    source = input_name("embed")
+    proto, graph = create_model()
+    source = get_input_name("embed")
     row = Writer(graph, network).write(_floats(graph, source)).name
     graph.rename(row, "embeddings")
-    declare(proto.graph, source, (width, height), {"embeddings": [network.output.shape[-1]]})
-    return finished(proto, manifest)
+    declare_io(proto.graph, source, (width, height), {"embeddings": [network.output.shape[-1]]})
+    return finish_model(proto, manifest)
 
 
 def _floats(graph: Graph, source: str) -> str:
@@ -169,7 +172,7 @@ def _floats(graph: Graph, source: str) -> str:
     return graph.add("Transpose", picture, perm=[0, 3, 1, 2])
 
 
-def decoded(graph: Graph, rows: str, config: NetworkConfig) -> Raw:
+def append_decoding(graph: Graph, rows: str, config: NetworkConfig) -> RawOutputs:
     """Append what ``trainers.networks.yolo.decode`` computes: raw rows -> boxes, scores, points."""
     place, stride = (graph.constant(x[None]) for x in cells(config.input_wh, config.num_anchors))
     anchors, classes = len(cells(config.input_wh, config.num_anchors)[0]), len(config.classes)
@@ -182,7 +185,7 @@ def decoded(graph: Graph, rows: str, config: NetworkConfig) -> Raw:
     size = graph.add("Mul", graph.add("Exp", wh), stride)
     half = graph.add("Mul", size, graph.constant(0.5))
     low, high = graph.add("Sub", center, half), graph.add("Add", center, half)
-    return Raw(
+    return RawOutputs(
         boxes=graph.add("Concat", low, high, axis=2),
         scores=graph.add("Sigmoid", scores),
         seen=graph.add("Sigmoid", seen),
@@ -206,8 +209,8 @@ def _points(graph: Graph, points: str, config: NetworkConfig, center: str, size:
 def _manifest(
     network: keras.Model, config: NetworkConfig, nms: Nms, provenance: Provenance
 ) -> Manifest:
-    return named(
-        provenance, task=task_of(config), family=f"edge-{config.backbone}",
+    return build_manifest(
+        provenance, task=get_task(config), family=f"edge-{config.backbone}",
         input_wh=config.input_wh, classes=config.classes, score_threshold=nms.score_threshold,
         iou_threshold=nms.iou_threshold, max_rows=nms.max_rows, source_sha256=digest(network),
     )  # fmt: skip

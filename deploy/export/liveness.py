@@ -7,8 +7,10 @@ import onnx
 from onnx import TensorProto
 
 from deploy.export.keras_layers import Writer, digest
-from deploy.graph.contract import Provenance, empty, finished, named
+from deploy.graph.contract import finish_model
 from deploy.graph.graph_builder import Graph
+from deploy.graph.manifest import Provenance, build_manifest
+from deploy.graph.model_proto import create_model
 from trainers.networks.config import LivenessConfig
 from trainers.networks.minifasnet import ALIVE
 
@@ -16,7 +18,7 @@ FAMILY = "edge-fasnet"
 CLIP_S = 3.0  # a clip must not span more
 
 
-def export_live(network: keras.Model, config: LivenessConfig, provenance: Provenance) -> bytes:
+def export_liveness(network: keras.Model, config: LivenessConfig, provenance: Provenance) -> bytes:
     """A network of ``trainers.networks.minifasnet`` as a model of the liveness contract.
 
     Args:
@@ -27,12 +29,12 @@ def export_live(network: keras.Model, config: LivenessConfig, provenance: Proven
     Raises:
         ModelError: a layer that cannot be exported, or a bad name.
     """
-    manifest = named(
+    manifest = build_manifest(
         provenance, task="liveness", family=FAMILY, input_wh=config.input_wh,
         crop_scales=config.scales, clip_frames=config.frames, clip_s=CLIP_S,
         source_sha256=digest(network),
     )  # fmt: skip
-    proto, graph = empty()
+    proto, graph = create_model()
     clips = graph.add("Cast", "faces", to=TensorProto.FLOAT)  # all that TensorRT does with uint8
     live = _over_space_time if config.over_time == "conv3d" else _branched
     flat = graph.add("Reshape", live(graph, network, config, clips), graph.integers(-1))
@@ -41,7 +43,7 @@ def export_live(network: keras.Model, config: LivenessConfig, provenance: Proven
     shape = ["N", config.crops, height, width, 3]
     proto.graph.input.append(value("faces", TensorProto.UINT8, shape))
     proto.graph.output.append(value("live", TensorProto.FLOAT, ["N"]))
-    return finished(proto, manifest)
+    return finish_model(proto, manifest)
 
 
 def _of_scale(graph: Graph, clips: str, config: LivenessConfig, row: int) -> str:

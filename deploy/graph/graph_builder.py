@@ -13,7 +13,7 @@ PREFIX = "edge/"
 Attribute = int | float | str | list[int] | onnx.GraphProto
 
 
-def sources(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
+def get_inputs(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
     """Inputs of a graph that are no constants, which old files list too."""
     constants = {initializer.name for initializer in graph.initializer}
     return [value for value in graph.input if value.name not in constants]

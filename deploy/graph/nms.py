@@ -29,6 +29,7 @@ from onnx import TensorProto
 
 from deploy.graph.graph_builder import Graph
 from edge.errors import ConfigError
+from edge.manifest import Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,67 @@ class Nms:
         for name, least in (("max_rows", 1), ("candidates", 1), ("sweeps", 0)):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} must be at least {least}, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, slots=True)
+class NmsOverrides:
+    """How rows are chosen, as far as somebody said so; see ``Nms``.
+
+    Attributes:
+        score: None takes what suits the task.
+        iou: None takes what suits the task.
+        rows: of the output.
+        candidates: boxes that take part.
+    """
+
+    score: float | None = None
+    iou: float | None = None
+    rows: int = 100
+    candidates: int = 256
+
+    def nms(self, task: Task) -> Nms:
+        """For a task: an object finder's weak rows feed the tracker, a face's row is a face."""
+        score, iou = (0.5, 0.45) if task == "faces" else (0.1, 0.65)
+        score = score if self.score is None else self.score
+        return Nms(score, iou if self.iou is None else self.iou, self.rows, self.candidates)
+
+
+@dataclass(frozen=True, slots=True)
+class RawOutputs:
+    """What a head gives to NMS; see the module.
+
+    Attributes:
+        boxes: value name.
+        scores: value name.
+        anchors: A.
+        classes: C.
+        points: value name or empty.
+        seen: ``(N, A, 1)`` value name that multiplies the scores, or empty.
+        finished: ``(N, R, 6)`` value name, when the network did its own NMS; else empty.
+        embeddings: ``(N, D)`` value name of unit length; else empty.
+        dimension: D.
+    """
+
+    boxes: str = ""
+    scores: str = ""
+    anchors: int = 0
+    classes: int = 0
+    points: str = ""
+    seen: str = ""
+    finished: str = ""
+    embeddings: str = ""
+    dimension: int = 0
+
+
+def append_rows(graph: Graph, nms: Nms, raw: RawOutputs) -> dict[str, list[int]]:
+    """Append NMS; name and shape of each contract output, without the batch."""
+    rows = nms.max_rows
+    found, points = append_nms(graph, nms, raw.boxes, raw.scores, raw.anchors, raw.points, raw.seen)
+    graph.rename(found, "detections")
+    if not points:
+        return {"detections": [rows, 6]}
+    graph.rename(graph.add("Reshape", points, graph.integers(0, rows, 5, 2)), "landmarks")
+    return {"detections": [rows, 6], "landmarks": [rows, 5, 2]}
 
 
 def append_nms(

@@ -43,7 +43,7 @@ class Trunk:
         return _is_layer(node, self.weights)
 
 
-def trunk_of(graph: onnx.GraphProto) -> Trunk:
+def find_trunk(graph: onnx.GraphProto) -> Trunk:
     """Find the trunk of a graph.
 
     Raises:
@@ -60,22 +60,22 @@ def trunk_of(graph: onnx.GraphProto) -> Trunk:
     if not layers:
         raise ModelError("has no layer with weights: there is nothing to make smaller")
     inside = {id(node) for node in nodes}
-    read = {name for node in graph.node if id(node) not in inside for name in values_of(node)}
+    read = {name for node in graph.node if id(node) not in inside for name in iterate_reads(node)}
     read |= {output.name for output in graph.output}
     exits = tuple(name for node in nodes for name in node.output if name in read)
     return Trunk(tuple(nodes), layers, exits, weights)
 
 
-def values_of(node: NodeProto) -> Iterator[str]:
+def iterate_reads(node: NodeProto) -> Iterator[str]:
     """Values that a node reads, those of its subgraphs included."""
     yield from node.input
     for attribute in node.attribute:
         for graph in (attribute.g, *attribute.graphs):
             for inner in graph.node:
-                yield from values_of(inner)
+                yield from iterate_reads(inner)
 
 
-def kinds_of(proto: onnx.ModelProto) -> dict[str, int]:
+def infer_types(proto: onnx.ModelProto) -> dict[str, int]:
     """Types of a graph's inner values by name, as far as they can be inferred."""
     inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True)
     return {v.name: v.type.tensor_type.elem_type for v in inferred.graph.value_info}
@@ -87,7 +87,7 @@ def _is_layer(node: NodeProto, weights: dict[str, TensorProto]) -> bool:
     return weights[node.input[1]].data_type == TensorProto.FLOAT
 
 
-def plain(model: bytes) -> onnx.ModelProto:
+def simplify(model: bytes) -> onnx.ModelProto:
     """A model with constants folded and normalisation inside its convolutions.
 
     ONNX Runtime's basic optimisations, which stay within ONNX's own operators.
@@ -117,16 +117,16 @@ def plain(model: bytes) -> onnx.ModelProto:
     return after
 
 
-def drop_unread(graph: onnx.GraphProto) -> None:
+def drop_unused_constants(graph: onnx.GraphProto) -> None:
     """Take out the constants that nobody reads any more."""
-    read = {name for node in graph.node for name in values_of(node)}
+    read = {name for node in graph.node for name in iterate_reads(node)}
     read |= {output.name for output in graph.output}
     kept = [weight for weight in graph.initializer if weight.name in read]
     del graph.initializer[:]
     graph.initializer.extend(kept)
 
 
-def array_of(tensor: TensorProto) -> np.ndarray:
+def to_array(tensor: TensorProto) -> np.ndarray:
     """A constant's value."""
     array: np.ndarray = numpy_helper.to_array(tensor)
     return array

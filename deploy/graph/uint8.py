@@ -9,8 +9,8 @@ from __future__ import annotations
 import onnx
 from onnx import TensorProto, helper
 
-from deploy.graph.contract import proto_of
-from deploy.graph.graph_builder import sources
+from deploy.graph.graph_builder import get_inputs
+from deploy.graph.model_proto import parse_model
 
 _MOVES = frozenset(
     {
@@ -27,11 +27,11 @@ def cast_first(model: bytes) -> bytes:
     Raises:
         ModelError: the bytes are no ONNX file.
     """
-    proto = proto_of(model)
+    proto = parse_model(model)
     graph = proto.graph
     pictures = [
         value.name
-        for value in sources(graph)
+        for value in get_inputs(graph)
         if value.type.tensor_type.elem_type == TensorProto.UINT8
     ]
     late = [name for name in pictures if _is_moved(graph, name)]

@@ -14,8 +14,8 @@ from collections.abc import Iterator, Sequence
 import onnx
 from onnx import helper
 
-from deploy.graph.contract import proto_of
-from deploy.graph.trunk import drop_unread
+from deploy.graph.model_proto import parse_model
+from deploy.graph.trunk import drop_unused_constants
 
 SWEEPS = 16  # real pictures need two to six
 _SWEEP = [
@@ -30,7 +30,7 @@ _SWEEP = [
 _ASIDE = frozenset({"Cast", "Constant", "Identity"})  # what converters add
 
 
-def unrolled(model: bytes, sweeps: int = SWEEPS) -> bytes:
+def unroll_nms(model: bytes, sweeps: int = SWEEPS) -> bytes:
     """A model with each loop of `deploy.graph.nms` as so many sweeps; other loops stay.
 
     Args:
@@ -40,21 +40,16 @@ def unrolled(model: bytes, sweeps: int = SWEEPS) -> bytes:
     Raises:
         ModelError: the bytes are no ONNX file.
     """
-    proto = proto_of(model)
+    proto = parse_model(model)
     if not sweeps or not any(_is_ours(node) for node in proto.graph.node):
         return model
     nodes = list(proto.graph.node)
     del proto.graph.node[:]
     for node in nodes:
         proto.graph.node.extend(_sweeps(node, sweeps) if _is_ours(node) else [node])
-    drop_unread(proto.graph)  # parsers warn of what only the loop read
+    drop_unused_constants(proto.graph)  # parsers warn of what only the loop read
     unrolled: bytes = proto.SerializeToString()
     return unrolled
-
-
-def loops(model: bytes) -> int:
-    """How many loops a model has."""
-    return sum(node.op_type == "Loop" for node in onnx.load_model_from_string(model).graph.node)
 
 
 def _body(node: onnx.NodeProto) -> onnx.GraphProto:

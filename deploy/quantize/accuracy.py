@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deploy.graph.contract import Infer, Outputs
+from deploy.graph.session import Infer, Outputs
 from edge.errors import ConfigError
 from edge.manifest import Manifest
 from edge.models.detector import used_rows
@@ -32,7 +32,7 @@ BATCH = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Exam:
+class AccuracyCheck:
     """Contract inputs and how answers to them are marked.
 
     Attributes:
@@ -53,7 +53,7 @@ class Exam:
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def inputs_of(manifest: Manifest, examples: Sequence[Example]) -> U8:
+def prepare_inputs(manifest: Manifest, examples: Sequence[Example]) -> U8:
     """``(P, ...)`` uint8: what the daemon would hand to the model for labelled pictures.
 
     Raises:
@@ -90,7 +90,7 @@ def _placed(manifest: Manifest, example: Example, image: U8) -> Letterbox:
     return letterbox(picture, image, manifest.letterbox_align, manifest.letterbox_fill)
 
 
-def exam_of(manifest: Manifest, dataset: Dataset, model: Infer) -> Exam:
+def build_accuracy_check(manifest: Manifest, dataset: Dataset, model: Infer) -> AccuracyCheck:
     """The exam that a model's task asks for.
 
     Args:
@@ -104,10 +104,10 @@ def exam_of(manifest: Manifest, dataset: Dataset, model: Infer) -> Exam:
     if manifest.task == "embed":
         return _of_embedder(manifest, dataset)
     if manifest.task == "liveness":
-        inputs = inputs_of(manifest, dataset.examples)
-        exam = Exam(inputs, lambda _: {}, AP_POINTS)
+        inputs = prepare_inputs(manifest, dataset.examples)
+        exam = AccuracyCheck(inputs, lambda _: {}, AP_POINTS)
         before = exam.answers(model)["live"] >= 0.5
-        return Exam(inputs, lambda given: _agreement(before, given["live"]), AP_POINTS)
+        return AccuracyCheck(inputs, lambda given: _agreement(before, given["live"]), AP_POINTS)
     return _of_finder(manifest, dataset)
 
 
@@ -115,7 +115,7 @@ def _agreement(before: np.ndarray, live: F32) -> Figures:
     return {"same decisions": 100 * float(np.mean(before == (live >= 0.5)))}
 
 
-def _of_finder(manifest: Manifest, dataset: Dataset) -> Exam:
+def _of_finder(manifest: Manifest, dataset: Dataset) -> AccuracyCheck:
     known = [name for name in dataset.classes if name in manifest.classes]
     if manifest.task == "faces":
         known = [name for name in dataset.classes if name == "face"]
@@ -141,7 +141,7 @@ def _of_finder(manifest: Manifest, dataset: Dataset) -> Exam:
         result = metrics.evaluate(dataset.examples, found, dataset.classes)
         return {"AP50": 100 * result.ap(iou=0.5), "AP": 100 * result.ap()}
 
-    return Exam(images, mark, AP_POINTS)
+    return AccuracyCheck(images, mark, AP_POINTS)
 
 
 def _detections(rows: F32, ids: I32, placed: Letterbox) -> Detections:
@@ -150,7 +150,7 @@ def _detections(rows: F32, ids: I32, placed: Letterbox) -> Detections:
     return found[class_id >= 0]
 
 
-def _of_embedder(manifest: Manifest, dataset: Dataset) -> Exam:
+def _of_embedder(manifest: Manifest, dataset: Dataset) -> AccuracyCheck:
     used = [e for e in dataset.examples if len(e) == 1 and np.isfinite(e.landmarks).all()]
     groups = [e.group for e in used]
     _, people, counts = np.unique(groups, return_inverse=True, return_counts=True)
@@ -166,4 +166,4 @@ def _of_embedder(manifest: Manifest, dataset: Dataset) -> Exam:
         found = across_videos(outputs["embeddings"], people, videos)
         return {"TAR at FAR 1e-3": 100 * tar_at(found.genuine, found.impostor, FALSE_ACCEPTS)}
 
-    return Exam(inputs_of(manifest, used), mark, TAR_POINTS)
+    return AccuracyCheck(prepare_inputs(manifest, used), mark, TAR_POINTS)

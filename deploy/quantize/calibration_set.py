@@ -8,8 +8,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from deploy.quantize.accuracy import inputs_of
-from deploy.verify.verify import find_pictures, letterboxed
+from deploy.quantize.accuracy import prepare_inputs
+from deploy.verify.verify import find_pictures, read_letterboxed
 from edge.errors import ConfigError
 from edge.manifest import Manifest
 from edge.types import U8
@@ -19,7 +19,7 @@ from trainers.data.read import read_dataset
 T = TypeVar("T")
 
 
-def read_samples(
+def read_calibration_set(
     manifest: Manifest, data: Path, exam: Path | None, calibrate: int, most: int
 ) -> tuple[U8, Dataset]:
     """Inputs to calibrate on ``(P, ...)`` and labelled pictures to examine on.
@@ -35,11 +35,11 @@ def read_samples(
         ConfigError: no pictures, or none with the labels that are needed.
     """
     if exam is not None and manifest.task in ("detect", "faces"):
-        inputs = letterboxed(spread(find_pictures([data]), calibrate), manifest)
+        inputs = read_letterboxed(pick_evenly(find_pictures([data]), calibrate), manifest)
         return inputs, _spread(read_dataset(exam), most)
     labelled = read_dataset(data)
-    chosen = spread(labelled.examples, min(calibrate, max(1, len(labelled.examples) // 3)))
-    inputs = inputs_of(manifest, chosen)
+    chosen = pick_evenly(labelled.examples, min(calibrate, max(1, len(labelled.examples) // 3)))
+    inputs = prepare_inputs(manifest, chosen)
     if exam is not None:
         return inputs, _spread(read_dataset(exam), most)
     seen = {example.name for example in chosen}
@@ -50,10 +50,10 @@ def read_samples(
 
 
 def _spread(dataset: Dataset, most: int) -> Dataset:
-    return Dataset(dataset.classes, tuple(spread(dataset.examples, most)))
+    return Dataset(dataset.classes, tuple(pick_evenly(dataset.examples, most)))
 
 
-def spread(items: Sequence[T], most: int) -> list[T]:
+def pick_evenly(items: Sequence[T], most: int) -> list[T]:
     """At most so many of the items, evenly spread."""
     rows = np.unique(np.linspace(0, len(items) - 1, min(most, len(items))).astype(int))
     return [items[row] for row in rows]

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from deploy.graph.trunk import Trunk, array_of, drop_unread, kinds_of, trunk_of
+from deploy.graph.trunk import Trunk, drop_unused_constants, find_trunk, infer_types, to_array
 from edge.errors import ModelError
 
 PREFIX = "half/"
@@ -24,7 +24,7 @@ NOT_FLOAT = {"Resize": (1, 2), "Upsample": (1,), "QuantizeLinear": (), "Dequanti
 LARGEST = float(np.finfo(np.float16).max)
 
 
-def halved(proto: onnx.ModelProto) -> onnx.ModelProto:
+def convert_to_fp16(proto: onnx.ModelProto) -> onnx.ModelProto:
     """A copy of a float model whose trunk runs in FP16.
 
     Raises:
@@ -32,7 +32,7 @@ def halved(proto: onnx.ModelProto) -> onnx.ModelProto:
     """
     result = onnx.ModelProto()
     result.CopyFrom(proto)
-    _Writer(result.graph, trunk_of(result.graph), kinds_of(result)).write()
+    _Writer(result.graph, find_trunk(result.graph), infer_types(result)).write()
     return result
 
 
@@ -56,7 +56,7 @@ class _Writer:
                 self._floats.update(node.output if id(node) in inside else ())
         del self._graph.node[:]
         self._graph.node.extend(self._nodes)
-        drop_unread(self._graph)
+        drop_unused_constants(self._graph)
 
     def _may_be_half(self, node: NodeProto) -> bool:
         """A sum stays in float up to the next layer, for it may be larger than any half."""
@@ -111,7 +111,7 @@ class _Writer:
             return weight.name
         name = f"{PREFIX}{weight.name}"
         if (name, TensorProto.FLOAT16) not in self._cast:
-            array = array_of(weight)
+            array = to_array(weight)
             if np.abs(array).max(initial=0) > LARGEST:
                 raise ModelError(
                     f"has a weight of {np.abs(array).max():.0f} in {weight.name}, a half ends at "

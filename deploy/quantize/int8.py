@@ -18,7 +18,7 @@ import numpy as np
 import onnx
 from onnx import NodeProto, helper, numpy_helper
 
-from deploy.graph.trunk import Trunk, array_of, drop_unread, trunk_of
+from deploy.graph.trunk import Trunk, drop_unused_constants, find_trunk, to_array
 from deploy.quantize.ranges import Ranges
 
 Target = Literal["cpu", "tensorrt"]
@@ -31,7 +31,7 @@ FOLDED = frozenset({"Relu", "Clip"})  # what clips at the ends of a range costs 
 
 
 @dataclass(frozen=True, slots=True)
-class Int8:
+class Int8Options:
     """How a trunk is quantised.
 
     Attributes:
@@ -48,7 +48,7 @@ class Int8:
     weight_steps: int = 127
 
 
-def quantised(proto: onnx.ModelProto, ranges: Ranges, options: Int8) -> onnx.ModelProto:
+def quantize_trunk(proto: onnx.ModelProto, ranges: Ranges, options: Int8Options) -> onnx.ModelProto:
     """A copy of a float model whose trunk runs in INT8.
 
     Args:
@@ -58,13 +58,15 @@ def quantised(proto: onnx.ModelProto, ranges: Ranges, options: Int8) -> onnx.Mod
     """
     result = onnx.ModelProto()
     result.CopyFrom(proto)
-    trunk = trunk_of(result.graph)
+    trunk = find_trunk(result.graph)
     _Writer(result.graph, trunk, ranges, options).write()
     return result
 
 
 class _Writer:
-    def __init__(self, graph: onnx.GraphProto, trunk: Trunk, ranges: Ranges, options: Int8) -> None:
+    def __init__(
+        self, graph: onnx.GraphProto, trunk: Trunk, ranges: Ranges, options: Int8Options
+    ) -> None:
         self._graph, self._trunk, self._ranges, self._options = graph, trunk, ranges, options
         self._cpu = options.target == "cpu"
         self._steps: dict[str, tuple[float, int]] = {}  # value -> scale, zero point
@@ -90,7 +92,7 @@ class _Writer:
                 self._float(copy)
         del self._graph.node[:]
         self._graph.node.extend(self._nodes)
-        drop_unread(self._graph)
+        drop_unused_constants(self._graph)
 
     # --- layers ---
 
@@ -105,7 +107,7 @@ class _Writer:
         weight, scales, rounding = self._weight(node)
         if len(node.input) > 2 and node.input[2]:
             shift = _mean_output(node, rounding, self._ranges[value].mean)
-            bias = array_of(self._trunk.weights[node.input[2]]) - shift
+            bias = to_array(self._trunk.weights[node.input[2]]) - shift
             node.input[2] = self._bias(name, bias, scales * scale)
         node.input[1] = weight
         self._nodes.append(node)
@@ -124,7 +126,7 @@ class _Writer:
 
     def _weight(self, node: NodeProto) -> tuple[str, np.ndarray, np.ndarray]:
         """Weights behind a DequantizeLinear, one scale a channel; scales; what rounding added."""
-        array = array_of(self._trunk.weights[node.input[1]])
+        array = to_array(self._trunk.weights[node.input[1]])
         axis = _channel_axis(node)
         others = tuple(n for n in range(array.ndim) if n != axis)
         scales = np.abs(array).max(axis=others) / self._options.weight_steps

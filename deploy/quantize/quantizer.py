@@ -16,13 +16,14 @@ from functools import partial
 import numpy as np
 import onnx
 
-from deploy.benchmark.timing import Times, in_turn
-from deploy.graph.contract import first_line, session_of
-from deploy.graph.trunk import plain, trunk_of
-from deploy.quantize.accuracy import Exam, Figures
-from deploy.quantize.fp16 import halved
-from deploy.quantize.int8 import Int8, Target, quantised
-from deploy.quantize.ranges import Ranges, exits_of, observed
+from deploy.benchmark.timing import Times, time_in_turn
+from deploy.graph.model_proto import first_line
+from deploy.graph.session import open_infer, open_session
+from deploy.graph.trunk import find_trunk, simplify
+from deploy.quantize.accuracy import AccuracyCheck, Figures
+from deploy.quantize.fp16 import convert_to_fp16
+from deploy.quantize.int8 import Int8Options, Target, quantize_trunk
+from deploy.quantize.ranges import Ranges, observe_ranges, with_outputs
 from edge.errors import ModelError
 from edge.manifest import Manifest
 from edge.types import F32, U8
@@ -69,27 +70,27 @@ class Quantizer:
         ModelError: it has no weights, or is quantised already.
     """
 
-    def __init__(self, model: bytes, manifest: Manifest, exam: Exam) -> None:
+    def __init__(self, model: bytes, manifest: Manifest, exam: AccuracyCheck) -> None:
         if manifest.precision != "fp32":
             raise ModelError(f"is {manifest.precision} already: start from the FP32 model")
         self._model, self._manifest, self._exam = model, manifest, exam
-        self._proto = plain(model)
-        self._trunk = trunk_of(self._proto.graph)
+        self._proto = simplify(model)
+        self._trunk = find_trunk(self._proto.graph)
         self.limit = exam.limit
         self.layers = len(self._trunk.layers)
         self.before = self._figures(model)
 
     def half(self) -> Trial:
         """The model in FP16."""
-        return self._trial(halved(self._proto), "fp16", ())
+        return self._trial(convert_to_fp16(self._proto), "fp16", ())
 
-    def observed(self, inputs: U8, advance: Advance) -> Ranges:
+    def observe_ranges(self, inputs: U8, advance: Advance) -> Ranges:
         """Ranges of the trunk's values on real inputs ``(P, ...)``."""
         batches = (inputs[n : n + 1] for n in range(len(inputs)))
-        return observed(self._proto, self._trunk, batches, advance)
+        return observe_ranges(self._proto, self._trunk, batches, advance)
 
     def sensitivity(
-        self, ranges: Ranges, options: Int8, inputs: U8, advance: Advance
+        self, ranges: Ranges, options: Int8Options, inputs: U8, advance: Advance
     ) -> dict[str, float]:
         """Error of the trunk's exits when one layer alone is INT8, by layer, largest first.
 
@@ -101,30 +102,30 @@ class Quantizer:
         for layer in self._trunk.layers:
             others = tuple(name for name in self._trunk.layers if name != layer)
             alone = replace(options, kept=others, flowing=frozenset())
-            given = self._exits(quantised(self._proto, ranges, alone), probes)
+            given = self._exits(quantize_trunk(self._proto, ranges, alone), probes)
             errors[layer] = max(map(_relative_error, truth, given))
             advance(1)
         return dict(sorted(errors.items(), key=lambda item: -item[1]))
 
-    def first_in_float(self, ranges: Ranges, options: Int8, inputs: U8) -> tuple[str, ...]:
+    def first_in_float(self, ranges: Ranges, options: Int8Options, inputs: U8) -> tuple[str, ...]:
         """First layers that a CPU runs faster in float than in INT8."""
         choices = [self._trunk.layers[:count] for count in FIRST_LAYERS if count < self.layers]
         models = [
-            quantised(self._proto, ranges, replace(options, kept=kept)).SerializeToString()
+            quantize_trunk(self._proto, ranges, replace(options, kept=kept)).SerializeToString()
             for kept in choices
         ]
-        times = timed(models, inputs[:1], 1)
+        times = time_models(models, inputs[:1], 1)
         seconds = [times.median_s(n) for n in range(len(models))]
         best = 0
         for n, this in enumerate(seconds):
             best = n if this < WORTH * seconds[best] else best
         return choices[best]
 
-    def trial(self, ranges: Ranges, options: Int8, sensitive: Sequence[str] = ()) -> Trial:
+    def trial(self, ranges: Ranges, options: Int8Options, sensitive: Sequence[str] = ()) -> Trial:
         """The model in INT8, its sensitive layers in float beside those that ``options`` keep."""
         kept = tuple(dict.fromkeys([*options.kept, *sensitive]))
         return self._trial(
-            quantised(self._proto, ranges, replace(options, kept=kept)), "int8", kept
+            quantize_trunk(self._proto, ranges, replace(options, kept=kept)), "int8", kept
         )
 
     def _trial(self, proto: onnx.ModelProto, precision: str, kept: tuple[str, ...]) -> Trial:
@@ -143,41 +144,29 @@ class Quantizer:
         return Trial(model, kept, figures, lost)
 
     def _figures(self, model: bytes) -> Figures:
-        return self._exam.mark(self._exam.answers(infer_of(model)))
+        return self._exam.mark(self._exam.answers(open_infer(model)))
 
     def _exits(self, proto: onnx.ModelProto, inputs: U8) -> list[F32]:
         """Each exit's values for all inputs."""
-        session = session_of(exits_of(proto, self._trunk.exits))
+        session = open_session(with_outputs(proto, self._trunk.exits))
         source = session.get_inputs()[0].name
         parts = [session.run(None, {source: one[None]}) for one in inputs]
         return [np.concatenate(values) for values in zip(*parts, strict=True)]
 
 
-def int8_options(target: Target, seven_bits: bool) -> Int8:
+def get_int8_options(target: Target, seven_bits: bool) -> Int8Options:
     """How a target's INT8 looks before anything was measured."""
-    return Int8(target, weight_steps=63 if seven_bits else 127)
+    return Int8Options(target, weight_steps=63 if seven_bits else 127)
 
 
-def infer_of(model: bytes, threads: int = 0) -> Callable[[U8], dict[str, F32]]:
-    """A function that runs a model in ONNX Runtime: contract inputs -> outputs by name."""
-    session = session_of(model, threads)
-    source = session.get_inputs()[0].name
-    names = [output.name for output in session.get_outputs()]
-
-    def infer(batch: U8) -> dict[str, F32]:
-        return dict(zip(names, session.run(names, {source: batch}), strict=True))
-
-    return infer
-
-
-def timed(models: Sequence[bytes], batch: U8, threads: int) -> Times:
+def time_models(models: Sequence[bytes], batch: U8, threads: int) -> Times:
     """How long ONNX Runtime takes for a batch, the models in turn.
 
     On one thread CPU time counts, which others on the machine hardly change; on more, the clock.
     """
-    calls = [partial(infer_of(model, threads), batch) for model in models]
+    calls = [partial(open_infer(model, threads), batch) for model in models]
     clock = time.thread_time if threads == 1 else time.perf_counter
-    return in_turn(calls, ROUNDS, clock)
+    return time_in_turn(calls, ROUNDS, clock)
 
 
 def _relative_error(truth: F32, given: F32) -> float:

@@ -9,8 +9,8 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto
 
-from deploy.graph.contract import session_of
-from deploy.graph.trunk import Trunk, kinds_of
+from deploy.graph.session import open_session
+from deploy.graph.trunk import Trunk, infer_types
 from edge.types import F32, U8
 
 SAMPLE = 512  # values of each picture and tensor that the clipping is chosen on
@@ -35,7 +35,7 @@ class Range:
 Ranges = Mapping[str, Range]
 
 
-def observed(
+def observe_ranges(
     proto: onnx.ModelProto,
     trunk: Trunk,
     batches: Iterable[U8],
@@ -57,7 +57,7 @@ def observed(
         by what SiLU makes of it.
     """
     names = _float_values(proto, trunk)
-    session = session_of(exits_of(proto, names))
+    session = open_session(with_outputs(proto, names))
     source = session.get_inputs()[0].name
     rng = np.random.default_rng(seed)
     samples: dict[str, list[F32]] = {name: [] for name in names}
@@ -80,7 +80,7 @@ def observed(
 
 
 def _float_values(proto: onnx.ModelProto, trunk: Trunk) -> list[str]:
-    kinds = kinds_of(proto)
+    kinds = infer_types(proto)
     inside = [name for node in trunk.nodes for name in node.output if name]
     return [name for name in inside if kinds.get(name, TensorProto.FLOAT) == TensorProto.FLOAT]
 
@@ -123,7 +123,7 @@ def _silu_inputs(trunk: Trunk) -> set[str]:
     return found
 
 
-def exits_of(proto: onnx.ModelProto, exits: Sequence[str]) -> bytes:
+def with_outputs(proto: onnx.ModelProto, exits: Sequence[str]) -> bytes:
     """The model with other outputs, such as the exits of its trunk."""
     cut = onnx.ModelProto()
     cut.CopyFrom(proto)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 
-from deploy.graph.contract import Infer, Outputs
+from deploy.graph.session import Infer, Outputs
 from edge.errors import ConfigError
 from edge.manifest import Manifest
 from edge.types import F32, U8
@@ -17,7 +17,7 @@ from trainers.run.folder import RunFolder
 OUTPUTS = {"embed": "embeddings", "liveness": "live"}  # of networks that give them as they are
 
 
-def reference_of(run: RunFolder, manifest: Manifest, candidates: int) -> Infer:
+def load_reference(run: RunFolder, manifest: Manifest, candidates: int) -> Infer:
     """What answers as the model that was exported from a run should.
 
     Args:

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from deploy.graph.contract import Infer, Outputs
+from deploy.graph.session import Infer, Outputs
 from deploy.verify.comparison import Answers, Comparison
 from edge import plugins
-from edge.engines.cache import EngineCache, Entry, default_root
+from edge.engines.cache import EngineCache, EngineEntry, default_root
 from edge.errors import ConfigError, EdgeError
 from edge.manifest import Manifest
 from edge.ports import Session
@@ -46,7 +46,7 @@ class Engines:
 
 
 @contextlib.contextmanager
-def engines(
+def open_engines(
     model: bytes, name: str, reference: Infer | None = None, triton: str = ""
 ) -> Iterator[Engines]:
     """Every runtime that is there with the model loaded; ONNX Runtime first, Keras before it.
@@ -96,7 +96,7 @@ def _sessions(
         yield f"{entry.key} {entry.key.id[:8]}", partial(_open, chosen, entry, model, name)
 
 
-def _open(table: Mapping[str, str], entry: Entry, model: bytes, name: str) -> Session:
+def _open(table: Mapping[str, str], entry: EngineEntry, model: bytes, name: str) -> Session:
     session: Session = plugins.create("runtimes", table).open(entry, model, name)
     return session
 
@@ -125,17 +125,17 @@ def verify(
     results = [kind(name, slack) for name, _ in others]
     for start in range(0, len(pictures), BATCH):
         part = pictures[start : start + BATCH]
-        images = letterboxed(part, manifest)
-        wanted = answers_of(reference(images))
+        images = read_letterboxed(part, manifest)
+        wanted = merge_outputs(reference(images))
         for result, (_, other) in zip(results, others, strict=True):
-            given = answers_of(other(images))
+            given = merge_outputs(other(images))
             for path, a, b in zip(part, wanted, given, strict=True):
                 result.add(path.name, a, b, manifest)
         advance(len(part))
     return results
 
 
-def answers_of(outputs: Outputs) -> F32:
+def merge_outputs(outputs: Outputs) -> F32:
     """The contract's outputs as one array, a row for each picture.
 
     ``(B, K, 6)``, or ``(B, K, 16)`` with points; ``(B, D)`` descriptions, ``(B,)`` probabilities.
@@ -164,7 +164,7 @@ def find_pictures(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
-def letterboxed(paths: Sequence[Path], manifest: Manifest) -> U8:
+def read_letterboxed(paths: Sequence[Path], manifest: Manifest) -> U8:
     """``(B, h, w, 3)``, for a liveness model ``(B, T, h, w, 3)``: clips that stand still."""
     width, height = manifest.input_wh
     images = np.empty((len(paths), height, width, 3), np.uint8)

@@ -76,7 +76,7 @@ def _models(settings: Config, path: Path) -> Iterator[Finding]:
     yield Finding("models.detector", True, f"{detector.name}: {', '.join(detector.classes[:8])}")
     if models.faces:
         yield Finding("models.faces", True, models.faces.name)
-    for name, why in models.keeper.missing() if models.keeper else ():
+    for name, why in models.manager.missing() if models.manager else ():
         yield Finding("runtime", True, f"{name} gets an engine when the daemon runs: {why}")
     if settings.recognition and models.embedder:
         yield _gallery(settings.recognition, models.embedder, models.liveness, path.parent)

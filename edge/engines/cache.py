@@ -36,32 +36,32 @@ _HEADER_BYTES = 65536
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class BuildOptions:
     """How engines are built.
 
     Attributes:
-        usual: batch size that kernels are chosen for.
-        most: largest batch.
+        opt_batch: batch size that kernels are chosen for.
+        max_batch: largest batch.
         workspace_mib: memory that a layer may take for itself.
         sweeps: into which the loop of NMS is unrolled; 0 keeps the loop and forgoes CUDA graphs.
     """
 
-    usual: int = 8
-    most: int = 16
+    opt_batch: int = 8
+    max_batch: int = 16
     workspace_mib: int = 1024
     sweeps: int = 16
 
-    def smaller(self) -> Recipe:
+    def smaller(self) -> BuildOptions:
         """For a GPU whose memory is short; itself when there is nothing smaller."""
-        most = max(self.most // 4, 1)
-        return replace(self, most=most, usual=min(self.usual, most))
+        max_batch = max(self.max_batch // 4, 1)
+        return replace(self, max_batch=max_batch, opt_batch=min(self.opt_batch, max_batch))
 
 
-DEFAULT = Recipe()
+DEFAULT = BuildOptions()
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class EngineTarget:
     """What an engine runs on and with.
 
     Attributes:
@@ -78,7 +78,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class EngineKey:
     """Everything that makes an engine another one.
 
     Attributes:
@@ -88,7 +88,7 @@ class Key:
         gpu: see ``Target``.
         capabilities: see ``Target``.
         precision: fp32, fp16 or int8.
-        batch: smallest, usual and largest.
+        batch: smallest, optimal and largest.
         flags: whatever else was asked of the builder.
     """
 
@@ -102,7 +102,7 @@ class Key:
     flags: tuple[str, ...]
 
     @classmethod
-    def of(cls, model: bytes, target: Target, recipe: Recipe) -> Self:
+    def for_model(cls, model: bytes, target: EngineTarget, options: BuildOptions) -> Self:
         """For the bytes of an ONNX file.
 
         Raises:
@@ -116,8 +116,8 @@ class Key:
             hashlib.sha256(model).hexdigest(),
             **asdict(target),
             precision=precision,
-            batch=(1, recipe.usual, recipe.most),
-            flags=(BUILDER, f"sweeps={recipe.sweeps}", f"workspace={recipe.workspace_mib}MiB"),
+            batch=(1, options.opt_batch, options.max_batch),
+            flags=(BUILDER, f"sweeps={options.sweeps}", f"workspace={options.workspace_mib}MiB"),
         )
 
     @classmethod
@@ -132,7 +132,7 @@ class Key:
         text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
-    def fits(self, wanted: Key) -> bool:
+    def fits(self, wanted: EngineKey) -> bool:
         """Whether an engine of this key may stand in for one of another."""
         ahead = not self.gpu and set(wanted.capabilities) <= set(self.capabilities)
         same = replace(self, gpu=wanted.gpu, capabilities=wanted.capabilities)
@@ -147,7 +147,7 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class EngineEntry:
     """A file of the cache.
 
     Attributes:
@@ -160,7 +160,7 @@ class Entry:
     """
 
     path: Path
-    key: Key
+    key: EngineKey
     name: str
     built_s: float
     took_s: float
@@ -179,7 +179,9 @@ class EngineCache:
         self.folder = root / "engines"
         self._key_file = root / "engine.key"
 
-    def store(self, key: Key, name: str, engine: bytes, built_s: float, took_s: float) -> Entry:
+    def store(
+        self, key: EngineKey, name: str, engine: bytes, built_s: float, took_s: float
+    ) -> EngineEntry:
         """Keep an engine; one of the same key is replaced.
 
         Raises:
@@ -198,14 +200,14 @@ class EngineCache:
                 f"{self.folder} cannot be written ({error.strerror}): make room, or choose another "
                 "place with --cache or runtime.cache"
             ) from error
-        return Entry(path, key, name, built_s, took_s, path.stat().st_size)
+        return EngineEntry(path, key, name, built_s, took_s, path.stat().st_size)
 
-    def find(self, wanted: Key) -> list[Entry]:
+    def find(self, wanted: EngineKey) -> list[EngineEntry]:
         """Engines for a key, unproven: this very card's before those built ahead, newest first."""
         fitting = [entry for entry in self.entries() if entry.key.fits(wanted)]
         return sorted(fitting, key=lambda e: (e.key == wanted, e.built_s), reverse=True)
 
-    def load(self, entry: Entry) -> bytes:
+    def load(self, entry: EngineEntry) -> bytes:
         """The engine of an entry.
 
         Raises:
@@ -223,12 +225,12 @@ class EngineCache:
             )
         return engine
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[EngineEntry]:
         """All entries with a readable header, by name, then newest first."""
         found = [entry for path in self.folder.glob(f"*{_SUFFIX}") if (entry := _entry(path))]
         return sorted(found, key=lambda entry: (entry.name, -entry.built_s))
 
-    def is_own(self, entry: Entry) -> bool:
+    def is_own(self, entry: EngineEntry) -> bool:
         """Whether an entry would be loaded."""
         try:
             self.load(entry)
@@ -236,7 +238,7 @@ class EngineCache:
             return False
         return True
 
-    def take(self, path: Path) -> Entry:
+    def trust(self, path: Path) -> EngineEntry:
         """Adopt an engine that another machine built: whoever calls this trusts it.
 
         Raises:
@@ -284,7 +286,7 @@ def default_root(environ: Mapping[str, str] = os.environ) -> Path:
     return (told if told.is_absolute() else Path.home() / ".cache") / "edgewatch"
 
 
-def _entry(path: Path) -> Entry | None:
+def _entry(path: Path) -> EngineEntry | None:
     """The header of a file, unproven; None when it has none."""
     try:
         with path.open("rb") as file:
@@ -292,8 +294,8 @@ def _entry(path: Path) -> Entry | None:
             size_bytes = os.fstat(file.fileno()).st_size
         magic, _, text, _ = start.split(b"\n", 3)
         header = json.loads(text)
-        key = Key.from_json(header["key"])
-        entry = Entry(
+        key = EngineKey.from_json(header["key"])
+        entry = EngineEntry(
             path, key, str(header["name"]), float(header["built_s"]), float(header["took_s"]),
             size_bytes,
         )  # fmt: skip

@@ -18,8 +18,8 @@ from edge.errors import ConfigError, EngineError, GpuMemoryError
 
 log = logging.getLogger(__name__)
 
-Choice = Literal["auto", "tensorrt", "tensorrt_rtx"]
-NAMES: tuple[Choice, ...] = (
+Flavor = Literal["auto", "tensorrt", "tensorrt_rtx"]
+NAMES: tuple[Flavor, ...] = (
     "tensorrt",
     "tensorrt_rtx",
 )  # the first chooses kernels by measuring them on the card
@@ -45,7 +45,7 @@ class Library:
         return self.name == "tensorrt_rtx"
 
 
-def find_library(choice: Choice = "auto") -> Library:
+def find_library(choice: Flavor = "auto") -> Library:
     """Import TensorRT.
 
     Raises:
@@ -64,7 +64,7 @@ def find_library(choice: Choice = "auto") -> Library:
     )
 
 
-def logger_of(library: Library, said: list[str] | None = None) -> Any:  # noqa: ANN401 - TensorRT's
+def create_logger(library: Library, said: list[str] | None = None) -> Any:  # noqa: ANN401 - TensorRT's
     """What TensorRT tells goes to our log; errors also to ``said``.
 
     Args:
@@ -119,7 +119,7 @@ class TensorRtEngine:
     Attributes:
         input: what it reads.
         outputs: what it gives.
-        most: largest batch.
+        max_batch: largest batch.
 
     Raises:
         EngineError: this library, driver or card cannot run it.
@@ -129,7 +129,7 @@ class TensorRtEngine:
     def __init__(self, library: Library, plan: bytes, name: str) -> None:
         trt = library.module
         said: list[str] = []
-        self._library, self._logger = library, logger_of(library, said)
+        self._library, self._logger = library, create_logger(library, said)
         self._runtime = trt.Runtime(self._logger)
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
@@ -142,7 +142,7 @@ class TensorRtEngine:
         inputs = [n for n in names if self._engine.get_tensor_mode(n) == trt.TensorIOMode.INPUT]
         self.input = self._tensor(inputs[0])
         self.outputs = tuple(self._tensor(n) for n in names if n not in inputs)
-        self.most = int(self._engine.get_tensor_profile_shape(inputs[0], 0)[2][0])
+        self.max_batch = int(self._engine.get_tensor_profile_shape(inputs[0], 0)[2][0])
 
     def _tensor(self, name: str) -> Tensor:
         dtype = self._library.module.nptype(self._engine.get_tensor_dtype(name))

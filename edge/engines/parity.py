@@ -15,18 +15,20 @@ from edge.manifest import Manifest
 from edge.types import F32
 from edge.vision import boxes
 
-SURE = 0.1  # above the model's threshold, so that rounding does not decide whether a row is there
+SCORE_MARGIN = (
+    0.1  # above the model's threshold, so that rounding does not decide whether a row is there
+)
 SCORE = 0.15  # a row's score may differ by this
 IOU = (
     0.5  # and its box so much that this overlap is left; a neighbour may have survived NMS instead
 )
 POINT = 0.1  # a point may move by this share of its face
-LOST = 0.1  # share of rows that may be without counterpart
+MAX_LOST = 0.1  # share of rows that may be without counterpart
 COSINE = 0.98  # of two descriptions of one face
 LIVE = 0.05  # two probabilities may differ by this
 
 
-class Tally:
+class ParityCheck:
     """Outputs of an engine beside those of its reference, added up over batches.
 
     Args:
@@ -58,9 +60,9 @@ class Tally:
             a = {name: value[picture] for name, value in wanted.items()}
             b = {name: given[name][picture] for name in wanted}
             for one, two in ((a, b), (b, a)):
-                missing, sure = _missing(one, two, self._manifest.score_threshold + SURE)
+                missing, sure = _missing(one, two, self._manifest.score_threshold + SCORE_MARGIN)
                 self._lost, self.rows = self._lost + missing, self.rows + sure
-        if self._lost > LOST * self.rows:
+        if self._lost > MAX_LOST * self.rows:
             return f"{self._lost} of {self.rows} findings have no counterpart"
         return ""
 

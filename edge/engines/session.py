@@ -61,7 +61,7 @@ class Engine(Protocol):
         """What it gives."""
 
     @property
-    def most(self) -> int:
+    def max_batch(self) -> int:
         """Largest batch."""
 
     def execution(self, rows: int) -> Execution:
@@ -74,42 +74,42 @@ class Channel:
     Args:
         cuda: the card.
         engine: what runs.
-        most: largest batch.
+        max_batch: largest batch.
         graphs: record CUDA graphs.
 
     Attributes:
-        most: largest batch.
+        max_batch: largest batch.
 
     Raises:
         GpuMemoryError: not enough memory; nothing stays allocated.
     """
 
-    def __init__(self, cuda: Cuda, engine: Engine, most: int, *, graphs: bool) -> None:
-        self.most = most
+    def __init__(self, cuda: Cuda, engine: Engine, max_batch: int, *, graphs: bool) -> None:
+        self.max_batch = max_batch
         self._cuda, self._engine, self._graphs = cuda, engine, graphs
         self._free: list[Callable[[], None]] = []
         self._runs: dict[int, tuple[Execution, Any]] = {}
         self._taken: tuple[int, int] | None = None  # first and last row under way
         try:
-            self._open(most)
+            self._open(max_batch)
         except EdgeError:
             with suppress(GpuLostError):
                 self.close()
             raise
 
-    def _open(self, most: int) -> None:
+    def _open(self, max_batch: int) -> None:
         cuda = self._cuda
         self._stream = cuda.stream()
         self._free.append(lambda: cuda.drop_stream(self._stream))
         self._host: dict[str, NDArray[Any]] = {}
         self._address: dict[str, int] = {}
         for tensor in (self._engine.input, *self._engine.outputs):
-            pinned = cuda.pinned((most, *tensor.shape), tensor.dtype)
+            pinned = cuda.pinned((max_batch, *tensor.shape), tensor.dtype)
             self._free.append(pinned.free)
             self._host[tensor.name] = pinned.array
-            self._address[tensor.name] = self._allocate(most * tensor.row_bytes)
+            self._address[tensor.name] = self._allocate(max_batch * tensor.row_bytes)
         self._host[self._engine.input.name][:] = 0
-        executions = {rows: self._engine.execution(rows) for rows in sizes(most)}
+        executions = {rows: self._engine.execution(rows) for rows in prepared_sizes(max_batch)}
         need = max(execution.memory_bytes() for execution in executions.values())
         memory = self._allocate(need) if need else 0
         for rows, execution in executions.items():
@@ -176,9 +176,9 @@ class Channel:
         self._free.clear()
 
 
-def sizes(most: int) -> list[int]:
+def prepared_sizes(max_batch: int) -> list[int]:
     """Batch sizes that are prepared: powers of two, and the largest."""
-    return [*(1 << n for n in range((most - 1).bit_length())), most]
+    return [*(1 << n for n in range((max_batch - 1).bit_length())), max_batch]
 
 
 class EngineSession:
@@ -209,15 +209,15 @@ class EngineSession:
     ) -> None:
         self.metadata = metadata
         self._cuda, self._engine, self._name, self._graphs = cuda, engine, name, graphs
-        self._most = engine.most
+        self._max_batch = engine.max_batch
         self._free: queue.LifoQueue[Channel | None] = queue.LifoQueue()  # None: there is no memory
         self._resizing = threading.Lock()
         self._open()
 
     @property
-    def most(self) -> int:
+    def max_batch(self) -> int:
         """Largest batch that fits the card's memory."""
-        return self._most
+        return self._max_batch
 
     def infer(self, batch: NDArray[np.uint8]) -> Mapping[str, NDArray[np.float32]]:
         """``(B, ...)`` uint8 -> output name to array, owned by the caller.
@@ -238,12 +238,12 @@ class EngineSession:
             )
         self._cuda.enter()
         while True:
-            most = self._most
+            max_batch = self._max_batch
             try:
                 with self._taken(len(batch)) as channels:
                     return self._run(batch, channels)
             except GpuMemoryError as error:
-                self._shrink(most, error)
+                self._shrink(max_batch, error)
 
     def close(self) -> None:
         """Free the card's memory; a lost card has nothing left to free."""
@@ -261,7 +261,9 @@ class EngineSession:
             tensor.name: np.empty((len(batch), *tensor.shape), np.float32)
             for tensor in self._engine.outputs
         }
-        for turn, (first, last) in enumerate(cuts(len(batch), channels[0].most, len(channels))):
+        for turn, (first, last) in enumerate(
+            split_batch(len(batch), channels[0].max_batch, len(channels))
+        ):
             channel = channels[turn % len(channels)]
             channel.finish(outputs)
             channel.start(batch[first:last], first)
@@ -293,7 +295,9 @@ class EngineSession:
             channels: list[Channel] = []
             try:
                 for _ in range(CHANNELS):
-                    channel = Channel(self._cuda, self._engine, self._most, graphs=self._graphs)
+                    channel = Channel(
+                        self._cuda, self._engine, self._max_batch, graphs=self._graphs
+                    )
                     channels.append(channel)
             except EdgeError as error:
                 with suppress(GpuLostError):
@@ -309,26 +313,27 @@ class EngineSession:
                 self._free.put(channel)
             log.info(
                 "%s: batches up to %d on the GPU, %d of %d sizes are CUDA graphs",
-                self._name, self._most, channels[0].graphs, len(sizes(self._most)),
+                self._name, self._max_batch, channels[0].graphs,
+                len(prepared_sizes(self._max_batch)),
             )  # fmt: skip
             return
 
     def _halve(self, error: GpuMemoryError) -> None:
-        if self._most == 1:
+        if self._max_batch == 1:
             for _ in range(CHANNELS):
                 self._free.put(None)
             raise GpuMemoryError(f"{self._name}: not even one picture fits: {error}") from error
-        self._most //= 2
-        log.warning("%s: %s: batches of %d from here on", self._name, error, self._most)
+        self._max_batch //= 2
+        log.warning("%s: %s: batches of %d from here on", self._name, error, self._max_batch)
 
-    def _shrink(self, most: int, error: GpuMemoryError) -> None:
+    def _shrink(self, max_batch: int, error: GpuMemoryError) -> None:
         """Open anew with smaller batches, unless another thread did so since.
 
         Raises:
             GpuMemoryError: there are no smaller ones.
         """
         with self._resizing:
-            if self._most != most:
+            if self._max_batch != max_batch:
                 return
             channels = [self._free.get() for _ in range(CHANNELS)]  # once nobody uses them
             for channel in channels:
@@ -339,8 +344,8 @@ class EngineSession:
             self._open()
 
 
-def cuts(count: int, most: int, channels: int = CHANNELS) -> list[tuple[int, int]]:
+def split_batch(count: int, max_batch: int, channels: int = CHANNELS) -> list[tuple[int, int]]:
     """Parts of a batch, equal but for one row: one a channel where halves are worth it."""
-    parts = max(-(-count // most), channels if count >= SPLIT_FROM else 1)
+    parts = max(-(-count // max_batch), channels if count >= SPLIT_FROM else 1)
     edges = [count * n // parts for n in range(parts + 1)]
     return [(edges[n], edges[n + 1]) for n in range(parts)] if count else []

@@ -21,7 +21,7 @@ _FACE = (
 )
 
 
-def drawn(shape: tuple[int, ...], count: int = 4, seed: int = 1) -> U8:
+def draw_synthetic_images(shape: tuple[int, ...], count: int = 4, seed: int = 1) -> U8:
     """Faces of several sizes before noise of every scale: ``(count, *shape)``.
 
     Face finders find them. Networks for objects see little in any drawing; they are compared on the

@@ -10,9 +10,16 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from edge import plugins
-from edge.engines.cache import EngineCache, Entry, Key, Recipe, Target, default_root
+from edge.engines.cache import (
+    BuildOptions,
+    EngineCache,
+    EngineEntry,
+    EngineKey,
+    EngineTarget,
+    default_root,
+)
 from edge.engines.cuda import Cuda, open_cuda
-from edge.engines.library import Choice, Library, TensorRtEngine, find_library
+from edge.engines.library import Flavor, Library, TensorRtEngine, find_library
 from edge.engines.session import EngineSession
 from edge.errors import ConfigError, EngineError, GpuLostError, GpuMemoryError, ModelError
 from edge.onnxfile import has_external_data, metadata_of
@@ -41,7 +48,7 @@ class Options(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    library: Choice = "auto"
+    library: Flavor = "auto"
     device: int = Field(default=0, ge=0)
     max_batch: int = Field(default=16, ge=1, le=256)
     usual_batch: int = Field(default=8, ge=1, le=256)
@@ -54,10 +61,10 @@ class Options(BaseModel):
     build_timeout_s: float = Field(default=3600, gt=0)
 
     @property
-    def recipe(self) -> Recipe:
+    def build_options(self) -> BuildOptions:
         """How engines are built."""
-        usual = min(self.usual_batch, self.max_batch)
-        return Recipe(usual, self.max_batch, self.workspace_mib, self.sweeps)
+        opt_batch = min(self.usual_batch, self.max_batch)
+        return BuildOptions(opt_batch, self.max_batch, self.workspace_mib, self.sweeps)
 
     @property
     def root(self) -> Path:
@@ -82,10 +89,10 @@ class TensorRtRuntime:
         self.waits = options.fallback == "none"
         self.build_timeout_s = options.build_timeout_s
         self._options, self._cuda, self._library = options, cuda, library
-        self._recipe = options.recipe
+        self._build_options = options.build_options
         self._cache = EngineCache(options.root)
         card = cuda.card()
-        self._target = Target(library.name, library.version, card.name, (card.capability,))
+        self._target = EngineTarget(library.name, library.version, card.name, (card.capability,))
 
     @property
     def lanes(self) -> int:
@@ -101,7 +108,7 @@ class TensorRtRuntime:
             GpuMemoryError: not even one picture fits the card.
         """
         _metadata(model, name)  # what is no model needs no engine
-        key = Key.of(model, self._target, self._recipe)
+        key = EngineKey.for_model(model, self._target, self._build_options)
         refused = []
         for entry in self._cache.find(key):
             try:
@@ -112,7 +119,7 @@ class TensorRtRuntime:
             "; ".join(refused) or f"{name} has no engine for {key}: edge-deploy build {name}"
         )
 
-    def open(self, entry: Entry, model: bytes, name: str) -> EngineSession:
+    def open(self, entry: EngineEntry, model: bytes, name: str) -> EngineSession:
         """Load one engine of a model.
 
         Raises:
@@ -127,7 +134,7 @@ class TensorRtRuntime:
         engine = TensorRtEngine(self._library, self._cache.load(entry), name)
         return EngineSession(self._cuda, engine, metadata, name, graphs=self._options.graphs)
 
-    def _unfit(self, key: Key) -> str:
+    def _unfit(self, key: EngineKey) -> str:
         """Why an engine is not for this box; empty when it is."""
         here = self._target
         if (key.library, key.version) != (here.library, here.version):
@@ -139,24 +146,24 @@ class TensorRtRuntime:
 
     def build_command(self, name: str, sha256: str) -> list[str]:
         """What builds the engine that ``load`` looks for."""
-        recipe = self._recipe
+        options = self._build_options
         return [
             sys.executable, "-m", "deploy", "build", name,
             "--sha256", sha256,
             "--library", self._library.name,
             "--device", str(self._options.device),
-            "--max-batch", str(recipe.most),
-            "--usual-batch", str(recipe.usual),
-            "--workspace", str(recipe.workspace_mib),
-            "--sweeps", str(recipe.sweeps),
+            "--max-batch", str(options.max_batch),
+            "--usual-batch", str(options.opt_batch),
+            "--workspace", str(options.workspace_mib),
+            "--sweeps", str(options.sweeps),
             "--cache", str(self._options.root),
             "--timeout", str(self.build_timeout_s),
         ]  # fmt: skip
 
     def shrink(self) -> bool:
         """From here on ask for engines of smaller batches; False when there are none."""
-        smaller = self._recipe.smaller()
-        shrunk, self._recipe = smaller != self._recipe, smaller
+        smaller = self._build_options.smaller()
+        shrunk, self._build_options = smaller != self._build_options, smaller
         return shrunk
 
 

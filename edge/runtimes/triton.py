@@ -78,15 +78,15 @@ class TritonSession:
         metadata: of the local file.
         source: name of its input.
         outputs: names of its outputs.
-        most: pictures of a batch that it takes, 0 is any number.
+        max_batch: pictures of a batch that it takes, 0 is any number.
     """
 
     def __init__(
         self, server: _Server, metadata: Mapping[str, str], source: str,
-        outputs: tuple[str, ...], most: int,
+        outputs: tuple[str, ...], max_batch: int,
     ) -> None:  # fmt: skip
         self._server = server
-        self._source, self._outputs, self._most = source, outputs, most
+        self._source, self._outputs, self._max_batch = source, outputs, max_batch
         self.metadata = metadata
 
     def infer(self, batch: NDArray[np.uint8]) -> Mapping[str, NDArray[np.float32]]:
@@ -96,7 +96,7 @@ class TritonSession:
             ModelError: the model takes no such batch.
             EdgeError: the server stayed away.
         """
-        step = self._most or max(len(batch), 1)
+        step = self._max_batch or max(len(batch), 1)
         parts = [self._part(batch[n : n + step]) for n in range(0, max(len(batch), 1), step)]
         return {name: np.concatenate([part[name] for part in parts]) for name in self._outputs}
 

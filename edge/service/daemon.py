@@ -19,7 +19,7 @@ from edge.errors import ConfigError, EdgeError, locate
 from edge.pipeline import Pipeline
 from edge.service import systemd
 from edge.service.camera_pool import CameraPool, create_sources
-from edge.service.engines import EngineKeeper
+from edge.service.engines import EngineManager
 from edge.service.frame_queue import FrameQueue
 from edge.service.gallery_sync import GalleryFollower, follow_gallery
 from edge.service.health import HealthBoard
@@ -117,7 +117,7 @@ class Daemon:
             self._frames,
             settings.batching,
             models.workers,
-            lambda: models.keeper is None or models.keeper.is_ready,
+            lambda: models.manager is None or models.manager.is_ready,
             lambda results: self._publish_results(results, builder, models.detector.classes),
             self.metrics,
             self.health,
@@ -127,8 +127,8 @@ class Daemon:
         self._helpers.append(group.start("heartbeat", self._send_heartbeats))
         if follower:
             self._helpers.append(group.start("gallery", follower.run))
-        if models.keeper:
-            self._helpers.append(self._start_engines(models.keeper))
+        if models.manager:
+            self._helpers.append(self._start_engines(models.manager))
         for camera in settings.cameras:
             self._cameras.add(camera, sources[camera.name])
         self.metrics.reload_successful.set(1)
@@ -246,12 +246,12 @@ class Daemon:
         with locate(key="recognition.gallery"):
             return follow_gallery(recognition, base, models.embedder, models.liveness, ids, count)
 
-    def _start_engines(self, keeper: EngineKeeper) -> Worker:
+    def _start_engines(self, manager: EngineManager) -> Worker:
         """Start what builds and loads engines."""
         metrics = self.metrics
-        keeper.building = lambda task, took_s: metrics.engine_build.labels(task).set(took_s)
-        keeper.using = lambda task, used: metrics.engine_in_use.labels(task).set(used)
-        return self._group.start("engines", keeper.run, ENGINE_PATIENCE)
+        manager.building = lambda task, took_s: metrics.engine_build.labels(task).set(took_s)
+        manager.using = lambda task, used: metrics.engine_in_use.labels(task).set(used)
+        return self._group.start("engines", manager.run, ENGINE_PATIENCE)
 
     # --- reload -------------------------------------------------------------------------------
 

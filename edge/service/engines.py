@@ -1,165 +1,38 @@
-"""Engines in the daemon: models run on ONNX Runtime until theirs is built, loaded and proven.
+"""Engines in the daemon: models run on ONNX Runtime until theirs is built, loaded and verified.
 
 Building is the work of another program (`edge-deploy build`), which a runtime names; it runs as a
-niced child. The engine takes the reference's place between two batches, and gives it back when the
-GPU's memory ends or live frames show that it sees something else.
+niced child. The finished engine is swapped in between two batches (`edge.engines.hot_swap`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import os
 import signal
 import subprocess
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import IO
 
-from edge.engines.parity import Tally
-from edge.engines.synthetic_images import drawn
+from edge.engines.hot_swap import TRIAL_ROWS, SwappableSession
+from edge.engines.parity import ParityCheck
+from edge.engines.synthetic_images import draw_synthetic_images
 from edge.errors import EdgeError, EngineError, GpuLostError, GpuMemoryError
 from edge.manifest import KEY, Manifest
 from edge.ports import EngineRuntime, Runtime, Session
 from edge.service.workers import Worker
-from edge.types import F32, U8
 
 log = logging.getLogger(__name__)
 
 SAY_S = 10.0  # between two log lines of a build
 NICE = 10
-SAMPLE_S = 1.0  # between two batches that are kept or compared
-SAMPLES, SAMPLE_ROWS = 3, 4
 FRAMES_S = 3.0  # an engine that is there at once waits so long for real frames to be tried on
-TRIAL_ROWS = 40  # findings compared on live frames until an engine is trusted
-TRIAL_SHARE = 0.05  # of the time may go into comparing: the reference may be far slower
 
 Told = Callable[[str, float], None]  # task, value
-
-
-class Exchange:
-    """A session whose engine can be put in and taken out between two batches.
-
-    Args:
-        reference: the model on ONNX Runtime.
-        name: for messages.
-
-    Attributes:
-        metadata: of the model.
-        reference: the model on ONNX Runtime.
-        samples: the latest batches, as the model saw them.
-    """
-
-    def __init__(self, reference: Session, name: str) -> None:
-        self.metadata = reference.metadata
-        self.reference = reference
-        self.samples: list[U8] = []
-        self._name = name
-        self._engine: Held | None = None
-        self._change = threading.Lock()
-        self._due_s = 0.0  # when the next batch is kept or compared
-
-    @property
-    def has_engine(self) -> bool:
-        """Whether an engine is in."""
-        return self._engine is not None
-
-    def infer(self, batch: U8) -> Mapping[str, F32]:
-        """See `edge.ports.Session`."""
-        with self._change:
-            held = self._engine
-            if held:
-                held.users += 1
-        if held is None:
-            self._sample(batch)
-            return self.reference.infer(batch)
-        try:
-            return self._tried(held, batch, held.engine.infer(batch))
-        except (GpuMemoryError, EngineError) as error:
-            self._give_up(held, str(error))
-            return self.reference.infer(batch)
-        finally:
-            self._leave(held)
-
-    def put_in(self, engine: Session, trial: Tally | None = None) -> None:
-        """From the next batch on the engine answers; on trial it is compared until it is proven."""
-        with self._change:
-            old, self._engine = self._engine, Held(engine, trial)
-            self.samples, self._due_s = [], 0.0
-            idle = old is not None and not old.users
-        if old and idle:  # else the last who leaves it closes it
-            old.engine.close()
-
-    def close(self) -> None:
-        """Free engine and reference."""
-        if self._engine:
-            self._engine.engine.close()
-        self.reference.close()
-
-    def _leave(self, held: Held) -> None:
-        """The last who leaves an engine that was given up closes it."""
-        with self._change:
-            held.users -= 1
-            last = not held.users and self._engine is not held
-        if last:
-            held.engine.close()
-
-    def _is_due(self) -> bool:
-        """Whether to keep or compare this batch; no other is due before `_due_s` is set again."""
-        with self._change:
-            due = time.monotonic() >= self._due_s
-            if due:
-                self._due_s = math.inf
-        return due
-
-    def _sample(self, batch: U8) -> None:
-        if len(batch) and self._is_due():
-            self.samples = [*self.samples[1 - SAMPLES :], batch[:SAMPLE_ROWS].copy()]
-            self._due_s = time.monotonic() + SAMPLE_S
-
-    def _tried(self, held: Held, batch: U8, outputs: Mapping[str, F32]) -> Mapping[str, F32]:
-        """The engine's outputs, unless it is on trial and sees something else."""
-        trial = held.trial
-        if trial is None or not len(batch) or not self._is_due():
-            return outputs
-        rows, started_s = slice(0, SAMPLE_ROWS), time.monotonic()
-        wanted = self.reference.infer(batch[rows])
-        trial.add(wanted, {name: value[rows] for name, value in outputs.items()})
-        now_s = time.monotonic()
-        self._due_s = now_s + max(SAMPLE_S, (now_s - started_s) / TRIAL_SHARE)
-        if trial.problem:
-            raise EngineError(f"its engine is refused: on live frames {trial.problem}")
-        if trial.rows >= TRIAL_ROWS:
-            log.info("%s: its engine is proven on %d findings", self._name, trial.rows)
-            held.trial = None
-        return outputs
-
-    def _give_up(self, held: Held, why: str) -> None:
-        with self._change:
-            if self._engine is not held:
-                return  # another lane did
-            self._engine = None
-        log.error("%s: %s; it runs on ONNX Runtime again", self._name, why)
-
-
-@dataclass(slots=True, eq=False)
-class Held:
-    """An engine in an exchange.
-
-    Attributes:
-        engine: it.
-        trial: what was compared so far; None when it is proven.
-        users: batches that run on it now.
-    """
-
-    engine: Session
-    trial: Tally | None
-    users: int = 0
 
 
 @dataclass(slots=True)
@@ -169,17 +42,17 @@ class Job:
     Attributes:
         name: its path.
         model: bytes of its file.
-        exchange: its session.
+        session: its session, which runs on ONNX Runtime first.
         task: of its manifest; empty when it has none.
     """
 
     name: str
     model: bytes
-    exchange: Exchange
+    session: SwappableSession
     task: str
 
 
-class EngineKeeper:
+class EngineManager:
     """A runtime that runs models on ONNX Runtime and, by and by, on engines.
 
     Args:
@@ -201,24 +74,24 @@ class EngineKeeper:
         """As many as suit the engines: that is where models are to run."""
         return self._runtime.lanes
 
-    def load(self, model: bytes, name: str) -> Exchange:
+    def load(self, model: bytes, name: str) -> SwappableSession:
         """Load a model into ONNX Runtime; its engine is to follow.
 
         Raises:
             ModelError: the bytes are no model.
         """
-        exchange = Exchange(self._reference.load(model, name), name)
+        session = SwappableSession(self._reference.load(model, name), name)
         try:
-            task = str(Manifest.model_validate_json(exchange.metadata[KEY]).task)
+            task = str(Manifest.model_validate_json(session.metadata[KEY]).task)
         except (KeyError, ValueError):
             task = ""  # whoever asked for the model will refuse it
-        self._jobs.append(Job(name, model, exchange, task))
-        return exchange
+        self._jobs.append(Job(name, model, session, task))
+        return session
 
     @property
     def is_ready(self) -> bool:
         """Whether frames may be looked at."""
-        return not self._runtime.waits or all(job.exchange.has_engine for job in self._jobs)
+        return not self._runtime.waits or all(job.session.has_engine for job in self._jobs)
 
     def missing(self) -> Iterator[tuple[str, str]]:
         """Models whose engine cannot be loaded now, and why."""
@@ -237,7 +110,7 @@ class EngineKeeper:
         """
         for job in self._jobs:
             self.using(job.task, 0)
-            job.exchange.samples = []  # until here: the black pictures that models are checked with
+            job.session.samples = []  # until here: the black pictures that models are checked with
         for job in self._jobs:
             if worker.stop.is_set():
                 return
@@ -252,8 +125,8 @@ class EngineKeeper:
         while not worker.stop.wait(1):  # engines may be given up
             worker.mark_progress()
             for job in self._jobs:
-                self.using(job.task, job.exchange.has_engine)
-                if self._runtime.waits and not (job.model or job.exchange.has_engine):
+                self.using(job.task, job.session.has_engine)
+                if self._runtime.waits and not (job.model or job.session.has_engine):
                     raise EngineError(
                         f"{job.name}: its engine was given up, and it may run nowhere"
                     )
@@ -263,16 +136,16 @@ class EngineKeeper:
         if engine is None:
             return
         try:
-            tally = self._compared(job, engine, worker)
-            if tally.problem:
-                raise EngineError(f"its engine is refused: {tally.problem}")
+            check = self._compare(job, engine, worker)
+            if check.problem:
+                raise EngineError(f"its engine is refused: {check.problem}")
         except EdgeError:
             engine.close()
             raise
-        job.exchange.put_in(engine, tally if tally.rows < TRIAL_ROWS else None)
+        job.session.install(engine, check if check.rows < TRIAL_ROWS else None)
         job.model = b""
         self.using(job.task, 1)
-        log.info("%s: runs on its engine, %d findings agree so far", job.name, tally.rows)
+        log.info("%s: runs on its engine, %d findings agree so far", job.name, check.rows)
 
     def _load_or_build(self, job: Job, worker: Worker) -> Session | None:
         """The engine of a model; None when the worker was stopped.
@@ -324,20 +197,20 @@ class EngineKeeper:
                 raise EngineError(f"its engine cannot be built: {_last_line(output)}")
         self.building(job.task, time.monotonic() - started_s)
 
-    def _compared(self, job: Job, engine: Session, worker: Worker) -> Tally:
-        """The engine beside ONNX Runtime, on drawn pictures and on frames of the cameras."""
-        manifest = Manifest.model_validate_json(job.exchange.metadata[KEY])
+    def _compare(self, job: Job, engine: Session, worker: Worker) -> ParityCheck:
+        """The engine beside ONNX Runtime, on synthetic images and on frames of the cameras."""
+        manifest = Manifest.model_validate_json(job.session.metadata[KEY])
         deadline_s = time.monotonic() + FRAMES_S
-        while not (self._runtime.waits or job.exchange.samples or worker.stop.is_set()):
+        while not (self._runtime.waits or job.session.samples or worker.stop.is_set()):
             if time.monotonic() > deadline_s:
                 break
             worker.mark_progress()
             worker.stop.wait(0.1)
-        tally = Tally(manifest)
-        for batch in (drawn(manifest.input_shape), *job.exchange.samples):
+        check = ParityCheck(manifest)
+        for batch in (draw_synthetic_images(manifest.input_shape), *job.session.samples):
             worker.mark_progress()
-            tally.add(job.exchange.reference.infer(batch), engine.infer(batch))
-        return tally
+            check.add(job.session.reference.infer(batch), engine.infer(batch))
+        return check
 
 
 def _ignored(task: str, value: float) -> None:

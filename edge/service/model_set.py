@@ -14,7 +14,7 @@ from edge.models.embedder import ContractEmbedder
 from edge.models.liveness import ContractLiveness
 from edge.models.paths import model_path
 from edge.ports import Detector, EngineRuntime, FaceFinder, Model, Runtime
-from edge.service.engines import EngineKeeper
+from edge.service.engines import EngineManager
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class ModelSet:
 
     Attributes:
         workers: The number of batches that are worth running side by side.
-        keeper: Builds and swaps TensorRT engines, where the runtime has them.
+        manager: Builds and swaps TensorRT engines, where the runtime has them.
     """
 
     detector: Detector
@@ -31,7 +31,7 @@ class ModelSet:
     embedder: ContractEmbedder | None = None
     liveness: ContractLiveness | None = None
     workers: int = 1
-    keeper: EngineKeeper | None = None
+    manager: EngineManager | None = None
 
     @classmethod
     def load(cls, settings: Config, base: Path) -> ModelSet:
@@ -42,11 +42,11 @@ class ModelSet:
             ConfigError: The runtime cannot be used as configured.
         """
         runtime: Runtime = plugins.create("runtimes", settings.runtime)
-        keeper = None
+        manager = None
         if isinstance(runtime, EngineRuntime):
-            keeper = EngineKeeper(runtime, _create_cpu_runtime(runtime.lanes))
-        models = cls._load(settings, base, keeper or runtime)
-        return replace(models, workers=runtime.lanes, keeper=keeper)
+            manager = EngineManager(runtime, _create_cpu_runtime(runtime.lanes))
+        models = cls._load(settings, base, manager or runtime)
+        return replace(models, workers=runtime.lanes, manager=manager)
 
     @classmethod
     def _load(cls, settings: Config, base: Path, runtime: Runtime) -> ModelSet:

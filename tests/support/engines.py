@@ -16,10 +16,10 @@ import onnx
 import onnxruntime as ort
 from pydantic import BaseModel, ConfigDict
 
-from edge.engines.cache import DEFAULT, EngineCache, Key, Target
+from edge.engines.cache import DEFAULT, EngineCache, EngineKey, EngineTarget
 from edge.errors import EngineError, GpuLostError, GpuMemoryError
 
-HERE = Target("tests", "1", "Fake 1000", ("sm86",))
+HERE = EngineTarget("tests", "1", "Fake 1000", ("sm86",))
 ENGINES = []  # every session that was opened, for the tests to look at
 
 
@@ -46,11 +46,11 @@ class Runtime:
         self.waits = options.waits
         self.build_timeout_s = options.build_timeout_s
         self.too_big = options.too_big
-        self.recipe = DEFAULT
+        self.build_options = DEFAULT
         self.cache = EngineCache(options.cache)
 
     def load(self, model, name):
-        for entry in self.cache.find(Key.of(model, HERE, self.recipe)):
+        for entry in self.cache.find(EngineKey.for_model(model, HERE, self.build_options)):
             engine = self.cache.load(entry)
             if self.too_big:
                 self.too_big -= 1
@@ -60,11 +60,12 @@ class Runtime:
 
     def build_command(self, name, sha256):
         script = [sys.executable, "-m", "tests.support.engines", str(self.options.cache), name]
-        return [*script, str(self.options.build_s), self.options.builds, str(self.recipe.most)]
+        batch = str(self.build_options.max_batch)
+        return [*script, str(self.options.build_s), self.options.builds, batch]
 
     def shrink(self):
-        smaller = self.recipe.smaller()
-        shrunk, self.recipe = smaller != self.recipe, smaller
+        smaller = self.build_options.smaller()
+        shrunk, self.build_options = smaller != self.build_options, smaller
         return shrunk
 
 
@@ -111,19 +112,21 @@ def shifted(model):
     return proto.SerializeToString()
 
 
-def main(cache, name, build_s, builds, most):
+def main(cache, name, build_s, builds, max_batch):
     """The builder."""
     model = Path(name).read_bytes()
-    recipe = DEFAULT
-    while recipe.most > int(most):
-        recipe = recipe.smaller()
+    options = DEFAULT
+    while options.max_batch > int(max_batch):
+        options = options.smaller()
     print("50% timing tactics", flush=True)
     time.sleep(float(build_s))
     if builds == "crash":
         sys.exit("the builder ran out of luck")
     if builds != "nothing":
         engine = shifted(model) if builds == "wrong" else model
-        EngineCache(Path(cache)).store(Key.of(model, HERE, recipe), "m", engine, time.time(), 1.0)
+        EngineCache(Path(cache)).store(
+            EngineKey.for_model(model, HERE, options), "m", engine, time.time(), 1.0
+        )
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import onnxruntime as ort
 
 from deploy.engine import build as building
 from edge import plugins
-from edge.engines.cache import EngineCache, Key, Target
+from edge.engines.cache import EngineCache, EngineKey, EngineTarget
 from edge.engines.cuda import Cuda
 from edge.engines.library import Library, Tensor
 from edge.errors import ModelError
@@ -153,12 +153,12 @@ class FakeEngine:
     Args:
         gpu: the card.
         model: bytes of the file.
-        most: largest batch.
+        max_batch: largest batch.
         capturable: whether it can be recorded.
         work_bytes: a picture's share of working memory.
     """
 
-    def __init__(self, gpu, model, most=16, capturable=True, work_bytes=1000):
+    def __init__(self, gpu, model, max_batch=16, capturable=True, work_bytes=1000):
         self.gpu = gpu
         self.session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
         (source,) = self.session.get_inputs()
@@ -167,7 +167,7 @@ class FakeEngine:
             Tensor(o.name, tuple(o.shape[1:]), np.dtype(np.float32))
             for o in self.session.get_outputs()
         )
-        self.most = most
+        self.max_batch = max_batch
         self.capturable = capturable
         self.work_bytes = work_bytes
         self.ran = []  # rows of each execution
@@ -270,7 +270,7 @@ class FakePlan:
         return (-1, *self.tensors[name].shape)
 
     def get_tensor_profile_shape(self, name, profile):
-        return [(rows, *self.tensors[name].shape) for rows in (1, 8, self.engine.most)]
+        return [(rows, *self.tensors[name].shape) for rows in (1, 8, self.engine.max_batch)]
 
     def create_runtime_config(self):
         assert self.trt.rtx
@@ -299,7 +299,7 @@ class FakeContext:
 
     def set_input_shape(self, name, shape):
         assert name == self.plan.engine.input.name
-        if shape[0] > self.plan.engine.most or shape[1:] != self.plan.engine.input.shape:
+        if shape[0] > self.plan.engine.max_batch or shape[1:] != self.plan.engine.input.shape:
             return False
         self.execution = self.plan.engine.execution(shape[0])
         return True
@@ -349,10 +349,12 @@ def runtime_of_functions(cache):
     gpu = FakeGpu()
     library = Library("tensorrt", "10.16.0", FakeTensorRt(gpu))
     options = Options(cache=str(cache))
-    target = Target(library.name, library.version, "Fake 1000", ("sm86",))
+    target = EngineTarget(library.name, library.version, "Fake 1000", ("sm86",))
 
     def build(model, name):
-        EngineCache(cache).store(Key.of(model, target, options.recipe), name, model, 1.0, 1.0)
+        EngineCache(cache).store(
+            EngineKey.for_model(model, target, options.build_options), name, model, 1.0, 1.0
+        )
 
     return BuildingRuntime(TensorRtRuntime(options, Cuda(gpu.api), library), build)
 

@@ -4,8 +4,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from deploy.graph.contract import declare
 from deploy.graph.graph_builder import Graph
+from deploy.graph.model_proto import declare_io
 from edge.manifest import Manifest
 
 SIDE = 32
@@ -49,7 +49,7 @@ def finished(proto, graph, value, channels):
     """``(N, channels, h, w)`` -> rows of the contract's rank; the model's bytes."""
     value = graph.add("Reshape", value, graph.integers(0, channels, -1))
     graph.rename(value, "detections")
-    declare(proto.graph, "images", (SIDE, SIDE), {"detections": [channels, -1]})
+    declare_io(proto.graph, "images", (SIDE, SIDE), {"detections": [channels, -1]})
     proto.graph.output[0].type.tensor_type.shape.dim[2].Clear()
     manifest = Manifest(task="detect", name="drawn", input_wh=(SIDE, SIDE), classes=("thing",))
     helper.set_model_props(proto, manifest.to_metadata())

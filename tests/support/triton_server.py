@@ -26,13 +26,13 @@ class Service(service_pb2_grpc.GRPCInferenceServiceServicer):
 
     Attributes:
         hashes: of the files that models were made from; change it to run another.
-        most: `max_batch_size` of every model.
+        max_batch: `max_batch_size` of every model.
         batches: size of each batch that was computed.
     """
 
-    def __init__(self, models: Mapping[str, bytes], most: int = 8) -> None:
+    def __init__(self, models: Mapping[str, bytes], max_batch: int = 8) -> None:
         self.hashes = {name: hashlib.sha256(file).hexdigest() for name, file in models.items()}
-        self.most = most
+        self.max_batch = max_batch
         self.batches: list[int] = []
         self._sessions = {
             name: ort.InferenceSession(file, providers=["CPUExecutionProvider"])
@@ -62,7 +62,7 @@ class Service(service_pb2_grpc.GRPCInferenceServiceServicer):
 
     def ModelConfig(self, request, context):
         self._session(request.name, context)
-        config = model_config_pb2.ModelConfig(name=request.name, max_batch_size=self.most)
+        config = model_config_pb2.ModelConfig(name=request.name, max_batch_size=self.max_batch)
         if self.hashes.get(request.name):
             config.parameters[SHA256].string_value = self.hashes[request.name]
         return service_pb2.ModelConfigResponse(config=config)
@@ -70,7 +70,7 @@ class Service(service_pb2_grpc.GRPCInferenceServiceServicer):
     def ModelInfer(self, request, context):
         session = self._session(request.model_name, context)
         shape = list(request.inputs[0].shape)
-        if shape[0] > self.most:
+        if shape[0] > self.max_batch:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"batch of {shape[0]} is too large")
         self.batches.append(shape[0])
         batch = np.frombuffer(request.raw_input_contents[0], np.uint8).reshape(shape)

@@ -9,7 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from deploy.export.detector import export_run
-from deploy.graph.contract import Choice, Provenance
+from deploy.graph.manifest import Provenance
+from deploy.graph.nms import NmsOverrides
 from edge.errors import ConfigError
 from edge.models.contract import load_model
 from edge.runtimes.onnx import Options, build
@@ -52,7 +53,7 @@ def run(job):
 
 @pytest.fixture(scope="module")
 def model(run, tmp_path_factory):
-    made, task = export_run(run, Choice(), Provenance("tiny", trained_on=""))
+    made, task = export_run(run, NmsOverrides(), Provenance("tiny", trained_on=""))
     assert task == "liveness"
     path = tmp_path_factory.mktemp("model") / "tiny.onnx"
     path.write_bytes(made)

@@ -12,12 +12,12 @@ from typer.testing import CliRunner
 
 from deploy.adopt.adopt import Adoption
 from deploy.adopt.coco_classes import COCO
-from deploy.adopt.minifasnet import adopt_live
+from deploy.adopt.minifasnet import adopt_minifasnet
 from deploy.commands.app import app
-from deploy.engine.build import Order, build, for_tensorrt
-from deploy.engine.builder import Spec, build_engine
-from deploy.quantize.fp16 import halved
-from edge.engines.cache import DEFAULT, EngineCache, Key, Target
+from deploy.engine.build import BuildRequest, build, prepare_for_tensorrt
+from deploy.engine.builder import BuildSpec, build_engine
+from deploy.quantize.fp16 import convert_to_fp16
+from edge.engines.cache import DEFAULT, EngineCache, EngineKey, EngineTarget
 from edge.engines.library import find_library
 from edge.errors import ConfigError, ModelError
 from edge.models.paths import model_path, zoo_folder, zoo_names
@@ -46,7 +46,9 @@ def model(request, shared_data, adopt_file, adopted_yunet):
     if name in ADOPTED:
         return adopt_file(*ADOPTED[name]).read_bytes()
     if name == "minifasnet":
-        return adopt_live([(shared_data / "models" / file).read_bytes() for file in LIVE], name)
+        return adopt_minifasnet(
+            [(shared_data / "models" / file).read_bytes() for file in LIVE], name
+        )
     return adopted_yunet.read_bytes() if name == "yunet" else zoo(name)
 
 
@@ -73,11 +75,13 @@ def told(what, share):
 )
 def test_every_model_is_parsed_and_built_for_every_card(model, precision, library, cache):
     if precision == "fp16":
-        model = halved(onnx.load_model_from_string(model)).SerializeToString()
-    graph = for_tensorrt(model, DEFAULT)
-    engine = build_engine(graph, Spec("tensorrt_rtx", DEFAULT, CARDS), library, told)
-    assert (DEFAULT.usual, DEFAULT.most) == (8, 16)
-    key = Key.of(model, Target(library.name, library.version, "", CARDS), DEFAULT)
+        model = convert_to_fp16(onnx.load_model_from_string(model)).SerializeToString()
+    graph = prepare_for_tensorrt(model, DEFAULT)
+    engine = build_engine(graph, BuildSpec("tensorrt_rtx", DEFAULT, CARDS), library, told)
+    assert (DEFAULT.opt_batch, DEFAULT.max_batch) == (8, 16)
+    key = EngineKey.for_model(
+        model, EngineTarget(library.name, library.version, "", CARDS), DEFAULT
+    )
     assert key.precision == precision
     entry = cache.store(key, "m", engine, 1.0, 1.0)
     wanted = dataclasses.replace(key, gpu="Some card", capabilities=("sm89",))
@@ -90,7 +94,7 @@ def test_every_model_is_parsed_and_built_for_every_card(model, precision, librar
 
 
 TINY = summing_model()
-AHEAD = Order(ahead=("sm86",), timeout_s=120)
+AHEAD = BuildRequest(ahead=("sm86",), timeout_s=120)
 
 
 def test_the_second_build_is_a_hit_and_a_changed_byte_is_built_again(cache, library):
@@ -113,7 +117,7 @@ def test_the_second_build_is_a_hit_and_a_changed_byte_is_built_again(cache, libr
     "other",
     [
         dataclasses.replace(AHEAD, ahead=("sm89",)),
-        dataclasses.replace(AHEAD, recipe=dataclasses.replace(DEFAULT, most=4, usual=2)),
+        dataclasses.replace(AHEAD, options=dataclasses.replace(DEFAULT, max_batch=4, opt_batch=2)),
     ],
     ids=["card", "batch"],
 )
@@ -251,4 +255,4 @@ def test_pictures_survive_what_the_graph_is_rewritten_for():
 
     batch = np.random.default_rng(0).integers(0, 255, (3, 8, 8, 3), np.uint8)
     want = run(TINY, batch)["live"]
-    np.testing.assert_array_equal(run(for_tensorrt(TINY, DEFAULT), batch)["live"], want)
+    np.testing.assert_array_equal(run(prepare_for_tensorrt(TINY, DEFAULT), batch)["live"], want)

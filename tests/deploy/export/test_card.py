@@ -5,8 +5,8 @@ import pytest
 
 from edge import plugins
 from edge.engines.cuda import open_cuda
-from edge.engines.parity import Tally
-from edge.engines.synthetic_images import drawn
+from edge.engines.parity import ParityCheck
+from edge.engines.synthetic_images import draw_synthetic_images
 from edge.errors import ConfigError
 from edge.manifest import KEY, Manifest
 from edge.models.paths import model_path, zoo_folder, zoo_names
@@ -33,8 +33,8 @@ def test_an_engine_finds_what_onnx_runtime_finds(runtime, name, count):
     manifest = Manifest.model_validate_json(reference.metadata[KEY])
     width, height = manifest.input_wh
     clip = (manifest.crops,) if manifest.task == "liveness" else ()
-    batch = drawn((*clip, height, width, 3), count)
-    tally = Tally(manifest)
+    batch = draw_synthetic_images((*clip, height, width, 3), count)
+    tally = ParityCheck(manifest)
     for _ in range(2):
         tally.add(reference.infer(batch), engine.infer(batch))
     assert not tally.problem
@@ -45,7 +45,7 @@ def test_rows_do_not_depend_on_the_batch_they_come_in(runtime):
     model = model_path("zoo:faces-nano", zoo_folder()).read_bytes()
     engine = runtime.load(model, "faces-nano")
     width, height = Manifest.model_validate_json(engine.metadata[KEY]).input_wh
-    batch = drawn((height, width, 3), 21)
+    batch = draw_synthetic_images((height, width, 3), 21)
     together = engine.infer(batch)["detections"]
     for row in (0, 7, 20):
         alone = engine.infer(batch[row : row + 1])["detections"]

@@ -12,10 +12,11 @@ from onnx import TensorProto, helper
 from typer.testing import CliRunner
 
 from deploy.commands.app import app
-from deploy.export.detector import decoded, export
+from deploy.export.detector import append_decoding, export_detector
 from deploy.export.keras_layers import Writer
-from deploy.graph.contract import Choice, Provenance
 from deploy.graph.graph_builder import Graph
+from deploy.graph.manifest import Provenance
+from deploy.graph.nms import NmsOverrides
 from edge.errors import ConfigError, ModelError
 from edge.manifest import KEY, Manifest
 from edge.vision import boxes
@@ -53,7 +54,7 @@ def bare(network, config):
     value = helper.make_tensor_value_info
     proto.graph.input.append(value("images", TensorProto.FLOAT, ["N", 3, height, width]))
     rows = Writer(graph, network).write("images").name
-    raw = decoded(graph, rows, config)
+    raw = append_decoding(graph, rows, config)
     score = graph.add("Mul", raw.scores, raw.seen)
     wanted = {"rows": rows, "boxes": raw.boxes, "score": score, "points": raw.points}
     for name, inner in wanted.items():
@@ -84,9 +85,11 @@ def test_the_graph_computes_what_keras_computes(config):
 
 
 def test_rows_of_a_batch_are_the_greedy_nms_of_what_keras_finds():
-    network, choice = untrained(NANO), Choice(score=0.3, rows=40, candidates=126)
+    network, choice = untrained(NANO), NmsOverrides(score=0.3, rows=40, candidates=126)
     batch = pictures(NANO)
-    rows = run(export(network, NANO, choice.nms("detect"), Provenance("tiny")), batch)["detections"]
+    rows = run(export_detector(network, NANO, choice.nms("detect"), Provenance("tiny")), batch)[
+        "detections"
+    ]
     assert rows.shape == (3, 40, 6)
     want = decode(network(batch.astype(np.float32), training=False), NANO)
     some = 0
@@ -107,7 +110,9 @@ def test_rows_of_a_batch_are_the_greedy_nms_of_what_keras_finds():
 
 def test_a_face_finder_keeps_the_contract_of_faces():
     config = NETWORKS["faces"]
-    model = export(untrained(config), config, Choice().nms("faces"), Provenance("f", "MIT"))
+    model = export_detector(
+        untrained(config), config, NmsOverrides().nms("faces"), Provenance("f", "MIT")
+    )
     found = run(model, pictures(config, 2))
     assert found["detections"].shape == (2, 100, 6)
     assert found["landmarks"].shape == (2, 100, 5, 2)
@@ -119,7 +124,7 @@ def test_a_face_finder_keeps_the_contract_of_faces():
 
 def test_padding_normalisation_and_upsampling_leave_no_nodes_of_their_own():
     proto = onnx.load_model_from_string(
-        export(untrained(NANO), NANO, Choice().nms("detect"), Provenance("tiny"))
+        export_detector(untrained(NANO), NANO, NmsOverrides().nms("detect"), Provenance("tiny"))
     )
     kinds = [node.op_type for node in proto.graph.node]
     assert not {"Pad", "BatchNormalization", "Tile", "Shape"} & set(kinds)
@@ -130,7 +135,9 @@ def test_padding_normalisation_and_upsampling_leave_no_nodes_of_their_own():
 def test_an_exported_file_can_be_started_from_by_layer_name(tmp_path):
     network = untrained(NANO)
     path = tmp_path / "tiny.onnx"
-    path.write_bytes(export(network, NANO, Choice().nms("detect"), Provenance("tiny")))
+    path.write_bytes(
+        export_detector(network, NANO, NmsOverrides().nms("detect"), Provenance("tiny"))
+    )
     found = read_onnx(path)
     want = dict(weights_of(network))
     assert found.keys() == want.keys()
@@ -141,13 +148,13 @@ def test_a_layer_that_is_not_ours_is_named():
     images = keras.Input((64, 64, 3))
     strange = keras.Model(images, layers.GlobalMaxPooling2D(name="strange")(images))
     with pytest.raises(ModelError, match="layer strange is a GlobalMaxPooling2D"):
-        export(strange, NANO, Choice().nms("detect"), Provenance("tiny"))
+        export_detector(strange, NANO, NmsOverrides().nms("detect"), Provenance("tiny"))
 
 
 @pytest.mark.parametrize("name", ["", "two words", "x" * 65])
 def test_a_bad_name_is_refused(name):
     with pytest.raises(ModelError, match="--name"):
-        export(build(NANO), NANO, Choice().nms("detect"), Provenance(name))
+        export_detector(build(NANO), NANO, NmsOverrides().nms("detect"), Provenance(name))
 
 
 # --- the command ------------------------------------------------------------------------------
@@ -209,7 +216,7 @@ def again(tmp_path, *options):
 def first(tmp_path):
     """A model that ``export`` wrote, rows chosen otherwise than usual."""
     provenance = Provenance("first", "CC-BY-4.0", "drawings", {"ap50": 0.5})
-    model = export(untrained(NANO), NANO, Choice(0.3, 0.5).nms("detect"), provenance)
+    model = export_detector(untrained(NANO), NANO, NmsOverrides(0.3, 0.5).nms("detect"), provenance)
     (tmp_path / "first.onnx").write_bytes(model)
     return model
 

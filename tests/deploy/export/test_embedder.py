@@ -7,7 +7,8 @@ from typer.testing import CliRunner
 
 from deploy.commands.app import app
 from deploy.export.detector import export_encoder
-from deploy.graph.contract import Provenance, session_of
+from deploy.graph.manifest import Provenance
+from deploy.graph.session import open_session
 from edge.errors import ModelError
 from edge.manifest import Manifest
 from edge.models.contract import load_model
@@ -47,7 +48,7 @@ def crops(count=3):
 def test_keras_and_onnx_runtime_agree(norm):
     network = trained(norm)
     model = export_encoder(network, Provenance("small", metrics={"threshold": 0.3}))
-    (found,) = session_of(model).run(None, {"faces": crops()})
+    (found,) = open_session(model).run(None, {"faces": crops()})
     expected = keras.ops.convert_to_numpy(network(crops().astype(np.float32), training=False))
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert np.abs(expected[0] - expected[1]).max() > 1e-3  # it does tell them apart
@@ -57,7 +58,7 @@ def test_the_model_keeps_the_contract(tmp_path):
     path = tmp_path / "small.onnx"
     told = Provenance("small", "MIT", "drawings", {"threshold": 0.3})
     path.write_bytes(export_encoder(trained(), told))
-    session = session_of(path.read_bytes())
+    session = open_session(path.read_bytes())
     (source,), (output,) = session.get_inputs(), session.get_outputs()
     assert (source.name, source.type, source.shape[1:]) == ("faces", "tensor(uint8)", [112, 112, 3])
     assert (output.name, output.type, output.shape[1:]) == ("embeddings", "tensor(float)", [16])
@@ -80,7 +81,7 @@ def test_a_run_is_exported_with_what_it_learned_from_and_its_threshold(tmp_path)
     folder.write("metrics.json", {"epoch": 3, "auc": 0.9, "threshold": 0.25})
     done = CliRunner().invoke(app, ["export", str(folder.path), "--name", "small"])
     assert done.exit_code == 0, done.output
-    session = session_of((folder.path / "small.onnx").read_bytes())
+    session = open_session((folder.path / "small.onnx").read_bytes())
     metadata = session.get_modelmeta().custom_metadata_map
     manifest = Manifest.from_metadata(metadata, "small", "embed")
     assert manifest.metrics == {"auc": 0.9, "threshold": 0.25}

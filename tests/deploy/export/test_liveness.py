@@ -5,11 +5,13 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from deploy.adopt.minifasnet import adopt_live
+from deploy.adopt.minifasnet import adopt_minifasnet
 from deploy.export.keras_layers import Writer
-from deploy.export.liveness import export_live
-from deploy.graph.contract import OPSET, Provenance, session_of
+from deploy.export.liveness import export_liveness
 from deploy.graph.graph_builder import Graph
+from deploy.graph.manifest import Provenance
+from deploy.graph.model_proto import OPSET
+from deploy.graph.session import open_session
 from edge import plugins
 from edge.errors import ModelError
 from edge.manifest import Manifest
@@ -37,7 +39,7 @@ def clips_of(config: LivenessConfig, count: int = 3) -> np.ndarray:
 def test_onnx_runtime_says_what_keras_says(name):
     config = CONFIGS[name]
     network, clips = lively(build(config)), clips_of(config)
-    session = session_of(export_live(network, config, Provenance("tiny")))
+    session = open_session(export_liveness(network, config, Provenance("tiny")))
     (live,) = session.run(["live"], {"faces": clips})
     said = ops.convert_to_numpy(network(clips.astype(np.float32)))
     assert live == pytest.approx(said, abs=1e-4)
@@ -46,7 +48,7 @@ def test_onnx_runtime_says_what_keras_says(name):
 
 def test_the_model_keeps_the_contract_in_the_daemons_hands(tmp_path):
     config = CONFIGS["along time"]
-    model = export_live(build(config), config, Provenance("tiny", "MIT", "noise"))
+    model = export_liveness(build(config), config, Provenance("tiny", "MIT", "noise"))
     (tmp_path / "tiny.onnx").write_bytes(model)
     runtime = plugins.create("runtimes", {"kind": "onnx", "lanes": 1})
     live = load_model("liveness", runtime, tmp_path / "tiny.onnx")
@@ -59,7 +61,7 @@ def test_the_model_keeps_the_contract_in_the_daemons_hands(tmp_path):
 def test_a_bad_name_is_refused():
     config = CONFIGS["one scale"]
     with pytest.raises(ModelError, match="cannot be named"):
-        export_live(build(config), config, Provenance("a b"))
+        export_liveness(build(config), config, Provenance("a b"))
 
 
 @pytest.mark.parametrize("slope", [0.95, 2.0])
@@ -80,7 +82,7 @@ def minifasnet(shared_data, tmp_path_factory):
     folder = shared_data / "models"
     files = [(folder / f"minifasnet_live_{n}.onnx").read_bytes() for n in (1, 2)]
     path = tmp_path_factory.mktemp("pair") / "pair.onnx"
-    path.write_bytes(adopt_live(files, "pair"))
+    path.write_bytes(adopt_minifasnet(files, "pair"))
     return path
 
 
@@ -88,11 +90,11 @@ def test_a_network_that_starts_from_minifasnet_says_what_it_says(minifasnet):
     config = LivenessConfig()
     network, clips = build(config), clips_of(config, 6)
     assert start_from(network, config, minifasnet) == 108
-    (theirs,) = session_of(minifasnet.read_bytes()).run(None, {"faces": clips})
-    exported = export_live(network, config, Provenance("ours"))
-    (ours,) = session_of(exported).run(None, {"faces": clips})
+    (theirs,) = open_session(minifasnet.read_bytes()).run(None, {"faces": clips})
+    exported = export_liveness(network, config, Provenance("ours"))
+    (ours,) = open_session(exported).run(None, {"faces": clips})
     assert ours == pytest.approx(theirs, abs=1e-5)
     manifest = Manifest.from_metadata(
-        session_of(exported).get_modelmeta().custom_metadata_map, "ours", "liveness"
+        open_session(exported).get_modelmeta().custom_metadata_map, "ours", "liveness"
     )
     assert manifest.crop_scales == (2.7, 4.0)

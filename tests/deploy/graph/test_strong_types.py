@@ -2,8 +2,8 @@
 
 import pytest
 
-from deploy.graph.trunk import plain
-from deploy.quantize.fp16 import halved
+from deploy.graph.trunk import simplify
+from deploy.quantize.fp16 import convert_to_fp16
 from tests.deploy.quantize.test_int8 import small
 from tests.support.quantizable_networks import network
 
@@ -34,7 +34,7 @@ def test_int8_for_tensorrt_builds():
 
 
 def test_halves_build():
-    assert engine_size(halved(plain(network())).SerializeToString()) > 0
+    assert engine_size(convert_to_fp16(simplify(network())).SerializeToString()) > 0
 
 
 def test_int8_for_a_processor_is_not_what_tensorrt_takes():

@@ -3,7 +3,7 @@
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from deploy.graph.trunk import drop_unread
+from deploy.graph.trunk import drop_unused_constants
 
 
 def test_constants_stay_that_are_outputs_or_read_by_a_graph_inside():
@@ -17,5 +17,5 @@ def test_constants_stay_that_are_outputs_or_read_by_a_graph_inside():
         for name in ("read", "inside", "output", "nobody")
     ]
     graph = helper.make_graph([node], "outer", [], outputs, constants)
-    drop_unread(graph)
+    drop_unused_constants(graph)
     assert [constant.name for constant in graph.initializer] == ["read", "inside", "output"]

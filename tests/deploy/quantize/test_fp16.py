@@ -6,8 +6,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from deploy.graph.graph_builder import Graph
-from deploy.graph.trunk import plain, trunk_of
-from deploy.quantize.fp16 import halved
+from deploy.graph.trunk import find_trunk, simplify
+from deploy.quantize.fp16 import convert_to_fp16
 from edge.errors import ModelError
 from edge.models.paths import model_path
 from tests.support.quantizable_networks import finished, network, pictures
@@ -15,7 +15,7 @@ from tests.support.tiny_networks import run
 
 
 def half(model):
-    result = halved(plain(model))
+    result = convert_to_fp16(simplify(model))
     onnx.checker.check_model(result, full_check=True)
     return result
 
@@ -23,7 +23,7 @@ def half(model):
 @pytest.mark.parametrize("name", ["zoo:detect-nano", "zoo:faces-nano"])
 def test_decoding_and_nms_of_the_zoo_hold_no_halves(name, tmp_path):
     model = model_path(name, tmp_path).read_bytes()
-    trunk = trunk_of(plain(model).graph)
+    trunk = find_trunk(simplify(model).graph)
     inside = {node.op_type for node in trunk.nodes}
     assert not inside & {"TopK", "Loop", "GatherND", "Exp"}
     result = half(model)
@@ -72,4 +72,4 @@ def test_a_weight_that_no_half_can_hold_is_refused_by_name():
     array[0, 0, 0, 0] = 1e6
     weight.CopyFrom(onnx.numpy_helper.from_array(array, weight.name))
     with pytest.raises(ModelError, match="1000000"):
-        halved(proto)
+        convert_to_fp16(proto)

@@ -10,19 +10,19 @@ import onnxruntime as ort
 import pytest
 from onnx import numpy_helper
 
-from deploy.graph.trunk import plain, trunk_of
-from deploy.quantize.int8 import Int8, quantised
-from deploy.quantize.ranges import observed
+from deploy.graph.trunk import find_trunk, simplify
+from deploy.quantize.int8 import Int8Options, quantize_trunk
+from deploy.quantize.ranges import observe_ranges
 from tests.support.quantizable_networks import network, pictures
 from tests.support.tiny_networks import run
 
 
 def small(model, **options):
     """The model in INT8 and its float graph's trunk."""
-    proto = plain(model)
-    trunk = trunk_of(proto.graph)
-    ranges = observed(proto, trunk, [pictures(8)])
-    result = quantised(proto, ranges, Int8(**{"target": "cpu", **options}))
+    proto = simplify(model)
+    trunk = find_trunk(proto.graph)
+    ranges = observe_ranges(proto, trunk, [pictures(8)])
+    result = quantize_trunk(proto, ranges, Int8Options(**{"target": "cpu", **options}))
     onnx.checker.check_model(result, full_check=True)
     return result, trunk
 
@@ -123,6 +123,6 @@ def test_what_silu_cannot_tell_apart_is_cut_off():
     array = numpy_helper.to_array(bias).copy()
     array[0] = -60.0  # one channel that SiLU makes zero
     bias.CopyFrom(numpy_helper.from_array(array, bias.name))
-    seen = observed(proto, trunk_of(proto.graph), [pictures(8)])[layer.output[0]]
+    seen = observe_ranges(proto, find_trunk(proto.graph), [pictures(8)])[layer.output[0]]
     assert seen.low > -25
     assert seen.high > 1

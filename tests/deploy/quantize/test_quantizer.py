@@ -11,10 +11,11 @@ from typer.testing import CliRunner
 
 from deploy.commands.app import app
 from deploy.commands.quantize import _int8
-from deploy.graph.contract import any_manifest
+from deploy.graph.manifest import read_manifest
+from deploy.graph.session import open_infer
 from deploy.quantize import accuracy as exams
-from deploy.quantize.accuracy import Exam, exam_of
-from deploy.quantize.quantizer import Quantizer, infer_of, int8_options
+from deploy.quantize.accuracy import AccuracyCheck, build_accuracy_check
+from deploy.quantize.quantizer import Quantizer, get_int8_options
 from edge.errors import ConfigError, ModelError
 from edge.manifest import Manifest
 from tests.support.quantizable_networks import network, pictures
@@ -22,7 +23,7 @@ from trainers.data.dataset import Dataset
 from trainers.data.read import read_dataset
 
 MODEL = network()
-MANIFEST = any_manifest(MODEL, "drawn")
+MANIFEST = read_manifest(MODEL, "drawn")
 
 
 def spread_of(outputs):
@@ -31,11 +32,11 @@ def spread_of(outputs):
 
 @pytest.fixture
 def quantizer():
-    return Quantizer(MODEL, MANIFEST, Exam(pictures(6), spread_of, limit=1.0))
+    return Quantizer(MODEL, MANIFEST, AccuracyCheck(pictures(6), spread_of, limit=1.0))
 
 
 def manifest_of(model):
-    return any_manifest(model, "small")
+    return read_manifest(model, "small")
 
 
 def test_a_half_says_its_precision_and_where_it_came_from(quantizer):
@@ -48,7 +49,7 @@ def test_a_half_says_its_precision_and_where_it_came_from(quantizer):
 
 def test_int8_says_its_precision_and_what_it_lost(quantizer):
     ranges = quantizer.observed(pictures(8), lambda _: None)
-    trial = quantizer.trial(ranges, int8_options("cpu", seven_bits=False))
+    trial = quantizer.trial(ranges, get_int8_options("cpu", seven_bits=False))
     assert manifest_of(trial.model).precision == "int8"
     assert trial.lost == pytest.approx(quantizer.before["spread"] - trial.figures["spread"])
     assert abs(trial.lost) < 5
@@ -57,13 +58,13 @@ def test_int8_says_its_precision_and_what_it_lost(quantizer):
 @pytest.mark.parametrize("names", ["ab", "ba"])
 def test_a_figure_that_is_no_number_is_a_loss_that_is_none(names):
     figures = {"a": np.nan, "b": 50.0}
-    exam = Exam(pictures(2), lambda _: {name: figures[name] for name in names}, limit=1.0)
+    exam = AccuracyCheck(pictures(2), lambda _: {name: figures[name] for name in names}, limit=1.0)
     assert np.isnan(Quantizer(MODEL, MANIFEST, exam).half().lost)
 
 
 def test_any_number_is_better_than_none():
     marks = iter([50, np.nan, 20, 40, 30, 10, np.nan])  # FP32 first, then with more in float
-    exam = Exam(pictures(2), lambda _: {"a": float(next(marks))}, limit=1.0)
+    exam = AccuracyCheck(pictures(2), lambda _: {"a": float(next(marks))}, limit=1.0)
     quantizer = Quantizer(MODEL, MANIFEST, exam)
     assert _int8(quantizer, "tensorrt", pictures(2), seven_bits=False).lost == 10
 
@@ -80,12 +81,12 @@ def test_the_layer_whose_output_nobody_can_round_is_the_most_sensitive():
     array[0] /= 300  # and counts no more than the others
     last.CopyFrom(onnx.numpy_helper.from_array(array, last.name))
     quantizer = Quantizer(
-        proto.SerializeToString(), MANIFEST, Exam(pictures(6), spread_of, limit=1.0)
+        proto.SerializeToString(), MANIFEST, AccuracyCheck(pictures(6), spread_of, limit=1.0)
     )
     ranges = quantizer.observed(pictures(8), lambda _: None)
     done = []
     errors = quantizer.sensitivity(
-        ranges, int8_options("cpu", seven_bits=False), pictures(4), done.append
+        ranges, get_int8_options("cpu", seven_bits=False), pictures(4), done.append
     )
     assert sum(done) == quantizer.layers == 3
     values = list(errors.values())
@@ -96,7 +97,7 @@ def test_the_layer_whose_output_nobody_can_round_is_the_most_sensitive():
 def test_what_is_quantised_is_not_quantised_again(quantizer):
     small = quantizer.half().model
     with pytest.raises(ModelError, match="fp16 already"):
-        Quantizer(small, manifest_of(small), Exam(pictures(2), spread_of, limit=1.0))
+        Quantizer(small, manifest_of(small), AccuracyCheck(pictures(2), spread_of, limit=1.0))
 
 
 def test_a_liveness_model_is_compared_with_its_own_decisions(monkeypatch):
@@ -104,7 +105,7 @@ def test_a_liveness_model_is_compared_with_its_own_decisions(monkeypatch):
     monkeypatch.setattr(exams, "inputs_of", lambda *_: np.zeros((4, 1, 8, 8, 3), np.uint8))
     answers = iter([[0.9, 0.1, 0.8, 0.2]])
     nobody = Dataset(("face",), ())
-    exam = exam_of(manifest, nobody, lambda _: {"live": np.float32(next(answers))})
+    exam = build_accuracy_check(manifest, nobody, lambda _: {"live": np.float32(next(answers))})
     assert exam.mark({"live": np.float32([0.6, 0.4, 0.5, 0.0])}) == {"same decisions": 100}
     assert exam.mark({"live": np.float32([0.6, 0.4, 0.4, 0.0])}) == {"same decisions": 75}
 
@@ -117,7 +118,9 @@ def test_an_embedder_is_examined_on_pairs(shared_data):
     columns = ("xyxy", "class_id", "landmarks", "weight")
     both = {name: np.concatenate([getattr(e, name) for e in (first, second)]) for name in columns}
     two_faces = dataclasses.replace(first, name="two", **both)
-    exam = exam_of(manifest, Dataset(few.classes, (*few.examples, two_faces)), infer_of)
+    exam = build_accuracy_check(
+        manifest, Dataset(few.classes, (*few.examples, two_faces)), open_infer
+    )
     used = [e for e in few.examples if np.isfinite(e.landmarks).all()]
     people = sorted({e.group for e in used})
     perfect = np.eye(len(people), dtype=np.float32)[[people.index(e.group) for e in used]]
@@ -137,7 +140,7 @@ def test_an_exam_without_an_object_that_the_model_knows_is_refused(tmp_path):
         (tmp_path / "labels" / f"{count}.txt").write_text("1 0.5 0.5 0.2 0.2\n")
     manifest = MANIFEST.model_copy(update={"classes": ("cat", "dog")})
     with pytest.raises(ConfigError, match="show no cat"):
-        exam_of(manifest, read_dataset(tmp_path), infer_of(MODEL))
+        build_accuracy_check(manifest, read_dataset(tmp_path), open_infer(MODEL))
 
 
 def quantize(shared_data, out, *options):
@@ -172,9 +175,9 @@ def test_what_loses_too_much_is_refused_unless_forced(shared_data, tmp_path, mon
 def test_a_loss_that_is_no_number_is_refused_unless_forced(shared_data, tmp_path, monkeypatch):
     def unmarkable(manifest, dataset, infer):
         inputs = exams.inputs_of(manifest, dataset.examples[:1])
-        return Exam(inputs, lambda _: {"AP": np.nan}, limit=1.0)
+        return AccuracyCheck(inputs, lambda _: {"AP": np.nan}, limit=1.0)
 
-    monkeypatch.setattr(exams, "exam_of", unmarkable)
+    monkeypatch.setattr(exams, "build_accuracy_check", unmarkable)
     out = tmp_path / "small.onnx"
     output = quantize(shared_data, out, "--fp16")
     assert output.exit_code == 1

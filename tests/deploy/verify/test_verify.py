@@ -13,7 +13,7 @@ from onnx import numpy_helper
 from typer.testing import CliRunner
 
 from deploy.commands.app import app
-from edge.engines.cache import DEFAULT, EngineCache, Key, Recipe, Target
+from edge.engines.cache import DEFAULT, BuildOptions, EngineCache, EngineKey, EngineTarget
 from edge.errors import ConfigError, ModelError
 from edge.models.paths import model_path
 from tests.support.tiny_networks import NANO, lively, pictures
@@ -93,11 +93,13 @@ def test_each_engine_in_the_cache_is_compared_or_skipped_with_its_reason(
 ):
     monkeypatch.setenv("CACHE_DIRECTORY", str(tmp_path))
     cache, model = EngineCache(tmp_path), (exported / "m.onnx").read_bytes()
-    rtx = Target("tensorrt_rtx", "1.7.1", "", ("sm86",))
+    rtx = EngineTarget("tensorrt_rtx", "1.7.1", "", ("sm86",))
     keys = [
-        Key.of(model, rtx, DEFAULT),
-        Key.of(model, rtx, Recipe(sweeps=0)),  # prints like the first
-        Key.of(model, dataclasses.replace(rtx, capabilities=("sm89", "sm120")), DEFAULT),
+        EngineKey.for_model(model, rtx, DEFAULT),
+        EngineKey.for_model(model, rtx, BuildOptions(sweeps=0)),  # prints like the first
+        EngineKey.for_model(
+            model, dataclasses.replace(rtx, capabilities=("sm89", "sm120")), DEFAULT
+        ),
     ]
     for key in keys:
         cache.store(key, "m", b"engine", 1.0, 1.0)

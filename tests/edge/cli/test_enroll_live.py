@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from deploy.adopt.adopt import Adoption, adopt
-from deploy.adopt.minifasnet import adopt_live
+from deploy.adopt.minifasnet import adopt_minifasnet
 from edge import plugins
 from edge.cli.enroll_live import ChallengeError, LiveEnrolment, panel
 from edge.errors import GalleryError
@@ -48,7 +48,7 @@ class Models:
         given = shared_data / "models"
         embed = Adoption("arcface", "mobilefacenet", (), threshold=0.32)
         pair = [(given / f"minifasnet_live_{n}.onnx").read_bytes() for n in (1, 2)]
-        (folder / "live").write_bytes(adopt_live(pair, "minifasnet"))
+        (folder / "live").write_bytes(adopt_minifasnet(pair, "minifasnet"))
         (folder / "embed").write_bytes(
             adopt((given / "mobilefacenet_128d_112x112.onnx").read_bytes(), embed)
         )

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from edge.engines.cache import EngineCache, Key, Recipe, Target, default_root
+from edge.engines.cache import BuildOptions, EngineCache, EngineKey, EngineTarget, default_root
 from edge.errors import ConfigError, EngineError
 from tests.support.models import summing_model
 
 MODEL = summing_model()
-HERE = Target("tensorrt_rtx", "1.7.1", "RTX A2000", ("sm86",))
-KEY = Key.of(MODEL, HERE, Recipe())
+HERE = EngineTarget("tensorrt_rtx", "1.7.1", "RTX A2000", ("sm86",))
+KEY = EngineKey.for_model(MODEL, HERE, BuildOptions())
 ENGINE = bytes(range(256)) * 50 + b"\n\n"
 
 
@@ -101,15 +101,15 @@ def test_another_boxs_engine_is_refused_until_it_is_taken(cache, tmp_path):
     (found,) = cache.find(KEY)
     with pytest.raises(EngineError, match="another machine built it"):
         cache.load(found)
-    taken = cache.take(entry.path)
-    assert cache.load(taken) == ENGINE
-    assert (taken.key, taken.built_s) == (entry.key, entry.built_s)
+    trusted = cache.trust(entry.path)
+    assert cache.load(trusted) == ENGINE
+    assert (trusted.key, trusted.built_s) == (entry.key, entry.built_s)
 
 
 def test_only_an_entry_can_be_taken(cache, tmp_path):
     (tmp_path / "x.engine").write_bytes(b"Once upon a time\n" * 9)
     with pytest.raises(ConfigError, match="no entry of an engine cache"):
-        cache.take(tmp_path / "x.engine")
+        cache.trust(tmp_path / "x.engine")
 
 
 def test_the_key_of_the_box_is_private_and_proves_nothing_when_it_is_not(cache):
@@ -173,4 +173,4 @@ def test_where_engines_lie(environ, root):
 
 def test_what_is_no_model_has_no_key():
     with pytest.raises(EngineError, match="no ONNX file"):
-        Key.of(b"Once upon a time", HERE, Recipe())
+        EngineKey.for_model(b"Once upon a time", HERE, BuildOptions())

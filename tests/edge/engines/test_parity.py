@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edge.engines.parity import Tally
+from edge.engines.parity import ParityCheck
 from edge.manifest import Manifest
 
 DETECT = Manifest(task="detect", name="m", input_wh=(64, 64), score_threshold=0.1)
@@ -42,7 +42,7 @@ def moved(row, px=0.0, score=0.0, kind=0):
          "nothing", "shape", "NaN", "no output"],
 )  # fmt: skip
 def test_rows_need_a_counterpart_on_the_other_side(given, agrees):
-    tally = Tally(DETECT)
+    tally = ParityCheck(DETECT)
     tally.add(rows(A, B, WEAK), given)
     assert (not tally.problem) is agrees
 
@@ -50,14 +50,14 @@ def test_rows_need_a_counterpart_on_the_other_side(given, agrees):
 def test_few_losses_among_many_are_rounding():
     many = [[n * 10, 0, n * 10 + 9, 9, 0.9, 0] for n in range(40)]
     for lost, agrees in ((3, True), (9, False)):
-        tally = Tally(DETECT)
+        tally = ParityCheck(DETECT)
         tally.add(rows(*many, size=40), rows(*many[lost:], size=40))
         assert (not tally.problem) is agrees
         assert tally.rows == 80 - lost
 
 
 def test_where_nothing_is_seen_nothing_is_proven():
-    tally = Tally(DETECT)
+    tally = ParityCheck(DETECT)
     tally.add(rows(), rows())
     assert (tally.problem, tally.rows) == ("", 0)
 
@@ -67,7 +67,7 @@ def test_points_belong_to_a_face(px, agrees):
     points = np.zeros((1, 5, 5, 2), np.float32)
     wanted = rows(A) | {"landmarks": points}
     given = rows(A) | {"landmarks": points + np.float32(px)}
-    tally = Tally(FACES)
+    tally = ParityCheck(FACES)
     tally.add(wanted, given)
     assert (not tally.problem) is agrees
 
@@ -83,7 +83,7 @@ def test_points_belong_to_a_face(px, agrees):
 )
 def test_descriptions_and_answers_must_be_near(task, wanted, given, agrees):
     name = {"embed": "embeddings", "liveness": "live"}[task]
-    tally = Tally(Manifest(task=task, name="m", input_wh=(112, 112)))
+    tally = ParityCheck(Manifest(task=task, name="m", input_wh=(112, 112)))
     tally.add({name: np.float32(wanted)}, {name: np.float32(given)})
     assert (not tally.problem) is agrees
     assert tally.rows == 2

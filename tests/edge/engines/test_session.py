@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edge.engines.cuda import Cuda
-from edge.engines.session import EngineSession, cuts, sizes
+from edge.engines.session import EngineSession, prepared_sizes, split_batch
 from edge.errors import ConfigError, EngineError, GpuLostError, GpuMemoryError, ModelError
 from tests.support.gpu import (
     ILLEGAL_ADDRESS,
@@ -39,8 +39,8 @@ def gpu():
     return FakeGpu()
 
 
-def start(gpu, most=16, graphs=True, **engine):
-    made = FakeEngine(gpu, MODEL, most, **engine)
+def start(gpu, max_batch=16, graphs=True, **engine):
+    made = FakeEngine(gpu, MODEL, max_batch, **engine)
     return made, EngineSession(Cuda(gpu.api), made, {}, "m.onnx", graphs=graphs)
 
 
@@ -63,14 +63,14 @@ def test_outputs_belong_to_the_caller(gpu):
 
 
 @pytest.mark.parametrize(
-    ("most", "expected"), [(1, [1]), (2, [1, 2]), (6, [1, 2, 4, 6]), (16, [1, 2, 4, 8, 16])]
+    ("max_batch", "expected"), [(1, [1]), (2, [1, 2]), (6, [1, 2, 4, 6]), (16, [1, 2, 4, 8, 16])]
 )
-def test_sizes_that_are_prepared(most, expected):
-    assert sizes(most) == expected
+def test_sizes_that_are_prepared(max_batch, expected):
+    assert prepared_sizes(max_batch) == expected
 
 
 @pytest.mark.parametrize(
-    ("count", "most", "parts"),
+    ("count", "max_batch", "parts"),
     [
         (0, 16, []),
         (5, 16, [5]),
@@ -79,12 +79,12 @@ def test_sizes_that_are_prepared(most, expected):
         (5, 2, [1, 2, 2]),
     ],
 )
-def test_batches_are_cut_evenly(count, most, parts):
-    assert [last - first for first, last in cuts(count, most)] == parts
+def test_batches_are_cut_evenly(count, max_batch, parts):
+    assert [last - first for first, last in split_batch(count, max_batch)] == parts
 
 
 def test_each_size_is_recorded_once_and_then_only_launched(gpu):
-    engine, session = start(gpu, most=4)
+    engine, session = start(gpu, max_batch=4)
     assert gpu.calls["cudaStreamBeginCapture"] == 2 * 3  # two lanes; sizes 1, 2, 4
     engine.ran.clear()
     rows(session, pictures(3))
@@ -159,7 +159,7 @@ def test_several_threads_get_their_own_rows(gpu, memory_bytes):
 
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(work, range(4))) == [True] * 4
-    assert session.most < 16
+    assert session.max_batch < 16
 
 
 # --- what goes wrong ---------------------------------------------------------------------------
@@ -168,7 +168,7 @@ def test_several_threads_get_their_own_rows(gpu, memory_bytes):
 def test_a_small_card_gets_smaller_batches(gpu):
     gpu.memory_bytes = 13_000  # two lanes of 4, each picture takes 1,196 bytes
     _, session = start(gpu)
-    assert session.most == 4
+    assert session.max_batch == 4
     batch = pictures(16)
     np.testing.assert_array_equal(rows(session, batch), expected(batch))
 
@@ -186,11 +186,11 @@ def test_memory_that_runs_out_later_halves_the_batch_and_loses_no_row(gpu):
     gpu.full.add("cudaGraphLaunch")  # somebody else took it
     batch = pictures(16)
     np.testing.assert_array_equal(rows(session, batch), expected(batch))
-    assert session.most == 8
+    assert session.max_batch == 8
 
 
 def test_memory_that_is_gone_for_good_is_said_to_every_thread(gpu):
-    _, session = start(gpu, most=2)
+    _, session = start(gpu, max_batch=2)
     gpu.fails.update(dict.fromkeys(["cudaGraphLaunch", "cudaMalloc"], OUT_OF_MEMORY))
     for _ in range(3):
         with pytest.raises(GpuMemoryError, match="not even one picture"):

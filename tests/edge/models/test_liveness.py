@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from deploy.adopt.minifasnet import adopt_live
+from deploy.adopt.minifasnet import adopt_minifasnet
 from edge import plugins
 from edge.errors import ModelError
 from edge.manifest import Manifest
@@ -58,7 +58,7 @@ def test_a_model_of_another_task_is_refused(tmp_path):
 def test_minifasnet_tells_the_living_from_the_screen(shared_data, adopted_yunet, tmp_path):
     folder = shared_data / "models"
     files = [(folder / f"minifasnet_live_{row}.onnx").read_bytes() for row in (1, 2)]
-    (tmp_path / "live.onnx").write_bytes(adopt_live(files, "minifasnet"))
+    (tmp_path / "live.onnx").write_bytes(adopt_minifasnet(files, "minifasnet"))
     runtime = plugins.create("runtimes", {"kind": "onnx"})
     finder, model = (
         load_model("faces", runtime, adopted_yunet),
@@ -77,4 +77,4 @@ def test_minifasnet_tells_the_living_from_the_screen(shared_data, adopted_yunet,
 def test_two_networks_that_are_none_are_refused(shared_data):
     yunet = (shared_data / "models" / "yunet_n_dynamic.onnx").read_bytes()
     with pytest.raises(ModelError, match="minifasnet"):
-        adopt_live([yunet], "x")
+        adopt_minifasnet([yunet], "x")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from deploy.commands.app import app
-from edge.engines.cache import EngineCache, Key
+from edge.engines.cache import EngineCache, EngineKey
 from edge.engines.cuda import Cuda
 from edge.engines.library import Library
 from edge.errors import ConfigError, EngineError, GpuMemoryError, ModelError
@@ -38,7 +38,7 @@ def runtime(gpu, tmp_path):
 
 
 def key_of(made, model=MODEL):
-    return Key.of(model, made._target, made._recipe)
+    return EngineKey.for_model(model, made._target, made._build_options)
 
 
 def store(made, cache, engine=MODEL, **changed):

@@ -27,7 +27,7 @@ def runtime(port, **options):
 def test_a_real_detector_finds_the_same_on_the_server_as_here(tmp_path):
     path = model_path("zoo:detect-nano", tmp_path)
     pictures = np.random.default_rng(3).integers(0, 255, (3, 416, 416, 3), np.uint8)
-    with serving(Service({"detect-nano": path.read_bytes()}, most=2)) as port:
+    with serving(Service({"detect-nano": path.read_bytes()}, max_batch=2)) as port:
         with closing(runtime(port, timeout_s=60).load(path.read_bytes(), "detect-nano")) as there:
             found = there.infer(pictures)["detections"]
         assert load_model("detect", runtime(port, timeout_s=60), path).classes[0] == "person"
@@ -36,7 +36,7 @@ def test_a_real_detector_finds_the_same_on_the_server_as_here(tmp_path):
 
 
 def test_a_batch_is_cut_to_what_the_server_takes():
-    service = Service({"echo": ECHO}, most=4)
+    service = Service({"echo": ECHO}, max_batch=4)
     with (
         serving(service) as port,
         closing(runtime(port).load(ECHO, "echo.onnx")) as session,

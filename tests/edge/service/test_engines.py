@@ -1,9 +1,8 @@
-"""Engines in the daemon: built by a child, proven, swapped in under load, given up again."""
+"""Engines in the daemon: built by a child, verified, installed, removed again."""
 
 import logging
 import threading
 import time
-from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +10,12 @@ import pytest
 
 from edge import config_file, plugins
 from edge.client import Gap, Received, Subscriber
-from edge.engines.synthetic_images import drawn
+from edge.engines import hot_swap
 from edge.errors import ConfigError, GpuLostError, GpuMemoryError, WorkerError
 from edge.models.contract import load_model
 from edge.service import engines
 from edge.service.daemon import Daemon
-from edge.service.engines import EngineKeeper, Exchange
+from edge.service.engines import EngineManager
 from edge.service.workers import Worker
 from tests.support import engines as fake
 from tests.support.gpu import runtime_of_functions
@@ -30,13 +29,13 @@ BATCH = np.zeros((2, 32, 32, 3), np.uint8)
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     fake.ENGINES.clear()
-    for name, value in (("SAMPLE_S", 0.05), ("FRAMES_S", 0.2)):
-        monkeypatch.setattr(engines, name, value)
+    monkeypatch.setattr(hot_swap, "SAMPLE_S", 0.05)
+    monkeypatch.setattr(engines, "FRAMES_S", 0.2)
 
 
 @pytest.fixture
-def keep(tmp_path):
-    """Start a keeper with one model in a worker; its session, and the worker."""
+def manage(tmp_path):
+    """Start a manager with one model in a worker; its session, and the worker."""
     (tmp_path / "m.onnx").write_bytes(MODEL)
     workers = []
 
@@ -45,12 +44,12 @@ def keep(tmp_path):
             "runtimes",
             {"kind": "tests.support.engines:Options", "cache": tmp_path / "cache", **options},
         )
-        keeper = EngineKeeper(runtime, plugins.create("runtimes", {"kind": "onnx"}), say_s=0.1)
-        session = keeper.load(MODEL, str(tmp_path / "m.onnx"))
-        worker = Worker("engines", keeper.run, lambda dead: None)
+        manager = EngineManager(runtime, plugins.create("runtimes", {"kind": "onnx"}), say_s=0.1)
+        session = manager.load(MODEL, str(tmp_path / "m.onnx"))
+        worker = Worker("engines", manager.run, lambda dead: None)
         worker.start()
         workers.append(worker)
-        return keeper, session, worker
+        return manager, session, worker
 
     yield start
     for worker in workers:
@@ -69,10 +68,10 @@ def detections(session):
     return session.infer(BATCH)["detections"]
 
 
-def test_a_model_runs_at_once_and_on_its_engine_when_that_is_built(keep, caplog):
+def test_a_model_runs_at_once_and_on_its_engine_when_that_is_built(manage, caplog):
     caplog.set_level(logging.INFO)
-    keeper, session, _ = keep()
-    assert keeper.is_ready
+    manager, session, _ = manage()
+    assert manager.is_ready
     np.testing.assert_array_equal(detections(session)[0], ROWS)
     assert not session.has_engine
     until(lambda: session.has_engine)
@@ -82,19 +81,19 @@ def test_a_model_runs_at_once_and_on_its_engine_when_that_is_built(keep, caplog)
     assert "50% timing tactics" in caplog.text
 
 
-def test_a_second_start_finds_the_engine_and_builds_nothing(keep):
-    _, session, worker = keep()
+def test_a_second_start_finds_the_engine_and_builds_nothing(manage):
+    _, session, worker = manage()
     until(lambda: session.has_engine)
     worker.stop.set()
-    _, again, _ = keep(builds="crash")
+    _, again, _ = manage(builds="crash")
     until(lambda: again.has_engine)
 
 
-def test_the_time_of_a_build_and_what_runs_are_told(keep):
+def test_the_time_of_a_build_and_what_runs_are_told(manage):
     told = {"building": [], "using": []}
-    keeper, *_ = keep()
-    keeper.building = lambda task, value: told["building"].append((task, value))
-    keeper.using = lambda task, value: told["using"].append((task, value))
+    manager, *_ = manage()
+    manager.building = lambda task, value: told["building"].append((task, value))
+    manager.using = lambda task, value: told["using"].append((task, value))
     until(lambda: ("detect", 1) in told["using"])
     seconds = [value for task, value in told["building"] if task == "detect"]
     assert seconds == sorted(seconds)
@@ -109,8 +108,8 @@ def test_the_time_of_a_build_and_what_runs_are_told(keep):
         ("wrong", "refused: 16 of 16 findings have no counterpart"),
     ],
 )
-def test_a_build_that_fails_is_told_once_and_onnx_runtime_goes_on(keep, caplog, builds, says):
-    _, session, _ = keep(builds=builds)
+def test_a_build_that_fails_is_told_once_and_onnx_runtime_goes_on(manage, caplog, builds, says):
+    _, session, _ = manage(builds=builds)
     until(lambda: "stays on ONNX Runtime" in caplog.text)
     (line,) = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
     assert says in line
@@ -118,14 +117,14 @@ def test_a_build_that_fails_is_told_once_and_onnx_runtime_goes_on(keep, caplog, 
     assert not session.has_engine
 
 
-def test_a_build_that_takes_too_long_is_killed(keep, caplog):
-    keep(build_s=60, build_timeout_s=0.2)
+def test_a_build_that_takes_too_long_is_killed(manage, caplog):
+    manage(build_s=60, build_timeout_s=0.2)
     until(lambda: "was not built in" in caplog.text)
     assert not children()
 
 
-def test_stopping_kills_the_builder(keep):
-    _, _, worker = keep(build_s=60)
+def test_stopping_kills_the_builder(manage):
+    _, _, worker = manage(build_s=60)
     until(children)
     worker.stop.set()
     assert worker.join(5)
@@ -146,8 +145,8 @@ def children():
     return found
 
 
-def test_the_message_builderis_niced(keep):
-    keep(build_s=2)
+def test_the_message_builderis_niced(manage):
+    manage(build_s=2)
     until(children)
     until(lambda: any(nice(folder) >= engines.NICE for folder in children()))
 
@@ -156,35 +155,35 @@ def nice(folder):
     return int((folder / "stat").read_text().rpartition(")")[2].split()[16])
 
 
-def test_an_engine_that_does_not_fit_is_built_smaller(keep):
-    _, session, _ = keep(too_big=1)
+def test_an_engine_that_does_not_fit_is_built_smaller(manage):
+    _, session, _ = manage(too_big=1)
     until(lambda: session.has_engine)
     cache = fake.EngineCache(fake.ENGINES[-1].options.cache)
     assert sorted(entry.key.batch[2] for entry in cache.entries()) == [4, 16]
 
 
-def test_an_engine_that_fails_while_it_is_compared_is_closed(keep, caplog):
-    _, session, _ = keep(memory_after=0)
+def test_an_engine_that_fails_while_it_is_compared_is_closed(manage, caplog):
+    _, session, _ = manage(memory_after=0)
     until(lambda: "stays on ONNX Runtime" in caplog.text)
     assert fake.ENGINES[-1].closed
     assert not session.has_engine
 
 
-def test_one_that_never_fits_leaves_onnx_runtime(keep, caplog):
-    _, session, _ = keep(too_big=99)
+def test_one_that_never_fits_leaves_onnx_runtime(manage, caplog):
+    _, session, _ = manage(too_big=99)
     until(lambda: "not even one picture fits" in caplog.text)
     np.testing.assert_array_equal(detections(session)[0], ROWS)
 
 
-def test_by_configuration_nothing_runs_before_the_engine(keep):
-    keeper, session, _ = keep(waits=True)
-    assert not keeper.is_ready
-    until(lambda: keeper.is_ready)
+def test_by_configuration_nothing_runs_before_the_engine(manage):
+    manager, session, _ = manage(waits=True)
+    assert not manager.is_ready
+    until(lambda: manager.is_ready)
     assert session.has_engine
 
 
-def test_memory_that_ends_later_gives_the_model_back_without_losing_a_batch(keep, caplog):
-    _, session, _ = keep(memory_after=3)
+def test_memory_that_ends_later_gives_the_model_back_without_losing_a_batch(manage, caplog):
+    _, session, _ = manage(memory_after=3)
     until(lambda: session.has_engine)
     for _ in range(8):
         np.testing.assert_array_equal(detections(session)[0], ROWS)
@@ -198,9 +197,9 @@ def test_a_message_builderthat_cannot_be_started_leaves_onnx_runtime(tmp_path, c
         "runtimes", {"kind": "tests.support.engines:Options", "cache": tmp_path / "cache"}
     )
     runtime.build_command = lambda name, sha256: [str(tmp_path / "no-such-program")]
-    keeper = EngineKeeper(runtime, plugins.create("runtimes", {"kind": "onnx"}))
-    session = keeper.load(MODEL, "m.onnx")
-    worker = Worker("engines", keeper.run, lambda dead: None)
+    manager = EngineManager(runtime, plugins.create("runtimes", {"kind": "onnx"}))
+    session = manager.load(MODEL, "m.onnx")
+    worker = Worker("engines", manager.run, lambda dead: None)
     worker.start()
     until(lambda: "stays on ONNX Runtime: its builder cannot be run" in caplog.text)
     np.testing.assert_array_equal(detections(session)[0], ROWS)
@@ -214,131 +213,25 @@ def test_the_black_picture_that_a_model_is_checked_with_is_no_frame(tmp_path):
         "runtimes",
         {"kind": "tests.support.engines:Options", "cache": tmp_path / "cache", "build_s": 60},
     )
-    keeper = EngineKeeper(runtime, plugins.create("runtimes", {"kind": "onnx"}))
-    load_model("detect", keeper, tmp_path / "m.onnx")
-    exchange = keeper._jobs[0].exchange
-    assert exchange.samples
-    worker = Worker("engines", keeper.run, lambda dead: None)
+    manager = EngineManager(runtime, plugins.create("runtimes", {"kind": "onnx"}))
+    load_model("detect", manager, tmp_path / "m.onnx")
+    session = manager._jobs[0].session
+    assert session.samples
+    worker = Worker("engines", manager.run, lambda dead: None)
     worker.start()
     until(children)
-    assert not exchange.samples
+    assert not session.samples
     worker.stop.set()
     assert worker.join(5)
 
 
-def test_missing_engines_are_named_before_anything_is_built(keep, tmp_path):
+def test_missing_engines_are_named_before_anything_is_built(manage, tmp_path):
     runtime = plugins.create(
         "runtimes", {"kind": "tests.support.engines:Options", "cache": tmp_path / "empty"}
     )
-    keeper = EngineKeeper(runtime, plugins.create("runtimes", {"kind": "onnx"}))
-    keeper.load(MODEL, "m.onnx")
-    assert list(keeper.missing()) == [("m.onnx", "m.onnx has no engine")]
-
-
-# --- the swap under load ------------------------------------------------------------------------
-
-
-class Counting:
-    """A session whose rows tell which picture they are of."""
-
-    metadata = {}
-
-    def __init__(self, sign):
-        self.sign = sign
-        self.closed = False
-        self.running = 0
-
-    def infer(self, batch):
-        assert not self.closed
-        self.running += 1
-        time.sleep(0.0005)
-        rows = batch.reshape(len(batch), -1).sum(axis=1, dtype=np.float32) * self.sign
-        self.running -= 1
-        assert not self.closed
-        return {"live": rows}
-
-    def close(self):
-        assert not self.running
-        self.closed = True
-
-
-def test_no_batch_is_lost_and_no_row_is_anothers_while_engines_come_and_go():
-    exchange = Exchange(Counting(1), "m")
-    stop, numbers, wrong = threading.Event(), count(), []
-
-    def lane():
-        while not stop.is_set():
-            start = next(numbers)
-            batch = np.full((3, 2, 2, 3), 0, np.uint8)
-            batch[:] = np.arange(start, start + 3).reshape(3, 1, 1, 1) % 250
-            rows = exchange.infer(batch)["live"]
-            want = batch.reshape(3, -1).sum(axis=1, dtype=np.float32)
-            if not (np.array_equal(rows, want) or np.array_equal(rows, -want)):
-                wrong.append((rows, want))
-
-    lanes = [threading.Thread(target=lane) for _ in range(3)]
-    for thread in lanes:
-        thread.start()
-    put_in = []
-    for _ in range(30):
-        put_in.append(Counting(-1))
-        exchange.put_in(put_in[-1])
-        time.sleep(0.01)
-    stop.set()
-    for thread in lanes:
-        thread.join()
-    assert not wrong
-    assert next(numbers) > 100
-    assert all(engine.closed for engine in put_in[:-1])
-    assert not put_in[-1].closed
-
-
-def test_an_engine_is_refused_when_live_frames_show_that_it_sees_less(caplog, monkeypatch):
-    reference = plugins.create("runtimes", {"kind": "onnx"}).load(MODEL, "m")
-    other = plugins.create("runtimes", {"kind": "onnx"}).load(fake.shifted(MODEL), "m")
-    manifest = engines.Manifest.model_validate_json(reference.metadata["edge.manifest"])
-    exchange = Exchange(reference, "m")
-    exchange.put_in(other, engines.Tally(manifest))
-    np.testing.assert_array_equal(detections(exchange)[0], ROWS)
-    assert not exchange.has_engine
-    assert "on live frames 8 of 8 findings have no counterpart" in caplog.text
-
-
-def test_an_engine_is_proven_once_enough_live_findings_agree(caplog):
-    caplog.set_level(logging.INFO)
-    load = plugins.create("runtimes", {"kind": "onnx"}).load
-    reference = load(MODEL, "m")
-    manifest = engines.Manifest.model_validate_json(reference.metadata["edge.manifest"])
-    exchange = Exchange(reference, "m")
-    exchange.put_in(load(MODEL, "m"), engines.Tally(manifest))
-    until(lambda: len(detections(exchange)) and "proven" in caplog.text)
-    assert exchange.has_engine
-
-
-def test_a_slow_reference_is_rarely_asked_while_an_engine_is_on_trial():
-    reference, asked = plugins.create("runtimes", {"kind": "onnx"}).load(MODEL, "m"), []
-
-    class Slow:
-        metadata = reference.metadata
-
-        def infer(self, batch):
-            asked.append(len(batch))
-            time.sleep(0.2)
-            return reference.infer(batch)
-
-    manifest = engines.Manifest.model_validate_json(reference.metadata["edge.manifest"])
-    exchange = Exchange(Slow(), "m")
-    exchange.put_in(reference, engines.Tally(manifest))
-    stop_s = time.monotonic() + 1  # the second comparison is due after four
-    while time.monotonic() < stop_s:
-        exchange.infer(BATCH)
-    assert len(asked) == 1
-
-
-def test_drawn_pictures_have_the_shape_of_the_input_and_differ():
-    clips = drawn((4, 40, 48, 3), 2)
-    assert clips.shape == (2, 4, 40, 48, 3)
-    assert not np.array_equal(clips[0], clips[1])
+    manager = EngineManager(runtime, plugins.create("runtimes", {"kind": "onnx"}))
+    manager.load(MODEL, "m.onnx")
+    assert list(manager.missing()) == [("m.onnx", "m.onnx has no engine")]
 
 
 # --- the whole daemon ----------------------------------------------------------------------------
@@ -448,9 +341,9 @@ def test_the_real_builders_last_words_are_in_the_log(tmp_path, no_driver, caplog
     """The runtime's own command, run as it is: on a box without a GPU it can only fail."""
     (tmp_path / "m.onnx").write_bytes(MODEL)
     runtime = runtime_of_functions(tmp_path / "cache").runtime
-    keeper = EngineKeeper(runtime, plugins.create("runtimes", {"kind": "onnx"}))
-    session = keeper.load(MODEL, str(tmp_path / "m.onnx"))
-    worker = Worker("engines", keeper.run, lambda dead: None)
+    manager = EngineManager(runtime, plugins.create("runtimes", {"kind": "onnx"}))
+    session = manager.load(MODEL, str(tmp_path / "m.onnx"))
+    worker = Worker("engines", manager.run, lambda dead: None)
     worker.start()
     until(lambda: "stays on ONNX Runtime" in caplog.text, 60)
     worker.stop.set()

@@ -116,13 +116,13 @@ def test_a_file_of_another_network_is_refused(tmp_path):
 def test_the_original_is_read_whole(adopt_file):
     """Before anything has faded the start is the file's own network."""
     from deploy.adopt.adopt import Adoption
-    from deploy.graph.contract import session_of
+    from deploy.graph.session import open_session
 
     file = shared("models") / "mobilefacenet_128d_112x112.onnx"
     adopted = adopt_file(file.name, Adoption("arcface", "mobilefacenet", ()))
     crops = np.random.default_rng(1).integers(0, 255, (2, 14, 14, 3), np.uint8)
     crops = crops.repeat(8, 1).repeat(8, 2)
-    (expected,) = session_of(adopted.read_bytes()).run(None, {"faces": crops})
+    (expected,) = open_session(adopted.read_bytes()).run(None, {"faces": crops})
     network = build(mobilefacenet.ORIGINAL)
     mobilefacenet.put(network, mobilefacenet.read_parts(file))
     found = keras.ops.convert_to_numpy(network(crops.astype(np.float32)))

@@ -10,9 +10,9 @@ import pytest
 
 from edge.service.metrics import Metrics
 
-DEPLOY = Path(__file__).parents[2] / "deploy"
-ALERTS = (DEPLOY / "alerts.yml").read_text(encoding="utf-8")
-BOARD = json.loads((DEPLOY / "grafana.json").read_text(encoding="utf-8"))
+MONITORING = Path(__file__).parents[3] / "deploy" / "monitoring"
+ALERTS = (MONITORING / "alerts.yml").read_text(encoding="utf-8")
+BOARD = json.loads((MONITORING / "grafana.json").read_text(encoding="utf-8"))
 SERIES = Path(__file__).with_name("alerts_test.yml")
 
 
@@ -91,7 +91,7 @@ def promtool():
 
 
 def test_prometheus_accepts_the_rules(promtool):
-    promtool("check", "rules", str(DEPLOY / "alerts.yml"))
+    promtool("check", "rules", str(MONITORING / "alerts.yml"))
 
 
 def test_alerts_go_off_and_stay_silent_when_all_is_well(promtool):
