@@ -1,4 +1,4 @@
-"""What a subscriber imports: a typed iterator over a node's messages that reports losses.
+"""The client: a typed iterator over a node's messages that reports losses.
 
 ::
 
@@ -10,7 +10,7 @@
                 case Received(topic, body): print(topic, len(body.objects))
                 case Gap(topic, missed=missed): print(f"{missed} lost of {topic}")
 
-A topic is a byte prefix: end it with ``/``, or ``cam1`` also means ``cam10``.
+A topic is a byte prefix: end it with ``/``, or ``cam1`` also matches ``cam10``.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from edge.wire.schema import Body, HeartbeatMessage, decode
 __all__ = ["Gap", "Item", "Received", "Restarted", "Subscriber"]
 
 ENDPOINT = "tcp://127.0.0.1:5555"
-MOST_MESSAGE_BYTES = 16 << 20
+MAX_MESSAGE_BYTES = 16 << 20
 PEER_PING_MS = 2_000
 
 
@@ -42,11 +42,10 @@ class Received:
     """A message that arrived.
 
     Attributes:
-        topic: its topic.
-        body: what it says, typed by its topic.
-        jpeg: the picture, when one came along.
-        repeat: it tells how things stand, not news: from the last-value cache, or with a
-            number that came already.
+        body: The content, typed by the topic.
+        jpeg: The thumbnail, when the message has one.
+        repeat: True for state that is not news: from the last-value cache, or with a number
+            that was received before.
     """
 
     topic: str
@@ -59,14 +58,14 @@ Item = Received | Gap | Restarted
 
 
 class Subscriber:
-    """Receives the messages of a node; iterate it inside a ``with``.
+    """Receives the messages of a node; iterate over it inside a ``with``.
 
-    Used by one thread. It connects again by itself for ever when the node goes away.
+    Used by one thread. It reconnects by itself when the node goes away.
 
     Attributes:
-        received: messages that arrived, heartbeats included.
-        missed: messages that were lost.
-        skipped: what arrived and could not be understood.
+        received: The number of messages that arrived, heartbeats included.
+        missed: The number of lost messages.
+        skipped: The number of messages that could not be decoded.
     """
 
     def __init__(
@@ -78,15 +77,15 @@ class Subscriber:
         timeout_s: float | None = None,
         rcvhwm: int = 1000,
     ) -> None:
-        """Touch nothing yet.
+        """Create the subscriber without connecting.
 
         Args:
-            endpoint: where the node publishes.
-            topics: prefixes of the topics to receive. Heartbeats are always received, for
-                they reveal losses, but handed out only when asked for.
-            gaps: yield `Gap` and `Restarted` among the messages; they are counted anyway.
-            timeout_s: iteration raises TimeoutError after such a silence; None waits for ever.
-            rcvhwm: messages that may wait here before the node's own queue fills.
+            endpoint: Where the node publishes.
+            topics: Prefixes of the topics to receive. Heartbeats are always received, because
+                they reveal losses, but returned only when requested.
+            gaps: Yield `Gap` and `Restarted` among the messages; losses are counted anyway.
+            timeout_s: Iteration raises TimeoutError after this much silence; None never does.
+            rcvhwm: Messages that may wait here before the node's own queue fills.
         """
         self.endpoint = endpoint
         self.received = 0
@@ -96,15 +95,15 @@ class Subscriber:
         self._gaps = gaps
         self._timeout_s = timeout_s
         self._rcvhwm = rcvhwm
-        self._ledger = GapDetector()
+        self._gap_detector = GapDetector()
         self._ready: deque[Item] = deque()
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
 
     def __enter__(self) -> Self:
-        """Connect; succeeds although nobody listens yet.
+        """Connect; succeeds although the node may not be there yet.
 
         Raises:
-            EdgeError: the endpoint is none.
+            EdgeError: The endpoint is not a valid address.
         """
         inproc = self.endpoint.startswith("inproc:")  # lives in the publisher's context
         self._context = None if inproc else zmq.Context()
@@ -112,7 +111,7 @@ class Subscriber:
         for option, value in (
             (zmq.LINGER, 0),
             (zmq.RCVHWM, self._rcvhwm),
-            (zmq.MAXMSGSIZE, MOST_MESSAGE_BYTES),
+            (zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES),
             (zmq.RECONNECT_IVL, 100),
             (zmq.RECONNECT_IVL_MAX, 1000),
             (zmq.HEARTBEAT_IVL, PEER_PING_MS),
@@ -142,29 +141,29 @@ class Subscriber:
             self._context.term()
 
     def __iter__(self) -> Iterator[Item]:
-        """Items for ever.
+        """Yield items without end.
 
         Raises:
-            TimeoutError: nothing came for ``timeout_s``.
+            TimeoutError: Nothing came for ``timeout_s``.
         """
         while (item := self.receive(self._timeout_s)) is not None:
             yield item
         raise TimeoutError(f"nothing came from {self.endpoint} for {self._timeout_s} s")
 
     def receive(self, timeout_s: float | None = None) -> Item | None:
-        """The next item, or None when none came for ``timeout_s`` (None waits for ever)."""
+        """Wait for the next item; None when none came within ``timeout_s``."""
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
         while not self._ready:
             left_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
             if not self._socket.poll(None if left_s is None else math.ceil(left_s * 1000)):
                 return None
-            self._take(self._socket.recv_multipart())
+            self._handle(self._socket.recv_multipart())
             if deadline_s is not None and not self._ready and time.monotonic() > deadline_s:
-                return None  # what came was not for the caller
+                return None  # the caller did not ask for what came
         return self._ready.popleft()
 
-    def _take(self, parts: Sequence[bytes]) -> None:
-        """Decode, book, queue what is to be handed out."""
+    def _handle(self, parts: Sequence[bytes]) -> None:
+        """Decode a message, check its number, queue what the caller wants."""
         if len(parts) not in (2, 3):
             self.skipped += 1
             return
@@ -175,14 +174,14 @@ class Subscriber:
             self.skipped += 1
             return
         self.received += 1
-        self._report(self._ledger.restart(body.node, body.boot))
+        self._report(self._gap_detector.check_boot(body.node, body.boot))
         repeat = body.cached is True
         if not repeat:
-            gap, repeat = self._ledger.arrived(body.node, body.boot, topic, body.seq)
+            gap, repeat = self._gap_detector.check_message(body.node, body.boot, topic, body.seq)
             self._report(gap)
         if isinstance(body, HeartbeatMessage) and not repeat:
             last_seq = {name: seq for name, seq in body.last_seq.items() if self._wants(name)}
-            for gap in self._ledger.claimed(body.node, body.boot, last_seq):
+            for gap in self._gap_detector.check_heartbeat(body.node, body.boot, last_seq):
                 self._report(gap)
         if self._wants(topic):
             self._ready.append(Received(topic, body, parts[2] if len(parts) > 2 else None, repeat))
@@ -190,12 +189,12 @@ class Subscriber:
     def _wants(self, topic: str) -> bool:
         return topic.startswith(self._topics)
 
-    def _report(self, happened: Gap | Restarted | None) -> None:
-        if happened is None:
+    def _report(self, report: Gap | Restarted | None) -> None:
+        if report is None:
             return
-        if isinstance(happened, Gap):
-            if not self._wants(happened.topic):
+        if isinstance(report, Gap):
+            if not self._wants(report.topic):
                 return  # a heartbeat the caller did not ask for
-            self.missed += happened.missed
+            self.missed += report.missed
         if self._gaps:
-            self._ready.append(happened)
+            self._ready.append(report)

@@ -1,7 +1,7 @@
-"""A file with one message a line, or standard output.
+"""A file with one message per line, or standard output.
 
-Every line is whole: a batch is one write, and what a full disk cuts off is taken back.
-Pictures are left out.
+Every line is complete: a batch is one write, and a part that a full disk cut off is removed.
+Thumbnails are left out.
 """
 
 from __future__ import annotations
@@ -12,22 +12,21 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from edge.config import Table
 from edge.errors import SinkError
 from edge.wire.schema import Message, encode_line
 
 
-class Options(BaseModel):
-    """Where the lines go.
+class Options(Table):
+    """A file with one message per line.
 
     Attributes:
-        path: the file, appended to; `-` is standard output.
-        rotate_bytes: a file that would grow beyond it becomes PATH.1; 0 never.
-        keep: how many old files stay (PATH.1 is the newest).
+        path: File to append to; `-` is standard output.
+        rotate_bytes: Rename the file to PATH.1 before it grows beyond this size; 0 never does.
+        keep: Number of old files to keep; PATH.1 is the newest.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: str = Field(min_length=1)
     rotate_bytes: int = Field(default=100_000_000, ge=0)
@@ -38,20 +37,20 @@ class JsonLines:
     """Appends messages to a file."""
 
     def __init__(self, options: Options) -> None:
-        """Touch nothing yet."""
+        """Create the sink without opening the file."""
         self._options = options
         self._path = Path(options.path)
         self._file = -1
-        self._size_bytes: int | None = None  # None: no regular file, never cut or rotated
+        self._size_bytes: int | None = None  # None: not a regular file, never truncated or rotated
 
     @contextmanager
     def open(self) -> Iterator[None]:
         """Open the file.
 
         Raises:
-            SinkError: it cannot be opened.
+            SinkError: It cannot be opened.
         """
-        with self._told("open"):
+        with self._translate_errors("open"):
             self._open()
         try:
             yield
@@ -63,24 +62,24 @@ class JsonLines:
         """Append the messages.
 
         Raises:
-            SinkError: the disk is full or the reader of the pipe has gone.
+            SinkError: The disk is full, or the reader of the pipe is gone.
         """
         lines = b"".join([encode_line(message.topic, message.body) for message in messages])
-        with self._told("write"):
+        with self._translate_errors("write"):
             if self._is_full(len(lines)):
                 self._rotate()
             self._write(lines)
 
     def idle(self) -> None:
-        """Nothing waits: `send` has written it all."""
+        """Do nothing: `send` writes everything at once."""
 
     def _open(self) -> None:
         if self._options.path == "-":
             self._file, self._size_bytes = os.dup(1), None
             return
         self._file = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
-        found = os.fstat(self._file)
-        self._size_bytes = found.st_size if stat.S_ISREG(found.st_mode) else None
+        status = os.fstat(self._file)
+        self._size_bytes = status.st_size if stat.S_ISREG(status.st_mode) else None
         if self._size_bytes and os.pread(self._file, 1, self._size_bytes - 1) != b"\n":
             self._write(b"\n")  # a crash cut the last line
 
@@ -115,7 +114,7 @@ class JsonLines:
         os.close(full)
 
     @contextmanager
-    def _told(self, verb: str) -> Iterator[None]:
+    def _translate_errors(self, verb: str) -> Iterator[None]:
         try:
             yield
         except OSError as error:
@@ -125,5 +124,5 @@ class JsonLines:
 
 
 def build(options: Options) -> JsonLines:
-    """The sink these options describe."""
+    """Create the sink that options describe."""
     return JsonLines(options)

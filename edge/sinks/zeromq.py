@@ -1,11 +1,11 @@
 """Publishes over ZeroMQ: ``[topic, payload]`` or ``[topic, payload, jpeg]`` on an XPUB socket.
 
-A late subscriber gets the last status of the cameras and the living tracks at once. ZeroMQ
-cannot speak to one subscriber alone, so others who share the topic hear them again; such
-messages say ``"cached": true`` and keep their old ``seq``. Several late subscribers are
-answered together, at most every `ANSWER_EVERY_S`.
+A late subscriber gets the last status of the cameras and the live tracks at once. ZeroMQ cannot
+address one subscriber alone, so other subscribers of the topic receive them again; such messages
+have ``"cached": true`` and keep their old ``seq``. Several late subscribers are answered together,
+at most every `ANSWER_EVERY_S`.
 
-A slow subscriber loses messages beyond its high-water mark and never blocks anybody.
+A slow subscriber loses messages beyond its high-water mark and never blocks others.
 """
 
 from __future__ import annotations
@@ -18,37 +18,37 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import zmq
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
+from edge.config import Table
 from edge.errors import SinkError
-from edge.wire.last_value_cache import LastValues
+from edge.wire.last_value_cache import LastValueCache
 from edge.wire.schema import Format, Message, encode
 
 ANSWER_EVERY_S = 0.1
-MOST_SUBSCRIBED_BYTES = 1 << 20  # ZeroMQ itself counts nothing; a trie node a byte is about 48 MB
-HEAR_EVERY_S = 0.05  # a busy sink hears of subscriptions so often, an idle one at once
-MOST_REQUESTS = 20_000  # between two answers; who asks more often wants to fill the memory
-PEER_PING_MS = 5_000  # a subscriber that vanished without a word is dropped after two
+MAX_SUBSCRIBED_BYTES = 1 << 20  # not limited by ZeroMQ; one trie node per byte, about 48 MB
+READ_EVERY_S = 0.05  # how often a busy sink reads subscriptions; an idle one reads at once
+MAX_REQUESTS = 20_000  # per read; more is treated as a flooding attempt
+PEER_PING_MS = 5_000  # a subscriber that vanished is dropped after two
 
 
-class Options(BaseModel):
-    """The socket.
+class Options(Table):
+    """A ZeroMQ XPUB socket that subscribers connect to.
 
     Attributes:
-        insecure: allow a bind that other machines reach, without encryption or keys.
-        bind: tcp://HOST:PORT (PORT `*` takes a free one), ipc://PATH or inproc://NAME.
-        sndhwm: messages that may wait for one slow subscriber before it loses some; raising
-            it bridges longer stalls and costs memory for each of them.
-        linger_ms: at the end, wait so long for slow subscribers.
-        max_message_bytes: longest message a peer may send, that is its subscriptions and its
-            handshake; who exceeds it is disconnected.
-        handshake_ms: a peer that has not shaken hands by then is disconnected.
-        format: `json`, or `msgpack`, which is no smaller, for readers that prefer it.
+        bind: `tcp://HOST:PORT` (PORT `*` picks a free one), `ipc://PATH` or `inproc://NAME`.
+        insecure: Allow a bind that other machines can reach, without encryption or keys.
+        sndhwm: Messages that may wait for one slow subscriber before it loses some. Raising it
+            bridges longer stalls and costs memory per subscriber.
+        linger_ms: How long to wait for slow subscribers at the end, in milliseconds.
+        max_message_bytes: Longest message a peer may send, that is its subscriptions and its
+            handshake; a peer that exceeds it is disconnected.
+        handshake_ms: Disconnect a peer that has not completed the handshake by then, in
+            milliseconds.
+        format: `json`, or `msgpack`, which is not smaller, for readers that prefer it.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    insecure: bool = False  # stands before bind, whose check reads it
+    insecure: bool = False  # comes first because the validator of bind reads it
     bind: str = Field(default="tcp://127.0.0.1:5555", validate_default=True)
     sndhwm: int = Field(default=1000, ge=1, le=1_000_000)
     linger_ms: int = Field(default=500, ge=0, le=5000)
@@ -58,7 +58,7 @@ class Options(BaseModel):
 
     @field_validator("bind")
     @classmethod
-    def _can_be_bound(cls, bind: str, info: ValidationInfo) -> str:
+    def _check_bind(cls, bind: str, info: ValidationInfo) -> str:
         if re.fullmatch(r"(ipc|inproc)://.+", bind):
             return bind
         tcp = re.fullmatch(r"tcp://(\[[^\]]+\]|[^:/\[\]]+):(\d{1,5}|\*)", bind)
@@ -83,31 +83,31 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-class Publisher:
+class ZeromqSink:
     """An XPUB socket with a last-value cache.
 
     Attributes:
-        endpoint: where it is bound, with the real port once it was open.
+        endpoint: The address, with the real port once it was open.
     """
 
     def __init__(self, options: Options, monotonic_s: Callable[[], float] = time.monotonic) -> None:
-        """Touch nothing yet; ``monotonic_s`` paces the answers to late subscribers."""
+        """Create the sink without a socket; ``monotonic_s`` paces answers to late subscribers."""
         self.endpoint = options.bind
         self._options = options
         self._monotonic_s = monotonic_s
-        self._last = LastValues()
-        self._asked: set[str] = set()  # topics that late subscribers wait for
+        self._last = LastValueCache()
+        self._requested: set[str] = set()  # topics that late subscribers wait for
         self._answered_s = float("-inf")
-        self._heard_s = float("-inf")
+        self._read_s = float("-inf")
         self._subscribed: Counter[bytes] = Counter()  # by prefix
         self._subscribed_bytes = 0
 
     @contextmanager
     def open(self) -> Iterator[None]:
-        """Bind; at the end wait for slow subscribers as long as ``linger_ms``.
+        """Bind; at the end wait up to ``linger_ms`` for slow subscribers.
 
         Raises:
-            SinkError: it cannot be bound.
+            SinkError: It cannot be bound.
         """
         inproc = self.endpoint.startswith("inproc:")  # needs the context of its subscribers
         context: zmq.Context[zmq.Socket[bytes]] = (
@@ -122,7 +122,7 @@ class Publisher:
                 self._subscribed_bytes = 0
                 yield
         finally:
-            self._asked.clear()
+            self._requested.clear()
             if not inproc:
                 context.term()
 
@@ -130,34 +130,34 @@ class Publisher:
         """Publish; never blocks.
 
         Raises:
-            SinkError: the socket is broken or flooded with subscriptions.
+            SinkError: The socket is broken or flooded with subscriptions.
         """
         format_ = self._options.format
         for message in messages:
-            self._last.note(message)
+            self._last.update(message)
             self._put(message.topic, encode(message.body, format_), message.jpeg)
-        if self._monotonic_s() - self._heard_s >= HEAR_EVERY_S:
+        if self._monotonic_s() - self._read_s >= READ_EVERY_S:
             self.idle()
 
     def idle(self) -> None:
-        """Tell late subscribers how things stand.
+        """Read subscriptions; send cached messages to late subscribers.
 
         Raises:
-            SinkError: the socket is broken or flooded with subscriptions.
+            SinkError: The socket is broken or flooded with subscriptions.
         """
-        self._heard_s = self._monotonic_s()
-        with _told(self.endpoint):
-            self._hear()
-        if self._asked and self._monotonic_s() - self._answered_s >= ANSWER_EVERY_S:
+        self._read_s = self._monotonic_s()
+        with _translate_errors(self.endpoint):
+            self._read_subscriptions()
+        if self._requested and self._monotonic_s() - self._answered_s >= ANSWER_EVERY_S:
             self._answered_s = self._monotonic_s()
-            for topic in sorted(self._asked):
+            for topic in sorted(self._requested):
                 for message in self._last.messages(topic):
                     self._put(topic, encode(message.body, self._options.format), None)
-            self._asked.clear()
+            self._requested.clear()
 
     def _prepare(self, socket: zmq.Socket[bytes]) -> None:
         options = self._options
-        socket.setsockopt(zmq.XPUB_VERBOSER, 1)  # every subscription and its end is heard
+        socket.setsockopt(zmq.XPUB_VERBOSER, 1)  # pass on every subscription and its end
         socket.setsockopt(zmq.SNDHWM, options.sndhwm)
         socket.setsockopt(zmq.LINGER, options.linger_ms)
         socket.setsockopt(zmq.MAXMSGSIZE, options.max_message_bytes)
@@ -166,39 +166,39 @@ class Publisher:
         socket.setsockopt(zmq.IPV6, int("[" in options.bind))
 
     def _bind(self, socket: zmq.Socket[bytes]) -> None:
-        with _told(self.endpoint):
+        with _translate_errors(self.endpoint):
             socket.bind(self.endpoint)
             self.endpoint = socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
     def _put(self, topic: str, payload: bytes, jpeg: bytes | None) -> None:
         parts = [topic.encode(), payload] if jpeg is None else [topic.encode(), payload, jpeg]
-        with _told(self.endpoint):
+        with _translate_errors(self.endpoint):
             self._socket.send_multipart(parts, zmq.DONTWAIT)
 
-    def _hear(self) -> None:
-        """Read what peers subscribe to; note what of it is cached."""
-        for _ in range(MOST_REQUESTS):
+    def _read_subscriptions(self) -> None:
+        """Count what peers subscribe to; note which topics are cached."""
+        for _ in range(MAX_REQUESTS):
             if not int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
                 return
             request = self._socket.recv(zmq.DONTWAIT)
             if request[:1] == b"\x01":
-                self._remember(request[1:])
+                self._add(request[1:])
             elif request[:1] == b"\x00":
-                self._forget(request[1:])
-            if self._subscribed_bytes > MOST_SUBSCRIBED_BYTES:
+                self._remove(request[1:])
+            if self._subscribed_bytes > MAX_SUBSCRIBED_BYTES:
                 break
         raise SinkError(
             f"{self.endpoint} is flooded with subscriptions: all subscribers are disconnected; "
-            "find the one that asks for too much"
+            "find the one that subscribes to too much"
         )
 
-    def _remember(self, prefix: bytes) -> None:
+    def _add(self, prefix: bytes) -> None:
         self._subscribed[prefix] += 1
         self._subscribed_bytes += len(prefix) + 1
-        self._asked.update(self._last.topics_of(prefix))
+        self._requested.update(self._last.find_topics(prefix))
 
-    def _forget(self, prefix: bytes) -> None:
-        if prefix in self._subscribed:  # a peer may take back what it never asked for
+    def _remove(self, prefix: bytes) -> None:
+        if prefix in self._subscribed:  # a peer may cancel what it never requested
             self._subscribed_bytes -= len(prefix) + 1
             self._subscribed[prefix] -= 1
             if not self._subscribed[prefix]:
@@ -206,13 +206,13 @@ class Publisher:
 
 
 _REMEDIES: dict[int, str] = {
-    zmq.EADDRINUSE: "stop who listens there or bind another port",
+    zmq.EADDRINUSE: "stop the program that uses it, or bind another port",
     zmq.EADDRNOTAVAIL: "bind an address of this machine",
 }
 
 
 @contextmanager
-def _told(endpoint: str) -> Iterator[None]:
+def _translate_errors(endpoint: str) -> Iterator[None]:
     try:
         yield
     except zmq.ZMQError as error:
@@ -220,6 +220,6 @@ def _told(endpoint: str) -> Iterator[None]:
         raise SinkError(f"{endpoint}: {zmq.strerror(error.errno or 0)}: {remedy}") from error
 
 
-def build(options: Options) -> Publisher:
-    """The sink these options describe."""
-    return Publisher(options)
+def build(options: Options) -> ZeromqSink:
+    """Create the sink that options describe."""
+    return ZeromqSink(options)

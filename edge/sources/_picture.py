@@ -1,4 +1,4 @@
-"""Decoded frames of PyAV as pictures: planes are handed on where they lie, not converted."""
+"""Decoded frames of PyAV as pictures: planes are passed on in place, not converted."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _FULL_RANGE = 2  # AVCOL_RANGE_JPEG
 _HD_HEIGHT = 720
 
 
-def picture_of(frame: VideoFrame) -> Picture:
-    """A frame as a picture that keeps it alive.
+def to_picture(frame: VideoFrame) -> Picture:
+    """Wrap a frame in a picture that keeps it alive.
 
     8-bit planar YUV and NV12 stay views of the decoder's memory; anything else becomes RGB.
     """
@@ -46,6 +46,6 @@ def _is_bt709(frame: VideoFrame) -> bool:
 def _view(plane: VideoPlane, width_bytes: int) -> U8:
     """``(H, width_bytes)`` view of a plane, without the padding at the end of its rows."""
     rows = np.frombuffer(cast(bytes, plane), np.uint8).reshape(plane.height, -1)
-    if plane.line_size < 0:  # stored from the bottom: the pointer is to the last row in memory
-        raise ValueError("planes with rows from bottom to top are not supported")
+    if plane.line_size < 0:  # bottom-up: the pointer is to the last row in memory
+        raise ValueError("bottom-up planes are not supported")
     return rows[:, :width_bytes]

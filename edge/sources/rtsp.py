@@ -1,7 +1,7 @@
 """An RTSP camera, through PyAV.
 
-FFmpeg hands a picture on when the next one begins, so a capture is stamped with the moment its
-own first packet arrived: that is when the picture before it came out.
+FFmpeg returns a picture when the next one begins, so a capture is stamped with the moment its own
+first packet arrived: that is when the previous picture came out.
 """
 
 from __future__ import annotations
@@ -14,18 +14,19 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, SecretStr, model_validator
 
+from edge.config import Table
 from edge.errors import SourceError
 from edge.redaction import redact
 from edge.sources._address import add_login
 from edge.sources._av import HardwareDevice, NameLookup, Opening, Video, open_video
-from edge.sources._picture import picture_of
+from edge.sources._picture import to_picture
 from edge.types import Capture
 
 log = logging.getLogger(__name__)
 
-_LOGIN_BYTES = 127  # FFmpeg cuts a longer one off, percent-encoded
+_MAX_LOGIN_BYTES = 127  # percent-encoded; FFmpeg cuts off the rest
 _PARSED = {"h264", "hevc"}  # codecs whose pictures end where the next one begins
 
 
@@ -35,22 +36,23 @@ def _is_rtsp(url: SecretStr) -> SecretStr:
     return url
 
 
-class Options(BaseModel):
-    """Where the camera is and how to talk to it.
+class Options(Table):
+    """An RTSP camera on the network.
 
     Attributes:
-        url: rtsp:// or rtsps://, may hold user and password.
-        user: sent in place of the one in the URL.
-        password: its password.
-        password_file: a file whose text is the password, read at every connection.
-        transport: tcp, or udp (less delay on a good network, broken pictures on a bad one).
-        open_timeout_s: longest wait for each of name server, connection and description.
-        first_picture_timeout_s: longest wait for the first picture, which is a key frame.
-        read_timeout_s: silence, or packets without a picture, for so long is a failure.
-        hwaccel: hardware decoder by FFmpeg's name, such as cuda or vaapi; empty for none.
+        url: Address, `rtsp://` or `rtsps://`; may contain user and password.
+        user: User to log in as, instead of the one in `url`.
+        password: Password of `user`.
+        password_file: File that contains the password; read at every connection.
+        transport: `tcp`, or `udp` (less delay on a good network, broken pictures on a bad one).
+        open_timeout_s: Timeout for each of name lookup, connection and stream description, in
+            seconds.
+        first_picture_timeout_s: Timeout for the first picture, which is a key frame, in seconds.
+        read_timeout_s: Reconnect after this long without a packet or a picture, in seconds.
+        hwaccel: Hardware decoder by FFmpeg's name, such as `cuda` or `vaapi`; empty uses none.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     url: Annotated[SecretStr, AfterValidator(_is_rtsp)]
     user: str = ""
@@ -72,12 +74,12 @@ class Options(BaseModel):
 
 
 class RtspCamera:
-    """A camera on the network."""
+    """An RTSP camera on the network."""
 
     every_frame = False
 
     def __init__(self, options: Options) -> None:
-        """Connect nothing yet."""
+        """Create the source without connecting."""
         self._options = options
         self._lookup = NameLookup()
 
@@ -91,8 +93,8 @@ class RtspCamera:
         """Connect; iterate captures until ``stop``.
 
         Raises:
-            SourceDeniedError: it refused user or password.
-            SourceError: it does not answer, went silent or changed its picture size.
+            SourceDeniedError: It refused user or password.
+            SourceError: It does not answer, went silent or changed its picture size.
         """
         with open_video(self._opening(), self._lookup) as video:
             log.debug("%s: connected", self.address)
@@ -107,8 +109,8 @@ class RtspCamera:
             options={
                 "rtsp_transport": options.transport,
                 "allowed_media_types": "video",
-                # Probe for as little as possible. `nobuffer` would not do: it throws away what
-                # was probed, the key frame, and the next one may be ten seconds off.
+                # Probe as little as possible. `nobuffer` is no alternative: it discards what was
+                # probed, the key frame, and the next one may be ten seconds away.
                 "analyzeduration": "1",
                 "probesize": "32",
                 "timeout": str(round(options.read_timeout_s * 2e6)),  # of a socket, when closing
@@ -127,30 +129,32 @@ class RtspCamera:
         if options.user:
             url = add_login(url, options.user, password)
         login = url.split("://", 1)[1].rpartition("@")[0]
-        if len(login) > _LOGIN_BYTES:
+        if len(login) > _MAX_LOGIN_BYTES:
             raise SourceError(f"{self.address}: user and password are too long for FFmpeg")
         return url
 
     def _captures(self, video: Video, stop: threading.Event) -> Generator[Capture]:
-        late = video.stream.codec_context.name in _PARSED
-        begun_s = time.time(), time.monotonic()
-        deadline_s = begun_s[1] + self._options.first_picture_timeout_s
+        delayed = video.stream.codec_context.name in _PARSED
+        previous_s = time.time(), time.monotonic()
+        deadline_s = previous_s[1] + self._options.first_picture_timeout_s
         size_wh = None
         while not stop.is_set():
             packet = video.read()
             if packet is None or not packet.size:
                 raise SourceError(f"{self.address} ended the stream")
-            came_s = time.time(), time.monotonic()
-            arrived_s, begun_s = (begun_s if late else came_s), came_s
+            now_s = time.time(), time.monotonic()
+            arrived_s, previous_s = (previous_s if delayed else now_s), now_s
             for frame in video.decode(packet) or ():
-                picture = picture_of(frame)
+                picture = to_picture(frame)
                 if size_wh not in (None, picture.size_wh):
-                    raise SourceError(f"{self.address}: picture size is now {picture.size_wh}")
+                    raise SourceError(
+                        f"{self.address}: the picture size changed to {picture.size_wh}"
+                    )
                 size_wh = picture.size_wh
                 yield Capture(picture, *arrived_s)
                 deadline_s = time.monotonic() + self._options.read_timeout_s
             if time.monotonic() > deadline_s:
-                raise SourceError(f"{self.address} sends packets, but no picture comes out")
+                raise SourceError(f"{self.address} sends packets, but no picture can be decoded")
 
 
 def _read_password(path: Path) -> str:
@@ -161,5 +165,5 @@ def _read_password(path: Path) -> str:
 
 
 def build(options: Options) -> RtspCamera:
-    """The source these options describe."""
+    """Create the source that options describe."""
     return RtspCamera(options)

@@ -1,4 +1,4 @@
-"""A camera that does not exist: it pans and zooms over a real photograph, with sensor noise."""
+"""A synthetic camera: it pans and zooms over a real photograph, with sensor noise."""
 
 from __future__ import annotations
 
@@ -12,29 +12,28 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import Field, PositiveInt
 
+from edge.config import Table
 from edge.errors import SourceError
 from edge.types import U8, Capture, RgbPicture
 from edge.vision.image_file import read_picture
 
-_MARGIN = 1.25  # the scene is larger than the view by so much, to pan in
-_NOISE_SHIFT_PX = 64  # the noise is one tile, shifted by up to so much for each frame
+_MARGIN = 1.25  # how much larger the scene is than the view
+_NOISE_SHIFT_PX = 64  # the noise is one tile, shifted by at most this much per frame
 _PERIODS_S = (7.0, 11.0, 17.0)  # of panning across, panning down, zooming
 
 
-class Options(BaseModel):
-    """What the camera sees.
+class Options(Table):
+    """A synthetic camera that pans and zooms over a photograph.
 
     Attributes:
-        photo: a picture file; none takes the photograph that matplotlib ships.
-        size_wh: picture width and height in pixels.
-        fps: pictures a second.
-        noise: standard deviation of the sensor noise, in grey values; 0 for none.
-        seed: of noise and motion; the same seed gives the same pictures.
+        photo: Image file; none uses the photograph that matplotlib ships.
+        size_wh: Width and height of the picture in pixels.
+        fps: Pictures per second.
+        noise: Standard deviation of the sensor noise, in gray levels; 0 turns it off.
+        seed: Seed of noise and motion; the same seed gives the same pictures.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     photo: Path | None = None
     size_wh: tuple[PositiveInt, PositiveInt] = (1280, 720)
@@ -44,29 +43,29 @@ class Options(BaseModel):
 
 
 class SyntheticCamera:
-    """A view that wanders over a scene."""
+    """A camera whose view wanders over a scene."""
 
     every_frame = False
 
     def __init__(self, options: Options) -> None:
-        """Read nothing yet."""
+        """Create the source without opening it."""
         self._options = options
 
     @property
     def address(self) -> str:
-        """What is looked at."""
+        """The photograph."""
         return f"synthetic:{self._options.photo or 'matplotlib'}"
 
     @contextlib.contextmanager
     def connect(self, stop: threading.Event) -> Iterator[Iterator[Capture]]:
-        """Iterate captures until ``stop``, the same ones at every connection.
+        """Iterate captures until ``stop``, the same at every connection.
 
         Raises:
-            SourceError: the photograph cannot be read.
+            SourceError: The photograph cannot be read.
         """
         options = self._options
-        photo = read_picture(options.photo or _shipped_photo()).rgb
-        view = _View(_scene(photo, options.size_wh), options)
+        photo = read_picture(options.photo or _find_shipped_photo()).rgb
+        view = _View(_compose_scene(photo, options.size_wh), options)
         with contextlib.closing(self._captures(view, stop)) as captures:
             yield captures
 
@@ -74,15 +73,15 @@ class SyntheticCamera:
         due_s, row = time.monotonic(), 0
         while not stop.wait(max(0.0, due_s - time.monotonic())):
             late_s = time.monotonic() - due_s
-            if late_s > 1:  # nobody asked for a while: a camera does not catch up
+            if late_s > 1:  # not read for a while: a camera does not catch up
                 due_s, late_s = due_s + late_s, 0.0
             captured_s = time.time() - late_s
-            yield Capture(RgbPicture(view.look(row)), captured_s, due_s)
+            yield Capture(RgbPicture(view.render(row)), captured_s, due_s)
             due_s, row = due_s + 1 / self._options.fps, row + 1
 
 
 class _View:
-    """What the camera sees of the scene in each frame."""
+    """The part of the scene that is visible in each frame."""
 
     def __init__(self, scene: U8, options: Options) -> None:
         self._scene = scene
@@ -95,8 +94,8 @@ class _View:
         self._brighter = np.clip(noise, 0, 255).astype(np.uint8)
         self._darker = np.clip(-noise, 0, 255).astype(np.uint8)
 
-    def look(self, row: int) -> U8:
-        """Frame ``row`` as ``(H, W, 3)`` RGB."""
+    def render(self, row: int) -> U8:
+        """Render frame ``row`` as ``(H, W, 3)`` RGB."""
         (w, h), (scene_h, scene_w) = self._options.size_wh, self._scene.shape[:2]
         angles = 2 * math.pi * row / self._options.fps / np.array(_PERIODS_S) + self._phases
         across, down, near = (1 + np.sin(angles)) / 2  # each in [0, 1]
@@ -117,38 +116,38 @@ class _View:
         return image
 
 
-def _scene(photo: U8, size_wh: tuple[int, int]) -> U8:
-    """The photograph at full height, on a blurred one where it is too narrow for the view."""
+def _compose_scene(photo: U8, size_wh: tuple[int, int]) -> U8:
+    """The photograph at full height, over a blurred copy where it is too narrow."""
     w, h = (round(side * _MARGIN) for side in size_wh)
     fill, fit = (pick(w / photo.shape[1], h / photo.shape[0]) for pick in (max, min))
-    scene = _centred(_resized(photo, fill), w, h)
+    scene = _crop_center(_resize(photo, fill), w, h)
     scene = cv2.resize(cv2.resize(scene, (16, 9), interpolation=cv2.INTER_AREA), (w, h))  # type: ignore[assignment]
-    front = _resized(photo, fit)[:h, :w]
+    front = _resize(photo, fit)[:h, :w]
     y, x = (h - front.shape[0]) // 2, (w - front.shape[1]) // 2
     scene[y : y + front.shape[0], x : x + front.shape[1]] = front
     return scene
 
 
-def _resized(photo: U8, scale: float) -> U8:
+def _resize(photo: U8, scale: float) -> U8:
     size_wh = (math.ceil(photo.shape[1] * scale), math.ceil(photo.shape[0] * scale))
     return np.asarray(cv2.resize(photo, size_wh, interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
-def _centred(image: U8, w: int, h: int) -> U8:
+def _crop_center(image: U8, w: int, h: int) -> U8:
     y, x = (image.shape[0] - h) // 2, (image.shape[1] - w) // 2
     return image[y : y + h, x : x + w]
 
 
-def _shipped_photo() -> Path:
+def _find_shipped_photo() -> Path:
     """The photograph of a person that matplotlib ships (Grace Hopper, US Navy, public domain)."""
     found = importlib.util.find_spec("matplotlib")
     if found is not None and found.origin:
         path = Path(found.origin).parent / "mpl-data" / "sample_data" / "grace_hopper.jpg"
         if path.is_file():
             return path
-    raise SourceError("no photograph to look at: pip install edgewatch[demo], or set photo")
+    raise SourceError("there is no photograph: pip install 'edgewatch[demo]', or set photo")
 
 
 def build(options: Options) -> SyntheticCamera:
-    """The source these options describe."""
+    """Create the source that options describe."""
     return SyntheticCamera(options)

@@ -1,4 +1,4 @@
-"""A video file or a video at a http(s) address, played like a camera or read for evaluation."""
+"""A video file or a video at an HTTP address, played like a camera or read for evaluation."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from collections.abc import Generator, Iterator
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
+from edge.config import Table
 from edge.errors import SourceError
 from edge.redaction import redact
 from edge.sources._av import HardwareDevice, NameLookup, Opening, Video, open_video
-from edge.sources._picture import picture_of
+from edge.sources._picture import to_picture
 from edge.types import Capture
 
 if TYPE_CHECKING:
@@ -25,26 +26,27 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_USUAL_RATE = Fraction(25)  # of a file that does not say
-_LONGEST_PAUSE_S = 5.0  # between two pictures; more is a broken time stamp
-_LATENESS_S = 0.5  # beyond it the player goes on from now, as a camera would
+_DEFAULT_RATE = Fraction(25)  # of a file that does not state its own
+_MAX_PAUSE_S = 5.0  # between two pictures; more is a broken timestamp
+_MAX_LATENESS_S = 0.5  # beyond it playback continues from now, as a camera would
 
 
-class Options(BaseModel):
-    """Which file and how to play it.
+class Options(Table):
+    """A video file, or a video at an HTTP address.
 
     Attributes:
-        path: anything FFmpeg opens: MP4, MKV, GIF, raw .h264 and .h265, http(s) addresses.
-        every_frame: read as fast as frames are taken, and fail at the end when the file is
-            damaged; for evaluation.
-        loop: begin again at the end.
-        speed: playing speed, 2 is twice as fast.
-        open_timeout_s: longest wait for each of name server, connection and description.
-        read_timeout_s: longest wait for data.
-        hwaccel: hardware decoder by FFmpeg's name, such as cuda or vaapi; empty for none.
+        path: Anything FFmpeg opens: MP4, MKV, GIF, raw .h264 and .h265, http(s) addresses.
+        every_frame: Read as fast as inference takes frames, without dropping any, and fail at
+            the end if the file is damaged. For evaluation.
+        loop: Start again at the end.
+        speed: Playback speed; 2 is twice as fast.
+        open_timeout_s: Timeout for each of name lookup, connection and stream description, in
+            seconds.
+        read_timeout_s: Timeout for data, in seconds.
+        hwaccel: Hardware decoder by FFmpeg's name, such as `cuda` or `vaapi`; empty uses none.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     path: str = Field(min_length=1, repr=False)
     every_frame: bool = False
@@ -55,57 +57,57 @@ class Options(BaseModel):
     hwaccel: HardwareDevice = ""
 
 
-class _Player:
-    """Says when the next picture is due, on the monotonic clock."""
+class _RealTimePacing:
+    """Waits until the next picture is due, on the monotonic clock."""
 
     def __init__(self, speed: float) -> None:
         self._speed = speed
         self._due_s = time.monotonic()
 
     def wait(self, pause_s: float, stop: threading.Event) -> tuple[float, float]:
-        """Until the picture is due that comes ``pause_s`` after the last one.
+        """Wait for the picture that comes ``pause_s`` after the last one.
 
         Returns:
-            When it was due: Unix seconds and monotonic seconds.
+            When it was due, in Unix seconds and monotonic seconds.
         """
         now_s = time.monotonic()
-        self._due_s = max(self._due_s + pause_s / self._speed, now_s - _LATENESS_S)
+        self._due_s = max(self._due_s + pause_s / self._speed, now_s - _MAX_LATENESS_S)
         if self._due_s > now_s:
             stop.wait(self._due_s - now_s)
             now_s = time.monotonic()
         return time.time() - (now_s - self._due_s), self._due_s
 
 
-class _Hurry:
-    """Plays no pauses: a picture is due when it is asked for."""
+class _NoPacing:
+    """Waits for nothing: a picture is due when it is requested."""
 
     def wait(self, pause_s: float, stop: threading.Event) -> tuple[float, float]:  # noqa: ARG002
-        """Now."""
+        """Return the present."""
         return time.time(), time.monotonic()
 
 
-class _Pauses:
-    """Seconds between packets of a stream, from its time stamps or its rate."""
+class _PacketIntervals:
+    """Seconds between packets of a stream, from its timestamps or its rate."""
 
     def __init__(self, stream: VideoStream) -> None:
-        rate = stream.average_rate or stream.guessed_rate or _USUAL_RATE
-        self.usual_s = min(float(1 / rate), _LONGEST_PAUSE_S)
+        rate = stream.average_rate or stream.guessed_rate or _DEFAULT_RATE
+        self.default_s = min(float(1 / rate), _MAX_PAUSE_S)
         self._last: Fraction | None = None
 
-    def before(self, packet: Packet[Stream]) -> float:
-        """Seconds between the packet before and this one."""
+    def next(self, packet: Packet[Stream]) -> float:
+        """Seconds between the previous packet and this one."""
         stamp = packet.dts if packet.dts is not None else packet.pts
         if stamp is None or packet.time_base is None:
-            return self.usual_s
+            return self.default_s
         at, last = stamp * packet.time_base, self._last
         self._last = at
-        if last is None or not 0 <= at - last <= _LONGEST_PAUSE_S:
-            return self.usual_s
+        if last is None or not 0 <= at - last <= _MAX_PAUSE_S:
+            return self.default_s
         return float(at - last)
 
 
 class _SizeChangeError(SourceError):
-    """The pictures have another size from frame ``row`` of the file on."""
+    """The picture size changes at frame ``row`` of the file."""
 
     def __init__(self, message: str, row: int) -> None:
         super().__init__(message)
@@ -113,17 +115,17 @@ class _SizeChangeError(SourceError):
 
 
 class _Playback:
-    """One connection: what the rounds of a file that loops have in common."""
+    """State of one connection, shared by the rounds of a file that loops."""
 
     def __init__(self, options: Options, skip: int, stop: threading.Event) -> None:
         self._every_frame = options.every_frame
-        self._player = _Hurry() if options.every_frame else _Player(options.speed)
+        self._pacing = _NoPacing() if options.every_frame else _RealTimePacing(options.speed)
         self._skip = skip
         self._stop = stop
         self._size_wh: tuple[int, int] | None = None
 
-    def one_round(self, video: Video) -> Iterator[Capture]:
-        """The file from its first frame, or from the one it was to begin at, to its end."""
+    def play_once(self, video: Video) -> Iterator[Capture]:
+        """Play the file once, from its first frame or the one to resume at."""
         row = damaged = 0
         for capture in self._pictures(video):
             if capture is None:
@@ -137,7 +139,7 @@ class _Playback:
         if self._stop.is_set():
             return
         if not row:
-            raise SourceError(f"{video.address} holds no picture that can be decoded")
+            raise SourceError(f"{video.address} contains no picture that can be decoded")
         if damaged:
             problem = f"{video.address} is damaged: {damaged} packets after {row} good frames"
             log.debug(problem)
@@ -145,39 +147,39 @@ class _Playback:
                 raise SourceError(problem)
 
     def _pictures(self, video: Video) -> Iterator[Capture | None]:
-        """Every frame of a file when it is due; None for each packet that is garbage."""
-        pauses, row = _Pauses(video.stream), 0
+        """Yield each frame when it is due; None for each packet that cannot be decoded."""
+        intervals, row = _PacketIntervals(video.stream), 0
         while not self._stop.is_set() and (packet := video.read()) is not None:
             if packet.stream_index != video.stream.index:
                 continue
-            player = self._player if row >= self._skip else _Hurry()
-            pause_s = pauses.before(packet) if packet.size else pauses.usual_s
-            due = player.wait(pause_s, self._stop)
+            pacing = self._pacing if row >= self._skip else _NoPacing()
+            pause_s = intervals.next(packet) if packet.size else intervals.default_s
+            due = pacing.wait(pause_s, self._stop)
             frames = video.decode(packet)
             if frames is None or packet.is_corrupt:
                 yield None
             for nth, frame in enumerate(frames or ()):
                 if nth:  # the decoder held some back until the end
-                    due = player.wait(pauses.usual_s, self._stop)
+                    due = pacing.wait(intervals.default_s, self._stop)
                 if self._stop.is_set():
                     return
                 row += 1
-                yield Capture(picture_of(frame), *due)
+                yield Capture(to_picture(frame), *due)
 
     def _check_size(self, size_wh: tuple[int, int], row: int, address: str) -> None:
         if self._size_wh not in (None, size_wh):
-            raise _SizeChangeError(f"{address}: the picture size is now {size_wh}", row)
+            raise _SizeChangeError(f"{address}: the picture size changed to {size_wh}", row)
         self._size_wh = size_wh
 
 
 class VideoFile:
-    """A file as a camera."""
+    """A video file, played as a camera."""
 
     def __init__(self, options: Options) -> None:
-        """Open nothing yet."""
+        """Create the source without opening it."""
         self._options = options
         self._lookup = NameLookup()
-        self._begin_at = 0  # row of the first frame after a change of the picture size
+        self._resume_at = 0  # row of the first frame after a change of the picture size
 
     @property
     def address(self) -> str:
@@ -186,17 +188,17 @@ class VideoFile:
 
     @property
     def every_frame(self) -> bool:
-        """Whether its reader waits until each frame was taken."""
+        """Whether the reader waits until each frame was taken."""
         return self._options.every_frame
 
     @contextlib.contextmanager
     def connect(self, stop: threading.Event) -> Iterator[Iterator[Capture]]:
-        """Open the file; iterate its captures to the end, or for ever when it loops.
+        """Open the file; iterate its captures to the end, or without end when it loops.
 
-        After a change of the picture size the next connection goes on where this one ended.
+        After a change of the picture size, the next connection resumes where this one ended.
 
         Raises:
-            SourceError: it cannot be opened or read, holds no picture, or the size changed.
+            SourceError: It cannot be opened or read, contains no picture, or the size changed.
         """
         with self._open() as video, contextlib.closing(self._captures(video, stop)) as captures:
             yield captures
@@ -208,7 +210,7 @@ class VideoFile:
             Opening(
                 url=options.path if remote else f"file:{options.path}",
                 address=self.address,
-                # a playlist on disk must not make us call somebody
+                # a playlist on disk must not open network connections
                 options={} if remote else {"protocol_whitelist": "file,crypto,data"},
                 open_timeout_s=options.open_timeout_s,
                 read_timeout_s=options.read_timeout_s,
@@ -218,18 +220,18 @@ class VideoFile:
         )
 
     def _captures(self, first: Video, stop: threading.Event) -> Generator[Capture]:
-        playback = _Playback(self._options, self._begin_at, stop)
-        self._begin_at = 0
+        playback = _Playback(self._options, self._resume_at, stop)
+        self._resume_at = 0
         try:
-            yield from playback.one_round(first)
+            yield from playback.play_once(first)
             while self._options.loop and not stop.is_set():
                 with self._open() as video:
-                    yield from playback.one_round(video)
+                    yield from playback.play_once(video)
         except _SizeChangeError as change:
-            self._begin_at = change.row
+            self._resume_at = change.row
             raise
 
 
 def build(options: Options) -> VideoFile:
-    """The source these options describe."""
+    """Create the source that options describe."""
     return VideoFile(options)

@@ -142,7 +142,7 @@ def test_a_late_joiner_is_answered_though_the_sink_never_idles():
 
 def test_a_crowd_that_joins_at_once_is_answered_once():
     now_s = [0.0]
-    sink = zeromq.Publisher(
+    sink = zeromq.ZeromqSink(
         zeromq.Options(bind="tcp://127.0.0.1:*", linger_ms=0), monotonic_s=lambda: now_s[0]
     )
     with sink.open(), subscribed(sink, "v1/status/") as old, contextlib.ExitStack() as crowd:

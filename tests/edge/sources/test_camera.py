@@ -70,7 +70,7 @@ def test_a_read_that_blocks_ends_in_time_and_its_device_is_not_opened_twice():
     ):
         list(captures)
     assert time.monotonic() - begun_s < 5
-    with pytest.raises(SourceError, match="hangs in its driver"), source.connect(threading.Event()):
+    with pytest.raises(SourceError, match="still blocked in the driver"), source.connect(threading.Event()):
         pass
     release.set()
     assert fake.released.wait(2)
@@ -93,7 +93,7 @@ def test_an_opener_that_blocks_ends_in_time():
 def test_the_end_of_the_stream_and_another_size_are_failures():
     fakes = {
         "ended the stream": Fake(lambda row: grey(row) if row < 3 else None),
-        "picture size is now": Fake(lambda row: grey(row, (4, 6) if row < 9 else (8, 6))),
+        "picture size changed to": Fake(lambda row: grey(row, (4, 6) if row < 9 else (8, 6))),
     }
     for message, fake in fakes.items():
         with (

@@ -54,5 +54,5 @@ def test_the_photograph_of_matplotlib_is_found_without_importing_it():
 
 def test_without_matplotlib_the_remedy_is_named(monkeypatch):
     monkeypatch.setattr(synthetic.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(SourceError, match=r"pip install edgewatch\[demo\]"):
+    with pytest.raises(SourceError, match=r"pip install 'edgewatch\[demo\]'"):
         pictures(None, count=1)

@@ -128,7 +128,7 @@ def test_another_picture_size_begins_an_epoch_and_loses_no_frame(tmp_path):
     both.write_bytes(small.read_bytes() + large.read_bytes())
     source = source_of(both)
     first, problem = pictures(source)
-    assert "picture size is now (320, 240)" in problem
+    assert "picture size changed to (320, 240)" in problem
     second, problem = pictures(source)
     assert not problem
     assert [len(first), len(second)] == [6, 7]

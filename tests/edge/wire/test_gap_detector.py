@@ -2,14 +2,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.wire.gap_detector import MOST_BOOTS, Gap, GapDetector, Restarted
+from edge.wire.gap_detector import MAX_BOOTS, Gap, GapDetector, Restarted
 
 A, B = "v1/detections/a/", "v1/tracks/b/"
 
 
-def arrive(ledger, *numbers, topic=A, boot="x"):
-    ledger.restart("n", boot)
-    return [ledger.arrived("n", boot, topic, seq) for seq in numbers]
+def arrive(detector, *numbers, topic=A, boot="x"):
+    detector.check_boot("n", boot)
+    return [detector.check_message("n", boot, topic, seq) for seq in numbers]
 
 
 def test_joining_late_is_no_gap():
@@ -30,66 +30,66 @@ def test_an_old_number_is_a_repeat_and_no_gap():
 
 
 def test_topics_count_for_themselves():
-    ledger = GapDetector()
-    arrive(ledger, 5)
-    assert arrive(ledger, 9, topic=B) == [(None, False)]
+    detector = GapDetector()
+    arrive(detector, 5)
+    assert arrive(detector, 9, topic=B) == [(None, False)]
 
 
 def test_a_new_boot_is_a_restart_and_no_gap():
-    ledger = GapDetector()
-    assert ledger.restart("n", "x") is None, "the first boot heard of is no restart"
-    arrive(ledger, 5)
-    assert ledger.restart("n", "y") == Restarted("n", "x", "y")
-    assert ledger.restart("n", "y") is None
-    assert arrive(ledger, 1, 2, boot="y") == [(None, False), (None, False)]
+    detector = GapDetector()
+    assert detector.check_boot("n", "x") is None, "the first boot heard of is no restart"
+    arrive(detector, 5)
+    assert detector.check_boot("n", "y") == Restarted("n", "x", "y")
+    assert detector.check_boot("n", "y") is None
+    assert arrive(detector, 1, 2, boot="y") == [(None, False), (None, False)]
 
 
 def test_two_daemons_under_one_name_are_told_apart():
-    ledger = GapDetector()
-    told = [ledger.restart("n", boot) for boot in "xyxyxy"]
+    detector = GapDetector()
+    told = [detector.check_boot("n", boot) for boot in "xyxyxy"]
     assert told == [None, Restarted("n", "x", "y"), None, None, None, None]
 
 
 def test_nodes_do_not_restart_each_other():
-    ledger = GapDetector()
-    assert [ledger.restart(node, node) for node in "abab"] == [None] * 4
+    detector = GapDetector()
+    assert [detector.check_boot(node, node) for node in "abab"] == [None] * 4
 
 
 def test_memory_is_bounded_however_often_a_node_restarts():
-    ledger = GapDetector()
+    detector = GapDetector()
     for boot in range(1000):
-        arrive(ledger, 1, boot=str(boot))
-    assert len(ledger._boots) <= MOST_BOOTS
+        arrive(detector, 1, boot=str(boot))
+    assert len(detector._boots) <= MAX_BOOTS
 
 
 def test_a_loss_at_the_end_shows_at_the_second_heartbeat():
-    ledger = GapDetector()
-    arrive(ledger, 5)
-    assert ledger.claimed("n", "x", {A: 7}) == [], "7 may still be on its way"
-    assert ledger.claimed("n", "x", {A: 7}) == [Gap(A, 6, 8, 2)]
-    assert ledger.claimed("n", "x", {A: 7}) == [], "told once"
-    assert arrive(ledger, 8) == [(None, False)]
+    detector = GapDetector()
+    arrive(detector, 5)
+    assert detector.check_heartbeat("n", "x", {A: 7}) == [], "7 may still be on its way"
+    assert detector.check_heartbeat("n", "x", {A: 7}) == [Gap(A, 6, 8, 2)]
+    assert detector.check_heartbeat("n", "x", {A: 7}) == [], "told once"
+    assert arrive(detector, 8) == [(None, False)]
 
 
 def test_a_topic_all_of_whose_messages_were_lost_is_a_gap():
-    ledger = GapDetector()
-    ledger.claimed("n", "x", {})
-    ledger.claimed("n", "x", {A: 3})
-    assert ledger.claimed("n", "x", {A: 3}) == [Gap(A, 1, 4, 3)]
+    detector = GapDetector()
+    detector.check_heartbeat("n", "x", {})
+    detector.check_heartbeat("n", "x", {A: 3})
+    assert detector.check_heartbeat("n", "x", {A: 3}) == [Gap(A, 1, 4, 3)]
 
 
 def test_what_was_published_before_we_joined_is_no_gap():
-    ledger = GapDetector()
-    assert [ledger.claimed("n", "x", {A: 50}) for _ in range(3)] == [[], [], []]
-    assert arrive(ledger, 51) == [(None, False)]
+    detector = GapDetector()
+    assert [detector.check_heartbeat("n", "x", {A: 50}) for _ in range(3)] == [[], [], []]
+    assert arrive(detector, 51) == [(None, False)]
 
 
 @pytest.mark.parametrize("later", [51, 53])
 def test_heartbeats_tell_where_an_unheard_topic_stood(later):
-    ledger = GapDetector()
-    ledger.claimed("n", "x", {A: 50})
-    ledger.claimed("n", "x", {A: 50})
-    gap = arrive(ledger, later)[0][0]
+    detector = GapDetector()
+    detector.check_heartbeat("n", "x", {A: 50})
+    detector.check_heartbeat("n", "x", {A: 50})
+    gap = arrive(detector, later)[0][0]
     assert (gap.missed if gap else 0) == later - 51
 
 
@@ -106,15 +106,15 @@ deeds = st.lists(
 @given(deeds, st.integers(0, 20))
 def test_exactly_what_was_lost_is_reported(deeds, before):
     """Once two heartbeats came, every lost number is in one gap and no other number is."""
-    ledger, last, lost, gaps = GapDetector(), {A: before, B: 0}, [], []
+    detector, last, lost, gaps = GapDetector(), {A: before, B: 0}, [], []
     beat = [("heartbeat", False)] * 2
     for deed, flag in [*beat, *deeds, *beat]:
         if deed == "heartbeat":
             if not flag:
-                gaps += ledger.claimed("n", "x", dict(last))
+                gaps += detector.check_heartbeat("n", "x", dict(last))
         elif deed == "again":
             if last[A] - flag > 0 and (A, last[A] - flag) not in lost:
-                gap, repeat = ledger.arrived("n", "x", A, last[A] - flag)
+                gap, repeat = detector.check_message("n", "x", A, last[A] - flag)
                 assert gap is None
                 assert repeat
         else:
@@ -122,7 +122,7 @@ def test_exactly_what_was_lost_is_reported(deeds, before):
             if flag:
                 lost.append((deed, last[deed]))
             else:
-                gaps.append(ledger.arrived("n", "x", deed, last[deed])[0])
+                gaps.append(detector.check_message("n", "x", deed, last[deed])[0])
     reported = [(gap.topic, seq) for gap in gaps if gap for seq in range(gap.expected, gap.got)]
     assert sorted(reported) == sorted(lost)
     assert all(gap.missed == gap.got - gap.expected for gap in gaps if gap)
@@ -131,16 +131,16 @@ def test_exactly_what_was_lost_is_reported(deeds, before):
 @given(st.lists(st.sampled_from(["message", "heartbeat", "overtaking heartbeat"]), max_size=60))
 def test_a_heartbeat_that_overtakes_a_message_makes_no_gap(deeds):
     """The claim is composed in another thread and may leave before what it is about."""
-    ledger, seq = GapDetector(), 0
+    detector, seq = GapDetector(), 0
     for deed in deeds:
         gaps = []
         if deed == "overtaking heartbeat":
-            gaps = ledger.claimed("n", "x", {A: seq + 1})
+            gaps = detector.check_heartbeat("n", "x", {A: seq + 1})
         elif deed == "heartbeat":
-            gaps = ledger.claimed("n", "x", {A: seq} if seq else {})
+            gaps = detector.check_heartbeat("n", "x", {A: seq} if seq else {})
         if deed != "heartbeat":
             seq += 1
-            gap, repeat = ledger.arrived("n", "x", A, seq)
+            gap, repeat = detector.check_message("n", "x", A, seq)
             gaps += [gap] if gap else []
             assert not repeat
         assert gaps == []

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.wire import topics
-from edge.wire.last_value_cache import LastValues
+from edge.wire.last_value_cache import LastValueCache
 from edge.wire.schema import Message, decode
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -15,8 +15,8 @@ GOLDEN = Path(__file__).parents[2] / "golden"
 class Node:
     """Says things to a cache, numbering them."""
 
-    def __init__(self, most_tracks=256):
-        self.cache = LastValues(most_tracks)
+    def __init__(self, max_tracks=256):
+        self.cache = LastValueCache(max_tracks)
         self.seq = 0
 
     def say(self, family, camera="door", **fields):
@@ -25,7 +25,7 @@ class Node:
         body = decode(topic, (GOLDEN / f"{family}.json").read_bytes())
         fields = {"camera": camera, "seq": self.seq, "epoch": 3} | fields
         message = Message(topic, msgspec.structs.replace(body, **fields))
-        self.cache.note(message)
+        self.cache.update(message)
 
     def track(self, change, track=1, place="", **fields):
         self.say("tracks", change=change, track=track, place=place, **fields)
@@ -100,7 +100,7 @@ def test_another_camera_is_left_alone():
 
 
 def test_memory_is_bounded_though_no_track_ever_ends():
-    node = Node(most_tracks=3)
+    node = Node(max_tracks=3)
     for track in range(10):
         node.track("began", track)
     assert [track for track, *_ in node.known()] == [7, 8, 9]
@@ -122,7 +122,7 @@ def test_a_prefix_finds_the_topics_that_begin_with_it(prefix, want):
     node.say("status", camera="cam1", state="online")
     node.say("status", camera="cam10", state="online")
     node.say("tracks", camera="cam1", change="began")
-    assert sorted(node.cache.topics_of(prefix)) == want
+    assert sorted(node.cache.find_topics(prefix)) == want
 
 
 changes = st.tuples(
