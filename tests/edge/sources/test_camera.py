@@ -70,7 +70,10 @@ def test_a_read_that_blocks_ends_in_time_and_its_device_is_not_opened_twice():
     ):
         list(captures)
     assert time.monotonic() - begun_s < 5
-    with pytest.raises(SourceError, match="still blocked in the driver"), source.connect(threading.Event()):
+    with (
+        pytest.raises(SourceError, match="still blocked in the driver"),
+        source.connect(threading.Event()),
+    ):
         pass
     release.set()
     assert fake.released.wait(2)
