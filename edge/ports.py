@@ -124,6 +124,10 @@ class Embedder(Model, Protocol):
     """Describes faces."""
 
     @property
+    def threshold(self) -> float:
+        """Cosine from which two faces are one person's, when two pictures are compared."""
+
+    @property
     def dimension(self) -> int:
         """D."""
 

@@ -1,4 +1,4 @@
-"""`edge people calibrate`: how alike two faces must be, from data."""
+"""`edge people calibrate`: measure how similar two faces must be."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from edge.cli.options import (
     FacesName,
     GalleryPath,
     KeyPath,
-    identity,
     load_models,
 )
 from edge.errors import ConfigError
@@ -30,6 +29,7 @@ from edge.models.embedder import ContractEmbedder
 from edge.people.enrollment.face_photo import PhotoError, read_face
 from edge.people.gallery.encryption import load_key
 from edge.people.gallery.gallery import Gallery
+from edge.people.gallery.metadata import get_embedder_id
 from edge.people.recognition.face_quality import LOOK
 from edge.people.recognition.threshold import Calibration, Tail, impostors
 from edge.ports import FaceFinder
@@ -39,14 +39,23 @@ from edge.types import F32
 def calibrate(
     strangers: Annotated[
         Path,
-        typer.Option(exists=True, file_okay=False, help="DIR/NAME/*.jpg of people not enrolled."),
+        typer.Option(
+            exists=True,
+            file_okay=False,
+            help="Photos of people who are not enrolled: DIR/NAME/*.jpg.",
+        ),
     ],
     fpir: Annotated[
-        float, typer.Option(min=1e-4, max=0.2, help="Share of looks at strangers let through.")
+        float, typer.Option(min=1e-4, max=0.2, help="False-positive identification rate per look.")
     ] = 0.01,
-    people: Annotated[int, typer.Option(min=0, help="Size of the gallery; 0 is as it stands.")] = 0,
+    people: Annotated[
+        int, typer.Option(min=0, help="Size of the gallery (0: its present size).")
+    ] = 0,
     strangers_per_day: Annotated[
-        float, typer.Option("--per-day", min=0, help="Strangers that pass your cameras in a day.")
+        float,
+        typer.Option(
+            "--per-day", min=0, help="People who are not enrolled and pass your cameras per day."
+        ),
     ] = 1000,
     gallery: GalleryPath = GALLERY,
     key: KeyPath = KEY,
@@ -54,13 +63,13 @@ def calibrate(
     faces: FacesName = FACES,
     as_json: AsJson = False,
 ) -> None:
-    """Measure the threshold for names, and store it in the gallery.
+    """Measure the similarity threshold for names and store it in the gallery.
 
-    The daemon takes it over within a second, and raises it as the gallery grows.
+    The daemon adopts it within a second and raises it as the gallery grows.
     """
-    finder, described = load_models(faces, embedder)
-    groups = _embedded(strangers, finder, described, quiet=as_json)
-    with Gallery(gallery, load_key(key), identity(described)) as opened:
+    finder, model = load_models(faces, embedder)
+    groups = _embed_people(strangers, finder, model, quiet=as_json)
+    with Gallery(gallery, load_key(key), get_embedder_id(model)) as opened:
         index = opened.index()
         calibration = Calibration(Tail.of(impostors(index, groups)), fpir)
         opened.set_calibration(calibration.values())
@@ -70,7 +79,7 @@ def calibrate(
         "threshold": round(threshold, 4),
         "people": count,
         "fpir": fpir,
-        "fpir_of_model_threshold": calibration.fpir_of(described.threshold, count),
+        "fpir_of_model_threshold": calibration.fpir_of(model.threshold, count),
         "comparisons": calibration.tail.comparisons,
         "false_alarms_per_day_at_most": round(strangers_per_day * fpir, 3),
     }
@@ -78,24 +87,26 @@ def calibrate(
         typer.echo(json.dumps(answer))
         return
     typer.echo(
-        f"threshold {threshold:.3f} for {count} people: a look at a stranger comes near enough in "
-        f"{fpir:.2%} of cases, by {calibration.tail.comparisons} comparisons\n"
-        f"of {strangers_per_day:g} strangers a day at most {strangers_per_day * fpir:.3g} would be "
-        "named, if one look were enough; several must agree"
+        f"threshold {threshold:.3f} for {count} people: {fpir:.2%} of the looks at strangers "
+        f"exceed it, estimated from {calibration.tail.comparisons} comparisons\n"
+        f"of {strangers_per_day:g} strangers per day at most {strangers_per_day * fpir:.3g} would "
+        "be named if one look were enough; several must agree"
     )
 
 
-def _embedded(
+def _embed_people(
     folder: Path, finder: FaceFinder, embedder: ContractEmbedder, *, quiet: bool
 ) -> list[F32]:
-    """``(t, D)`` of each person's usable pictures.
+    """``(T, D)`` embeddings of each person's usable photos.
 
     Raises:
-        ConfigError: there is nobody.
+        ConfigError: The folder has no people.
     """
     people = sorted(path for path in folder.iterdir() if path.is_dir())
     if not people:
-        raise ConfigError(f"--strangers {folder}: has no folder for each person: DIR/NAME/*.jpg")
+        raise ConfigError(
+            f"--strangers {folder} must have a folder per person, DIR/NAME/*.jpg, but has none"
+        )
     console = Console(stderr=True)
     hidden = quiet or not console.is_terminal
     groups = []
@@ -105,7 +116,7 @@ def _embedded(
             try:
                 crops.append(read_face(finder, photo, LOOK).crop)
             except PhotoError:
-                continue  # a picture like this would not be compared either
+                continue  # the daemon would not compare such a picture either
         if crops:
             groups.append(embedder.embed(np.stack(crops)))
     return groups

@@ -1,4 +1,4 @@
-"""`edge people`: who is in the gallery."""
+"""`edge people`: the people in the gallery."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ from edge.cli.options import (
     FacesName,
     GalleryPath,
     KeyPath,
-    duplicate_limit,
-    identity,
     load_models,
     open_gallery,
 )
 from edge.errors import EdgeError, GalleryError
+from edge.people.enrollment.enrollment import compute_duplicate_threshold
 from edge.people.enrollment.face_photo import read_face
 from edge.people.gallery.encryption import load_key
 from edge.people.gallery.export import export_person
 from edge.people.gallery.gallery import Gallery
+from edge.people.gallery.metadata import get_embedder_id
 from edge.people.gallery.records import Person, RecordState
 from edge.people.recognition.face_quality import LOOK
 
-app = application("Who is enrolled, and what is kept about them.")
+app = application("Manage enrolled people and what is stored about them.")
 app.command()(calibrate)
 
-Who = Annotated[str, typer.Argument(metavar="NAME", help="A name, in any case, or an id.")]
+Who = Annotated[str, typer.Argument(metavar="NAME", help="Name (in any case) or id.")]
 Photo = Annotated[Path, typer.Argument(metavar="PHOTO", help="A picture with one face.")]
 
 
@@ -51,19 +51,20 @@ Photo = Annotated[Path, typer.Argument(metavar="PHOTO", help="A picture with one
 def list_people(
     gallery: GalleryPath = GALLERY, key: KeyPath = KEY, as_json: AsJson = False
 ) -> None:
-    """Everybody who is enrolled; with --json one object a line."""
+    """List the enrolled people; with --json one object per line."""
     with open_gallery(gallery, key) as opened:
         people = opened.people()
     if as_json:
         for person in people:
-            typer.echo(json.dumps(_as_tree(person), ensure_ascii=False))
+            typer.echo(json.dumps(_to_json(person), ensure_ascii=False))
         return
-    table = Table("name", "templates", "look-alikes", "enrolled", "until", "state")
+    table = Table("name", "templates", "negatives", "enrolled", "until", "state")
     for person in people:
-        known = person.details
-        cells = (known.name or person.id, str(known.templates), str(known.lookalikes),
-                 _day(known.enrolled_s), known.until or "no end", str(person.state))  # fmt: skip
-        table.add_row(*map(Text, cells))  # a name is no markup
+        details = person.details
+        cells = (details.name or person.id, str(details.templates), str(details.lookalikes),
+                 _format_day(details.enrolled_s), details.until or "no end",
+                 str(person.state))  # fmt: skip
+        table.add_row(*map(Text, cells))  # a name is not markup
     Console().print(table)
 
 
@@ -71,14 +72,14 @@ def list_people(
 def show(
     name: Who, gallery: GalleryPath = GALLERY, key: KeyPath = KEY, as_json: AsJson = False
 ) -> None:
-    """One person: dates, consent, how many templates."""
+    """Show one person: dates, consent, number of templates."""
     with open_gallery(gallery, key) as opened:
         person = opened.find(name).person
     if as_json:
-        typer.echo(json.dumps(_as_tree(person), ensure_ascii=False))
+        typer.echo(json.dumps(_to_json(person), ensure_ascii=False))
         return
-    for label, value in _as_tree(person).items():
-        shown = _moment(value) if label.endswith("_s") else value
+    for label, value in _to_json(person).items():
+        shown = _format_time(value) if label.endswith("_s") else value
         typer.echo(f"{label.removesuffix('_s')}: {shown}")
 
 
@@ -100,19 +101,21 @@ def forget(
     name: Who,
     gallery: GalleryPath = GALLERY,
     key: KeyPath = KEY,
-    sure: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    sure: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Destroy a person's key and with it all that is stored; for good."""
+    """Destroy a person's key, and with it all that is stored, for good."""
     with open_gallery(gallery, key) as opened:
         if not sure:
             typer.confirm(f"Forget {opened.find(name).person.name or name} for good?", abort=True)
         person = opened.forget(name)
-    typer.echo(f"forgotten; the audit log knows {person}. Backups of the file still hold the data.")
+    typer.echo(
+        f"forgotten; the audit log keeps the id {person}. Backups still hold the data."
+    )
 
 
 @app.command()
 def purge(gallery: GalleryPath = GALLERY, key: KeyPath = KEY) -> None:
-    """Forget everybody whose retention date is over."""
+    """Forget everybody whose retention date has passed."""
     with open_gallery(gallery, key) as opened:
         names = opened.purge()
     typer.echo(f"forgotten: {', '.join(names) or 'nobody'}")
@@ -121,28 +124,28 @@ def purge(gallery: GalleryPath = GALLERY, key: KeyPath = KEY) -> None:
 @app.command()
 def export(
     name: Who,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A JSON file, not there yet.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A new JSON file.")],
     gallery: GalleryPath = GALLERY,
     key: KeyPath = KEY,
 ) -> None:
-    """Write all that is stored about a person, templates too, into a file only you can read."""
+    """Write all that is stored about a person, templates included, to a file only you can read."""
     with open_gallery(gallery, key) as opened:
         try:
             descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except OSError as error:
-            raise EdgeError(f"{file}: {error.strerror}: choose another place") from error
+            raise EdgeError(f"{error.strerror}: choose another path", file=file) from error
         with os.fdopen(descriptor, "w", encoding="utf-8") as out:
             try:
                 json.dump(export_person(opened.store, name), out, ensure_ascii=False, indent=1)
             except EdgeError:
                 file.unlink()
                 raise
-    typer.echo(f"{file}: not encrypted, delete it when it was handed over")
+    typer.echo(f"{file} is not encrypted: delete it once it has been handed over")
 
 
 @app.command()
 def audit(gallery: GalleryPath = GALLERY, key: KeyPath = KEY, as_json: AsJson = False) -> None:
-    """What was done to the gallery, and whether that record is genuine: exit 78 when not."""
+    """Show what was done to the gallery and verify that record: exit 78 if it is not genuine."""
     with open_gallery(gallery, key) as opened:
         entries = opened.audit.entries()
         names = {person.id: person.name for person in opened.people()}
@@ -150,10 +153,10 @@ def audit(gallery: GalleryPath = GALLERY, key: KeyPath = KEY, as_json: AsJson = 
             for entry in entries:
                 typer.echo(json.dumps(asdict(entry)))
         else:
-            table = Table("#", "when", "by", "what", "who", "detail")
+            table = Table("#", "time", "by", "action", "person", "detail")
             for entry in entries:
                 who = names.get(entry.person) or entry.person
-                cells = (str(entry.seq), _moment(entry.at_s), entry.actor, entry.action, who)
+                cells = (str(entry.seq), _format_time(entry.at_s), entry.actor, entry.action, who)
                 table.add_row(*map(Text, (*cells, entry.detail)))
             Console().print(table)
         count = opened.audit.verify()
@@ -161,7 +164,7 @@ def audit(gallery: GalleryPath = GALLERY, key: KeyPath = KEY, as_json: AsJson = 
         typer.echo(f"genuine: {count} entries, {len(names)} people")
 
 
-# --- with photographs ---------------------------------------------------------------------------
+# --- with photos --------------------------------------------------------------------------------
 
 
 @app.command()
@@ -174,33 +177,35 @@ def verify(
     faces: FacesName = FACES,
     as_json: AsJson = False,
 ) -> None:
-    """Is this NAME? Exit 0 for the same person, 1 for another, 65 for an unusable PHOTO.
+    """Check whether PHOTO shows NAME: exit 0 if so, 1 if not, 65 if the photo is unusable.
 
-    A photograph is compared, not a living person: there is no liveness in it.
+    It compares photos and does not check liveness.
     """
-    finder, described = load_models(faces, embedder)
-    with Gallery(gallery, load_key(key), identity(described)) as opened:
+    finder, model = load_models(faces, embedder)
+    with Gallery(gallery, load_key(key), get_embedder_id(model)) as opened:
         record = opened.find(name)
         person = record.person
         if person.state is not RecordState.ACTIVE:
-            raise GalleryError(f"{person.name or person.id} is {person.state}: enrol again")
-        found = described.embed(read_face(finder, photo, LOOK).crop[None])[0]
-        similarity = float((record.own @ found).max())
-        alike = bool(len(record.negatives)) and float((record.negatives @ found).max())
-        same = similarity >= described.threshold and not alike >= similarity
+            raise GalleryError(f"{person.name or person.id} is {person.state}: enroll again")
+        embedding = model.embed(read_face(finder, photo, LOOK).crop[None])[0]
+        similarity = float((record.own @ embedding).max())
+        nearest_negative = bool(len(record.negatives)) and float(
+            (record.negatives @ embedding).max()
+        )
+        same = similarity >= model.threshold and not nearest_negative >= similarity
         opened.audit.note_comparison(person.id, similarity, same=same)
     answer = {
         "id": person.id,
         "name": person.name,
         "similarity": round(similarity, 4),
-        "threshold": round(described.threshold, 4),
+        "threshold": round(model.threshold, 4),
         "same": same,
     }
     if as_json:
         typer.echo(json.dumps(answer, ensure_ascii=False))
     else:
-        verdict = "the same person" if same else "somebody else"
-        typer.echo(f"{verdict}: similarity {similarity:.3f}, threshold {described.threshold:.3f}")
+        verdict = "the same person" if same else "another person"
+        typer.echo(f"{verdict}: similarity {similarity:.3f}, threshold {model.threshold:.3f}")
     if not same:
         raise typer.Exit(1)
 
@@ -208,37 +213,41 @@ def verify(
 @app.command("not")
 def not_person(
     name: Who,
-    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Of the look-alike.")],
+    photos: Annotated[
+        list[Path], typer.Argument(metavar="PHOTO...", help="Photos of a similar person.")
+    ],
     gallery: GalleryPath = GALLERY,
     key: KeyPath = KEY,
     embedder: EmbedderName = EMBEDDER,
     faces: FacesName = FACES,
 ) -> None:
-    """Remember a look-alike: whoever resembles PHOTO more than NAME is not NAME."""
-    finder, described = load_models(faces, embedder)
-    with Gallery(gallery, load_key(key), identity(described)) as opened:
+    """Add negative templates: faces nearer to PHOTO than to NAME are never reported as NAME."""
+    finder, model = load_models(faces, embedder)
+    with Gallery(gallery, load_key(key), get_embedder_id(model)) as opened:
         crops = np.stack([read_face(finder, photo, LOOK).crop for photo in photos])
-        embeddings = described.embed(crops)
+        embeddings = model.embed(crops)
         own = opened.find(name).own
-        alike = float((own @ embeddings.T).max()) if own.shape[1:] == embeddings.shape[1:] else 0.0
+        similarity = (
+            float((own @ embeddings.T).max()) if own.shape[1:] == embeddings.shape[1:] else 0.0
+        )
         person = opened.add_negatives(name, embeddings)
-    typer.echo(f"{person.name}: {person.details.lookalikes} pictures of look-alikes")
-    if alike >= duplicate_limit(described.threshold):
+    typer.echo(f"{person.name}: {person.details.lookalikes} negative templates")
+    if similarity >= compute_duplicate_threshold(model.threshold):
         typer.echo(
-            f"as alike ({alike:.2f}) as pictures of {person.name}: if that is who it shows, enrol "
-            "again with --replace, which drops look-alikes",
+            f"the photo is as similar ({similarity:.2f}) as one of {person.name}: if it shows "
+            f"{person.name}, enroll again with --replace, which drops negative templates",
             err=True,
         )
 
 
-def _as_tree(person: Person) -> dict[str, object]:
+def _to_json(person: Person) -> dict[str, object]:
     return {"id": person.id, **asdict(person.details), "state": str(person.state)}
 
 
-def _day(at_s: float) -> str:
+def _format_day(at_s: float) -> str:
     return datetime.fromtimestamp(at_s, UTC).date().isoformat()
 
 
-def _moment(at_s: object) -> str:
+def _format_time(at_s: object) -> str:
     moment = datetime.fromtimestamp(float(str(at_s)), UTC)
     return moment.isoformat(sep=" ", timespec="seconds").removesuffix("+00:00")

@@ -30,6 +30,9 @@ FROZEN_PICTURE = Reason(ReasonCode.FROZEN_PICTURE, "the picture does not change"
 NOT_COMPARED = Reason(ReasonCode.NOT_COMPARED, "not compared with the gallery yet")
 AMBIGUOUS = Reason(ReasonCode.AMBIGUOUS, "resembles several enrolled people")
 NO_LIVENESS_MODEL = Reason(ReasonCode.NO_LIVENESS_MODEL, "no liveness model is configured")
+LIVENESS_CLIP_TOO_SHORT = Reason(
+    ReasonCode.LIVENESS_PENDING, "the clip for the liveness model is not complete yet"
+)
 LIVENESS_MODEL_NAN = Reason(ReasonCode.LIVENESS_MODEL_NAN, "the liveness model returned NaN")
 NO_3D_MOTION = Reason(ReasonCode.NO_3D_MOTION, "no 3-D motion observed")
 SPOOFED_BEFORE = Reason(ReasonCode.SPOOF, "was taken for a picture of a face before")

@@ -1,4 +1,4 @@
-"""Picture files as pictures."""
+"""Picture files."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from edge.types import RgbPicture
 
 
 def read_picture(path: Path | str) -> RgbPicture:
-    """Read a JPEG, PNG or whatever else OpenCV knows, upright by its EXIF orientation.
+    """Read a JPEG, PNG or any other file that OpenCV decodes, upright by its EXIF orientation.
 
     Raises:
-        SourceError: the file cannot be read or is no picture. Names the file.
+        SourceError: The file cannot be read or decoded.
     """
     try:
-        coded = np.fromfile(path, np.uint8)
+        encoded = np.fromfile(path, np.uint8)
     except OSError as error:
-        raise SourceError(f"{path}: {error.strerror}") from error
+        raise SourceError(f"{error.strerror}", file=path) from error
     try:
-        rgb = cv2.imdecode(coded, cv2.IMREAD_COLOR_RGB) if coded.size else None
-    except cv2.error as error:  # of absurd dimensions
-        raise SourceError(f"{path} is a picture that OpenCV refuses: {error.err}") from error
+        rgb = cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB) if encoded.size else None
+    except cv2.error as error:  # absurd dimensions, for example
+        raise SourceError(f"OpenCV refuses the picture: {error.err}", file=path) from error
     if rgb is None:
-        raise SourceError(f"{path} is no picture")
+        raise SourceError("the file is not a picture that OpenCV can decode", file=path)
     return RgbPicture(np.asarray(rgb, np.uint8))

@@ -1,4 +1,4 @@
-"""Photographs: the one good face in a picture file, or why there is none."""
+"""Face photos: the one good face in a picture file, or why there is none."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from pathlib import Path
 import numpy as np
 
 from edge.errors import EdgeError, SourceError
-from edge.people.enrollment.observer import RIVAL
-from edge.people.recognition.face_quality import ENROLL, Limits, assess
+from edge.people.enrollment.observer import OTHER_FACE
+from edge.people.recognition.face_quality import ENROLL, QualityLimits, assess
 from edge.ports import FaceFinder
 from edge.types import U8, Faces, Frame, Picture, RgbPicture
 from edge.vision.face_crops import align_face
 from edge.vision.image_file import read_picture
 
-BORDER = 0.5  # of the picture's size, added where a face fills it and was not found
+BORDER = 0.5  # of the picture's size, added when no face is found: it may fill the picture
 
 
 class PhotoError(EdgeError):
-    """A photograph cannot be used; says why."""
+    """A photo cannot be used; names it as `file`."""
 
     exit_code = 65  # EX_DATAERR
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FacePhoto:
-    """The face in a photograph.
+    """The face in a photo.
 
     Attributes:
-        path: the file.
+        path: The file.
         crop: ``(112, 112, 3)`` uint8 RGB, aligned.
-        quality: in [0, 1].
+        quality: 0..1.
     """
 
     path: Path
@@ -39,31 +39,31 @@ class FacePhoto:
     quality: float
 
 
-def read_face(finder: FaceFinder, path: Path, limits: Limits = ENROLL) -> FacePhoto:
-    """The one face in a picture file.
+def read_face(finder: FaceFinder, path: Path, limits: QualityLimits = ENROLL) -> FacePhoto:
+    """Read the one face in a picture file.
 
     Raises:
-        PhotoError: unreadable, no face, two faces, or too poor a face.
+        PhotoError: The file is unreadable, or shows no face, several, or one of poor quality.
     """
     try:
         picture = read_picture(path)
     except SourceError as error:
-        raise PhotoError(str(error)) from error
+        raise PhotoError(error.problem, file=path) from error
     faces = _find(finder, picture)
     if not len(faces):
-        picture = _with_border(picture)
+        picture = _add_border(picture)
         faces = _find(finder, picture)
     if not len(faces):
-        raise PhotoError(f"{path}: no face")
+        raise PhotoError("no face", file=path)
     height = faces.xyxy[:, 3] - faces.xyxy[:, 1]
     largest = int(height.argmax())
-    if (rivals := int(np.sum(height >= RIVAL * height[largest]))) > 1:
-        raise PhotoError(f"{path}: {_NUMBERS.get(rivals, rivals)} faces, must be one")
+    if (count := int(np.sum(height >= OTHER_FACE * height[largest]))) > 1:
+        raise PhotoError(f"{_NUMBERS.get(count, count)} faces, must be one", file=path)
     landmarks = faces.landmarks[largest]
     crop = align_face(picture, landmarks)
     quality = assess(landmarks[None], crop[None])
-    if issues := quality.refusals(0, limits):
-        raise PhotoError(f"{path}: {', '.join(issue.text for issue in issues)}")
+    if issues := quality.find_issues(0, limits):
+        raise PhotoError(", ".join(issue.text for issue in issues), file=path)
     return FacePhoto(path, crop, float(quality.value[0]))
 
 
@@ -74,6 +74,6 @@ def _find(finder: FaceFinder, picture: Picture) -> Faces:
     return finder.find([Frame("", 0, 0, 0.0, 0.0, picture)])[0]
 
 
-def _with_border(picture: RgbPicture) -> RgbPicture:
+def _add_border(picture: RgbPicture) -> RgbPicture:
     height, width = (round(side * BORDER / 2) for side in picture.rgb.shape[:2])
     return RgbPicture(np.pad(picture.rgb, ((height, height), (width, width), (0, 0))))

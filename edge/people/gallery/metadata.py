@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from edge.errors import GalleryError
 from edge.people.gallery.encryption import KeyStore, SealError
+from edge.ports import Embedder
 
 T = TypeVar("T")
 
@@ -30,6 +31,11 @@ class EmbedderId:
     name: str
     sha256: str
     dimension: int
+
+
+def get_embedder_id(embedder: Embedder) -> EmbedderId:
+    """What a gallery stores of an embedder."""
+    return EmbedderId(embedder.name, embedder.sha256, embedder.dimension)
 
 
 class Metadata:

@@ -45,7 +45,7 @@ class GalleryStore:
         database: The connection; its transactions enclose every use of the parts below.
         keys: Keys derived for this gallery.
         metadata: Identity, embedder, generation and calibration.
-        records: People with their templates.
+        records: GallerySnapshot with their templates.
         audit: The audit log.
 
     Raises:

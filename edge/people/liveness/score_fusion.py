@@ -1,9 +1,8 @@
-"""Vitality: is a face alive, as the looks of the last seconds say together?
+"""Liveness fusion: is a face live, judging by all scores and motion of the last seconds?
 
-Two things are asked. The liveness network must think so, by the mean of its log-odds over several
-looks; and the face must have changed otherwise than a flat picture does, see `flatness`. Whatever
-is missing, old or no number leaves it undecided: only what is known to live is `live`. `spoof`
-stays for good.
+Two conditions must hold. The liveness model must say so, by the mean of its log-odds over several
+scores; and the face must have changed as no flat picture does, see `planarity`. Anything missing,
+stale or NaN leaves the face undecided: only positive evidence makes it `LIVE`. A spoof stays one.
 """
 
 from __future__ import annotations
@@ -12,25 +11,31 @@ import math
 from collections import deque
 from dataclasses import dataclass
 
-from edge.people.liveness.planarity import stirred
-from edge.people.reasons import LIVENESS_MODEL_NAN, NO_3D_MOTION, SPOOFED_BEFORE, Reason
+from edge.people.liveness.planarity import is_nonplanar
+from edge.people.reasons import (
+    LIVENESS_CLIP_TOO_SHORT,
+    LIVENESS_MODEL_NAN,
+    NO_3D_MOTION,
+    SPOOFED_BEFORE,
+    Reason,
+)
 from edge.types import F32, Liveness, ReasonCode
 
 MIN_SCORES = 3
-MIN_STIRS = 2
-MOST_SKETCHES = 3
-SURE = 0.99  # a network that is surer than that is not believed more
+MIN_NONPLANAR = 2
+MAX_THUMBNAILS = 3
+MAX_CONFIDENCE = 0.99  # scores beyond it count as this
 
 
 @dataclass(frozen=True, slots=True)
-class Demands:
-    """What a living face must show. Raising any but `window_s` finds fewer alive.
+class LivenessPolicy:
+    """What a live face must show. Raising any but `window_s` finds fewer faces live.
 
     Attributes:
-        live_score: fused score from which on a face is alive.
-        spoof_score: fused score down from which it is a picture of a face.
-        window_s: older scores do not count.
-        motion: it must have changed otherwise than a flat picture.
+        live_score: Fused score from which a face is live.
+        spoof_score: Fused score up to which it is a spoof.
+        window_s: Older scores do not count.
+        motion: Whether the face must have changed as no flat picture does.
     """
 
     live_score: float
@@ -39,87 +44,90 @@ class Demands:
     motion: bool
 
 
-class Vitality:
-    """What is known of one face.
-
-    Args:
-        demands: what it must show.
-        spoof: it was caught already.
+class LivenessFusion:
+    """Scores and motion of one face.
 
     Attributes:
-        spoof: it was taken for a picture of a face, for good.
+        spoof: The face was taken for a picture of a face, for good.
     """
 
-    def __init__(self, demands: Demands, *, spoof: bool = False) -> None:
-        self._demands = demands
+    def __init__(self, policy: LivenessPolicy, *, spoof: bool = False) -> None:
+        self._policy = policy
         self._scores: deque[tuple[float, float]] = deque(maxlen=MIN_SCORES * 4)  # at_s, score
-        self._sketches: deque[F32] = deque(maxlen=MOST_SKETCHES)
-        self._stirs = 0
-        self._broken = False  # the latest score was no number
+        self._thumbnails: deque[F32] = deque(maxlen=MAX_THUMBNAILS)
+        self._nonplanar = 0
+        self._no_score: Reason | None = None  # why the latest look gave none
         self.spoof = spoof
 
     @property
-    def stirred(self) -> bool:
-        """It changed as no flat picture does, or need not."""
-        return self._stirs >= MIN_STIRS or not self._demands.motion
+    def has_moved(self) -> bool:
+        """Whether the face changed as no flat picture does, or need not."""
+        return self._nonplanar >= MIN_NONPLANAR or not self._policy.motion
 
-    def watch(self, sketch: F32) -> None:
-        """Take one look's `sketch`; the first ones are what the others are compared with."""
-        if self.stirred:
+    def add_thumbnail(self, thumbnail: F32) -> None:
+        """Compare a face with its first thumbnails (see `planarity.make_thumbnail`)."""
+        if self.has_moved:
             return
-        # a crop that was turned too far to be laid over the others differs from all of them, but
-        # only that one: hence all of the sketches, and more than one look
-        if self._sketches and all(stirred(old, sketch) for old in self._sketches):
-            self._stirs += 1
-        if len(self._sketches) < MOST_SKETCHES:
-            self._sketches.append(sketch)
+        # a crop that is turned too far to be registered differs from all others, but is only one:
+        # hence all of the thumbnails, and more than one look
+        if self._thumbnails and all(is_nonplanar(old, thumbnail) for old in self._thumbnails):
+            self._nonplanar += 1
+        if len(self._thumbnails) < MAX_THUMBNAILS:
+            self._thumbnails.append(thumbnail)
 
-    def score(self, live: float, at_s: float) -> None:
-        """Take what the liveness network says of one look; NaN when it says nothing."""
-        self._broken = not 0 <= live <= 1
-        if not self._broken:
+    def add_score(self, live: float | None, at_s: float) -> None:
+        """Add the liveness model's score, NaN if it gave none; None while the clip is too short."""
+        if live is None:
+            self._no_score = LIVENESS_CLIP_TOO_SHORT
+        elif not 0 <= live <= 1:
+            self._no_score = LIVENESS_MODEL_NAN
+        else:
+            self._no_score = None
             self._scores.append((at_s, live))
 
-    def is_asked(self, now_s: float) -> bool:
-        """Whether the network has said enough of late to be believed, whatever it said."""
-        return self._recent(now_s) >= MIN_SCORES
+    def has_enough_scores(self, now_s: float) -> bool:
+        """Whether there are enough recent scores to trust, whatever they say."""
+        return self._count_recent(now_s) >= MIN_SCORES
 
-    def _recent(self, now_s: float) -> int:
-        window_s = self._demands.window_s
+    def _count_recent(self, now_s: float) -> int:
+        window_s = self._policy.window_s
         return sum(0 <= now_s - at_s <= window_s for at_s, _ in self._scores)
 
-    def fused(self, now_s: float) -> float:
-        """Mean of the log-odds of the scores that are not too old, as probability, or NaN."""
-        # a score from the future is of another clock: it does not count either
+    def fuse(self, now_s: float) -> float:
+        """Mean log-odds of the recent scores as a probability, or NaN without any."""
+        # a score from the future is of another clock and does not count either
         odds = [
             math.log(bound / (1 - bound))
             for at_s, live in self._scores
-            if 0 <= now_s - at_s <= self._demands.window_s
-            for bound in (min(max(live, 1 - SURE), SURE),)
+            if 0 <= now_s - at_s <= self._policy.window_s
+            for bound in (min(max(live, 1 - MAX_CONFIDENCE), MAX_CONFIDENCE),)
         ]
         return 1 / (1 + math.exp(-sum(odds) / len(odds))) if odds else float("nan")
 
-    def state(self, now_s: float) -> tuple[Liveness, Reason]:
-        """Live, spoof or undecided, and why."""
+    def judge(self, now_s: float) -> tuple[Liveness, Reason]:
+        """Live, spoof or undecided, and why. The caller makes a spoof final: `mark_spoof`."""
         if self.spoof:
             return Liveness.SPOOF, SPOOFED_BEFORE
-        fused = self.fused(now_s)
-        recent = self._recent(now_s)
-        if self._broken:
-            return Liveness.UNDECIDED, LIVENESS_MODEL_NAN
+        fused = self.fuse(now_s)
+        recent = self._count_recent(now_s)
+        if self._no_score:
+            return Liveness.UNDECIDED, self._no_score
         if not recent and self._scores:
             text = f"last liveness score {now_s - self._scores[-1][0]:.0f} s ago"
             return Liveness.UNDECIDED, Reason(ReasonCode.LIVENESS_STALE, text)
         if recent < MIN_SCORES:
             text = f"{recent} of {MIN_SCORES} liveness scores so far"
             return Liveness.UNDECIDED, Reason(ReasonCode.LIVENESS_PENDING, text)
-        if fused <= self._demands.spoof_score:
-            self.spoof = True
+        if fused <= self._policy.spoof_score:
             text = f"a picture of a face: liveness score {fused:.2f}"
             return Liveness.SPOOF, Reason(ReasonCode.SPOOF, text)
-        if not fused >= self._demands.live_score:
+        if not fused >= self._policy.live_score:
             text = f"perhaps a picture of a face: liveness score {fused:.2f}"
             return Liveness.UNDECIDED, Reason(ReasonCode.LIVENESS_UNCERTAIN, text)
-        if not self.stirred:
+        if not self.has_moved:
             return Liveness.UNDECIDED, NO_3D_MOTION
         return Liveness.LIVE, Reason(ReasonCode.LIVE, f"liveness score {fused:.2f}")
+
+    def mark_spoof(self) -> None:
+        """Make the face a spoof for good."""
+        self.spoof = True

@@ -1,9 +1,9 @@
-"""Quality: is a face good enough to be compared with anybody?
+"""Face quality: is a face good enough to be compared?
 
 Measured on 3059 television frames of 250 people (ytf_dev): what predicts whether two pictures
-of a person agree is, in this order, sharpness, size and pose. The limits of `LOOK` refuse 5 %
+of a person match is, in this order, sharpness, size and pose. The limits of `LOOK` reject 5 %
 of those frames, those of `ENROLL` 13 %. Discarding the worst tenth, fifth and half by `value`
-takes the false non-matches of MobileFaceNet at FAR 1e-3 from 19 % to 17, 14 and 8 %.
+reduces the false non-matches of MobileFaceNet at FAR 1e-3 from 19 % to 17, 14 and 8 %.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import numpy as np
 
 from edge.people import reasons
 from edge.people.reasons import Reason
-from edge.types import F32, U8
+from edge.types import F32, U8, Bool
 
-# Eyes, nose and mouth corners of a mean face, millimetres: x right, y down, z to the camera.
+# Eyes, nose and mouth corners of a mean face, millimeters: x right, y down, z to the camera.
 _HEAD_MM = np.array(
     [[-31.5, -33, -30], [31.5, -33, -30], [0, 0, 0], [-25, 32, -21], [25, 32, -21]], np.float64
 )
@@ -26,21 +26,21 @@ _INNER = slice(16, 96)  # of an aligned crop of 112: the face without hair and b
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What a face must have. Raising a minimum refuses more faces.
+class QualityLimits:
+    """What a face must have. Raising a minimum rejects more faces.
 
     Attributes:
-        eye_px: distance of the eyes, source pixels.
-        yaw_deg: turned left or right at most.
-        pitch_deg: looking up or down at most.
-        roll_deg: head tilted at most.
-        sharpness: variance of the Laplacian of the aligned crop.
-        dark: mean luma at least, 0..255.
-        bright: mean luma at most.
-        contrast: standard deviation of luma at least.
+        eyes_px: Least distance of the eyes, source pixels.
+        yaw_deg: Greatest turn to the left or right.
+        pitch_deg: Greatest angle of looking up or down.
+        roll_deg: Greatest tilt of the head.
+        sharpness: Least variance of the Laplacian of the aligned crop.
+        dark: Least mean luma, 0..255.
+        bright: Greatest mean luma.
+        contrast: Least standard deviation of luma.
     """
 
-    eye_px: float = 16
+    eyes_px: float = 16
     yaw_deg: float = 55
     pitch_deg: float = 45
     roll_deg: float = 45
@@ -50,13 +50,13 @@ class Limits:
     contrast: float = 12
 
 
-LOOK = Limits()
-ENROLL = Limits(eye_px=18, yaw_deg=50, pitch_deg=40, roll_deg=40, sharpness=15, dark=45)
+LOOK = QualityLimits()
+ENROLL = QualityLimits(eyes_px=18, yaw_deg=50, pitch_deg=40, roll_deg=40, sharpness=15, dark=45)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pose:
-    """How heads are turned.
+    """Head poses of M faces.
 
     Attributes:
         yaw_deg: ``(M,)`` positive when the nose points to the right of the image.
@@ -68,14 +68,23 @@ class Pose:
     pitch_deg: F32
     roll_deg: F32
 
+    def is_within(self, limits: QualityLimits) -> Bool:
+        """``(M,)``; NaN is never within."""
+        within: Bool = (
+            (np.abs(self.yaw_deg) <= limits.yaw_deg)
+            & (np.abs(self.pitch_deg) <= limits.pitch_deg)
+            & (np.abs(self.roll_deg) <= limits.roll_deg)
+        )
+        return within
 
-def pose(landmarks: F32) -> Pose:
+
+def estimate_pose(landmarks: F32) -> Pose:
     """Fit a mean head to five points under weak perspective, ``(M, 5, 2)`` -> M poses.
 
-    Good to about 10 degrees: a person's own face differs from the mean one.
+    Accurate to about 10 degrees, because faces differ from the mean one.
     """
-    centred = landmarks - landmarks.mean(axis=1, keepdims=True)
-    axes = np.einsum("kp,mpd->mdk", _FIT, centred)  # (M, 2, 3): the first rows of scale * R
+    centered = landmarks - landmarks.mean(axis=1, keepdims=True)
+    axes = np.einsum("kp,mpd->mdk", _FIT, centered)  # (M, 2, 3): the first rows of scale * R
     right = _unit(axes[:, 0])
     down = _unit(axes[:, 1])
     toward = np.cross(right, down)
@@ -91,26 +100,26 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
     return unit
 
 
-def eye_px(landmarks: F32) -> F32:
+def measure_eyes_px(landmarks: F32) -> F32:
     """Distance of the eyes, ``(M, 5, 2)`` -> ``(M,)``, source pixels."""
     distance: F32 = np.linalg.norm(landmarks[:, 1] - landmarks[:, 0], axis=1)
     return distance.astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Quality:
-    """What faces are worth, a column a measure.
+class FaceQuality:
+    """Quality measures of M faces.
 
     Attributes:
-        eye_px: ``(M,)`` distance of the eyes, source pixels.
+        eyes_px: ``(M,)`` distance of the eyes, source pixels.
         pose: M poses.
         sharpness: ``(M,)`` variance of the Laplacian of the aligned crop.
         brightness: ``(M,)`` mean luma of the aligned crop.
         contrast: ``(M,)`` standard deviation of that luma.
-        value: ``(M,)`` float32 in [0, 1], all of it in one number; 0 for what is not finite.
+        value: ``(M,)`` float32 in [0, 1], all measures combined; 0 if any is not finite.
     """
 
-    eye_px: F32
+    eyes_px: F32
     pose: Pose
     sharpness: F32
     brightness: F32
@@ -118,20 +127,13 @@ class Quality:
     value: F32
 
     def __len__(self) -> int:
-        """M."""
         return len(self.value)
 
-    def refusals(self, row: int, limits: Limits = LOOK) -> tuple[Reason, ...]:
-        """Why face ``row`` is not good enough; empty when it is. Not a number is never enough."""
-        pose = self.pose
+    def find_issues(self, row: int, limits: QualityLimits = LOOK) -> tuple[Reason, ...]:
+        """Why face ``row`` is not good enough; empty when it is. NaN is never good enough."""
         checks = (
-            (reasons.TOO_SMALL, self.eye_px[row] >= limits.eye_px),
-            (
-                reasons.TURNED_AWAY,
-                abs(pose.yaw_deg[row]) <= limits.yaw_deg
-                and abs(pose.pitch_deg[row]) <= limits.pitch_deg
-                and abs(pose.roll_deg[row]) <= limits.roll_deg,
-            ),
+            (reasons.TOO_SMALL, self.eyes_px[row] >= limits.eyes_px),
+            (reasons.TURNED_AWAY, self.pose.is_within(limits)[row]),
             (reasons.BLURRED, self.sharpness[row] >= limits.sharpness),
             (reasons.TOO_DARK, self.brightness[row] >= limits.dark),
             (reasons.TOO_BRIGHT, self.brightness[row] <= limits.bright),
@@ -140,7 +142,7 @@ class Quality:
         return tuple(reason for reason, passed in checks if not passed)
 
 
-def assess(landmarks: F32, crops: U8) -> Quality:
+def assess(landmarks: F32, crops: U8) -> FaceQuality:
     """Measure M faces.
 
     Args:
@@ -148,37 +150,37 @@ def assess(landmarks: F32, crops: U8) -> Quality:
         crops: ``(M, 112, 112, 3)`` uint8 RGB, aligned by those points.
     """
     inner = crops[:, _INNER, _INNER]
-    # no matrix product: BLAS threads would wait for each other longer than they work
+    # no matrix product: BLAS threads would wait for each other longer than they compute
     luma = inner[..., 0] * _LUMA[0] + inner[..., 1] * _LUMA[1] + inner[..., 2] * _LUMA[2]
     laplacian = (
         luma[:, :-2, 1:-1] + luma[:, 2:, 1:-1] + luma[:, 1:-1, :-2] + luma[:, 1:-1, 2:]
         - 4 * luma[:, 1:-1, 1:-1]
     )  # fmt: skip
-    eyes, turned = eye_px(landmarks), pose(landmarks)
+    eyes_px, pose = measure_eyes_px(landmarks), estimate_pose(landmarks)
     sharpness = laplacian.var(axis=(1, 2))
     brightness, contrast = luma.mean(axis=(1, 2)), luma.std(axis=(1, 2))
-    return Quality(
-        eyes, turned, sharpness, brightness, contrast,
-        _value(eyes, turned, sharpness, brightness, contrast),
+    return FaceQuality(
+        eyes_px, pose, sharpness, brightness, contrast,
+        _combine(eyes_px, pose, sharpness, brightness, contrast),
     )  # fmt: skip
 
 
-def _value(eyes: F32, turned: Pose, sharpness: F32, brightness: F32, contrast: F32) -> F32:
-    """Product of what each measure is worth; size and sharpness weigh by their logarithm."""
-    facing = np.cos(np.radians(turned.yaw_deg)) * np.cos(np.radians(turned.pitch_deg))
+def _combine(eyes_px: F32, pose: Pose, sharpness: F32, brightness: F32, contrast: F32) -> F32:
+    """Product of all measures scaled to 0..1; size and sharpness count by their logarithm."""
+    facing = np.cos(np.radians(pose.yaw_deg)) * np.cos(np.radians(pose.pitch_deg))
     value = (
-        _ramp(np.log(np.maximum(eyes, 1)), np.log(8), np.log(48))
+        _ramp(np.log(np.maximum(eyes_px, 1)), np.log(8), np.log(48))
         * _ramp(np.log(np.maximum(sharpness, 1)), np.log(2), np.log(300))
         * np.clip(facing, 0, 1)
         * _ramp(brightness, 10, 60)
         * _ramp(brightness, 250, 200)
         * _ramp(contrast, 4, 18)
     ) ** 0.5
-    sound: F32 = np.nan_to_num(value, nan=0.0).astype(np.float32)
-    return sound
+    finite: F32 = np.nan_to_num(value, nan=0.0).astype(np.float32)
+    return finite
 
 
-def _ramp(measure: F32, nothing: float, full: float) -> F32:
-    """0 at ``nothing``, 1 at ``full``, a line between."""
-    share: F32 = np.clip((measure - nothing) / (full - nothing), 0, 1)
-    return share
+def _ramp(measure: F32, zero: float, one: float) -> F32:
+    """0 at ``zero``, 1 at ``one``, linear between."""
+    value: F32 = np.clip((measure - zero) / (one - zero), 0, 1)
+    return value

@@ -1,4 +1,4 @@
-"""A dossier: what is known of one face that is followed, and what is decided from it."""
+"""Face tracks: what is known of one face that is followed, and what is decided from it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from edge.config import Recognition
 from edge.people.liveness.clip import Clip
-from edge.people.liveness.score_fusion import Demands, Vitality
+from edge.people.liveness.score_fusion import LivenessFusion, LivenessPolicy
 from edge.people.reasons import (
     FROZEN_PICTURE,
     NO_3D_MOTION,
@@ -16,162 +16,177 @@ from edge.people.reasons import (
     NOT_COMPARED,
     Reason,
 )
-from edge.people.recognition.voting import Ballot, Rules, Verdict
+from edge.people.recognition.voting import VoteResult, VoteWindow, VotingRules
 from edge.types import U8, Decision, Liveness, Outcome, ReasonCode
 
-ENOUGH_LOOKS = 15  # a face that is undecided after them waits for refreshes
-BETTER = 1.3  # shows so much more than at its best look: worth another one
-POOR_LOOKS = 3  # in a row: the face is rejected
+ENOUGH_LOOKS = 15  # a face that is undecided after that many is looked at only for refreshes
+BETTER = 1.3  # times as large as at its best look: worth another one
+MAX_POOR_LOOKS = 3  # in a row: the face is rejected
 
 NEW, BETTER_CROP, REFRESH, NOT_DUE = 3, 2, 1, 0
 
 
-class Dossier:
+class FaceTrack:
     """One face.
 
     Args:
-        settings: budgets and times.
-        demands: what a living face must show.
-        track: the face's own track.
-        owner: track of the person in whom it lies, -1 for none.
-        spoofed: that person showed a picture of a face before.
+        settings: Budgets and times.
+        policy: What a live face must show.
+        track: The face's own track.
+        owner: Track of the person the face belongs to, -1 without one.
+        spoofed: That person showed a picture of a face before.
+
+    Attributes:
+        owner: Track of the person the face belongs to, -1 without one.
+        quality: Of the latest usable look, 0..1.
+        looked_s: Time of the latest look, monotonic seconds.
+        fusion: Whether the face is live.
+        votes: Whose face it is.
     """
 
     def __init__(
-        self, settings: Recognition, demands: Demands, track: int, owner: int, *, spoofed: bool
+        self,
+        settings: Recognition,
+        policy: LivenessPolicy,
+        track: int,
+        owner: int,
+        *,
+        spoofed: bool,
     ) -> None:
         self.owner = owner
         self.quality = 0.0
         self.looked_s = -math.inf
         self._settings = settings
-        self._demands = demands
+        self._policy = policy
         self._track = track
-        self.vitality = Vitality(demands, spoof=spoofed)
-        self.begin_anew()
-        self._told: tuple[object, ...] = ()
+        self.fusion = LivenessFusion(policy, spoof=spoofed)
+        self.reset()
+        self._reported: tuple[object, ...] = ()
         self._settled = False
 
-    def begin_anew(self) -> None:
-        """Forget all looks: it is another face. A picture of a face stays one."""
-        self.ballot = Ballot()
-        self.vitality = Vitality(self._demands, spoof=self.vitality.spoof)
+    def reset(self) -> None:
+        """Forget all looks, because it is another face. A spoof stays one."""
+        self.votes = VoteWindow()
+        self.fusion = LivenessFusion(self._policy, spoof=self.fusion.spoof)
         self._clip = Clip()
         self._crop = np.zeros(0, np.uint8)
         self._best_px = 0.0
         self._looks = 0
-        self._poor, self._why_poor = 0, NOT_COMPARED
+        self._poor_looks, self._poor_reason = 0, NOT_COMPARED
 
     # --- looking --------------------------------------------------------------------------------
 
-    def urgency(self, now_s: float, shown_px: float) -> int:
+    def rank(self, now_s: float, visible_px: float) -> int:
         """How much a look is worth now: NEW, BETTER_CROP, REFRESH or NOT_DUE."""
         waited_s = now_s - self.looked_s
         if waited_s < self._settings.look_every_s:
             return NOT_DUE
         if not self._settled and self._looks < ENOUGH_LOOKS:
             return NEW
-        if shown_px >= BETTER * self._best_px:
+        if visible_px >= BETTER * self._best_px:
             return BETTER_CROP
         return REFRESH if waited_s >= self._settings.refresh_s else NOT_DUE
 
-    def refuse(self, why: Reason) -> None:
-        """A look that shows too little."""
-        self._poor, self._why_poor = self._poor + 1, why
+    def reject(self, reason: Reason) -> None:
+        """Count a look that shows too little."""
+        self._poor_looks, self._poor_reason = self._poor_looks + 1, reason
 
-    def admit(self, crop: U8, at_s: float, shown_px: float, refusals: tuple[Reason, ...]) -> bool:
-        """Take a look at an aligned crop; whether it is worth comparing.
+    def admit(self, crop: U8, at_s: float, visible_px: float, issues: tuple[Reason, ...]) -> bool:
+        """Take a look at an aligned crop and say whether it is worth comparing.
 
-        The very same pixels once more show nothing new: neither a vote nor life.
+        Identical pixels show nothing new: neither a vote nor a sign of life.
         """
         self.looked_s = at_s
-        if refusals:
-            self.refuse(refusals[0])
+        if issues:
+            self.reject(issues[0])
             return False
         if np.array_equal(crop, self._crop):
-            self.refuse(FROZEN_PICTURE)
+            self.reject(FROZEN_PICTURE)
             return False
         self._crop = crop
-        self._best_px = max(self._best_px, shown_px)
+        self._best_px = max(self._best_px, visible_px)
         self._looks += 1
-        self._poor, self._why_poor = 0, NOT_COMPARED
+        self._poor_looks, self._poor_reason = 0, NOT_COMPARED
         return True
 
-    def clip(self, crops: U8, at_s: float, length: int, most_s: float) -> U8 | None:
-        """Add wide crops; the clip once it is whole, see `Clip.add`."""
-        return self._clip.add(crops, at_s, length, most_s)
+    def add_to_clip(self, crops: U8, at_s: float, length: int, max_s: float) -> U8 | None:
+        """Add wide crops; returns the clip once it is complete, see `Clip.add`."""
+        return self._clip.add(crops, at_s, length, max_s)
 
     # --- deciding -------------------------------------------------------------------------------
 
     def decide(
-        self, now_s: float, rules: Rules, *, checked: bool, closed: Reason | None
+        self, now_s: float, rules: VotingRules, *, checked: bool, closed: Reason | None
     ) -> Decision:
-        """What is to be said of the face now.
+        """Decide about the face from all looks so far.
 
         Args:
-            now_s: monotonic seconds.
-            rules: of the votes.
-            checked: there is a liveness network.
-            closed: why nobody may be named; None when people may.
+            now_s: Monotonic seconds.
+            rules: Of the votes.
+            checked: There is a liveness model.
+            closed: Why no names can be given; None when they can.
         """
-        liveness, alive = Liveness.NOT_CHECKED, NO_LIVENESS_MODEL
-        if checked or self.vitality.spoof:
-            liveness, alive = self.vitality.state(now_s)
-        verdict = self.ballot.verdict(rules)
-        outcome, reason = self._outcome(verdict, liveness, alive, now_s, closed)
-        # a stranger has no name to lose: once the network was asked, refreshes will do
+        liveness, liveness_reason = Liveness.NOT_CHECKED, NO_LIVENESS_MODEL
+        if checked or self.fusion.spoof:
+            liveness, liveness_reason = self.fusion.judge(now_s)
+        if liveness is Liveness.SPOOF:
+            self.fusion.mark_spoof()
+        result = self.votes.decide(rules)
+        outcome, reason = self._decide_outcome(result, liveness, liveness_reason, now_s, closed)
+        # an unknown face has no name to lose: refreshes suffice once the model has scored it
         self._settled = outcome in (Outcome.KNOWN, Outcome.SPOOF) or (
-            outcome is Outcome.UNKNOWN and (not checked or self.vitality.is_asked(now_s))
+            outcome is Outcome.UNKNOWN and (not checked or self.fusion.has_enough_scores(now_s))
         )
-        person = verdict.person if outcome is Outcome.KNOWN else None
+        person = result.person if outcome is Outcome.KNOWN else None
         return Decision(
             track_id=self.owner if self.owner >= 0 else self._track,
             outcome=outcome,
             person=person.id if person else "",
             name=person.name if person else "",
-            similarity=verdict.similarity,
-            margin=verdict.margin,
+            similarity=result.similarity,
+            margin=result.margin,
             liveness=liveness,
-            live_score=self.vitality.fused(now_s),
-            votes=verdict.votes,
+            live_score=self.fusion.fuse(now_s),
+            votes=result.votes,
             reason=reason.text,
             reason_code=reason.code,
         )
 
-    def _outcome(
+    def _decide_outcome(
         self,
-        verdict: Verdict,
+        result: VoteResult,
         liveness: Liveness,
-        alive: Reason,
+        liveness_reason: Reason,
         now_s: float,
         closed: Reason | None,
     ) -> tuple[Outcome, Reason]:
         if liveness is Liveness.SPOOF:
-            return Outcome.SPOOF, alive
+            return Outcome.SPOOF, liveness_reason
         if closed:
             return Outcome.UNDECIDED, closed
-        if not len(self.ballot):
-            if self._poor >= POOR_LOOKS:
-                return Outcome.REJECTED, self._why_poor
-            return Outcome.UNDECIDED, verdict.reason
-        if verdict.unknown:
-            return Outcome.UNKNOWN, verdict.reason
+        if not len(self.votes):
+            if self._poor_looks >= MAX_POOR_LOOKS:
+                return Outcome.REJECTED, self._poor_reason
+            return Outcome.UNDECIDED, result.reason
+        if result.unknown:
+            return Outcome.UNKNOWN, result.reason
         if self._settings.require_liveness and liveness is not Liveness.LIVE:
-            return Outcome.UNDECIDED, alive
-        if verdict.person is None:
-            return Outcome.UNDECIDED, verdict.reason
-        if not self.vitality.stirred:
+            return Outcome.UNDECIDED, liveness_reason
+        if result.person is None:
+            return Outcome.UNDECIDED, result.reason
+        if not self.fusion.has_moved:
             return Outcome.UNDECIDED, NO_3D_MOTION
-        if not now_s - verdict.seen_s <= self._settings.hold_s:
+        if not now_s - result.seen_s <= self._settings.hold_s:
             text = f"not recognized for {self._settings.hold_s:.0f} s"
             return Outcome.UNDECIDED, Reason(ReasonCode.NOT_SEEN_LATELY, text)
-        return Outcome.KNOWN, verdict.reason
+        return Outcome.KNOWN, result.reason
 
     def is_news(self, decision: Decision) -> bool:
-        """Whether outcome, person, liveness or track differ from what was told last."""
-        telling = (decision.track_id, decision.outcome, decision.person, decision.liveness)
-        news = telling != self._told and (
-            decision.outcome is not Outcome.UNDECIDED or bool(self._told)
+        """Whether outcome, person, liveness or track differ from what was reported last."""
+        report = (decision.track_id, decision.outcome, decision.person, decision.liveness)
+        news = report != self._reported and (
+            decision.outcome is not Outcome.UNDECIDED or bool(self._reported)
         )
         if news:
-            self._told = telling
+            self._reported = report
         return news

@@ -1,9 +1,9 @@
-"""The recognizer: whose face is it, is it alive, and why do we say so.
+"""The recognizer: whose face is it, is it live, and why.
 
-Per face, not per frame. Each camera follows its faces with a tracker of its own, so that what is
-learnt of one face stays with that face even where the tracks of two bodies are swapped; a face
-that lies in a person goes by that person's track on the wire. Everything is forgotten at a new
-epoch, at a cut of the picture, and when a face suddenly resembles itself no more.
+It decides per face, not per frame. Each camera follows its faces with a tracker of its own, so that
+what is known of a face stays with it even where the tracks of two bodies are swapped; on the wire
+a face that belongs to a tracked person has that person's track. A face track is reset at a new
+epoch, at a scene cut, when it moves to another person, and when its embedding stops matching.
 """
 
 from __future__ import annotations
@@ -14,138 +14,78 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edge.config import Recognition, Tracking
+from edge.config import Recognition
 from edge.people import reasons
 from edge.people.gallery.index import Index
-from edge.people.liveness import planarity as flatness
-from edge.people.liveness.score_fusion import Demands
-from edge.people.reasons import TOO_SMALL, TURNED_AWAY, Reason
-from edge.people.recognition import face_quality as quality
-from edge.people.recognition import voting as votes
-from edge.people.recognition.face_track import Dossier
+from edge.people.liveness.planarity import make_thumbnail
+from edge.people.liveness.score_fusion import LivenessPolicy
+from edge.people.reasons import Reason
+from edge.people.recognition import face_quality
+from edge.people.recognition.camera_faces import CameraFaces
+from edge.people.recognition.face_track import FaceTrack
+from edge.people.recognition.voting import VotingRules, match_votes
 from edge.ports import Embedder, LivenessModel
-from edge.types import (
-    F32,
-    I64,
-    U8,
-    Decision,
-    Detections,
-    Faces,
-    Frame,
-    FrameResult,
-    Liveness,
-    Outcome,
-    ReasonCode,
-    TrackEventType,
-)
-from edge.vision import scene_cut
+from edge.types import F32, U8, Decision, Frame, FrameResult, Liveness, Outcome, ReasonCode
 from edge.vision.face_crops import align_face
-from edge.vision.tracker import Tracker
 
-FOLLOW = Tracking(confirm_frames=1, max_missed_s=1.0)
-STRANGER = 0.2  # likeness: 98 % of strangers are below, 0.1 % of a video's own looks
+# Mean similarity of a look to the earlier ones below which it is another face: 98 % of other
+# people are below, 0.1 % of a video's own looks.
+SAME_FACE = 0.2
 FAINT = Decision(
     -1, Outcome.REJECTED, "", "", math.nan, math.nan, Liveness.NOT_CHECKED, math.nan, 0,
     reasons.TOO_FAINT.text, reasons.TOO_FAINT.code,
 )  # fmt: skip
 
 
-class View:
-    """What is remembered of one camera.
-
-    Args:
-        ids: for faces that lie in no person.
-    """
-
-    def __init__(self, ids: Iterator[int]) -> None:
-        self.tracker = Tracker(FOLLOW, ids)
-        self.dossiers: dict[int, Dossier] = {}  # by the face's own track
-        self.spoofed: set[int] = set()  # tracks of people who showed a picture of a face
-        self._epoch = -1
-        self._grid = np.zeros((0, 0), np.float32)
-
-    def begin(self, frame: Frame) -> None:
-        """Forget what does not continue into this frame."""
-        grid = scene_cut.compute_grid(frame.picture)
-        if frame.epoch != self._epoch:
-            self.spoofed.clear()
-            self._forget(frame)
-        elif scene_cut.is_cut(self._grid, grid):
-            self._forget(frame)
-        self._epoch, self._grid = frame.epoch, grid
-
-    def _forget(self, frame: Frame) -> None:
-        self.tracker.reset(frame.monotonic_s)
-        self.dossiers.clear()
-
-    def end(self, event: FrameResult) -> None:
-        """Forget people who are gone."""
-        if self.spoofed:
-            self.spoofed -= {c.track_id for c in event.changes if c.change is TrackEventType.ENDED}
-
-    def follow(self, faces: Faces, at_s: float) -> I64:
-        """``(M,)`` the track of each face, -1 for those too faint to be followed."""
-        found = Detections(
-            faces.xyxy.copy(), faces.score.copy(), np.zeros(len(faces), np.int32)
-        )  # fmt: skip
-        update = self.tracker.update(found, at_s)
-        for change in update.ended:
-            self.dossiers.pop(change.track_id, None)
-        tracks = update.tracks
-        same = (faces.xyxy[:, None] == tracks.xyxy[None]).all(axis=2)  # (M, N)
-        if not len(tracks):
-            return np.full(len(faces), -1, np.int64)
-        return np.where(same.any(axis=1), tracks.track_id[same.argmax(axis=1)], -1)
-
-
 @dataclass(frozen=True, slots=True, eq=False)
-class Seen:
-    """A face in a frame of this step.
+class TrackedFace:
+    """A face in a frame of this batch.
 
     Attributes:
-        dossier: what is known of it.
-        frame: the frame.
-        xyxy: ``(4,)``.
-        landmarks: ``(5, 2)``.
-        shown_px: distance of the eyes as it is seen: a face that turns to the camera shows more.
-        poor: why it is not even cut out; None when it is.
+        state: What is known of it.
+        frame: The frame.
+        xyxy: ``(4,)`` float32, source pixels.
+        landmarks: ``(5, 2)`` float32, source pixels.
+        visible_px: Distance of the eyes times the cosine of the pitch, source pixels: grows as
+            a face turns to the camera.
+        issue: Why it is not even cropped, or None.
     """
 
-    dossier: Dossier
+    state: FaceTrack
     frame: Frame
     xyxy: F32
     landmarks: F32
-    shown_px: float
-    poor: Reason | None
+    visible_px: float
+    issue: Reason | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Look:
-    """A face that was cut out and is good enough.
+class FaceSample:
+    """A face that was cropped and is good enough to be compared.
 
     Attributes:
-        seen: where.
-        crop: ``(112, 112, 3)`` aligned.
+        face: Where it is.
+        crop: ``(112, 112, 3)`` uint8 RGB, aligned.
         quality: 0..1.
     """
 
-    seen: Seen
+    face: TrackedFace
     crop: U8
     quality: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class People:
-    """With whom faces are compared.
+class GallerySnapshot:
+    """What faces are compared with.
 
     Attributes:
-        index: a snapshot of the gallery.
-        rules: when votes make a name.
-        closed: why nobody may be named; None when people may.
+        index: The enrolled people.
+        rules: When votes make a name.
+        closed: Why no names can be given; None when they can.
     """
 
     index: Index
-    rules: votes.Rules
+    rules: VotingRules
     closed: Reason | None = None
 
 
@@ -153,183 +93,172 @@ class Recognizer:
     """Decides who faces are. `look` is called by one thread at a time.
 
     Args:
-        rules: thresholds and budgets.
-        embedder: describes faces.
-        liveness: tells faces from pictures of faces; None checks nothing.
-        ids: for faces that lie in no person; those of the pipeline's tracks.
+        settings: Thresholds and budgets.
+        embedder: Describes faces.
+        liveness: Tells faces from pictures of faces; None checks nothing.
+        ids: Track ids of faces that belong to no tracked person; those of the pipeline's tracks.
     """
 
     def __init__(
         self,
-        rules: Recognition,
+        settings: Recognition,
         embedder: Embedder,
         liveness: LivenessModel | None,
         ids: Iterator[int],
     ) -> None:
-        self._rules = rules
+        self._settings = settings
         self._embedder = embedder
         self._liveness = liveness
         self._ids = ids
-        self._views: dict[str, View] = {}
-        self._demands = Demands(
-            rules.live_score, rules.spoof_score, rules.live_window_s, rules.require_motion
+        self._cameras: dict[str, CameraFaces] = {}
+        self._policy = LivenessPolicy(
+            settings.live_score,
+            settings.spoof_score,
+            settings.live_window_s,
+            settings.require_motion,
         )
         self.close("no gallery is open")
-        self._people = self._offered
+        self._gallery = self._next_gallery
 
     # --- the gallery ----------------------------------------------------------------------------
 
     def use(self, index: Index, threshold: float) -> None:
-        """Compare with these people from the next step on; safe from any thread.
+        """Compare with these people from the next batch on; safe from any thread.
 
-        Looks at faces in view are asked again.
+        Earlier looks at faces in view are matched again.
 
         Args:
-            index: a snapshot of the gallery.
-            threshold: similarity a name needs, where the configuration gives none.
+            index: A snapshot of the gallery.
+            threshold: Similarity a name needs unless the configuration gives one.
         """
-        rules = self._rules
         if len(index) and index.templates.shape[1:] != (self._embedder.dimension,):
             self.close("the gallery belongs to another embedder")
             return
-        self._offered = People(
-            index,
-            votes.Rules(
-                rules.threshold or threshold,
-                rules.min_margin,
-                rules.min_votes,
-                rules.min_vote_ratio,
-            ),
+        settings = self._settings
+        rules = VotingRules(
+            settings.threshold or threshold,
+            settings.min_margin,
+            settings.min_votes,
+            settings.min_vote_ratio,
         )
+        self._next_gallery = GallerySnapshot(index, rules)
 
     def close(self, why: str) -> None:
-        """Name nobody from the next step on; safe from any thread."""
-        nobody = Index.build((), (), dimension=self._embedder.dimension)
-        rules = votes.Rules(1.0, 1.0, self._rules.min_votes, self._rules.min_vote_ratio)
-        self._offered = People(nobody, rules, Reason(ReasonCode.GALLERY_CLOSED, why))
+        """Give no names from the next batch on; safe from any thread."""
+        empty = Index.build((), (), dimension=self._embedder.dimension)
+        rules = VotingRules(1.0, 1.0, self._settings.min_votes, self._settings.min_vote_ratio)
+        self._next_gallery = GallerySnapshot(empty, rules, Reason(ReasonCode.GALLERY_CLOSED, why))
 
     def keep(self, cameras: Sequence[str]) -> None:
         """Forget all cameras but these; safe from any thread."""
-        self._views = {name: view for name, view in self._views.copy().items() if name in cameras}
+        self._cameras = {
+            name: faces for name, faces in self._cameras.copy().items() if name in cameras
+        }
 
-    def _renew(self, views: Mapping[str, View]) -> None:
-        """Take the people that were offered."""
-        self._people = self._offered
-        for view in views.values():
-            for dossier in view.dossiers.values():
-                dossier.ballot.recast(self._people.index, self._people.rules)
+    def _swap_gallery(self, cameras: Mapping[str, CameraFaces]) -> None:
+        self._gallery = self._next_gallery
+        for camera in cameras.values():
+            for state in camera.face_tracks.values():
+                state.votes.rematch(self._gallery.index, self._gallery.rules)
 
     # --- looking --------------------------------------------------------------------------------
 
-    def look(self, events: Sequence[FrameResult]) -> list[FrameResult]:
-        """One event a camera -> the same with decisions, in the same order."""
-        views = [self._view(event.frame.camera) for event in events]
-        if self._people is not self._offered:
-            self._renew(self._views)
-        seen = [self._see(view, event) for view, event in zip(views, events, strict=True)]
-        self._examine(self._choose([face for faces in seen for face in faces if face]))
-        columns = zip(views, events, seen, strict=True)
-        return [self._decide(view, event, faces) for view, event, faces in columns]
+    def look(self, results: Sequence[FrameResult]) -> list[FrameResult]:
+        """One result per camera -> the same with decisions, in the same order."""
+        cameras = [self._get_camera(result.frame.camera) for result in results]
+        if self._gallery is not self._next_gallery:
+            self._swap_gallery(self._cameras)
+        faces = [self._track(c, result) for c, result in zip(cameras, results, strict=True)]
+        self._examine(self._choose([face for row in faces for face in row if face]))
+        columns = zip(cameras, results, faces, strict=True)
+        return [self._decide(camera, result, row) for camera, result, row in columns]
 
-    def _view(self, camera: str) -> View:
-        view = self._views.get(camera)
-        if view is None:
-            view = self._views[camera] = View(self._ids)
-        return view
+    def _get_camera(self, name: str) -> CameraFaces:
+        camera = self._cameras.get(name)
+        if camera is None:
+            camera = self._cameras[name] = CameraFaces(self._ids)
+        return camera
 
-    def _see(self, view: View, event: FrameResult) -> list[Seen | None]:
-        """The faces of one frame, tied to what is known of them."""
-        frame, faces = event.frame, event.faces
-        view.begin(frame)
-        view.end(event)
-        tracks = view.follow(faces, frame.monotonic_s)
+    def _track(self, camera: CameraFaces, result: FrameResult) -> list[TrackedFace | None]:
+        """The faces of one frame with what is known of them; None for those too faint."""
+        frame, faces = result.frame, result.faces
+        camera.begin(frame)
+        camera.forget_ended(result)
+        tracks = camera.follow(faces, frame.monotonic_s)
         if not len(faces):
             return []
-        owners = _owners(event)
-        eyes, turned = quality.eye_px(faces.landmarks), quality.pose(faces.landmarks)
-        shown_px = eyes * np.cos(np.radians(turned.pitch_deg))
-        limits = quality.LOOK
-        away = ~(
-            (np.abs(turned.yaw_deg) <= limits.yaw_deg)
-            & (np.abs(turned.pitch_deg) <= limits.pitch_deg)
-            & (np.abs(turned.roll_deg) <= limits.roll_deg)
-        )
-        small = ~(eyes >= limits.eye_px)
+        owners = _find_owners(result)
+        eyes_px = face_quality.measure_eyes_px(faces.landmarks)
+        pose = face_quality.estimate_pose(faces.landmarks)
+        visible_px = eyes_px * np.cos(np.radians(pose.pitch_deg))
+        limits = face_quality.LOOK
+        small, away = ~(eyes_px >= limits.eyes_px), ~pose.is_within(limits)
         return [
-            None if track < 0 else Seen(
-                self._dossier(view, track, owner), frame, faces.xyxy[row], faces.landmarks[row],
-                float(shown_px[row]),
-                TOO_SMALL if small[row] else TURNED_AWAY if away[row] else None,
+            None if track < 0 else TrackedFace(
+                camera.get_track(self._settings, self._policy, track, owner),
+                frame, faces.xyxy[row], faces.landmarks[row], float(visible_px[row]),
+                reasons.TOO_SMALL if small[row] else reasons.TURNED_AWAY if away[row] else None,
             )
             for row, (track, owner) in enumerate(zip(tracks.tolist(), owners, strict=True))
         ]  # fmt: skip
 
-    def _dossier(self, view: View, track: int, owner: int) -> Dossier:
-        """What is known of a face; begun anew when it lies in another person than before."""
-        known = view.dossiers.get(track)
-        if known is not None and (owner < 0 or known.owner in (-1, owner)):
-            if owner >= 0:
-                known.owner = owner
-                known.vitality.spoof |= owner in view.spoofed
-            return known
-        spoofed = owner in view.spoofed
-        dossier = Dossier(self._rules, self._demands, track, owner, spoofed=spoofed)
-        view.dossiers[track] = dossier
-        return dossier
-
-    def _choose(self, seen: Sequence[Seen]) -> list[Seen]:
-        """Whom to look at within the budget: new ones, then better ones, then the longest ago."""
-        ranked: list[tuple[int, float, int, Seen]] = []
-        for face in seen:
-            if face.poor:
-                face.dossier.refuse(face.poor)
+    def _choose(self, faces: Sequence[TrackedFace]) -> list[TrackedFace]:
+        """Faces to look at within the budget: new, then better, then longest not looked at."""
+        ranked: list[tuple[int, float, int, TrackedFace]] = []
+        for face in faces:
+            if face.issue:
+                face.state.reject(face.issue)
                 continue
-            rank = face.dossier.urgency(face.frame.monotonic_s, face.shown_px)
+            rank = face.state.rank(face.frame.monotonic_s, face.visible_px)
             if rank > 0:
-                ranked.append((-rank, face.dossier.looked_s, len(ranked), face))
-        return [face for *_, face in sorted(ranked)[: self._rules.max_faces_per_batch]]
+                ranked.append((-rank, face.state.looked_s, len(ranked), face))
+        return [face for *_, face in sorted(ranked)[: self._settings.max_faces_per_batch]]
 
-    def _examine(self, chosen: Sequence[Seen]) -> None:
-        """Cut out, judge, embed, compare, vote: one batch."""
-        if not chosen:
+    def _examine(self, chosen: Sequence[TrackedFace]) -> None:
+        """Crop, assess, embed, compare and vote: one batch."""
+        samples = self._sample(chosen)
+        if not samples:
             return
-        crops = np.stack([align_face(face.frame.picture, face.landmarks) for face in chosen])
-        measured = quality.assess(np.stack([face.landmarks for face in chosen]), crops)
-        looks = []
-        for row, face in enumerate(chosen):
-            value = float(measured.value[row])
-            refusals = measured.refusals(row)
-            at_s = face.frame.monotonic_s
-            if face.dossier.admit(crops[row], at_s, face.shown_px, refusals):
-                looks.append(Look(face, crops[row], value))
-        if not looks:
-            return
-        embeddings = self._embedder.embed(np.stack([look.crop for look in looks]))
-        live = self._vitality(looks)
-        said = votes.votes_of(self._people.index, embeddings, self._people.rules)
-        for look, embedding, score, vote in zip(looks, embeddings, live, said, strict=True):
-            dossier = look.seen.dossier
-            if not dossier.ballot.likeness(embedding) >= STRANGER:
-                dossier.begin_anew()
-            dossier.quality = look.quality
-            dossier.vitality.watch(flatness.sketch(look.crop))
-            alive = not self._rules.require_liveness
+        gallery = self._gallery
+        embeddings = self._embedder.embed(np.stack([sample.crop for sample in samples]))
+        scores = self._score_liveness(samples)
+        votes = match_votes(gallery.index, embeddings, gallery.rules)
+        for sample, embedding, score, vote in zip(samples, embeddings, scores, votes, strict=True):
+            state, at_s = sample.face.state, sample.face.frame.monotonic_s
+            if not state.votes.mean_similarity(embedding) >= SAME_FACE:  # NaN is not, either
+                state.reset()
+            state.quality = sample.quality
+            state.fusion.add_thumbnail(make_thumbnail(sample.crop))
+            live = not self._settings.require_liveness
             if self._liveness is not None:
-                dossier.vitality.score(score, look.seen.frame.monotonic_s)
-                alive = score >= 0.5  # a NaN is not
-            dossier.ballot.cast(embedding, vote, look.seen.frame.monotonic_s, live=alive)
+                state.fusion.add_score(score, at_s)
+                live = score is not None and score >= 0.5  # NaN is not
+            state.votes.add(embedding, vote, at_s, live=live)
 
-    def _vitality(self, looks: Sequence[Look]) -> list[float]:
-        """What the liveness network says of each look; NaN while a clip is too short or old."""
-        scores = [math.nan] * len(looks)
+    def _sample(self, chosen: Sequence[TrackedFace]) -> list[FaceSample]:
+        """Crops of the faces that are good enough."""
+        if not chosen:
+            return []
+        crops = np.stack([align_face(face.frame.picture, face.landmarks) for face in chosen])
+        quality = face_quality.assess(np.stack([face.landmarks for face in chosen]), crops)
+        samples = []
+        for row, face in enumerate(chosen):
+            at_s, issues = face.frame.monotonic_s, quality.find_issues(row)
+            if face.state.admit(crops[row], at_s, face.visible_px, issues):
+                samples.append(FaceSample(face, crops[row], float(quality.value[row])))
+        return samples
+
+    def _score_liveness(self, samples: Sequence[FaceSample]) -> list[float | None]:
+        """The liveness model's score of each face; None while its clip is not complete."""
+        scores: list[float | None] = [None] * len(samples)
         model = self._liveness
         if model is None:
             return scores
         rows, clips = [], []
-        for row, look in enumerate(looks):
-            seen = look.seen
-            crops = model.crops(seen.frame.picture, seen.xyxy)
-            clip = seen.dossier.clip(crops, seen.frame.monotonic_s, model.clip_frames, model.clip_s)
+        for row, sample in enumerate(samples):
+            face = sample.face
+            crops, at_s = model.crops(face.frame.picture, face.xyxy), face.frame.monotonic_s
+            clip = face.state.add_to_clip(crops, at_s, model.clip_frames, model.clip_s)
             if clip is not None:
                 rows.append(row)
                 clips.append(clip)
@@ -338,39 +267,41 @@ class Recognizer:
                 scores[row] = score
         return scores
 
-    def _decide(self, view: View, event: FrameResult, seen: Sequence[Seen | None]) -> FrameResult:
-        if not seen:
-            return event
-        now_s, checked = event.frame.monotonic_s, self._liveness is not None
+    def _decide(
+        self, camera: CameraFaces, result: FrameResult, faces: Sequence[TrackedFace | None]
+    ) -> FrameResult:
+        if not faces:
+            return result
+        now_s, checked = result.frame.monotonic_s, self._liveness is not None
+        gallery = self._gallery
         decisions, decided = [], []
-        for row, face in enumerate(seen):
+        for row, face in enumerate(faces):
             if face is None:
                 decisions.append(FAINT)
                 continue
-            dossier = face.dossier
-            people = self._people
-            decision = dossier.decide(now_s, people.rules, checked=checked, closed=people.closed)
-            if decision.liveness is Liveness.SPOOF and dossier.owner >= 0:
-                view.spoofed.add(dossier.owner)
-            if dossier.is_news(decision):
+            state = face.state
+            decision = state.decide(now_s, gallery.rules, checked=checked, closed=gallery.closed)
+            if decision.liveness is Liveness.SPOOF and state.owner >= 0:
+                camera.spoofed.add(state.owner)
+            if state.is_news(decision):
                 decided.append(row)
             decisions.append(decision)
-        worth = np.array([face.dossier.quality if face else 0 for face in seen], np.float32)
+        quality = np.array([face.state.quality if face else 0 for face in faces], np.float32)
         return replace(
-            event,
-            faces=replace(event.faces, quality=worth),
+            result,
+            faces=replace(result.faces, quality=quality),
             decisions=tuple(decisions),
             decided=tuple(decided),
         )
 
 
-def _owners(event: FrameResult) -> list[int]:
-    """Track of the person each face lies in; the best face of a person, -1 for all others."""
-    faces = event.faces
+def _find_owners(result: FrameResult) -> list[int]:
+    """The track of the person each face belongs to; -1 for all but the person's best face."""
+    faces = result.faces
     owners, best = [-1] * len(faces), dict[int, int]()
     for row, person in enumerate(faces.track_row.tolist()):
         if person >= 0 and (person not in best or faces.score[row] > faces.score[best[person]]):
             best[person] = row
     for person, row in best.items():
-        owners[row] = int(event.tracks.track_id[person])
+        owners[row] = int(result.tracks.track_id[person])
     return owners

@@ -1,14 +1,15 @@
-"""Votes: what the looks at one face say together about who it is.
+"""Voting: what the looks at one face say together about who it is.
 
-Each look is a vote: for a person, ambiguous between several, or for nobody that is known. One
-good look does not outvote eleven bad ones: a name needs enough agreeing votes of a living face,
-and a share of all votes.
+Each look is a vote: for a person, ambiguous between several, or for nobody enrolled. A name needs
+enough agreeing votes of a live face and a minimum ratio of all votes, so that one good look does
+not outvote eleven bad ones.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,24 +18,24 @@ from edge.people.gallery.index import NOBODY, Index, IndexedPerson
 from edge.people.reasons import Reason
 from edge.types import F32, ReasonCode
 
-MOST = 15  # the latest looks count
+MAX_LOOKS = 15  # only the latest count
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
-    """When votes make a name. Raising any of them names fewer.
+class VotingRules:
+    """When votes make a name. Raising any of them names fewer faces.
 
     Attributes:
-        threshold: cosine from which on a face may be somebody's.
-        min_margin: by which the nearest person must be ahead of the second.
-        min_votes: agreeing votes of a living face.
-        min_share: of all votes.
+        threshold: Cosine from which a look may be a person's.
+        min_margin: By which the nearest person must be ahead of the second.
+        min_votes: Agreeing votes of a live face.
+        min_ratio: Agreeing votes over all votes.
     """
 
     threshold: float
     min_margin: float
     min_votes: int
-    min_share: float
+    min_ratio: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +43,10 @@ class Vote:
     """What one look says.
 
     Attributes:
-        person: who, or None for ambiguous and unknown.
-        ambiguous: near enough to several.
-        similarity: cosine to the nearest person, -1 for nobody.
-        margin: by which that one is ahead of the second.
+        person: The person it is for; None when ambiguous or unknown.
+        ambiguous: Near enough to several people.
+        similarity: Cosine to the nearest person, -1 without one.
+        margin: By which that person is ahead of the second.
     """
 
     person: IndexedPerson | None
@@ -54,18 +55,35 @@ class Vote:
     margin: float
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """A look at a face with its vote.
+
+    Attributes:
+        embedding: ``(D,)`` float32.
+        vote: What the gallery says of it.
+        at_s: Monotonic seconds.
+        live: Whether the face seemed live in it.
+    """
+
+    embedding: F32
+    vote: Vote
+    at_s: float
+    live: bool
+
+
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class VoteResult:
     """What all votes say.
 
     Attributes:
-        person: who, or None.
-        unknown: enough votes say that it is nobody who is enrolled.
-        similarity: the best of the votes it rests on; NaN without votes.
-        margin: of that same vote; NaN without votes.
-        votes: how many agree.
-        seen_s: when the person was last voted for, monotonic seconds; NaN without a person.
-        reason: why.
+        person: The winner, or None.
+        unknown: Enough votes say that the face is not of an enrolled person.
+        similarity: The best of the votes it rests on; NaN without votes.
+        margin: Of that same vote; NaN without votes.
+        votes: Number of agreeing votes.
+        seen_s: When the person was last voted for, monotonic seconds; NaN without a person.
+        reason: Why.
     """
 
     person: IndexedPerson | None
@@ -77,11 +95,14 @@ class Verdict:
     reason: Reason
 
 
-def votes_of(index: Index, embeddings: F32, rules: Rules) -> list[Vote]:
-    """Search ``(M, D)`` unit vectors; M votes. What is no unit vector votes for nobody."""
-    found = index.search(embeddings)
+def match_votes(index: Index, embeddings: F32, rules: VotingRules) -> list[Vote]:
+    """Search for ``(M, D)`` unit vectors; any other vector votes for nobody."""
+    matches = index.search(embeddings)
     columns = zip(
-        found.person_row.tolist(), found.similarity.tolist(), found.margin.tolist(), strict=True
+        matches.person_row.tolist(),
+        matches.similarity.tolist(),
+        matches.margin.tolist(),
+        strict=True,
     )
     votes = []
     for row, similarity, margin in columns:
@@ -92,72 +113,69 @@ def votes_of(index: Index, embeddings: F32, rules: Rules) -> list[Vote]:
     return votes
 
 
-class Ballot:
-    """The latest votes on one face."""
+class VoteWindow:
+    """The latest looks at one face."""
 
     def __init__(self) -> None:
-        self._embeddings: deque[F32] = deque(maxlen=MOST)
-        self._votes: deque[Vote] = deque(maxlen=MOST)
-        self._live: deque[bool] = deque(maxlen=MOST)
-        self._at_s: deque[float] = deque(maxlen=MOST)
+        self._looks: deque[Look] = deque(maxlen=MAX_LOOKS)
 
     def __len__(self) -> int:
-        """How many votes count."""
-        return len(self._votes)
+        return len(self._looks)
 
-    def cast(self, embedding: F32, vote: Vote, at_s: float, *, live: bool) -> None:
-        """Add a look: ``(D,)``, what it says, when, and whether the face seemed alive in it."""
-        self._embeddings.append(embedding)
-        self._votes.append(vote)
-        self._live.append(live)
-        self._at_s.append(at_s)
+    def add(self, embedding: F32, vote: Vote, at_s: float, *, live: bool) -> None:
+        """Add a look."""
+        self._looks.append(Look(embedding, vote, at_s, live))
 
-    def recast(self, index: Index, rules: Rules) -> None:
-        """Ask another gallery about all looks."""
-        if self._votes:
-            self._votes = deque(votes_of(index, np.stack(self._embeddings), rules), maxlen=MOST)
+    def rematch(self, index: Index, rules: VotingRules) -> None:
+        """Match all looks with another gallery."""
+        if not self._looks:
+            return
+        votes = match_votes(index, np.stack([look.embedding for look in self._looks]), rules)
+        looks = [replace(look, vote=v) for look, v in zip(self._looks, votes, strict=True)]
+        self._looks = deque(looks, maxlen=MAX_LOOKS)
 
-    def likeness(self, embedding: F32) -> float:
-        """Mean cosine of ``(D,)`` to the looks so far; 1 without any, NaN for no numbers."""
-        if not self._embeddings:
+    def mean_similarity(self, embedding: F32) -> float:
+        """Mean cosine of ``(D,)`` to the looks; 1 without any, NaN if the embedding has NaN."""
+        if not self._looks:
             return 1.0
-        return float(np.mean(np.einsum("td,d->t", np.stack(self._embeddings), embedding)))
+        embeddings = np.stack([look.embedding for look in self._looks])
+        return float(np.mean(np.einsum("td,d->t", embeddings, embedding)))
 
-    def verdict(self, rules: Rules) -> Verdict:
-        """What the votes say together."""
-        total = len(self._votes)
+    def decide(self, rules: VotingRules) -> VoteResult:
+        """Count the votes."""
+        nan, total = float("nan"), len(self._looks)
         if not total:
-            nan = float("nan")
-            return Verdict(None, False, nan, nan, 0, nan, reasons.NOT_COMPARED)
-        leader, agreeing = self._leader()
-        best = max(self._votes, key=lambda vote: vote.similarity)
-        agree = f"{agreeing} of {total} looks at a living face agree"
-        if agreeing >= rules.min_votes and agreeing >= rules.min_share * total:
-            rests = [vote for vote in self._votes if vote.person == leader]
-            best = max(rests, key=lambda vote: vote.similarity)
-            seen_s = max(
-                at_s for vote, at_s in zip(self._votes, self._at_s, strict=True)
-                if vote.person == leader
-            )  # fmt: skip
-            said = Reason(ReasonCode.VOTES_AGREE, agree)
-            return Verdict(leader, False, best.similarity, best.margin, agreeing, seen_s, said)
-        nobody = [vote for vote in self._votes if vote.person is None]
-        is_unknown = len(nobody) >= rules.min_votes and len(nobody) >= rules.min_share * total
+            return VoteResult(None, False, nan, nan, 0, nan, reasons.NOT_COMPARED)
+        leader, agreeing = self._find_leader()
+        agree = f"{agreeing} of {total} looks at a live face agree"
+        if agreeing >= rules.min_votes and agreeing >= rules.min_ratio * total:
+            votes_for = [look for look in self._looks if look.vote.person == leader]
+            best = _find_best(votes_for)
+            seen_s = max(look.at_s for look in votes_for)
+            reason = Reason(ReasonCode.VOTES_AGREE, agree)
+            return VoteResult(leader, False, best.similarity, best.margin, agreeing, seen_s, reason)
+        best = _find_best(self._looks)
+        against = [look.vote for look in self._looks if look.vote.person is None]
+        is_unknown = len(against) >= rules.min_votes and len(against) >= rules.min_ratio * total
         if not is_unknown:
-            needed = f"{agree}, needed are {rules.min_votes} and {rules.min_share:.0%}"
-            reason = Reason(ReasonCode.TOO_FEW_VOTES, needed)
-        elif sum(vote.ambiguous for vote in nobody) > len(nobody) / 2:
+            text = f"{agree}, needed are {rules.min_votes} and {rules.min_ratio:.0%}"
+            reason = Reason(ReasonCode.TOO_FEW_VOTES, text)
+        elif sum(vote.ambiguous for vote in against) > len(against) / 2:
             reason = reasons.AMBIGUOUS
         else:
-            needed = f"nearest similarity {best.similarity:.2f}, needed is {rules.threshold:.2f}"
-            reason = Reason(ReasonCode.NOT_ENROLLED, needed)
-        count = len(nobody) if is_unknown else agreeing
-        return Verdict(None, is_unknown, best.similarity, best.margin, count, float("nan"), reason)
+            text = f"nearest similarity {best.similarity:.2f}, needed is {rules.threshold:.2f}"
+            reason = Reason(ReasonCode.NOT_ENROLLED, text)
+        count = len(against) if is_unknown else agreeing
+        return VoteResult(None, is_unknown, best.similarity, best.margin, count, nan, reason)
 
-    def _leader(self) -> tuple[IndexedPerson | None, int]:
-        """Who has most votes of a living face, and how many."""
+    def _find_leader(self) -> tuple[IndexedPerson | None, int]:
+        """The person with most votes of a live face, and how many."""
         counts = Counter(
-            vote.person for vote, live in zip(self._votes, self._live, strict=True)
-            if vote.person is not None and live
+            look.vote.person for look in self._looks
+            if look.vote.person is not None and look.live
         )  # fmt: skip
         return counts.most_common(1)[0] if counts else (None, 0)
+
+
+def _find_best(looks: Sequence[Look]) -> Vote:
+    return max((look.vote for look in looks), key=lambda vote: vote.similarity)

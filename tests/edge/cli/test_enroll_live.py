@@ -1,4 +1,4 @@
-"""Live enrolment: who does what is asked is enrolled; a moved photograph is not."""
+"""Live enrollment: a person who does what is asked is enrolled; a moved photo is not."""
 
 from __future__ import annotations
 
@@ -13,15 +13,24 @@ from rich.console import Console
 from deploy.adopt.adopt import Adoption, adopt
 from deploy.adopt.minifasnet import adopt_minifasnet
 from edge import plugins
-from edge.cli.enroll_live import ChallengeError, LiveEnrolment, panel
+from edge.cli.enroll_live import make_panel
 from edge.errors import GalleryError
 from edge.models.contract import load_model
 from edge.models.paths import model_path
-from edge.people.enrollment.challenge import TURNS, Act, Challenge, Progress, Rules, draw_acts
-from edge.people.enrollment.observer import Witness
+from edge.people.enrollment.capture_session import CaptureSession
+from edge.people.enrollment.challenge import (
+    TURNS,
+    Act,
+    Challenge,
+    ChallengeError,
+    ChallengeProgress,
+    ChallengeRules,
+    draw_acts,
+)
+from edge.people.enrollment.observer import EnrollmentObserver
 from edge.people.gallery.gallery import Gallery
 from edge.people.gallery.metadata import EmbedderId
-from edge.people.liveness.score_fusion import Demands
+from edge.people.liveness.score_fusion import LivenessPolicy
 from edge.types import Frame, RgbPicture
 from edge.vision.image_file import read_picture
 from tests.support.gallery import KEY, Clock
@@ -87,7 +96,7 @@ class Actor:
         self.now_s = 100.0
         self.step_s = 1 / FPS
 
-    def hear(self, progress: Progress) -> None:
+    def hear(self, progress: ChallengeProgress) -> None:
         if not self.heard or self.heard[-1] is not progress.act:
             self.heard.append(progress.act)
 
@@ -119,12 +128,12 @@ def stage(models, tmp_path):
     clock = Clock()
 
     def run(actor: Actor, seed: int = 0, **rules: float) -> np.ndarray:
-        witness = Witness(
-            models.finder, embedder, models.liveness, Demands(0.7, 0.3, 10, motion=True)
+        observer = EnrollmentObserver(
+            models.finder, embedder, models.liveness, LivenessPolicy(0.7, 0.3, 10, motion=True)
         )
-        challenge = Challenge(Rules(same=embedder.threshold, **rules), Random(seed))
+        challenge = Challenge(ChallengeRules(embedder.threshold, **rules), Random(seed))
         with Gallery(tmp_path / "g.db", KEY, identity, create=True, clock=clock) as gallery:
-            return LiveEnrolment(witness, challenge, gallery, actor.hear).run(actor.frames())
+            return CaptureSession(observer, challenge, gallery, actor.hear).run(actor.frames())
 
     run.clock = clock
     return run
@@ -143,7 +152,7 @@ def test_who_does_what_is_asked_is_enrolled(models, stage, still, seed):
 @pytest.mark.parametrize("still", ["obama.jpg", "biden.jpg"])
 def test_a_photograph_moved_as_a_plane_is_refused_however_it_obeys(models, stage, still):
     actor = Actor(models.photograph(still).plane)
-    with pytest.raises(ChallengeError, match=r"too late|flat picture|instead of"):
+    with pytest.raises(ChallengeError, match=r"too late|3-D motion|instead of"):
         stage(actor, act_s=3)
 
 
@@ -184,7 +193,7 @@ def test_after_three_failures_nobody_may_try_even_with_the_program_started_anew(
         actor = Actor(head, lambda act: Pose())
         with pytest.raises(ChallengeError, match="too late"):
             stage(actor, act_s=0.3)
-    with pytest.raises(GalleryError, match="another 60 s"):
+    with pytest.raises(GalleryError, match="try again in 60 s"):
         stage(Actor(head))
     stage.clock.now_s += 61
     assert len(stage(Actor(head))) >= 4
@@ -192,8 +201,8 @@ def test_after_three_failures_nobody_may_try_even_with_the_program_started_anew(
 
 def test_the_panel_tells_what_to_do_how_long_and_what_is_in_the_way():
     console = Console(file=io.StringIO(), width=80)
-    progress = Progress(Act.LEFT, 2.4, 8, 1, 3, "too dark")
-    console.print(panel("Ann [bold]", progress))
+    progress = ChallengeProgress(Act.LEFT, 2.4, 8, 1, 3, "too dark")
+    console.print(make_panel("Ann [bold]", progress))
     shown = console.file.getvalue()
     for words in ("Ann [bold]: 1 of 3 done", "Turn your head to your left", "2 s", "too dark"):
         assert words in shown

@@ -35,7 +35,7 @@ def test_exif_orientation_is_honoured(tmp_path, orientation, red):
 def test_what_is_no_picture_is_named(tmp_path, content):
     path = tmp_path / "a.jpg"
     path.write_bytes(content)
-    with pytest.raises(SourceError, match=r"a\.jpg is no picture"):
+    with pytest.raises(SourceError, match=r"a\.jpg: the file is not a picture"):
         read_picture(path)
 
 

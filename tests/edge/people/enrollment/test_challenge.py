@@ -15,29 +15,29 @@ from edge.people.enrollment.challenge import (
     TURNS,
     Act,
     Challenge,
+    ChallengeRules,
+    ChallengeState,
     Observation,
-    Outcome,
-    Rules,
     draw_acts,
 )
 from edge.people.gallery.lockout import AFTER, LONGEST_LOCK_S, compute_lock_s
 from edge.types import Liveness
 
-RULES = Rules(same=0.4)
+RULES = ChallengeRules(min_similarity=0.4)
 STEP_S = 0.125
 ME, NOT_ME = np.eye(8, dtype=np.float32)[:2]
 NO_NUMBER = np.full(8, np.nan, np.float32)
 OPPOSITE = {Act.LEFT: Act.RIGHT, Act.RIGHT: Act.LEFT, Act.UP: Act.DOWN, Act.DOWN: Act.UP}
 
 
-def sketch(bend: float) -> np.ndarray:
+def thumbnail(bend: float) -> np.ndarray:
     """A face whose middle moves against its rim as no flat picture's does."""
     rows, columns = np.mgrid[:46, :46].astype(np.float32) / 46 - 0.5
     depth = np.exp(-(rows**2 + columns**2) / 0.05)
     return (128 + 60 * np.sin(20 * (columns + bend * depth)) * np.cos(17 * rows)).astype(np.float32)
 
 
-SKETCHES = {bend: sketch(bend) for bend in (0.0, 0.05)}
+THUMBNAILS = {bend: thumbnail(bend) for bend in (0.0, 0.05)}
 SHOWN = {
     Act.STRAIGHT: {},
     Act.LEFT: {"yaw_deg": 30.0},
@@ -51,7 +51,7 @@ SHOWN = {
 class Scene:
     """A challenge and somebody who obeys it, unless told otherwise."""
 
-    def __init__(self, seed: int = 0, rules: Rules = RULES) -> None:
+    def __init__(self, seed: int = 0, rules: ChallengeRules = RULES) -> None:
         self.challenge = Challenge(rules, Random(seed))
         self.now_s = 50.0
         self.progress = None
@@ -61,9 +61,9 @@ class Scene:
         self.now_s += after_s
         moves = act in TURNS + NODS
         seen = Observation(
-            at_s=self.now_s, track=7, yaw_deg=2.0, pitch_deg=-8.0, frontal_px=60.0, poor="",
-            flaw="", quality=0.8, embedding=ME, sketch=SKETCHES[0.05 if moves else 0.0],
-            liveness=Liveness.LIVE,
+            at_s=self.now_s, track=7, yaw_deg=2.0, pitch_deg=-8.0, frontal_px=60.0,
+            quality_issue="", enrollment_issue="", quality=0.8, embedding=ME,
+            thumbnail=THUMBNAILS[0.05 if moves else 0.0], liveness=Liveness.LIVE,
         )  # fmt: skip
         self.progress = self.challenge.observe(replace(seen, **SHOWN[act] | what))
         if not self.asked or self.asked[-1] is not self.progress.act:
@@ -78,17 +78,17 @@ class Scene:
     def obey_until(self, done: int):
         """Until so many acts are done and the next is asked for."""
         while self.challenge._stage < 2 * done + 1:
-            assert self.obey().outcome is Outcome.RUNNING
+            assert self.obey().state is ChallengeState.RUNNING
         return self
 
 
 def test_who_obeys_passes():
     scene = Scene()
-    while scene.obey().outcome is Outcome.RUNNING:
+    while scene.obey().state is ChallengeState.RUNNING:
         assert scene.progress.left_s > 0
-    assert scene.progress.outcome is Outcome.PASSED
+    assert scene.progress.state is ChallengeState.PASSED
     assert scene.challenge.passed
-    assert (scene.progress.done, scene.progress.of) == (3, 3)
+    assert (scene.progress.done, scene.progress.total) == (3, 3)
     assert [act for act in scene.asked if act is not Act.STRAIGHT] == draw_acts(Random(0), 3)
     assert scene.asked[::2] == [Act.STRAIGHT] * 4
     assert scene.challenge.templates.shape == (7, 8)
@@ -105,14 +105,14 @@ def test_the_acts_are_a_turn_a_nod_and_a_step_in_any_order():
 
 def test_fewer_than_three_acts_are_no_challenge():
     with pytest.raises(ValueError, match="at least 3"):
-        Rules(same=0.4, acts=2)
+        ChallengeRules(min_similarity=0.4, acts=2)
 
 
 def test_more_acts_may_be_asked_for():
     scene = Scene(rules=replace(RULES, acts=6))
-    while scene.obey().outcome is Outcome.RUNNING:
+    while scene.obey().state is ChallengeState.RUNNING:
         pass
-    assert (scene.progress.outcome, scene.progress.done) == (Outcome.PASSED, 6)
+    assert (scene.progress.state, scene.progress.done) == (ChallengeState.PASSED, 6)
 
 
 @pytest.mark.parametrize("done", [0, 1, 2])
@@ -120,18 +120,21 @@ def test_more_acts_may_be_asked_for():
     ("what", "reason"),
     [
         ({"track": 8}, "another one took its place"),
-        ({"track": -1, "poor": "no face"}, "lost"),
+        ({"track": -1, "quality_issue": "no face"}, "lost"),
         ({"embedding": NOT_ME}, "another face"),
         ({"embedding": NO_NUMBER}, "another face"),
-        ({"liveness": Liveness.SPOOF, "alive": "a picture of a face"}, "a picture of a face"),
-        ({"after_s": 1.5}, "stood still"),
-        ({"after_s": -0.1}, "stood still"),
-        ({"after_s": math.nan}, "stood still"),
+        (
+            {"liveness": Liveness.SPOOF, "liveness_reason": "a picture of a face"},
+            "a picture of a face",
+        ),
+        ({"after_s": 1.5}, "no picture for too long"),
+        ({"after_s": -0.1}, "no picture for too long"),
+        ({"after_s": math.nan}, "no picture for too long"),
     ],
 )
 def test_whatever_breaks_the_thread_ends_the_attempt(done, what, reason):
     progress = Scene().obey_until(done).obey(10, **what)
-    assert progress.outcome is Outcome.FAILED
+    assert progress.state is ChallengeState.FAILED
     assert reason in progress.reason
 
 
@@ -139,9 +142,9 @@ def test_whatever_breaks_the_thread_ends_the_attempt(done, what, reason):
     "what",
     [
         {"yaw_deg": 2.0, "pitch_deg": -8.0, "frontal_px": 60.0},  # nothing happens
-        {"sketch": SKETCHES[0.0], "frontal_px": 60.0},  # the pose of a plane
-        {"poor": "blurred"},
-        {"rivals": 1},
+        {"thumbnail": THUMBNAILS[0.0], "frontal_px": 60.0},  # the pose of a plane
+        {"quality_issue": "blurred"},
+        {"other_faces": 1},
         {"yaw_deg": math.nan, "frontal_px": math.nan},
     ],
 )
@@ -149,7 +152,7 @@ def test_what_is_not_seen_in_time_is_too_late(what):
     scene = Scene().obey_until(0)
     asked = scene.progress.act
     progress = scene.obey(100, **what)
-    assert progress.outcome is Outcome.FAILED
+    assert progress.state is ChallengeState.FAILED
     assert progress.reason.startswith(f"too late: {asked}")
 
 
@@ -167,7 +170,7 @@ def test_the_wrong_way_is_refused(seed):
     while scene.progress.act not in OPPOSITE:
         scene.obey()
     scene.see(OPPOSITE[scene.progress.act])
-    assert scene.progress.outcome is Outcome.RUNNING  # one look may be an accident
+    assert scene.progress.state is ChallengeState.RUNNING  # one look may be an accident
     wrong = OPPOSITE[scene.progress.act]
     assert f"{wrong} instead of" in scene.see(wrong).reason
 
@@ -181,7 +184,7 @@ def test_a_recording_that_does_everything_does_the_wrong_thing_first():
             for shown in (act, Act.STRAIGHT):
                 for _ in range(8):
                     scene.see(shown)
-        passed += scene.progress.outcome is Outcome.PASSED
+        passed += scene.progress.state is ChallengeState.PASSED
     assert passed == sum(
         draw_acts(Random(seed), 3) == [Act.LEFT, Act.UP, Act.CLOSER] for seed in range(48)
     )
@@ -189,8 +192,8 @@ def test_a_recording_that_does_everything_does_the_wrong_thing_first():
 
 def test_an_attempt_begins_with_a_straight_look_at_one_good_face():
     scene = Scene()
-    for what in ({"track": -1, "poor": "no face", "flaw": "no face"}, {"flaw": "blurred"},
-                 {"rivals": 1}, {"yaw_deg": 40.0}):  # fmt: skip
+    no_face = {"track": -1, "quality_issue": "no face", "enrollment_issue": "no face"}
+    for what in (no_face, {"enrollment_issue": "blurred"}, {"other_faces": 1}, {"yaw_deg": 40.0}):
         progress = scene.obey(5, **what)
         assert progress.hint
         assert not scene.challenge.begun
@@ -200,8 +203,8 @@ def test_an_attempt_begins_with_a_straight_look_at_one_good_face():
 
 def test_without_a_good_face_it_ends_and_is_no_attempt():
     scene = Scene()
-    progress = scene.obey(400, flaw="too dark")
-    assert progress.outcome is Outcome.FAILED
+    progress = scene.obey(400, enrollment_issue="too dark")
+    assert progress.state is ChallengeState.FAILED
     assert "too dark" in progress.reason
     assert not scene.challenge.begun
 
@@ -216,7 +219,7 @@ def test_the_first_looks_are_of_one_face():
 def test_who_stood_there_before_is_no_template():
     scene = Scene()
     scene.see(track=6, embedding=NOT_ME, quality=0.9)
-    while scene.obey().outcome is Outcome.RUNNING:
+    while scene.obey().state is ChallengeState.RUNNING:
         pass
     assert scene.challenge.passed
     assert (scene.challenge.templates @ ME > 0.9).all()
@@ -225,21 +228,21 @@ def test_who_stood_there_before_is_no_template():
 @pytest.mark.parametrize("liveness", [Liveness.UNDECIDED, Liveness.NOT_CHECKED])
 def test_who_is_not_surely_alive_does_not_pass(liveness):
     scene = Scene().obey_until(2)
-    progress = scene.obey(100, liveness=liveness, alive="0 of 3 looks at its liveness")
-    assert progress.outcome is Outcome.FAILED
-    assert progress.reason == "not surely alive: 0 of 3 looks at its liveness"
+    progress = scene.obey(100, liveness=liveness, liveness_reason="0 of 3 looks at its liveness")
+    assert progress.state is ChallengeState.FAILED
+    assert progress.reason == "not certainly live: 0 of 3 looks at its liveness"
 
 
 def test_what_is_over_stays_over():
     scene = Scene().obey_until(1)
     scene.see(track=8)
-    assert scene.obey(50).outcome is Outcome.FAILED
+    assert scene.obey(50).state is ChallengeState.FAILED
     assert not scene.challenge.passed
 
 
 def test_looks_that_are_not_good_enough_are_no_templates():
     scene = Scene().obey_until(0)
-    while scene.obey(flaw="too small").outcome is Outcome.RUNNING:
+    while scene.obey(enrollment_issue="too small").state is ChallengeState.RUNNING:
         pass
     assert scene.challenge.passed
     assert len(scene.challenge.templates) == 1  # of the beginning

@@ -1,14 +1,14 @@
-"""The witness: the points of a look are the mean of looks at the same face."""
+"""The observer: the points of a look are the mean of looks at the same face."""
 
 import numpy as np
 
-from edge.people.enrollment.observer import Witness
-from edge.people.liveness.score_fusion import Demands
+from edge.people.enrollment.observer import EnrollmentObserver
+from edge.people.liveness.score_fusion import LivenessPolicy
 from edge.types import Faces, Frame, RgbPicture
 
 SUBJECT = np.float32([[100, 80, 160, 160]])
 POINTS = np.float32([[[115, 110], [145, 110], [130, 125], [118, 142], [142, 142]]])
-DEMANDS = Demands(0.7, 0.3, 10, motion=True)
+DEMANDS = LivenessPolicy(0.7, 0.3, 10, motion=True)
 
 
 def faces(xyxy: np.ndarray, points: np.ndarray) -> Faces:
@@ -38,8 +38,8 @@ class Finder:
 
 def points_seen(shift: float) -> np.ndarray:
     frame = Frame("door", 1, 0, 0.0, 0.0, RgbPicture(np.zeros((240, 320, 3), np.uint8)))
-    witness = Witness(Finder(shift), None, None, DEMANDS)
-    return witness._points(frame, SUBJECT[0], POINTS[0])
+    observer = EnrollmentObserver(Finder(shift), None, None, DEMANDS)
+    return observer._points(frame, SUBJECT[0], POINTS[0])
 
 
 def test_points_are_the_mean_of_looks_at_several_sizes():

@@ -1,11 +1,18 @@
-"""Quality: pose by points, sharpness and exposure by pixels."""
+"""FaceQuality: pose by points, sharpness and exposure by pixels."""
 
 import numpy as np
 import pytest
 
 from edge.people import reasons
 from edge.people.recognition import face_quality as quality
-from edge.people.recognition.face_quality import ENROLL, LOOK, Limits, assess, eye_px, pose
+from edge.people.recognition.face_quality import (
+    ENROLL,
+    LOOK,
+    QualityLimits,
+    assess,
+    estimate_pose,
+    measure_eyes_px,
+)
 from edge.vision.face_crops import FACE_POINTS
 
 
@@ -33,7 +40,7 @@ def crops(contrast=40.0, brightness=128.0, period=0):
 @pytest.mark.parametrize("angle", [-50, -20, 0, 15, 40])
 @pytest.mark.parametrize("about", ["yaw", "pitch", "roll"])
 def test_pose_finds_the_angle_a_head_was_turned_by(about, angle):
-    found = pose(turned(**{about: angle}))
+    found = estimate_pose(turned(**{about: angle}))
     for name in ("yaw", "pitch", "roll"):
         value = getattr(found, f"{name}_deg")[0]
         assert value == pytest.approx(angle if name == about else 0, abs=0.5)
@@ -42,18 +49,18 @@ def test_pose_finds_the_angle_a_head_was_turned_by(about, angle):
 def test_the_nose_tells_the_sign_of_yaw_and_pitch():
     points = FACE_POINTS[None].copy()
     points[0, 2, 0] += 10
-    assert pose(points).yaw_deg[0] > 10
+    assert estimate_pose(points).yaw_deg[0] > 10
     points[0, 2] += (-10, -10)
-    assert pose(points).pitch_deg[0] > pose(FACE_POINTS[None]).pitch_deg[0] + 10
+    assert estimate_pose(points).pitch_deg[0] > estimate_pose(FACE_POINTS[None]).pitch_deg[0] + 10
 
 
 def test_eye_distance_is_in_pixels_of_the_source():
-    assert eye_px(turned(scale=1.0))[0] == pytest.approx(63)
+    assert measure_eyes_px(turned(scale=1.0))[0] == pytest.approx(63)
 
 
 def test_a_good_face_has_no_refusal_and_a_high_value():
     found = assess(turned(), crops())
-    assert found.refusals(0, ENROLL) == ()
+    assert found.find_issues(0, ENROLL) == ()
     assert found.value[0] > 0.8
 
 
@@ -71,13 +78,13 @@ def test_a_good_face_has_no_refusal_and_a_high_value():
 )
 def test_what_is_wrong_is_said_and_lowers_the_value(points, pixels, reason):
     found = assess(points, pixels)
-    assert reason in [issue.text for issue in found.refusals(0, LOOK)]
+    assert reason in [issue.text for issue in found.find_issues(0, LOOK)]
     assert found.value[0] < assess(turned(), crops()).value[0]
 
 
 def test_limits_are_the_callers():
     found = assess(turned(scale=0.2), crops())
-    assert found.refusals(0, Limits(eye_px=5)) == ()
+    assert found.find_issues(0, QualityLimits(eyes_px=5)) == ()
 
 
 @pytest.mark.parametrize("spoil", [np.nan, np.inf])
@@ -85,12 +92,12 @@ def test_points_that_are_no_numbers_are_worth_nothing(spoil):
     with np.errstate(invalid="ignore"):
         found = assess(turned() * np.float32(spoil), np.zeros((1, 112, 112, 3), np.uint8))
     assert found.value[0] == 0
-    assert found.refusals(0)
+    assert found.find_issues(0)
 
 
 def test_points_that_are_all_the_same_are_refused():
     found = assess(np.full((1, 5, 2), 7, np.float32), crops())
-    assert reasons.TOO_SMALL in found.refusals(0)
+    assert reasons.TOO_SMALL in found.find_issues(0)
 
 
 def test_no_faces_give_empty_columns():

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from edge.people.gallery.index import IndexedPerson
-from edge.people.recognition.voting import MOST, Ballot, Rules, Vote, votes_of
+from edge.people.recognition.voting import MOST, Vote, VoteWindow, VotingRules, match_votes
 from tests.support.recognition import ADA, AXES, BOB, people, towards
 
-RULES = Rules(threshold=0.5, min_margin=0.05, min_votes=3, min_share=0.6)
+RULES = VotingRules(threshold=0.5, min_margin=0.05, min_votes=3, min_ratio=0.6)
 
 
 def vote(who: IndexedPerson | None, ambiguous: bool = False) -> Vote:
@@ -35,19 +35,19 @@ A, B, NOBODY, BOTH = vote(ADA), vote(BOB), vote(None), vote(None, ambiguous=True
     ],
 )
 def test_votes_make_a_name_only_together(cast, person, unknown):
-    ballot = Ballot()
+    ballot = VoteWindow()
     for at_s, one in enumerate(cast):
-        ballot.cast(AXES[0], one, at_s, live=True)
-    verdict = ballot.verdict(RULES)
+        ballot.add(AXES[0], one, at_s, live=True)
+    verdict = ballot.decide(RULES)
     assert (verdict.person, verdict.unknown) == (person, unknown)
     assert verdict.reason
 
 
 def test_votes_of_a_face_that_does_not_live_name_nobody():
-    ballot = Ballot()
+    ballot = VoteWindow()
     for at_s in range(5):
-        ballot.cast(AXES[0], A, at_s, live=at_s < 2)
-    assert ballot.verdict(RULES).person is None
+        ballot.add(AXES[0], A, at_s, live=at_s < 2)
+    assert ballot.decide(RULES).person is None
 
 
 @pytest.mark.parametrize(
@@ -63,5 +63,5 @@ def test_votes_of_a_face_that_does_not_live_name_nobody():
     ],
 )
 def test_a_look_votes_by_threshold_and_margin(embedding, person, ambiguous):
-    (vote,) = votes_of(people(), embedding[None], RULES)
+    (vote,) = match_votes(people(), embedding[None], RULES)
     assert (vote.person, vote.ambiguous) == (person, ambiguous)
