@@ -108,9 +108,7 @@ def forget(
         if not sure:
             typer.confirm(f"Forget {opened.find(name).person.name or name} for good?", abort=True)
         person = opened.forget(name)
-    typer.echo(
-        f"forgotten; the audit log keeps the id {person}. Backups still hold the data."
-    )
+    typer.echo(f"forgotten; the audit log keeps the id {person}. Backups still hold the data.")
 
 
 @app.command()

@@ -77,14 +77,14 @@ def test_a_gallery_that_moves_to_another_embedder_names_nobody(following, tmp_pa
     with gallery(tmp_path, OTHER_EMBEDDER, change_embedder=True) as opened:
         opened.enroll("Bob", faces(1, 7), consent=True)
     assert soon(lambda: counts[-1] == 0)
-    assert soon(lambda: "another embedder" in str(recognizer._offered.closed))
+    assert soon(lambda: "another embedder" in str(recognizer._next_gallery.closed))
 
 
 def test_a_gallery_that_is_lost_names_nobody_until_it_is_back(following, tmp_path):
     counts, recognizer = following
     (tmp_path / "g.db").rename(tmp_path / "away.db")
     assert soon(lambda: counts[-1] == 0)
-    assert recognizer._offered.closed
+    assert recognizer._next_gallery.closed
     (tmp_path / "away.db").rename(tmp_path / "g.db")
     assert soon(lambda: counts[-1] == 1)
 

@@ -119,7 +119,7 @@ def test_more_acts_may_be_asked_for():
 @pytest.mark.parametrize(
     ("what", "reason"),
     [
-        ({"track": 8}, "another one took its place"),
+        ({"track": 8}, "replaced by another one"),
         ({"track": -1, "quality_issue": "no face"}, "lost"),
         ({"embedding": NOT_ME}, "another face"),
         ({"embedding": NO_NUMBER}, "another face"),

@@ -39,7 +39,7 @@ class Finder:
 def points_seen(shift: float) -> np.ndarray:
     frame = Frame("door", 1, 0, 0.0, 0.0, RgbPicture(np.zeros((240, 320, 3), np.uint8)))
     observer = EnrollmentObserver(Finder(shift), None, None, DEMANDS)
-    return observer._points(frame, SUBJECT[0], POINTS[0])
+    return observer._refine(frame, SUBJECT[0], POINTS[0])
 
 
 def test_points_are_the_mean_of_looks_at_several_sizes():

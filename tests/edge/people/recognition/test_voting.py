@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edge.people.gallery.index import IndexedPerson
-from edge.people.recognition.voting import MOST, Vote, VoteWindow, VotingRules, match_votes
+from edge.people.recognition.voting import MAX_LOOKS, Vote, VoteWindow, VotingRules, match_votes
 from tests.support.recognition import ADA, AXES, BOB, people, towards
 
 RULES = VotingRules(threshold=0.5, min_margin=0.05, min_votes=3, min_ratio=0.6)
@@ -31,7 +31,7 @@ A, B, NOBODY, BOTH = vote(ADA), vote(BOB), vote(None), vote(None, ambiguous=True
         ([NOBODY] * 3, None, True),
         ([BOTH] * 3, None, True),
         ([B] * 4 + [BOTH] * 2, BOB, False),
-        ([NOBODY] * MOST + [A] * MOST, ADA, False),  # old votes are forgotten
+        ([NOBODY] * MAX_LOOKS + [A] * MAX_LOOKS, ADA, False),  # old votes are forgotten
     ],
 )
 def test_votes_make_a_name_only_together(cast, person, unknown):
