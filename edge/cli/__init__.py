@@ -8,7 +8,7 @@ import typer
 
 from edge import __version__
 from edge.cli import keys, models, people
-from edge.cli.application import application
+from edge.cli.application import application, deprecated_options
 from edge.cli.bench import bench
 from edge.cli.check import check
 from edge.cli.demo import demo
@@ -18,9 +18,12 @@ from edge.cli.enroll import enroll
 from edge.cli.run import run
 from edge.cli.watch import watch
 
-app = application("Watches many cameras: objects and faces, over ZeroMQ.")
-for command in (run, check, demo, doctor, watch, detect, bench, enroll):
+app = application("Detect objects and recognize faces on many cameras; publish over ZeroMQ.")
+for command in (run, check, demo, doctor, watch):
     app.command()(command)
+app.command(cls=deprecated_options({"--model": "--detector", "--lanes": "--workers"}))(detect)
+app.command(cls=deprecated_options({"--lanes": "--workers"}))(bench)
+app.command()(enroll)
 app.add_typer(people.app, name="people")
 app.add_typer(keys.app, name="keys")
 app.add_typer(models.app, name="models")
@@ -35,7 +38,8 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show version.")
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
     pass

@@ -1,4 +1,4 @@
-"""The group of commands: an expected error becomes one message and its exit code."""
+"""Applications: an expected error becomes one message and its exit code."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Group(TyperGroup):
 
 
 def application(description: str) -> typer.Typer:
-    """An application of subcommands in our manner."""
+    """Create an application of subcommands."""
     return typer.Typer(
         cls=Group,
         help=description,

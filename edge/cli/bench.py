@@ -1,4 +1,4 @@
-"""`edge bench`: what the daemon costs on this machine, beside the floor."""
+"""`edge bench`: what the daemon costs on this machine, compared with a baseline."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from edge.diagnostics.benchmark import (
     Cost,
     Load,
     make_clip,
+    measure_baseline,
     measure_daemon,
-    measure_floor,
     median_ratio,
 )
 
@@ -31,7 +31,7 @@ FRAMES = 150
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the report."""
+    """One row of the report."""
 
     what: str
     cameras: int
@@ -48,15 +48,21 @@ class Row:
 
 
 def bench(
-    detector: Annotated[str, typer.Option(help="Object model.")] = "zoo:detect-nano",
-    faces: Annotated[str, typer.Option(help="Face model; empty is none.")] = "",
-    video: Annotated[str, typer.Option(help="Real video to scale; none: the demo's.")] = "",
-    lanes: Annotated[int, typer.Option(help="Of ONNX Runtime; 0 is one a core.")] = 0,
-    rounds: Annotated[int, typer.Option(help="Turns of floor and daemon; odd.")] = 3,
-    sizes: Annotated[str, typer.Option(help="Inputs.")] = "360p,720p,1080p",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    detector: Annotated[str, typer.Option(help="Object detector.")] = "zoo:detect-nano",
+    faces: Annotated[str, typer.Option(help="Face detector; empty uses none.")] = "",
+    video: Annotated[
+        str, typer.Option(help="Video to scale; empty uses the picture of the demo.")
+    ] = "",
+    workers: Annotated[
+        int, typer.Option(help="Inference workers of ONNX Runtime; 0 is one per core.")
+    ] = 0,
+    rounds: Annotated[int, typer.Option(help="Number of baseline/daemon rounds (odd).")] = 3,
+    sizes: Annotated[str, typer.Option(help="Frame sizes.")] = "360p,720p,1080p",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per line.")
+    ] = False,
 ) -> None:
-    """Measure frames a second, CPU a frame, age at publish and memory beside the floor."""
+    """Measure throughput, CPU time, latency and memory against a decode-plus-inference baseline."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     report = _Report(as_json)
     with (
@@ -70,51 +76,53 @@ def bench(
         }
         for size in sizes.split(","):
             for cameras in (1, 4):
-                progress.update(task, description=f"{cameras} x {size}: floor and daemon in turn")
-                load = Load(clips[size], cameras, detector, faces, lanes, every_frame=True)
-                report.add(_against_floor("every frame", load, size, rounds))
-        progress.update(task, description="live cameras: floor and daemon in turn")
-        live = Load(clips["720p"], 4, detector, faces, lanes, every_frame=False, fps=10, seconds=20)
-        report.add(_against_floor("live, 10 fps each", live, "720p", rounds))
-        progress.update(task, description="age at publish, a model that costs nothing")
-        nothing = replace(live, detector="", faces="")
-        report.add(_row("no model, 10 fps", nothing, "720p", measure_daemon(nothing)))
-        progress.update(task, description="more frames than the machine can do")
-        full = Load(clips["1080p"], 4, detector, faces, lanes, every_frame=False)
+                progress.update(task, description=f"{cameras} x {size}: baseline and daemon")
+                load = Load(clips[size], cameras, detector, faces, workers, every_frame=True)
+                report.add(_compare("every frame", load, size, rounds))
+        progress.update(task, description="live cameras: baseline and daemon")
+        live = Load(
+            clips["720p"], 4, detector, faces, workers, every_frame=False, fps=10, seconds=20
+        )
+        report.add(_compare("live, 10 fps each", live, "720p", rounds))
+        progress.update(task, description="latency without a model")
+        no_model = replace(live, detector="", faces="")
+        report.add(_make_row("no model, 10 fps", no_model, "720p", measure_daemon(no_model)))
+        progress.update(task, description="overload")
+        full = Load(clips["1080p"], 4, detector, faces, workers, every_frame=False)
         overload = measure_daemon(full)
-        report.add(_row("overload, 30 fps each", full, "1080p", overload))
+        report.add(_make_row("overload, 30 fps each", full, "1080p", overload))
         progress.update(task, description="memory of a fifth camera")
         bare = replace(
             full, detector="", faces="", fps=10, seconds=4
-        )  # a model takes what it likes
+        )  # the memory of a model would hide it
         four = measure_daemon(bare)
         five = measure_daemon(replace(bare, cameras=5))
     report.show()
-    report.say("smallest_share_under_overload", overload.smallest_share, "goal >= 0.80")
+    report.say("smallest_share_under_overload", overload.fairness, "goal >= 0.80")
     limit_ms = 2 * overload.batch_s * 1e3 + 1000 / 30
     report.say("overload_p99_age_ms", overload.age_s(99) * 1e3, f"goal <= {limit_ms:.0f}")
     grown = (five.peak_bytes - four.peak_bytes) / 2**20
     report.say("memory_of_fifth_camera_mb", grown, "goal <= 40")
 
 
-def _against_floor(what: str, load: Load, size: str, rounds: int) -> Row:
-    floors, costs = [], []
+def _compare(what: str, load: Load, size: str, rounds: int) -> Row:
+    baselines, costs = [], []
     for _ in range(rounds):
-        floors.append(measure_floor(load))
+        baselines.append(measure_baseline(load))
         costs.append(measure_daemon(load))
     cores = os.cpu_count() or 1
-    ratio = median_ratio([c.cpu_per_frame_s for c in costs], [f.cpu_per_frame_s for f in floors])
-    # a machine of so many cores can do no more frames than cores / CPU seconds a frame
-    share = median_ratio([c.fps for c in costs], [cores / f.cpu_per_frame_s for f in floors])
-    floor_ms = statistics.median(f.cpu_per_frame_s for f in floors) * 1e3
+    ratio = median_ratio([c.cpu_per_frame_s for c in costs], [f.cpu_per_frame_s for f in baselines])
+    # a machine cannot process more frames than cores / (CPU seconds per frame)
+    share = median_ratio([c.fps for c in costs], [cores / f.cpu_per_frame_s for f in baselines])
+    baseline_ms = statistics.median(f.cpu_per_frame_s for f in baselines) * 1e3
     middle = sorted(costs, key=lambda cost: cost.cpu_per_frame_s)[len(costs) // 2]
-    row = _row(what, load, size, middle)
-    if not load.every_frame:  # they do not ask for all that the machine can do
+    row = _make_row(what, load, size, middle)
+    if not load.every_frame:  # they do not use the whole machine
         share = float("nan")
-    return replace(row, floor_cpu_ms=floor_ms, cpu_ratio=ratio, throughput_ratio=share)
+    return replace(row, floor_cpu_ms=baseline_ms, cpu_ratio=ratio, throughput_ratio=share)
 
 
-def _row(what: str, load: Load, size: str, cost: Cost) -> Row:
+def _make_row(what: str, load: Load, size: str, cost: Cost) -> Row:
     nan = float("nan")
     return Row(
         what=what,
@@ -133,7 +141,7 @@ def _row(what: str, load: Load, size: str, cost: Cost) -> Row:
 
 
 class _Report:
-    """Collects rows; prints them as a table or as JSON lines."""
+    """Collects rows and prints them as a table or as JSON lines."""
 
     def __init__(self, as_json: bool) -> None:
         self._as_json = as_json
@@ -148,17 +156,18 @@ class _Report:
         if self._as_json:
             return
         table = Table(
-            "what", "frames/s", "CPU ms\na frame", "floor\nms", "CPU /\nfloor", "share of\nfloor's",
+            "what", "frames/s", "CPU ms\nper frame", "baseline\nms", "CPU /\nbaseline",
+            "throughput /\nbaseline",
             "age ms\np50 p95 p99", "peak\nMB",
         )  # fmt: skip
         for row in self._rows:
             ages = " ".join(f"{ms:.3g}" for ms in (row.p50_ms, row.p95_ms, row.p99_ms))
             table.add_row(
                 f"{row.cameras} x {row.input} {row.what}".removesuffix(" every frame"),
-                *(_figure(x, 1) for x in (row.fps, row.cpu_ms, row.floor_cpu_ms)),
-                *(_figure(x, 2) for x in (row.cpu_ratio, row.throughput_ratio)),
+                *(_format(x, 1) for x in (row.fps, row.cpu_ms, row.floor_cpu_ms)),
+                *(_format(x, 2) for x in (row.cpu_ratio, row.throughput_ratio)),
                 ages,
-                _figure(row.peak_mb, 0),
+                _format(row.peak_mb, 0),
             )
         Console().print(table)
 
@@ -169,5 +178,5 @@ class _Report:
             typer.echo(f"{name}: {value:.2f} ({goal})")
 
 
-def _figure(value: float, digits: int) -> str:
+def _format(value: float, digits: int) -> str:
     return "-" if math.isnan(value) else f"{value:.{digits}f}"

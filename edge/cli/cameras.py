@@ -14,8 +14,8 @@ from edge.errors import ConfigError
 from edge.ports import Source
 
 
-def source_table(text: str) -> dict[str, Any]:
-    """What a source plug-in takes for an rtsp:// address, a /dev/ device, a file or a URL."""
+def parse_source(text: str) -> dict[str, Any]:
+    """The options of a source for an rtsp:// address, a /dev device, a file or a URL."""
     if re.match(r"rtsps?://", text):
         return {"kind": "rtsp", "url": text}
     if text.startswith("/dev/"):
@@ -24,10 +24,10 @@ def source_table(text: str) -> dict[str, Any]:
 
 
 def open_source(text: str, settings: Config | None) -> Source:
-    """The source that a camera of ``settings`` has, or that ``text`` itself is.
+    """Create the source of a camera in ``settings``, or of the address ``text``.
 
     Raises:
-        ConfigError: neither a camera nor an address, a device or a file.
+        ConfigError: ``text`` is not a camera, address, device or file.
     """
     cameras = {camera.name: camera.source for camera in settings.cameras} if settings else {}
     table = cameras.get(text)
@@ -35,9 +35,10 @@ def open_source(text: str, settings: Config | None) -> Source:
         if not ("://" in text or Path(text).exists()):
             known = f"the configuration has {', '.join(cameras)}" if cameras else "give --config"
             raise ConfigError(
-                f"--camera {text}: no camera of that name ({known}), and no address, device or file"
+                f"--camera {text}: there is no camera of that name ({known}), and it is not an "
+                "address, a device or a file"
             )
-        table = source_table(text)
+        table = parse_source(text)
     try:
         source: Source = plugins.create("sources", table)
     except ValidationError as error:

@@ -1,25 +1,23 @@
-"""`edge check`: would this configuration work?"""
+"""`edge check`: does a configuration work?"""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from edge import config_file, plugins
+from edge.cli.report import show_report
 from edge.config import Camera, Config, Recognition
 from edge.config_file import locate_in
+from edge.diagnostics.host import Finding
 from edge.errors import ConfigError, EdgeError, GalleryError
 from edge.models.embedder import ContractEmbedder
 from edge.models.liveness import ContractLiveness
@@ -33,43 +31,26 @@ from edge.service.model_set import ModelSet
 from edge.service.send_queue import try_open
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What was found out about one part of the configuration."""
-
-    part: str
-    works: bool
-    says: str
-
-
 def check(
-    configuration: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file.")],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    configuration: Annotated[
+        Path, typer.Argument(metavar="CONFIG", help="Configuration file (TOML).")
+    ],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per line.")
+    ] = False,
 ) -> None:
-    """Open each model, sink and camera of CONFIG once; exit 0 when all work, 78 otherwise."""
+    """Open every model, sink and camera of CONFIG once; exit with 0 if all work, else 78."""
     settings = config_file.load(configuration)
     with locate_in(configuration):
-        findings = [*_models(settings, configuration), *_outputs(settings)]
+        findings = [*_check_models(settings, configuration), *_check_outputs(settings)]
     with ThreadPoolExecutor(max_workers=16) as pool:
-        findings += pool.map(_camera, settings.cameras)
-    if as_json:
-        for finding in findings:
-            typer.echo(json.dumps(asdict(finding)))
-    else:
-        _show(findings)
-    if not all(finding.works for finding in findings):
+        findings += pool.map(_check_camera, settings.cameras)
+    show_report(findings, as_json)
+    if not all(finding.ok for finding in findings):
         raise typer.Exit(ConfigError.exit_code)
 
 
-def _show(findings: list[Finding]) -> None:
-    table = Table("part", "works", "says")
-    for finding in findings:
-        verdict = "[green]yes[/]" if finding.works else "[red]no[/]"
-        table.add_row(finding.part, verdict, finding.says)
-    Console().print(table)
-
-
-def _models(settings: Config, path: Path) -> Iterator[Finding]:
+def _check_models(settings: Config, path: Path) -> Iterator[Finding]:
     models = ModelSet.load(settings, path.parent)
     Pipeline(models.detector, models.faces, itertools.count(1)).watch(settings.cameras)
     detector = models.detector
@@ -77,31 +58,31 @@ def _models(settings: Config, path: Path) -> Iterator[Finding]:
     if models.faces:
         yield Finding("models.faces", True, models.faces.name)
     for name, why in models.manager.missing() if models.manager else ():
-        yield Finding("runtime", True, f"{name} gets an engine when the daemon runs: {why}")
+        yield Finding("runtime", True, f"{name} gets its engine when the daemon runs: {why}")
     if settings.recognition and models.embedder:
-        yield _gallery(settings.recognition, models.embedder, models.liveness, path.parent)
+        yield _check_gallery(settings.recognition, models.embedder, models.liveness, path.parent)
 
 
-def _gallery(
-    rules: Recognition,
+def _check_gallery(
+    settings: Recognition,
     embedder: ContractEmbedder,
     liveness: ContractLiveness | None,
     base: Path,
 ) -> Finding:
-    """The daemon's first look at the gallery."""
+    """Open the gallery as the daemon does."""
     part = "recognition.gallery"
     counts: list[int] = []
     try:
-        follow_gallery(rules, base, embedder, liveness, itertools.count(1), counts.append)
+        follow_gallery(settings, base, embedder, liveness, itertools.count(1), counts.append)
     except GalleryError as error:
         return Finding(part, False, str(error))
-    says = f"{counts[-1]} people can be recognised"
-    if liveness is None and rules.require_liveness:
-        return Finding(part, False, f"{says}, but nobody is named without recognition.liveness")
-    return Finding(part, True, says)
+    detail = f"{counts[-1]} people can be recognized"
+    if liveness is None and settings.require_liveness:
+        return Finding(part, False, f"{detail}, but no one is named without recognition.liveness")
+    return Finding(part, True, detail)
 
 
-def _outputs(settings: Config) -> Iterator[Finding]:
+def _check_outputs(settings: Config) -> Iterator[Finding]:
     HttpServer(settings.http, Metrics(), HealthBoard()).stop()
     yield Finding("http", True, f"{settings.http.host}:{settings.http.port}")
     for row, table in enumerate(settings.sinks):
@@ -109,7 +90,7 @@ def _outputs(settings: Config) -> Iterator[Finding]:
         yield Finding(f"sinks[{row}]", True, table["kind"])
 
 
-def _camera(camera: Camera) -> Finding:
+def _check_camera(camera: Camera) -> Finding:
     part = f"cameras.{camera.name}"
     stop = threading.Event()
     started_s = time.monotonic()

@@ -1,4 +1,4 @@
-"""`edge demo`: see it work, with nothing configured."""
+"""`edge demo`: run the daemon without a configuration."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from rich.console import Console
 from rich.live import Live
 
 from edge import config_file
-from edge.cli.cameras import source_table
+from edge.cli.cameras import parse_source
 from edge.cli.watch import Board
 from edge.client import Item, Received, Subscriber
 from edge.config import Log
-from edge.service.daemon import STOPPED, Daemon
+from edge.service.daemon import Daemon
 from edge.service.log_format import set_up_logging
 from edge.service.model_set import ModelSet
-from edge.types import FrameResult
+from edge.types import FrameResult, StatusReason
 from edge.vision.draw import draw, save
 from edge.vision.resize import to_rgb
 from edge.wire.schema import StatusMessage
@@ -30,36 +30,36 @@ ENDPOINT = "tcp://127.0.0.1:5555"
 
 
 class Showcase:
-    """Keeps, of each camera, the event with the most to see."""
+    """Keeps the result of each camera with the most detections."""
 
     def __init__(self) -> None:
         self._best: dict[str, FrameResult] = {}
 
-    def note(self, event: FrameResult) -> None:
-        """Called in the lanes' threads, for each camera in order."""
-        best = self._best.get(event.frame.camera)
-        if best is None or _interest(event) >= _interest(best):
-            self._best[event.frame.camera] = event
+    def update(self, result: FrameResult) -> None:
+        """Take a result into account; called in the inference threads."""
+        best = self._best.get(result.frame.camera)
+        if best is None or _score(result) >= _score(best):
+            self._best[result.frame.camera] = result
 
     def save(self, classes: Sequence[str], path: Path) -> str:
-        """Draw the best event into a file; a sentence about it."""
+        """Draw the best result into a file; a sentence about it."""
         if not self._best:
-            return "no camera gave a picture"
-        event = max(self._best.values(), key=_interest)
-        tracks, faces = event.tracks, event.faces
+            return "no camera delivered a picture"
+        result = max(self._best.values(), key=_score)
+        tracks, faces = result.tracks, result.faces
         labels = [
             f"{classes[class_id]} {score:.2f} #{track_id % 1000}"
             for class_id, score, track_id in zip(
                 tracks.class_id, tracks.score, tracks.track_id, strict=True
             )
         ]
-        rgb = to_rgb(event.frame.picture)
+        rgb = to_rgb(result.frame.picture)
         save(draw(rgb, tracks.xyxy, labels, faces.xyxy, faces.landmarks), path)
         return f"{path} shows {len(tracks)} objects and {len(faces)} faces"
 
 
-def _interest(event: FrameResult) -> float:
-    return float(event.tracks.score.sum() + event.faces.score.sum())
+def _score(result: FrameResult) -> float:
+    return float(result.tracks.score.sum() + result.faces.score.sum())
 
 
 def demo(
@@ -67,36 +67,38 @@ def demo(
         list[str] | None,
         typer.Argument(
             metavar="[SOURCE]...",
-            help="Video files, rtsp:// addresses, /dev/video devices. None: a made-up camera.",
+            help="Video files, rtsp:// addresses, /dev/video devices; none: a synthetic camera.",
         ),
     ] = None,
-    seconds: Annotated[float, typer.Option(help="How long; 0 is until Ctrl-C.")] = 20,
-    detector: Annotated[str, typer.Option(help="Object model.")] = "zoo:detect-nano",
-    faces: Annotated[str, typer.Option(help="Face model; empty is none.")] = "zoo:faces-nano",
-    picture: Annotated[Path, typer.Option(help="Where to draw the best frame.")] = Path(
+    seconds: Annotated[
+        float, typer.Option(help="Stop after this many seconds; 0 runs until Ctrl-C.")
+    ] = 20,
+    detector: Annotated[str, typer.Option(help="Object detector.")] = "zoo:detect-nano",
+    faces: Annotated[str, typer.Option(help="Face detector; empty uses none.")] = "zoo:faces-nano",
+    picture: Annotated[Path, typer.Option(help="File for the drawing of the best frame.")] = Path(
         "edge-demo.png"
     ),
-    bind: Annotated[str, typer.Option(help="Where to publish.")] = ENDPOINT,
+    bind: Annotated[str, typer.Option(help="ZeroMQ endpoint to publish at.")] = ENDPOINT,
 ) -> None:
-    """Watch SOURCEs with the real daemon, show its messages, draw the best frame."""
+    """Run the daemon on SOURCEs, show its messages and draw the best frame."""
     console = Console()
     set_up_logging(Log(level="error"))
-    settings = config_file.parse(_tree(sources or [], detector, faces, bind), "demo")
+    settings = config_file.parse(_build_config(sources or [], detector, faces, bind), "demo")
     models = ModelSet.load(settings, Path())
     showcase = Showcase()
-    daemon = Daemon(settings, models=models, on_result=showcase.note)
+    daemon = Daemon(settings, models=models, on_result=showcase.update)
     daemon.handle_signals()
     console.print(f"publishing at {bind}; in another terminal: edge watch {bind}")
-    with _shown(bind, console), _ended_after(seconds, daemon):
+    with _show_messages(bind, console), _stop_after(seconds, daemon):
         daemon.run()
     console.print()
     console.print(showcase.save(models.detector.classes, picture))
 
 
-def _tree(sources: Sequence[str], detector: str, faces: str, bind: str) -> dict[str, Any]:
-    """The configuration that the arguments stand for."""
+def _build_config(sources: Sequence[str], detector: str, faces: str, bind: str) -> dict[str, Any]:
+    """The configuration that the arguments describe."""
     models = {"detector": detector} | ({"faces": faces} if faces else {})
-    tables = [_source(source) for source in sources] or [{"kind": "synthetic"}]
+    tables = [_parse_looping_source(source) for source in sources] or [{"kind": "synthetic"}]
     return {
         "node": "demo",
         "models": models,
@@ -108,13 +110,13 @@ def _tree(sources: Sequence[str], detector: str, faces: str, bind: str) -> dict[
     }
 
 
-def _source(text: str) -> dict[str, Any]:
-    table = source_table(text)
+def _parse_looping_source(text: str) -> dict[str, Any]:
+    table = parse_source(text)
     return table | ({"loop": True} if table["kind"] == "video_file" else {})
 
 
 @contextlib.contextmanager
-def _ended_after(seconds: float, daemon: Daemon) -> Iterator[None]:
+def _stop_after(seconds: float, daemon: Daemon) -> Iterator[None]:
     timer = threading.Timer(seconds, daemon.stop) if seconds else None
     if timer:
         timer.daemon = True
@@ -126,15 +128,15 @@ def _ended_after(seconds: float, daemon: Daemon) -> Iterator[None]:
             timer.cancel()
 
 
-def _says_goodbye(item: Item) -> bool:
-    """The status that a stopping daemon sends of each camera; the last table is to stay."""
+def _is_goodbye(item: Item) -> bool:
+    """Whether this is the status of a stopping daemon; the last table should remain."""
     body = item.body if isinstance(item, Received) else None
-    return isinstance(body, StatusMessage) and body.reason == STOPPED
+    return isinstance(body, StatusMessage) and body.reason_code == StatusReason.STOPPED
 
 
 @contextlib.contextmanager
-def _shown(endpoint: str, console: Console) -> Iterator[None]:
-    """A live table of the messages that a subscriber gets."""
+def _show_messages(endpoint: str, console: Console) -> Iterator[None]:
+    """Show a live table of the messages that a subscriber receives."""
     over = threading.Event()
     board = Board(endpoint)
 
@@ -142,8 +144,8 @@ def _shown(endpoint: str, console: Console) -> Iterator[None]:
         with Subscriber(endpoint) as subscriber:
             while not over.is_set():
                 item = subscriber.receive(0.2)
-                if item is not None and not _says_goodbye(item):
-                    board.note(item, time.monotonic())
+                if item is not None and not _is_goodbye(item):
+                    board.update(item, time.monotonic())
 
     listener = threading.Thread(target=listen, name="subscriber", daemon=True)
     listener.start()

@@ -1,4 +1,4 @@
-"""`edge detect`: look at pictures, folders and videos once, at every frame of them."""
+"""`edge detect`: detect objects and faces in images, folders and every frame of videos."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from edge import plugins
-from edge.cli.media import VIDEOS, Media, find
+from edge.cli.media import VIDEOS, Media, find_media
 from edge.models.contract import load_model
 from edge.models.paths import model_path
 from edge.ports import Detector, FaceFinder
@@ -31,12 +31,12 @@ from edge.vision.draw import draw, save
 from edge.vision.resize import to_rgb
 
 SHIPPED = ("zoo:detect-nano", "zoo:faces-nano")
-PATIENCE_S = 2.0  # what takes longer gets a progress bar
+PROGRESS_AFTER_S = 2.0  # what takes longer gets a progress bar
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Finding:
-    """What was found in one picture or frame; ``labels`` has a word for each object."""
+class Result:
+    """The detections in one image or frame; ``labels`` has the class name of each object."""
 
     frame: Frame
     objects: Detections
@@ -47,43 +47,45 @@ class Finding:
 def detect(
     paths: Annotated[
         list[Path],
-        typer.Argument(metavar="PATH", exists=True, help="Pictures, videos, folders of them."),
+        typer.Argument(metavar="PATH", exists=True, help="Images, videos and folders."),
     ],
     as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object a picture or frame, a line each.")
+        bool, typer.Option("--json", help="Print one JSON object per image or frame.")
     ] = False,
-    model: Annotated[str, typer.Option(help="Object model, a file or zoo:NAME.")] = "",
-    faces: Annotated[str, typer.Option(help="Face model, a file or zoo:NAME.")] = "",
+    detector: Annotated[str, typer.Option(help="Object detector, a file or zoo:NAME.")] = "",
+    faces: Annotated[str, typer.Option(help="Face detector, a file or zoo:NAME.")] = "",
     min_score: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="Leave out what is below; 0 with --json, else 0.3."),
+        typer.Option(min=0, max=1, help="Minimum score (default 0.3; 0 with --json)."),
     ] = None,
-    batch: Annotated[int, typer.Option(min=1, max=256, help="Pictures a batch.")] = 8,
-    lanes: Annotated[int, typer.Option(min=0, help="Of the runtime; 0 is one a core.")] = 0,
+    batch: Annotated[int, typer.Option(min=1, max=256, help="Images per batch.")] = 8,
+    workers: Annotated[int, typer.Option(min=0, help="Inference workers; 0 is one per core.")] = 0,
     draw_to: Annotated[
-        Path | None, typer.Option("--draw", metavar="DIR", help="Write marked JPEGs there.")
+        Path | None,
+        typer.Option("--draw", metavar="DIR", help="Write annotated JPEGs to this folder."),
     ] = None,
 ) -> None:
-    """Find objects and faces in PATHs, with the models given, or with those that ship.
+    """Detect objects and faces in PATHs.
 
-    Exit status 0 when at least one file could be read, 1 otherwise.
+    Without --detector and --faces the shipped models are used. The exit status is 0 when at
+    least one file could be read, else 1.
     """
-    if not model and not faces:
-        model, faces = SHIPPED
-    least = (0.0 if as_json else 0.3) if min_score is None else min_score
-    look = Look.load(model, faces, lanes, least)
-    media = Media(find(paths))
-    findings = look.at(media.read(), batch)
+    if not detector and not faces:
+        detector, faces = SHIPPED
+    threshold = (0.0 if as_json else 0.3) if min_score is None else min_score
+    models = ModelPair.load(detector, faces, workers, threshold)
+    media = Media(find_media(paths))
+    results = models.detect(media.read(), batch)
     if draw_to:
-        findings = _drawn(findings, draw_to, media.files)
-    if not (as_json and sys.stdout.isatty()):  # there the lines show the progress
-        findings = _with_progress(findings, media)
+        results = _draw_all(results, draw_to, media.files)
+    if not (as_json and sys.stdout.isatty()):  # the lines themselves show the progress
+        results = _with_progress(results, media)
     try:
         if as_json:
-            _print_lines(findings)
+            _print_lines(results)
         else:
-            Console().print(_table(findings))
-    except BrokenPipeError:  # the reader has gone (`| head`): an end, not an error
+            Console().print(_table(results))
+    except BrokenPipeError:  # the reader is gone (`| head`): not an error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
     _report(media)
@@ -91,55 +93,55 @@ def detect(
         raise typer.Exit(1)
 
 
-# --- looking ----------------------------------------------------------------------------------
+# --- detecting --------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """The models of one call; None where none was asked for."""
+class ModelPair:
+    """The models of one call; None where none was requested."""
 
     detector: Detector | None
     faces: FaceFinder | None
     min_score: float
-    lanes: int
+    workers: int
 
     @classmethod
-    def load(cls, model: str, faces: str, lanes: int, min_score: float) -> Look:
+    def load(cls, detector: str, faces: str, workers: int, min_score: float) -> ModelPair:
         """Load models by file or zoo name.
 
         Raises:
-            ModelError: one is missing, broken or of the wrong task.
+            ModelError: One is missing, broken or of the wrong task.
         """
-        runtime = plugins.create("runtimes", {"kind": "onnx", "lanes": lanes})
+        runtime = plugins.create("runtimes", {"kind": "onnx", "lanes": workers})
         base = Path()
         return cls(
-            load_model("detect", runtime, model_path(model, base)) if model else None,
+            load_model("detect", runtime, model_path(detector, base)) if detector else None,
             load_model("faces", runtime, model_path(faces, base)) if faces else None,
             min_score,
             runtime.lanes,
         )
 
-    def at(self, frames: Iterator[Frame], batch: int) -> Iterator[Finding]:
-        """Findings in the order of the frames, ``batch`` frames at a time in each lane."""
-        with ThreadPoolExecutor(self.lanes, thread_name_prefix="lane") as pool:
-            ahead: deque[Future[list[Finding]]] = deque()
+    def detect(self, frames: Iterator[Frame], batch: int) -> Iterator[Result]:
+        """Results in the order of the frames, ``batch`` frames at a time per worker."""
+        with ThreadPoolExecutor(self.workers, thread_name_prefix="inference") as pool:
+            pending: deque[Future[list[Result]]] = deque()
             while True:
-                while len(ahead) <= self.lanes and (some := list(islice(frames, batch))):
-                    ahead.append(pool.submit(self._at_batch, some))
-                if not ahead:
+                while len(pending) <= self.workers and (some := list(islice(frames, batch))):
+                    pending.append(pool.submit(self._detect_batch, some))
+                if not pending:
                     return
-                yield from ahead.popleft().result()
+                yield from pending.popleft().result()
 
-    def _at_batch(self, frames: Sequence[Frame]) -> list[Finding]:
-        nothing, nobody = [Detections.empty()] * len(frames), [Faces.empty()] * len(frames)
-        all_objects = self.detector.detect(frames) if self.detector else nothing
-        all_faces = self.faces.find(frames) if self.faces else nobody
-        found = []
+    def _detect_batch(self, frames: Sequence[Frame]) -> list[Result]:
+        no_objects, no_faces = [Detections.empty()] * len(frames), [Faces.empty()] * len(frames)
+        all_objects = self.detector.detect(frames) if self.detector else no_objects
+        all_faces = self.faces.find(frames) if self.faces else no_faces
+        results = []
         for frame, objects, faces in zip(frames, all_objects, all_faces, strict=True):
             kept = objects[objects.score >= self.min_score]
-            seen = faces[faces.score >= self.min_score]
-            found.append(Finding(frame, kept, self._labels(kept), seen))
-        return found
+            kept_faces = faces[faces.score >= self.min_score]
+            results.append(Result(frame, kept, self._labels(kept), kept_faces))
+        return results
 
     def _labels(self, objects: Detections) -> tuple[str, ...]:
         classes = self.detector.classes if self.detector else ()
@@ -151,39 +153,39 @@ class Look:
 
 @dataclass(slots=True)
 class Tally:
-    """What was found in one file, over all its frames."""
+    """The counts of one file, over all its frames."""
 
     frames: int = 0
     objects: Counter[str] = field(default_factory=Counter)
     faces: int = 0
 
-    def add(self, finding: Finding) -> None:
+    def add(self, result: Result) -> None:
         """Count one frame."""
         self.frames += 1
-        self.objects.update(finding.labels)
-        self.faces += len(finding.faces)
+        self.objects.update(result.labels)
+        self.faces += len(result.faces)
 
 
-def _print_lines(findings: Iterator[Finding]) -> None:
-    for finding in findings:
-        sys.stdout.write(line(finding) + "\n")
+def _print_lines(results: Iterator[Result]) -> None:
+    for result in results:
+        sys.stdout.write(format_line(result) + "\n")
     sys.stdout.flush()
 
 
-def line(finding: Finding) -> str:
-    """A finding as one line of JSON; boxes are xyxy in pixels of the source image."""
-    width, height = finding.frame.size_wh
-    objects, faces = finding.objects, finding.faces
+def format_line(result: Result) -> str:
+    """Format a result as one line of JSON; boxes are xyxy in pixels of the source image."""
+    width, height = result.frame.size_wh
+    objects, faces = result.objects, result.faces
     return json.dumps(
         {
-            "path": finding.frame.camera,
-            "frame": finding.frame.seq,
+            "path": result.frame.camera,
+            "frame": result.frame.seq,
             "width": width,
             "height": height,
             "objects": [
                 {"label": label, "score": round(score, 5), "box": _rounded(box)}
                 for label, score, box in zip(
-                    finding.labels, objects.score.tolist(), objects.xyxy.tolist(), strict=True
+                    result.labels, objects.score.tolist(), objects.xyxy.tolist(), strict=True
                 )
             ],
             "faces": [
@@ -208,10 +210,10 @@ def _rounded(pixels: Sequence[float]) -> list[float]:
     return [round(value, 2) for value in pixels]
 
 
-def _table(findings: Iterator[Finding]) -> Table:
+def _table(results: Iterator[Result]) -> Table:
     tallies: dict[str, Tally] = {}
-    for finding in findings:
-        tallies.setdefault(finding.frame.camera, Tally()).add(finding)
+    for result in results:
+        tallies.setdefault(result.frame.camera, Tally()).add(result)
     table = Table(Column("path", overflow="fold"), "frames", "objects", "faces")
     for path, tally in tallies.items():
         objects = ", ".join(f"{label} {count}" for label, count in tally.objects.most_common())
@@ -221,14 +223,14 @@ def _table(findings: Iterator[Finding]) -> Table:
 
 def _report(media: Media) -> None:
     if not media.files:
-        typer.echo("no pictures or videos there", err=True)
+        typer.echo("there are no images or videos", err=True)
     if media.skipped:
         reasons = "\n  ".join(media.skipped)
         typer.echo(f"skipped {len(media.skipped)} of {len(media.files)}: {reasons}", err=True)
 
 
-def _with_progress(findings: Iterator[Finding], media: Media) -> Iterator[Finding]:
-    """The same findings; a bar on standard error once they take longer than ``PATIENCE_S``."""
+def _with_progress(results: Iterator[Result], media: Media) -> Iterator[Result]:
+    """Pass results on; show a bar on standard error after ``PROGRESS_AFTER_S``."""
     console = Console(stderr=True)
     progress = Progress(
         BarColumn(),
@@ -237,37 +239,37 @@ def _with_progress(findings: Iterator[Finding], media: Media) -> Iterator[Findin
         TimeElapsedColumn(),
         console=console,
         transient=True,
-        redirect_stdout=False,  # it would send our lines to standard error
+        redirect_stdout=False,  # it would redirect our lines to standard error
         disable=not console.is_terminal,
     )
     task = progress.add_task("", total=len(media.files), frames=0)
-    begin_s = time.monotonic() + PATIENCE_S
+    begin_s = time.monotonic() + PROGRESS_AFTER_S
     with ExitStack() as stack:
-        for finding in findings:
+        for result in results:
             progress.update(task, completed=media.done + len(media.skipped), frames=media.frames)
             if begin_s and time.monotonic() > begin_s:
                 begin_s = 0
                 stack.enter_context(progress)
-            yield finding
+            yield result
 
 
 # --- drawing ----------------------------------------------------------------------------------
 
 
-def _drawn(findings: Iterator[Finding], folder: Path, files: Sequence[Path]) -> Iterator[Finding]:
-    """The same findings; each is also drawn into ``folder``, laid out like ``files``."""
+def _draw_all(results: Iterator[Result], folder: Path, files: Sequence[Path]) -> Iterator[Result]:
+    """The same results; each is also drawn into ``folder``, laid out like ``files``."""
     root = Path(os.path.commonpath([path.absolute().parent for path in files] or [Path()]))
-    for finding in findings:
-        frame, objects, faces = finding.frame, finding.objects, finding.faces
+    for result in results:
+        frame, objects, faces = result.frame, result.objects, result.faces
         captions = [
             f"{label} {score:.2f}"
-            for label, score in zip(finding.labels, objects.score, strict=True)
+            for label, score in zip(result.labels, objects.score, strict=True)
         ]
         drawn = draw(to_rgb(frame.picture), objects.xyxy, captions, faces.xyxy, faces.landmarks)
         path = folder / drawn_name(Path(frame.camera).absolute().relative_to(root), frame.seq)
         path.parent.mkdir(parents=True, exist_ok=True)
         save(drawn, path)
-        yield finding
+        yield result
 
 
 def drawn_name(path: Path, frame: int) -> Path:

@@ -1,4 +1,4 @@
-"""`edge keys`: secrets in files."""
+"""`edge keys`: encryption keys in files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from edge.cli.application import application
 from edge.people.gallery.encryption import create_key_file
 
-app = application("Makes secret keys.")
+app = application("Create encryption keys.")
 
 
 @app.callback()
@@ -20,11 +20,13 @@ def _group() -> None:
 
 @app.command("new")
 def new(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write it; not there yet.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="File to create; it must not exist.")
+    ],
 ) -> None:
-    """Make a random master key for a gallery, readable by you alone.
+    """Create a random master key for a gallery, readable by its owner only.
 
-    Keep a copy in a safe place: without its key a gallery is lost.
+    Back it up: without its key, a gallery cannot be decrypted.
     """
     create_key_file(file)
-    typer.echo(f"{file}: a new master key. Keep a copy: without it its gallery is lost.")
+    typer.echo(f"created {file}; back it up: without it, the gallery cannot be decrypted")

@@ -1,4 +1,4 @@
-"""Media: files on disk as frames; what cannot be read is skipped and remembered."""
+"""Media files as frames; what cannot be read is skipped and reported."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ VIDEOS = frozenset(
 )
 
 
-def find(paths: Sequence[Path]) -> list[Path]:
-    """Files as given; of folders all pictures and videos below them, sorted."""
-    found: list[Path] = []
+def find_media(paths: Sequence[Path]) -> list[Path]:
+    """List files as given, and all images and videos below folders, sorted."""
+    files: list[Path] = []
     for path in paths:
         if path.is_dir():
             inside = sorted(path.rglob("*"))
-            found += [p for p in inside if p.suffix.lower() in PICTURES | VIDEOS and p.is_file()]
+            files += [p for p in inside if p.suffix.lower() in PICTURES | VIDEOS and p.is_file()]
         else:
-            found.append(path)
-    return found
+            files.append(path)
+    return files
 
 
 @dataclass(slots=True)
@@ -41,10 +41,10 @@ class Media:
     """Files read one after the other.
 
     Attributes:
-        files: pictures and videos.
-        done: files that were read to their end.
-        frames: pictures and video frames handed out.
-        skipped: for each file that could not be read to its end, its name and why.
+        files: Images and videos.
+        done: The number of files that were read to the end.
+        frames: The number of images and video frames so far.
+        skipped: The name of each file that could not be read to the end, and the reason.
     """
 
     files: Sequence[Path]
@@ -67,7 +67,7 @@ class Media:
 
 
 def is_picture(path: Path) -> bool:
-    """By suffix, or by content where the suffix says nothing."""
+    """Decide by suffix, or by content where the suffix is unknown."""
     suffix = path.suffix.lower()
     return suffix in PICTURES or (suffix not in VIDEOS and cv2.haveImageReader(str(path)))
 
@@ -91,6 +91,6 @@ def _read_video(path: Path) -> Iterator[Picture]:
                     count += 1
             ended = True
         except SourceError as error:
-            # when the picture size changes at a row, the next connection goes on from there
+            # after a change of the picture size, the next connection resumes there
             if not count or getattr(error, "row", None) != count:
                 raise

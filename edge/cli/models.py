@@ -1,4 +1,4 @@
-"""`edge models`: those that ship, and those that can be pulled."""
+"""`edge models`: models that ship, and models to download."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from edge.manifest import KEY, Manifest, read_model
 from edge.models import catalog, download
 from edge.models.paths import ZOO, catalogued, model_path, zoo_names
 
-app = application("Models that ship with Edgewatch, and larger ones to pull.")
+app = application("List the shipped models, and download larger ones.")
 
 _ADOPT_S = 600
 _HOME = Path(__file__).parents[2]  # where `edge` and, beside it, `deploy` are installed
@@ -40,14 +40,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 @app.command("list")
 def list_models(as_json: AsJson = False) -> None:
-    """List what ships and what can be pulled."""
-    rows = [_shipped(name) for name in zoo_names()]
-    rows += [_catalogued(entry) for entry in catalogued().values()]
+    """List models that ship and models that can be downloaded."""
+    rows = [_describe_shipped(name) for name in zoo_names()]
+    rows += [_describe_catalogued(entry) for entry in catalogued().values()]
     if as_json:
         typer.echo(json.dumps(rows))
         return
     table = Table(box=None, pad_edge=False)
-    for column in ("MODEL", "TASK", "INPUT", "MB", "LICENCE", "STATE"):
+    for column in ("MODEL", "TASK", "INPUT", "MB", "LICENSE", "STATE"):
         table.add_column(column, justify="right" if column in ("INPUT", "MB") else "left")
     for row in rows:
         size = "x".join(map(str, row["input_wh"]))
@@ -58,37 +58,42 @@ def list_models(as_json: AsJson = False) -> None:
 
 @app.command("info")
 def info(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="As `edge models list` shows it.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Model, as listed by `edge models list`.")
+    ],
     as_json: AsJson = False,
 ) -> None:
-    """Show what is known of a model: quality, licence, data, where it comes from."""
+    """Show quality, license, training data and origin of a model."""
     shipped = name.removeprefix(ZOO) in zoo_names() and not name.startswith(catalog.PREFIX)
     if shipped or name.startswith(ZOO):
-        known = _shipped(name.removeprefix(ZOO))
+        about = _describe_shipped(name.removeprefix(ZOO))
     else:
-        known = _catalogued(catalog.find(name, catalogued()))
+        about = _describe_catalogued(catalog.find(name, catalogued()))
     if as_json:
-        typer.echo(json.dumps(known))
+        typer.echo(json.dumps(about))
         return
-    for key, value in known.items():
-        typer.echo(f"{key:15} {_words(value)}")
+    for key, value in about.items():
+        typer.echo(f"{key:15} {_format(value)}")
 
 
 @app.command("pull")
 def pull(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the catalogue.")],
-    to: Annotated[Path | None, typer.Option(help="Folder to put it in; the user's cache.")] = None,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Model of the catalog.")],
+    to: Annotated[
+        Path | None, typer.Option(help="Target folder (default: the user's cache).")
+    ] = None,
     timeout_s: Annotated[
-        float, typer.Option("--timeout", min=0.1, help="Give up after so many silent seconds.")
+        float,
+        typer.Option("--timeout", min=0.1, help="Give up after this many seconds without data."),
     ] = 30,
 ) -> None:
-    """Download a model of the catalogue, check its hash and adopt it; prints its path.
+    """Download a model of the catalog, verify its hash, adopt it and print its path.
 
-    An interrupted download goes on where it stopped. In a configuration the model is then
-    `catalog:NAME`, or the printed path where --to was used.
+    An interrupted download is resumed. In a configuration, the model is named
+    `catalog:NAME`, or by the printed path if --to was used.
     """
     if name.startswith(ZOO) or name in zoo_names():
-        raise ConfigError(f"{name} ships with Edgewatch: there is nothing to pull")
+        raise ConfigError(f"{name} ships with Edgewatch: there is nothing to download")
     entry = catalog.find(name, catalogued())
     _require_deploy()
     with _bar(entry) as progress:
@@ -97,10 +102,10 @@ def pull(
 
 
 def adopt(entry: catalog.Entry, foreign: Path, target: Path) -> None:
-    """Make a contract model of a foreign one, in a process of its own: it needs heavy libraries.
+    """Turn a foreign model into a contract model, in a separate process.
 
     Raises:
-        ModelError: it cannot be adopted.
+        ModelError: It cannot be adopted.
     """
     options = {"license": entry.license, "trained-on": entry.trained_on, **entry.adopt}
     words = [f"--{key}={value}" for key, value in options.items()]
@@ -139,7 +144,7 @@ def _bar(entry: catalog.Entry) -> Iterator[download.Progress]:
         yield lambda count: bar.update(task, completed=count)
 
 
-def _shipped(name: str) -> dict[str, Any]:
+def _describe_shipped(name: str) -> dict[str, Any]:
     path = model_path(f"{ZOO}{name}", Path())
     model = read_model(path)
     session = plugins.create("runtimes", {"kind": "onnx"}).load(model, str(path))
@@ -147,23 +152,23 @@ def _shipped(name: str) -> dict[str, Any]:
         manifest = Manifest.model_validate_json(session.metadata[KEY])
     finally:
         session.close()
-    told = manifest.model_dump(exclude={"schema_version", "name"})
+    fields = manifest.model_dump(exclude={"schema_version", "name"})
     return {
         "model": f"{ZOO}{name}", "state": "shipped", "path": str(path),
-        "size_bytes": len(model), **told,
+        "size_bytes": len(model), **fields,
     }  # fmt: skip
 
 
-def _catalogued(entry: catalog.Entry) -> dict[str, Any]:
+def _describe_catalogued(entry: catalog.Entry) -> dict[str, Any]:
     path = catalog.cache_folder() / entry.file_name
-    there = path.is_file()
+    exists = path.is_file()
     return {
-        "model": f"{catalog.PREFIX}{entry.name}", "state": "pulled" if there else "not pulled",
-        "path": str(path) if there else "", **entry.model_dump(exclude={"name"}),
+        "model": f"{catalog.PREFIX}{entry.name}", "state": "pulled" if exists else "not pulled",
+        "path": str(path) if exists else "", **entry.model_dump(exclude={"name"}),
     }  # fmt: skip
 
 
-def _words(value: object) -> str:
+def _format(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {inner}" for key, inner in value.items()) or "-"
     if isinstance(value, list | tuple):

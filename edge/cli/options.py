@@ -18,7 +18,7 @@ from edge.models.paths import model_path
 from edge.people.gallery.encryption import load_key
 from edge.people.gallery.gallery import Gallery
 from edge.ports import FaceFinder
-from edge.service.gallery_sync import gallery_path, key_place
+from edge.service.gallery_sync import resolve_gallery, resolve_key
 
 GalleryPath = Annotated[
     Path, typer.Option("--gallery", envvar="EDGE_GALLERY", help="Gallery file.")
@@ -79,7 +79,7 @@ class GalleryOptions:
         defaults: dict[str, Any] = {}
         files = {"faces": settings.models.faces}
         if rules := settings.recognition:
-            defaults = {"gallery": gallery_path(rules, base), "key": key_place(rules, base)}
+            defaults = {"gallery": resolve_gallery(rules, base), "key": resolve_key(rules, base)}
             files |= {"embedder": rules.embedder, "liveness": rules.liveness}
         for name, file in files.items():
             if file:

@@ -14,9 +14,11 @@ from edge.service.log_format import set_up_logging
 
 
 def run(
-    configuration: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file.")],
+    configuration: Annotated[
+        Path, typer.Argument(metavar="CONFIG", help="Configuration file (TOML).")
+    ],
 ) -> None:
-    """Watch the cameras of CONFIG until SIGTERM or Ctrl-C; SIGHUP reads CONFIG again."""
+    """Run the daemon until SIGTERM or Ctrl-C; SIGHUP reloads CONFIG."""
     settings = config_file.load(configuration)
     set_up_logging(settings.log)
     daemon = Daemon(settings, configuration)

@@ -1,4 +1,4 @@
-"""``edge watch``: what a node says, as a live table or one message a line."""
+"""`edge watch`: the messages of a node, as a live table or as JSON lines."""
 
 from __future__ import annotations
 
@@ -28,47 +28,49 @@ DRAW_EVERY_S = 0.25
 
 
 def watch(
-    endpoint: Annotated[str, typer.Argument(help="Where a node publishes.")] = ENDPOINT,
+    endpoint: Annotated[str, typer.Argument(help="ZeroMQ endpoint of a node.")] = ENDPOINT,
     json: Annotated[
         bool,
-        typer.Option("--json", help="One message a line; losses are lines with gap or restarted."),
+        typer.Option(
+            "--json", help="Print one message per line; losses are lines with gap or restarted."
+        ),
     ] = False,
 ) -> None:
-    """Show what a node sees, live."""
-    with _ends_quietly(), Subscriber(endpoint) as subscriber:
+    """Show the messages of a node, live."""
+    with _exit_quietly(), Subscriber(endpoint) as subscriber:
         if json:
-            _lines(subscriber)
+            _print_lines(subscriber)
         else:
-            _table(subscriber)
+            _show_table(subscriber)
 
 
 @contextmanager
-def _ends_quietly() -> Iterator[None]:
-    """Ctrl-C and a reader that has gone (``| head``) are ends, not errors."""
+def _exit_quietly() -> Iterator[None]:
+    """End without an error at Ctrl-C and when the reader of the pipe is gone."""
     try:
         yield
     except KeyboardInterrupt:
         pass
     except BrokenPipeError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())  # the interpreter flushes once more at its end
-        os.close(nowhere)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())  # the interpreter flushes once more at exit
+        os.close(null)
 
 
-# --- one message a line -----------------------------------------------------------------------
+# --- JSON lines -------------------------------------------------------------------------------
 
 
-def _lines(subscriber: Subscriber) -> None:
-    told = False
+def _print_lines(subscriber: Subscriber) -> None:
+    warned = False
     while True:
         item = subscriber.receive(SILENCE_S)
         if item is not None:
-            told = False
+            warned = False
             sys.stdout.buffer.write(line(item))
             sys.stdout.buffer.flush()
-        elif not told:
-            told = True
-            print(silence(subscriber.endpoint), file=sys.stderr, flush=True)
+        elif not warned:
+            warned = True
+            print(describe_silence(subscriber.endpoint), file=sys.stderr, flush=True)
 
 
 def line(item: Item) -> bytes:
@@ -79,33 +81,33 @@ def line(item: Item) -> bytes:
     return msgspec.json.encode({kind: item}) + b"\n"
 
 
-def silence(endpoint: str) -> str:
-    """What is said when no node is heard."""
-    return f"nobody publishes at {endpoint}: is the daemon running? Still waiting ..."
+def describe_silence(endpoint: str) -> str:
+    """The message when nothing is received."""
+    return f"no messages from {endpoint}: is the daemon running? Still waiting ..."
 
 
 # --- the table --------------------------------------------------------------------------------
 
 
-def _table(subscriber: Subscriber) -> None:
+def _show_table(subscriber: Subscriber) -> None:
     board = Board(subscriber.endpoint)
-    heard_s = time.monotonic()
+    received_s = time.monotonic()
     with Live(board.table(), console=Console(), auto_refresh=False) as live:
         drawn_s = 0.0
         while True:
             item = subscriber.receive(DRAW_EVERY_S)
             now_s = time.monotonic()
             if item is not None:
-                heard_s = now_s
-                board.note(item, now_s)
+                received_s = now_s
+                board.update(item, now_s)
             if now_s - drawn_s >= DRAW_EVERY_S:
                 drawn_s = now_s
-                live.update(board.table(now_s, silent=now_s - heard_s > SILENCE_S), refresh=True)
+                live.update(board.table(now_s, silent=now_s - received_s > SILENCE_S), refresh=True)
 
 
 @dataclass(slots=True)
 class Row:
-    """One camera as it is shown."""
+    """The row of one camera."""
 
     state: str = "?"
     reason: str = ""
@@ -116,7 +118,7 @@ class Row:
     arrivals_s: deque[float] = field(default_factory=lambda: deque(maxlen=1000))
 
     def fps(self, now_s: float) -> float:
-        """Messages a second of late."""
+        """Recent messages per second."""
         while self.arrivals_s and now_s - self.arrivals_s[0] > FPS_WINDOW_S:
             self.arrivals_s.popleft()
         if len(self.arrivals_s) < 2:
@@ -125,30 +127,30 @@ class Row:
 
 
 class Board:
-    """What is known of each camera."""
+    """The table of all cameras."""
 
     def __init__(self, endpoint: str) -> None:
-        """Begin with no camera."""
+        """Start without cameras."""
         self._endpoint = endpoint
         self._rows: dict[str, Row] = {}
 
-    def note(self, item: Item, now_s: float) -> None:
-        """Take in a message or a loss that came at ``now_s`` (monotonic)."""
+    def update(self, item: Item, now_s: float) -> None:
+        """Take an item into account that came at ``now_s`` (monotonic)."""
         if isinstance(item, Gap):
             if camera := parse_camera(item.topic):
                 self._row(camera).lost += item.missed
         elif isinstance(item, Received):
-            self._note_message(item, now_s)
+            self._update_message(item, now_s)
 
     def table(self, now_s: float = 0.0, *, silent: bool = False) -> Table:
-        """The board, drawn."""
-        caption = Text(silence(self._endpoint)) if silent else None
+        """Render the table."""
+        caption = Text(describe_silence(self._endpoint)) if silent else None
         table = Table(title=Text(self._endpoint), caption=caption)
         table.add_column("camera")
         table.add_column("state")
         for heading in ("fps", "age ms", "objects"):
             table.add_column(heading, justify="right", min_width=7)
-        table.add_column("seen last")
+        table.add_column("last seen")
         table.add_column("lost", justify="right")
         for camera, row in sorted(self._rows.items()):
             state = row.state if row.state in ("online", "?") else f"{row.state}: {row.reason}"
@@ -161,13 +163,13 @@ class Board:
                 row.labels,
                 str(row.lost),
             )
-            table.add_row(*map(Text, cells))  # what a node says is no markup
+            table.add_row(*map(Text, cells))  # text from a node is not markup
         return table
 
     def _row(self, camera: str) -> Row:
         return self._rows.setdefault(camera, Row())
 
-    def _note_message(self, item: Received, now_s: float) -> None:
+    def _update_message(self, item: Received, now_s: float) -> None:
         body = item.body
         if isinstance(body, StatusMessage):
             row = self._row(body.camera)
@@ -177,5 +179,5 @@ class Board:
             row.arrivals_s.append(now_s)
             row.age_s, row.objects = body.age_s, len(body.objects)
             if body.objects:
-                counts = Counter(found.label for found in body.objects)
+                counts = Counter(detected.label for detected in body.objects)
                 row.labels = ", ".join(f"{n} {label}" for label, n in counts.most_common(4))

@@ -1,9 +1,8 @@
-"""The benchmark: what the daemon costs, beside the floor that no program can go below.
+"""The benchmark: what the daemon costs, compared with a baseline that no program can beat.
 
-The floor of a frame is decoding it plus the raw call of ONNX Runtime on it, on the same
-files, the same model, the same threads, the same batch. Floor and daemon are measured in turn
-in processes of their own, and ratios are taken within a turn, so that a machine whose speed
-drifts does not matter.
+The baseline of a frame is decoding it plus the bare call of ONNX Runtime on it, with the same
+files, model, threads and batch size. Baseline and daemon are measured alternately, each in its own
+process, and ratios are taken within a round, so that drifts of the machine's speed cancel out.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from edge.manifest import KEY, read_model
 from edge.models.paths import model_path
 from edge.ports import Session
 from edge.service.daemon import Daemon
-from edge.service.frame_queue import read_ahead
+from edge.service.frame_queue import compute_read_ahead
 from edge.service.model_set import ModelSet
 from edge.types import U8, Detections, Frame, FrameResult
 from edge.vision import preprocess, resize
@@ -40,30 +39,30 @@ from edge.wire.schema import DetectionsMessage
 
 CLIP_FPS = 30
 CLOCK_DRIFT = 0.01
-WARM_FRAMES = 10  # a camera, before anything is counted
-START_S = 60.0
+WARMUP_FRAMES = 10  # per camera, before anything is counted
+START_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What is put on the daemon.
+    """The load on the daemon.
 
     Attributes:
-        clip: video every camera plays.
-        cameras: how many.
-        detector: path of the object model; empty is one that costs nothing and finds nothing.
-        faces: path of the face model or empty.
-        lanes: of ONNX Runtime, 0 is one a core.
-        every_frame: play as fast as the frames are taken, once, losing none.
-        fps: frames a second that each camera delivers otherwise.
-        seconds: how long to measure then.
+        clip: The video that every camera plays.
+        cameras: The number of cameras.
+        detector: The object detector; empty uses one that costs nothing and detects nothing.
+        faces: The face detector, or empty.
+        workers: Inference workers of ONNX Runtime; 0 is one per core.
+        every_frame: Play once, as fast as frames are taken, without dropping any.
+        fps: Frames per second of each camera otherwise.
+        seconds: How long to measure then.
     """
 
     clip: str
     cameras: int
     detector: str
     faces: str
-    lanes: int
+    workers: int
     every_frame: bool
     fps: float = CLIP_FPS
     seconds: float = 8
@@ -71,16 +70,16 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What was measured.
+    """The result of a measurement.
 
     Attributes:
-        frames: processed and counted.
-        wall_s: time they took.
+        frames: The number of frames processed.
+        wall_s: How long they took.
         cpu_s: CPU time of the whole process meanwhile.
-        peak_bytes: largest resident memory.
-        per_camera: frames of each camera.
-        ages_s: age of each message when it was published.
-        batch_s: mean time of a batch in the pipeline.
+        peak_bytes: Peak resident memory.
+        per_camera: Frames of each camera.
+        ages_s: Age of each message at publication.
+        batch_s: Mean duration of a batch.
     """
 
     frames: int
@@ -93,32 +92,32 @@ class Cost:
 
     @property
     def fps(self) -> float:
-        """Frames a second."""
+        """Frames per second."""
         return self.frames / self.wall_s
 
     @property
     def cpu_per_frame_s(self) -> float:
-        """CPU seconds a frame."""
+        """CPU seconds per frame."""
         return self.cpu_s / self.frames
 
     def age_s(self, percent: float) -> float:
-        """Percentile of the ages."""
+        """A percentile of the ages, in seconds."""
         return float(np.percentile(self.ages_s, percent)) if self.ages_s else float("nan")
 
     @property
-    def smallest_share(self) -> float:
-        """Frames of the worst served camera over an equal share."""
+    def fairness(self) -> float:
+        """Frames of the slowest camera relative to an equal share."""
         return min(self.per_camera) * len(self.per_camera) / max(sum(self.per_camera), 1)
 
 
 def make_clip(folder: Path, size_wh: tuple[int, int], frames: int, video: str = "") -> Path:
-    """Encode a test clip: H.264, ``CLIP_FPS``, a key frame a second.
+    """Encode a test clip: H.264, ``CLIP_FPS``, one key frame per second.
 
     Args:
-        folder: where to write it.
-        size_wh: picture size.
-        frames: how many.
-        video: real video to scale, looped; empty pans over the photograph of the demo.
+        folder: Where to write it.
+        size_wh: Width and height in pixels.
+        frames: The number of frames.
+        video: A video to scale and loop; empty pans over the photograph of the demo.
     """
     path = folder / f"{size_wh[1]}p.mp4"
     source = (
@@ -142,19 +141,19 @@ def make_clip(folder: Path, size_wh: tuple[int, int], frames: int, video: str = 
     return path
 
 
-# --- the floor --------------------------------------------------------------------------------
+# --- the baseline -----------------------------------------------------------------------------
 
 
-def measure_floor(load: Load) -> Cost:
-    """Decoding alone plus the raw model calls alone, for every frame of every camera."""
-    return _in_child(_floor, load)
+def measure_baseline(load: Load) -> Cost:
+    """Measure decoding alone plus the bare model calls alone, for every frame."""
+    return _run_in_child(_run_baseline, load)
 
 
-def _floor(load: Load) -> Cost:
+def _run_baseline(load: Load) -> Cost:
     decode_cpu_s, decode_wall_s, frames = _decode_all(load.clip)
     cpu_s, wall_s = decode_cpu_s / frames, decode_wall_s / frames
     for path in filter(None, (load.detector, load.faces)):
-        session, size, pictures = _raw(load, path)
+        session, size, pictures = _prepare_model(load, path)
         batches = [pictures[n : n + size] for n in range(0, frames, size)]
         for batch in batches[:3]:
             session.infer(batch)
@@ -177,10 +176,10 @@ def _decode_all(clip: str) -> tuple[float, float, int]:
         return time.process_time() - started_cpu_s, time.perf_counter() - started_s, frames
 
 
-def _raw(load: Load, path: str) -> tuple[Session, int, U8]:
-    """A model, its batch, and every frame as it takes them: what is found costs time too."""
+def _prepare_model(load: Load, path: str) -> tuple[Session, int, U8]:
+    """A model, its batch size and its input for every frame."""
     file = model_path(path, Path())
-    runtime = plugins.create("runtimes", {"kind": "onnx", "lanes": load.lanes})
+    runtime = plugins.create("runtimes", {"kind": "onnx", "lanes": load.workers})
     session = runtime.load(read_model(file), str(file))
     width, height = json.loads(session.metadata[KEY])["input_wh"]
     pictures = []
@@ -190,55 +189,55 @@ def _raw(load: Load, path: str) -> tuple[Session, int, U8]:
             pictures.append(np.empty((height, width, 3), np.uint8))
             preprocess.letterbox(capture.picture, pictures[-1])
     cameras = -(-load.cameras // runtime.lanes)
-    frames = read_ahead(capture.picture.size_wh, load.cameras) if load.every_frame else 1
+    frames = compute_read_ahead(capture.picture.size_wh, load.cameras) if load.every_frame else 1
     return session, cameras * frames, np.stack(pictures)
 
 
 # --- the daemon -------------------------------------------------------------------------------
 
 
-class Nothing:
-    """A detector that costs nothing and finds nothing."""
+class NullDetector:
+    """A detector that costs nothing and detects nothing."""
 
     name = "nothing"
     sha256 = "0" * 64
     classes = ("person",)
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
-        """No objects."""
+        """Return no objects."""
         return [Detections.empty() for _ in frames]
 
 
 def measure_daemon(load: Load) -> Cost:
-    """The whole daemon with a subscriber in another process."""
+    """Measure the whole daemon, with a subscriber in another process."""
     with tempfile.TemporaryDirectory() as folder:
         endpoint = f"ipc://{folder}/bus"
         ages: list[tuple[str, float]] = []
-        heard = threading.Event()
-        listener = threading.Thread(target=_listen, args=(endpoint, ages, heard), daemon=True)
+        ended = threading.Event()
+        listener = threading.Thread(target=_listen, args=(endpoint, ages, ended), daemon=True)
         listener.start()
-        cost = _in_child(_daemon, load, endpoint)
-        heard.set()
+        cost = _run_in_child(_run_daemon, load, endpoint)
+        ended.set()
         listener.join(5)
-    skip = WARM_FRAMES * load.cameras
+    skip = WARMUP_FRAMES * load.cameras
     return replace(cost, ages_s=tuple(age for _, age in ages[skip:]))
 
 
-def _listen(endpoint: str, ages: list[tuple[str, float]], heard: threading.Event) -> None:
+def _listen(endpoint: str, ages: list[tuple[str, float]], ended: threading.Event) -> None:
     with Subscriber(endpoint, topics=("v1/detections/",)) as subscriber:
-        while not heard.is_set():
+        while not ended.is_set():
             item = subscriber.receive(0.2)
             if isinstance(item, Received) and isinstance(item.body, DetectionsMessage):
                 ages.append((item.body.camera, item.body.age_s))
 
 
-def _daemon(load: Load, endpoint: str) -> Cost:
+def _run_daemon(load: Load, endpoint: str) -> Cost:
     tree: dict[str, Any] = {
         "models": {"detector": load.detector or "none"},
-        "runtime": {"kind": "onnx", "lanes": load.lanes},
+        "runtime": {"kind": "onnx", "lanes": load.workers},
         "cameras": [
             {"name": f"camera-{n}", "source": source, "fps": CLIP_FPS, "frozen_after_s": 0}
-            for n, source in enumerate(_sources(load))
+            for n, source in enumerate(_create_sources(load))
         ],
         "sinks": [{"kind": "zeromq", "bind": endpoint}],
         "http": {"port": 0},
@@ -247,7 +246,7 @@ def _daemon(load: Load, endpoint: str) -> Cost:
     if load.faces:
         tree["models"]["faces"] = load.faces
     settings = config_file.parse(tree, "bench")
-    models = None if load.detector else ModelSet(Nothing(), None)
+    models = None if load.detector else ModelSet(NullDetector(), None)
     meter = _Meter(load)
     daemon = Daemon(settings, models=models, on_result=meter.count)
     watcher = threading.Thread(target=meter.watch, args=(daemon,), daemon=True)
@@ -257,11 +256,11 @@ def _daemon(load: Load, endpoint: str) -> Cost:
     return meter.cost()
 
 
-def _sources(load: Load) -> Iterator[dict[str, Any]]:
+def _create_sources(load: Load) -> Iterator[dict[str, Any]]:
     """The clip as each camera plays it.
 
-    Clocks of cameras differ, here by a percent: so whether their frames come all at once or well
-    apart is not settled by how they started, and every case is measured.
+    The cameras' clocks differ by a percent. So all phases between their frames occur, and the
+    result does not depend on how they happened to start.
     """
     for n in range(load.cameras):
         drift = 1 + CLOCK_DRIFT * (n - (load.cameras - 1) / 2)
@@ -274,33 +273,33 @@ def _sources(load: Load) -> Iterator[dict[str, Any]]:
 
 
 class _Meter:
-    """Counts frames and reads the clocks once the daemon is warm and when it is done."""
+    """Counts frames; reads the clocks after the warm-up and at the end."""
 
     def __init__(self, load: Load) -> None:
         self._load = load
         self._lock = threading.Lock()
-        self._seen: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter()
         self._marks: list[tuple[float, float, Counter[str]]] = []
         self._batch_s = 0.0
         self._last = (0.0, 0.0)
 
-    def count(self, event: FrameResult) -> None:
-        """One processed frame."""
-        with self._lock:  # lanes count side by side
-            self._seen[event.frame.camera] += 1
+    def count(self, result: FrameResult) -> None:
+        """Count a processed frame."""
+        with self._lock:  # called by several workers
+            self._counts[result.frame.camera] += 1
             self._last = (time.perf_counter(), time.process_time())
             if not self._marks and self._is_warm():
                 self._mark()
 
     def watch(self, daemon: Daemon) -> None:
         """Stop the daemon when the measurement is over."""
-        deadline_s = time.monotonic() + START_S
+        deadline_s = time.monotonic() + START_TIMEOUT_S
         while not self._marks and time.monotonic() < deadline_s:
             time.sleep(0.01)
         if self._load.every_frame:
             while any(s.state == "online" for s in daemon.health.states()):
-                time.sleep(0.1)  # rarely: looking is paid for in the daemon's process
-            self._marks.append((*self._last, self._seen.copy()))
+                time.sleep(0.1)  # rarely, since it costs CPU time of the daemon's process
+            self._marks.append((*self._last, self._counts.copy()))
         else:
             time.sleep(self._load.seconds)
             self._mark()
@@ -311,9 +310,9 @@ class _Meter:
         daemon.stop()
 
     def cost(self) -> Cost:
-        """Between the two marks."""
-        (wall_0, cpu_0, seen_0), (wall_1, cpu_1, seen_1) = self._marks
-        per_camera = tuple((seen_1 - seen_0).values())
+        """The cost between the two marks."""
+        (wall_0, cpu_0, counts_0), (wall_1, cpu_1, counts_1) = self._marks
+        per_camera = tuple((counts_1 - counts_0).values())
         return Cost(
             sum(per_camera),
             wall_1 - wall_0,
@@ -324,11 +323,11 @@ class _Meter:
         )
 
     def _is_warm(self) -> bool:
-        seen = self._seen.values()
-        return len(seen) == self._load.cameras and min(seen) >= WARM_FRAMES
+        counts = self._counts.values()
+        return len(counts) == self._load.cameras and min(counts) >= WARMUP_FRAMES
 
     def _mark(self) -> None:
-        self._marks.append((time.perf_counter(), time.process_time(), self._seen.copy()))
+        self._marks.append((time.perf_counter(), time.process_time(), self._counts.copy()))
 
 
 # --- processes --------------------------------------------------------------------------------
@@ -337,7 +336,7 @@ T = TypeVar("T")
 
 
 def _peak_bytes() -> int:
-    """Largest resident memory; getrusage would tell that of the process that started us too."""
+    """Peak resident memory; getrusage would include that of the parent process."""
     status = Path("/proc/self/status")
     if status.exists():
         lines = status.read_text(encoding="ascii").splitlines()
@@ -345,8 +344,8 @@ def _peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _in_child(work: Callable[..., T], *args: object) -> T:
-    """Run ``work`` in a fresh process and give back what it returns."""
+def _run_in_child(work: Callable[..., T], *args: object) -> T:
+    """Run ``work`` in a new process and return its result."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe(duplex=False)
     child = context.Process(target=_report, args=(there, work, *args))
@@ -355,7 +354,7 @@ def _in_child(work: Callable[..., T], *args: object) -> T:
     try:
         result: T | str = here.recv()
     except EOFError as error:
-        raise EdgeError("a measurement died: see its message above") from error
+        raise EdgeError("a measurement process died: see its message above") from error
     finally:
         child.join()
     if isinstance(result, str):
@@ -371,5 +370,5 @@ def _report(pipe: Connection, work: Callable[..., Any], *args: object) -> None:
 
 
 def median_ratio(a: Sequence[float], b: Sequence[float]) -> float:
-    """Median of the ratios pair by pair."""
+    """The median of pairwise ratios."""
     return statistics.median(x / y for x, y in zip(a, b, strict=True))

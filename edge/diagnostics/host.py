@@ -1,4 +1,4 @@
-"""The box: what this machine has for the daemon, and what to do about what it lacks."""
+"""Host diagnostics: hardware, drivers and libraries, with fixes for what is missing."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from typing import Any
 
 from edge.engines.cache import EngineCache
 
-ASK_S = 60.0
+COMMAND_TIMEOUT_S = 60.0
 NVIDIA = "0x10de"
-FREE_LEAST_BYTES = 2 * 2**30
-TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
-LOADS_FOLDERS = 250  # the first systemd whose LoadCredential= takes a folder
+MIN_FREE_BYTES = 2 * 2**30
+TIME_ERROR = 5  # adjtimex(2): the clock is not synchronized
+MIN_SYSTEMD = 250  # the first version whose LoadCredential= takes a folder
 
 _ONNXRUNTIME = "import onnxruntime as o; d = o.__version__, o.get_available_providers()"
 _AV = """
@@ -40,40 +40,40 @@ d = cv2.__version__, [n for n in ("GSTREAMER", "V4L2")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found out about one part of the box.
+    """The result of one check.
 
     Attributes:
-        part: what it is about.
-        fine: nothing is to be done.
-        says: what is there.
-        remedy: what to do about it; empty when fine.
+        part: What was checked.
+        ok: Whether nothing needs to be done.
+        detail: What was found.
+        hint: What to do about it; empty when ok.
     """
 
     part: str
-    fine: bool
-    says: str
-    remedy: str = ""
+    ok: bool
+    detail: str
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Box:
-    """A machine.
+class Host:
+    """A machine to check.
 
     Attributes:
-        root: of its file system.
-        state: folder of the daemon's state, from the root.
-        ask: runs a command and gives its output, or an OSError with the reason.
-        cache: folder of the engine cache, if it is to be looked at.
+        root: The root of its file system.
+        state: The folder of the daemon's state, relative to the root.
+        run: Runs a command and returns its output, or raises OSError with the reason.
+        cache: The folder of the engine cache, if it is to be checked.
     """
 
     root: Path
     state: str
-    ask: Callable[[list[str]], str]
+    run: Callable[[list[str]], str]
     cache: Path | None = None
 
-    def look(self) -> list[Finding]:
-        """Look at everything, several things at once; never fails."""
-        looks: list[Callable[[], Iterator[Finding]]] = [
+    def check(self) -> list[Finding]:
+        """Run all checks, several at a time; never fails."""
+        checks: list[Callable[[], Iterator[Finding]]] = [
             self._machine,
             self._gpu,
             self._tensorrt,
@@ -86,9 +86,9 @@ class Box:
             self._clock,
             self._systemd,
         ]
-        with ThreadPoolExecutor(max_workers=len(looks)) as pool:
+        with ThreadPoolExecutor(max_workers=len(checks)) as pool:
             return [
-                finding for found in pool.map(lambda look: list(look()), looks) for finding in found
+                finding for found in pool.map(lambda run: list(run()), checks) for finding in found
             ]
 
     def _machine(self) -> Iterator[Finding]:
@@ -105,50 +105,53 @@ class Box:
     def _gpu(self) -> Iterator[Finding]:
         query = "--query-gpu=name,memory.total,compute_cap,driver_version"
         try:
-            cards = self.ask(["nvidia-smi", query, "--format=csv,noheader"]).splitlines()
+            gpus = self.run(["nvidia-smi", query, "--format=csv,noheader"]).splitlines()
         except OSError:
-            cards = self._cards_of_the_driver()
-        for card in cards:
-            yield Finding("gpu", True, card)
-        if not cards:
-            yield self._no_gpu()
+            gpus = self._list_gpus()
+        for gpu in gpus:
+            yield Finding("gpu", True, gpu)
+        if not gpus:
+            yield self._explain_no_gpu()
 
-    def _cards_of_the_driver(self) -> list[str]:
-        """Without nvidia-smi, as on a Jetson: what the CUDA driver itself says."""
+    def _list_gpus(self) -> list[str]:
+        """GPUs according to the CUDA driver, for machines without nvidia-smi such as Jetsons."""
         version = _between(self._read("proc/driver/nvidia/version"), "Kernel Module", "\n")
         tegra = self._read("etc/nv_tegra_release").partition("\n")[0].lstrip("# ")
         try:
-            names = json.loads(self.ask([sys.executable, "-c", _CUDA]))
+            names = json.loads(self.run([sys.executable, "-c", _CUDA]))
         except (OSError, ValueError):
             names = []
         return [", ".join(filter(None, [name, tegra or version.strip()])) for name in names]
 
-    def _no_gpu(self) -> Finding:
+    def _explain_no_gpu(self) -> Finding:
         vendors = self.root.glob("sys/bus/pci/devices/*/vendor")
         if any(_text(vendor).strip() == NVIDIA for vendor in vendors):
-            remedy = "install NVIDIA's driver, or load it: modprobe nvidia"
-            return Finding("gpu", False, "an NVIDIA card, but no driver that answers", remedy)
-        says = "none; models run on the processor"
-        return Finding("gpu", True, says)
+            hint = "install NVIDIA's driver, or load it: modprobe nvidia"
+            return Finding("gpu", False, "an NVIDIA GPU, but no working driver", hint)
+        return Finding("gpu", True, "none; models run on the CPU")
 
     def _tensorrt(self) -> Iterator[Finding]:
-        there, broken = [], []
+        installed, broken = [], []
         for module in ("tensorrt", "tensorrt_rtx"):
             answer = self._import(module, f"import {module}; d = {module}.__version__")
             if isinstance(answer, Finding):
-                if f"No module named '{module}'" not in answer.says:
-                    broken.append(replace(answer, remedy=f"install {module} again"))
+                if f"No module named '{module}'" not in answer.detail:
+                    broken.append(replace(answer, hint=f"reinstall {module}"))
             else:
-                there.append(f"{module} {answer}")
+                installed.append(f"{module} {answer}")
         yield from broken
-        cuda = self._import("cuda", "import cuda.bindings as c; d = c.__version__") if there else ""
+        cuda = (
+            self._import("cuda", "import cuda.bindings as c; d = c.__version__")
+            if installed
+            else ""
+        )
         if isinstance(cuda, Finding):
-            remedy = "pip install 'edgewatch[tensorrt]': TensorRT is reached through cuda-bindings"
-            yield Finding("cuda", False, cuda.says, remedy)
-        if there:
-            yield Finding("tensorrt", True, ", ".join(there))
+            hint = "pip install 'edgewatch[tensorrt]': TensorRT needs cuda-bindings"
+            yield Finding("cuda", False, cuda.detail, hint)
+        if installed:
+            yield Finding("tensorrt", True, ", ".join(installed))
         elif not broken:
-            yield Finding("tensorrt", True, "none; only boxes with an NVIDIA GPU use it")
+            yield Finding("tensorrt", True, "none; used only with an NVIDIA GPU")
 
     def _engines(self) -> Iterator[Finding]:
         if self.cache is None:
@@ -157,11 +160,13 @@ class Box:
         entries = cache.entries()
         refused = [entry for entry in entries if not cache.is_own(entry)]
         total = sum(entry.size_bytes for entry in entries) / 1e6
-        says = f"{len(entries)} in {cache.folder}, {total:.1f} MB" if entries else "none built yet"
+        detail = (
+            f"{len(entries)} in {cache.folder}, {total:.1f} MB" if entries else "none built yet"
+        )
         if refused:
-            says = f"{says}; {len(refused)} changed, or built elsewhere"
-        remedy = "edge-deploy engines prune" if refused else ""
-        yield Finding("engines", not refused, says, remedy)
+            detail = f"{detail}; {len(refused)} changed or built elsewhere"
+        hint = "edge-deploy engines prune" if refused else ""
+        yield Finding("engines", not refused, detail, hint)
 
     # --- libraries ----------------------------------------------------------------------------
 
@@ -179,9 +184,12 @@ class Box:
             yield answer
             return
         version, decoders, devices = answer
-        says = f"{version} decodes {', '.join(decoders)}"
+        detail = f"{version} decodes {', '.join(decoders)}"
         yield Finding(
-            "decoders", "h264" in decoders, says, "" if "h264" in decoders else _again("av")
+            "decoders",
+            "h264" in decoders,
+            detail,
+            "" if "h264" in decoders else _advise_reinstall("av"),
         )
         yield Finding("hwaccels", True, f"built in: {', '.join(devices) or 'none'}")
 
@@ -194,62 +202,62 @@ class Box:
         yield Finding("opencv", True, f"{version}: {', '.join(backends) or 'no cameras'}")
 
     def _import(self, part: str, code: str) -> Any:  # noqa: ANN401 - JSON
-        """The value of ``d`` after running code in a process of its own, which may crash."""
+        """The value of ``d`` after running code in a separate process, which may crash."""
         script = f"import json\n{code}\nprint(json.dumps(d))"
         try:
-            return json.loads(self.ask([sys.executable, "-c", script]).splitlines()[-1])
+            return json.loads(self.run([sys.executable, "-c", script]).splitlines()[-1])
         except (OSError, ValueError, IndexError) as error:
-            return Finding(part, False, f"cannot be imported: {error}", _again(part))
+            return Finding(part, False, f"cannot be imported: {error}", _advise_reinstall(part))
 
     # --- the rest -----------------------------------------------------------------------------
 
     def _cameras(self) -> Iterator[Finding]:
-        found = sorted(self.root.glob("dev/v4l/by-id/*")) or sorted(self.root.glob("dev/video*"))
-        for device in found:
+        devices = sorted(self.root.glob("dev/v4l/by-id/*")) or sorted(self.root.glob("dev/video*"))
+        for device in devices:
             usable = os.access(device, os.R_OK | os.W_OK)
-            remedy = "" if usable else "add the user to the group video"
+            hint = "" if usable else "add the user to the group video"
             name = f"/{device.relative_to(self.root)}"
-            yield Finding("camera", usable, name if usable else f"{name}: no permission", remedy)
-        if not found:
-            yield Finding("camera", True, "none at this box; those in the network need none")
+            yield Finding("camera", usable, name if usable else f"{name}: no permission", hint)
+        if not devices:
+            yield Finding("camera", True, "none on this machine; network cameras need no device")
 
     def _disk(self) -> Iterator[Finding]:
         folder = self.root / self.state.lstrip("/")
         while not folder.exists():
             folder = folder.parent
         free_bytes = shutil.disk_usage(folder).free
-        says = f"{free_bytes / 2**30:.1f} GiB free at {folder}"
-        enough = free_bytes >= FREE_LEAST_BYTES
-        remedy = "" if enough else "make room: galleries and engines are written there"
-        yield Finding("disk", enough, says, remedy)
+        detail = f"{free_bytes / 2**30:.1f} GiB free at {folder}"
+        enough = free_bytes >= MIN_FREE_BYTES
+        hint = "" if enough else "free some space: galleries and engines are stored there"
+        yield Finding("disk", enough, detail, hint)
 
     def _clock(self) -> Iterator[Finding]:
         state = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(512))
         if state < 0:
-            yield Finding("clock", True, "cannot be asked here")
+            yield Finding("clock", True, "unknown: it cannot be queried here")
         elif state == TIME_ERROR:
-            remedy = (
-                "run a time service (systemd-timesyncd, chrony): messages carry wall-clock time"
+            hint = (
+                "run a time service (systemd-timesyncd, chrony): messages contain wall-clock time"
             )
-            yield Finding("clock", False, "not synchronised", remedy)
+            yield Finding("clock", False, "not synchronized", hint)
         else:
-            yield Finding("clock", True, "synchronised")
+            yield Finding("clock", True, "synchronized")
 
     def _systemd(self) -> Iterator[Finding]:
         if not (self.root / "run/systemd/system").is_dir():
-            says = "does not run this box"
-            yield Finding("systemd", True, f"{says}; start `edge run` by other means")
+            detail = "not running"
+            yield Finding("systemd", True, f"{detail}; start `edge run` in another way")
             return
         try:
-            words = self.ask(["systemctl", "--version"]).split()
+            words = self.run(["systemctl", "--version"]).split()
         except OSError as error:
             yield Finding("systemd", False, str(error), "repair systemctl")
             return
         number = re.match(r"\d+", words[1] if len(words) > 1 else "")
         version = number[0] if number else "0"
-        loads = int(version) >= LOADS_FOLDERS
-        remedy = "" if loads else "give each credential its LoadCredential= line in a drop-in"
-        yield Finding("systemd", loads, version, remedy)
+        loads = int(version) >= MIN_SYSTEMD
+        hint = "" if loads else "give each credential its LoadCredential= line in a drop-in"
+        yield Finding("systemd", loads, version, hint)
 
     def _read(self, path: str) -> str:
         return _text(self.root / path)
@@ -267,27 +275,32 @@ print(json.dumps(names))
 """
 
 
-def ask(command: list[str]) -> str:
-    """Run a command; what it printed.
+def run_command(command: list[str]) -> str:
+    """Run a command and return its output.
 
     Raises:
-        OSError: it is not there, failed or took too long; the message is its last line.
+        OSError: It does not exist, failed or took too long; the message is its last line.
     """
     environ = {**os.environ, "ORT_DISABLE_TELEMETRY": "1"}
     try:
         done = subprocess.run(  # noqa: S603 - commands of this file
-            command, capture_output=True, text=True, timeout=ASK_S, env=environ, check=False
+            command,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_TIMEOUT_S,
+            env=environ,
+            check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise OSError(f"{command[0]} did not answer in {ASK_S:g} s") from error
+        raise OSError(f"{command[0]} did not answer in {COMMAND_TIMEOUT_S:g} s") from error
     if done.returncode:
         lines = (done.stderr or done.stdout).strip().splitlines() or [f"status {done.returncode}"]
         raise OSError(lines[-1])
     return done.stdout
 
 
-def _again(part: str) -> str:
-    return f"install Edgewatch again: {part} is one of its packages"
+def _advise_reinstall(part: str) -> str:
+    return f"reinstall Edgewatch: {part} is one of its packages"
 
 
 def _text(path: Path) -> str:

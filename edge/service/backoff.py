@@ -1,4 +1,4 @@
-"""Backoff: how long to wait before the next try."""
+"""Backoff: how long to wait before the next attempt."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ import random
 
 
 class Backoff:
-    """Delays between tries.
+    """Delays between attempts.
 
-    A camera that is merely away is asked again every second, for it must be back within two;
-    one that refuses us is asked ever more rarely, so that it does not lock us out.
+    A camera that is unreachable is retried every second, because frames must arrive within two
+    seconds after its return. One that refuses the login is retried ever more rarely, so that it
+    does not lock the account.
 
     Args:
-        rng: source of jitter.
-        short_s: the constant delay, before 20 % of jitter.
-        longest_s: where the growing delay ends.
+        rng: The source of jitter.
+        short_s: The constant delay, before 20 % of jitter.
+        max_s: The limit of the growing delay.
     """
 
-    def __init__(self, rng: random.Random, short_s: float = 0.8, longest_s: float = 30) -> None:
+    def __init__(self, rng: random.Random, short_s: float = 0.8, max_s: float = 30) -> None:
         self._rng = rng
         self._short_s = short_s
-        self._longest_s = longest_s
+        self._max_s = max_s
         self._grown_s = short_s
 
     def reset(self) -> None:
@@ -28,13 +29,13 @@ class Backoff:
         self._grown_s = self._short_s
 
     def short(self) -> float:
-        """Seconds to wait after an ordinary failure."""
+        """The delay after an ordinary failure, in seconds."""
         return self._jitter(self._short_s)
 
     def growing(self) -> float:
-        """Seconds to wait after a failure that trying again will hardly cure."""
+        """The delay after a failure that a retry is unlikely to cure, in seconds."""
         delay_s = self._grown_s
-        self._grown_s = min(2 * self._grown_s, self._longest_s)
+        self._grown_s = min(2 * self._grown_s, self._max_s)
         return self._jitter(delay_s)
 
     def _jitter(self, delay_s: float) -> float:

@@ -1,10 +1,10 @@
-"""Slots: at most one waiting frame per camera, replaced in place, taken in turn.
+"""The frame queue: one waiting frame per camera, replaced in place, taken in turn.
 
-Of a file whose every frame counts a few wait and are taken together: decoding several in a row,
-and then looking at several in a row, finds code and data in the processor's caches.
+Files that are read with ``every_frame`` may have several waiting frames, which are taken together:
+decoding several in a row, then running inference on several, keeps code and data in the caches.
 
-Several threads may take frames. What they took is theirs until they are done with it, and a
-camera's next frame is not given to anybody before: so each camera's frames are looked at in order.
+Several threads may take frames. A camera's next frame is not given out before its last one is done,
+so that each camera's frames are processed in order.
 """
 
 from __future__ import annotations
@@ -16,36 +16,36 @@ from itertools import zip_longest
 
 from edge.types import Frame
 
-READ_AHEAD = 8  # frames of a file that wait at most,
-READ_AHEAD_PX = 36_000_000  # and the pixels of all files together, some 54 MB
+MAX_READ_AHEAD = 8  # waiting frames per file
+MAX_READ_AHEAD_PX = 36_000_000  # pixels that wait of all files together, some 54 MB
 
 
-def read_ahead(size_wh: tuple[int, int], files: int) -> int:
-    """How many frames of each file wait at most."""
-    return max(1, min(READ_AHEAD, READ_AHEAD_PX // (files * size_wh[0] * size_wh[1])))
+def compute_read_ahead(size_wh: tuple[int, int], files: int) -> int:
+    """The number of frames of each file that may wait."""
+    return max(1, min(MAX_READ_AHEAD, MAX_READ_AHEAD_PX // (files * size_wh[0] * size_wh[1])))
 
 
 class FrameQueue:
     """The newest unread frame of every camera.
 
-    A new frame takes the place of the unread one **in place**: it keeps its turn, so that a
-    fast camera cannot push a slow one back, and nobody starves.
+    A new frame replaces the unread one **in place**: it keeps its turn, so that a fast camera
+    cannot push a slow one back, and none starves.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._waiting: dict[str, list[Frame]] = {}  # in order of turn
-        self._looked_at: set[str] = set()
-        self._files: set[str] = set()  # cameras whose every frame counts
+        self._in_progress: set[str] = set()
+        self._files: set[str] = set()  # cameras with every_frame
         self._live: set[str] = set()  # the others
         lock = threading.Lock()
-        self._ready_again = threading.Condition(lock)  # who takes waits here
-        self._free_again = threading.Condition(lock)  # who puts every frame waits here
+        self._frame_ready = threading.Condition(lock)  # takers wait here
+        self._room_free = threading.Condition(lock)  # putters of every_frame wait here
         self._closed = False
 
     def put(self, frame: Frame) -> bool:
-        """Leave a frame; true when it replaced one that nobody had read."""
-        with self._ready_again:
+        """Queue a frame; True when it replaced an unread one."""
+        with self._frame_ready:
             if self._closed:
                 return False
             self._live.add(frame.camera)
@@ -55,31 +55,33 @@ class FrameQueue:
 
     def _put(self, camera: str, frames: list[Frame]) -> None:
         self._waiting[camera] = frames
-        if camera not in self._looked_at:
-            self._ready_again.notify()  # one: waking every lane for it would cost them all
+        if camera not in self._in_progress:
+            self._frame_ready.notify()  # one: waking every worker would cost them all
 
     def put_when_free(self, frame: Frame, stop: threading.Event) -> None:
-        """Leave a frame once there is room: for files where all count.
+        """Queue a frame once there is room: for sources with every_frame.
 
-        Beside live cameras there is room for one: their frames must not wait for several.
+        While live cameras run there is room for one, because their frames must not wait.
         """
-        with self._free_again:
-            if stop.is_set():  # it may be forgotten already
+        with self._room_free:
+            if stop.is_set():  # the camera may be removed already
                 return
             self._files.add(frame.camera)
-            room = 1 if self._live else read_ahead(frame.size_wh, len(self._files))
+            room = 1 if self._live else compute_read_ahead(frame.size_wh, len(self._files))
             while len(self._waiting.get(frame.camera, ())) >= room and not (
                 self._closed or stop.is_set()
             ):
-                self._free_again.wait(0.1)
+                self._room_free.wait(0.1)
             if not (self._closed or stop.is_set()):
                 self._put(frame.camera, [*self._waiting.get(frame.camera, ()), frame])
 
     def is_done(self, camera: str, timeout_s: float) -> bool:
-        """Whether every frame of a camera was looked at before the time-out."""
-        with self._free_again:
-            done = self._free_again.wait_for(
-                lambda: self._closed or not (camera in self._waiting or camera in self._looked_at),
+        """Whether every frame of a camera is done, waiting at most ``timeout_s``."""
+        with self._room_free:
+            done = self._room_free.wait_for(
+                lambda: (
+                    self._closed or not (camera in self._waiting or camera in self._in_progress)
+                ),
                 timeout_s,
             )
             if done:
@@ -87,68 +89,68 @@ class FrameQueue:
             return done
 
     def take(
-        self, cameras: int, patience_s: float, timeout_s: float, most: int = 256
+        self, max_cameras: int, max_delay_s: float, timeout_s: float, max_frames: int = 256
     ) -> list[Frame]:
-        """What waits for the cameras whose turn it is; tell when you are `done` with it.
+        """Take the frames of the cameras whose turn it is; call `done` afterwards.
 
         Args:
-            cameras: how many at most.
-            patience_s: after the first one, how long to wait for others.
-            timeout_s: how long to wait for the first.
-            most: frames at most; what is too much waits on.
+            max_cameras: Limit of cameras.
+            max_delay_s: How long to wait for others after the first.
+            timeout_s: How long to wait for the first.
+            max_frames: Limit of frames; the others wait on.
 
         Returns:
             Frames in order of turn, one of each camera, then the second ones; empty after the
-            time-out or when closed.
+            timeout or when closed.
         """
-        with self._ready_again:
-            self._ready_again.wait_for(lambda: self._ready() or self._closed, timeout_s)
-            deadline = self._clock() + patience_s
-            while 0 < len(self._ready()) < cameras and not self._closed:
+        with self._frame_ready:
+            self._frame_ready.wait_for(lambda: self._ready() or self._closed, timeout_s)
+            deadline = self._clock() + max_delay_s
+            while 0 < len(self._ready()) < max_cameras and not self._closed:
                 rest = deadline - self._clock()
                 if rest <= 0:
                     break
-                self._ready_again.wait(rest)
+                self._frame_ready.wait(rest)
             taken: list[list[Frame]] = []
-            for camera in self._ready()[:cameras]:
-                if most:
-                    taken.append(self._pop(camera, most))
-                    most -= len(taken[-1])
+            for camera in self._ready()[:max_cameras]:
+                if max_frames:
+                    taken.append(self._pop(camera, max_frames))
+                    max_frames -= len(taken[-1])
             frames = [frame for turn in zip_longest(*taken) for frame in turn if frame]
             if frames:
-                self._looked_at.update(frame.camera for frame in frames)
-                self._free_again.notify_all()
+                self._in_progress.update(frame.camera for frame in frames)
+                self._room_free.notify_all()
             return frames
 
-    def _pop(self, camera: str, most: int) -> list[Frame]:
+    def _pop(self, camera: str, max_frames: int) -> list[Frame]:
         waiting = self._waiting.pop(camera)
-        if len(waiting) > most:
-            self._waiting[camera] = waiting[most:]  # behind the others
-        return waiting[:most]
+        if len(waiting) > max_frames:
+            self._waiting[camera] = waiting[max_frames:]  # behind the others
+        return waiting[:max_frames]
 
     def done(self, frames: Sequence[Frame]) -> None:
-        """These were looked at: their cameras' next frames may be taken."""
-        with self._ready_again:
-            self._looked_at.difference_update(frame.camera for frame in frames)
-            self._ready_again.notify(len(self._ready()))
-            self._free_again.notify_all()
+        """Release frames after inference: their cameras' next frames may be taken."""
+        with self._frame_ready:
+            self._in_progress.difference_update(frame.camera for frame in frames)
+            self._frame_ready.notify(len(self._ready()))
+            self._room_free.notify_all()
 
     def _ready(self) -> list[str]:
         """Cameras whose frame may be taken, in order of turn."""
-        return [camera for camera in self._waiting if camera not in self._looked_at]
+        return [camera for camera in self._waiting if camera not in self._in_progress]
 
     def forget(self, camera: str) -> None:
-        """Drop what waits for a camera that was removed."""
-        with self._free_again:
+        """Drop the frames of a camera that was removed."""
+        with self._room_free:
             self._waiting.pop(camera, None)
             self._files.discard(camera)
             self._live.discard(camera)
-            self._free_again.notify_all()
+            self._room_free.notify_all()
 
     def close(self) -> None:
-        """Wake everybody; nothing is taken or left any more."""
-        with self._ready_again:
+        """Wake all waiting threads; from here on nothing is queued or taken."""
+        with self._frame_ready:
             self._closed = True
             self._waiting.clear()
-            self._ready_again.notify_all()
-            self._free_again.notify_all()
+            self._frame_ready.notify_all()
+            self._room_free.notify_all()

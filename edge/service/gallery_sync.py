@@ -1,4 +1,4 @@
-"""Recognition in the daemon: the recognizer and the gallery it follows."""
+"""Gallery sync: the daemon's recognizer follows the changes of the gallery."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from edge.service.workers import Worker
 
 log = logging.getLogger(__name__)
 
-POLL_S = 0.4  # who was enrolled or forgotten is noticed within a second
+POLL_S = 0.4  # enrollment and forgetting take effect within a second
 
 
 @dataclass(frozen=True, slots=True)
 class GalleryFollower:
-    """Gives the recognizer the people of the gallery as they are now.
+    """Keeps a recognizer up to date with the gallery.
 
     Attributes:
-        settings: where the gallery and its key are.
-        base: folder of relative paths.
-        embedder: what the gallery must have been enrolled with.
-        recognizer: is told.
-        count: is told how many people can be recognised.
+        settings: Where the gallery and its key are.
+        base: The folder of relative paths.
+        embedder: The model that the gallery must have been enrolled with.
+        recognizer: Gets the people of the gallery.
+        count: Called with the number of people that can be recognized.
     """
 
     settings: Recognition
@@ -45,7 +45,7 @@ class GalleryFollower:
         """Read the gallery once.
 
         Raises:
-            GalleryError: it cannot be used.
+            GalleryError: It cannot be used.
         """
         with self._open() as gallery:
             self._offer(gallery)
@@ -53,23 +53,23 @@ class GalleryFollower:
                 log.warning("the gallery is not calibrated: see `edge people calibrate`")
 
     def run(self, worker: Worker) -> None:
-        """Follow the gallery until told to stop; nobody is named while it cannot be used."""
-        told = ""
+        """Follow the gallery until stopped; while it cannot be used, no one is named."""
+        reported = ""
         while not worker.stop.is_set():
             try:
                 with self._open() as gallery:
                     self._offer(gallery)
-                    told = ""
+                    reported = ""
                     self._follow(gallery, worker)
             except GalleryError as error:
                 reason = "the gallery cannot be used"
-                if self._is_of_another_embedder():
+                if self._has_other_embedder():
                     reason = "the gallery belongs to another embedder"
                 self.recognizer.close(reason)
                 self.count(0)
-                if str(error) != told:
-                    log.error("nobody is named: %s", error)  # noqa: TRY400
-                told = str(error)
+                if str(error) != reported:
+                    log.error("no one is named: %s", error)  # noqa: TRY400
+                reported = str(error)
                 worker.mark_progress()
                 worker.stop.wait(POLL_S)
 
@@ -82,8 +82,8 @@ class GalleryFollower:
     def _open(self) -> Gallery:
         embedder = self.embedder
         return Gallery(
-            gallery_path(self.settings, self.base),
-            load_key(key_place(self.settings, self.base)),
+            resolve_gallery(self.settings, self.base),
+            load_key(resolve_key(self.settings, self.base)),
             EmbedderId(embedder.name, embedder.sha256, embedder.dimension),
         )
 
@@ -94,24 +94,24 @@ class GalleryFollower:
             threshold = Calibration.of(measured).threshold(len(index))
         self.recognizer.use(index, threshold)
         self.count(len(index))
-        log.info("gallery: %d people can be recognised", len(index))
+        log.info("gallery: %d people can be recognized", len(index))
 
-    def _is_of_another_embedder(self) -> bool:
+    def _has_other_embedder(self) -> bool:
         try:
-            key = load_key(key_place(self.settings, self.base))
-            with Gallery(gallery_path(self.settings, self.base), key) as gallery:
+            key = load_key(resolve_key(self.settings, self.base))
+            with Gallery(resolve_gallery(self.settings, self.base), key) as gallery:
                 return gallery.embedder.sha256 != self.embedder.sha256
         except GalleryError:
             return False
 
 
-def gallery_path(settings: Recognition, base: Path) -> Path:
-    """The gallery's file; a relative one lies beside the configuration, in ``base``."""
+def resolve_gallery(settings: Recognition, base: Path) -> Path:
+    """The path of the gallery; relative to ``base``, the configuration's folder."""
     return base / Path(settings.gallery).expanduser()
 
 
-def key_place(settings: Recognition, base: Path) -> str:
-    """Of the master key: a file, as `gallery_path` finds it, or credential:NAME."""
+def resolve_key(settings: Recognition, base: Path) -> str:
+    """The path of the master key, or credential:NAME."""
     where = settings.key_file
     return where if ":" in where else str(base / Path(where).expanduser())
 
@@ -124,14 +124,14 @@ def follow_gallery(
     ids: Iterator[int],
     count: Callable[[int], None],
 ) -> GalleryFollower:
-    """A recognizer that knows the people of the gallery, and what keeps it so.
+    """Create a recognizer and the follower that keeps it up to date.
 
     Raises:
-        GalleryError: the gallery cannot be used.
+        GalleryError: The gallery cannot be used.
     """
     if liveness is None and settings.require_liveness:
         log.warning(
-            "nobody will be named: recognition.liveness is false; name a model, or set "
+            "no one will be named, because recognition.liveness is false: set a model, or "
             "recognition.require_liveness = false"
         )
     recognizer = Recognizer(settings, embedder, liveness, ids)

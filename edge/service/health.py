@@ -9,10 +9,10 @@ from edge.types import CameraState, CameraStatus
 
 
 class HealthBoard:
-    """What is known of the cameras; written by their threads, read by HTTP.
+    """The states of all cameras; written by their threads, read by HTTP.
 
     Args:
-        listeners: called with every change, from the thread that brought it.
+        listeners: Called with every change, in the thread that reported it.
     """
 
     def __init__(self, listeners: Iterable[Callable[[CameraStatus], None]] = ()) -> None:
@@ -22,7 +22,7 @@ class HealthBoard:
         self.models_loaded = False
 
     def report(self, status: CameraStatus) -> None:
-        """Take a state; listeners hear of it when it differs from the last."""
+        """Store a state; listeners are called when it differs from the last one."""
         with self._lock:
             known = self._states.get(status.camera)
             self._states[status.camera] = status
@@ -40,10 +40,10 @@ class HealthBoard:
             self._states.pop(camera, None)
 
     def states(self) -> list[CameraStatus]:
-        """All cameras, by name."""
+        """The states of all cameras, ordered by name."""
         with self._lock:
             return sorted(self._states.values(), key=lambda status: status.camera)
 
     def is_ready(self) -> bool:
-        """Models are loaded and at least one camera delivers."""
+        """Whether models are loaded and at least one camera delivers."""
         return self.models_loaded and any(s.state is CameraState.ONLINE for s in self.states())

@@ -1,4 +1,4 @@
-"""HTTP: /metrics, /healthz, /readyz. Slow clients are cut off, surplus ones refused."""
+"""HTTP: /metrics, /healthz, /readyz. Slow clients are disconnected, surplus ones refused."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from edge.service.health import HealthBoard
 from edge.service.metrics import Metrics
 from edge.types import CameraState
 
-REQUEST_S = 5.0
+REQUEST_TIMEOUT_S = 5.0
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 
 
-class _PunctualProtocol(H11Protocol):
+class _TimeoutProtocol(H11Protocol):
     """HTTP/1.1 that closes a connection which has not sent its request in time."""
 
     def connection_made(self, transport: Any) -> None:  # noqa: ANN401 - asyncio's transport
@@ -36,7 +36,7 @@ class _PunctualProtocol(H11Protocol):
         if len(self.connections) > (self.limit_concurrency or 0):
             transport.abort()
         else:
-            self.loop.call_later(REQUEST_S, self._close_if_silent)
+            self.loop.call_later(REQUEST_TIMEOUT_S, self._close_if_silent)
 
     def _close_if_silent(self) -> None:
         if self.cycle is None and not self.transport.is_closing():
@@ -44,40 +44,40 @@ class _PunctualProtocol(H11Protocol):
 
 
 class _Server(uvicorn.Server):
-    """A server with a pulse: uvicorn ticks ten times a second."""
+    """A server that marks its progress ten times per second."""
 
-    pulse_s = 0.0
+    progress_s = 0.0
 
     async def on_tick(self, counter: int) -> bool:
-        """Called by uvicorn; true ends the server."""
-        self.pulse_s = time.monotonic()
+        """Called by uvicorn; True ends the server."""
+        self.progress_s = time.monotonic()
         return await super().on_tick(counter)
 
 
-def app(metrics: Metrics, health: HealthBoard, token: str = "") -> Starlette:
-    """The web application.
+def create_app(metrics: Metrics, health: HealthBoard, token: str = "") -> Starlette:
+    """Create the web application.
 
     Args:
-        metrics: what /metrics shows.
-        health: what /readyz shows.
-        token: when given, /metrics and /readyz want it as a bearer.
+        metrics: Shown at /metrics.
+        health: Shown at /readyz.
+        token: Bearer token that /metrics and /readyz require; empty requires none.
     """
 
-    def refuses(request: Request) -> bool:
-        given = request.headers.get("authorization", "").encode()
-        return bool(token) and not hmac.compare_digest(given, f"Bearer {token}".encode())
+    def is_refused(request: Request) -> bool:
+        sent = request.headers.get("authorization", "").encode()
+        return bool(token) and not hmac.compare_digest(sent, f"Bearer {token}".encode())
 
     async def show_metrics(request: Request) -> Response:
-        if refuses(request):
-            return PlainTextResponse("a bearer token is needed\n", 401)
+        if is_refused(request):
+            return PlainTextResponse("a bearer token is required\n", 401)
         return Response(metrics.render(), headers={"content-type": EXPOSITION})
 
-    async def show_life(request: Request) -> Response:  # noqa: ARG001 - starlette's signature
+    async def show_health(request: Request) -> Response:  # noqa: ARG001 - starlette's signature
         return PlainTextResponse("ok\n")
 
     async def show_readiness(request: Request) -> Response:
-        if refuses(request):
-            return PlainTextResponse("a bearer token is needed\n", 401)
+        if is_refused(request):
+            return PlainTextResponse("a bearer token is required\n", 401)
         ready = health.is_ready()
         cameras = {
             status.camera: {
@@ -94,7 +94,7 @@ def app(metrics: Metrics, health: HealthBoard, token: str = "") -> Starlette:
     return Starlette(
         routes=[
             Route("/metrics", show_metrics),
-            Route("/healthz", show_life),
+            Route("/healthz", show_health),
             Route("/readyz", show_readiness),
         ]
     )
@@ -104,7 +104,7 @@ class HttpServer:
     """The server, in a thread of its own.
 
     Raises:
-        ConfigError: the port is in use, or a file of the options cannot be read.
+        ConfigError: The port is in use, or a file of the options cannot be read.
     """
 
     def __init__(self, options: Http, metrics: Metrics, health: HealthBoard) -> None:
@@ -118,15 +118,15 @@ class HttpServer:
         self.port: int = self._socket.getsockname()[1]
         self._server = _Server(
             uvicorn.Config(
-                app(metrics, health, token),
-                http=_PunctualProtocol,
+                create_app(metrics, health, token),
+                http=_TimeoutProtocol,
                 ws="none",
                 lifespan="off",
                 log_config=None,
                 access_log=False,
                 server_header=False,
                 limit_concurrency=options.max_connections,
-                timeout_keep_alive=int(REQUEST_S),
+                timeout_keep_alive=int(REQUEST_TIMEOUT_S),
                 timeout_graceful_shutdown=1,
                 h11_max_incomplete_event_size=16384,
                 ssl_certfile=options.tls_cert or None,
@@ -136,8 +136,8 @@ class HttpServer:
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
 
     def start(self) -> None:
-        """Begin to serve."""
-        self._server.pulse_s = time.monotonic()
+        """Start to serve."""
+        self._server.progress_s = time.monotonic()
         self._thread.start()
 
     def stop(self) -> None:
@@ -148,8 +148,8 @@ class HttpServer:
         self._socket.close()
 
     def is_alive(self, max_silence_s: float = 10) -> bool:
-        """Whether the server's thread runs and made progress of late."""
-        recent = time.monotonic() - self._server.pulse_s <= max_silence_s
+        """Whether the server's thread runs and made progress recently."""
+        recent = time.monotonic() - self._server.progress_s <= max_silence_s
         return self._thread.is_alive() and recent
 
     def _run(self) -> None:
@@ -157,10 +157,10 @@ class HttpServer:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket.
+    """Open a listening socket.
 
     Raises:
-        ConfigError: the address is in use or not of this machine.
+        ConfigError: The address is in use or does not belong to this machine.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -179,7 +179,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def _check_tls(options: Http) -> None:
-    """Load certificate and key once, so that a mistake is found before anything starts."""
+    """Load certificate and key, so that a mistake is found before anything starts."""
     for key, file in (("tls_cert", options.tls_cert), ("tls_key", options.tls_key)):
         _read(f"http.{key}", file)
     if options.tls_cert:
@@ -189,8 +189,8 @@ def _check_tls(options: Http) -> None:
             )
         except ssl.SSLError as error:
             raise ConfigError(
-                f"{options.tls_cert} and {options.tls_key} are no certificate and "
-                f"its key in PEM ({error.reason}): give a matching pair",
+                f"{options.tls_cert} and {options.tls_key} are not a certificate "
+                f"and its key in PEM ({error.reason}): set a matching pair",
                 key="http.tls_cert",
             ) from error
 
@@ -201,4 +201,4 @@ def _read(key: str, path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{key}: cannot read {path} ({error}): check the path") from error
+        raise ConfigError(f"cannot read {path} ({error}): check the path", key=key) from error

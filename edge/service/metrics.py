@@ -1,8 +1,9 @@
-"""Metrics: what Prometheus is told. Base units, one label `camera`, never a URL or a person."""
+"""Metrics for Prometheus. Base units, one label `camera`, never a URL or a person."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.exposition import generate_latest
@@ -16,7 +17,7 @@ _AGE_S = (0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1, 2, 5
 
 
 class CameraMetrics:
-    """The series of one camera, resolved once so that a frame costs no look-up."""
+    """The series of one camera, resolved once so that a frame costs no lookup."""
 
     def __init__(self, metrics: Metrics, camera: str) -> None:
         self.captured = metrics.capture_frames.labels(camera)
@@ -29,108 +30,120 @@ class CameraMetrics:
         self.up.set(0)
 
 
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One metric as it is documented.
+
+    Attributes:
+        name: The name in the exposition, with the suffix of its type.
+        kind: counter, gauge, histogram or info.
+        text: What it measures.
+        labels: Names of its labels.
+    """
+
+    name: str
+    kind: str
+    text: str
+    labels: tuple[str, ...]
+
+
 class Metrics:
-    """Every metric of the daemon, in a registry of its own."""
+    """Every metric of the daemon, in a registry of its own.
+
+    Attributes:
+        families: All metrics, for the documentation.
+    """
 
     def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
-        self.capture_frames = Counter(
-            "edge_capture_frames", "Frames decoded.", ["camera"], registry=registry
-        )
-        self.frames_dropped = Counter(
-            "edge_frames_dropped",
-            "Frames decoded but not looked at: replaced by a newer one, or not due at the "
-            "camera's fps.",
-            ["camera", "reason"],
-            registry=registry,
-        )
-        self.camera_up = Gauge(
-            "edge_camera_up", "1 while the camera delivers.", ["camera"], registry=registry
-        )
-        self.camera_reconnects = Counter(
-            "edge_camera_reconnects",
-            "Connections after the first one.",
-            ["camera"],
-            registry=registry,
-        )
-        self.camera_last_frame = Gauge(
-            "edge_camera_last_frame_timestamp_seconds",
-            "Unix time of the last frame.",
-            ["camera"],
-            registry=registry,
-        )
-        self.stage = Histogram(
-            "edge_stage_duration_seconds",
-            "Time of one batch in a stage.",
-            ["stage"],
-            buckets=_STAGE_S,
-            registry=registry,
-        )
-        self.latency = Histogram(
-            "edge_end_to_end_latency_seconds",
-            "From the arrival of a frame to its message leaving.",
-            ["camera"],
-            buckets=_AGE_S,
-            registry=registry,
-        )
-        self.batch_size = Histogram(
-            "edge_batch_size",
-            "Frames a batch.",
-            buckets=(1, 2, 4, 8, 16, 32, 64),
-            registry=registry,
-        )
-        self.detections = Counter(
-            "edge_detections",
-            "Tracked objects in processed frames.",
-            ["camera", "label"],
-            registry=registry,
-        )
-        self.faces = Counter(
-            "edge_faces", "Faces in processed frames.", ["camera", "outcome"], registry=registry
-        )
-        self.face_similarity = Histogram(
-            "edge_face_match_similarity",
-            "Similarity of a face to the nearest person, at each new decision.",
-            buckets=(0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1),
-            registry=registry,
-        )
-        self.gallery_people = Gauge(
-            "edge_gallery_people", "People who can be recognised.", registry=registry
-        )
-        self.messages_published = Counter(
-            "edge_messages_published", "Messages handed over.", ["topic"], registry=registry
-        )
-        self.messages_dropped = Counter(
-            "edge_messages_dropped", "Messages lost before a sink.", ["reason"], registry=registry
-        )
-        self.sink_up = Gauge(
-            "edge_sink_up", "1 while the sink is open.", ["sink"], registry=registry
-        )
-        self.model_info = Info("edge_model", "The models in use.", ["task"], registry=registry)
-        self.engine_build = Gauge(
-            "edge_engine_build_seconds",
-            "How long the engine of a model has been building, or took.",
-            ["task"],
-            registry=registry,
-        )
-        self.engine_in_use = Gauge(
-            "edge_engine_in_use",
-            "1 while an engine runs the model, 0 while ONNX Runtime does in its place.",
-            ["task"],
-            registry=registry,
-        )
-        build = Info("edge_build", "This program.", registry=registry)
-        build.info({"version": __version__})
-        self.reload_successful = Gauge(
-            "edge_config_last_reload_successful",
-            "1 when the last load of the configuration succeeded.",
-            registry=registry,
-        )
+        self.registry = CollectorRegistry()
+        self.families: list[Family] = []
         self._cameras: dict[str, CameraMetrics] = {}
+        ProcessCollector(registry=self.registry)
+        counter, gauge, histogram = self._counter, self._gauge, self._histogram
+        self.capture_frames = counter("capture_frames", "Frames decoded.", "camera")
+        self.frames_dropped = counter(
+            "frames_dropped",
+            "Frames decoded without inference: `replaced` by a newer frame, or `not_due` at the "
+            "camera's fps.",
+            "camera",
+            "reason",
+        )
+        self.camera_up = gauge("camera_up", "1 while the camera delivers.", "camera")
+        self.camera_reconnects = counter(
+            "camera_reconnects", "Connections after the first one.", "camera"
+        )
+        self.camera_last_frame = gauge(
+            "camera_last_frame_timestamp_seconds", "Unix time of the last frame.", "camera"
+        )
+        self.stage = histogram(
+            "stage_duration_seconds", "Duration of one batch in a stage.", _STAGE_S, "stage"
+        )
+        self.latency = histogram(
+            "end_to_end_latency_seconds",
+            "Time from the arrival of a frame to the sending of its message.",
+            _AGE_S,
+            "camera",
+        )
+        self.batch_size = histogram("batch_size", "Frames per batch.", (1, 2, 4, 8, 16, 32, 64))
+        self.detections = counter(
+            "detections", "Tracked objects in processed frames.", "camera", "label"
+        )
+        self.faces = counter(
+            "faces",
+            "Faces in processed frames; `found` without recognition.",
+            "camera",
+            "outcome",
+        )
+        self.face_similarity = histogram(
+            "face_match_similarity",
+            "Similarity of a face to the nearest person, at each new decision.",
+            (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1),
+        )
+        self.gallery_people = gauge("gallery_people", "People that can be recognized.")
+        self.messages_published = counter(
+            "messages_published", "Messages handed to a sink.", "topic"
+        )
+        self.messages_dropped = counter(
+            "messages_dropped",
+            "Messages lost before a sink: `outbox_full` when it is too slow, `sink_failed`.",
+            "reason",
+        )
+        self.sink_up = gauge("sink_up", "1 while the sink is open.", "sink")
+        self.model_info = self._info("model", "The models in use.", "task")
+        self.engine_build = gauge(
+            "engine_build_seconds",
+            "How long the engine of a model has been building, or took to build.",
+            "task",
+        )
+        self.engine_in_use = gauge(
+            "engine_in_use",
+            "1 while an engine runs the model, 0 while ONNX Runtime does instead.",
+            "task",
+        )
+        self._info("build", "The version of this program.").info({"version": __version__})
+        self.reload_successful = gauge(
+            "config_last_reload_successful",
+            "1 when the last load of the configuration succeeded.",
+        )
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        self.families.append(Family(f"edge_{name}_total", "counter", text, labels))
+        return Counter(f"edge_{name}", text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        self.families.append(Family(f"edge_{name}", "gauge", text, labels))
+        return Gauge(f"edge_{name}", text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, buckets: Sequence[float], *labels: str) -> Histogram:
+        self.families.append(Family(f"edge_{name}", "histogram", text, labels))
+        return Histogram(f"edge_{name}", text, labels, buckets=buckets, registry=self.registry)
+
+    def _info(self, name: str, text: str, *labels: str) -> Info:
+        self.families.append(Family(f"edge_{name}_info", "info", text, labels))
+        return Info(f"edge_{name}", text, labels, registry=self.registry)
 
     def camera(self, camera: str) -> CameraMetrics:
-        """The series of a camera; they exist from here on."""
+        """The series of a camera, created at the first call."""
         if camera not in self._cameras:
             self._cameras[camera] = CameraMetrics(self, camera)
         return self._cameras[camera]
@@ -151,7 +164,7 @@ class Metrics:
             family.remove_by_labels({"camera": camera})
 
     def count_result(self, result: FrameResult, classes: Sequence[str]) -> None:
-        """Count what one processed frame showed."""
+        """Count the content of one processed frame."""
         camera = result.frame.camera
         for class_id in result.tracks.class_id.tolist():
             self.detections.labels(camera, classes[class_id]).inc()
@@ -169,9 +182,9 @@ class Metrics:
                 self.face_similarity.observe(similarity)
 
     def set_status(self, status: CameraStatus) -> None:
-        """Tell whether a camera delivers."""
+        """Record whether a camera delivers."""
         self.camera(status.camera).up.set(1 if status.state is CameraState.ONLINE else 0)
 
     def render(self) -> bytes:
-        """The exposition text."""
+        """Render the exposition text."""
         return generate_latest(self.registry)

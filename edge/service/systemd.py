@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 
 class Notifier:
-    """Sends state to the service manager over ``$NOTIFY_SOCKET``."""
+    """Sends states to the service manager over ``$NOTIFY_SOCKET``."""
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         address = environ.get("NOTIFY_SOCKET", "")
@@ -16,7 +16,7 @@ class Notifier:
         self.watchdog_s = int(environ.get("WATCHDOG_USEC", "0") or 0) / 1e6
 
     def send(self, state: str) -> None:
-        """Send for example ``READY=1``; a vanished manager is no reason to stop."""
+        """Send a state such as ``READY=1``; errors are ignored."""
         if not self._address:
             return
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:

@@ -103,7 +103,7 @@ def test_edge_detect_scores_what_a_plain_reference_scores(shared_data, adopt_fil
         "yolox_nano.onnx",
         Adoption("yolox", "yolox-nano-low", COCO, nms=Nms(SCORE, IOU, ROWS, CANDIDATES)),
     )
-    arguments = ["detect", str(folder / "images"), "--json", "--model", str(model)]
+    arguments = ["detect", str(folder / "images"), "--json", "--detector", str(model)]
     output = CliRunner().invoke(app, [*arguments, "--faces", ""])
     assert output.exit_code == 0, output.output
     ids = {path.name: number for number, path in paths.items()}
@@ -133,7 +133,7 @@ def test_yunet_finds_the_labelled_faces_and_their_points(shared_data, adopted_yu
     listing.mkdir()
     for number, row in enumerate(rows):
         (listing / f"{number:05}.jpg").symlink_to(folder / "images" / row["file"])
-    arguments = ["detect", str(listing), "--json", "--model", "", "--faces", str(adopted_yunet)]
+    arguments = ["detect", str(listing), "--json", "--detector", "", "--faces", str(adopted_yunet)]
     output = CliRunner().invoke(app, arguments)
     assert output.exit_code == 0, output.output
     found, errors = 0, []

@@ -25,7 +25,7 @@ def models(tmp_path_factory):
     (folder / "detector.onnx").write_bytes(detector)
     faces = constant_model("faces", {"detections": FACES, "landmarks": POINTS}, ("face",))
     (folder / "faces.onnx").write_bytes(faces)
-    return ["--model", str(folder / "detector.onnx"), "--faces", str(folder / "faces.onnx")]
+    return ["--detector", str(folder / "detector.onnx"), "--faces", str(folder / "faces.onnx")]
 
 
 def picture(path, size_wh=(64, 48)):
@@ -154,7 +154,7 @@ def test_it_fails_when_nothing_could_be_read(tmp_path, models):
 def test_an_empty_folder_is_said_to_be_empty(tmp_path, models):
     result = detect(tmp_path, *models)
     assert result.exit_code == 1
-    assert "no pictures or videos" in result.stderr
+    assert "no images or videos" in result.stderr
 
 
 def test_a_path_that_does_not_exist_is_a_mistake_of_the_caller(tmp_path, models):
@@ -165,7 +165,7 @@ def test_a_path_that_does_not_exist_is_a_mistake_of_the_caller(tmp_path, models)
 
 def test_a_model_that_is_none_ends_with_one_message(tmp_path):
     path = picture(tmp_path / "a.png")
-    result = detect(path, "--model", path)
+    result = detect(path, "--detector", path)
     assert result.exit_code == 78
     assert len(result.stderr.strip().splitlines()) == 1
     assert "a.png" in result.stderr

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from edge.cli import app
-from edge.errors import ConfigError
+from edge.errors import ConfigError, ModelError
 from edge.models import catalog
 from edge.models.contract import load_model
 from edge.models.paths import catalogued, model_path
@@ -106,7 +106,7 @@ def test_a_file_that_is_no_network_is_told(cache, server):
     path.write_bytes(b"junk")
     from edge.cli.models import adopt
 
-    with pytest.raises(ConfigError, match=r"(?s)tiny cannot be adopted: .*no complete ONNX file"):
+    with pytest.raises(ModelError, match=r"(?s)tiny cannot be adopted: .*no complete ONNX file"):
         adopt(entry, path, cache / "out.onnx")
 
 
@@ -123,7 +123,7 @@ def test_pull_names_the_command_that_installs_what_adopting_needs(cache, server,
     [
         (["pull", "nothing"], "not in the catalogue, which has tiny"),
         (["info", "nothing"], "not in the catalogue, which has tiny"),
-        (["pull", "zoo:anything"], "nothing to pull"),
+        (["pull", "zoo:anything"], "nothing to download"),
         (["info", "zoo:anything"], "is not in the zoo"),
     ],
 )
@@ -137,7 +137,7 @@ def test_list_shows_what_ships_beside_what_can_be_pulled(cache, tmp_path):
     models("pull", "tiny", "--to", str(tmp_path / "zoo"))
     (tmp_path / "zoo" / f"{catalogued()['tiny'].file_name}").rename(tmp_path / "zoo" / "ours.onnx")
     lines = models("list").stdout.splitlines()
-    assert re.match(r"MODEL +TASK +INPUT +MB +LICENCE +STATE", lines[0])
+    assert re.match(r"MODEL +TASK +INPUT +MB +LICENSE +STATE", lines[0])
     assert re.match(r"zoo:ours +detect +64x64 +\d+\.\d +MIT +shipped", lines[1])
     assert re.match(r"catalog:tiny +detect +64x64 +\d+\.\d +MIT +not pulled", lines[2])
     shipped = json.loads(models("info", "zoo:ours", "--json").stdout)

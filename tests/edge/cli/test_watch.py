@@ -35,11 +35,11 @@ def drawn(board, now_s=0.0, **options):
 
 def test_a_camera_is_a_row_with_what_it_saw():
     board = Board("tcp://here")
-    board.note(received("status", state="online"), 0)
+    board.update(received("status", state="online"), 0)
     for n in range(11):
-        board.note(received("detections", age_s=0.042), n / 10)
-    board.note(Gap("v1/detections/door/", 5, 8, 3), 1)
-    board.note(Restarted("gate-1", "a", "b"), 1)
+        board.update(received("detections", age_s=0.042), n / 10)
+    board.update(Gap("v1/detections/door/", 5, 8, 3), 1)
+    board.update(Restarted("gate-1", "a", "b"), 1)
     text = drawn(board, 1.0)
     for cell in ("tcp://here", "door", "online", "10.0", "42", "1 person, 1 dog", "3"):
         assert cell in text
@@ -47,20 +47,20 @@ def test_a_camera_is_a_row_with_what_it_saw():
 
 def test_a_camera_that_is_not_online_says_why():
     board = Board("tcp://here")
-    board.note(received("status", state="offline", reason="no route [/red]"), 0)
+    board.update(received("status", state="offline", reason="no route [/red]"), 0)
     assert "offline: no route [/red]" in drawn(board), "what a node says is no markup"
 
 
 def test_the_rate_falls_to_zero_when_nothing_comes():
     board = Board("tcp://here")
     for n in range(11):
-        board.note(received("detections"), n / 10)
+        board.update(received("detections"), n / 10)
     assert "10.0" in drawn(board, 1.0)
     assert "0.0" in drawn(board, 60.0)
 
 
 def test_silence_is_said():
-    assert "nobody publishes at tcp://here" in drawn(Board("tcp://here"), silent=True)
+    assert "no messages from tcp://here" in drawn(Board("tcp://here"), silent=True)
     assert "nobody" not in drawn(Board("tcp://here"))
 
 
@@ -127,4 +127,4 @@ def test_ctrl_c_is_a_clean_end(options):
 
 def test_silence_is_said_instead_of_hanging_mutely():
     with running("--json") as (sink, process):
-        assert b"nobody publishes at " + sink.endpoint.encode() in process.stderr.readline()
+        assert b"no messages from " + sink.endpoint.encode() in process.stderr.readline()

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from edge.diagnostics import host as box
-from edge.diagnostics.host import Box, ask
+from edge.diagnostics.host import Host, run_command
 from edge.engines.cache import EngineCache, EngineKey
 
 
@@ -36,30 +36,30 @@ def answers(**table):
 
 
 def look(root, reply=refuses, state="/var/lib/edge"):
-    return {finding.part: finding for finding in Box(root, state, reply).look()}
+    return {finding.part: finding for finding in Host(root, state, reply).check()}
 
 
 def test_a_bare_box_is_described_without_a_traceback(tmp_path):
     found = look(tmp_path)
-    assert found["gpu"].fine
-    assert "none" in found["gpu"].says
-    assert found["camera"].fine
-    assert found["systemd"].says.startswith("does not run")
-    assert not found["onnxruntime"].fine
-    assert all(finding.remedy for finding in found.values() if not finding.fine)
-    assert not any(finding.remedy for finding in found.values() if finding.fine)
+    assert found["gpu"].ok
+    assert "none" in found["gpu"].detail
+    assert found["camera"].ok
+    assert found["systemd"].detail.startswith("not running")
+    assert not found["onnxruntime"].ok
+    assert all(finding.hint for finding in found.values() if not finding.ok)
+    assert not any(finding.hint for finding in found.values() if finding.ok)
 
 
 def test_a_card_without_a_driver_is_named(tmp_path):
     device = tmp_path / "sys/bus/pci/devices/0000:01:00.0"
     device.mkdir(parents=True)
     (device / "vendor").write_text("0x10de\n")
-    assert "driver" in look(tmp_path)["gpu"].remedy
+    assert "driver" in look(tmp_path)["gpu"].hint
 
 
 def test_a_card_is_what_nvidia_smi_says(tmp_path):
     card = "NVIDIA RTX A2000, 6138 MiB, 8.6, 570.12"
-    assert look(tmp_path, answers(**{"nvidia-smi": card + "\n"}))["gpu"].says == card
+    assert look(tmp_path, answers(**{"nvidia-smi": card + "\n"}))["gpu"].detail == card
 
 
 def test_a_jetson_without_nvidia_smi_is_asked_through_its_driver(tmp_path):
@@ -68,42 +68,42 @@ def test_a_jetson_without_nvidia_smi_is_asked_through_its_driver(tmp_path):
     (tmp_path / "proc/device-tree").mkdir(parents=True)
     (tmp_path / "proc/device-tree/model").write_text("NVIDIA Jetson Orin Nano\0")
     found = look(tmp_path, answers(libcuda='["Orin"]'))
-    assert found["gpu"].says == "Orin, R36 (release), REVISION: 4.3"
-    assert found["machine"].says.startswith("NVIDIA Jetson Orin Nano, ")
+    assert found["gpu"].detail == "Orin, R36 (release), REVISION: 4.3"
+    assert found["machine"].detail.startswith("NVIDIA Jetson Orin Nano, ")
 
 
 def test_both_flavours_of_tensorrt_are_told_apart(tmp_path):
     found = look(tmp_path, answers(tensorrt_rtx='"1.3.0"', tensorrt='"10.3.0"'))
-    assert found["tensorrt"].says == "tensorrt 10.3.0, tensorrt_rtx 1.3.0"
+    assert found["tensorrt"].detail == "tensorrt 10.3.0, tensorrt_rtx 1.3.0"
 
 
 def test_a_library_that_breaks_is_a_finding_with_its_reason(tmp_path):
     found = look(tmp_path, answers(tensorrt=OSError("ImportError: libnvinfer.so.10: no such file")))
-    assert not found["tensorrt"].fine
-    assert "libnvinfer" in found["tensorrt"].says
+    assert not found["tensorrt"].ok
+    assert "libnvinfer" in found["tensorrt"].detail
 
 
 def test_engines_are_counted_and_foreign_ones_named(tmp_path):
     cache = EngineCache(tmp_path / "cache")
-    assert engines_of(tmp_path).says == "none built yet"
+    assert engines_of(tmp_path).detail == "none built yet"
     key = EngineKey("0" * 64, "tensorrt", "10.3", "Orin", ("sm87",), "fp16", (1, 8, 16), ())
     entry = cache.store(key, "gate", b"engine", 1.0, 1.0)
-    assert engines_of(tmp_path).says.startswith("1 in ")
+    assert engines_of(tmp_path).detail.startswith("1 in ")
     entry.path.write_bytes(entry.path.read_bytes() + b"x")
-    assert not engines_of(tmp_path).fine
-    assert "prune" in engines_of(tmp_path).remedy
+    assert not engines_of(tmp_path).ok
+    assert "prune" in engines_of(tmp_path).hint
 
 
 def engines_of(root):
-    findings = Box(root, "/var/lib/edge", refuses, root / "cache").look()
+    findings = Host(root, "/var/lib/edge", refuses, root / "cache").check()
     (found,) = [finding for finding in findings if finding.part == "engines"]
     return found
 
 
 def test_tensorrt_without_cuda_bindings_is_a_finding(tmp_path):
     found = look(tmp_path, answers(tensorrt_rtx='"1.7.1"'))
-    assert not found["cuda"].fine
-    assert "cuda-bindings" in found["cuda"].remedy
+    assert not found["cuda"].ok
+    assert "cuda-bindings" in found["cuda"].hint
 
 
 def test_cameras_are_named_by_id(tmp_path):
@@ -111,36 +111,36 @@ def test_cameras_are_named_by_id(tmp_path):
     folder.mkdir(parents=True)
     (folder / "usb-Acme-video-index0").touch()
     (tmp_path / "dev/video0").touch()
-    assert look(tmp_path)["camera"].says == "/dev/v4l/by-id/usb-Acme-video-index0"
+    assert look(tmp_path)["camera"].detail == "/dev/v4l/by-id/usb-Acme-video-index0"
 
 
 def test_a_full_disk_is_noticed(tmp_path, monkeypatch):
-    monkeypatch.setattr(box, "FREE_LEAST_BYTES", 2**62)
-    assert "make room" in look(tmp_path)["disk"].remedy
+    monkeypatch.setattr(box, "MIN_FREE_BYTES", 2**62)
+    assert "free some space" in look(tmp_path)["disk"].hint
 
 
 @pytest.mark.parametrize(("version", "fine"), [("249", False), ("252", True), ("257~rc1", True)])
 def test_an_old_systemd_loads_credentials_one_by_one(tmp_path, version, fine):
     (tmp_path / "run/systemd/system").mkdir(parents=True)
     found = look(tmp_path, answers(systemctl=f"systemd {version} ({version}.4)\n+PAM"))
-    assert found["systemd"].fine is fine
+    assert found["systemd"].ok is fine
 
 
 def test_ask_gives_the_last_line_of_what_failed():
     with pytest.raises(OSError, match=r"^ImportError: gone$"):
-        ask([sys.executable, "-c", "raise ImportError('gone')"])
+        run_command([sys.executable, "-c", "raise ImportError('gone')"])
     with pytest.raises(OSError, match="edge-no-such-program"):
-        ask(["edge-no-such-program"])
+        run_command(["edge-no-such-program"])
 
 
 def test_ask_waits_only_so_long(monkeypatch):
-    monkeypatch.setattr(box, "ASK_S", 0.2)
+    monkeypatch.setattr(box, "COMMAND_TIMEOUT_S", 0.2)
     with pytest.raises(OSError, match="did not answer"):
-        ask([sys.executable, "-c", "import time; time.sleep(60)"])
+        run_command([sys.executable, "-c", "import time; time.sleep(60)"])
 
 
 def test_doctor_of_this_box_prints_json_lines_and_exits_0():
-    lines = ask([sys.executable, "-m", "edge", "doctor", "--json"]).splitlines()
+    lines = run_command([sys.executable, "-m", "edge", "doctor", "--json"]).splitlines()
     found = {finding["part"]: finding for finding in map(json.loads, lines)}
     assert found["onnxruntime"]["fine"]
     assert "h264" in found["decoders"]["says"]

@@ -42,7 +42,7 @@ class Quick(Backoff):
     """Waits hardly at all and remembers which delays were asked for."""
 
     def __init__(self):
-        super().__init__(random.Random(1), short_s=0.01, longest_s=0.02)
+        super().__init__(random.Random(1), short_s=0.01, max_s=0.02)
         self.asked = []
 
     def short(self):

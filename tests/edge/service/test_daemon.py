@@ -12,13 +12,13 @@ import pytest
 
 from edge import config_file
 from edge.client import Received, Subscriber
-from edge.diagnostics.benchmark import Nothing
+from edge.diagnostics.benchmark import NullDetector
 from edge.errors import ConfigError, WorkerError
 from edge.service.daemon import Daemon
 from edge.service.model_set import ModelSet
 from tests.support.videos import write_video
 
-MODELS = ModelSet(Nothing(), None)
+MODELS = ModelSet(NullDetector(), None)
 
 
 def write(path, cameras, extra=""):
@@ -184,7 +184,7 @@ def test_a_bus_port_in_use_is_a_configuration_error(tmp_path):
             Daemon(config_file.load(path), path, models=MODELS).run()
 
 
-class Slow(Nothing):
+class Slow(NullDetector):
     """Takes 0.15 seconds a frame."""
 
     def __init__(self):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.service.frame_queue import READ_AHEAD, FrameQueue, read_ahead
+from edge.service.frame_queue import MAX_READ_AHEAD, FrameQueue, compute_read_ahead
 from edge.types import Frame, RgbPicture
 
 PICTURE = RgbPicture(np.zeros((2, 2, 3), np.uint8))
@@ -94,13 +94,13 @@ def test_put_when_free_loses_no_frame():
 
 def test_frames_of_files_wait_and_are_taken_together_turn_by_turn():
     slots, stop = FrameQueue(), threading.Event()
-    for seq in range(READ_AHEAD):
+    for seq in range(MAX_READ_AHEAD):
         slots.put_when_free(frame("a", seq), stop)
     for seq in range(2):
         slots.put_when_free(frame("b", seq), stop)
     taken = [(f.camera, f.seq) for f in slots.take(2, 0, 0)]
     assert taken[:4] == [("a", 0), ("b", 0), ("a", 1), ("b", 1)]
-    assert taken[4:] == [("a", seq) for seq in range(2, READ_AHEAD)]
+    assert taken[4:] == [("a", seq) for seq in range(2, MAX_READ_AHEAD)]
 
 
 def test_beside_a_live_camera_one_frame_of_a_file_waits():
@@ -117,7 +117,7 @@ def test_a_camera_that_was_forgotten_leaves_its_share_to_the_others():
     gone.set()
     slots.put_when_free(frame("gone", 0), gone)
     large = RgbPicture(np.zeros((2160, 3840, 3), np.uint8))
-    assert read_ahead(large.size_wh, 1) == 4
+    assert compute_read_ahead(large.size_wh, 1) == 4
     threading.Timer(1, stop.set).start()
     for seq in range(4):
         slots.put_when_free(Frame("file", 1, seq, 0.0, 0.0, large), stop)
@@ -130,7 +130,7 @@ def test_frames_that_are_too_many_for_a_batch_wait_behind_the_other_cameras():
         slots.put_when_free(frame("file", seq), stop)
     slots.put(frame("live", 0))
     seen = []
-    while taken := slots.take(2, 0, 0, most=2):
+    while taken := slots.take(2, 0, 0, max_frames=2):
         seen.append([(f.camera, f.seq) for f in taken])
         slots.done(taken)
     assert seen == [
@@ -150,7 +150,7 @@ def test_frames_that_are_too_many_for_a_batch_wait_behind_the_other_cameras():
     ],
 )
 def test_fewer_large_frames_of_many_files_wait(size_wh, files, frames):
-    assert read_ahead(size_wh, files) == frames
+    assert compute_read_ahead(size_wh, files) == frames
 
 
 def test_a_camera_is_done_when_its_last_frame_was_looked_at():

@@ -121,4 +121,4 @@ def test_without_a_liveness_model_the_log_says_that_nobody_will_be_named(
     with gallery(tmp_path, create=True) as opened:
         opened.enroll("Ada", faces(1), consent=True)
     follow_gallery(settings, tmp_path, Described(), None, iter(()), lambda _: None)
-    assert "nobody will be named: recognition.liveness is false" in caplog.text
+    assert "no one will be named, because recognition.liveness is false" in caplog.text

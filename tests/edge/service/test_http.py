@@ -10,7 +10,7 @@ import pytest
 from edge.config import Http
 from edge.errors import ConfigError
 from edge.service.health import HealthBoard
-from edge.service.http import REQUEST_S, HttpServer
+from edge.service.http import REQUEST_TIMEOUT_S, HttpServer
 from edge.service.metrics import Metrics
 from edge.types import CameraState, CameraStatus, StatusReason
 
@@ -91,7 +91,9 @@ def test_a_token_guards_metrics_and_readiness(serve, tmp_path):
 
 def test_a_client_that_sends_nothing_is_cut_off(serve):
     server, _, _ = serve()
-    with socket.create_connection(("127.0.0.1", server.port), timeout=REQUEST_S + 5) as slow:
+    with socket.create_connection(
+        ("127.0.0.1", server.port), timeout=REQUEST_TIMEOUT_S + 5
+    ) as slow:
         slow.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n")  # and never the empty line
         assert _is_closed(slow)
 
@@ -141,5 +143,5 @@ def test_a_certificate_that_is_none_is_a_configuration_error(tmp_path):
     for name in ("cert", "key"):
         (tmp_path / name).write_text("no PEM")
     options = Http(port=0, tls_cert=str(tmp_path / "cert"), tls_key=str(tmp_path / "key"))
-    with pytest.raises(ConfigError, match=r"http\.tls_cert: .* give a matching pair"):
+    with pytest.raises(ConfigError, match=r"http\.tls_cert: .* set a matching pair"):
         HttpServer(options, Metrics(), HealthBoard())

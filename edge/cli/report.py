@@ -1,0 +1,28 @@
+"""Reports: the results of checks as a table or as JSON lines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from edge.diagnostics.host import Finding
+
+
+def show_report(findings: Sequence[Finding], as_json: bool) -> None:
+    """Print findings; JSON has the field names of version 0.1 as well."""
+    if as_json:
+        for finding in findings:
+            former = {"fine": finding.ok, "says": finding.detail, "remedy": finding.hint}
+            typer.echo(json.dumps(asdict(finding) | former | {"works": finding.ok}))
+        return
+    hints = any(finding.hint for finding in findings)
+    table = Table("part", "ok", "detail", *(["what to do"] if hints else []))
+    for finding in findings:
+        verdict = "[green]yes[/]" if finding.ok else "[red]no[/]"
+        table.add_row(finding.part, verdict, finding.detail, *([finding.hint] if hints else []))
+    Console().print(table)
