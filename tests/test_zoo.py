@@ -16,10 +16,10 @@ from edge.vision import boxes
 from edge.vision.image_file import read_picture
 from edge.vision.resize import to_rgb
 from trainers.data.read import read_dataset
-from trainers.metrics.pad import judge
+from trainers.metrics.pad import compute_pad_metrics
 from trainers.networks.config import LivenessConfig
 from trainers.spoofing.attacks import HELD_OUT
-from trainers.spoofing.clips import People, Scenes, exam
+from trainers.spoofing.clips import LiveFaces, Scenes, build_pad_set
 
 LIMIT_BYTES = {
     "detect-nano": 4_000_000, "faces-nano": 2_000_000, "liveness-nano": 4_000_000,
@@ -130,13 +130,13 @@ def test_a_living_face_and_a_real_screen_are_judged_right(
 def test_attacks_of_kinds_it_was_never_trained_on_are_mostly_seen_through(shared_data, liveness):
     """On people it was never trained on either; see the card for figures on all of them."""
     dataset = read_dataset(shared_data / "ytf_dev")
-    people = People(dataset.where(lambda example: example.group in UNSEEN))
+    people = LiveFaces(dataset.where(lambda example: example.group in UNSEEN))
     manifest = liveness.manifest
     config = LivenessConfig(manifest.crop_scales, manifest.input_wh)
     kinds = ("newspaper", "soft screen", "still on a screen")
     assert set(kinds) <= set(HELD_OUT)
-    fixed = exam(people, config, kinds, Scenes(), each=12, frames=2)
-    told = judge(liveness.live(fixed.clips), fixed.kind)
+    fixed = build_pad_set(people, config, kinds, Scenes(), each=12, frames=2)
+    told = compute_pad_metrics(liveness.live(fixed.clips), fixed.kind)
     assert told.bpcer.value <= 0.2
     for kind in kinds:
         assert told.apcer[kind].value <= 0.4, kind

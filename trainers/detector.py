@@ -1,4 +1,4 @@
-"""Training a detector: data, network, start, frozen parts, fit, figures."""
+"""Training a detector: data, network, initial weights, frozen layers, fit, metrics."""
 
 from __future__ import annotations
 
@@ -13,157 +13,154 @@ import numpy as np
 from edge.errors import ConfigError
 from trainers.augment.augment import Augment
 from trainers.augment.presets import detector_augments
-from trainers.data.dataset import Dataset
-from trainers.data.near_duplicates import split_dataset, unlike
+from trainers.data.dataset import Dataset, describe_split
+from trainers.data.near_duplicates import drop_near_duplicates, split_dataset
 from trainers.data.read import read_dataset
-from trainers.input import feature_cache as features
-from trainers.input.feature_cache import Features
-from trainers.input.loader import Loader
-from trainers.input.pipeline import Batch, recipe
+from trainers.input import feature_cache
+from trainers.input.feature_cache import FeatureCache
+from trainers.input.pipeline import Batch, BatchSource, build_batches, identity
 from trainers.losses.detection import LossConfig
 from trainers.losses.detection_task import YoloTask
 from trainers.metrics.detection import evaluate
 from trainers.networks import anchors
 from trainers.networks.config import NetworkConfig
-from trainers.networks.predict import Finder, pictures_of
+from trainers.networks.predict import Predictor, load_pictures
 from trainers.networks.yolo import build
-from trainers.pseudo_labels import Teacher, relabel, teach
+from trainers.pseudo_labels import Teacher, add_teacher_labels, label_into_run
 from trainers.run import train
-from trainers.run.folder import Json, RunFolder, config_of
-from trainers.run.settings import Settings
+from trainers.run.folder import RunFolder, build_run_config
+from trainers.run.job import Job
 from trainers.weights import transfer
 
-FIGURE = "ap50"
-_LEAST_PX = 48  # of an object's longer side, where the input's size is chosen
-_SIDES = (160, 416)
-_STEPS_FROM_NOTHING, _STEPS_STARTED = 2400, 640
+METRIC = "ap50"
+_MIN_OBJECT_PX = 48  # longer side of an object in the network, where the input size is chosen
+_INPUT_SIDES = (160, 416)
+_STEPS_FROM_SCRATCH, _STEPS_TRANSFERRED = 2400, 640
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One training, whole.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectorJob(Job):
+    """One training of a detector, complete.
 
     Attributes:
-        data: data sets, in any format that is read; classes are united by name.
-        out: the run folder.
+        data: data sets in any known format; classes are united by name.
         classes: which classes to learn, in this order; all unless given.
-        hold: share held back by group; which, depends on ``split_seed`` and names alone.
-        split_seed: of the split.
-        start: a .keras, .h5 or .onnx file to start from.
-        start_classes: what its class outputs mean; empty where the file says or it is YOLOX.
-        start_only: prefixes of the layers that take weights from it; all unless given.
-        network: what is built; its classes and anchors come from the data.
-        choose_size: the input's size comes from the data too, see ``fitting_size``.
-        choose_epochs: and so do the epochs, see ``fitting_epochs``.
-        head: ``free``, or ``anchor`` with anchors from the training part.
-        loss: how the loss is weighed.
-        settings: how it is trained.
-        cache: folder of prepared pictures.
-        devices: how many to train on.
-        teacher: labels what the training part lacks, and ``unlabelled``.
-        unlabelled: pictures, videos or folders of them that only the teacher labels.
+        split_seed: seed of the split into training and validation data.
+        start_classes: classes of the outputs of ``start``; empty where the file names them or is
+            YOLOX.
+        start_only: prefixes of the layers that take weights from ``start``; all unless given.
+        network: the network to build; its classes and anchors come from the data.
+        choose_size: choose the input size from the data, see `choose_input_size`.
+        choose_epochs: choose the number of epochs from the data, see `choose_epoch_count`.
+        head: ``free``, or ``anchor`` with anchors fitted to the training data.
+        loss: weights of the loss.
+        cache: folder of cached images, or None.
+        devices: number of devices to train on.
+        teacher: completes the labels of the training data and labels ``unlabeled``.
+        unlabeled: images, videos or folders of them that only the teacher labels.
     """
 
     data: tuple[Path, ...]
-    out: Path
     classes: tuple[str, ...] = ()
-    hold: float = 0.2
     split_seed: int = 0
-    start: Path | None = None
     start_classes: tuple[str, ...] = ()
     start_only: tuple[str, ...] = ()
     network: NetworkConfig = field(default_factory=lambda: NetworkConfig(("object",)))
     head: Literal["free", "anchor"] = "free"
     loss: LossConfig = field(default_factory=LossConfig)
-    settings: Settings = field(default_factory=Settings)
     cache: Path | None = None
     devices: int = 1
     choose_size: bool = False
     choose_epochs: bool = False
     teacher: Teacher | None = None
-    unlabelled: tuple[Path, ...] = ()
+    unlabeled: tuple[Path, ...] = ()
 
 
-def read_parts(job: Job) -> tuple[Dataset, Dataset]:
-    """The training part and the held-back part; pictures that look alike are on one side.
+def read_parts(job: DetectorJob) -> tuple[Dataset, Dataset]:
+    """Read the training and the validation data; near-duplicates are on one side.
 
     Raises:
-        ConfigError: empty, unreadable, or a class that the data lacks.
+        ConfigError: the data is empty or unreadable, or lacks a class.
     """
     if not job.data:
-        raise ConfigError("no data set was named")
+        raise ConfigError("No data set was given: name at least one.")
     whole = read_dataset(job.data[0])
     for path in job.data[1:]:
         whole = whole + read_dataset(path)
-    if job.teacher is not None and job.classes:  # may know what the data lack
+    if job.teacher is not None and job.classes:  # the teacher may know classes the data lacks
         whole = whole + Dataset(job.teacher.classes, ())
     whole = (whole.select(job.classes) if job.classes else whole).require_examples()
-    rest, held = split_dataset(whole, job.hold, job.split_seed)
-    return rest.require_examples(), held
+    training, validation = split_dataset(whole, job.val_fraction, job.split_seed)
+    return training.require_examples(), validation
 
 
-def settled(job: Job, dataset: Dataset) -> Job:
-    """The job with what was left to the data."""
+def apply_data_defaults(job: DetectorJob, training: Dataset) -> DetectorJob:
+    """The job with what was left to be chosen from the data."""
     network, settings = job.network, job.settings
     if job.choose_size:
-        side = fitting_size(dataset)
+        side = choose_input_size(training)
         network = replace(network, input_wh=(side, side))
     if job.choose_epochs:
-        epochs = fitting_epochs(len(dataset) // settings.batch, started=job.start is not None)
+        steps = len(training) // settings.batch
+        epochs = choose_epoch_count(steps, transferred=job.start is not None)
         settings = replace(settings, epochs=epochs)
     return replace(job, network=network, settings=settings)
 
 
-def fitting_size(dataset: Dataset) -> int:
-    """The smallest input in which nine of ten objects are ``_LEAST_PX`` long.
+def choose_input_size(dataset: Dataset) -> int:
+    """The smallest input side at which nine of ten objects are ``_MIN_OBJECT_PX`` long.
 
-    A step costs as much as the input's area, and many cheap steps teach more than a few dear
-    ones: 200 photographs of raccoons are learnt at 160 pixels, and hardly at 416.
+    A step costs as much as the area of the input, and many cheap steps teach more than a few
+    expensive ones: 200 photographs of raccoons are learned at 160 pixels, and hardly at 416.
     """
-    share = [
+    ratios = [
         (e.xyxy[:, 2:] - e.xyxy[:, :2]).max(1) / max(e.size_wh) for e in dataset.examples if len(e)
     ]
-    side = _LEAST_PX / max(float(np.quantile(np.concatenate(share), 0.1)), 1e-6)
-    return int(np.clip(np.ceil(side / 32) * 32, *_SIDES))
+    side = _MIN_OBJECT_PX / max(float(np.quantile(np.concatenate(ratios), 0.1)), 1e-6)
+    return int(np.clip(np.ceil(side / 32) * 32, *_INPUT_SIDES))
 
 
-def fitting_epochs(steps: int, *, started: bool) -> int:
-    """As many epochs of ``steps`` steps as make a run that has learnt what the data give."""
-    wanted = _STEPS_STARTED if started else _STEPS_FROM_NOTHING
-    return int(np.clip(round(wanted / max(steps, 1)), 10 if started else 30, 300))
+def choose_epoch_count(steps: int, *, transferred: bool) -> int:
+    """Epochs of ``steps`` steps after which a run has learned what the data offers."""
+    total = _STEPS_TRANSFERRED if transferred else _STEPS_FROM_SCRATCH
+    return int(np.clip(round(total / max(steps, 1)), 10 if transferred else 30, 300))
 
 
-def complete(job: Job, dataset: Dataset) -> NetworkConfig:
-    """The network for this data: its classes, and anchors where the head wants them."""
+def complete_config(job: DetectorJob, training: Dataset) -> NetworkConfig:
+    """The network for this data: its classes, and anchors for an anchor head."""
     network = job.network
     if job.head != "anchor":
-        return replace(network, classes=dataset.classes)
+        return replace(network, classes=training.classes)
     sizes = []
-    for example in dataset.examples:
+    for example in training.examples:
         scale = min(a / b for a, b in zip(network.input_wh, example.size_wh, strict=True))
         sizes.append((example.xyxy[:, 2:] - example.xyxy[:, :2]) * scale)
-    found = anchors.for_network(np.concatenate(sizes), job.settings.seed)
-    return replace(network, classes=dataset.classes, head="anchor", anchors_wh=found)
+    anchors_wh = anchors.fit_anchors(np.concatenate(sizes), job.settings.seed)
+    return replace(network, classes=training.classes, head="anchor", anchors_wh=anchors_wh)
 
 
-def to_fit(batch: Batch) -> tuple[Any, dict[str, Any]]:
-    """A batch as ``fit`` wants it: images and labels."""
+def to_keras_batch(batch: Batch) -> tuple[Any, dict[str, Any]]:
+    """A batch as ``fit`` takes it: images and labels."""
     return batch["images"], {k: v for k, v in batch.items() if k != "images"}
 
 
-def figures(network: keras.Model, config: NetworkConfig, held: Dataset) -> dict[str, float]:
-    """Average precision on the held-back part."""
-    finder = Finder(network, config)
-    found = [d for pictures in pictures_of(held.examples) for d in finder.detect(pictures)]
-    summary = evaluate(held.examples, found, held.classes).summary()
+def compute_metrics(
+    network: keras.Model, config: NetworkConfig, validation: Dataset
+) -> dict[str, float]:
+    """Average precision on the validation data."""
+    predictor = Predictor(network, config)
+    detections = [
+        d for pictures in load_pictures(validation.examples) for d in predictor.detect(pictures)
+    ]
+    summary = evaluate(validation.examples, detections, validation.classes).summary()
     return {name: value for name, value in summary.items() if np.isfinite(value)} | {
-        FIGURE: float(np.nan_to_num(summary[FIGURE]))
+        METRIC: float(np.nan_to_num(summary[METRIC]))
     }
 
 
-def prepare_network(job: Job, dataset: Dataset) -> tuple[keras.Model, NetworkConfig]:
-    """Built, started from a file where asked, and frozen."""
-    config = complete(job, dataset)
+def prepare_network(job: DetectorJob, training: Dataset) -> tuple[keras.Model, NetworkConfig]:
+    """Build the network, give it initial weights and freeze layers."""
+    config = complete_config(job, training)
     network = build(config)
     if job.start is not None:
         transfer.start_from(network, config, job.start, job.start_classes, job.start_only)
@@ -172,93 +169,86 @@ def prepare_network(job: Job, dataset: Dataset) -> tuple[keras.Model, NetworkCon
 
 
 def fit(
-    job: Job, kind: str, parts: tuple[Dataset, Dataset], augment: Sequence[Augment],
+    job: DetectorJob, kind: str, parts: tuple[Dataset, Dataset], augment: Sequence[Augment],
     validate: Callable[[keras.Model, NetworkConfig, Dataset], dict[str, float]],
-    figure: str, *, resume: bool = False, verbose: int = 0,
+    metric: str, *, resume: bool = False, verbose: int = 0,
 ) -> RunFolder:  # fmt: skip
-    """Train on the first part, choose by the second: what detectors and faces share.
+    """Train on the first part, validate on the second; shared by detectors and face detectors.
 
     Raises:
-        EdgeError: bad settings or data, a loss that is no number, a full disk.
+        EdgeError: bad settings or data, a loss that is not finite, a full disk.
     """
-    rest, held = parts
-    job = settled(job, rest)
+    training, validation = parts
+    job = apply_data_defaults(job, training)
     train.prepare(job.settings, job.devices)
-    network, config = prepare_network(job, rest)
-    ends = features.split(network) if job.settings.cache_features else None
-    if resume:
-        folder = RunFolder.open(job.out).require_data(rest.sha256())
-    else:
-        about = {"data_sha256": rest.sha256(), "pictures": len(rest), "held_back": len(held)}
-        folder = RunFolder.create(job.out, _config(job, kind, config), about)
-    made = recipe(
-        rest, config.input_wh, job.settings.batch, augment, seed=job.settings.seed, cache=job.cache
-    )
-    options = {"threads": job.settings.threads, "epoch": folder.last_epoch()}
-    if ends:
-        front, trained = ends
-        kept = Features.of(
-            made, front, job.settings.cache_features, job.cache or folder.path / "features"
+    network, config = prepare_network(job, training)
+    split = feature_cache.split_at_frozen(network) if job.settings.cache_features else None
+    config_json = build_run_config(
+        kind, config, job.loss, job.settings, paths=[str(p) for p in job.data],
+        hold=job.val_fraction, split_seed=job.split_seed, start=str(job.start or ""),
+        start_classes=list(job.start_classes), start_only=list(job.start_only),
+    )  # fmt: skip
+    about = describe_split(training, validation)
+    folder = RunFolder.begin(job.out, config_json, about, resume=resume)
+    images = build_batches(
+        training, config.input_wh, job.settings.batch, augment, seed=job.settings.seed,
+        cache=job.cache,
+    )  # fmt: skip
+    source: BatchSource = images
+    finish: Callable[[Any], object] = to_keras_batch
+    trained = None
+    if split:
+        frozen, trained = split
+        source = FeatureCache.create(
+            images, frozen, job.settings.cache_features, job.cache or folder.path / "features"
         )
-        folder.write("features.json", asdict(kept.compute(verbose)))
-        task, loader = YoloTask(network, config, job.loss, trained), Loader(kept, **options)
-    else:
-        task, loader = YoloTask(network, config, job.loss), Loader(made, to_fit, **options)
-    try:
-        train.train(
-            folder, task, job.settings, loader, lambda model: validate(model, config, held),
-            figure, verbose,
-        )  # fmt: skip
-    finally:
-        loader.close()
+        finish = identity
+        folder.write("features.json", asdict(source.compute(verbose)))
+    train.train(
+        folder, YoloTask(network, config, job.loss, trained), job.settings, source,
+        lambda model: validate(model, config, validation), metric, finish=finish, verbose=verbose,
+    )  # fmt: skip
     return folder
 
 
-def _config(job: Job, kind: str, config: NetworkConfig) -> Json:
-    return config_of(
-        kind, config, job.loss, job.settings, paths=[str(p) for p in job.data],
-        hold=job.hold, split_seed=job.split_seed, start=str(job.start or ""),
-        start_classes=list(job.start_classes), start_only=list(job.start_only),
-    )  # fmt: skip
-
-
-def train_detector(job: Job, *, resume: bool = False, verbose: int = 0) -> RunFolder:
-    """Train a detector; the best network by AP50 on the held-back part is kept.
+def train_detector(job: DetectorJob, *, resume: bool = False, verbose: int = 0) -> RunFolder:
+    """Train a detector; the network with the best AP50 on the validation data is kept.
 
     Raises:
-        EdgeError: bad settings or data, a loss that is no number, a full disk.
+        EdgeError: bad settings or data, a loss that is not finite, a full disk.
     """
     RunFolder.require_ready(job.out, resume=resume)
-    parts = taught(job, read_parts(job), resume=resume)
+    parts = add_pseudo_labels(job, read_parts(job), resume=resume)
     return fit(
-        job, "detect", parts, detector_augments(job.settings.strength), figures, FIGURE,
+        job, "detect", parts, detector_augments(job.settings.strength), compute_metrics, METRIC,
         resume=resume, verbose=verbose,
     )  # fmt: skip
 
 
-def taught(
-    job: Job, parts: tuple[Dataset, Dataset], *, resume: bool = False
+def add_pseudo_labels(
+    job: DetectorJob, parts: tuple[Dataset, Dataset], *, resume: bool = False
 ) -> tuple[Dataset, Dataset]:
-    """The training part with what the teacher knows; the held-back part stays a person's.
+    """The training data with the teacher's labels; the validation data keeps human labels only.
 
-    The teacher speaks of the classes that are learnt only. What it is given unlabelled is
-    written into the run folder; pictures that look like one held back are left out.
+    Only classes that are learned are labeled. The labels of ``unlabeled`` are written into the
+    run folder; near-duplicates of validation images are left out.
 
     Raises:
-        ConfigError: the teacher knows nothing of it, a picture cannot be read, or the disk is
-            full.
+        ConfigError: the teacher knows none of the classes, a picture cannot be read, or the disk
+            is full.
     """
-    rest, held = parts
+    training, validation = parts
     if job.teacher is None:
         return parts
-    if not set(job.teacher.classes) & set(rest.classes):
+    if not set(job.teacher.classes) & set(training.classes):
         raise ConfigError(
-            f"the teacher knows {', '.join(job.teacher.classes)}, and {', '.join(rest.classes)} "
-            "is to be learnt: choose classes that both know (--classes)"
+            f"The teacher knows {', '.join(job.teacher.classes)}, but {', '.join(training.classes)}"
+            " are to be learned: choose classes that both know (--classes)."
         )
-    rest = teach(rest, job.teacher).select(rest.classes)
-    if job.unlabelled:
-        found = relabel(job.unlabelled, job.out / "taught", job.teacher, resume=resume)
-        new = (Dataset(rest.classes, ()) + found).select(rest.classes)
-        rest = rest + replace(new, examples=unlike(new.examples, held.examples))
-    return rest, held
+    training = add_teacher_labels(training, job.teacher).select(training.classes)
+    if job.unlabeled:
+        labeled = label_into_run(job.unlabeled, job.out / "taught", job.teacher, resume=resume)
+        new = (Dataset(training.classes, ()) + labeled).select(training.classes)
+        fresh = drop_near_duplicates(new.examples, validation.examples)
+        training = training + replace(new, examples=fresh)
+    return training, validation

@@ -1,9 +1,9 @@
-"""Training a face finder: the same network with five points a face, and a teacher beside it."""
+"""Training a face detector: the detector's network with five landmarks, and a teacher."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import keras
@@ -12,19 +12,18 @@ import numpy as np
 from edge.types import Faces, RgbPicture
 from edge.vision import boxes
 from trainers import detector
-from trainers.augment.augment import Augment, Sometimes
-from trainers.augment.colour import CheapCamera, ColourShift, Night, PcaColour
-from trainers.augment.face_mosaic import FaceCanvas
+from trainers.augment.presets import face_augments
 from trainers.data.dataset import Dataset, Example
 from trainers.data.read import read_negatives
+from trainers.detector import DetectorJob
 from trainers.metrics import detection as metrics
 from trainers.networks.config import NetworkConfig
-from trainers.networks.predict import Finder, pictures_of
-from trainers.pseudo_labels import Ask
+from trainers.networks.predict import Predictor, load_pictures
+from trainers.pseudo_labels import Predict
 from trainers.run.folder import RunFolder
 
-FIGURE = "f1"
-SCORE = 0.5  # at which recall and precision are told
+METRIC = "f1"
+SCORE = 0.5  # threshold of recall and precision
 NETWORKS = {
     "yunet": NetworkConfig(
         ("face",), (256, 256), "yunet", activation="relu", norm="none", landmarks=True,
@@ -35,52 +34,52 @@ NETWORKS = {
         head_channels=64, head_depth=1, shared_head=True, landmarks=True,
     ),
 }  # fmt: skip
+_SAME_FACE_IOU = 0.4
 
 
-@dataclass(frozen=True, slots=True)
-class FacesJob:
-    """A detector's job, and what faces need besides.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaceJob(DetectorJob):
+    """One training of a face detector; its data holds faces with landmarks.
 
     Attributes:
-        job: as for a detector; its data hold faces with points.
-        negatives: folders of pictures without a face, or data sets that label people, of which
-            the pictures without one are taken; half of them is held back.
-        negative_share: of the training canvases.
-        ask: a face finder that labels the faces nobody labelled; None for none.
-        sure: the teacher's score that makes a whole label.
-        perhaps: from here to ``sure`` it makes half a label.
+        negatives: folders of images without faces, or data sets that label people, of which the
+            images without people are taken; half of them is held out.
+        negative_fraction: fraction of the training images without a face.
+        predict: a face detector that completes the labels, or None.
+        full_score: score from which its faces count as full labels.
+        half_score: score from which they count as half labels.
     """
 
-    job: detector.Job
+    network: NetworkConfig = field(default_factory=lambda: NETWORKS["yunet"])
     negatives: tuple[Path, ...] = ()
-    negative_share: float = 0.25
-    ask: Ask | None = None
-    sure: float = 0.65
-    perhaps: float = 0.45
+    negative_fraction: float = 0.25
+    predict: Predict | None = None
+    full_score: float = 0.65
+    half_score: float = 0.45
 
 
-def taught(dataset: Dataset, faces: FacesJob) -> Dataset:
-    """Labels and teacher together: a face both know is their mean, others are added."""
-    if faces.ask is None:
+def blend_teacher_labels(dataset: Dataset, job: FaceJob) -> Dataset:
+    """Labels and teacher together: a face of both becomes their mean, others are added."""
+    if job.predict is None:
         return dataset
-    return replace(dataset, examples=tuple(_blend(e, faces) for e in dataset.examples))
+    blended = (_blend(example, job.predict, job) for example in dataset.examples)
+    return replace(dataset, examples=tuple(blended))
 
 
-def _blend(example: Example, faces: FacesJob) -> Example:
-    found = faces.ask(RgbPicture(example.load().image))  # type: ignore[misc]
-    if not isinstance(found, Faces) or not len(found):
+def _blend(example: Example, predict: Predict, job: FaceJob) -> Example:
+    faces = predict(RgbPicture(example.load().image))
+    if not isinstance(faces, Faces) or not len(faces):
         return example
-    found = found[found.score >= faces.perhaps]
-    overlap = boxes.iou(example.xyxy, found.xyxy)  # (N, M)
+    faces = faces[faces.score >= job.half_score]
+    overlap = boxes.iou(example.xyxy, faces.xyxy)  # (N, M)
     xyxy, landmarks = example.xyxy.copy(), example.landmarks.copy()
-    for row in range(len(example)):
-        met = int(overlap[row].argmax()) if len(found) else -1
-        if met >= 0 and overlap[row, met] > 0.4:
-            xyxy[row] = (xyxy[row] + found.xyxy[met]) / 2
-            both = np.stack([landmarks[row], found.landmarks[met]])
-            landmarks[row] = np.nanmean(both, 0)
-    new = found[overlap.max(0, initial=0) <= 0.4]
-    weight = np.where(new.score >= faces.sure, 1.0, 0.5).astype(np.float32)
+    for row in range(len(example) if len(faces) else 0):
+        best = int(overlap[row].argmax())
+        if overlap[row, best] > _SAME_FACE_IOU:
+            xyxy[row] = (xyxy[row] + faces.xyxy[best]) / 2
+            landmarks[row] = np.nanmean(np.stack([landmarks[row], faces.landmarks[best]]), 0)
+    new = faces[overlap.max(0, initial=0) <= _SAME_FACE_IOU]
+    weight = np.where(new.score >= job.full_score, 1.0, 0.5).astype(np.float32)
     return replace(
         example,
         xyxy=np.concatenate([xyxy, new.xyxy]),
@@ -90,55 +89,48 @@ def _blend(example: Example, faces: FacesJob) -> Example:
     )
 
 
-def read_parts(faces: FacesJob) -> tuple[Dataset, Dataset]:
-    """Training part (taught, with negatives as often as asked) and held-back part (as labelled).
+def read_parts(job: FaceJob) -> tuple[Dataset, Dataset]:
+    """Read training data (with teacher labels and negatives) and validation data (as labeled).
 
     Raises:
-        ConfigError: empty or unreadable data.
+        ConfigError: the data is empty or unreadable.
     """
-    rest, held = detector.read_parts(faces.job)
-    rest = taught(rest, faces)
-    negatives = read_negatives(faces.negatives)
+    training, validation = detector.read_parts(job)
+    training = blend_teacher_labels(training, job)
+    negatives = read_negatives(job.negatives)
     if not len(negatives):
-        return rest, held
-    mine, theirs = negatives.split(0.5, faces.job.split_seed)
-    share = faces.negative_share
-    times = max(1, round(len(rest) * share / (1 - share) / len(mine)))
+        return training, validation
+    shown, held_out = negatives.split(0.5, job.split_seed)
+    fraction = job.negative_fraction
+    times = max(1, round(len(training) * fraction / (1 - fraction) / len(shown)))
     return (
-        replace(rest, examples=rest.examples + mine.examples * times),
-        replace(held, examples=held.examples + theirs.examples),
+        replace(training, examples=training.examples + shown.examples * times),
+        replace(validation, examples=validation.examples + held_out.examples),
     )
 
 
-def canvas_augments(size_px: int, strength: float = 1.0) -> list[Augment]:
-    """Canvases, then the colours of cheap cameras."""
-    return [
-        FaceCanvas(size_px),
-        Sometimes(0.7, ColourShift()),
-        Sometimes(0.3, PcaColour()),
-        Sometimes(0.1 * strength, Night()),
-        Sometimes(0.4 * strength, CheapCamera()),
-    ]
+def compute_metrics(
+    network: keras.Model, config: NetworkConfig, validation: Dataset
+) -> dict[str, float]:
+    """Recall, precision, landmark error and false faces on the validation data at ``SCORE``."""
+    predictor = Predictor(network, config, score=0.05, iou=0.45)
+    faces = [f for images in load_pictures(validation.examples) for f in predictor.faces(images)]
+    return score_faces(validation, faces)
 
 
-def figures(network: keras.Model, config: NetworkConfig, held: Dataset) -> dict[str, float]:
-    """Recall, precision, points and false faces on the held-back part at ``SCORE``."""
-    finder = Finder(network, config, score=0.05, iou=0.45)
-    found = [f for pictures in pictures_of(held.examples) for f in finder.faces(pictures)]
-    return measure(held, found)
-
-
-def measure(held: Dataset, found: Sequence[Faces], score: float = SCORE) -> dict[str, float]:
-    """Figures of a face finder.
+def score_faces(
+    validation: Dataset, detected: Sequence[Faces], score: float = SCORE
+) -> dict[str, float]:
+    """Metrics of a face detector.
 
     Args:
-        held: labelled pictures, and pictures without a face.
-        found: what was found in each.
-        score: at which it counts.
+        validation: labeled images, and images without a face.
+        detected: the faces detected in each.
+        score: threshold from which they count.
     """
-    shown = [(e, f[f.score >= score]) for e, f in zip(held.examples, found, strict=True)]
     true, objects, errors, false, empty = 0, 0, [], [], []
-    for example, faces in shown:
+    for example, every in zip(validation.examples, detected, strict=True):
+        faces = every[every.score >= score]
         if not len(example):
             empty.append(len(faces))
             continue
@@ -161,15 +153,15 @@ def measure(held: Dataset, found: Sequence[Faces], score: float = SCORE) -> dict
     }
 
 
-def train_faces(faces: FacesJob, *, resume: bool = False, verbose: int = 0) -> RunFolder:
-    """Train a face finder; the best network by F1 on unseen people is kept.
+def train_faces(job: FaceJob, *, resume: bool = False, verbose: int = 0) -> RunFolder:
+    """Train a face detector; the network with the best F1 on the validation data is kept.
 
     Raises:
-        EdgeError: bad settings or data, a loss that is no number, a full disk.
+        EdgeError: bad settings or data, a loss that is not finite, a full disk.
     """
-    RunFolder.require_ready(faces.job.out, resume=resume)
-    augment = canvas_augments(faces.job.network.input_wh[0], faces.job.settings.strength)
+    RunFolder.require_ready(job.out, resume=resume)
+    augment = face_augments(job.network.input_wh[0], job.settings.strength)
     return detector.fit(
-        faces.job, "faces", read_parts(faces), augment, figures, FIGURE,
+        job, "faces", read_parts(job), augment, compute_metrics, METRIC,
         resume=resume, verbose=verbose,
     )  # fmt: skip

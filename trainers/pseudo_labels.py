@@ -31,7 +31,7 @@ from edge.vision import boxes
 from edge.vision.resize import to_rgb
 from trainers.data import image_file as picturefile
 from trainers.data.coco import to_coco
-from trainers.data.dataset import IMAGE_SUFFIXES, Dataset, Example, group_of, unknown_points
+from trainers.data.dataset import IMAGE_SUFFIXES, Dataset, Example, group_by_folder, unknown_points
 from trainers.data.read import read_dataset
 from trainers.data.yolo import format_rows
 
@@ -40,24 +40,24 @@ _JPEG_QUALITY = 95
 _OURS = "by-edge-train.txt"  # in a folder of a run that may be replaced
 
 Form = Literal["yolo", "coco"]
-Ask = Callable[[RgbPicture], Detections | Faces]
+Predict = Callable[[RgbPicture], Detections | Faces]
 
 
 def _frame(picture: RgbPicture) -> Frame:
     return Frame(camera="teacher", epoch=0, seq=0, captured_s=0.0, monotonic_s=0.0, picture=picture)
 
 
-def of_detector(detector: Detector) -> Ask:
+def wrap_detector(detector: Detector) -> Predict:
     """A contract detector as a teacher; its classes are ``detector.classes``."""
     return lambda picture: detector.detect([_frame(picture)])[0]
 
 
-def of_faces(finder: FaceFinder) -> Ask:
+def wrap_face_detector(finder: FaceFinder) -> Predict:
     """A contract face finder as a teacher; its one class is ``face``."""
     return lambda picture: finder.find([_frame(picture)])[0]
 
 
-def hired(path: Path, classes: Sequence[str] = (), score: float = 0.5, *,
+def load_teacher(path: Path, classes: Sequence[str] = (), score: float = 0.5, *,
           soft: bool = False) -> Teacher:  # fmt: skip
     """A contract model as a teacher; what it finds, its manifest says.
 
@@ -72,11 +72,11 @@ def hired(path: Path, classes: Sequence[str] = (), score: float = 0.5, *,
         ModelError: it is no contract model, or finds neither objects nor faces.
     """
     runtime = onnx.build(onnx.Options())
-    if manifest_of(path).task == "faces":
-        own, ask = ("face",), of_faces(load_model("faces", runtime, path))
+    if read_task_manifest(path).task == "faces":
+        own, ask = ("face",), wrap_face_detector(load_model("faces", runtime, path))
     else:
         detector = load_model("detect", runtime, path)
-        own, ask = detector.classes, of_detector(detector)
+        own, ask = detector.classes, wrap_detector(detector)
     strange = [name for name in classes if name not in own]
     if strange:
         raise ConfigError(f"{path} does not know {', '.join(strange)}; it knows {', '.join(own)}")
@@ -84,7 +84,7 @@ def hired(path: Path, classes: Sequence[str] = (), score: float = 0.5, *,
     return teacher.only(classes) if classes else teacher
 
 
-def manifest_of(path: Path) -> Manifest:
+def read_task_manifest(path: Path) -> Manifest:
     """What a contract model says of itself.
 
     Raises:
@@ -98,8 +98,8 @@ def manifest_of(path: Path) -> Manifest:
     return Manifest.from_metadata(metadata, str(path), told.get("task", "detect"))
 
 
-def renumbered(
-    ask: Ask, own: Sequence[str], wanted: Sequence[str]
+def remap_classes(
+    ask: Predict, own: Sequence[str], wanted: Sequence[str]
 ) -> Callable[[RgbPicture], Detections]:
     """A model's detections with the class ids of the data; other classes are left out.
 
@@ -132,7 +132,7 @@ class Teacher:
         soft: the score becomes the label's weight.
     """
 
-    ask: Ask
+    ask: Predict
     classes: tuple[str, ...]
     score: float = 0.5
     soft: bool = False
@@ -146,9 +146,9 @@ class Teacher:
         wanted = tuple(classes)
         if wanted == self.classes:
             return self
-        return replace(self, ask=renumbered(self.ask, self.classes, wanted), classes=wanted)
+        return replace(self, ask=remap_classes(self.ask, self.classes, wanted), classes=wanted)
 
-    def label(self, picture: RgbPicture, unlabelled: Example) -> Example:
+    def label(self, picture: RgbPicture, unlabeled: Example) -> Example:
         """The example with this teacher's labels instead of its own.
 
         Raises:
@@ -165,7 +165,7 @@ class Teacher:
             )
         weight = np.clip(sure.score, 1e-3, 1) if self.soft else np.ones(len(sure))
         return replace(
-            unlabelled,
+            unlabeled,
             xyxy=boxes.clip(sure.xyxy, picture.size_wh),
             class_id=class_id,
             landmarks=sure.landmarks.copy() if faces else unknown_points(len(sure)),
@@ -173,7 +173,7 @@ class Teacher:
         )
 
 
-def teach(dataset: Dataset, teacher: Teacher, iou: float = 0.5) -> Dataset:
+def add_teacher_labels(dataset: Dataset, teacher: Teacher, iou: float = 0.5) -> Dataset:
     """The data set with what the teacher finds besides the labels that are there.
 
     Of a teacher's and a person's box that overlap by more than ``iou`` the person's stays,
@@ -183,10 +183,10 @@ def teach(dataset: Dataset, teacher: Teacher, iou: float = 0.5) -> Dataset:
         ConfigError: a picture cannot be read.
     """
     taught = (teacher.label(RgbPicture(e.load().image), e) for e in dataset.examples)
-    return merge(dataset, Dataset(teacher.classes, tuple(taught)), iou)
+    return merge_labels(dataset, Dataset(teacher.classes, tuple(taught)), iou)
 
 
-def merge(human: Dataset, taught: Dataset, iou: float = 0.5) -> Dataset:
+def merge_labels(human: Dataset, taught: Dataset, iou: float = 0.5) -> Dataset:
     """Labels of both, picture by picture (by name); a person's box wins over a teacher's.
 
     Args:
@@ -301,7 +301,7 @@ def label_folder(
     return dataset
 
 
-def relabel(
+def label_into_run(
     sources: Path | Sequence[Path], target: Path, teacher: Teacher, every: int = 10, *, resume: bool
 ) -> Dataset:
     """What a teacher says, kept in a run folder: a resumed run reads what its beginning wrote.
@@ -354,7 +354,7 @@ def _write(target: Path, one: _Unlabelled, teacher: Teacher) -> Example:
     blank = Example(
         image, one.picture.size_wh, np.zeros((0, 4), np.float32), np.zeros(0, np.int32),
         unknown_points(0), np.zeros(0, np.float32), one.relative.with_suffix("").as_posix(),
-        group_of(one.relative), text,
+        group_by_folder(one.relative), text,
     )  # fmt: skip
     taught = teacher.label(one.picture, blank)
     image.parent.mkdir(parents=True, exist_ok=True)

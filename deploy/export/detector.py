@@ -23,9 +23,9 @@ from edge.manifest import Manifest, Task
 from edge.onnxfile import metadata_of
 from trainers import liveness
 from trainers.networks.config import LivenessConfig, NetworkConfig
-from trainers.networks.yolo import POINTS, build, cells, resized
+from trainers.networks.yolo import POINTS, build, cells, resize_network
 from trainers.run.folder import RunFolder
-from trainers.weights.transfer import put, read_onnx
+from trainers.weights.transfer import assign_weights, read_onnx
 
 NETWORK = "edge.network"  # metadata: from what to build the network again, as JSON
 
@@ -56,7 +56,8 @@ def export_run(
         return export_encoder(run.load(), _told(run, provenance)), "embed"
     network, config = run.load_with_config(NetworkConfig)
     try:
-        network, config = resized(network, config, input_wh if all(input_wh) else config.input_wh)
+        wanted = input_wh if all(input_wh) else config.input_wh
+        network, config = resize_network(network, config, wanted)
     except ValueError as error:
         raise ConfigError(f"--input: {error}") from error
     task = get_task(config)
@@ -91,7 +92,7 @@ def export_again(
     except ValueError as error:
         raise ConfigError(f"--input: {error}") from error
     network = build(config)
-    if left := put(network, config, read_onnx(path), ()).left:
+    if left := assign_weights(network, config, read_onnx(path), ()).left:
         raise ModelError(
             f"{path} lacks weights in float32 of {len(left)} layers, {next(iter(left))} the first: "
             "export the model it was quantized from"

@@ -22,7 +22,7 @@ from onnx import numpy_helper
 from deploy.graph.graph_builder import Graph
 from edge.errors import ModelError
 from trainers.networks.yolo import FoldAnchors
-from trainers.weights.transfer import Weights, weights_of
+from trainers.weights.transfer import Weights, read_convolutions
 
 Sides = tuple[int, int, int, int]  # top, left, bottom, right
 NONE: Sides = (0, 0, 0, 0)
@@ -55,7 +55,7 @@ class Writer:
     def __init__(self, graph: Graph, network: keras.Model) -> None:
         self._graph = graph
         self._network = network
-        self._weights = dict(weights_of(network))
+        self._weights = dict(read_convolutions(network))
         self._values: dict[int, Value] = {}  # by id of the Keras tensor
         self._slopes = dict(_slopes(network, self._weights))
         self._kinds: dict[type, Callable[..., Value]] = {

@@ -11,7 +11,7 @@ from edge.manifest import Manifest
 from edge.types import F32, U8
 from edge.vision import boxes
 from trainers.networks.config import NetworkConfig
-from trainers.networks.yolo import decode, resized
+from trainers.networks.yolo import decode, resize_network
 from trainers.run.folder import RunFolder
 
 OUTPUTS = {"embed": "embeddings", "liveness": "live"}  # of networks that give them as they are
@@ -32,7 +32,7 @@ def load_reference(run: RunFolder, manifest: Manifest, candidates: int) -> Infer
         raise _another(run, f"was trained for {run.kind}, the model is for {manifest.task}")
     if manifest.task not in OUTPUTS:
         trained = run.load_with_config(NetworkConfig)
-        return Reference(*resized(*trained, manifest.input_wh), manifest, candidates)
+        return Reference(*resize_network(*trained, manifest.input_wh), manifest, candidates)
     network, output = run.load(), OUTPUTS[manifest.task]
     taken, wanted = network.input.shape[1:], manifest.input_shape
     if taken != wanted:

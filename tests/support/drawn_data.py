@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
+from trainers.augment.augment import Augment
 from trainers.data.dataset import Dataset, Example, Sample, unknown_points
+from trainers.input.pipeline import Batch, build_batches, stream_batches
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 DOTS = np.array([[255, 0, 0], [0, 0, 255], [0, 255, 0], [255, 255, 0], [255, 0, 255]], np.uint8)
@@ -74,3 +78,12 @@ def plain_example(name: str, group: str, boxes: int = 1) -> Example:
         Path(f"{name}.jpg"), (100, 100), xyxy, np.zeros(boxes, np.int32), unknown_points(boxes),
         np.ones(boxes, np.float32), name, group, Path(f"{name}.txt"),
     )  # fmt: skip
+
+
+def iterate_batches(
+    dataset: Dataset, size_wh: tuple[int, int], batch: int, augment: Sequence[Augment] = (),
+    workers: int = 2, seed: int = 0, epoch: int = 0, epochs: int | None = 1, **options: Any,
+) -> Iterator[Batch]:  # fmt: skip
+    """Batches of a data set, streamed."""
+    source = build_batches(dataset, size_wh, batch, augment, seed=seed, **options)
+    yield from stream_batches(source, workers=workers, epoch=epoch, epochs=epochs)

@@ -10,7 +10,7 @@ from keras import layers
 
 from edge.runtimes.onnx import session_settings
 from trainers.networks.config import NetworkConfig
-from trainers.networks.minifasnet import layers_of
+from trainers.networks.minifasnet import index_layers
 from trainers.networks.yolo import build
 
 LAST = r"^head_\d_(\w+_pred|(cls|box|obj|points)_dconv)$"  # layers that predict
@@ -51,7 +51,7 @@ def pictures(config, count=3, seed=0):
 def lively(network: keras.Model) -> keras.Model:
     """With weights that let differences through, for a fresh network says the same of all."""
     rng = np.random.default_rng(3)
-    for layer in layers_of(network).values():
+    for layer in index_layers(network).values():
         if isinstance(layer, layers.PReLU):
             layer.alpha.assign(rng.uniform(-0.4, 0.6, layer.alpha.shape))
         elif hasattr(layer, "kernel"):

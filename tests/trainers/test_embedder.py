@@ -14,8 +14,8 @@ from edge.errors import ConfigError
 from tests.trainers.data.test_portraits import POINTS, write_table
 from tests.trainers.networks.test_mobilefacenet import TINY as ENCODER
 from trainers import embedder
-from trainers.embedder import Job, read_parts, train_embedder
-from trainers.input.distillation import Lessons
+from trainers.embedder import EmbedderJob, read_parts, train_embedder
+from trainers.input.distillation import DistillationSet
 from trainers.losses.embedding import ObjectiveConfig
 from trainers.run.folder import RunFolder
 from trainers.run.settings import Settings
@@ -46,9 +46,11 @@ def people(tmp_path_factory) -> Path:
     return write_table(tmp_path_factory.mktemp("people"), rows)
 
 
-def job_of(people: Path, out: Path, **options: object) -> Job:
+def job_of(people: Path, out: Path, **options: object) -> EmbedderJob:
     settings = Settings(epochs=1, batch=8, seed=1)
-    base = Job(people, out, network=TINY, settings=settings, each=2, pictures=16)
+    base = EmbedderJob(
+        data=people, out=out, network=TINY, settings=settings, images_per_person=2, max_images=16
+    )
     return replace(base, **options)
 
 
@@ -58,7 +60,7 @@ def finished(people, tmp_path_factory) -> RunFolder:
         people, tmp_path_factory.mktemp("runs") / "r",
         objective=ObjectiveConfig((("teacher", 1.0), ("triplet", 0.5), ("binary", 0.1),
                                    ("margin", 0.1))),
-        teacher=Teacher(), lessons=60,
+        teacher=Teacher(), distillation_images=60,
     )  # fmt: skip
     return train_embedder(job)
 
@@ -79,7 +81,7 @@ def test_a_run_goes_on_where_it_stopped(finished, people):
         people, finished.path, settings=Settings(epochs=2, batch=8, seed=1),
         objective=ObjectiveConfig((("teacher", 1.0), ("triplet", 0.5), ("binary", 0.1),
                                    ("margin", 0.1))),
-        teacher=Teacher(), lessons=60,
+        teacher=Teacher(), distillation_images=60,
     )  # fmt: skip
     train_embedder(again, resume=True)
     assert finished.last_epoch() == 2
@@ -88,25 +90,25 @@ def test_a_run_goes_on_where_it_stopped(finished, people):
 
 
 def test_a_folder_in_use_is_refused_before_anything_is_read(finished, tmp_path):
-    with pytest.raises(ConfigError, match="go on with --resume"):
+    with pytest.raises(ConfigError, match="continue it with --resume"):
         train_embedder(job_of(tmp_path / "nothing", finished.path))
 
 
 def test_nobody_who_is_held_back_is_shown_or_chooses(people, tmp_path):
     parts = read_parts(job_of(people, tmp_path / "r"))
     everybody = set(NAMES)
-    shown = set(parts.shown.names)
-    learners = {parts.shown.names[p] for p in parts.learners}
-    choosing = set(parts.choosing.names)
+    shown = set(parts.portraits.names)
+    train_people = {parts.portraits.names[p] for p in parts.train_people}
+    val_portraits = set(parts.val_portraits.names)
     assert everybody - shown  # held back
-    assert choosing <= shown
-    assert not choosing & learners
-    assert learners | choosing == shown
+    assert val_portraits <= shown
+    assert not val_portraits & train_people
+    assert train_people | val_portraits == shown
 
 
-def lessons(count: int) -> Lessons:
+def faces(count: int) -> DistillationSet:
     zeros = np.zeros((count, 112, 112, 3), np.uint8)
-    return Lessons(zeros, np.arange(count) % 5, np.zeros((count, 8), np.float32))
+    return DistillationSet(zeros, np.arange(count) % 5, np.zeros((count, 8), np.float32))
 
 
 @pytest.mark.parametrize(
@@ -119,8 +121,8 @@ def lessons(count: int) -> Lessons:
 )
 def test_a_batch_holds_names_where_a_loss_wants_them(people, tmp_path, parts, named):
     job = job_of(people, tmp_path, objective=ObjectiveConfig(parts), teacher=Teacher())
-    plan = embedder.plan_of(job, lessons(40))
-    assert plan.people * plan.each == named
+    plan = embedder.build_batch_plan(job, faces(40))
+    assert plan.people * plan.images_per_person == named
     assert plan.batch == 8
 
 
@@ -136,9 +138,9 @@ def test_a_network_whose_slopes_have_not_faded_is_not_the_best(monkeypatch):
     rows = np.float32([[1, 0], [1, 0], [0, 1], [0, 1]])
     monkeypatch.setattr(embedder, "embed", lambda *_: rows)
     crowd = type("Crowd", (), {"person": np.int64([0, 0, 1, 1]), "video": np.arange(4)})()
-    early = embedder.figures(network, crowd)
+    early = embedder.compute_metrics(network, crowd)
     embedder.set_left(network, 0.0)
-    late = embedder.figures(network, crowd)
+    late = embedder.compute_metrics(network, crowd)
     assert early["auc"] == late["auc"] == 1.0
     assert early["score"] == pytest.approx(0.0)
     assert late["score"] == 1.0
@@ -151,11 +153,11 @@ def test_fading_reaches_zero_and_a_resumed_run_stands_where_it_was():
         def __init__(self) -> None:
             self.network = network
 
-    fade = embedder.Fade(steps=20, epoch_steps=10)
+    fade = embedder.FadeSlopes(steps=20, epoch_steps=10)
     fade.set_model(Fit())
     fade.on_epoch_begin(1)
-    assert embedder.slopes_left(network) == pytest.approx(0.5)
+    assert embedder.get_remaining_slope(network) == pytest.approx(0.5)
     for batch in range(10):
         fade.on_train_batch_end(batch)
-    assert embedder.slopes_left(network) == 0
+    assert embedder.get_remaining_slope(network) == 0
     keras.backend.clear_session()

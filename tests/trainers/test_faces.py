@@ -11,10 +11,8 @@ from edge.types import Faces
 from tests.support.drawn_data import DOTS, drawn_dataset, face
 from trainers import faces
 from trainers.augment.augment import bind
-from trainers.augment.face_mosaic import FaceCanvas
+from trainers.augment.face_mosaic import FaceMosaic
 from trainers.data.dataset import Dataset, Sample
-from trainers.detector import Job
-from trainers.networks.config import NetworkConfig
 
 
 def found(*rows: tuple[float, ...], score: float = 0.9) -> Faces:
@@ -32,7 +30,7 @@ def canvas(seed: int, **options: object) -> Sample:
         drawn = face(int(rng.integers(100)))
         return drawn if rng.random() < 0.7 else drawn[:0]
 
-    (change,) = bind([FaceCanvas(128, **options)], draw)
+    (change,) = bind([FaceMosaic(128, **options)], draw)
     return change(face(seed), np.random.default_rng(seed))
 
 
@@ -63,9 +61,9 @@ def test_landmarks_follow_their_pixels():
 MIRRORED = ([0, 1, 2, 3, 4], [1, 0, 2, 4, 3])  # a mirrored left eye is the right one
 
 
-def dots_lie_at(made: Sample, points: np.ndarray, colours: np.ndarray) -> bool:
+def dots_lie_at(made: Sample, points: np.ndarray, colors: np.ndarray) -> bool:
     near = [made.image[int(y) - 1 : int(y) + 2, int(x) - 1 : int(x) + 2] for x, y in points]
-    away = [np.abs(n.astype(int) - c).sum(-1).min() for n, c in zip(near, colours, strict=True)]
+    away = [np.abs(n.astype(int) - c).sum(-1).min() for n, c in zip(near, colors, strict=True)]
     return max(away) < 250
 
 
@@ -82,12 +80,12 @@ def test_mosaics_hold_several_faces():
 
 
 def test_a_picture_without_a_face_stays_without(tmp_path):
-    (change,) = bind([FaceCanvas(64)], lambda rng: face(1))
+    (change,) = bind([FaceMosaic(64)], lambda rng: face(1))
     assert len(change(face(0)[:0], np.random.default_rng(0))) == 0
 
 
-def job(ask: object = None) -> faces.FacesJob:
-    return faces.FacesJob(Job((Path(),), Path(), network=NetworkConfig(("face",))), ask=ask)
+def job(predict: object = None) -> faces.FaceJob:
+    return faces.FaceJob(data=(Path(),), out=Path(), predict=predict)
 
 
 def test_the_teacher_blends_into_labels_and_adds_the_faces_nobody_labelled(tmp_path):
@@ -95,7 +93,7 @@ def test_the_teacher_blends_into_labels_and_adds_the_faces_nobody_labelled(tmp_p
     label = dataset.examples[0]
     shifted = label.xyxy[0] + np.float32([4, 0, 4, 0])
     asked = found(tuple(shifted), (0, 0, 9, 9))
-    (blended,) = faces.taught(dataset, job(lambda picture: asked)).examples
+    (blended,) = faces.blend_teacher_labels(dataset, job(lambda picture: asked)).examples
     np.testing.assert_allclose(
         blended.xyxy, [label.xyxy[0] + [2, 0, 2, 0], [0, 0, 9, 9]], atol=1e-4
     )
@@ -107,7 +105,7 @@ def test_the_teacher_blends_into_labels_and_adds_the_faces_nobody_labelled(tmp_p
 def test_a_doubtful_face_of_the_teacher_is_half_a_label(tmp_path):
     dataset = drawn_dataset(tmp_path, 1)
     asked = found((0, 0, 9, 9), score=0.5)
-    (blended,) = faces.taught(dataset, job(lambda picture: asked)).examples
+    (blended,) = faces.blend_teacher_labels(dataset, job(lambda picture: asked)).examples
     np.testing.assert_allclose(blended.weight, [1, 0.5])
 
 
@@ -115,7 +113,7 @@ def test_figures_of_a_face_finder(tmp_path):
     dataset = drawn_dataset(tmp_path, 3)
     first, second, third = dataset.examples
     held = Dataset(("face",), (first, second, third[:0]))
-    figures = faces.measure(
+    figures = faces.score_faces(
         held,
         [found(tuple(first.xyxy[0]), (0, 0, 5, 5)), found(), found((1, 1, 9, 9), (20, 20, 40, 40))],
     )

@@ -19,10 +19,10 @@ from tests.trainers.spoofing.test_clips import write_faces
 from trainers.commands.app import app
 from trainers.data.read import read_face_dataset
 from trainers.liveness import (
-    FIGURE,
+    METRIC,
     LivenessJob,
     freeze,
-    mix,
+    mix_weights,
     read_people,
     train_liveness,
 )
@@ -30,7 +30,7 @@ from trainers.networks.config import LivenessConfig
 from trainers.networks.minifasnet import build as build_network
 from trainers.run.folder import RunFolder
 from trainers.run.settings import Settings
-from trainers.spoofing.clips import People, asking, exam, read_scenes
+from trainers.spoofing.clips import LiveFaces, build_pad_set, load_clip_scorer, read_scenes
 from trainers.spoofing.clips import Scenes as NoScenes
 
 TINY = LivenessConfig((2.7,), frames=2, over_time="conv3d", branches=("plain",))
@@ -41,7 +41,7 @@ def job(tmp_path_factory):
     folder = tmp_path_factory.mktemp("liveness")
     data = write_faces(folder / "faces", people=8)
     return LivenessJob(
-        (data,), folder / "run", config=TINY, hold=0.4,
+        data=(data,), out=folder / "run", config=TINY, val_fraction=0.4,
         settings=Settings(epochs=1, batch=4, learning_rate=1e-3, threads=1),
     )  # fmt: skip
 
@@ -68,7 +68,7 @@ def test_nobody_is_on_both_sides_of_the_split(job):
 
 def test_a_run_leaves_a_network_figures_and_what_it_was_made_of(run):
     figures = run.read("metrics.json")
-    assert 0 <= figures[FIGURE] <= 1
+    assert 0 <= figures[METRIC] <= 1
     assert {"bpcer", "acer", "apcer print", "acer of tracks"} <= set(figures)
     told = run.read("config.json")["data"]
     assert "cut-out" in told["held_out_kinds"]
@@ -81,15 +81,17 @@ def test_a_finished_run_resumes_and_other_data_are_refused(job, run, tmp_path):
     before = run.read("metrics.json")
     assert train_liveness(job, resume=True).read("metrics.json") == before
     other = write_faces(tmp_path / "others", people=8, frames=2)
-    changed = LivenessJob((other,), job.out, config=TINY, hold=0.4, settings=job.settings)
+    changed = LivenessJob(
+        data=(other,), out=job.out, config=TINY, val_fraction=0.4, settings=job.settings
+    )
     with pytest.raises(ConfigError, match="trained on other data"):
         train_liveness(changed, resume=True)
 
 
 def test_the_exported_model_says_what_the_trained_network_says(run, model):
     network, config = run.load_with_config(LivenessConfig)
-    people = People(faces_of_run(run))
-    fixed = exam(people, config, ("print",), NoScenes(), each=3, frames=1)
+    people = LiveFaces(faces_of_run(run))
+    fixed = build_pad_set(people, config, ("print",), NoScenes(), each=3, frames=1)
     live = load_model("liveness", build(Options(lanes=1)), model)
     said = np.asarray(network(fixed.clips.astype(np.float32)))
     assert live.live(fixed.clips) == pytest.approx(said, abs=1e-5)
@@ -110,7 +112,7 @@ def test_what_a_run_started_from_is_mixed_in_at_its_end_once(job, run, tmp_path)
     before = again.best.read_bytes()
     train_liveness(kept, resume=True)
     assert again.best.read_bytes() == before
-    with pytest.raises(ConfigError, match="are shares"):
+    with pytest.raises(ConfigError, match=r"must be in \[0, 1\)"):
         train_liveness(replace(kept, keep=1.5))
 
 
@@ -120,7 +122,7 @@ def test_keeping_weights_of_nothing_is_refused(job):
 
 
 def test_a_folder_in_use_is_refused_before_anything_is_read(job, run, tmp_path):
-    with pytest.raises(ConfigError, match="go on with --resume"):
+    with pytest.raises(ConfigError, match="continue it with --resume"):
         train_liveness(replace(job, data=(tmp_path / "nothing",)))
     with pytest.raises(ConfigError, match="holds no run"):
         train_liveness(replace(job, data=(tmp_path / "nothing",), out=tmp_path), resume=True)
@@ -159,7 +161,7 @@ def test_nobody_of_the_test_is_among_the_people_learnt_from(job, tmp_path):
     held = read_people(job)[1].examples[0]
     picture_of_noise(tmp_path / "people" / "stranger.png", 1)
     (tmp_path / "people" / "again.png").write_bytes(held.path.read_bytes())
-    people = replace(job, out=tmp_path / "run", people=(tmp_path / "people",), find=somebody)
+    people = replace(job, out=tmp_path / "run", people=(tmp_path / "people",), predict=somebody)
     rest, tested = read_people(people)
     assert [e.name for e in rest.examples[len(read_people(job)[0]) :]] == ["stranger"]
     assert held.name in [e.name for e in tested.examples]
@@ -168,29 +170,29 @@ def test_nobody_of_the_test_is_among_the_people_learnt_from(job, tmp_path):
 def test_people_whom_an_earlier_attempt_found_are_no_part_of_a_new_run(job, tmp_path):
     for seed, name in enumerate(("old", "new")):
         picture_of_noise(tmp_path / name / f"{name}.png", seed)
-        people = replace(job, out=tmp_path / "run", people=(tmp_path / name,), find=somebody)
+        people = replace(job, out=tmp_path / "run", people=(tmp_path / name,), predict=somebody)
         assert read_people(people)[0].examples[-1].name == name
     assert read_people(people, resume=True)[0].sha256() == read_people(people)[0].sha256()
 
 
 def test_people_without_a_face_finder_are_refused(job, tmp_path):
-    with pytest.raises(ConfigError, match="needs a face finder"):
+    with pytest.raises(ConfigError, match="needs a face detector"):
         replace(job, people=(tmp_path,))
 
 
 def test_a_mix_lies_between_its_two_networks():
     one, other = build_network(TINY), build_network(TINY)
     a, b = one.get_weights(), other.get_weights()
-    mix(one, other, 0.25)
+    mix_weights(one, other, 0.25)
     for mixed, x, y in zip(one.get_weights(), a, b, strict=True):
         assert mixed == pytest.approx(0.75 * x + 0.25 * y, abs=1e-6)
 
 
 def test_a_model_teaches_who_sees_the_same_crops(model):
     clips = np.zeros((2, 2, 80, 80, 3), np.uint8)
-    assert asking(model, TINY)(clips).shape == (2,)
+    assert load_clip_scorer(model, TINY)(clips).shape == (2,)
     with pytest.raises(ConfigError, match="take one that sees the same"):
-        asking(model, LivenessConfig())
+        load_clip_scorer(model, LivenessConfig())
 
 
 def test_attacks_are_measured_and_drawn_from_the_command_line(job, model, tmp_path):

@@ -18,16 +18,16 @@ from trainers.commands.app import app
 from trainers.data.check import check
 from trainers.data.dataset import Dataset
 from trainers.data.read import read_dataset
-from trainers.detector import Job, taught
+from trainers.detector import DetectorJob, add_pseudo_labels
 from trainers.pseudo_labels import (
     Teacher,
-    hired,
+    add_teacher_labels,
     label_folder,
-    merge,
-    of_detector,
-    of_faces,
-    relabel,
-    teach,
+    label_into_run,
+    load_teacher,
+    merge_labels,
+    wrap_detector,
+    wrap_face_detector,
 )
 
 
@@ -65,7 +65,9 @@ def test_faces_bring_their_landmarks(tmp_path: Path):
                 for _ in frames
             ]
 
-    label_folder(tmp_path / "in", tmp_path / "out", Teacher(of_faces(Finder()), ("face",)))
+    label_folder(
+        tmp_path / "in", tmp_path / "out", Teacher(wrap_face_detector(Finder()), ("face",))
+    )
     (example,) = read_dataset(tmp_path / "out").examples
     np.testing.assert_allclose(example.landmarks, drawn.landmarks, atol=1e-3)
 
@@ -75,7 +77,7 @@ def test_a_contract_detector_is_asked_frame_by_frame():
         def detect(self, frames):
             return [two_things(f.picture) for f in frames]
 
-    found = of_detector(Detector())(RgbPicture(np.zeros((10, 20, 3), np.uint8)))
+    found = wrap_detector(Detector())(RgbPicture(np.zeros((10, 20, 3), np.uint8)))
     assert found.xyxy.tolist() == [[0, 0, 10, 10], [10, 0, 20, 10]]
 
 
@@ -91,14 +93,14 @@ def test_a_video_becomes_one_group_of_pictures(tmp_path: Path):
 
 def test_what_a_person_labelled_stays():
     human = Dataset(("cat",), (plain_example("a", "a"),))
-    taught = replace(
+    add_pseudo_labels = replace(
         plain_example("a", "a", 2),
         xyxy=np.float32([[12, 10, 50, 50], [60, 60, 90, 90]]),
         class_id=np.int32([0, 0]),
         weight=np.float32([0.7, 0.6]),
     )
     other = plain_example("b", "b")
-    merged = merge(human, Dataset(("dog",), (taught, other)))
+    merged = merge_labels(human, Dataset(("dog",), (add_pseudo_labels, other)))
     assert merged.classes == ("cat", "dog")
     first, second = merged.examples
     assert first.xyxy.tolist() == [[10, 10, 50, 50], [60, 60, 90, 90]]
@@ -109,9 +111,11 @@ def test_what_a_person_labelled_stays():
 
 def test_teaching_adds_what_a_data_set_lacks(tmp_path: Path):
     dataset = drawn_dataset(tmp_path, 2)
-    taught = teach(dataset, Teacher(two_things, ("cat", "face"), score=0.3, soft=True))
-    assert taught.classes == ("face", "cat")
-    for before, after in zip(dataset.examples, taught.examples, strict=True):
+    add_pseudo_labels = add_teacher_labels(
+        dataset, Teacher(two_things, ("cat", "face"), score=0.3, soft=True)
+    )
+    assert add_pseudo_labels.classes == ("face", "cat")
+    for before, after in zip(dataset.examples, add_pseudo_labels.examples, strict=True):
         np.testing.assert_array_equal(after.xyxy[0], before.xyxy[0])
         assert len(after) >= 1
 
@@ -170,24 +174,26 @@ def test_a_face_finder_labels_faces(tmp_path: Path):
     outputs = {"detections": np.float32([[8, 8, 24, 24, 0.9, 0]]),
                "landmarks": np.full((1, 5, 2), 16, np.float32)}  # fmt: skip
     (tmp_path / "faces.onnx").write_bytes(constant_model("faces", outputs, ("face",)))
-    teacher = hired(tmp_path / "faces.onnx")
+    teacher = load_teacher(tmp_path / "faces.onnx")
     (example,) = label_folder(tmp_path / "in", tmp_path / "out", teacher).examples
     np.testing.assert_allclose(example.landmarks, np.full((1, 5, 2), 32), atol=0.1)
 
 
 def test_a_teacher_is_asked_only_for_what_it_knows(tmp_path: Path):
     with pytest.raises(ConfigError, match="does not know horse; it knows cat, dog"):
-        hired(model_file(tmp_path), ("cat", "horse"))
+        load_teacher(model_file(tmp_path), ("cat", "horse"))
 
 
 def test_a_teacher_can_be_told_to_speak_of_less(tmp_path: Path):
     write_example(tmp_path / "in", "a", face(0, (64, 64)))
-    whole = hired(model_file(tmp_path))
+    whole = load_teacher(model_file(tmp_path))
     assert whole.only(("cat", "dog")) is whole
-    taught = teach(drawn_dataset(tmp_path / "in", 1), whole.only(("dog",)))
-    assert taught.classes == ("face", "dog")
-    again = teach(drawn_dataset(tmp_path / "in", 1), hired(model_file(tmp_path), ("dog",)))
-    assert again.sha256() == taught.sha256()
+    add_pseudo_labels = add_teacher_labels(drawn_dataset(tmp_path / "in", 1), whole.only(("dog",)))
+    assert add_pseudo_labels.classes == ("face", "dog")
+    again = add_teacher_labels(
+        drawn_dataset(tmp_path / "in", 1), load_teacher(model_file(tmp_path), ("dog",))
+    )
+    assert again.sha256() == add_pseudo_labels.sha256()
 
 
 def test_two_pictures_of_one_name_are_refused(tmp_path: Path):
@@ -195,7 +201,9 @@ def test_two_pictures_of_one_name_are_refused(tmp_path: Path):
         write_example(tmp_path / folder, "a", face(0))
     with pytest.raises(ConfigError, match="another picture is called a too"):
         label_folder(
-            [tmp_path / "one", tmp_path / "two"], tmp_path / "out", hired(model_file(tmp_path))
+            [tmp_path / "one", tmp_path / "two"],
+            tmp_path / "out",
+            load_teacher(model_file(tmp_path)),
         )
 
 
@@ -208,17 +216,17 @@ def test_a_trainer_takes_labels_of_a_teacher_and_keeps_the_held_back_part(tmp_pa
     noise = np.random.default_rng(0).integers(0, 256, (120, 160, 3)).astype(np.uint8)
     write_example(new, "fresh", with_image(face(50), noise))
     (new / "copy.png").write_bytes(held.examples[0].path.read_bytes())
-    teacher = hired(model_file(tmp_path), ("cat",), 0.5, soft=True)
-    job = Job((data,), tmp_path / "run", teacher=teacher, unlabelled=(new,))
+    teacher = load_teacher(model_file(tmp_path), ("cat",), 0.5, soft=True)
+    job = DetectorJob(data=(data,), out=tmp_path / "run", teacher=teacher, unlabeled=(new,))
     rest = replace(rest, classes=("face", "cat"))
-    taught_part, kept = taught(job, (rest, held))
+    taught_part, kept = add_pseudo_labels(job, (rest, held))
     assert kept is held
     assert taught_part.classes == ("face", "cat")
     names = [e.name for e in taught_part.examples]
     assert names == [*(e.name for e in rest.examples), "fresh"]
     fresh = taught_part.examples[-1]
     assert (fresh.class_id.tolist(), fresh.weight.tolist()) == ([1], [pytest.approx(0.9, abs=1e-3)])
-    again, _ = taught(job, (rest, held), resume=True)
+    again, _ = add_pseudo_labels(job, (rest, held), resume=True)
     assert again.sha256() == taught_part.sha256()
 
 
@@ -239,13 +247,13 @@ def test_what_an_earlier_attempt_labelled_is_read_by_a_resumed_run_only(tmp_path
     drawn_dataset(tmp_path / "in", 2)
     target = tmp_path / "run" / "taught"
     with pytest.raises(ConfigError, match="enough"):
-        relabel(tmp_path / "in", target, saying("half", tired_after=1), resume=False)
+        label_into_run(tmp_path / "in", target, saying("half", tired_after=1), resume=False)
     assert not target.exists()  # half of the pictures are no data set
-    assert relabel(tmp_path / "in", target, saying("cat"), resume=False).classes == ("cat",)
-    assert relabel(tmp_path / "in", target, saying("dog"), resume=True).classes == ("cat",)
+    assert label_into_run(tmp_path / "in", target, saying("cat"), resume=False).classes == ("cat",)
+    assert label_into_run(tmp_path / "in", target, saying("dog"), resume=True).classes == ("cat",)
     with pytest.raises(ConfigError, match="enough"):
-        relabel(tmp_path / "in", target, saying("half", tired_after=1), resume=False)
-    assert relabel(tmp_path / "in", target, saying("dog"), resume=False).classes == ("dog",)
+        label_into_run(tmp_path / "in", target, saying("half", tired_after=1), resume=False)
+    assert label_into_run(tmp_path / "in", target, saying("dog"), resume=False).classes == ("dog",)
     assert [p.name for p in target.parent.iterdir()] == ["taught"]
 
 
@@ -254,7 +262,7 @@ def test_labels_that_somebody_else_wrote_are_not_replaced(tmp_path: Path):
     (tmp_path / "taught").mkdir()
     (tmp_path / "taught" / "years of work.txt").touch()
     with pytest.raises(ConfigError, match="is in the way: move it elsewhere"):
-        relabel(tmp_path / "in", tmp_path / "taught", saying("cat"), resume=False)
+        label_into_run(tmp_path / "in", tmp_path / "taught", saying("cat"), resume=False)
     assert [p.name for p in (tmp_path / "taught").iterdir()] == ["years of work.txt"]
 
 
@@ -265,13 +273,17 @@ def test_a_new_run_does_not_learn_what_an_earlier_attempt_was_taught(tmp_path: P
         write_example(tmp_path / name, name, with_image(face(50), noise))
     learnt = []
     for name in ("old", "new"):
-        job = Job((), tmp_path / "run", teacher=saying("cat"), unlabelled=(tmp_path / name,))
-        learnt.append(taught(job, parts)[0].examples[-1].name)
+        job = DetectorJob(
+            data=(), out=tmp_path / "run", teacher=saying("cat"), unlabeled=(tmp_path / name,)
+        )
+        learnt.append(add_pseudo_labels(job, parts)[0].examples[-1].name)
     assert learnt == ["old", "new"]
 
 
 def test_a_teacher_of_other_things_is_refused(tmp_path: Path):
-    job = Job((tmp_path,), tmp_path / "run", teacher=hired(model_file(tmp_path)))
+    job = DetectorJob(
+        data=(tmp_path,), out=tmp_path / "run", teacher=load_teacher(model_file(tmp_path))
+    )
     parts = drawn_dataset(tmp_path / "data", 6).split(0.3, 1)
     with pytest.raises(ConfigError, match="the teacher knows cat, dog, and face is to be learnt"):
-        taught(job, parts)
+        add_pseudo_labels(job, parts)

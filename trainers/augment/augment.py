@@ -1,6 +1,6 @@
 """Augmentation: a sample and a random generator in, a changed sample out.
 
-Each change is a small frozen dataclass in ``geometry``, ``colour`` or ``mixing``; a list of
+Each change is a small frozen dataclass in ``geometry``, ``color`` or ``mixing``; a list of
 them is applied in order. Boxes and landmarks go with the pixels. Coordinates are continuous:
 pixel i covers [i, i + 1), so a mirrored x is ``width - x``.
 """

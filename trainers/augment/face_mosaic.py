@@ -20,7 +20,7 @@ _TINY_PX, _TINY_WEIGHT = 12, 0.6  # smaller faces are hardly seen: half a label
 
 
 @dataclass(frozen=True, slots=True)
-class FaceCanvas:
+class FaceMosaic:
     """Lays faces on a canvas so that their sizes are spread evenly over octaves.
 
     A sample with a face gives a canvas of its own, or one tile of a mosaic of four or nine; a
@@ -116,8 +116,8 @@ class FaceCanvas:
             other = self.draw(rng)
             if not len(other):
                 return _piece(other.image, wh, rng)
-        grey = FILL if kind < 0.8 else rng.integers(0, 256, 3)
-        return np.full((wh[1], wh[0], 3), grey, np.uint8)
+        gray = FILL if kind < 0.8 else rng.integers(0, 256, 3)
+        return np.full((wh[1], wh[0], 3), gray, np.uint8)
 
 
 def _octaves(rng: Rng, low: float, high: float) -> float:
@@ -139,11 +139,11 @@ def _piece(image: U8, wh: tuple[int, int], rng: Rng) -> U8:
 
 def _moved(sample: Sample, matrix: np.ndarray, scale: float, background: U8) -> Sample:
     """Drawn onto the background. A tilted face keeps its size: its box does not grow."""
-    centres = matrix.copy()  # OpenCV counts from the pixels' centres
-    centres[:, 2] += matrix[:, :2] @ [0.5, 0.5] - 0.5
+    centers = matrix.copy()  # OpenCV counts from the pixels' centres
+    centers[:, 2] += matrix[:, :2] @ [0.5, 0.5] - 0.5
     wh = (background.shape[1], background.shape[0])
     image = cv2.warpAffine(
-        sample.image, centres, wh, dst=background.copy(), flags=cv2.INTER_LINEAR,
+        sample.image, centers, wh, dst=background.copy(), flags=cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_TRANSPARENT,
     )  # fmt: skip
     middle = (sample.xyxy[:, :2] + sample.xyxy[:, 2:]) / 2 @ matrix[:, :2].T + matrix[:, 2]

@@ -15,7 +15,7 @@ import numpy as np
 from edge.types import U8
 from edge.vision.face_crops import FACE_PX
 from trainers.augment.augment import Augment, Rng, Sometimes
-from trainers.augment.colour import CheapCamera, ColourShift, Night
+from trainers.augment.color import CheapCamera, ColorShift, Night
 from trainers.data.dataset import Sample, unknown_points
 
 
@@ -32,7 +32,7 @@ def _apply(crop: U8, augments: tuple[Augment, ...], rng: Rng) -> U8:
     return sample.image
 
 
-def mix(first: U8, second: U8, rng: Rng) -> U8:
+def blend_faces(first: U8, second: U8, rng: Rng) -> U8:
     """One face of two, ``(112, 112, 3)`` each: a blend, or one half each with a soft seam."""
     if rng.random() < 0.4:
         share = np.full((FACE_PX, FACE_PX), rng.uniform(0.3, 0.7), np.float32)
@@ -45,7 +45,7 @@ def mix(first: U8, second: U8, rng: Rng) -> U8:
     return (mixed + 0.5).astype(np.uint8)
 
 
-def bend(crop: U8, most_px: float, rng: Rng) -> U8:
+def bend_face(crop: U8, most_px: float, rng: Rng) -> U8:
     """Features move by up to about ``most_px``, smoothly: another skull."""
     coarse = rng.uniform(-most_px, most_px, (5, 5, 2)).astype(np.float32)
     shift = cv2.resize(coarse, (FACE_PX, FACE_PX), interpolation=cv2.INTER_CUBIC)
@@ -63,28 +63,28 @@ def misalign(crop: U8, much: float, rng: Rng) -> U8:
     return cv2.warpAffine(crop, matrix, (FACE_PX, FACE_PX))  # type: ignore[return-value]
 
 
-def cover(crop: U8, rng: Rng) -> U8:
+def occlude(crop: U8, rng: Rng) -> U8:
     """Something before the face: a bar over the eyes, a cloth over the mouth, a hand anywhere."""
-    kind, colour = rng.integers(3), tuple(int(c) for c in rng.integers(0, 255, 3))
+    kind, color = rng.integers(3), tuple(int(c) for c in rng.integers(0, 255, 3))
     covered = crop.copy()
     if kind == 0:
         top, height = int(rng.integers(40, 48)), int(rng.integers(12, 22))
-        cv2.rectangle(covered, (14, top), (98, top + height), colour, -1)
+        cv2.rectangle(covered, (14, top), (98, top + height), color, -1)
     elif kind == 1:
-        cv2.rectangle(covered, (10, int(rng.integers(68, 84))), (102, FACE_PX), colour, -1)
+        cv2.rectangle(covered, (10, int(rng.integers(68, 84))), (102, FACE_PX), color, -1)
     else:
-        centre = (int(rng.integers(0, FACE_PX)), int(rng.integers(0, FACE_PX)))
+        center = (int(rng.integers(0, FACE_PX)), int(rng.integers(0, FACE_PX)))
         axes = (int(rng.integers(10, 30)), int(rng.integers(10, 30)))
-        cv2.ellipse(covered, centre, axes, rng.uniform(0, 180), 0, 360, colour, -1)
+        cv2.ellipse(covered, center, axes, rng.uniform(0, 180), 0, 360, color, -1)
     return covered
 
 
-_LIGHT = (Sometimes(0.6, ColourShift(grey=0.1)), Sometimes(0.06, Night()))
-_CAMERA = (Sometimes(0.6, ColourShift(6, 0.2, 0.06, 0.12, 0.12)), Sometimes(0.5, CheapCamera(0.25)))
+_LIGHT = (Sometimes(0.6, ColorShift(gray=0.1)), Sometimes(0.06, Night()))
+_CAMERA = (Sometimes(0.6, ColorShift(6, 0.2, 0.06, 0.12, 0.12)), Sometimes(0.5, CheapCamera(0.25)))
 
 
 @dataclass(frozen=True, slots=True)
-class Disguise:
+class FaceSynthesizer:
     """What makes a new face of one or two.
 
     Attributes:
@@ -104,12 +104,12 @@ class Disguise:
         if rng.random() < 0.5:
             crop = crop[:, ::-1]
         if rng.random() < self.mixed:
-            crop = mix(crop, other, rng)
+            crop = blend_faces(crop, other, rng)
         if rng.random() < self.bent:
-            crop = bend(np.ascontiguousarray(crop), rng.uniform(1, self.bend_px), rng)
+            crop = bend_face(np.ascontiguousarray(crop), rng.uniform(1, self.bend_px), rng)
         crop = misalign(np.ascontiguousarray(crop), 1.0, rng)
         if rng.random() < self.covered:
-            crop = cover(crop, rng)
+            crop = occlude(crop, rng)
         return _apply(crop, _LIGHT, rng)
 
 

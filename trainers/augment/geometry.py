@@ -96,21 +96,21 @@ def transform_boxes(xyxy: F32, matrix: np.ndarray) -> F32:
     A turned rectangle's bounds are too wide for an object, which seldom fills its corners;
     the bounds of the inscribed ellipse are too narrow. The middle of the two is taken.
     """
-    centre = transform_points((xyxy[:, :2] + xyxy[:, 2:]) / 2, matrix)
+    center = transform_points((xyxy[:, :2] + xyxy[:, 2:]) / 2, matrix)
     half = (xyxy[:, 2:] - xyxy[:, :2]) / 2  # (N, 2)
     linear = np.abs(matrix[:, :2])
     wide = half @ linear.T
     narrow = np.sqrt((half**2) @ (linear**2).T)
     reach = (wide + narrow) / 2
-    return np.concatenate([centre - reach, centre + reach], axis=1).astype(np.float32)
+    return np.concatenate([center - reach, center + reach], axis=1).astype(np.float32)
 
 
 def affine(sample: Sample, matrix: np.ndarray, size_wh: tuple[int, int]) -> Sample:
     """Move the picture by a ``(2, 3)`` matrix, old to new continuous coordinates."""
-    centres = matrix.astype(np.float64).copy()  # OpenCV counts from the pixels' centres
-    centres[:, 2] += matrix[:, :2] @ [0.5, 0.5] - 0.5
+    centers = matrix.astype(np.float64).copy()  # OpenCV counts from the pixels' centres
+    centers[:, 2] += matrix[:, :2] @ [0.5, 0.5] - 0.5
     image = cv2.warpAffine(
-        sample.image, centres, size_wh, flags=cv2.INTER_LINEAR, borderValue=(FILL, FILL, FILL)
+        sample.image, centers, size_wh, flags=cv2.INTER_LINEAR, borderValue=(FILL, FILL, FILL)
     )
     moved = replace(
         with_image(sample, image),  # type: ignore[arg-type]

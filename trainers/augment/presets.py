@@ -1,18 +1,19 @@
-"""Which changes a detector and a face finder are trained with."""
+"""Augmentation presets of the detector and the face detector."""
 
 from __future__ import annotations
 
 from trainers.augment.augment import Augment, Sometimes
-from trainers.augment.colour import CheapCamera, ColourShift, Night, PcaColour
+from trainers.augment.color import CheapCamera, ColorShift, Night, PcaColor
+from trainers.augment.face_mosaic import FaceMosaic
 from trainers.augment.geometry import Affine, Crop, Mirror, Warp
-from trainers.augment.mixing import Mosaic, PasteSmall, Shrink
+from trainers.augment.mixing import Mosaic
 
 
 def detector_augments(strength: float = 1.0) -> list[Augment]:
-    """For objects.
+    """The augmentations of an object detector.
 
     Args:
-        strength: 0 mirrors only, 1 is the default; the last epochs of a run gain from less.
+        strength: 0 only mirrors, 1 is the default.
     """
     if not strength:
         return [Mirror()]
@@ -22,31 +23,24 @@ def detector_augments(strength: float = 1.0) -> list[Augment]:
         Mirror(),
         Sometimes(0.5 * strength, Affine()),
         Sometimes(0.05 * strength, Warp()),
-        Sometimes(0.7, ColourShift()),
-        Sometimes(0.3, PcaColour()),
+        Sometimes(0.7, ColorShift()),
+        Sometimes(0.3, PcaColor()),
         Sometimes(0.1 * strength, Night()),
         Sometimes(0.4 * strength, CheapCamera(0.25)),
     ]
 
 
-def face_augments(strength: float = 1.0) -> list[Augment]:
-    """For faces: smaller, more of them, more tilted.
+def face_augments(size_px: int, strength: float = 1.0) -> list[Augment]:
+    """The augmentations of a face detector: mosaics of faces of every size, then color.
 
     Args:
-        strength: 0 mirrors only, 1 is the default.
+        size_px: side of the mosaics, the network's input.
+        strength: of the camera artifacts, 0 to 1.
     """
-    if not strength:
-        return [Mirror()]
     return [
-        Sometimes(0.3 * strength, Mosaic()),
-        Sometimes(0.3, Crop(0.4)),
-        Sometimes(0.3 * strength, Shrink()),
-        Sometimes(0.5 * strength, PasteSmall()),
-        Mirror(),
-        Sometimes(0.5 * strength, Affine(degrees=20, smallest=0.7, largest=1.4)),
-        Sometimes(0.05 * strength, Warp()),
-        Sometimes(0.7, ColourShift()),
-        Sometimes(0.3, PcaColour()),
+        FaceMosaic(size_px),
+        Sometimes(0.7, ColorShift()),
+        Sometimes(0.3, PcaColor()),
         Sometimes(0.1 * strength, Night()),
-        Sometimes(0.5 * strength, CheapCamera()),
+        Sometimes(0.4 * strength, CheapCamera()),
     ]

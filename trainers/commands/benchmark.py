@@ -25,9 +25,9 @@ def bench(
     load_keras()
     from trainers.augment.presets import detector_augments
     from trainers.data.read import read_dataset
-    from trainers.detector import to_fit
-    from trainers.evaluation.throughput import measure
-    from trainers.input.pipeline import recipe
+    from trainers.detector import to_keras_batch
+    from trainers.evaluation.throughput import measure_throughput
+    from trainers.input.pipeline import build_batches
     from trainers.losses.detection import LossConfig
     from trainers.losses.detection_task import YoloTask
     from trainers.networks.config import NetworkConfig
@@ -39,5 +39,11 @@ def bench(
     config = NetworkConfig(dataset.classes, (size, size), backbone)
     task = YoloTask(build(config), config, LossConfig())
     compile_task(task, Settings(), steps)
-    made = recipe(dataset, config.input_wh, batch, detector_augments(), seed=0)
-    typer.echo(str(measure(made, lambda ready: task.train_on_batch(*to_fit(ready)), steps)))
+    made = build_batches(dataset, config.input_wh, batch, detector_augments(), seed=0)
+    typer.echo(
+        str(
+            measure_throughput(
+                made, lambda ready: task.train_on_batch(*to_keras_batch(ready)), steps
+            )
+        )
+    )

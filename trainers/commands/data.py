@@ -26,10 +26,10 @@ def label(
     """Label images and videos with a model: a data set to correct or to train on."""
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    from trainers.pseudo_labels import hired, label_folder
+    from trainers.pseudo_labels import label_folder, load_teacher
 
     output = check_choice("--format", form, ("yolo", "coco"))
-    model = hired(find_model(teacher), split_names(classes), score, soft=soft)
+    model = load_teacher(find_model(teacher), split_names(classes), score, soft=soft)
     columns = (SpinnerColumn(), TextColumn("{task.completed:.0f} images"), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None)

@@ -26,7 +26,7 @@ from trainers.commands.options import (
 
 if TYPE_CHECKING:
     from trainers.data.dataset import Dataset
-    from trainers.evaluation.embedder import Examined
+    from trainers.evaluation.embedder import EmbedderResult
     from trainers.metrics.box_fusion import Detect
     from trainers.metrics.verification import Figure
 
@@ -65,14 +65,16 @@ def evaluate(
         dataset = _read_faces(data, negatives, val_fraction)
         ask = load_face_teacher(model[0])
         examined = (
-            evaluation.examine_small_faces(dataset, ask, shrink_to, _read_input_wh(model[0]), score)
+            evaluation.evaluate_small_faces(
+                dataset, ask, shrink_to, _read_input_wh(model[0]), score
+            )
             if shrink_to
-            else evaluation.examine_faces(dataset, ask, score)
+            else evaluation.evaluate_faces(dataset, ask, score)
         )
     else:
         dataset, detects = _read_detection_data(data, val_fraction, model)
-        examined = evaluation.examine_detector(
-            dataset, evaluation.views(detects, flip=flip, crops=crops), score
+        examined = evaluation.evaluate_detector(
+            dataset, evaluation.build_detect(detects, flip=flip, crops=crops), score
         )
     table = Table("metric", "value", "95 %", "n", title=", ".join(model))
     for name, figure in examined.figures.items():
@@ -103,7 +105,7 @@ def _read_detection_data(
     from edge.models.contract import load_model
     from trainers.data.near_duplicates import split_dataset
     from trainers.data.read import read_dataset
-    from trainers.pseudo_labels import of_detector, renumbered
+    from trainers.pseudo_labels import remap_classes, wrap_detector
 
     dataset = read_dataset(data)
     loaded = [load_model("detect", build_runtime(), find_model(name)) for name in models]
@@ -112,13 +114,13 @@ def _read_detection_data(
         raise ConfigError(f"{', '.join(models)} and {data} have no class in common")
     dataset = dataset.select(shared)
     part = split_dataset(dataset, val_fraction)[1] if val_fraction else dataset
-    return part, [renumbered(of_detector(m), m.classes, part.classes) for m in loaded]
+    return part, [remap_classes(wrap_detector(m), m.classes, part.classes) for m in loaded]
 
 
 def _read_input_wh(name: str) -> tuple[int, int]:
-    from trainers.pseudo_labels import manifest_of
+    from trainers.pseudo_labels import read_task_manifest
 
-    return manifest_of(find_model(name)).input_wh
+    return read_task_manifest(find_model(name)).input_wh
 
 
 def attacks(
@@ -133,9 +135,9 @@ def attacks(
     sheet: Annotated[Path | None, typer.Option(help="Draw the attacks into this PNG.")] = None,
 ) -> None:
     """Evaluate liveness models on simulated attacks, including kinds held out from training."""
-    from trainers.evaluation.liveness import draw, rehearse
+    from trainers.evaluation.liveness import draw, evaluate_pad
 
-    found = rehearse(model, data, val_fraction, tuple(scenes or ()), score=score, each=each)
+    found = evaluate_pad(model, data, val_fraction, tuple(scenes or ()), score=score, each=each)
     for name, rows in found.items():
         table = Table("metric", "clips", "n", "tracks", "n", title=f"{name}, simulated attacks")
         for figure, clip, track in rows:
@@ -166,8 +168,8 @@ def verification(
     portraits = read_portraits(data, load_face_detector(finder) if finder else None)
     portraits = portraits.split(val_fraction)[1] if val_fraction else portraits
     embedders = [load_contract_embedder(name) for name in model]
-    examined = [evaluation.examine(embedder, portraits) for embedder in embedders]
-    times = evaluation.paired_times(embedders, portraits.crops[:1])
+    examined = [evaluation.evaluate_embedder(embedder, portraits) for embedder in embedders]
+    times = evaluation.measure_times(embedders, portraits.crops[:1])
     if as_json:
         answer = {
             one.name: {name: asdict(figure) for name, figure in one.figures.items()}
@@ -183,7 +185,7 @@ def verification(
 
 
 def _show_verification(
-    examined: Sequence[Examined], times: Sequence[tuple[float, float]], title: str
+    examined: Sequence[EmbedderResult], times: Sequence[tuple[float, float]], title: str
 ) -> None:
     table = Table("metric", *(one.name for one in examined), "n", title=title)
     for name, first in examined[0].figures.items():

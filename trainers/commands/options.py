@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from edge.models.embedder import ContractEmbedder
     from edge.models.faces import ContractFaceFinder
     from edge.runtimes.onnx import OnnxRuntime
-    from trainers.pseudo_labels import Ask
+    from trainers.pseudo_labels import Predict
     from trainers.run.settings import Settings
 
 Data = Annotated[
@@ -100,11 +100,11 @@ def load_face_detector(name: str) -> ContractFaceFinder:
     return load_model("faces", build_runtime(), find_model(name))
 
 
-def load_face_teacher(name: str) -> Ask:
+def load_face_teacher(name: str) -> Predict:
     """Load a face detector as a function of pictures."""
-    from trainers.pseudo_labels import of_faces
+    from trainers.pseudo_labels import wrap_face_detector
 
-    return of_faces(load_face_detector(name))
+    return wrap_face_detector(load_face_detector(name))
 
 
 def load_contract_embedder(name: str) -> ContractEmbedder:

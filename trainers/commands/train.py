@@ -70,9 +70,9 @@ def _show_metrics(folder: RunFolder) -> None:
         table.add_row(name, f"{value:.4g}")
     console.print(table)
     if (folder.path / "features.json").is_file():
-        from trainers.input.feature_cache import Spared
+        from trainers.input.feature_cache import FeatureCacheReport
 
-        console.print(str(Spared(**folder.read("features.json"))), highlight=False)
+        console.print(str(FeatureCacheReport(**folder.read("features.json"))), highlight=False)
 
 
 def detector(
@@ -129,7 +129,7 @@ def detector(
 ) -> None:
     """Train an object detector."""
     load_keras()
-    from trainers.detector import Job, train_detector
+    from trainers.detector import DetectorJob, train_detector
     from trainers.losses.detection import LossConfig
     from trainers.networks.config import NetworkConfig
 
@@ -140,13 +140,13 @@ def detector(
         ("object",), (size or 416,) * 2, backbone or ("nano" if start else "slim"),
         norm="none" if start else "batch", head="free",
     )  # fmt: skip
-    job = Job(
-        data=tuple(data), out=out, hold=val_fraction, start=find_start(start), cache=cache,
+    job = DetectorJob(
+        data=tuple(data), out=out, val_fraction=val_fraction, start=find_start(start), cache=cache,
         devices=devices, classes=split_names(classes), start_classes=split_names(start_classes),
         start_only=split_names(start_only), network=network,
         head=check_choice("--head", head, ("free", "anchor")),
         loss=LossConfig(check_choice("--assignment", assignment, ("dynamic", "grid"))),
-        choose_size=not size, choose_epochs=epochs is None, unlabelled=tuple(unlabeled or ()),
+        choose_size=not size, choose_epochs=epochs is None, unlabeled=tuple(unlabeled or ()),
         teacher=_load_teacher(teacher, classes, teacher_score, soft) if teacher else None,
         settings=build_settings(
             start, lr or (2e-4 if start else 2e-3), epochs=epochs or 0, batch=batch,
@@ -159,9 +159,9 @@ def detector(
 
 def _load_teacher(name: str, classes: str, score: float, soft: bool) -> Teacher:
     """A teacher for those of the classes that it detects."""
-    from trainers.pseudo_labels import hired
+    from trainers.pseudo_labels import load_teacher
 
-    teacher = hired(find_model(name), score=score, soft=soft)
+    teacher = load_teacher(find_model(name), score=score, soft=soft)
     shared = [c for c in split_names(classes) if c in teacher.classes]
     return teacher.only(shared) if shared else teacher
 
@@ -194,20 +194,19 @@ def faces(
 ) -> None:
     """Train a face detector with five landmarks per face."""
     load_keras()
-    from trainers.detector import Job
-    from trainers.faces import NETWORKS, FacesJob, train_faces
+    from trainers.faces import NETWORKS, FaceJob, train_faces
 
     backbone = check_choice("--backbone", backbone, NETWORKS)
-    job = Job(
-        data=tuple(data), out=out, hold=val_fraction, start=find_start(start), cache=cache,
+    job = FaceJob(
+        data=tuple(data), out=out, val_fraction=val_fraction, start=find_start(start), cache=cache,
         devices=devices, network=replace(NETWORKS[backbone], input_wh=(size, size)),
+        negatives=tuple(negatives or ()), predict=load_face_teacher(teacher) if teacher else None,
         settings=build_settings(
             start, lr, epochs=epochs, batch=batch, freeze=freeze, seed=seed,
             patience=patience, validate_every=every, mixed_precision=mixed,
         ),
     )  # fmt: skip
-    whole = FacesJob(job, tuple(negatives or ()), load_face_teacher(teacher) if teacher else None)
-    _show_metrics(train_faces(whole, resume=resume, verbose=1))
+    _show_metrics(train_faces(job, resume=resume, verbose=1))
 
 
 def liveness(
@@ -248,7 +247,7 @@ def liveness(
     load_keras()
     from trainers.liveness import LivenessJob, train_liveness
     from trainers.networks.config import LivenessConfig
-    from trainers.spoofing.clips import asking
+    from trainers.spoofing.clips import load_clip_scorer
 
     try:
         config = LivenessConfig.from_json({"frames": frames, "over_time": over_time})
@@ -256,9 +255,10 @@ def liveness(
         raise ConfigError(f"--frames, --over-time: {error}") from error
     job = LivenessJob(
         data=tuple(data), out=out, people=tuple(people or ()), scenes=tuple(scenes or ()),
-        find=load_face_teacher("zoo:faces-nano") if people else None, config=config,
-        hold=val_fraction, teacher=asking(find_model(teacher), config) if teacher else None,
-        trust=trust, start=find_start(start), keep=keep,
+        predict=load_face_teacher("zoo:faces-nano") if people else None, config=config,
+        val_fraction=val_fraction, trust=trust,
+        teacher=load_clip_scorer(find_model(teacher), config) if teacher else None,
+        start=find_start(start), keep=keep,
         settings=build_settings(
             start, lr, epochs=epochs, batch=batch, freeze=freeze, seed=seed, strength=strength,
             patience=patience, validate_every=every, mixed_precision=mixed,
@@ -318,12 +318,12 @@ def embedder(
 ) -> None:
     """Train a face embedder."""
     load_keras()
-    from trainers.embedder import Job, train_embedder
+    from trainers.embedder import EmbedderJob, train_embedder
     from trainers.losses.embedding import MINERS, PAIRS, ObjectiveConfig, parse_parts
     from trainers.networks.config import ENCODERS
 
-    job = Job(
-        data=data, out=out, more=tuple(more or ()), hold=val_fraction,
+    job = EmbedderJob(
+        data=data, out=out, more=tuple(more or ()), val_fraction=val_fraction,
         network=ENCODERS[check_choice("--encoder", size, ENCODERS)],
         objective=ObjectiveConfig(
             parse_parts(loss), mining=check_choice("--mining", mining, MINERS),
@@ -333,9 +333,9 @@ def embedder(
             start, lr, epochs=epochs, batch=batch, seed=seed,
             patience=patience, validate_every=every, mixed_precision=mixed, clip_norm=5.0,
         ),
-        each=each, fade=fade, start=find_start(start),
+        images_per_person=each, fade=fade, start=find_start(start),
         teacher=load_contract_embedder(teacher) if teacher else None,
-        lessons=lessons, pictures=pictures, cache=cache,
+        distillation_images=lessons, max_images=pictures, cache=cache,
         finder=load_face_detector(finder) if finder else None,
     )  # fmt: skip
     _show_metrics(train_embedder(job, resume=resume, verbose=1))

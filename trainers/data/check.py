@@ -23,7 +23,7 @@ _SAME_IOU = 0.98
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class DatasetReport:
     """What a data set holds and what is wrong with it.
 
     Attributes:
@@ -118,7 +118,7 @@ def _repeated_names(dataset: Dataset) -> Iterator[Problem]:
 
 
 def check(dataset: Dataset, found: Sequence[Problem] = (), where: Path | None = None,
-          workers: int = 2) -> Report:  # fmt: skip
+          workers: int = 2) -> DatasetReport:  # fmt: skip
     """Decode every picture and look at every label.
 
     Args:
@@ -143,7 +143,7 @@ def check(dataset: Dataset, found: Sequence[Problem] = (), where: Path | None = 
         if dataset.examples and not of_class:
             what = f"class {name!r} has no example: label some or drop the class"
             problems.append(Problem(place, 0, what))
-    return Report(
+    return DatasetReport(
         pictures=len(dataset),
         empty=sum(not len(e) for e in dataset.examples),
         groups=len({e.group for e in dataset.examples}),
@@ -154,7 +154,7 @@ def check(dataset: Dataset, found: Sequence[Problem] = (), where: Path | None = 
     )
 
 
-def check_path(path: Path, workers: int = 2) -> tuple[Dataset, Report]:
+def check_path(path: Path, workers: int = 2) -> tuple[Dataset, DatasetReport]:
     """Read a data set of any format, skipping what cannot be used, and check the rest.
 
     Raises:

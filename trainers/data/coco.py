@@ -15,7 +15,15 @@ from typing import Any
 import numpy as np
 
 from edge.errors import ConfigError
-from trainers.data.dataset import POINTS, Dataset, Example, OnProblem, Problem, group_of, refuse
+from trainers.data.dataset import (
+    POINTS,
+    Dataset,
+    Example,
+    OnProblem,
+    Problem,
+    group_by_folder,
+    raise_problem,
+)
 
 Json = dict[str, Any]
 
@@ -75,8 +83,8 @@ def _read_rows(path: Path, document: Json, on_problem: OnProblem) -> dict[int, l
 def read_coco(
     path: Path,
     images: Path | None = None,
-    on_problem: OnProblem = refuse,
-    group: Callable[[Path], str] = group_of,
+    on_problem: OnProblem = raise_problem,
+    group: Callable[[Path], str] = group_by_folder,
 ) -> Dataset:
     """The data set of one JSON file.
 

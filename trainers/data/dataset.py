@@ -52,7 +52,7 @@ class Problem:
 OnProblem = Callable[[Problem], None]
 
 
-def refuse(problem: Problem) -> NoReturn:
+def raise_problem(problem: Problem) -> NoReturn:
     """Raise at the first problem: what a reader does unless ``check`` collects them.
 
     Raises:
@@ -191,7 +191,7 @@ class Example:
         )  # fmt: skip
 
 
-def held_back(group: str, fraction: float, seed: int) -> bool:
+def is_held_out(group: str, fraction: float, seed: int) -> bool:
     """Whether a group belongs to the held-back part; depends on nothing but its name."""
     digest = hashlib.sha256(f"{seed}:{group}".encode()).digest()
     return int.from_bytes(digest[:8], "big") < fraction * 2**64
@@ -218,8 +218,8 @@ class Dataset:
         classes = tuple(dict.fromkeys(self.classes + other.classes))
         return Dataset(
             classes,
-            tuple(_renumbered(e, self.classes, classes) for e in self.examples)
-            + tuple(_renumbered(e, other.classes, classes) for e in other.examples),
+            tuple(_remap(e, self.classes, classes) for e in self.examples)
+            + tuple(_remap(e, other.classes, classes) for e in other.examples),
         )
 
     def require_examples(self) -> Self:
@@ -247,8 +247,8 @@ class Dataset:
             ConfigError: one side would be empty.
         """
         sides = (
-            self.where(lambda e: not held_back(e.group, fraction, seed)),
-            self.where(lambda e: held_back(e.group, fraction, seed)),
+            self.where(lambda e: not is_held_out(e.group, fraction, seed)),
+            self.where(lambda e: is_held_out(e.group, fraction, seed)),
         )
         if not all(len(side) for side in sides):
             groups = len({e.group for e in self.examples})
@@ -270,7 +270,7 @@ class Dataset:
                     f"class {name!r} is not in the data set, which has {', '.join(self.classes)}"
                 )
         wanted = tuple(classes)
-        return Dataset(wanted, tuple(_renumbered(e, self.classes, wanted) for e in self.examples))
+        return Dataset(wanted, tuple(_remap(e, self.classes, wanted) for e in self.examples))
 
     def where(self, keep: Callable[[Example], bool]) -> Dataset:
         """Only the pictures that ``keep`` says yes to."""
@@ -291,7 +291,16 @@ class Dataset:
         return whole.hexdigest()
 
 
-def _renumbered(example: Example, old: tuple[str, ...], new: tuple[str, ...]) -> Example:
+def describe_split(training: Dataset, validation: Dataset) -> dict[str, str | int]:
+    """What a run records of its data: hash and number of images."""
+    return {
+        "data_sha256": training.sha256(),
+        "pictures": len(training),
+        "held_back": len(validation),
+    }
+
+
+def _remap(example: Example, old: tuple[str, ...], new: tuple[str, ...]) -> Example:
     if old == new:
         return example
     place = np.array([new.index(c) if c in new else -1 for c in old] or [-1], np.int32)
@@ -307,7 +316,7 @@ def _file_sha256(path: Path) -> bytes:
         raise ConfigError(f"{path}: {error.strerror}: restore the picture") from error
 
 
-def group_of(relative: Path) -> str:
+def group_by_folder(relative: Path) -> str:
     """The group of a picture from its place: its folder, or itself where it lies flat.
 
     So frames of one video, or pictures of one person, belong in a folder of their own.

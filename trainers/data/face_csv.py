@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from edge.errors import ConfigError
-from trainers.data.dataset import POINTS, Dataset, Example, OnProblem, Problem, refuse
+from trainers.data.dataset import POINTS, Dataset, Example, OnProblem, Problem, raise_problem
 
 _BOX = ("x1", "y1", "x2", "y2")
 _POINTS = tuple(f"{p}_{a}" for p in ("leye", "reye", "nose", "lmouth", "rmouth") for a in "xy")
@@ -41,7 +41,7 @@ def _read_row(row: dict[str, str], label_file: Path) -> Example:
     )
 
 
-def read_facecsv(label_file: Path, on_problem: OnProblem = refuse) -> Dataset:
+def read_face_csv(label_file: Path, on_problem: OnProblem = raise_problem) -> Dataset:
     """The data set of ``label_file``; its one class is ``face``.
 
     Raises:

@@ -21,21 +21,21 @@ _SIDE = 16
 _ALIKE_BITS = 115  # of 512; unrelated photographs differ by 140 and more
 
 
-def fingerprint(image: U8) -> U8:
+def compute_dhash(image: U8) -> U8:
     """``(64,)`` uint8: 512 bits, whether it gets darker to the right and downwards (dHash)."""
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    small = resize(grey, (_SIDE + 1, _SIDE + 1)).astype(np.int16)  # type: ignore[arg-type]
+    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    small = resize(gray, (_SIDE + 1, _SIDE + 1)).astype(np.int16)  # type: ignore[arg-type]
     right = small[:-1, :-1] > small[:-1, 1:]
     down = small[:-1, :-1] > small[1:, :-1]
     return np.packbits(np.concatenate([right.ravel(), down.ravel()]))
 
 
-def difference_bits(fingerprints: U8, one: U8) -> np.ndarray:
+def count_different_bits(fingerprints: U8, one: U8) -> np.ndarray:
     """``(N, 64)``, ``(64,)`` -> ``(N,)`` bits that differ."""
     return np.bitwise_count(fingerprints ^ one).sum(1, dtype=np.int64)
 
 
-def alike(examples: Sequence[Example], workers: int = 2) -> list[tuple[int, int]]:
+def find_near_duplicates(examples: Sequence[Example], workers: int = 2) -> list[tuple[int, int]]:
     """Pairs (first, second) of pictures that look the same.
 
     Raises:
@@ -44,15 +44,15 @@ def alike(examples: Sequence[Example], workers: int = 2) -> list[tuple[int, int]
     if not examples:
         return []
     with ThreadPoolExecutor(workers) as pool:
-        every = np.stack(list(pool.map(lambda e: fingerprint(e.load().image), examples)))
+        every = np.stack(list(pool.map(lambda e: compute_dhash(e.load().image), examples)))
     pairs: list[tuple[int, int]] = []
     for n in range(len(every) - 1):
-        near = np.flatnonzero(difference_bits(every[n + 1 :], every[n]) <= _ALIKE_BITS)
+        near = np.flatnonzero(count_different_bits(every[n + 1 :], every[n]) <= _ALIKE_BITS)
         pairs += [(n, n + 1 + int(m)) for m in near]
     return pairs
 
 
-def unlike(
+def drop_near_duplicates(
     new: Sequence[Example], held: Sequence[Example], workers: int = 2
 ) -> tuple[Example, ...]:
     """Those of ``new`` that look like none of ``held``.
@@ -63,13 +63,13 @@ def unlike(
     if not new or not held:
         return tuple(new)
     with ThreadPoolExecutor(workers) as pool:
-        every = list(pool.map(lambda e: fingerprint(e.load().image), [*new, *held]))
+        every = list(pool.map(lambda e: compute_dhash(e.load().image), [*new, *held]))
     known = np.stack(every[len(new) :])
-    fresh = [difference_bits(known, one).min() > _ALIKE_BITS for one in every[: len(new)]]
+    fresh = [count_different_bits(known, one).min() > _ALIKE_BITS for one in every[: len(new)]]
     return tuple(e for e, keep in zip(new, fresh, strict=True) if keep)
 
 
-def grouped_by_look(dataset: Dataset, workers: int = 2) -> Dataset:
+def unite_near_duplicates(dataset: Dataset, workers: int = 2) -> Dataset:
     """The same data set, groups united where a picture of one looks like one of another.
 
     The united group bears the first of the names.
@@ -84,7 +84,7 @@ def grouped_by_look(dataset: Dataset, workers: int = 2) -> Dataset:
             group = root[group]
         return group
 
-    for a, b in alike(dataset.examples, workers):
+    for a, b in find_near_duplicates(dataset.examples, workers):
         first, second = sorted([find(dataset.examples[a].group), find(dataset.examples[b].group)])
         root[second] = first
     return replace(
@@ -100,4 +100,4 @@ def split_dataset(dataset: Dataset, val_fraction: float, seed: int = 0) -> tuple
     Raises:
         ConfigError: one side would be empty, or a picture cannot be read.
     """
-    return grouped_by_look(dataset).split(val_fraction, seed)
+    return unite_near_duplicates(dataset).split(val_fraction, seed)

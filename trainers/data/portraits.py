@@ -22,11 +22,11 @@ from edge.ports import FaceFinder
 from edge.types import F32, I64, U8, Frame, RgbPicture
 from edge.vision.face_crops import FACE_PX, align_face
 from trainers.data import image_file as picturefile
-from trainers.data.dataset import IMAGE_SUFFIXES, POINTS, held_back
+from trainers.data.dataset import IMAGE_SUFFIXES, POINTS, is_held_out
 
 _AXES = tuple(f"{p}_{a}" for p in ("leye", "reye", "nose", "lmouth", "rmouth") for a in "xy")
 _BORDER = 0.25  # of the picture's size on each side, where a face fills it and was not found
-HOLD, SPLIT_SEED = 0.2, 0  # of the people; fixed, so that no trainer ever sees them
+VAL_FRACTION, SPLIT_SEED = 0.2, 0  # of the people; fixed, so that no training sees them
 SUFFIXES = IMAGE_SUFFIXES | {".pgm"}  # grey pictures of old collections
 
 
@@ -58,7 +58,7 @@ class Portraits:
         """N."""
         return len(self.person)
 
-    def of_people(self, people: Sequence[int]) -> Self:
+    def select_people(self, people: Sequence[int]) -> Self:
         """Only these people, renumbered in the order given."""
         place = {old: new for new, old in enumerate(people)}
         rows = np.flatnonzero(np.isin(self.person, people))
@@ -66,20 +66,22 @@ class Portraits:
         names = tuple(self.names[p] for p in people)
         return type(self)(self.crops[rows], person, self.video[rows], self.quality[rows], names)
 
-    def split(self, hold: float = HOLD, seed: int = SPLIT_SEED) -> tuple[Self, Self]:
+    def split(
+        self, val_fraction: float = VAL_FRACTION, seed: int = SPLIT_SEED
+    ) -> tuple[Self, Self]:
         """Part into (to learn from, held back) by person; a name's side depends on it alone.
 
         Raises:
             ConfigError: one side would be empty.
         """
-        held = [p for p, name in enumerate(self.names) if held_back(name, hold, seed)]
+        held = [p for p, name in enumerate(self.names) if is_held_out(name, val_fraction, seed)]
         rest = [p for p in range(len(self.names)) if p not in set(held)]
         if not held or not rest:
             raise ConfigError(
-                f"holding back {hold:.0%} of {len(self.names)} people leaves one side empty: add "
-                "people or choose another share (--hold)"
+                f"A val_fraction of {val_fraction:.0%} of {len(self.names)} people empties one side: "
+                "add people, or choose another --val-fraction."
             )
-        return self.of_people(rest), self.of_people(held)
+        return self.select_people(rest), self.select_people(held)
 
     def __add__(self, other: Self) -> Self:
         """Both; people of one name are one person, videos stay apart."""

@@ -15,15 +15,15 @@ from trainers.data.dataset import (
     Dataset,
     Example,
     OnProblem,
-    refuse,
+    raise_problem,
     unknown_points,
 )
-from trainers.data.face_csv import read_facecsv
+from trainers.data.face_csv import read_face_csv
 from trainers.data.voc import read_voc
 from trainers.data.yolo import read_yolo
 
 
-def read_dataset(path: Path, on_problem: OnProblem = refuse) -> Dataset:
+def read_dataset(path: Path, on_problem: OnProblem = raise_problem) -> Dataset:
     """COCO JSON, Pascal VOC, YOLO text or a table of faces.
 
     Args:
@@ -38,9 +38,9 @@ def read_dataset(path: Path, on_problem: OnProblem = refuse) -> Dataset:
     if path.suffix == ".json":
         return read_coco(path, on_problem=on_problem)
     if path.suffix == ".csv":
-        return read_facecsv(path, on_problem)
+        return read_face_csv(path, on_problem)
     if (path / "labels.csv").is_file():
-        return read_facecsv(path / "labels.csv", on_problem)
+        return read_face_csv(path / "labels.csv", on_problem)
     if (path / "classes.txt").is_file():
         return read_yolo(path, on_problem)
     if any(path.glob("[aA]nnotations/**/*.xml")):

@@ -21,8 +21,8 @@ from trainers.data.dataset import (
     Example,
     OnProblem,
     Problem,
-    group_of,
-    refuse,
+    group_by_folder,
+    raise_problem,
     unknown_points,
 )
 
@@ -136,8 +136,8 @@ def _find_picture(folder: Path, stem: Path, filename: str) -> Path:
 def read_voc(
     folder: Path,
     classes: Sequence[str] = (),
-    on_problem: OnProblem = refuse,
-    group: Callable[[Path], str] = group_of,
+    on_problem: OnProblem = raise_problem,
+    group: Callable[[Path], str] = group_by_folder,
 ) -> Dataset:
     """The data set in ``folder``: ``annotations/*.xml`` and ``images/``.
 

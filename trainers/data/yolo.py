@@ -23,8 +23,8 @@ from trainers.data.dataset import (
     Example,
     OnProblem,
     Problem,
-    group_of,
-    refuse,
+    group_by_folder,
+    raise_problem,
 )
 
 _BOX = 5
@@ -87,8 +87,8 @@ def _read_rows(label_file: Path, n_classes: int, on_problem: OnProblem) -> F32:
 
 def read_yolo(
     folder: Path,
-    on_problem: OnProblem = refuse,
-    group: Callable[[Path], str] = group_of,
+    on_problem: OnProblem = raise_problem,
+    group: Callable[[Path], str] = group_by_folder,
 ) -> Dataset:
     """The data set in ``folder``: ``images/``, ``labels/`` and ``classes.txt``.
 

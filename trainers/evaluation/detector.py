@@ -19,13 +19,13 @@ from trainers.evaluation import figures as report
 from trainers.metrics import box_fusion as fusion
 from trainers.metrics import detection as metrics
 from trainers.metrics.detection import Interval
-from trainers.pseudo_labels import Ask
+from trainers.pseudo_labels import Predict
 
 SCORE = 0.5  # at which recall, precision and false findings are told
 
 
 @dataclass(frozen=True, slots=True)
-class Examined:
+class DetectorResult:
     """What came out.
 
     Attributes:
@@ -41,14 +41,16 @@ class Examined:
     passes: int
 
 
-def views(detects: Sequence[fusion.Detect], *, flip: bool, crops: int) -> fusion.Detect:
+def build_detect(detects: Sequence[fusion.Detect], *, flip: bool, crops: int) -> fusion.Detect:
     """One detector out of several, looking as often as asked; plain when nothing is asked."""
     looks = [fusion.MultiCrop(detect, crops) if crops > 1 else detect for detect in detects]
     looks = [fusion.Flip(look) if flip else look for look in looks]
     return looks[0] if len(looks) == 1 else fusion.Ensemble(tuple(looks))
 
 
-def examine_detector(dataset: Dataset, detect: fusion.Detect, score: float = SCORE) -> Examined:
+def evaluate_detector(
+    dataset: Dataset, detect: fusion.Detect, score: float = SCORE
+) -> DetectorResult:
     """Average precision and what a user sees at a score."""
     started_s = time.perf_counter()
     found = tuple(detect(RgbPicture(e.load().image)) for e in dataset.examples)
@@ -62,12 +64,12 @@ def examine_detector(dataset: Dataset, detect: fusion.Detect, score: float = SCO
         figures[f"AP50 {name}"] = result.interval(
             lambda draws, c=class_id: result.ap(iou=0.5, class_id=c, draws=draws)
         )
-    point = metrics.operate(dataset.examples, found, score)
+    point = metrics.evaluate_at(dataset.examples, found, score)
     figures |= {f"recall@{score}": point.recall(), f"precision@{score}": point.precision()}
-    return Examined(figures, found, seconds, fusion.passes(detect))
+    return DetectorResult(figures, found, seconds, fusion.passes(detect))
 
 
-def examine_faces(dataset: Dataset, ask: Ask, score: float = SCORE) -> Examined:
+def evaluate_faces(dataset: Dataset, ask: Predict, score: float = SCORE) -> DetectorResult:
     """Recall, precision, points and false faces; pictures without a label count as empty."""
     started_s = time.perf_counter()
     faces: list[Faces] = []
@@ -82,18 +84,22 @@ def examine_faces(dataset: Dataset, ask: Ask, score: float = SCORE) -> Examined:
     empty = [(e, d) for e, d in zip(dataset.examples, plain, strict=True) if not len(e)]
     figures: dict[str, Interval] = {}
     if shown:
-        point = metrics.operate(*map(list, zip(*shown, strict=True)), score)  # type: ignore[arg-type]
+        point = metrics.evaluate_at(*map(list, zip(*shown, strict=True)), score)  # type: ignore[arg-type]
         figures |= {"recall": point.recall(), "precision": point.precision()}
         figures["point error"] = metrics.mean_interval(*_point_errors(dataset, faces))
     if empty:
-        point = metrics.operate(*map(list, zip(*empty, strict=True)), score)  # type: ignore[arg-type]
+        point = metrics.evaluate_at(*map(list, zip(*empty, strict=True)), score)  # type: ignore[arg-type]
         figures["false faces a picture"] = point.false_per_picture()
-    return Examined(figures, plain, seconds, 1)
+    return DetectorResult(figures, plain, seconds, 1)
 
 
-def examine_small_faces(
-    dataset: Dataset, ask: Ask, longest_px: float, input_wh: tuple[int, int], score: float = SCORE
-) -> Examined:
+def evaluate_small_faces(
+    dataset: Dataset,
+    ask: Predict,
+    longest_px: float,
+    input_wh: tuple[int, int],
+    score: float = SCORE,
+) -> DetectorResult:
     """Recall of each labelled face when it is ``longest_px`` long in the network's input.
 
     The picture is shrunk (never enlarged) and the part around the face, as large as the input,
@@ -105,17 +111,17 @@ def examine_small_faces(
     for example in dataset.examples:
         sample = example.load() if len(example) else None
         for row in range(len(example)):
-            picture, box = shrunk(sample, row, longest_px, input_wh)  # type: ignore[arg-type]
+            picture, box = shrink_object(sample, row, longest_px, input_wh)  # type: ignore[arg-type]
             found = ask(picture)
             overlap = boxes.iou(box[None], found.xyxy[found.score >= score])
             hits.append(float(overlap.max(initial=0) >= 0.5))
             groups.append(example.group)
     seconds = (time.perf_counter() - started_s) / max(len(hits), 1)
     recall = metrics.mean_interval(hits, groups)
-    return Examined({f"recall of faces of {longest_px:g} px": recall}, (), seconds, 1)
+    return DetectorResult({f"recall of faces of {longest_px:g} px": recall}, (), seconds, 1)
 
 
-def shrunk(
+def shrink_object(
     sample: Sample, row: int, longest_px: float, input_wh: tuple[int, int]
 ) -> tuple[RgbPicture, F32]:
     """A picture of ``input_wh`` in which one object is ``longest_px`` long, and its box (4,)."""
@@ -150,7 +156,9 @@ def _point_errors(dataset: Dataset, faces: Sequence[Faces]) -> tuple[list[float]
     return errors, groups
 
 
-def draw(dataset: Dataset, examined: Examined, folder: Path, score: float = SCORE) -> list[Path]:
+def draw(
+    dataset: Dataset, examined: DetectorResult, folder: Path, score: float = SCORE
+) -> list[Path]:
     """Precision-recall curves, confusion table and the worst pictures as PNG.
 
     Raises:

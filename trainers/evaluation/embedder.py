@@ -26,7 +26,7 @@ _CHANCES = (("picture", False), ("track", True))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Examined:
+class EmbedderResult:
     """What was measured of one model.
 
     Attributes:
@@ -42,7 +42,9 @@ class Examined:
     discard: list[tuple[float, float]]
 
 
-def examine(embedder: ContractEmbedder, portraits: Portraits, draws: int = DRAWS) -> Examined:
+def evaluate_embedder(
+    embedder: ContractEmbedder, portraits: Portraits, draws: int = DRAWS
+) -> EmbedderResult:
     """Measure a model on people."""
     embeddings = embedder.embed(portraits.crops)
     person, video = portraits.person, portraits.video
@@ -61,10 +63,10 @@ def examine(embedder: ContractEmbedder, portraits: Portraits, draws: int = DRAWS
     figures[f"FAR {at}"] = Figure(far, float("nan"), float("nan"), len(pairs.impostor))
     figures[f"TAR {at}"] = Figure(tar, float("nan"), float("nan"), len(pairs.genuine))
     discard = verification.error_versus_discard(embeddings, person, video, portraits.quality)
-    return Examined(embedder.name, figures, pairs, discard)
+    return EmbedderResult(embedder.name, figures, pairs, discard)
 
 
-def paired_times(
+def measure_times(
     embedders: Sequence[ContractEmbedder], face: np.ndarray, rounds: int = 60
 ) -> list[tuple[float, float]]:
     """Median seconds a face of each model, and its median ratio to the first one's.
@@ -85,7 +87,7 @@ def paired_times(
     return list(zip(np.median(kept, axis=0).tolist(), ratios.tolist(), strict=True))
 
 
-def draw(examined: Sequence[Examined], folder: Path) -> list[Path]:
+def draw(examined: Sequence[EmbedderResult], folder: Path) -> list[Path]:
     """roc.png and discard.png, a line a model.
 
     Raises:

@@ -14,10 +14,8 @@ from edge.errors import ConfigError
 from edge.types import F32, I64, U8, Detections, RgbPicture
 from edge.vision import boxes
 from edge.vision.preprocess import letterbox
-from trainers.augment.augment import Augment
 from trainers.data.dataset import Dataset, Sample
-from trainers.input.pipeline import recipe
-from trainers.metrics.detection import Evaluation, operate
+from trainers.metrics.detection import Evaluation, evaluate_at
 
 _COLOURS = np.array(
     [[230, 60, 60], [60, 160, 230], [80, 190, 80], [240, 160, 40], [170, 90, 210], [50, 190, 190]]
@@ -29,8 +27,8 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _GAP = 4
 
 
-def _rgb(colour: np.ndarray) -> tuple[int, int, int]:
-    r, g, b = (int(v) for v in colour)
+def _rgb(color: np.ndarray) -> tuple[int, int, int]:
+    r, g, b = (int(v) for v in color)
     return r, g, b
 
 
@@ -61,10 +59,10 @@ def save_figure(path: Path, figure: Figure) -> None:
     _write(path, np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3]))
 
 
-def draw_boxes(image: U8, xyxy: F32, text: Sequence[str], colour: Sequence[np.ndarray]) -> U8:
+def draw_boxes(image: U8, xyxy: F32, text: Sequence[str], color: Sequence[np.ndarray]) -> U8:
     """A copy of the image with boxes and their texts."""
     canvas = image.copy()
-    for box, label, c in zip(xyxy, text, colour, strict=True):
+    for box, label, c in zip(xyxy, text, color, strict=True):
         x1, y1, x2, y2 = (round(float(v)) for v in box)
         cv2.rectangle(canvas, (x1, y1), (x2 - 1, y2 - 1), _rgb(c), 1, cv2.LINE_AA)
         (w, h), _ = cv2.getTextSize(label, _FONT, 0.36, 1)
@@ -80,8 +78,8 @@ def draw_sample(sample: Sample, classes: Sequence[str]) -> U8:
         classes[c] if w == 1 else f"{classes[c]} {w:.2f}"
         for c, w in zip(sample.class_id, sample.weight, strict=True)
     ]
-    colour = [_COLOURS[c % len(_COLOURS)] for c in sample.class_id]
-    canvas = draw_boxes(sample.image, sample.xyxy, names, colour)
+    color = [_COLOURS[c % len(_COLOURS)] for c in sample.class_id]
+    canvas = draw_boxes(sample.image, sample.xyxy, names, color)
     for five in sample.landmarks:
         for point, c in zip(five, _POINT_COLOURS, strict=True):
             if np.isfinite(point).all():
@@ -142,25 +140,6 @@ def contact_sheet(dataset: Dataset, path: Path, count: int = 24, seed: int = 0,
     _write(path, tile(images, 6, titles))
 
 
-def augmentation_sheet(dataset: Dataset, augment: Sequence[Augment], path: Path, pictures: int = 4,
-                       variants: int = 6, seed: int = 0,
-                       size_wh: tuple[int, int] = (240, 240)) -> None:  # fmt: skip
-    """Some pictures, a row each: as they are, then augmented by chance.
-
-    Raises:
-        ConfigError: the data set is empty, or a picture or the PNG fails.
-    """
-    made = recipe(dataset.require_examples(), size_wh, 1, augment, seed=seed)
-    images: list[U8] = []
-    labelled = dataset.where(lambda e: len(e) > 0)
-    for n in np.random.default_rng(seed).permutation(len(labelled))[:pictures]:
-        example = labelled.examples[int(n)]
-        plain = made.pictures.load(example)
-        samples = [plain] + [made.sample(example, (seed, int(n), v)) for v in range(variants - 1)]
-        images += [draw_sample(_placed(s.inside(), size_wh), dataset.classes) for s in samples]
-    _write(path, tile(images, variants))
-
-
 def precision_recall_png(evaluation: Evaluation, path: Path) -> None:
     """Precision over recall at IoU 0.5, a line per class."""
     figure = Figure(figsize=(7, 5), dpi=110)
@@ -191,8 +170,8 @@ def confusion_png(table: I64, classes: Sequence[str], path: Path) -> None:
     axes.set_yticklabels(names, fontsize=8)
     if len(names) <= 25:
         for y, x in np.ndindex(table.shape):
-            colour = "white" if share[y, x] > 0.5 else "black"
-            axes.text(x, y, str(table[y, x]), ha="center", va="center", fontsize=7, color=colour)
+            color = "white" if share[y, x] > 0.5 else "black"
+            axes.text(x, y, str(table[y, x]), ha="center", va="center", fontsize=7, color=color)
     save_figure(path, figure)
 
 
@@ -202,7 +181,7 @@ def worst_pictures(dataset: Dataset, found: Sequence[Detections], path: Path, sc
 
     Green is an object that was found, yellow one that was missed, red a false finding.
     """
-    point = operate(dataset.examples, found, score)
+    point = evaluate_at(dataset.examples, found, score)
     wrong = point.false + point.missed
     chosen = [int(n) for n in np.argsort(-wrong, kind="stable")[:count] if wrong[n]]
     images: list[U8] = []

@@ -15,14 +15,21 @@ from trainers.data.read import read_face_dataset
 from trainers.evaluation.figures import tile
 from trainers.metrics import pad
 from trainers.networks.config import LivenessConfig
-from trainers.spoofing.attacks import ALL, HELD_OUT, Camera, Take, attack
-from trainers.spoofing.clips import Exam, People, asking, config_of_model, exam, read_scenes
+from trainers.spoofing.attacks import ALL, HELD_OUT, Camera, Clip, simulate_attack
+from trainers.spoofing.clips import (
+    LiveFaces,
+    PadSet,
+    build_pad_set,
+    load_clip_scorer,
+    read_clip_config,
+    read_scenes,
+)
 
 Row = tuple[str, pad.Rate, pad.Rate]  # what, a clip, a track
 _TILE_PX = 144
 
 
-def rehearse(
+def evaluate_pad(
     models: Sequence[str], data: Path, held: float = 0.0, scenes: tuple[Path, ...] = (),
     score: float = 0.5, each: int = 100,
 ) -> dict[str, list[Row]]:  # fmt: skip
@@ -33,22 +40,22 @@ def rehearse(
         ModelError: a model cannot be loaded.
     """
     dataset = read_face_dataset(data)
-    people = People(split_dataset(dataset, held)[1] if held else dataset)
-    found, fixed, around = {}, dict[LivenessConfig, Exam](), read_scenes(scenes)
+    people = LiveFaces(split_dataset(dataset, held)[1] if held else dataset)
+    found, fixed, around = {}, dict[LivenessConfig, PadSet](), read_scenes(scenes)
     for name in models:
         path = model_path(name, Path.cwd())
-        config = config_of_model(path)
+        config = read_clip_config(path)
         if config not in fixed:
-            fixed[config] = exam(people, config, tuple(ALL), around, each)
-        said = asking(path, config)(fixed[config].clips)
-        clips = pad.judge(said, fixed[config].kind, score)
-        together, names = pad.fused(said, fixed[config].track)
-        tracks = pad.judge(together, [n.partition("/")[0] for n in names], score)
+            fixed[config] = build_pad_set(people, config, tuple(ALL), around, each)
+        said = load_clip_scorer(path, config)(fixed[config].clips)
+        clips = pad.compute_pad_metrics(said, fixed[config].kind, score)
+        together, names = pad.fuse_tracks(said, fixed[config].track)
+        tracks = pad.compute_pad_metrics(together, [n.partition("/")[0] for n in names], score)
         found[name] = _rows(clips, tracks)
     return found
 
 
-def _rows(clips: pad.Verdict, tracks: pad.Verdict) -> list[Row]:
+def _rows(clips: pad.PadMetrics, tracks: pad.PadMetrics) -> list[Row]:
     rows = [("BPCER", clips.bpcer, tracks.bpcer)]
     for kind, rate in clips.apcer.items():
         mark = ", never trained on" if kind in HELD_OUT else ""
@@ -62,21 +69,21 @@ def draw(data: Path, scenes: tuple[Path, ...], path: Path, across: int = 8, seed
     Raises:
         ConfigError: bad data.
     """
-    people, around = People(read_face_dataset(data)), read_scenes(scenes)
+    people, around = LiveFaces(read_face_dataset(data)), read_scenes(scenes)
     tiles, titles = [], []
     for name in ("live", *ALL):
         for n in range(across):
             rng = np.random.default_rng((seed, n, *name.encode()))
             take = people.take(int(rng.integers(len(people))), 1, rng)
             if name != "live":
-                take = attack(take, ALL[name], around, lambda r: people.take(0, 1, r), rng)
+                take = simulate_attack(take, ALL[name], around, lambda r: people.take(0, 1, r), rng)
             tiles.append(_thumbnail(Camera()(take, rng)))
             titles.append(name)
     sheet = tile(tiles, across, titles)
     path.write_bytes(cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))[1].tobytes())
 
 
-def _thumbnail(take: Take) -> U8:
+def _thumbnail(take: Clip) -> U8:
     """The picture with the face's box, on a square."""
     image = take.images[0].copy()
     (x1, y1), (x2, y2) = take.xyxy[0].reshape(2, 2).astype(int).tolist()

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from trainers.input.pipeline import Batch, Recipe, stream
+from trainers.input.pipeline import Batch, DatasetBatches, stream_batches
 
 GOAL = 0.85
 _READY = 4  # batches that lie ready, in turn
@@ -20,7 +20,7 @@ Step = Callable[[Batch], object]
 
 
 @dataclass(frozen=True, slots=True)
-class Speed:
+class Throughput:
     """Pictures a second.
 
     Attributes:
@@ -56,8 +56,8 @@ def _rate(batches: Iterator[Batch], step: Step, clock: Callable[[], float]) -> f
     return count / max(clock() - start_s, 1e-9)
 
 
-def measure(made: Recipe, step: Step, steps: int = 30, workers: int = 2,
-            clock: Callable[[], float] = time.perf_counter) -> Speed:  # fmt: skip
+def measure_throughput(made: DatasetBatches, step: Step, steps: int = 30, workers: int = 2,
+            clock: Callable[[], float] = time.perf_counter) -> Throughput:  # fmt: skip
     """Measure ``steps`` steps of each kind; the cache is filled and the step traced before.
 
     The loop is measured between two halves of the bare step, so that a machine that slows
@@ -72,7 +72,7 @@ def measure(made: Recipe, step: Step, steps: int = 30, workers: int = 2,
     """
     for example in made.dataset.examples:
         made.pictures.load(example)
-    endless = stream(made, workers=workers, epochs=None)
+    endless = stream_batches(made, workers=workers, epochs=None)
     ready = list(itertools.islice(endless, _READY))
     alone = _rate(itertools.islice(endless, steps), lambda _: None, clock)
     endless.close()
@@ -83,8 +83,8 @@ def measure(made: Recipe, step: Step, steps: int = 30, workers: int = 2,
 
     half = max(1, steps // 2)
     before = bare(half)
-    endless = stream(made, workers=workers, epochs=None)
+    endless = stream_batches(made, workers=workers, epochs=None)
     next(endless)
     loop = _rate(itertools.islice(endless, steps), step, clock)
     endless.close()
-    return Speed(2 / (1 / before + 1 / bare(half)), loop, alone)
+    return Throughput(2 / (1 / before + 1 / bare(half)), loop, alone)

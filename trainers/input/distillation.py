@@ -1,7 +1,7 @@
-"""Lessons: faces to learn from, each with the person it shows and what a teacher says about it.
+"""The distillation set: faces to learn from, with person and teacher embedding of each.
 
-The first lessons are the portraits as they are, the others disguises of them, which show nobody
-in particular (person -1). The teacher is asked once; a cache keeps what it said.
+The first faces are the portraits as they are. The others are synthesized from them and show no
+known person (person -1). The teacher embeds each face once; a cache keeps the embeddings.
 """
 
 from __future__ import annotations
@@ -12,38 +12,38 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
+from edge.atomic_file import replace_file
 from edge.models.embedder import ContractEmbedder
 from edge.types import F32, I64, U8
-from trainers.augment.face_synthesis import Disguise, degrade
+from trainers.augment.face_synthesis import FaceSynthesizer, degrade
 from trainers.data.portraits import Portraits
 
-_PART = 256  # faces that the teacher sees between two steps of the progress
+_CHUNK = 256  # faces that the teacher embeds between two steps of the progress bar
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Lessons:
+class DistillationSet:
     """N faces to learn from.
 
     Attributes:
         crops: ``(N, 112, 112, 3)`` uint8 RGB.
-        person: ``(N,)`` index of the person, -1 for nobody in particular.
-        taught: ``(N, D)`` float32 of unit length; all zero without a teacher.
+        person: ``(N,)`` index of the person, -1 for no known person.
+        teacher: ``(N, D)`` float32 teacher embeddings of unit length; zeros without a teacher.
     """
 
     crops: U8
     person: I64
-    taught: F32
+    teacher: F32
 
     def __len__(self) -> int:
         """N."""
         return len(self.person)
 
 
-def disguised(portraits: Portraits, count: int, seed: int, change: Disguise) -> U8:
-    """``(count, 112, 112, 3)``: the portraits, then disguises of them by turns."""
+def synthesize_faces(portraits: Portraits, count: int, seed: int, change: FaceSynthesizer) -> U8:
+    """``(count, 112, 112, 3)``: the portraits, then faces synthesized from each in turn."""
     source, rng = portraits.crops, np.random.default_rng(seed)
     crops = np.empty((count, *source.shape[1:]), np.uint8)
     for row in range(count):
@@ -53,117 +53,119 @@ def disguised(portraits: Portraits, count: int, seed: int, change: Disguise) -> 
     return crops
 
 
-def lessons_of(
-    portraits: Portraits, learners: set[int], teacher: ContractEmbedder | None, count: int,
-    seed: int = 0, cache: Path | None = None, change: Disguise | None = None,
-) -> Lessons:  # fmt: skip
-    """Make lessons.
+def build_distillation_set(
+    portraits: Portraits, train_people: set[int], teacher: ContractEmbedder | None, count: int,
+    seed: int = 0, cache: Path | None = None, change: FaceSynthesizer | None = None,
+) -> DistillationSet:  # fmt: skip
+    """Build a distillation set.
 
     Args:
-        portraits: of everybody whose face may be shown.
-        learners: of them, whose names are learned.
-        teacher: an adopted embedder; without one there are no disguises.
-        count: of the lessons; at least the portraits.
-        seed: of the disguises.
-        cache: folder that keeps the teacher's answers.
-        change: what makes a disguise.
+        portraits: faces to learn from.
+        train_people: the people among them whose identities are learned.
+        teacher: an adopted embedder; without one no faces are synthesized.
+        count: size of the set; at least the portraits.
+        seed: of the synthesis.
+        cache: folder that keeps the teacher's embeddings.
+        change: synthesizes a face from two.
     """
     count = max(count, len(portraits)) if teacher else len(portraits)
-    crops = disguised(portraits, count, seed, change or Disguise())
+    crops = synthesize_faces(portraits, count, seed, change or FaceSynthesizer())
     person = np.full(count, -1, np.int64)
-    known = np.isin(portraits.person, sorted(learners))
+    known = np.isin(portraits.person, sorted(train_people))
     person[: len(portraits)] = np.where(known, portraits.person, -1)
     if teacher is None:
-        return Lessons(crops, person, np.zeros((count, 1), np.float32))
-    return Lessons(crops, person, _asked(crops, teacher, cache))
+        return DistillationSet(crops, person, np.zeros((count, 1), np.float32))
+    return DistillationSet(crops, person, _embed(crops, teacher, cache))
 
 
-def _asked(crops: U8, teacher: ContractEmbedder, cache: Path | None) -> F32:
+def _embed(crops: U8, teacher: ContractEmbedder, cache: Path | None) -> F32:
     from rich.console import Console
     from rich.progress import track
 
     key = hashlib.sha256(teacher.sha256.encode() + crops.tobytes()).hexdigest()[:24]
     file = cache / f"taught-{key}.npy" if cache else None
     if file and file.is_file():
-        kept: F32 = np.load(file)
-        return kept
+        cached: F32 = np.load(file)
+        return cached
     console = Console(stderr=True)
     steps = track(
-        range(0, len(crops), _PART), "asking the teacher", console=console, transient=True,
-        disable=not console.is_terminal,
+        range(0, len(crops), _CHUNK), "embedding with the teacher", console=console,
+        transient=True, disable=not console.is_terminal,
     )  # fmt: skip
-    taught = np.concatenate([teacher.embed(crops[row : row + _PART]) for row in steps])
+    embeddings = np.concatenate([teacher.embed(crops[row : row + _CHUNK]) for row in steps])
     if file:
         file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_suffix(".part.npy")
-        np.save(part, taught)
-        part.replace(file)
-    return taught
+        with replace_file(file, suffix=".npy") as part:
+            np.save(part, embeddings)
+    return embeddings
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What a batch holds.
+class BatchPlan:
+    """What a batch and an epoch consist of.
 
     Attributes:
-        people: how many people appear with their names; 0 draws from all lessons alike.
-        each: pictures of each of them.
-        others: lessons beside them, whoever they show.
-        pictures: an epoch's.
-        worse: share that a worse camera takes.
+        people: known people per batch; 0 draws from the whole set only.
+        images_per_person: images of each of them.
+        others: images besides, drawn from the whole set.
+        images: images per epoch.
+        degraded: fraction of images degraded as by a worse camera.
         seed: of the choice.
     """
 
     people: int
-    each: int
+    images_per_person: int
     others: int
-    pictures: int
-    worse: float = 0.5
+    images: int
+    degraded: float = 0.5
     seed: int = 0
 
     @property
     def batch(self) -> int:
         """B."""
-        return self.people * self.each + self.others
+        return self.people * self.images_per_person + self.others
 
 
-class Balanced(keras.utils.PyDataset):
-    """Batches of lessons in which every person has as many pictures as any other.
+class BalancedBatches:
+    """Batches in which every known person has as many images as any other.
 
-    Batch ``i`` of epoch ``e`` has a random generator of its own, so a resumed run sees what an
-    unbroken one would have seen.
+    Each batch of each epoch has a random generator of its own, so a resumed run sees what an
+    uninterrupted one would have seen.
     """
 
-    def __init__(self, lessons: Lessons, plan: Plan, epoch: int = 0) -> None:
-        super().__init__(workers=1, use_multiprocessing=False)
-        self._lessons, self._plan, self._epoch = lessons, plan, epoch
-        rows = [np.flatnonzero(lessons.person == p) for p in np.unique(lessons.person) if p >= 0]
+    def __init__(self, faces: DistillationSet, plan: BatchPlan) -> None:
+        self._faces, self._plan = faces, plan
+        rows = [np.flatnonzero(faces.person == p) for p in np.unique(faces.person) if p >= 0]
         self._rows = [own for own in rows if len(own) >= 2]
 
-    def __len__(self) -> int:
-        """Batches in an epoch."""
-        return max(1, self._plan.pictures // self._plan.batch)
+    @property
+    def steps(self) -> int:
+        """Batches per epoch."""
+        return max(1, self._plan.images // self._plan.batch)
 
-    def __getitem__(self, index: int) -> tuple[U8, dict[str, Any]]:
-        """Faces ``(B, 112, 112, 3)``, and person ``(B,)`` and taught ``(B, D)``."""
-        rng = np.random.default_rng((self._plan.seed, self._epoch, index))
-        rows = np.fromiter(self._chosen(rng), np.int64)
-        crops = self._lessons.crops[rows]
-        for place in np.flatnonzero(rng.random(len(rows)) < self._plan.worse):
-            crops[place] = degrade(crops[place], rng)
+    def plan(self, epoch: int) -> Iterator[tuple[int, int, np.random.Generator]]:
+        """Epoch, step and random generator of each batch of an epoch."""
+        for step in range(self.steps):
+            yield epoch, step, np.random.default_rng((self._plan.seed, epoch, step))
+
+    def make(
+        self, epoch: int, step: int, chosen: np.random.Generator  # noqa: ARG002
+    ) -> tuple[U8, dict[str, Any]]:  # fmt: skip
+        """Faces ``(B, 112, 112, 3)``, and person ``(B,)`` and teacher ``(B, D)``."""
+        rng = chosen
+        rows = np.fromiter(self._choose(rng), np.int64)
+        crops = self._faces.crops[rows]
+        for row in np.flatnonzero(rng.random(len(rows)) < self._plan.degraded):
+            crops[row] = degrade(crops[row], rng)
         return crops, {
-            "person": self._lessons.person[rows].astype(np.int32),
-            "taught": self._lessons.taught[rows],
+            "person": self._faces.person[rows].astype(np.int32),
+            "teacher": self._faces.teacher[rows],
         }
 
-    def _chosen(self, rng: np.random.Generator) -> Iterator[int]:
+    def _choose(self, rng: np.random.Generator) -> Iterator[int]:
         plan = self._plan
-        many = min(plan.people, len(self._rows))
-        for which in rng.choice(len(self._rows), many, replace=False) if many else ():
-            own = self._rows[which]
-            yield from rng.choice(own, plan.each, replace=len(own) < plan.each).tolist()
-        yield from rng.integers(len(self._lessons), size=plan.others).tolist()
-
-    def on_epoch_end(self) -> None:
-        """The next epoch draws anew."""
-        self._epoch += 1
+        people = min(plan.people, len(self._rows))
+        for which in rng.choice(len(self._rows), people, replace=False) if people else ():
+            own, count = self._rows[which], plan.images_per_person
+            yield from rng.choice(own, count, replace=len(own) < count).tolist()
+        yield from rng.integers(len(self._faces), size=plan.others).tolist()

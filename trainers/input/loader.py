@@ -1,4 +1,4 @@
-"""Batches as Keras wants them: a ``PyDataset`` over the input pipeline."""
+"""The loader: batches of the input pipeline as a Keras ``PyDataset``."""
 
 from __future__ import annotations
 
@@ -7,47 +7,45 @@ from typing import Any
 
 import keras
 
-from trainers.input.pipeline import Maker, as_it_is, stream
+from trainers.input.pipeline import BatchSource, identity, stream_batches
 
 
 class Loader(keras.utils.PyDataset):
-    """A stream of batches for ``fit``, going on across epochs.
+    """A stream of batches for ``fit`` that continues across epochs.
 
-    Keras asks for batches by number from one thread; the order is decided here, and the
-    threads of ``stream`` work ahead, past the end of an epoch too. Keras wraps what its
-    generators raise: the original error is in ``failure``.
+    Keras asks for batches by index from one thread. The order is decided here, and the threads
+    of `stream_batches` work ahead, beyond the end of an epoch too. Keras wraps what its generators
+    raise: the original error is in ``failure``.
 
     Attributes:
-        failure: what stopped the stream, None while all is well.
+        failure: what stopped the stream; None unless something did.
     """
 
     def __init__(
-        self,
-        made: Maker,
-        finish: Callable[[Any], object] = as_it_is,
-        *,
-        threads: int = 2,
-        epoch: int = 0,
-    ) -> None:
-        """Start at ``epoch``.
+        self, source: BatchSource, finish: Callable[[Any], object] = identity, *,
+        threads: int = 2, epoch: int = 0,
+    ) -> None:  # fmt: skip
+        """Start at an epoch.
 
         Args:
-            made: what a batch looks like.
-            finish: done to each batch in its worker: what ``fit`` is to get.
-            threads: workers.
+            source: what the batches are made of.
+            finish: applied to each batch in its worker: returns what ``fit`` gets.
+            threads: number of workers.
             epoch: the first epoch, ``initial_epoch`` of a resumed run.
         """
         super().__init__(workers=1, use_multiprocessing=False)
         self.failure: Exception | None = None
-        self._steps = made.steps
-        self._batches = stream(made, workers=threads, epoch=epoch, epochs=None, finish=finish)
+        self._steps = source.steps
+        self._batches = stream_batches(
+            source, workers=threads, epoch=epoch, epochs=None, finish=finish
+        )
 
     def __len__(self) -> int:
-        """Batches in an epoch."""
+        """Batches per epoch."""
         return self._steps
 
     def __getitem__(self, index: int) -> object:
-        """The next batch; which one is asked for does not matter."""
+        """The next batch, whatever its index."""
         try:
             return next(self._batches)
         except Exception as error:

@@ -48,7 +48,7 @@ class Batch(TypedDict):
 
 
 @dataclass(eq=False)
-class Pictures:
+class ImageCache:
     """Pictures of a data set, shrunk to what training needs and kept.
 
     Memory first, then the disk cache, then the file. What comes back is the same from each.
@@ -178,7 +178,7 @@ def default_rows(dataset: Dataset, augments: Sequence[Augment]) -> int:
     return min(128, max(8, -(-most * joined // 8) * 8))
 
 
-def order_of(n: int, batch: int, seed: int, epoch: int, *, shuffle: bool) -> list[np.ndarray]:
+def plan_epoch(n: int, batch: int, seed: int, epoch: int, *, shuffle: bool) -> list[np.ndarray]:
     """Which pictures make up each batch of an epoch.
 
     Shuffled batches are all full: what is left over waits for another epoch's order, and
@@ -193,7 +193,7 @@ def order_of(n: int, batch: int, seed: int, epoch: int, *, shuffle: bool) -> lis
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Recipe:
+class DatasetBatches:
     """Everything that decides what a batch looks like; ``make`` is pure but for the cache.
 
     Attributes:
@@ -214,16 +214,16 @@ class Recipe:
     seed: int
     rows: int
     shuffle: bool
-    pictures: Pictures
+    pictures: ImageCache
 
     @property
     def steps(self) -> int:
         """Batches in an epoch."""
-        return len(order_of(len(self.dataset), self.batch, 0, 0, shuffle=self.shuffle))
+        return len(plan_epoch(len(self.dataset), self.batch, 0, 0, shuffle=self.shuffle))
 
     def plan(self, epoch: int) -> Iterator[tuple[int, int, np.ndarray]]:
         """Epoch, step and pictures of each batch of an epoch."""
-        order = order_of(len(self.dataset), self.batch, self.seed, epoch, shuffle=self.shuffle)
+        order = plan_epoch(len(self.dataset), self.batch, self.seed, epoch, shuffle=self.shuffle)
         for step, chosen in enumerate(order):
             yield epoch, step, chosen
 
@@ -248,12 +248,12 @@ class Recipe:
             WorkerError: anything else went wrong; names the picture.
         """
         rng = np.random.default_rng(seed)
-        with naming(example.path):
+        with locate_picture(example.path):
             return apply(self.augment, self.pictures.load(example), rng)
 
 
 @contextlib.contextmanager
-def naming(path: Path) -> Iterator[None]:
+def locate_picture(path: Path) -> Iterator[None]:
     """Whatever goes wrong with a picture inside is told with its name.
 
     Raises:
@@ -267,7 +267,7 @@ def naming(path: Path) -> Iterator[None]:
         raise WorkerError(f"{path}: {type(error).__name__}: {error}") from error
 
 
-def recipe(
+def build_batches(
     dataset: Dataset,
     size_wh: tuple[int, int],
     batch: int,
@@ -278,27 +278,27 @@ def recipe(
     rows: int | None = None,
     cache: Path | None = None,
     ram_bytes: int = 2 << 30,
-) -> Recipe:
-    """A recipe with its cache; see ``batches`` for the arguments.
+) -> DatasetBatches:
+    """A recipe with its cache; its arguments are those of `DatasetBatches`.
 
     Raises:
         ConfigError: the data set is empty.
     """
     if not dataset.examples:
         raise ConfigError("the data set holds no picture: check the folder and its format")
-    pictures = Pictures(size_wh, _OVERSAMPLE if augment else 1.0, cache, ram_bytes)
+    pictures = ImageCache(size_wh, _OVERSAMPLE if augment else 1.0, cache, ram_bytes)
 
     def draw(rng: np.random.Generator) -> Sample:
         return pictures.load(dataset.examples[int(rng.integers(len(dataset)))])
 
-    return Recipe(
+    return DatasetBatches(
         dataset, size_wh, batch, tuple(bind(augment, draw)), seed,
         rows or default_rows(dataset, augment), shuffle, pictures,
     )  # fmt: skip
 
 
-class Maker(Protocol):
-    """What ``stream`` works off: a ``Recipe``, features kept of one, or clips."""
+class BatchSource(Protocol):
+    """What ``stream_batches`` works off: a ``DatasetBatches``, features kept of one, or clips."""
 
     @property
     def steps(self) -> int:
@@ -317,18 +317,18 @@ class Maker(Protocol):
 T = TypeVar("T")
 
 
-def as_it_is(batch: Batch) -> Batch:
+def identity(batch: Batch) -> Batch:
     """Finish nothing."""
     return batch
 
 
-def stream(
-    made: Maker,
+def stream_batches(
+    made: BatchSource,
     *,
     workers: int = 2,
     epoch: int = 0,
     epochs: int | None = 1,
-    finish: Callable[[Any], T] = as_it_is,  # type: ignore[assignment]
+    finish: Callable[[Any], T] = identity,  # type: ignore[assignment]
 ) -> Generator[T, None, None]:
     """Batches of ``epochs`` epochs from ``epoch`` on, prepared ahead across epochs.
 
@@ -360,42 +360,3 @@ def stream(
             yield waiting.popleft().result()
     finally:  # also when the consumer stops early or a worker failed
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def batches(
-    dataset: Dataset,
-    size_wh: tuple[int, int],
-    batch: int,
-    augment: Sequence[Augment] = (),
-    workers: int = 2,
-    seed: int = 0,
-    epoch: int = 0,
-    epochs: int | None = 1,
-    cache: Path | None = None,
-    *,
-    shuffle: bool = True,
-    rows: int | None = None,
-) -> Iterator[Batch]:
-    """Ready batches, the same for any number of workers.
-
-    Args:
-        dataset: the pictures.
-        size_wh: the network's input.
-        batch: B.
-        augment: what happens to a sample, in order.
-        workers: threads; 0 prepares each batch when it is asked for.
-        seed: of every random choice.
-        epoch: the first one.
-        epochs: how many; None for ever.
-        cache: folder of the disk cache, None to keep pictures in memory only.
-        shuffle: a new order each epoch and full batches only; False for evaluation.
-        rows: G, ``default_rows`` unless given; of more labels the largest stay.
-
-    Raises:
-        ConfigError: the data set is empty, or a picture is missing or broken.
-        WorkerError: a worker failed; names the picture.
-    """
-    made = recipe(
-        dataset, size_wh, batch, augment, seed=seed, shuffle=shuffle, rows=rows, cache=cache
-    )
-    yield from stream(made, workers=workers, epoch=epoch, epochs=epochs)

@@ -1,24 +1,24 @@
-"""Assignment: which raw row is responsible for which labelled box.
+"""Label assignment: which predicted row is responsible for which labeled box.
 
-Two ways, one result. ``grid`` is classic YOLO: the cell of the box's midpoint, the anchor whose
-shape fits best. ``dynamic`` is SimOTA (Ge et al. 2021): every box takes its k cheapest rows, and
-k follows from how well the rows fit already. Shapes are static and everything is ``keras.ops``.
+``grid`` is classic YOLO: the cell of the box's midpoint, and the anchor whose shape fits best.
+``dynamic`` is SimOTA (Ge et al. 2021): every box takes its k cheapest rows, where k follows from
+how well the rows fit already. Shapes are static and everything is ``keras.ops``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from keras import ops
 
-from edge.types import F32
 from trainers.networks.backbone import Tensor
 from trainers.networks.config import STRIDES, NetworkConfig
 from trainers.networks.yolo import Decoded, cells
 
-MOST_ROWS = 10  # per box; SimOTA's upper bound
-CENTRE_RADIUS = 1.5  # strides around the midpoint in which a row may be responsible
+MAX_ROWS = 10  # per box; SimOTA's upper bound
+CENTER_RADIUS = 1.5  # strides around the midpoint in which a row may be responsible
 FAR = 1e6
 
 
@@ -27,14 +27,14 @@ class Match:
     """The rows that are responsible for a box.
 
     Attributes:
-        taken: ``(B, A)`` float, 1 where a row answers for a box.
-        box_row: ``(B, A)`` int32, which box; meaningless where ``taken`` is 0.
+        positive: ``(B, A)`` float, 1 where a row answers for a box.
+        box_row: ``(B, A)`` int32, which box; meaningless where ``positive`` is 0.
         iou: ``(B, A)`` of the row's prediction with its box, 0 elsewhere.
         ignored: ``(B, A)`` float, 1 where a free row fits some box so well that calling it
             background would be wrong.
     """
 
-    taken: Tensor
+    positive: Tensor
     box_row: Tensor
     iou: Tensor
     ignored: Tensor
@@ -57,14 +57,14 @@ def _area(xyxy: Tensor) -> Tensor:
 def gather_boxes(values: Tensor, box_row: Tensor) -> Tensor:
     """``(B, G, ...)`` and ``(B, A)`` -> ``(B, A, ...)``."""
     flat = ops.reshape(values, (-1, values.shape[1], int(np.prod(values.shape[2:] or (1,)))))
-    found = ops.take_along_axis(flat, box_row[..., None], 1)
-    return ops.reshape(found, (-1, box_row.shape[1], *values.shape[2:]))
+    rows = ops.take_along_axis(flat, box_row[..., None], 1)
+    return ops.reshape(rows, (-1, box_row.shape[1], *values.shape[2:]))
 
 
-def _ignored(overlap: Tensor, real: Tensor, taken: Tensor, above: float) -> Tensor:
+def _ignored(overlap: Tensor, real: Tensor, positive: Tensor, above: float) -> Tensor:
     """Free rows whose best overlap ``(B, G, A)`` with a real box exceeds ``above``."""
     best = ops.max(overlap * real[..., None], 1)
-    return ops.cast(best > above, "float32") * (1 - taken)
+    return ops.cast(best > above, "float32") * (1 - positive)
 
 
 # --- classic ----------------------------------------------------------------------------------
@@ -95,55 +95,40 @@ def responsible_row(boxes: Tensor, config: NetworkConfig) -> Tensor:
     return ops.take(first, level) + (row * ops.take(across, level) + column) * num_anchors + anchor
 
 
-def grid(found: Decoded, boxes: Tensor, class_id: Tensor, config: NetworkConfig) -> Match:
+def assign_grid(
+    predictions: Decoded, boxes: Tensor, class_id: Tensor, config: NetworkConfig
+) -> Match:
     """Classic YOLO: one row per box. Where two boxes want one row, the later box has it."""
     real = ops.cast(class_id >= 0, "float32")  # (B, G)
-    rows = found.xyxy.shape[1]
+    rows = predictions.xyxy.shape[1]
     wants = ops.one_hot(responsible_row(boxes, config), rows) * real[..., None]  # (B, G, A)
-    taken = ops.max(wants, 1)
+    positive = ops.max(wants, 1)
     order = ops.arange(1, boxes.shape[1] + 1, dtype="float32")[:, None]
     box_row = ops.cast(ops.max(wants * order, 1) - 1, "int32")
     box_row = ops.maximum(box_row, 0)
-    overlap = pairwise_iou(boxes, found.xyxy)  # (B, G, A)
+    overlap = pairwise_iou(boxes, predictions.xyxy)  # (B, G, A)
     iou = ops.sum(overlap * wants, 1) / ops.maximum(ops.sum(wants, 1), 1)
-    return Match(taken, box_row, iou, _ignored(overlap, real, taken, 0.5))
-
-
-def target_tensor(boxes: F32, class_id: Tensor, config: NetworkConfig) -> Tensor:
-    """The classic target ``(B, A, 5 + C)``: object, x, y, h, w, one-hot class of every row.
-
-    x and y are the midpoint inside its cell in [0, 1); h and w are in strides.
-    """
-    boxes, rows = ops.convert_to_tensor(boxes), len(cells(config.input_wh, config.num_anchors)[0])
-    place, stride = map(ops.convert_to_tensor, cells(config.input_wh, config.num_anchors))
-    real = ops.cast(class_id >= 0, "float32")
-    wants = ops.one_hot(responsible_row(boxes, config), rows) * real[..., None]  # (B, G, A)
-    order = ops.arange(1, boxes.shape[1] + 1, dtype="float32")[:, None]
-    box_row = ops.cast(ops.maximum(ops.max(wants * order, 1) - 1, 0), "int32")
-    box = gather_boxes(boxes, box_row)
-    middle = (box[..., :2] + box[..., 2:]) / 2 / stride - place
-    wh = (box[..., 2:] - box[..., :2]) / stride
-    kind = ops.one_hot(gather_boxes(class_id, box_row), len(config.classes))
-    taken = ops.max(wants, 1)[..., None]
-    return ops.concatenate([taken, middle * taken, wh[..., ::-1] * taken, kind * taken], -1)
+    return Match(positive, box_row, iou, _ignored(overlap, real, positive, 0.5))
 
 
 # --- dynamic ----------------------------------------------------------------------------------
 
 
-def dynamic(found: Decoded, boxes: Tensor, class_id: Tensor, config: NetworkConfig) -> Match:
+def assign_dynamic(
+    predictions: Decoded, boxes: Tensor, class_id: Tensor, config: NetworkConfig
+) -> Match:
     """SimOTA: each box takes the k rows of least cost, k being the sum of its best overlaps.
 
     cost = cross-entropy of score against the box's class + 3 * -log(IoU), for rows whose cell
-    lies within ``CENTRE_RADIUS`` strides of the box's midpoint. A row wanted by two boxes goes
+    lies within ``CENTER_RADIUS`` strides of the box's midpoint. A row wanted by two boxes goes
     to the cheaper one.
     """
     real = ops.cast(class_id >= 0, "float32")  # (B, G)
     allowed = _near_middle(boxes, config) * real[..., None]  # (B, G, A)
-    overlap = pairwise_iou(boxes, found.xyxy)  # (B, G, A)
-    cost = _class_cost(found, class_id, len(config.classes)) - 3 * ops.log(overlap + 1e-8)
+    overlap = pairwise_iou(boxes, predictions.xyxy)  # (B, G, A)
+    cost = _class_cost(predictions, class_id, len(config.classes)) - 3 * ops.log(overlap + 1e-8)
     cost = cost + FAR * (1 - allowed)
-    most = min(MOST_ROWS, found.xyxy.shape[1])
+    most = min(MAX_ROWS, predictions.xyxy.shape[1])
     k = ops.sum(ops.top_k(overlap * allowed, most)[0], -1)
     k = ops.clip(ops.cast(k, "int32"), 1, most)  # (B, G)
     cheapest = -ops.top_k(-cost, most)[0]  # (B, G, most), rising
@@ -151,24 +136,30 @@ def dynamic(found: Decoded, boxes: Tensor, class_id: Tensor, config: NetworkConf
     wants = ops.cast(cost <= limit, "float32") * allowed
     price = ops.where(wants > 0, cost, 2 * FAR)
     box_row = ops.cast(ops.top_k(-ops.transpose(price, (0, 2, 1)), 1)[1][..., 0], "int32")
-    taken = ops.max(wants, 1)
+    positive = ops.max(wants, 1)
     iou = ops.take_along_axis(ops.transpose(overlap, (0, 2, 1)), box_row[..., None], -1)[..., 0]
-    return Match(taken, box_row, iou * taken, ops.zeros_like(taken))
+    return Match(positive, box_row, iou * positive, ops.zeros_like(positive))
 
 
 def _near_middle(boxes: Tensor, config: NetworkConfig) -> Tensor:
     """``(B, G, A)`` 1 where a row's cell is near the box's midpoint."""
     place, stride = map(ops.convert_to_tensor, cells(config.input_wh, config.num_anchors))
-    centre = (place + 0.5) * stride  # (A, 2)
+    center = (place + 0.5) * stride  # (A, 2)
     middle = (boxes[..., :2] + boxes[..., 2:]) / 2  # (B, G, 2)
-    away = ops.max(ops.abs(middle[:, :, None] - centre), -1)
-    return ops.cast(away < CENTRE_RADIUS * stride[:, 0], "float32")
+    away = ops.max(ops.abs(middle[:, :, None] - center), -1)
+    return ops.cast(away < CENTER_RADIUS * stride[:, 0], "float32")
 
 
-def _class_cost(found: Decoded, class_id: Tensor, count: int) -> Tensor:
+def _class_cost(predictions: Decoded, class_id: Tensor, count: int) -> Tensor:
     """``(B, G, A)`` cross-entropy of the root of the score against each box's class."""
-    p = ops.clip(ops.sqrt(found.score), 1e-6, 1 - 1e-6)  # (B, A, C)
+    p = ops.clip(ops.sqrt(predictions.score), 1e-6, 1 - 1e-6)  # (B, A, C)
     yes, no = -ops.log(p), -ops.log(1 - p)
     kind = ops.one_hot(ops.maximum(class_id, 0), count)  # (B, G, C)
     swap = ops.matmul(kind, ops.transpose(yes - no, (0, 2, 1)))
     return swap + ops.sum(no, -1)[:, None]
+
+
+ASSIGNERS: dict[str, Callable[[Decoded, Tensor, Tensor, NetworkConfig], Match]] = {
+    "dynamic": assign_dynamic,
+    "grid": assign_grid,
+}

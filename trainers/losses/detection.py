@@ -18,7 +18,7 @@ class LossConfig:
     """How the parts are weighed.
 
     Attributes:
-        assignment: ``dynamic`` (SimOTA) or ``grid`` (classic).
+        assignment: ``assign_dynamic`` (SimOTA) or ``assign_grid`` (classic).
         box: ``giou`` pulls boxes together that do not touch; ``iou`` is YOLOX's squared form.
         box_weight: raising it favours tight boxes over sure scores.
         class_weight: weight of the classes.
@@ -88,29 +88,30 @@ def yolo_loss(
     Returns:
         ``box``, ``object``, ``class`` and, for faces, ``points``: scalars.
     """
-    found = decode(raw, config)
+    predictions = decode(raw, config)
     labels = {name: ops.convert_to_tensor(column) for name, column in labels.items()}
     boxes, class_id = labels["boxes"], ops.cast(labels["class_id"], "int32")
-    match = getattr(assign, loss.assignment)(found, boxes, class_id, config)
+    match = assign.ASSIGNERS[loss.assignment](predictions, boxes, class_id, config)
     match = assign.Match(*(ops.stop_gradient(getattr(match, f)) for f in match.__slots__))
-    weight = assign.gather_boxes(labels["weight"], match.box_row) * match.taken  # (B, A)
+    weight = assign.gather_boxes(labels["weight"], match.box_row) * match.positive  # (B, A)
     count = ops.maximum(ops.sum(weight), 1.0)
     target = assign.gather_boxes(boxes, match.box_row)  # (B, A, 4)
-    parts = {"box": loss.box_weight * box_loss(found.xyxy, target, loss.box) * weight}
+    parts = {"box": loss.box_weight * box_loss(predictions.xyxy, target, loss.box) * weight}
     surely = 1 - match.ignored
-    parts["object"] = loss.object_weight * logistic(found.object_logit, weight) * surely
+    parts["object"] = loss.object_weight * logistic(predictions.object_logit, weight) * surely
     kind = assign.gather_boxes(class_id, match.box_row)
     kind = ops.one_hot(ops.maximum(kind, 0), len(config.classes)) * _sureness(match, loss)
-    classes = ops.sum(logistic(found.class_logit, kind), -1)
+    classes = ops.sum(logistic(predictions.class_logit, kind), -1)
     parts["class"] = loss.class_weight * classes * weight
     if config.landmarks:
-        parts["points"] = loss.points_weight * _points(found.points, labels, match, target) * weight
+        points = _points(predictions.points, labels, match, target)
+        parts["points"] = loss.points_weight * points * weight
     return {name: ops.sum(part) / count for name, part in parts.items()}
 
 
 def _sureness(match: assign.Match, loss: LossConfig) -> Tensor:
     """Class targets follow the overlap (YOLOX), so that scores rank boxes by their fit."""
-    iou = match.iou if loss.assignment == "dynamic" else match.taken
+    iou = match.iou if loss.assignment == "dynamic" else match.positive
     return iou[..., None]
 
 

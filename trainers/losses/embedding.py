@@ -151,10 +151,10 @@ def margin_loss(cosine: Tensor, person: Tensor, scale: float, angle: float) -> T
     return ops.sum(loss * known) / ops.maximum(ops.sum(known), 1)
 
 
-def teacher_loss(embeddings: Tensor, taught: Tensor) -> Tensor:
-    """``(B, D)`` twice, unit length; rows of zeros were not taught."""
-    known = ops.cast(ops.sum(ops.square(taught), -1) > 0.5, "float32")
-    loss = 1 - ops.sum(embeddings * taught, -1)
+def teacher_loss(embeddings: Tensor, teacher: Tensor) -> Tensor:
+    """``(B, D)`` twice, unit length; rows of zeros have no teacher."""
+    known = ops.cast(ops.sum(ops.square(teacher), -1) > 0.5, "float32")
+    loss = 1 - ops.sum(embeddings * teacher, -1)
     return ops.sum(loss * known) / ops.maximum(ops.sum(known), 1)
 
 
@@ -162,7 +162,7 @@ def teacher_loss(embeddings: Tensor, taught: Tensor) -> Tensor:
 
 
 class EmbedTask(keras.Model):
-    """Wraps an encoder; ``x`` is uint8 ``(B, 112, 112, 3)``, ``y`` has person and taught.
+    """Wraps an encoder; ``x`` is uint8 ``(B, 112, 112, 3)``, ``y`` has person and teacher.
 
     Only ``network`` is saved as the model: the unit of ``binary`` and the centres of ``margin``
     serve training alone.
@@ -178,7 +178,7 @@ class EmbedTask(keras.Model):
             self.unit = layers.Dense(1, name="unit")
         if config.weight("margin"):
             shape = (network.output.shape[-1], people)
-            self.centres = self.add_weight(shape=shape, name="centres")
+            self.centers = self.add_weight(shape=shape, name="centres")
 
     def call(self, faces: Tensor, training: bool = False) -> Tensor:
         """uint8 ``(B, 112, 112, 3)`` -> ``(B, D)`` of unit length."""
@@ -191,28 +191,28 @@ class EmbedTask(keras.Model):
         """An input to build with."""
         return ops.zeros((1, *self.network.input.shape[1:]), "uint8")
 
-    def losses_of(self, embeddings: Tensor, y: dict[str, Tensor]) -> dict[str, Tensor]:
+    def compute_losses(self, embeddings: Tensor, y: dict[str, Tensor]) -> dict[str, Tensor]:
         """Each loss, unweighted."""
         config, person = self.config, ops.cast(y["person"], "int32")
-        found: dict[str, Tensor] = {}
+        losses: dict[str, Tensor] = {}
         if config.weight("triplet"):
             squared = squared_distances(embeddings)
-            found["triplet"] = MINERS[config.mining](squared, person, config.alpha)
+            losses["triplet"] = MINERS[config.mining](squared, person, config.alpha)
         if config.weight("binary"):
             logit = self.unit(pair_features(embeddings, config.pair))[..., 0]
-            found["binary"] = binary_loss(logit, person)
+            losses["binary"] = binary_loss(logit, person)
         if config.weight("margin"):
-            centres = self.centres / (ops.norm(self.centres, axis=0, keepdims=True) + _TINY)
-            cosine = ops.matmul(embeddings, centres)
-            found["margin"] = margin_loss(cosine, person, config.scale, config.angle)
+            centers = self.centers / (ops.norm(self.centers, axis=0, keepdims=True) + _TINY)
+            cosine = ops.matmul(embeddings, centers)
+            losses["margin"] = margin_loss(cosine, person, config.scale, config.angle)
         if config.weight("teacher"):
-            found["teacher"] = teacher_loss(embeddings, y["taught"])
-        return found
+            losses["teacher"] = teacher_loss(embeddings, y["teacher"])
+        return losses
 
     def compute_loss(self, x: Any, y: Any, y_pred: Any, *_: Any, **__: Any) -> Tensor:  # noqa: ANN401, ARG002
         """The weighted sum; each part is also a metric."""
         total = 0.0
-        for name, part in self.losses_of(y_pred, y).items():
+        for name, part in self.compute_losses(y_pred, y).items():
             self._parts[name].update_state(part)
             total = total + self.config.weight(name) * part
         return total

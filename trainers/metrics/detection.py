@@ -299,7 +299,7 @@ def evaluate(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Operating:
+class OperatingPoint:
     """Counts at one score threshold and IoU, picture by picture.
 
     Attributes:
@@ -332,9 +332,9 @@ class Operating:
         return _bootstrap(figure, len(part), draws, 0)
 
 
-def operate(
+def evaluate_at(
     truths: Sequence[Labels], found: Sequence[Detections], score: float, iou: float = 0.5
-) -> Operating:
+) -> OperatingPoint:
     """What a user sees at a score threshold; classes must agree."""
     counts = np.zeros((len(truths), 3), np.int64)
     for p, (labels, rows) in enumerate(zip(truths, found, strict=True)):
@@ -345,7 +345,7 @@ def operate(
         match = _match(overlap, np.ones(len(labels.xyxy), bool), iou)
         true = sum(m >= 0 for m in match)
         counts[p] = true, len(mine) - true, len(labels.xyxy) - true
-    return Operating(counts[:, 0], counts[:, 1], counts[:, 2])
+    return OperatingPoint(counts[:, 0], counts[:, 1], counts[:, 2])
 
 
 def confusion(

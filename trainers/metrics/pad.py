@@ -51,7 +51,7 @@ def wilson(wrong: int, n: int) -> Rate:
     return Rate(share, max(0.0, middle - half), min(1.0, middle + half), n)
 
 
-def mean_of(one: Rate, other: Rate) -> Rate:
+def average_rates(one: Rate, other: Rate) -> Rate:
     """The mean of two independent shares; bounds by squares of the sides (Newcombe 1998)."""
     value = (one.value + other.value) / 2
     low = value - math.hypot(one.value - one.low, other.value - other.low) / 2
@@ -60,7 +60,7 @@ def mean_of(one: Rate, other: Rate) -> Rate:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class PadMetrics:
     """All figures at one threshold.
 
     Attributes:
@@ -79,10 +79,10 @@ class Verdict:
     @property
     def acer(self) -> Rate:
         """By the worst kind."""
-        return mean_of(self.apcer[self.worst], self.bpcer)
+        return average_rates(self.apcer[self.worst], self.bpcer)
 
 
-def judge(score: F32, kind: Sequence[str], threshold: float = 0.5) -> Verdict:
+def compute_pad_metrics(score: F32, kind: Sequence[str], threshold: float = 0.5) -> PadMetrics:
     """Figures of scores ``(N,)``: alive from ``threshold`` on. A NaN counts as an attack.
 
     Raises:
@@ -98,10 +98,10 @@ def judge(score: F32, kind: Sequence[str], threshold: float = 0.5) -> Verdict:
         if name != LIVE
     }
     living = kinds == LIVE
-    return Verdict(apcer, wilson(int((~passed[living]).sum()), int(living.sum())))
+    return PadMetrics(apcer, wilson(int((~passed[living]).sum()), int(living.sum())))
 
 
-def fused(score: F32, track: Sequence[str]) -> tuple[F32, list[str]]:
+def fuse_tracks(score: F32, track: Sequence[str]) -> tuple[F32, list[str]]:
     """One score a track, the mean of the log-odds as the daemon takes it; and their names."""
     bounded = np.clip(score, 1 - _SURE, _SURE)
     odds = np.log(bounded / (1 - bounded))

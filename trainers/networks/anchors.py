@@ -34,36 +34,31 @@ def k_means(wh: F32, k: int, seed: int = 0, rounds: int = 300) -> F32:
             "label more, or use the anchor-free head"
         )
     rng = np.random.default_rng(seed)
-    centres = _spread(wh, k, rng)
+    centers = _spread(wh, k, rng)
     nearest = np.full(len(wh), -1)
     for _ in range(rounds):
-        fit = shape_iou(wh, centres)
+        fit = shape_iou(wh, centers)
         now = fit.argmax(1)
         if (now == nearest).all():
             break
         nearest = now
         for i in range(k):
             mine = wh[nearest == i]
-            centres[i] = np.median(mine, 0) if len(mine) else wh[fit.max(1).argmin()]
-    return centres[np.argsort(centres.prod(1), kind="stable")]
+            centers[i] = np.median(mine, 0) if len(mine) else wh[fit.max(1).argmin()]
+    return centers[np.argsort(centers.prod(1), kind="stable")]
 
 
 def _spread(wh: F32, k: int, rng: np.random.Generator) -> F32:
     """First centres far apart, as k-means++ draws them."""
-    centres = [wh[rng.integers(len(wh))]]
+    centers = [wh[rng.integers(len(wh))]]
     for _ in range(k - 1):
-        far = (1 - shape_iou(wh, np.stack(centres)).max(1)).astype(np.float64) ** 2
+        far = (1 - shape_iou(wh, np.stack(centers)).max(1)).astype(np.float64) ** 2
         share = far / far.sum() if far.sum() > 0 else None
-        centres.append(wh[rng.choice(len(wh), p=share)])
-    return np.stack(centres)
+        centers.append(wh[rng.choice(len(wh), p=share)])
+    return np.stack(centers)
 
 
-def mean_fit(wh: F32, anchors_wh: F32) -> float:
-    """Mean IoU of each box with its best anchor."""
-    return float(shape_iou(wh, anchors_wh).max(1).mean())
-
-
-def for_network(wh: F32, seed: int = 0) -> tuple[tuple[tuple[float, float], ...], ...]:
+def fit_anchors(wh: F32, seed: int = 0) -> tuple[tuple[tuple[float, float], ...], ...]:
     """Three anchors for each stride, small ones first: ``NetworkConfig.anchors_wh``.
 
     Args:

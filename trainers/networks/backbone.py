@@ -18,7 +18,7 @@ Tensor = Any  # a KerasTensor of whichever backend runs
 
 
 @dataclass(frozen=True, slots=True)
-class Kit:
+class LayerFactory:
     """How every convolution of one network is dressed.
 
     Attributes:
@@ -83,7 +83,7 @@ def _width(channels: int, width: float) -> int:
     return max(8, round(channels * width / 8) * 8)
 
 
-def _nano(x: Tensor, kit: Kit, width: float) -> Features:
+def _nano(x: Tensor, kit: LayerFactory, width: float) -> Features:
     """CSPDarknet of YOLOX-nano at ``width`` 0.25 (Ge et al. 2021).
 
     Its "focus" stem (four slices, then 3x3) is the same map as one 6x6 convolution of stride 2.
@@ -101,7 +101,7 @@ def _nano(x: Tensor, kit: Kit, width: float) -> Features:
     return found[1], found[2], found[3]
 
 
-def _spp(x: Tensor, kit: Kit, channels: int, name: str) -> Tensor:
+def _spp(x: Tensor, kit: LayerFactory, channels: int, name: str) -> Tensor:
     """Spatial pyramid pooling; 9 and 13 are a 5 pooled again, at a fraction of the cost."""
     x = kit.conv(x, channels // 2, f"{name}_conv1")
     pools = [x]
@@ -111,7 +111,7 @@ def _spp(x: Tensor, kit: Kit, channels: int, name: str) -> Tensor:
     return kit.conv(layers.Concatenate(name=f"{name}_concat")(pools), channels, f"{name}_conv2")
 
 
-def _slim(x: Tensor, kit: Kit, width: float) -> Features:
+def _slim(x: Tensor, kit: LayerFactory, width: float) -> Features:
     """A chain of depthwise blocks, shaped like YuNet's: for faces in a millisecond or two."""
     c = [_width(n, width) for n in (64, 128, 256, 256, 256)]
     x = kit.conv(x, c[0], "backbone_stem", 3, 2)
@@ -125,7 +125,7 @@ def _slim(x: Tensor, kit: Kit, width: float) -> Features:
     return found[1], found[2], found[3]
 
 
-def _squeezenet(x: Tensor, kit: Kit, width: float) -> Features:
+def _squeezenet(x: Tensor, kit: LayerFactory, width: float) -> Features:
     """SqueezeNet 1.1 (Iandola et al. 2016) with one more pooling for stride 32."""
 
     def fire(x: Tensor, index: int, squeeze: int, expand: int) -> Tensor:
@@ -148,7 +148,7 @@ def _squeezenet(x: Tensor, kit: Kit, width: float) -> Features:
     return c3, c4, c5
 
 
-def _vgg16(x: Tensor, kit: Kit, width: float) -> Features:
+def _vgg16(x: Tensor, kit: LayerFactory, width: float) -> Features:
     """VGG-16 (Simonyan & Zisserman 2014); layer names are those of keras.applications."""
     x = layers.Rescaling(1 / 127.5, -1, name="backbone_rescale")(x)
     found = []
@@ -162,7 +162,7 @@ def _vgg16(x: Tensor, kit: Kit, width: float) -> Features:
     return found[3], found[4], x
 
 
-def _resnet18(x: Tensor, kit: Kit, width: float) -> Features:
+def _resnet18(x: Tensor, kit: LayerFactory, width: float) -> Features:
     """ResNet-18 (He et al. 2015)."""
     x = layers.Rescaling(1 / 127.5, -1, name="backbone_rescale")(x)
     x = kit.conv(x, _width(64, width), "backbone_conv1", 7, 2)
@@ -180,7 +180,7 @@ def _resnet18(x: Tensor, kit: Kit, width: float) -> Features:
     return found[1], found[2], found[3]
 
 
-_BUILDERS: dict[str, tuple[Callable[[Tensor, Kit, float], Features], float]] = {
+_BUILDERS: dict[str, tuple[Callable[[Tensor, LayerFactory, float], Features], float]] = {
     "nano": (_nano, 0.25),
     "slim": (_slim, 0.25),
     "squeezenet": (_squeezenet, 1.0),

@@ -38,12 +38,12 @@ def build(config: LivenessConfig) -> keras.Model:
         live = inner(_stacked(clips, config))
     else:
         branches = [branch(config, row) for row in range(len(config.scales))]
-        found = [part(_of_scale(clips, config, row)) for row, part in enumerate(branches)]
+        found = [part(_select_scale(clips, config, row)) for row, part in enumerate(branches)]
         live = _joined(found, config)
     return keras.Model(clips, ops.reshape(live, (-1,)), name="liveness")
 
 
-def _of_scale(clips: Tensor, config: LivenessConfig, row: int) -> Tensor:
+def _select_scale(clips: Tensor, config: LivenessConfig, row: int) -> Tensor:
     """The crops of one scale: ``(N*T, h, w, 3)``."""
     width, height = config.input_wh
     return ops.reshape(clips[:, row :: len(config.scales)], (-1, height, width, 3))
@@ -170,13 +170,13 @@ def over_space_time(config: LivenessConfig) -> keras.Model:
     return keras.Model(clip, x, name="over_time")
 
 
-def layers_of(network: keras.Model) -> dict[str, keras.layers.Layer]:
+def index_layers(network: keras.Model) -> dict[str, keras.layers.Layer]:
     """The layers of all parts by name."""
     parts = [layer for layer in network.layers if isinstance(layer, keras.Model)]
     return {layer.name: layer for part in parts for layer in part.layers}
 
 
-def blank(config: LivenessConfig) -> np.ndarray:
+def build_blank_clip(config: LivenessConfig) -> np.ndarray:
     """One clip of nothing: ``(1, T*S, h, w, 3)`` uint8."""
     width, height = config.input_wh
     return np.zeros((1, config.crops, height, width, 3), np.uint8)

@@ -38,7 +38,7 @@ class Fading(layers.Layer):
 
 
 @dataclass(frozen=True, slots=True)
-class _Kit:
+class _LayerFactory:
     """How a convolution of the encoder is dressed."""
 
     norm: Norm
@@ -75,7 +75,7 @@ class _Kit:
 
 def build(config: EncoderConfig) -> keras.Model:
     """The encoder: float ``(B, 112, 112, 3)`` RGB 0..255 -> ``(B, D)`` of unit length."""
-    kit = _Kit(config.norm, config.fading)
+    kit = _LayerFactory(config.norm, config.fading)
     faces = keras.Input((FACE_PX, FACE_PX, 3), name="faces")
     x = layers.Rescaling(1 / 128, -127.5 / 128, name="rescale")(faces)
     x = kit.conv(x, config.stem, "stem", 3, 2)
@@ -103,7 +103,7 @@ def convolutions(config: EncoderConfig) -> list[str]:
     return [*names, "last", "whole", "embedding"]
 
 
-def set_left(encoder: keras.Model, left: float) -> None:
+def set_remaining_slope(encoder: keras.Model, left: float) -> None:
     """How much of their slopes the fading activations keep."""
     for layer in encoder.layers:
         if isinstance(layer, Fading):

@@ -22,14 +22,14 @@ BATCH = 8  # pictures that go through the network together
 _CANDIDATES = 400  # rows of a picture that go into suppression
 
 
-def pictures_of(examples: Sequence[Example], batch: int = BATCH) -> Iterator[list[RgbPicture]]:
+def load_pictures(examples: Sequence[Example], batch: int = BATCH) -> Iterator[list[RgbPicture]]:
     """Their pictures, so many at a time: whole pictures are large, single ones slow."""
     for start in range(0, len(examples), batch):
         yield [RgbPicture(example.load().image) for example in examples[start : start + batch]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Finder:
+class Predictor:
     """Finds objects, and faces where the network has landmarks.
 
     Attributes:

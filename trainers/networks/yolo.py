@@ -25,7 +25,7 @@ from keras import layers, ops
 
 from edge.types import F32
 from trainers.networks import yunet
-from trainers.networks.backbone import Kit, Tensor, backbone
+from trainers.networks.backbone import LayerFactory, Tensor, backbone
 from trainers.networks.config import STRIDES, NetworkConfig
 
 POINTS = 5
@@ -35,7 +35,7 @@ def build(config: NetworkConfig) -> keras.Model:
     """The network: float ``(B, h, w, 3)`` RGB 0..255 -> raw rows ``(B, A, 5 + C [+ 10])``."""
     if config.backbone == "yunet":
         return yunet.build(config)
-    kit = Kit(config.activation, config.norm, config.depthwise)
+    kit = LayerFactory(config.activation, config.norm, config.depthwise)
     width, height = config.input_wh
     images = keras.Input((height, width, 3), name="images")
     features = backbone(config.backbone)(images, kit, config.width or None)
@@ -55,7 +55,7 @@ def _begin_four_cells_wide(model: keras.Model) -> None:
         bias.assign([0, 0, np.log(4), np.log(4)])
 
 
-def resized(
+def resize_network(
     network: keras.Model, config: NetworkConfig, input_wh: tuple[int, int]
 ) -> tuple[keras.Model, NetworkConfig]:
     """The same weights for another input size: every layer is a convolution."""
@@ -70,7 +70,7 @@ def resized(
 # --- neck -------------------------------------------------------------------------------------
 
 
-def _neck(features: tuple[Tensor, ...], kit: Kit, config: NetworkConfig) -> list[Tensor]:
+def _neck(features: tuple[Tensor, ...], kit: LayerFactory, config: NetworkConfig) -> list[Tensor]:
     """Feature pyramid, and the way up again for ``pafpn`` (Liu et al. 2018)."""
     c8, c16, c32 = features
     n8, n16, n32 = config.neck_channels or tuple(x.shape[-1] for x in features)
@@ -103,7 +103,7 @@ def _neck(features: tuple[Tensor, ...], kit: Kit, config: NetworkConfig) -> list
 # --- heads ------------------------------------------------------------------------------------
 
 
-def _head(x: Tensor, kit: Kit, config: NetworkConfig, level: int) -> Tensor:
+def _head(x: Tensor, kit: LayerFactory, config: NetworkConfig, level: int) -> Tensor:
     """One stride's raw rows ``(B, cells * num_anchors, 5 + C [+ 10])``."""
     name, channels = f"head_{level}", config.head_channels
     x = kit.conv(x, channels, f"{name}_stem")
@@ -201,17 +201,17 @@ def decode(raw: Tensor, config: NetworkConfig) -> Decoded:
     raw = ops.cast(raw, "float32")
     place, stride = map(ops.convert_to_tensor, cells(config.input_wh, config.num_anchors))
     count = len(config.classes)
-    centre = (raw[..., :2] + place) * stride
+    center = (raw[..., :2] + place) * stride
     size = ops.exp(ops.clip(raw[..., 2:4], -8.0, 8.0)) * stride
-    xyxy = ops.concatenate([centre - size / 2, centre + size / 2], -1)
+    xyxy = ops.concatenate([center - size / 2, center + size / 2], -1)
     shape = (-1, raw.shape[1], POINTS, 2)
     if config.landmarks and config.points_in == "strides":
         moved = ops.reshape(raw[..., 5 + count :], shape)
         points = (moved + place[:, None]) * stride[:, None]
     elif config.landmarks:
         points = ops.reshape(raw[..., 5 + count :], shape)
-        centre, size = (ops.stop_gradient(x)[:, :, None] for x in (centre, size))
-        points = centre + points * size
+        center, size = (ops.stop_gradient(x)[:, :, None] for x in (center, size))
+        points = center + points * size
     else:
         points = ops.reshape(ops.tile(raw[..., :1] * 0, (1, 1, 2 * POINTS)), shape)
     return Decoded(xyxy, raw[..., 4], raw[..., 5 : 5 + count], points)

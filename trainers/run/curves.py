@@ -8,7 +8,7 @@ from trainers.run.folder import RunFolder
 
 
 def read_log(run: RunFolder) -> dict[str, list[float]]:
-    """Columns of log.csv; empty before the first epoch."""
+    """Read the columns of log.csv; empty before the first epoch."""
     path = run.path / "log.csv"
     if not path.is_file():
         return {}
@@ -18,7 +18,7 @@ def read_log(run: RunFolder) -> dict[str, list[float]]:
 
 
 def draw_curves(run: RunFolder) -> None:
-    """curves.png: the parts of the loss, and the figures on the held-back part."""
+    """Draw curves.png: the parts of the loss, and the validation metrics."""
     from matplotlib.figure import Figure
 
     columns = read_log(run)
@@ -31,7 +31,7 @@ def draw_curves(run: RunFolder) -> None:
         axis = right if name.startswith("val_") else left
         axis.plot(epochs, values, label=name.removeprefix("val_"))
     left.set_title("training loss")
-    right.set_title("held-back part")
+    right.set_title("validation")
     for axis in (left, right):
         axis.set_xlabel("epoch")
         axis.grid(alpha=0.3)

@@ -3,28 +3,27 @@
 It holds::
 
     config.json    the network, the loss, the settings, the data
-    about.json     git revision, hash of the data, versions, when
-    log.csv        one line an epoch;  curves.png draws it;  tensorboard/ too, where it is installed
+    about.json     git revision, hash of the data, versions, start time
+    log.csv        one line per epoch;  curves.png draws it;  tensorboard/ if that is installed
     best.keras     the averaged weights of the best epoch so far
-    state/         the last finished epoch, to go on from after a kill
-    metrics.json   figures of best.keras on the held-back part
+    state/         the last finished epoch, to continue from after a kill
+    metrics.json   metrics of best.keras on the validation data
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
 import keras
 
+from edge.atomic_file import replace_file, write_file
 from edge.errors import ConfigError
 from trainers.run.settings import Settings
 from trainers.weights.archive import read_network
@@ -50,7 +49,7 @@ ConfigT = TypeVar("ConfigT", bound=NetworkConfig)
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """Where a run keeps everything.
+    """The folder of a run.
 
     Attributes:
         path: the folder.
@@ -65,44 +64,50 @@ class RunFolder:
 
     @property
     def state(self) -> Path:
-        """What a resumed run goes on from."""
+        """Folder of the state that a resumed run continues from."""
         return self.path / "state"
 
     @classmethod
-    def create(cls, path: Path, config: Json, about: Json) -> RunFolder:
-        """A fresh folder.
+    def begin(cls, path: Path, config: Json, about: Json, *, resume: bool) -> RunFolder:
+        """Create the folder of a new run, or open the one to resume.
+
+        Args:
+            path: the folder.
+            config: what config.json holds, see `build_run_config`.
+            about: the rest of about.json; ``data_sha256`` is the hash of the training data.
+            resume: whether the run continues.
 
         Raises:
-            ConfigError: it holds a run already.
+            ConfigError: there is no run to resume, it was trained on other data, or there is
+                one where another is to begin.
         """
-        cls.require_fresh(path)
-        path.mkdir(parents=True, exist_ok=True)
+        cls.require_ready(path, resume=resume)
         run = cls(path)
-        run.write("config.json", config)
-        run.write("about.json", {**environment(), **about})
+        if not resume:
+            path.mkdir(parents=True, exist_ok=True)
+            run.write("config.json", config)
+            run.write("about.json", {**environment(), **about})
+        elif run.read("about.json")["data_sha256"] != about["data_sha256"]:
+            raise ConfigError(
+                "This run was trained on other data: restore the data, or begin a new run.",
+                file=path,
+            )
         return run
 
     @classmethod
     def require_ready(cls, path: Path, *, resume: bool) -> None:
-        """Say no before anything is read or learnt.
+        """Refuse a folder before anything is read or learned.
 
         Raises:
-            ConfigError: there is no run to go on with, or one already where another is to begin.
+            ConfigError: there is no run to resume, or one where another is to begin.
         """
         if resume:
             cls.open(path)
-        else:
-            cls.require_fresh(path)
-
-    @staticmethod
-    def require_fresh(path: Path) -> None:
-        """Say no to a folder that is in use.
-
-        Raises:
-            ConfigError: it holds a run already.
-        """
-        if (path / "config.json").exists():
-            raise ConfigError(f"{path} holds a run: go on with --resume, or name another folder")
+        elif (path / "config.json").exists():
+            raise ConfigError(
+                "This folder holds a run: continue it with --resume, or choose another folder.",
+                file=path,
+            )
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
@@ -112,66 +117,57 @@ class RunFolder:
             ConfigError: there is none.
         """
         if not (path / "config.json").is_file():
-            raise ConfigError(f"{path} holds no run (no config.json): check the path")
+            raise ConfigError(
+                "This folder holds no run (no config.json): check the path.", file=path
+            )
         return cls(path)
 
     def read(self, name: str) -> Json:
-        """A JSON file of the folder.
+        """Read a JSON file of the folder.
 
         Raises:
-            ConfigError: missing or broken.
+            ConfigError: it is missing or broken.
         """
         try:
-            return json.loads((self.path / name).read_text())
+            values: Json = json.loads((self.path / name).read_text())
         except (OSError, json.JSONDecodeError) as error:
-            raise ConfigError(f"{self.path / name} cannot be read: {error}") from error
-
-    def require_data(self, sha256: str) -> RunFolder:
-        """Itself, to go on with.
-
-        Raises:
-            ConfigError: it was trained on other data than those of this hash.
-        """
-        if self.read("about.json")["data_sha256"] != sha256:
             raise ConfigError(
-                f"{self.path} was trained on other data: restore it, or begin a new run"
-            )
-        return self
+                f"This file of a run cannot be read ({error}): begin a new run.",
+                file=self.path / name,
+            ) from error
+        return values
 
     def write(self, name: str, values: Json) -> None:
-        """A JSON file, whole or not at all."""
-        part = self.path / f"{name}.part"
-        with removing(part):
-            part.write_text(json.dumps(values, indent=2) + "\n")
-            part.replace(self.path / name)
+        """Write a JSON file, whole or not at all."""
+        write_file(self.path / name, json.dumps(values, indent=2) + "\n")
 
     def save(self, network: keras.Model) -> None:
-        """The best network, whole or not at all."""
-        part = self.path / "part.keras"
-        with removing(part):
+        """Save the best network, whole or not at all."""
+        with replace_file(self.best, suffix=".keras") as part:
             network.save(part)
-            part.replace(self.best)
 
     @property
     def kind(self) -> str:
-        """What was trained: detect, faces, embed .."""
+        """The task that was trained: detect, faces, embed, liveness."""
         return str(self.read("config.json").get("task", ""))
 
     def load(self) -> keras.Model:
-        """The best network.
+        """Load the best network.
 
         Raises:
             ConfigError: no epoch has finished yet.
-            ModelError: its file is broken.
+            ModelError: the file is broken.
         """
         if not self.best.is_file():
-            raise ConfigError(f"{self.path} has no best.keras yet: train at least one epoch")
+            raise ConfigError(
+                "This run has no best.keras yet: train at least one epoch.", file=self.path
+            )
         return read_network(
-            self.best, "delete it and go on with --resume and more epochs, or begin a new run"
+            self.best, "delete it and continue with --resume and more epochs, or begin a new run"
         )
 
     def load_with_config(self, config: type[ConfigT]) -> tuple[keras.Model, ConfigT]:
-        """The best network and the configuration it was built from.
+        """Load the best network and the configuration it was built from.
 
         Args:
             config: class of the configuration, by the kind of the run.
@@ -183,16 +179,13 @@ class RunFolder:
         return self.load(), config.from_json(self.read("config.json")["network"])
 
     def last_epoch(self) -> int:
-        """How many epochs are finished and saved."""
-        saved = [int(p.name.split("-")[1].split(".")[0]) for p in self._states()]
+        """Number of epochs that are finished and saved."""
+        saved = [int(p.name.split("-")[1].split(".")[0]) for p in self.state.glob("epoch-*.npz")]
         return max(saved, default=0)
-
-    def _states(self) -> list[Path]:
-        return sorted(self.state.glob("epoch-*.npz"))
 
 
 def environment() -> Json:
-    """Git revision, versions and the time: what a result cannot be repeated without."""
+    """Git revision, versions and time, which are needed to reproduce a result."""
     return {
         "git": git_revision(),
         "python": sys.version.split()[0],
@@ -203,7 +196,7 @@ def environment() -> Json:
 
 
 def git_revision() -> str:
-    """The commit this code is at, ``+`` behind it when files differ; empty outside git."""
+    """The commit of this code, with ``+`` when files differ; empty outside git."""
     git = shutil.which("git")
     if git is None:
         return ""
@@ -218,25 +211,20 @@ def git_revision() -> str:
     return f"{revision}{'+' if ask('status', '--porcelain', '.') else ''}"
 
 
-@contextlib.contextmanager
-def removing(part: Path) -> Iterator[None]:
-    """A half-written file does not stay behind."""
-    try:
-        yield
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+def build_run_config(
+    kind: str, network: NetworkConfig, loss: Any, settings: Settings, **data: object  # noqa: ANN401
+) -> Json:  # fmt: skip
+    """Values of config.json.
 
-
-def config_of(
-    kind: str,
-    network: NetworkConfig,
-    loss: Any,  # noqa: ANN401
-    settings: Settings,
-    **data: object,
-) -> Json:
-    """What config.json holds."""
+    Args:
+        kind: the task.
+        network: what the network is built from.
+        loss: configuration of the loss, a dataclass; None without one.
+        settings: how the network is trained.
+        data: paths, split and other options.
+    """
+    weights = {} if loss is None else {"loss": asdict(loss)}
     return {
-        "task": kind, "network": network.to_json(), "loss": asdict(loss),
+        "task": kind, "network": network.to_json(), **weights,
         "settings": asdict(settings), "data": data,
     }  # fmt: skip

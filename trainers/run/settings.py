@@ -12,23 +12,23 @@ class Settings:
     """How a network is trained.
 
     Attributes:
-        epochs: passes over the training part; 0 keeps the weights it starts from.
-        batch: pictures a step.
-        learning_rate: at its peak; a transferred network wants a tenth of the default.
-        warmup_epochs: the rate rises so long, then falls along a cosine.
+        epochs: passes over the training data; 0 keeps the weights it starts from.
+        batch: images per step.
+        learning_rate: its peak; a transferred network needs a tenth of the default.
+        warmup_epochs: epochs in which the rate rises, before it falls along a cosine.
         weight_decay: of AdamW.
         clip_norm: longest gradient; lowering it calms a loss that jumps.
-        ema: share of the old average kept at each step; 0 averages nothing. A short run keeps
-            less, so that the average spans a thirtieth of it at most: longer ones lag behind.
-        patience: epochs without a better figure before the run stops; 0 never stops.
-        validate_every: epochs between looks at the held-back part.
-        freeze: see ``transfer.freeze``.
+        ema: fraction of the old average kept at each step; 0 averages nothing. A short run keeps
+            less, so that the average spans at most a thirtieth of it.
+        patience: epochs without a better metric before the run stops; 0 never stops.
+        validate_every: epochs between validations.
+        freeze: which layers stay fixed, see ``transfer.freeze``.
         seed: of weights, order and augmentation.
-        strength: of the augmentation.
+        strength: of the augmentation, 0 to 1.
         mixed_precision: float16 arithmetic with float32 weights; for GPUs.
-        threads: of the input pipeline.
-        cache_features: keep the frozen part's features of so many views of each picture on
-            disk and train on them; 0 augments anew each epoch. See ``features``.
+        threads: threads of the input pipeline.
+        cache_features: train on cached features of the frozen layers, of this many augmented
+            views per image; 0 augments anew in each epoch. See ``feature_cache``.
     """
 
     epochs: int = 60
@@ -57,6 +57,6 @@ class Settings:
             raise ConfigError(f"ema must be in [0, 1), got {self.ema}")
 
 
-def momentum_of(settings: Settings, total: int) -> float:
-    """Of the averages in a run of ``total`` steps."""
+def compute_ema_momentum(settings: Settings, total: int) -> float:
+    """Momentum of the weight averages in a run of ``total`` steps."""
     return min(settings.ema or 0.99, max(0.1, 1 - 30 / total))

@@ -3,47 +3,61 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from typing import Any
 
 import keras
 
 from edge.errors import ConfigError, EdgeError
-from trainers.run.callbacks import KeepBest, Validate, build_callbacks, last_good, load_state
+from trainers.input.loader import Loader
+from trainers.input.pipeline import BatchSource, identity
+from trainers.run.callbacks import (
+    SaveBest,
+    Validate,
+    build_callbacks,
+    describe_checkpoint,
+    load_state,
+)
 from trainers.run.curves import draw_curves
 from trainers.run.folder import RunFolder
-from trainers.run.settings import Settings, momentum_of
+from trainers.run.settings import Settings, compute_ema_momentum
 
-
-class Task(Protocol):
-    """A network with its loss: a ``keras.Model`` of which only ``network`` is kept."""
-
-    network: keras.Model
-
-    def example(self) -> Any:  # noqa: ANN401
-        """An input of one picture, to build with."""
-        ...
+# A task is a ``keras.Model`` that computes the loss of its attribute ``network``, the only part
+# that is saved; ``example()`` returns an input of one picture to build with.
+Task = Any
 
 
 def prepare(settings: Settings, devices: int = 1) -> None:
-    """Seeds, precision and devices; before the network is built.
+    """Set seed, precision and devices, before the network is built.
 
     Args:
-        settings: how it is trained.
-        devices: 1, or how many to spread each batch over (Keras's distribution API).
+        settings: how the network is trained.
+        devices: over how many each batch is spread (Keras's distribution API).
+
+    Raises:
+        ConfigError: the machine has fewer devices.
     """
     keras.utils.set_random_seed(settings.seed)
     keras.config.set_dtype_policy("mixed_float16" if settings.mixed_precision else "float32")
     if devices > 1:
-        found = keras.distribution.list_devices()
-        if len(found) < devices:
-            raise ConfigError(f"{devices} devices were asked for, found {len(found)}: {found}")
-        mesh = keras.distribution.DataParallel(devices=found[:devices], auto_shard_dataset=False)
+        present = keras.distribution.list_devices()
+        if len(present) < devices:
+            raise ConfigError(
+                f"--devices asks for {devices} devices, this machine has {len(present)}: {present}"
+            )
+        mesh = keras.distribution.DataParallel(devices=present[:devices], auto_shard_dataset=False)
         keras.distribution.set_distribution(mesh)
 
 
 def compile_task(task: Task, settings: Settings, steps: int) -> None:
-    """AdamW with warm-up, cosine and averaged weights."""
+    """Compile with AdamW, warm-up, cosine decay and averaged weights.
+
+    Args:
+        task: the network with its loss.
+        settings: how it is trained.
+        steps: steps per epoch.
+    """
     total = max(settings.epochs, 1) * steps
     warmup = min(int(settings.warmup_epochs * steps), max(total - 1, 0))
     rate = keras.optimizers.schedules.CosineDecay(
@@ -52,77 +66,78 @@ def compile_task(task: Task, settings: Settings, steps: int) -> None:
     )  # fmt: skip
     optimizer = keras.optimizers.AdamW(
         rate, weight_decay=settings.weight_decay, clipnorm=settings.clip_norm,
-        use_ema=settings.ema > 0, ema_momentum=momentum_of(settings, total),
+        use_ema=settings.ema > 0, ema_momentum=compute_ema_momentum(settings, total),
     )  # fmt: skip
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     task.compile(optimizer, jit_compile=False)
 
 
 def train(
-    run: RunFolder, task: Task, settings: Settings, batches: Any,  # noqa: ANN401
-    validate: Validate, figure: str, verbose: int = 0,
-    extra: Sequence[keras.callbacks.Callback] = (),
+    folder: RunFolder, task: Task, settings: Settings, source: BatchSource,
+    validate: Validate, metric: str, *, finish: Callable[[Any], object] = identity,
+    verbose: int = 0, extra: Sequence[keras.callbacks.Callback] = (),
 ) -> dict[str, float]:  # fmt: skip
     """Fit, from the start or from the last finished epoch.
 
     Args:
-        run: its folder.
+        folder: the folder of the run.
         task: the network with its loss; not compiled yet.
-        settings: how.
-        batches: a ``PyDataset`` of ``(images, labels)`` with a length.
-        validate: figures of a network on the held-back part.
-        figure: which of them decides what is best; higher is better.
-        verbose: 1 shows a progress bar, 2 a line an epoch, 0 nothing.
+        settings: how it is trained.
+        source: training batches.
+        validate: computes the metrics of a network on the validation data.
+        metric: the one that decides which epoch is best; higher is better.
+        finish: applied to each batch in its worker: returns inputs and labels for ``fit``.
+        verbose: 1 shows a progress bar, 2 a line per epoch, 0 nothing.
         extra: callbacks that run before the others.
 
     Returns:
-        The figures of the best epoch.
+        The metrics of the best epoch.
 
     Raises:
-        EdgeError: the loss is no number, the disk is full; the last good checkpoint is kept.
+        EdgeError: the loss is not finite, or the disk is full; the last good checkpoint is kept.
     """
-    compile_task(task, settings, len(batches))
-    if not settings.epochs:  # nothing to learn: the start as it is
-        best = KeepBest(run, validate, figure, 1, 0)
+    compile_task(task, settings, source.steps)
+    if not settings.epochs:  # nothing to learn: keep the network as it starts
+        best = SaveBest(folder, validate, metric, 1, 0)
         best.set_model(task)
         best.on_epoch_end(-1)
-        return run.read("metrics.json")
-    done = run.last_epoch()
+        return folder.read("metrics.json")
+    done = folder.last_epoch()
     if done:
         task(task.example())
         task.optimizer.build(task.trainable_variables)
-        load_state(run, task, done)
-    try:
-        task.fit(
-            batches, epochs=settings.epochs, initial_epoch=done, verbose=verbose, shuffle=False,
-            callbacks=[
-                *extra,
-                *build_callbacks(run, settings, validate, figure, len(batches), resumed=done > 0),
-            ],
-        )  # fmt: skip
-    except EdgeError:
-        raise
-    except Exception as error:
-        cause = getattr(batches, "failure", None)
-        if isinstance(cause, EdgeError):
-            raise type(cause)(f"{cause}; {last_good(run)}") from error
-        if is_full_disk(error):
-            raise EdgeError(
-                f"the disk of {run.path} is full: make room and go on with --resume; "
-                f"{last_good(run)}"
-            ) from error
-        raise
-    draw_curves(run)
-    return run.read("metrics.json") if (run.path / "metrics.json").is_file() else {}
+        load_state(folder, task, done)
+    callbacks = build_callbacks(folder, settings, validate, metric, source.steps, resumed=done > 0)
+    with closing(Loader(source, finish, threads=settings.threads, epoch=done)) as batches:
+        try:
+            task.fit(
+                batches, epochs=settings.epochs, initial_epoch=done, verbose=verbose,
+                shuffle=False, callbacks=[*extra, *callbacks],
+            )  # fmt: skip
+        except EdgeError:
+            raise
+        except Exception as error:
+            if isinstance(batches.failure, EdgeError):
+                batches.failure.problem += f"; {describe_checkpoint(folder)}"
+                raise batches.failure from error
+            if is_full_disk(error):
+                raise EdgeError(
+                    "The disk is full: free some space and continue with --resume; "
+                    f"{describe_checkpoint(folder)}",
+                    file=folder.path,
+                ) from error
+            raise
+    draw_curves(folder)
+    return folder.read("metrics.json") if (folder.path / "metrics.json").is_file() else {}
 
 
 def is_full_disk(error: BaseException) -> bool:
     """Whether an error, or what caused it, says that the disk is full."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if getattr(seen, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+    cause: BaseException | None = error
+    while cause is not None:
+        if getattr(cause, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
             return True
-        if isinstance(seen, OSError) and "No space left" in str(seen):  # h5py gives no errno
+        if isinstance(cause, OSError) and "No space left" in str(cause):  # h5py sets no errno
             return True
-        seen = seen.__cause__ or seen.__context__
+        cause = cause.__cause__ or cause.__context__
     return False

@@ -1,6 +1,6 @@
 """Attacks on liveness, simulated from pictures of living people.
 
-A ``Take`` is what a camera took of one face: T pictures. An attack shows a take, or one picture of
+A ``Clip`` is what a camera took of one face: T pictures. An attack shows a take, or one picture of
 it, on a surface (`media`), holds that before another scene, moves it as a plane, and takes it with
 a camera. Living takes go through the same camera, so that its faults tell nothing.
 
@@ -19,17 +19,17 @@ import numpy as np
 from edge.types import F32, U8
 from edge.vision.resize import resize
 from trainers.augment.augment import Rng
-from trainers.augment.colour import add_noise, jpeg
+from trainers.augment.color import add_noise, jpeg
 from trainers.spoofing.media import Bare, Cutout, Gloss, Halftone, Medium, Print, Screen, Surface
 
 Scene = Callable[[Rng], U8]  # a picture to hold an attack before
-Wearer = Callable[[Rng], "Take"]  # a living person to wear a mask
+Bearer = Callable[[Rng], "Clip"]  # a living person to wear a mask
 _LEAST_PX = 24  # of a picture's side
 _MOST_FACE_PX = 130.0  # of what is reproduced: a camera sees no more of it, and it costs time
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Take:
+class Clip:
     """T pictures of one face.
 
     Attributes:
@@ -52,9 +52,9 @@ class Take:
         """T."""
         return len(self.images)
 
-    def still(self) -> Take:
+    def still(self) -> Clip:
         """The first picture, T times."""
-        return Take(self.images[:1] * len(self), np.tile(self.xyxy[:1], (len(self), 1)))
+        return Clip(self.images[:1] * len(self), np.tile(self.xyxy[:1], (len(self), 1)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Kind:
 
 KINDS: dict[str, Kind] = {
     "print": Kind(Print(), bends=True, near=0.2),
-    "photo": Kind(Gloss(Print(blackest=0.1, whitest=0.9, colours=0.8, grain=1.5)), bends=True),
+    "photo": Kind(Gloss(Print(blackest=0.1, whitest=0.9, colors=0.8, grain=1.5)), bends=True),
     "plain": Kind(Bare()),
     "phone": Kind(Gloss(Screen(bezel=1.0)), video=True, band=0.3),
     "screen": Kind(Screen(bezel=0.3), video=True, near=0.6, band=0.5),
@@ -96,14 +96,14 @@ HELD_OUT: dict[str, Kind] = {
 ALL = KINDS | HELD_OUT
 
 
-def attack(take: Take, kind: Kind, scene: Scene, wearer: Wearer, rng: Rng) -> Take:
+def simulate_attack(take: Clip, kind: Kind, scene: Scene, bearer: Bearer, rng: Rng) -> Clip:
     """A simulated attack that shows ``take``; as many pictures, the face where it then is.
 
     Args:
         take: of a living person.
         kind: of attack.
         scene: gives what is seen around it.
-        wearer: gives who wears it, where the kind is worn.
+        bearer: draws the live person who bears a mask.
         rng: decides everything else.
     """
     near = rng.random() < kind.near
@@ -115,7 +115,7 @@ def attack(take: Take, kind: Kind, scene: Scene, wearer: Wearer, rng: Rng) -> Ta
         for t in range(len(shown) if kind.video else 1)
     ]
     if kind.worn:
-        background, place = _on_head(wearer(rng), surfaces[0], shown.xyxy[0], rng)
+        background, place = _on_head(bearer(rng), surfaces[0], shown.xyxy[0], rng)
     else:
         background, place = _before(surfaces[0], shown.xyxy[0], near, scene, rng)
     path = _path(len(take), rng, place, near=near)
@@ -132,10 +132,10 @@ def attack(take: Take, kind: Kind, scene: Scene, wearer: Wearer, rng: Rng) -> Ta
             image = cv2.GaussianBlur(image, (0, 0), soft)  # type: ignore[assignment]
         images.append(np.clip(image * light[t], 0, 255).astype(np.uint8))
         boxes.append(box)
-    return Take(tuple(images), np.array(boxes, np.float32))
+    return Clip(tuple(images), np.array(boxes, np.float32))
 
 
-def _cut(take: Take, wide: float, rng: Rng) -> Take:
+def _cut(take: Clip, wide: float, rng: Rng) -> Clip:
     """What of each picture is reproduced: around the face, ``wide`` times as large."""
     images, boxes = [], []
     shift = rng.uniform(-0.15, 0.15, 2)
@@ -155,7 +155,7 @@ def _cut(take: Take, wide: float, rng: Rng) -> Take:
             ratio = np.array(first[::-1]) / np.array(images[t].shape[1::-1])
             images[t] = cv2.resize(images[t], first[::-1], interpolation=cv2.INTER_AREA)
             boxes[t] = boxes[t] * ratio
-    return Take(tuple(images), np.array(boxes, np.float32).reshape(-1, 4))
+    return Clip(tuple(images), np.array(boxes, np.float32).reshape(-1, 4))
 
 
 def _fitting(image: U8, most: float) -> U8:
@@ -192,9 +192,9 @@ def _side_px(box: F32) -> float:
     return float(np.sqrt(max((box[2:] - box[:2]).prod(), 1)))
 
 
-def _on_head(wearer: Take, surface: Surface, face: F32, rng: Rng) -> tuple[U8, Pose]:
+def _on_head(bearer: Clip, surface: Surface, face: F32, rng: Rng) -> tuple[U8, Pose]:
     """A living body, and the attack at the place of its face."""
-    image, box = wearer.images[0], wearer.xyxy[0]
+    image, box = bearer.images[0], bearer.xyxy[0]
     grow = _side_px(box) / _side_px(surface.place(face.reshape(2, 2)).ravel())
     x, y = ((box[:2] + box[2:]) / 2).tolist()
     return image, Pose(grow * rng.uniform(0.95, 1.2), 0, 0, 0, (x, y))
@@ -254,7 +254,7 @@ def _path(frames: int, rng: Rng, middle: Pose, *, near: bool) -> list[Pose]:
     ]  # fmt: skip
 
 
-def plane(corners: F32, pose: Pose, about_xy: F32) -> F32:
+def project_plane(corners: F32, pose: Pose, about_xy: F32) -> F32:
     """Where points ``(N, 2)`` of a plane are seen; ``about_xy`` is seen at the pose's place.
 
     A camera at a distance of 4 times the plane's size looks at it.
@@ -280,7 +280,7 @@ def _hold(surface: Surface, face: F32, background: U8, pose: Pose, bend: float) 
     corners = np.array([[0, 0], [w, 0], [w, h], [0, h]], np.float32)
     about = ring.mean(0)
     points = np.concatenate([corners, ring])
-    seen = plane(points, pose, about)
+    seen = project_plane(points, pose, about)
     matrix = cv2.getPerspectiveTransform(corners, seen[:4])
     size_wh = (background.shape[1], background.shape[0])
     warped = cv2.warpPerspective(rgba, matrix, size_wh, flags=cv2.INTER_LINEAR)
@@ -310,9 +310,9 @@ def _bent(rgba: U8, points: F32, bend: float) -> tuple[U8, F32]:
 
 def _light(frames: int, rng: Rng) -> F32:
     """The room's light on each picture, ``(T, 1, 1, 3)``."""
-    colour = np.float32(rng.uniform(0.85, 1.12, 3)) * np.float32(rng.uniform(0.7, 1.15))
+    color = np.float32(rng.uniform(0.85, 1.12, 3)) * np.float32(rng.uniform(0.7, 1.15))
     flicker = 1 + rng.normal(0, 0.02, (frames, 1))
-    return (colour * flicker).astype(np.float32)[:, None, None]
+    return (color * flicker).astype(np.float32)[:, None, None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,7 +349,7 @@ class Camera:
 
     chance: float = 0.35
 
-    def __call__(self, take: Take, rng: Rng) -> Take:
+    def __call__(self, take: Clip, rng: Rng) -> Clip:
         """Take it."""
         dull, soft, noisy, packed, coarse, tinted = rng.random(6) < self.chance
         share = rng.uniform(0.5, 1) if coarse else 1.0
@@ -377,18 +377,18 @@ class Camera:
         ratio = [np.array(b.shape[1::-1]) / np.array(a.shape[1::-1])
                  for a, b in zip(take.images, images, strict=True)]  # fmt: skip
         boxes = take.xyxy * np.tile(np.float32(ratio), (1, 2))
-        return Take(tuple(images), boxes.astype(np.float32))
+        return Clip(tuple(images), boxes.astype(np.float32))
 
 
-def mirrored(take: Take) -> Take:
+def mirror_clip(take: Clip) -> Clip:
     """Left and right exchanged."""
     boxes = take.xyxy.copy()
     for t, image in enumerate(take.images):
         boxes[t, [0, 2]] = image.shape[1] - take.xyxy[t, [2, 0]]
-    return Take(tuple(np.ascontiguousarray(i[:, ::-1]) for i in take.images), boxes)
+    return Clip(tuple(np.ascontiguousarray(i[:, ::-1]) for i in take.images), boxes)
 
 
-def roomier(take: Take, grow: float) -> Take:
+def extend_surroundings(take: Clip, grow: float) -> Clip:
     """The surroundings continued by reflection, blurred outwards: for pictures cut close.
 
     Args:
@@ -406,4 +406,4 @@ def roomier(take: Take, grow: float) -> Take:
         soft = cv2.GaussianBlur(large, (0, 0), 4)
         images.append((large * inside + soft * (1 - inside)).astype(np.uint8))
         boxes.append(box + np.float32([across, down, across, down]))
-    return Take(tuple(images), np.array(boxes, np.float32))
+    return Clip(tuple(images), np.array(boxes, np.float32))

@@ -21,11 +21,18 @@ from trainers.augment.augment import Rng
 from trainers.data import image_file as picturefile
 from trainers.data.dataset import Dataset, Example
 from trainers.data.read import find_images
-from trainers.input.pipeline import naming, order_of
+from trainers.input.pipeline import locate_picture, plan_epoch
 from trainers.networks.config import LivenessConfig
-from trainers.spoofing.attacks import ALL, Camera, Take, attack, mirrored, roomier
+from trainers.spoofing.attacks import (
+    ALL,
+    Camera,
+    Clip,
+    extend_surroundings,
+    mirror_clip,
+    simulate_attack,
+)
 
-Ask = Callable[[U8], F32]  # clips (N, C, h, w, 3) -> (N,): a teacher
+ClipScorer = Callable[[U8], F32]  # clips (N, C, h, w, 3) -> (N,): a teacher
 _NUMBER = re.compile(r"[_/-]?[a-z]*\d+$")
 _LEAST_FACE_PX = 30
 _SCENE_PX = 480  # they stand behind, and are many
@@ -34,13 +41,13 @@ _JITTER = 0.05  # of a box, in its sides: a face finder's next to a label
 _SPARE = 1.5  # of the widest crop: four times the jitter, and what a blur reaches
 
 
-def track_of(example: Example) -> str:
+def parse_track_name(example: Example) -> str:
     """Which video a picture is from: its name without the number at its end."""
     return _NUMBER.sub("", example.name)
 
 
 @dataclass(eq=False)
-class People:
+class LiveFaces:
     """Pictures of living people by track; the faces in them.
 
     Attributes:
@@ -64,7 +71,7 @@ class People:
             )
         tracks: dict[tuple[str, str], list[int]] = defaultdict(list)
         for row, example in enumerate(self.dataset.examples):
-            tracks[example.group, track_of(example)].append(row)
+            tracks[example.group, parse_track_name(example)].append(row)
         self._tracks = dict(tracks)
 
     def __len__(self) -> int:
@@ -75,7 +82,7 @@ class People:
         """Numbers of the pictures of each track, in order."""
         return list(self._tracks.values())
 
-    def take(self, row: int, frames: int, rng: Rng) -> Take:
+    def take(self, row: int, frames: int, rng: Rng) -> Clip:
         """T pictures of a track, beginning near picture ``row``; of several faces one.
 
         A track that is too short is walked to and fro. Pictures with several faces stand alone,
@@ -87,15 +94,15 @@ class People:
         example = self.dataset.examples[row]
         if len(example) > 1 or frames == 1:
             which = int(rng.integers(len(example)))
-            return Take((self._image(example),) * frames, np.tile(example.xyxy[which], (frames, 1)))
-        track = self._tracks[example.group, track_of(example)]
+            return Clip((self._image(example),) * frames, np.tile(example.xyxy[which], (frames, 1)))
+        track = self._tracks[example.group, parse_track_name(example)]
         track = [r for r in track if len(self.dataset.examples[r]) == 1]
         walk = [*track, *track[-2:0:-1]] or track
         first = walk.index(row)
         rows = [walk[(first + t) % len(walk)] for t in range(frames)]
         examples = [self.dataset.examples[r] for r in rows]
         boxes = np.concatenate([e.xyxy for e in examples])
-        return Take(tuple(self._image(e) for e in examples), boxes)
+        return Clip(tuple(self._image(e) for e in examples), boxes)
 
     def _image(self, example: Example) -> U8:
         image = self._kept.get(example.path)
@@ -164,7 +171,7 @@ def read_scenes(folders: Sequence[Path]) -> Scenes:
     return Scenes.read(files)
 
 
-class Clips(TypedDict):
+class ClipBatch(TypedDict):
     """B clips: ``clips`` (B, C, h, w, 3) uint8; ``live`` (B,) float32, what is to be said."""
 
     clips: U8
@@ -172,7 +179,7 @@ class Clips(TypedDict):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ClipRecipe:
+class ClipBatches:
     """Everything that decides what a batch looks like: half of it lives.
 
     Attributes:
@@ -187,30 +194,30 @@ class ClipRecipe:
         strength: of the camera's faults.
     """
 
-    people: People
+    people: LiveFaces
     config: LivenessConfig
     batch: int
     kinds: tuple[str, ...]
     seed: int = 0
     scenes: Scenes = field(default_factory=Scenes)
-    teacher: Ask | None = None
+    teacher: ClipScorer | None = None
     trust: float = 0.8
     strength: float = 1.0
 
     @property
     def steps(self) -> int:
         """Batches in an epoch."""
-        return len(order_of(len(self.people), max(self.batch // 2, 1), 0, 0, shuffle=True))
+        return len(plan_epoch(len(self.people), max(self.batch // 2, 1), 0, 0, shuffle=True))
 
     def plan(self, epoch: int) -> Iterator[tuple[int, int, np.ndarray]]:
         """Epoch, step and living pictures of each batch of an epoch."""
         half = max(self.batch // 2, 1)
         for step, chosen in enumerate(
-            order_of(len(self.people), half, self.seed, epoch, shuffle=True)
+            plan_epoch(len(self.people), half, self.seed, epoch, shuffle=True)
         ):
             yield epoch, step, chosen
 
-    def make(self, epoch: int, step: int, chosen: np.ndarray) -> Clips:
+    def make(self, epoch: int, step: int, chosen: np.ndarray) -> ClipBatch:
         """One batch: each chosen picture once alive, once as an attack.
 
         Raises:
@@ -221,39 +228,39 @@ class ClipRecipe:
         for place, row in enumerate(chosen.tolist()):
             rng = np.random.default_rng((self.seed, epoch, step, place))
             for alive in (True, False):
-                with naming(self.people.dataset.examples[row].path):
+                with locate_picture(self.people.dataset.examples[row].path):
                     clips.append(self.clip(row, alive, rng))
                 live.append(alive)
         whole, said = np.stack(clips), np.array(live, np.float32)
         if self.teacher is not None and self.trust:
             opinion = self.teacher(whole[said > 0])
             said[said > 0] = 1 - self.trust + self.trust * opinion
-        return Clips(clips=whole, live=said)
+        return ClipBatch(clips=whole, live=said)
 
     def clip(self, row: int, alive: bool, rng: Rng) -> U8:
         """One clip that begins near a picture: ``(C, h, w, 3)``."""
         take = self.people.take(row, self.config.frames, rng)
         if alive:
             if rng.random() < _ROOMIER:
-                take = roomier(take, rng.uniform(1.1, 1.8))
-            take = around(take, self.config)  # the camera's faults cost time by the pixel
+                take = extend_surroundings(take, rng.uniform(1.1, 1.8))
+            take = cut_surroundings(take, self.config)  # the camera's faults cost time by the pixel
         else:
             kind = ALL[self.kinds[int(rng.integers(len(self.kinds)))]]
-            take = attack(take, kind, self.scene, self.wearer, rng)
+            take = simulate_attack(take, kind, self.scene, self.bearer, rng)
         take = Camera(0.35 * self.strength)(take, rng)
-        take = mirrored(take) if rng.random() < 0.5 else take
-        return crops_of(take, self.config, rng)
+        take = mirror_clip(take) if rng.random() < 0.5 else take
+        return cut_crops(take, self.config, rng)
 
     def scene(self, rng: Rng) -> U8:
         """What an attack is held before: half of the time what is behind somebody who lives."""
-        return self.scenes(rng) if rng.random() < 0.5 else self.wearer(rng).images[0]
+        return self.scenes(rng) if rng.random() < 0.5 else self.bearer(rng).images[0]
 
-    def wearer(self, rng: Rng) -> Take:
+    def bearer(self, rng: Rng) -> Clip:
         """Somebody who lives."""
         return self.people.take(int(rng.integers(len(self.people))), 1, rng)
 
 
-def around(take: Take, config: LivenessConfig) -> Take:
+def cut_surroundings(take: Clip, config: LivenessConfig) -> Clip:
     """A take without what the network sees nothing of, though boxes are a little off."""
     images, boxes = [], []
     wide = max(config.scales) * _SPARE
@@ -264,10 +271,10 @@ def around(take: Take, config: LivenessConfig) -> Take:
         high = np.ceil(low + size).astype(int)
         images.append(image[low[1] : high[1] + 1, low[0] : high[0] + 1])
         boxes.append(box - np.tile(low, 2))
-    return Take(tuple(images), np.array(boxes, np.float32))
+    return Clip(tuple(images), np.array(boxes, np.float32))
 
 
-def crops_of(take: Take, config: LivenessConfig, rng: Rng | None = None) -> U8:
+def cut_crops(take: Clip, config: LivenessConfig, rng: Rng | None = None) -> U8:
     """What the network sees of a take, ``(C, h, w, 3)``; with ``rng``, boxes are a little off."""
     clips = []
     for image, box in zip(take.images, take.xyxy, strict=True):
@@ -280,7 +287,7 @@ def crops_of(take: Take, config: LivenessConfig, rng: Rng | None = None) -> U8:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Exam:
+class PadSet:
     """A fixed set of clips with what they are.
 
     Attributes:
@@ -294,10 +301,10 @@ class Exam:
     track: tuple[str, ...]
 
 
-def exam(
-    people: People, config: LivenessConfig, kinds: Sequence[str], scenes: Scenes,
+def build_pad_set(
+    people: LiveFaces, config: LivenessConfig, kinds: Sequence[str], scenes: Scenes,
     each: int = 40, frames: int = 4, seed: int = 7,
-) -> Exam:  # fmt: skip
+) -> PadSet:  # fmt: skip
     """Living tracks and as many attacks of each kind, ``frames`` clips a track.
 
     Args:
@@ -321,28 +328,33 @@ def exam(
                 clips.append(clip)
                 names.append(name)
                 track_names.append(f"{name}/{n}")
-    return Exam(np.stack(clips), tuple(names), tuple(track_names))
+    return PadSet(np.stack(clips), tuple(names), tuple(track_names))
 
 
 def _track(
-    people: People, rows: Sequence[int], name: str, config: LivenessConfig, scenes: Scenes, rng: Rng
+    people: LiveFaces,
+    rows: Sequence[int],
+    name: str,
+    config: LivenessConfig,
+    scenes: Scenes,
+    rng: Rng,
 ) -> Iterator[U8]:
     """Clips of one track: the same attack goes on through all of them."""
     takes = [people.take(row, config.frames, rng) for row in rows]
-    whole = Take(tuple(i for t in takes for i in t.images), np.concatenate([t.xyxy for t in takes]))
+    whole = Clip(tuple(i for t in takes for i in t.images), np.concatenate([t.xyxy for t in takes]))
     if name != "live":
 
-        def wearer(rng: Rng) -> Take:
+        def bearer(rng: Rng) -> Clip:
             return people.take(int(rng.integers(len(people))), 1, rng)
 
-        whole = attack(whole, ALL[name], scenes, wearer, rng)
+        whole = simulate_attack(whole, ALL[name], scenes, bearer, rng)
     whole = Camera()(whole, rng)
     for first in range(0, len(whole), config.frames):
         part = slice(first, first + config.frames)
-        yield crops_of(Take(whole.images[part], whole.xyxy[part].copy()), config, rng)
+        yield cut_crops(Clip(whole.images[part], whole.xyxy[part].copy()), config, rng)
 
 
-def config_of_model(path: Path) -> LivenessConfig:
+def read_clip_config(path: Path) -> LivenessConfig:
     """What a contract model sees, as far as clips are concerned.
 
     Raises:
@@ -359,7 +371,7 @@ def config_of_model(path: Path) -> LivenessConfig:
     )  # fmt: skip
 
 
-def asking(path: Path, config: LivenessConfig) -> Ask:
+def load_clip_scorer(path: Path, config: LivenessConfig) -> ClipScorer:
     """A contract model as a function of clips of ``config``; one of single pictures is averaged.
 
     Raises:

@@ -51,8 +51,8 @@ def _toned(image: U8, gamma: float, black: float, white: float, saturation: floa
     """Tone curve between ``black`` and ``white`` (0..1), and less colour."""
     tone = (black + (white - black) * np.linspace(0, 1, 256) ** gamma) * 255
     lifted = tone.astype(np.float32)[image]
-    grey = lifted @ _LUMA
-    return grey[..., None] + (lifted - grey[..., None]) * np.float32(saturation)
+    gray = lifted @ _LUMA
+    return gray[..., None] + (lifted - gray[..., None]) * np.float32(saturation)
 
 
 def _grain(shape_hw: tuple[int, int], size_px: float, rng: Rng) -> F32:
@@ -62,10 +62,10 @@ def _grain(shape_hw: tuple[int, int], size_px: float, rng: Rng) -> F32:
     return (soft / max(float(soft.std()), 1e-6)).astype(np.float32)
 
 
-def _framed(rgb: U8, border_px: tuple[int, int, int, int], colour: tuple[int, int, int]) -> U8:
+def _framed(rgb: U8, border_px: tuple[int, int, int, int], color: tuple[int, int, int]) -> U8:
     top, bottom, left, right = border_px
     return cv2.copyMakeBorder(
-        rgb, top, bottom, left, right, cv2.BORDER_CONSTANT, value=[int(c) for c in colour]
+        rgb, top, bottom, left, right, cv2.BORDER_CONSTANT, value=[int(c) for c in color]
     )  # type: ignore[return-value]
 
 
@@ -90,7 +90,7 @@ class Print:
 
     blackest: float = 0.22
     whitest: float = 0.75
-    colours: float = 0.5
+    colors: float = 0.5
     grain: float = 5.0
     margin: float = 0.6
 
@@ -98,7 +98,7 @@ class Print:
         """Print it."""
         toned = _toned(
             image, rng.uniform(0.75, 1.35), rng.uniform(0.04, self.blackest),
-            rng.uniform(self.whitest, 0.98), rng.uniform(self.colours, 0.95),
+            rng.uniform(self.whitest, 0.98), rng.uniform(self.colors, 0.95),
         )  # fmt: skip
         tint = np.float32([1, rng.uniform(0.94, 1.0), rng.uniform(0.84, 1.0)])
         paper = _grain(image.shape[:2], rng.uniform(0.6, 2.0), rng) * rng.uniform(0.5, self.grain)
@@ -122,14 +122,14 @@ class Halftone:
 
     def __call__(self, image: U8, face: F32, rng: Rng) -> Surface:
         """Print it."""
-        paper = Print(blackest=0.3, whitest=0.7, colours=0.0, margin=0.3)(image, face, rng)
+        paper = Print(blackest=0.3, whitest=0.7, colors=0.0, margin=0.3)(image, face, rng)
         pitch, turn = rng.uniform(1.8, self.pitch_px), rng.uniform(0.2, 1.2)
         height, width = paper.rgba.shape[:2]
         y, x = np.mgrid[:height, :width].astype(np.float32)
         u, v = x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
         screen = np.cos(2 * np.pi / pitch * u) * np.cos(2 * np.pi / pitch * v)  # -1..1
-        grey = paper.rgba[..., :3].astype(np.float32)
-        inked = grey + screen[..., None] * rng.uniform(20, 55)
+        gray = paper.rgba[..., :3].astype(np.float32)
+        inked = gray + screen[..., None] * rng.uniform(20, 55)
         return replace(paper, rgba=np.dstack([_bytes(inked), paper.rgba[..., 3]]))
 
 
@@ -194,8 +194,8 @@ class Screen:
             return Surface(_opaque(large), (0, 0), factor, glow=True)
         thin = rng.uniform(0.01, 0.12, 4) * min(large.shape[:2])
         border = tuple(int(x) + 2 for x in thin)
-        grey = int(rng.integers(0, 45) if rng.random() < 0.8 else rng.integers(150, 240))
-        framed = _framed(large, border, (grey, grey, grey))  # type: ignore[arg-type]
+        gray = int(rng.integers(0, 45) if rng.random() < 0.8 else rng.integers(150, 240))
+        framed = _framed(large, border, (gray, gray, gray))  # type: ignore[arg-type]
         return Surface(_opaque(framed), (border[2], border[0]), factor, glow=True)
 
 
@@ -205,9 +205,9 @@ def _strips(shape_hw: tuple[int, int], pitch: int, much: float, rng: Rng) -> F32
     x, y = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)
     phase = np.float32([0, 1, 2]) / 3
     wave = np.cos(2 * np.pi * (x[:, None] / pitch - phase))  # (W, 3)
-    colour = 1 + much * wave * rng.uniform(0.4, 1)
+    color = 1 + much * wave * rng.uniform(0.4, 1)
     rows = 1 - much * 0.7 * (np.mod(y, pitch) < 1)
-    return (colour[None] * rows[:, None, None]).astype(np.float32)
+    return (color[None] * rows[:, None, None]).astype(np.float32)
 
 
 # --- nothing but a cut ------------------------------------------------------------------------
@@ -240,12 +240,12 @@ class Cutout:
         x1, y1, x2, y2 = surface.place(face.reshape(2, 2)).ravel().tolist()
         wide, high = x2 - x1, y2 - y1
         mask = np.zeros(surface.rgba.shape[:2], np.uint8)
-        centre = (int((x1 + x2) / 2), int((y1 + y2) / 2))
+        center = (int((x1 + x2) / 2), int((y1 + y2) / 2))
         grown = rng.uniform(0.52, 0.75, 2)
-        cv2.ellipse(mask, centre, (int(wide * grown[0]), int(high * grown[1])), 0, 0, 360, 255, -1)
+        cv2.ellipse(mask, center, (int(wide * grown[0]), int(high * grown[1])), 0, 0, 360, 255, -1)
         if rng.random() < self.holes:
             for side in (-0.2, 0.2):
-                at = (int(centre[0] + side * wide), int(centre[1] - 0.1 * high))
+                at = (int(center[0] + side * wide), int(center[1] - 0.1 * high))
                 cv2.ellipse(
                     mask, at, (int(wide * 0.09) + 1, int(high * 0.04) + 1), 0, 0, 360, 0, -1
                 )

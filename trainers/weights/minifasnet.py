@@ -11,7 +11,7 @@ import keras
 
 from edge.errors import ConfigError
 from trainers.networks.config import LivenessConfig
-from trainers.networks.minifasnet import convolutions, layers_of
+from trainers.networks.minifasnet import convolutions, index_layers
 from trainers.weights import onnx as onnxweights
 from trainers.weights.archive import read_network
 from trainers.weights.onnx import Convolution
@@ -38,9 +38,9 @@ def start_from(network: keras.Model, config: LivenessConfig, path: Path) -> int:
 
 
 def _from_keras(network: keras.Model, path: Path) -> int:
-    given = layers_of(read_network(path, "start from another file"))
+    given = index_layers(read_network(path, "start from another file"))
     count = 0
-    for name, layer in layers_of(network).items():
+    for name, layer in index_layers(network).items():
         weights = given[name].get_weights() if name in given else []
         if weights and [w.shape for w in weights] == [w.shape for w in layer.get_weights()]:
             layer.set_weights(weights)
@@ -58,7 +58,7 @@ def _from_onnx(network: keras.Model, config: LivenessConfig, path: Path) -> int:
             f"{path} holds {len(found)} convolutions, this network {sum(map(len, names))}: start "
             "from the adopted pair (edge-deploy adopt FILE --family minifasnet --second FILE)"
         )
-    by_name = layers_of(network)
+    by_name = index_layers(network)
     count = 0
     for name, source in zip((n for part in names for n in part), found, strict=True):
         count += name in by_name and _put(by_name, name, source)

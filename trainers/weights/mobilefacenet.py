@@ -43,7 +43,7 @@ def _layers(encoder: keras.Model, names: list[str]) -> list[keras.layers.Layer]:
     return [by_name[name] for name in names]
 
 
-def put(encoder: keras.Model, parts: dict[str, Convolution]) -> None:
+def assign_weights(encoder: keras.Model, parts: dict[str, Convolution]) -> None:
     """Give the encoder's layers their weights; shapes must fit."""
     by_name = {layer.name: layer for layer in encoder.layers}
     for name, part in parts.items():
@@ -60,7 +60,7 @@ def put(encoder: keras.Model, parts: dict[str, Convolution]) -> None:
             act.slope.assign(part.slope)
 
 
-def thinned(
+def prune_channels(
     parts: dict[str, Convolution], config: EncoderConfig, faces: U8
 ) -> dict[str, Convolution]:
     """The parts with as many channels as ``config`` has inside.
@@ -71,7 +71,7 @@ def thinned(
         faces: ``(N, 112, 112, 3)`` uint8, some dozens: they tell which channels matter.
     """
     original = build(ORIGINAL)
-    put(original, parts)
+    assign_weights(original, parts)
     thin = dict(parts)
     for names, reader, count in _groups(config):
         before = parts[names[0]]

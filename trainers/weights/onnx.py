@@ -46,12 +46,12 @@ def read_graph(path: Path) -> onnx.GraphProto:
         raise ModelError(f"{path} is not an ONNX file: {error}") from error
 
 
-def values_of(graph: onnx.GraphProto) -> dict[str, F32]:
+def read_initializers(graph: onnx.GraphProto) -> dict[str, F32]:
     """The weights that lie in it, by name."""
     return {i.name: numpy_helper.to_array(i).astype(np.float32) for i in graph.initializer}
 
 
-def in_keras(kernel: F32, node: onnx.NodeProto) -> F32:
+def to_keras_layout(kernel: F32, node: onnx.NodeProto) -> F32:
     """A node's kernel ``(out, in, kh, kw)`` as Keras lays it out."""
     depthwise = any(a.name == "group" and a.i > 1 for a in node.attribute)
     return kernel.transpose((2, 3, 0, 1) if depthwise else (2, 3, 1, 0))
@@ -59,7 +59,7 @@ def in_keras(kernel: F32, node: onnx.NodeProto) -> F32:
 
 def convolutions(graph: onnx.GraphProto) -> Iterator[Convolution]:
     """Every convolution and matrix, what follows folded in."""
-    value = values_of(graph)
+    value = read_initializers(graph)
     users = {name: node for node in graph.node for name in node.input}  # the last one is enough
     for node in graph.node:
         if node.op_type not in ("Conv", "Gemm") or node.input[1] not in value:
@@ -75,7 +75,7 @@ def convolutions(graph: onnx.GraphProto) -> Iterator[Convolution]:
                 bias = bias + number
             else:
                 slope = number
-        yield Convolution(in_keras(kernel, node), bias, slope)
+        yield Convolution(to_keras_layout(kernel, node), bias, slope)
 
 
 def _behind(

@@ -1,14 +1,14 @@
 """Transfer learning: weights from a .keras, .h5 or ONNX file, frozen parts, a new head.
 
 A weight goes where its layer's name says, a class's weights where the class's name says. What
-does not fit stays as it was, and the ``Report`` tells which and why.
+does not fit stays as it was, and the ``TransferReport`` tells which and why.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
@@ -19,9 +19,8 @@ from edge.errors import ConfigError, ModelError
 from edge.types import F32
 from trainers.networks import yunet
 from trainers.networks.config import NetworkConfig
-from trainers.networks.yolo import build
 from trainers.weights.archive import read_network
-from trainers.weights.onnx import in_keras, read_graph, values_of
+from trainers.weights.onnx import read_graph, read_initializers, to_keras_layout
 
 _LAST = re.compile(r"^head_\d_(\w+_pred|(cls|obj|box|points)_[dp]conv)$")
 FREEZES = ("none", "backbone", "all")  # all: everything but the last 1x1 of each branch
@@ -42,7 +41,7 @@ YOLOX_CLASSES = (  # what a published file's 80 outputs mean, in its order
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class TransferReport:
     """What a transfer did.
 
     Attributes:
@@ -53,7 +52,7 @@ class Report:
     loaded: tuple[str, ...]
     left: dict[str, str]
 
-    def require_any(self, path: Path) -> Report:
+    def require_any(self, path: Path) -> TransferReport:
         """Itself.
 
         Raises:
@@ -84,7 +83,7 @@ class Weights:
 def start_from(
     model: keras.Model, config: NetworkConfig, path: Path, classes: Sequence[str] = (),
     only: Sequence[str] = (),
-) -> Report:  # fmt: skip
+) -> TransferReport:  # fmt: skip
     """Load what fits from a file.
 
     Args:
@@ -108,7 +107,7 @@ def start_from(
         classes = YOLOX_CLASSES
     if only:
         found = {name: w for name, w in found.items() if name.startswith(tuple(only))}
-    return put(model, config, found, classes).require_any(path)
+    return assign_weights(model, config, found, classes).require_any(path)
 
 
 def _class_outputs(found: dict[str, Weights]) -> int:
@@ -125,7 +124,7 @@ def read_onnx(path: Path) -> dict[str, Weights]:
     number of its convolutions, and its blue-green-red input is turned round.
     """
     graph = read_graph(path)
-    value = values_of(graph)
+    value = read_initializers(graph)
     nodes = [n for n in graph.node if n.op_type == "Conv" and n.input[1] in value]
     found: list[tuple[str, Weights]] = []
     for node in nodes:
@@ -133,11 +132,11 @@ def read_onnx(path: Path) -> dict[str, Weights]:
         given = value.get(node.input[2]) if len(node.input) > 2 else None
         bias = np.zeros(len(kernel), np.float32) if given is None else given
         names = "/".join([node.name, *node.input[1:]])  # export renames one or the other
-        found.append((names, Weights(in_keras(kernel, node), bias)))
+        found.append((names, Weights(to_keras_layout(kernel, node), bias)))
     order = list(yolox_layers())
     if len(found) == len(order) and found[0][1].kernel.shape[:3] == (3, 3, 12):
         named = dict(zip(order, (w for _, w in found), strict=True))
-        named[order[0]] = _stem_of_focus(named[order[0]])
+        named[order[0]] = _convert_focus_stem(named[order[0]])
         return named
     if len(found) == len(yunet.CONVOLUTIONS) and not _is_ours(found[0][0]):
         named = dict(zip(yunet.CONVOLUTIONS, (w for _, w in found), strict=True))
@@ -190,7 +189,7 @@ def yolox_layers(repeats: tuple[int, ...] = (1, 3, 3, 1), depth: int = 2) -> Ite
             yield from (f"head_{level}_{name}" for name in last)
 
 
-def _stem_of_focus(focus: Weights) -> Weights:
+def _convert_focus_stem(focus: Weights) -> Weights:
     """YOLOX's stem (four slices of BGR, 3x3) as one 6x6 convolution of stride 2 over RGB."""
     kernel = np.zeros((6, 6, 3, focus.kernel.shape[-1]), np.float32)
     for n, (down, right) in enumerate(((0, 0), (1, 0), (0, 1), (1, 1))):
@@ -201,10 +200,10 @@ def _stem_of_focus(focus: Weights) -> Weights:
 
 def read_keras(path: Path) -> dict[str, Weights]:
     """Convolutions of a .keras file by layer name, its normalisation folded in."""
-    return dict(weights_of(read_network(path, "start from another file")))
+    return dict(read_convolutions(read_network(path, "start from another file")))
 
 
-def weights_of(model: keras.Model) -> Iterator[tuple[str, Weights]]:
+def read_convolutions(model: keras.Model) -> Iterator[tuple[str, Weights]]:
     """Every convolution of a model, with the normalisation behind it folded in."""
     by_name = {layer.name: layer for layer in model.layers}
     for layer in _convolutions(model):
@@ -261,9 +260,9 @@ def read_h5(path: Path) -> dict[str, Weights]:
 # --- putting weights in -----------------------------------------------------------------------
 
 
-def put(
+def assign_weights(
     model: keras.Model, config: NetworkConfig, found: dict[str, Weights], classes: Sequence[str]
-) -> Report:
+) -> TransferReport:
     """Give each layer the weights of its name; classes known to both are carried over."""
     by_name = {layer.name: layer for layer in model.layers}
     loaded, left = [], {}
@@ -284,7 +283,7 @@ def put(
             continue
         _assign(layer, by_name.get(f"{layer.name}_bn"), source)
         loaded.append(layer.name)
-    return Report(tuple(loaded), left)
+    return TransferReport(tuple(loaded), left)
 
 
 def _assign(layer: keras.layers.Layer, norm: keras.layers.Layer | None, source: Weights) -> None:
@@ -316,14 +315,6 @@ def _carry_classes(
             of = anchor * len(classes) + list(classes).index(name)
             kernel[..., to], bias[to] = source.kernel[..., of], source.bias[of]
     return Weights(kernel, bias)
-
-
-def fold(model: keras.Model, config: NetworkConfig) -> tuple[keras.Model, NetworkConfig]:
-    """The same network without normalisation layers, for export: convolutions with biases."""
-    plain = replace(config, norm="none")
-    folded = build(plain)
-    put(folded, plain, dict(weights_of(model)), config.classes)
-    return folded, plain
 
 
 # --- freezing ---------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from edge.vision import boxes
 from tests.support.tiny_networks import NANO, pictures, run, untrained
 from trainers.networks.config import NetworkConfig
 from trainers.networks.yolo import build, decode
-from trainers.weights.transfer import read_onnx, weights_of
+from trainers.weights.transfer import read_convolutions, read_onnx
 
 ANCHORS = tuple(tuple((8.0 * s * k, 10.0 * s * k) for k in (1, 2, 3)) for s in (1, 2, 4))
 NETWORKS = {
@@ -128,7 +128,7 @@ def test_padding_normalisation_and_upsampling_leave_no_nodes_of_their_own():
     )
     kinds = [node.op_type for node in proto.graph.node]
     assert not {"Pad", "BatchNormalization", "Tile", "Shape"} & set(kinds)
-    assert kinds.count("Conv") == sum(1 for _ in weights_of(build(NANO)))
+    assert kinds.count("Conv") == sum(1 for _ in read_convolutions(build(NANO)))
     assert kinds.count("Resize") == 2
 
 
@@ -139,7 +139,7 @@ def test_an_exported_file_can_be_started_from_by_layer_name(tmp_path):
         export_detector(network, NANO, NmsOverrides().nms("detect"), Provenance("tiny"))
     )
     found = read_onnx(path)
-    want = dict(weights_of(network))
+    want = dict(read_convolutions(network))
     assert found.keys() == want.keys()
     assert all(np.array_equal(found[name].kernel, want[name].kernel) for name in want)
 

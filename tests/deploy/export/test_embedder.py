@@ -16,7 +16,7 @@ from edge.runtimes.onnx import Options
 from edge.runtimes.onnx import build as runtime
 from trainers.networks.config import EncoderConfig
 from trainers.networks.mobilefacenet import build
-from trainers.run.folder import RunFolder, config_of
+from trainers.run.folder import RunFolder, build_run_config
 from trainers.run.settings import Settings
 
 SMALL = EncoderConfig(
@@ -73,7 +73,7 @@ def test_slopes_that_have_not_faded_cannot_be_exported():
 
 
 def test_a_run_is_exported_with_what_it_learned_from_and_its_threshold(tmp_path):
-    values = config_of(
+    values = build_run_config(
         "embed", SMALL, SMALL, Settings(), paths=["/somewhere/faces"], teacher="big", start=""
     )
     folder = RunFolder.create(tmp_path / "run", values, {"pictures": 7, "data_sha256": "ab" * 32})

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from edge.errors import ConfigError
 from tests.support.drawn_data import drawn_dataset, face, plain_example, write_example
-from trainers.data.dataset import Dataset, Sample, group_of, held_back, unknown_points
+from trainers.data.dataset import Dataset, Sample, group_by_folder, is_held_out, unknown_points
 
 GROUPS = st.lists(st.text("abcdefgh", min_size=1, max_size=4), min_size=1, max_size=40)
 
@@ -34,7 +34,7 @@ def test_a_split_never_parts_a_group(groups, seed, fraction):
 @settings(max_examples=100, deadline=None)
 @given(GROUPS, GROUPS, st.integers(0, 99))
 def test_adding_pictures_moves_no_other(groups, more, seed):
-    side = {g: held_back(g, 0.3, seed) for g in groups}
+    side = {g: is_held_out(g, 0.3, seed) for g in groups}
     dataset = Dataset(("a",), tuple(plain_example(f"{n}", g) for n, g in enumerate(groups + more)))
     try:
         _, held = dataset.split(0.3, seed)
@@ -45,7 +45,7 @@ def test_adding_pictures_moves_no_other(groups, more, seed):
 
 
 def test_the_held_back_share_is_near_the_fraction():
-    share = np.mean([held_back(f"video{n}", 0.2, 0) for n in range(2000)])
+    share = np.mean([is_held_out(f"video{n}", 0.2, 0) for n in range(2000)])
     assert share == pytest.approx(0.2, abs=0.03)
 
 
@@ -126,4 +126,4 @@ def test_a_picture_of_another_size_than_its_labels_is_refused(tmp_path: Path):
     ],
 )
 def test_the_folder_is_the_group(path, group):
-    assert group_of(Path(path)) == group
+    assert group_by_folder(Path(path)) == group

@@ -123,7 +123,7 @@ def test_a_person_stays_on_the_same_side_whoever_else_is_there():
 
 
 def test_a_split_that_leaves_nobody_is_refused():
-    with pytest.raises(ConfigError, match="--hold"):
+    with pytest.raises(ConfigError, match="--val-fraction"):
         crowd("Ann", "Bob").split(1e-9)
 
 

@@ -12,7 +12,7 @@ from edge.errors import ConfigError
 from tests.support.drawn_data import drawn_dataset, face, shared, write_example
 from trainers.data.coco import read_coco, to_coco
 from trainers.data.dataset import Dataset, Problem
-from trainers.data.face_csv import read_facecsv
+from trainers.data.face_csv import read_face_csv
 from trainers.data.read import read_dataset
 from trainers.data.voc import read_voc
 from trainers.data.yolo import format_rows, read_yolo
@@ -217,7 +217,7 @@ def test_faces_are_grouped_by_identity_and_rows_without_a_box_are_left_out(tmp_p
 def test_a_wrong_row_of_faces_is_named_with_file_and_line(tmp_path: Path, text, message):
     (tmp_path / "labels.csv").write_text(text)
     with pytest.raises(ConfigError, match=message):
-        read_facecsv(tmp_path / "labels.csv")
+        read_face_csv(tmp_path / "labels.csv")
 
 
 def test_a_folder_of_no_known_format_is_refused(tmp_path: Path):

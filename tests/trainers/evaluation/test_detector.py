@@ -11,7 +11,7 @@ from edge.types import Faces, RgbPicture
 from edge.vision import boxes
 from tests.support.drawn_data import DOTS, drawn_dataset, face, find_dot
 from trainers.augment.augment import FILL
-from trainers.evaluation.detector import examine_small_faces, shrunk
+from trainers.evaluation.detector import evaluate_small_faces, shrink_object
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ from trainers.evaluation.detector import examine_small_faces, shrunk
 )
 def test_a_face_is_shown_as_long_as_asked_and_its_box_lies_around_it(size_wh, longest_px, input_wh):
     sample = face(2, size_wh)
-    picture, box = shrunk(sample, 0, longest_px, input_wh)
+    picture, box = shrink_object(sample, 0, longest_px, input_wh)
     assert picture.size_wh == input_wh
     assert max(box[2:] - box[:2]) == pytest.approx(longest_px, abs=1)
     shown = boxes.clip(box[None], input_wh)[0]
@@ -36,7 +36,7 @@ def test_a_face_is_shown_as_long_as_asked_and_its_box_lies_around_it(size_wh, lo
 
 def test_a_face_is_never_enlarged_and_nothing_but_grey_is_beyond_the_picture():
     sample = face(2, (64, 48))
-    picture, box = shrunk(sample, 0, 1000, (128, 96))
+    picture, box = shrink_object(sample, 0, 1000, (128, 96))
     np.testing.assert_allclose(
         box[2:] - box[:2], sample.xyxy[0, 2:] - sample.xyxy[0, :2], rtol=1e-5
     )
@@ -49,7 +49,7 @@ def test_a_face_is_never_enlarged_and_nothing_but_grey_is_beyond_the_picture():
 
 def test_recall_of_small_faces_counts_what_is_found_at_that_size(tmp_path: Path):
     dataset = drawn_dataset(tmp_path, 6)
-    answers = [shrunk(e.load(), 0, 32, (64, 64))[1] for e in dataset.examples]
+    answers = [shrink_object(e.load(), 0, 32, (64, 64))[1] for e in dataset.examples]
     asked = []
 
     def ask(picture: RgbPicture) -> Faces:
@@ -59,7 +59,7 @@ def test_recall_of_small_faces_counts_what_is_found_at_that_size(tmp_path: Path)
         points, zeros = np.zeros((1, 5, 2), np.float32), np.zeros(1, np.float32)
         return Faces(box[None], score, points, np.int32([-1]), zeros)
 
-    examined = examine_small_faces(dataset, ask, 32, (64, 64))
+    examined = evaluate_small_faces(dataset, ask, 32, (64, 64))
     (figure,) = examined.figures.values()
     assert figure.value == pytest.approx(2 / 3)
     assert figure.n == 6

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from edge.errors import ConfigError
-from tests.support.drawn_data import drawn_dataset
+from tests.support.drawn_data import drawn_dataset, iterate_batches
 from trainers import detector
 from trainers.augment import presets as recipes
 from trainers.data.dataset import Dataset
-from trainers.detector import Job
+from trainers.detector import DetectorJob
 from trainers.faces import NETWORKS
 from trainers.input import feature_cache as features
-from trainers.input.feature_cache import Features
-from trainers.input.pipeline import batches, recipe, stream
+from trainers.input.feature_cache import FeatureCache
+from trainers.input.pipeline import build_batches, stream_batches
 from trainers.networks.config import NetworkConfig
 from trainers.networks.yolo import build
 from trainers.run.settings import Settings
@@ -61,7 +61,7 @@ def dataset(tmp_path: Path) -> Dataset:
 )
 def test_frozen_part_and_rest_together_are_the_network(config, regime):
     model = frozen(config, regime)
-    front, rest = features.split(model)
+    front, rest = features.split_at_frozen(model)
     images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype(np.float32)
     np.testing.assert_allclose(numpy(rest(front([images]))), numpy(model(images)), atol=1e-5)
     assert not front.trainable_weights
@@ -71,12 +71,12 @@ def test_frozen_part_and_rest_together_are_the_network(config, regime):
 @pytest.mark.parametrize("regime", ["none", "head_"])
 def test_a_network_without_a_frozen_beginning_is_refused(regime):
     with pytest.raises(ConfigError, match="--freeze backbone"):
-        features.split(frozen(regime=regime))
+        features.split_at_frozen(frozen(regime=regime))
 
 
-def kept(dataset: Dataset, folder: Path, views: int = 2, seed: int = 0) -> Features:
-    made = recipe(dataset, (64, 64), 2, recipes.detector_augments(), seed=seed)
-    return Features.of(made, features.split(frozen())[0], views, folder)
+def kept(dataset: Dataset, folder: Path, views: int = 2, seed: int = 0) -> FeatureCache:
+    made = build_batches(dataset, (64, 64), 2, recipes.detector_augments(), seed=seed)
+    return FeatureCache.of(made, features.split_at_frozen(frozen())[0], views, folder)
 
 
 def test_epochs_take_the_views_in_turn_and_nothing_is_computed_twice(dataset, tmp_path):
@@ -97,7 +97,7 @@ def test_features_and_labels_belong_to_the_same_view(dataset, tmp_path):
     mine = kept(dataset, tmp_path / "kept")
     mine.compute()
     sample = mine.made.sample(dataset.examples[3], (0, 1, 3))  # seed, view, picture
-    plain = recipe(Dataset(dataset.classes, dataset.examples), (64, 64), 1)
+    plain = build_batches(Dataset(dataset.classes, dataset.examples), (64, 64), 1)
     (batch,) = (features.collate([sample], plain.size_wh, mine.made.rows),)
     maps, labels = mine.make(1, 0, np.array([3]))
     np.testing.assert_array_equal(labels["boxes"], batch["boxes"])
@@ -113,7 +113,7 @@ def test_other_weights_data_or_seeds_have_other_features(dataset, tmp_path):
 
     mine = kept(dataset, tmp_path)
     mine.front.weights[0].assign(mine.front.weights[0] + 1)
-    others = Features.of(mine.made, mine.front, 2, tmp_path).folder
+    others = FeatureCache.of(mine.made, mine.front, 2, tmp_path).folder
     first = folder()
     assert folder() == first
     assert len({first, folder(seed=1), folder(pictures=5), others}) == 4
@@ -126,10 +126,11 @@ def test_a_full_disk_says_what_to_do(dataset, tmp_path):
 
 
 def train(data: Path, out: Path, settings: Settings, *, resume: bool = False):
-    job = Job((data,), out, network=SMALL, settings=settings)
+    job = DetectorJob(data=(data,), out=out, network=SMALL, settings=settings)
     parts = drawn_dataset(data, 8).split(0.3, 1)
     return detector.fit(
-        job, "detect", parts, recipes.detector_augments(0), detector.figures, "ap50", resume=resume
+        job, "detect", parts, recipes.detector_augments(0), detector.compute_metrics, "ap50",
+        resume=resume,
     )  # fmt: skip
 
 
@@ -173,15 +174,15 @@ def test_training_on_kept_features_is_training_on_the_pictures(dataset, tmp_path
     results = []
     for cached in (False, True):
         model = frozen()
-        front, rest = features.split(model)
-        made = recipe(dataset, (64, 64), 4)
+        front, rest = features.split_at_frozen(model)
+        made = build_batches(dataset, (64, 64), 4)
         if cached:
-            mine = Features.of(made, front, 1, tmp_path / "kept")
+            mine = FeatureCache.of(made, front, 1, tmp_path / "kept")
             mine.compute()
             x, y = mine.make(*next(made.plan(0)))
             task = detector.YoloTask(model, SMALL, detector.LossConfig(), rest)
         else:
-            x, y = detector.to_fit(next(stream(made)))
+            x, y = detector.to_keras_batch(next(stream_batches(made)))
             task = detector.YoloTask(model, SMALL, detector.LossConfig())
         task.compile(keras.optimizers.SGD(1e-3))
         task.train_on_batch(x, y)
@@ -191,10 +192,10 @@ def test_training_on_kept_features_is_training_on_the_pictures(dataset, tmp_path
 
 
 def test_without_augmentation_one_view_is_the_picture_itself(dataset, tmp_path):
-    made = recipe(dataset, (64, 64), 6)
-    mine = Features.of(made, features.split(frozen())[0], 1, tmp_path)
+    made = build_batches(dataset, (64, 64), 6)
+    mine = FeatureCache.of(made, features.split_at_frozen(frozen())[0], 1, tmp_path)
     mine.compute()
-    (plain,) = batches(dataset, (64, 64), 6, shuffle=False)
+    (plain,) = iterate_batches(dataset, (64, 64), 6, shuffle=False)
     maps, _ = mine.make(0, 0, np.arange(6))
     expected = mine.front([plain["images"].astype(np.float32)])
     np.testing.assert_allclose(maps[0], numpy(expected[0]), rtol=2e-3, atol=2e-3)

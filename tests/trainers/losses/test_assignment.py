@@ -25,8 +25,8 @@ def found_at(boxes: np.ndarray, classes: int = 2, logit: float = -2.0) -> Decode
 
 def on_cells(config: NetworkConfig, size_strides: float = 2.0) -> np.ndarray:
     place, stride = cells(config.input_wh, config.num_anchors)
-    centre, half = (place + 0.5) * stride, size_strides / 2 * stride
-    return np.concatenate([centre - half, centre + half], 1)
+    center, half = (place + 0.5) * stride, size_strides / 2 * stride
+    return np.concatenate([center - half, center + half], 1)
 
 
 def test_cells_run_over_strides_then_rows_then_anchors():
@@ -50,24 +50,14 @@ def test_a_large_box_goes_to_the_coarse_stride():
     assert row == 3 * (64 + 16) + (1 * 2 + 1) * 3 + 1
 
 
-def test_the_target_tensor_holds_object_place_size_and_class():
-    box = ops.convert_to_tensor(np.float32([[[12, 36, 28, 52], [0, 0, 0, 0]]]))
-    target = assign.target_tensor(box, ops.convert_to_tensor(np.int32([[1, -1]])), TINY)
-    target = ops.convert_to_numpy(target)[0]  # (A, 5 + C)
-    rows = np.flatnonzero(target[:, 0])
-    assert rows.tolist() == [(5 * 8 + 2) * 3 + 1]
-    np.testing.assert_allclose(target[rows[0]], [1, 0.5, 0.5, 2, 2, 0, 1])
-    assert not target[np.arange(len(target)) != rows[0]].any()
-
-
 def test_grid_ignores_free_rows_that_fit_well():
     boxes = np.float32([[[12, 36, 28, 52]]])
     predicted = on_cells(TINY)
     predicted[0] = boxes[0, 0]  # a row far from the midpoint that predicts the box exactly
-    match = assign.grid(
+    match = assign.assign_grid(
         found_at(predicted), ops.convert_to_tensor(boxes), ops.zeros((1, 1), "int32"), TINY
     )
-    taken, ignored = map(ops.convert_to_numpy, (match.taken[0], match.ignored[0]))
+    taken, ignored = map(ops.convert_to_numpy, (match.positive[0], match.ignored[0]))
     assert np.flatnonzero(taken).tolist() == [(5 * 8 + 2) * 3 + 1]
     assert ignored[0] == 1
     assert not (taken * ignored).any()
@@ -75,21 +65,21 @@ def test_grid_ignores_free_rows_that_fit_well():
 
 def test_padding_takes_no_row():
     nothing = ops.full((1, 3), -1, "int32")
-    for way, config in ((assign.grid, TINY), (assign.dynamic, FREE)):
+    for way, config in ((assign.assign_grid, TINY), (assign.assign_dynamic, FREE)):
         match = way(found_at(on_cells(config)), ops.zeros((1, 3, 4)), nothing, config)
-        assert float(ops.sum(match.taken)) == 0
+        assert float(ops.sum(match.positive)) == 0
 
 
 def test_dynamic_takes_rows_near_the_midpoint_only():
     boxes = ops.convert_to_tensor(np.float32([[[10, 10, 26, 26], [40, 40, 62, 62]]]))
-    match = assign.dynamic(found_at(on_cells(FREE)), boxes, ops.zeros((1, 2), "int32"), FREE)
-    taken, row = map(ops.convert_to_numpy, (match.taken[0], match.box_row[0]))
+    match = assign.assign_dynamic(found_at(on_cells(FREE)), boxes, ops.zeros((1, 2), "int32"), FREE)
+    taken, row = map(ops.convert_to_numpy, (match.positive[0], match.box_row[0]))
     place, stride = cells(FREE.input_wh)
     middles = np.float32([[18, 18], [51, 51]])
     assert taken.sum() >= 2
     for a in np.flatnonzero(taken):
         away = np.abs((place[a] + 0.5) * stride[a] - middles[row[a]]).max()
-        assert away < assign.CENTRE_RADIUS * stride[a]
+        assert away < assign.CENTER_RADIUS * stride[a]
 
 
 def test_dynamic_prefers_the_row_that_fits():
@@ -97,17 +87,17 @@ def test_dynamic_prefers_the_row_that_fits():
     predicted = on_cells(FREE, 0.3)
     best = 2 * 8 + 2  # cell (2, 2) of stride 8, whose centre is (20, 20)
     predicted[best] = boxes[0, 0]
-    match = assign.dynamic(
+    match = assign.assign_dynamic(
         found_at(predicted), ops.convert_to_tensor(boxes), ops.zeros((1, 1), "int32"), FREE
     )
-    assert float(match.taken[0, best]) == 1
+    assert float(match.positive[0, best]) == 1
     assert float(match.iou[0, best]) == 1
 
 
 def test_a_row_answers_for_one_box_only():
     boxes = ops.convert_to_tensor(np.float32([[[10, 10, 26, 26], [11, 11, 27, 27]]]))
-    match = assign.dynamic(found_at(on_cells(FREE)), boxes, ops.zeros((1, 2), "int32"), FREE)
-    taken = ops.convert_to_numpy(match.taken)
+    match = assign.assign_dynamic(found_at(on_cells(FREE)), boxes, ops.zeros((1, 2), "int32"), FREE)
+    taken = ops.convert_to_numpy(match.positive)
     assert set(np.unique(taken)) == {0, 1}
     assert set(ops.convert_to_numpy(match.box_row)[taken > 0]) <= {0, 1}
 

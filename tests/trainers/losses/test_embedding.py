@@ -146,7 +146,7 @@ def test_every_loss_pulls_one_person_together_and_pushes_others_apart(name):
     task = EmbedTask(keras.Model(inputs, inputs), ObjectiveConfig(((name, 1.0),)), people=2)
     rows = keras.Variable(unit(0, 50, 30, 80) + 0.0)
     person = np.int32([0, 0, 1, 1])
-    y = {"person": ops.convert_to_tensor(person), "taught": unit(0, 5, 120, 125)}
+    y = {"person": ops.convert_to_tensor(person), "teacher": unit(0, 5, 120, 125)}
     task(rows)
     optimizer = keras.optimizers.Adam(0.02)
     tf = pytest.importorskip("tensorflow")
@@ -162,7 +162,7 @@ def test_every_loss_pulls_one_person_together_and_pushes_others_apart(name):
     for _ in range(60):
         with tf.GradientTape() as tape:
             long = ops.sqrt(ops.sum(ops.square(rows), 1, keepdims=True))
-            loss = sum(task.losses_of(rows / long, y).values())
+            loss = sum(task.compute_losses(rows / long, y).values())
         optimizer.apply(tape.gradient(loss, [v.value for v in variables]), variables)
     together, apart = spread()
     assert together > before[0]

@@ -157,7 +157,7 @@ def test_operating_point_counts_found_false_and_missed():
         np.float32([0.9, 0.8, 0.7, 0.1]),
         np.int32([0, 0, 0, 1]),
     )
-    point = metrics.operate([truth], [found], score=0.5)
+    point = metrics.evaluate_at([truth], [found], score=0.5)
     # the double and the one of the wrong class are false, the faint one is below the threshold
     assert (point.true[0], point.false[0], point.missed[0]) == (1, 2, 1)
     assert point.recall().value == pytest.approx(0.5)

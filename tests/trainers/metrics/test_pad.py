@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from trainers.metrics.pad import LIVE, Rate, fused, judge, mean_of, wilson
+from trainers.metrics.pad import LIVE, Rate, average_rates, compute_pad_metrics, fuse_tracks, wilson
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_nothing_counted_is_no_number_within_all_bounds():
 def test_apcer_and_bpcer_are_counted_by_kind_and_the_worst_kind_decides():
     kind = [LIVE] * 4 + ["print"] * 2 + ["phone"] * 4
     score = np.array([0.9, 0.5, 0.4, 0.8, 0.1, 0.2, 0.9, 0.6, 0.5, 0.1], np.float32)
-    told = judge(score, kind, 0.5)
+    told = compute_pad_metrics(score, kind, 0.5)
     assert told.bpcer.value == 0.25  # 0.4 of four
     assert told.apcer["print"].value == 0
     assert told.apcer["phone"].value == 0.75  # 0.5 is alive
@@ -41,20 +41,20 @@ def test_apcer_and_bpcer_are_counted_by_kind_and_the_worst_kind_decides():
 
 
 def test_no_number_counts_as_an_attack():
-    told = judge(np.array([np.nan, np.nan], np.float32), [LIVE, "print"])
+    told = compute_pad_metrics(np.array([np.nan, np.nan], np.float32), [LIVE, "print"])
     assert told.bpcer.value == 1
     assert told.apcer["print"].value == 0
 
 
 def test_figures_need_the_living_and_attacks():
     with pytest.raises(ValueError, match="living clips and of attacks"):
-        judge(np.ones(2, np.float32), [LIVE, LIVE])
+        compute_pad_metrics(np.ones(2, np.float32), [LIVE, LIVE])
     with pytest.raises(ValueError, match="living clips and of attacks"):
-        judge(np.ones(2, np.float32), ["print", "print"])
+        compute_pad_metrics(np.ones(2, np.float32), ["print", "print"])
 
 
 def test_the_mean_of_two_shares_is_surer_than_either():
-    mean = mean_of(Rate(0.1, 0.05, 0.2, 50), Rate(0.3, 0.2, 0.4, 80))
+    mean = average_rates(Rate(0.1, 0.05, 0.2, 50), Rate(0.3, 0.2, 0.4, 80))
     assert mean.value == pytest.approx(0.2)
     assert mean.high - mean.value == pytest.approx(math.hypot(0.1, 0.1) / 2)
     assert mean.n == 50
@@ -62,6 +62,6 @@ def test_the_mean_of_two_shares_is_surer_than_either():
 
 def test_a_track_is_judged_by_the_mean_of_its_log_odds():
     score = np.array([0.9, 0.1, 0.8, 1.0], np.float32)
-    told, names = fused(score, ["a", "a", "b", "c"])
+    told, names = fuse_tracks(score, ["a", "a", "b", "c"])
     assert names == ["a", "b", "c"]
     assert told == pytest.approx([0.5, 0.8, 0.99], abs=1e-5)  # nobody is surer than 0.99

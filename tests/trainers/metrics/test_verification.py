@@ -14,11 +14,11 @@ def crowd(seed: int = 0, people: int = 6, noise: float = 0.6):
     rng = np.random.default_rng(seed)
     rows, person, video = [], [], []
     for who in range(people):
-        centre = rng.normal(size=8)
+        center = rng.normal(size=8)
         for _ in range(2 + who % 2):
             clip = max(video, default=-1) + 1
             for _ in range(3):
-                rows.append(centre + noise * rng.normal(size=8))
+                rows.append(center + noise * rng.normal(size=8))
                 person.append(who)
                 video.append(clip)
     unit = np.array(rows, np.float32)

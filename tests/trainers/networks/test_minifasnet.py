@@ -7,7 +7,7 @@ from keras import ops
 
 from edge.errors import ConfigError
 from trainers.networks.config import LivenessConfig
-from trainers.networks.minifasnet import blank, build, convolutions, layers_of
+from trainers.networks.minifasnet import build, build_blank_clip, convolutions, index_layers
 from trainers.weights.minifasnet import start_from
 
 SMALL = LivenessConfig((2.7,), branches=("plain",))
@@ -46,7 +46,7 @@ def test_the_layers_are_named_in_the_order_of_minifasnets_file(pair):
     names = [n for row, kind in enumerate(("plain", "squeeze"))
              for n in convolutions(f"scale{row}", kind)]  # fmt: skip
     kinds = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
-    assert names == [n for n, layer in layers_of(pair).items() if isinstance(layer, kinds)]
+    assert names == [n for n, layer in index_layers(pair).items() if isinstance(layer, kinds)]
 
 
 def test_a_configuration_survives_json():
@@ -60,7 +60,7 @@ def test_a_configuration_survives_json():
         ({"frames": 4}, "do not go with over_time"),
         ({"over_time": "conv1d"}, "do not go with over_time"),
         ({"input_wh": (64, 80)}, "from 80 on"),
-        ({"scales": (2.7,)}, "a branch for each scale"),
+        ({"scales": (2.7,)}, "branches must name one per scale"),
         ({"branches": ("plain", "round")}, "must be of"),
         ({"frames": 2, "over_time": "lstm"}, "over_time must be"),
     ],
@@ -87,9 +87,9 @@ def test_a_network_over_time_starts_from_the_branches_of_one_picture(tmp_path):
     build(SMALL).save(tmp_path / "a.keras")
     config = LivenessConfig((2.7,), frames=2, over_time="conv1d", branches=("plain",))
     network = build(config)
-    before = layers_of(network)["over_time_conv0"].get_weights()[0].copy()
+    before = index_layers(network)["over_time_conv0"].get_weights()[0].copy()
     start_from(network, config, tmp_path / "a.keras")
-    assert np.array_equal(layers_of(network)["over_time_conv0"].get_weights()[0], before)
+    assert np.array_equal(index_layers(network)["over_time_conv0"].get_weights()[0], before)
 
 
 @pytest.mark.parametrize("name", ["nothing.keras", "weights.h5"])
@@ -101,4 +101,4 @@ def test_a_start_that_cannot_be_names_the_file(tmp_path, name):
 
 
 def test_a_blank_clip_has_the_networks_shape():
-    assert blank(LivenessConfig(frames=2, over_time="conv3d")).shape == (1, 4, 80, 80, 3)
+    assert build_blank_clip(LivenessConfig(frames=2, over_time="conv3d")).shape == (1, 4, 80, 80, 3)

@@ -13,7 +13,7 @@ from tests.support.drawn_data import shared
 from trainers import embedder
 from trainers.networks import mobilefacenet as encoder
 from trainers.networks.config import ENCODERS, EncoderConfig
-from trainers.networks.mobilefacenet import Fading, build, set_left
+from trainers.networks.mobilefacenet import Fading, build, set_remaining_slope
 from trainers.weights import mobilefacenet
 from trainers.weights.onnx import Convolution
 
@@ -55,9 +55,9 @@ def test_a_settled_encoder_is_the_same_without_fading():
     config = EncoderConfig(**{**TINY.to_json(), "norm": "none", "fading": True})
     network = build(config)
     with pytest.raises(ConfigError, match="faded"):
-        embedder.settled(network, config)
-    set_left(network, 0.0)
-    bare, plain = embedder.settled(network, config)
+        embedder.remove_fading(network, config)
+    set_remaining_slope(network, 0.0)
+    bare, plain = embedder.remove_fading(network, config)
     assert not plain.fading
     assert not any(isinstance(layer, Fading) for layer in bare.layers)
     ours, theirs = (keras.ops.convert_to_numpy(x(faces())) for x in (bare, network))
@@ -89,10 +89,10 @@ def test_channels_that_do_nothing_are_the_first_to_go():
     silent = np.arange(0, 128, 2)  # every second channel of the widest block is never read
     reader = parts["stage1_down_narrow"]
     reader.kernel[:, :, silent] = 0
-    thin = mobilefacenet.thinned(parts, config, faces(3).astype(np.uint8))
+    thin = mobilefacenet.prune_channels(parts, config, faces(3).astype(np.uint8))
     whole, small = build(mobilefacenet.ORIGINAL), build(config)
-    mobilefacenet.put(whole, parts)
-    mobilefacenet.put(small, thin)
+    mobilefacenet.assign_weights(whole, parts)
+    mobilefacenet.assign_weights(small, thin)
     ours, theirs = (keras.ops.convert_to_numpy(x(faces())) for x in (small, whole))
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
@@ -124,6 +124,6 @@ def test_the_original_is_read_whole(adopt_file):
     crops = crops.repeat(8, 1).repeat(8, 2)
     (expected,) = open_session(adopted.read_bytes()).run(None, {"faces": crops})
     network = build(mobilefacenet.ORIGINAL)
-    mobilefacenet.put(network, mobilefacenet.read_parts(file))
+    mobilefacenet.assign_weights(network, mobilefacenet.read_parts(file))
     found = keras.ops.convert_to_numpy(network(crops.astype(np.float32)))
     np.testing.assert_allclose(found, expected, atol=1e-4)

@@ -20,7 +20,7 @@ SMALL = NetworkConfig(
 @pytest.mark.parametrize("name", backbone.NAMES)
 def test_every_backbone_gives_maps_at_strides_8_16_and_32(name):
     images = keras.Input((64, 96, 3))
-    maps = backbone.backbone(name)(images, backbone.Kit(), 0.125)
+    maps = backbone.backbone(name)(images, backbone.LayerFactory(), 0.125)
     assert [tuple(m.shape[1:3]) for m in maps] == [(8, 12), (4, 6), (2, 3)]
 
 

@@ -59,8 +59,9 @@ class Watched(YoloTask):
 detector.YoloTask = Watched
 here = Path(sys.argv[1])
 parts = drawn_dataset(here / "data", 8).split(0.3, 1)
-job = detector.Job((here / "data",), here / "run", network=TINY, settings=SETTINGS, devices=2)
-folder = detector.fit(job, "detect", parts, [], detector.figures, detector.FIGURE)
+job = detector.DetectorJob(data=(here / "data",), out=here / "run", network=TINY,
+                           settings=SETTINGS, devices=2)
+folder = detector.fit(job, "detect", parts, [], detector.compute_metrics, detector.METRIC)
 print(keras.backend.backend(), len(placed), folder.last_epoch())
 weight = folder.load().trainable_weights[0]
 print(len(weight.value.sharding.device_set))
@@ -83,12 +84,12 @@ for mining, pair in (("semi-hard", "absolute"), ("batch-hard", "chi-square")):
     drawn = [np.abs(rng.normal(0.2, 0.3, w.shape)).astype("float32") for w in task.weights]
     task.set_weights(drawn)
     raw = task(faces)
-    taught = rng.normal(size=(6, 8)).astype("float32")
+    teacher = rng.normal(size=(6, 8)).astype("float32")
     y = {"person": np.int32([0, 0, 1, 1, 2, -1]),
-         "taught": taught / np.linalg.norm(taught, axis=1, keepdims=True)}
-    spread = raw + y["taught"]
+         "teacher": teacher / np.linalg.norm(teacher, axis=1, keepdims=True)}
+    spread = raw + y["teacher"]
     unit = spread / ops.sqrt(ops.sum(ops.square(spread), 1, keepdims=True))
-    parts.append(task.losses_of(unit, y))
+    parts.append(task.compute_losses(unit, y))
 loss = [float(ops.convert_to_numpy(v)) for p in parts for _, v in sorted(p.items())]
 np.savez(sys.argv[1], raw=ops.convert_to_numpy(raw), loss=loss)
 """

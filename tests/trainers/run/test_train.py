@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import errno
 import importlib.util
@@ -23,7 +24,7 @@ from tests.support.drawn_data import drawn_dataset
 from trainers import detector
 from trainers.augment.augment import Augment
 from trainers.data.dataset import Dataset, Sample
-from trainers.detector import Job
+from trainers.detector import DetectorJob
 from trainers.networks.config import NetworkConfig
 from trainers.networks.yolo import build
 from trainers.run import train as loop
@@ -41,11 +42,11 @@ SETTINGS = Settings(epochs=2, batch=4, threads=1, strength=0)
 
 def train(
     data: Path, out: Path, settings: Settings = SETTINGS, *, resume: bool = False,
-    start: Path | None = None, augment: Sequence[Augment] = (), validate=detector.figures,
+    start: Path | None = None, augment: Sequence[Augment] = (), validate=detector.compute_metrics,
 ) -> RunFolder:  # fmt: skip
-    job = Job((data,), out, network=TINY, settings=settings, start=start)
+    job = DetectorJob(data=(data,), out=out, network=TINY, settings=settings, start=start)
     parts: tuple[Dataset, Dataset] = drawn_dataset(data, 8).split(0.3, 1)
-    return detector.fit(job, "detect", parts, augment, validate, detector.FIGURE, resume=resume)
+    return detector.fit(job, "detect", parts, augment, validate, detector.METRIC, resume=resume)
 
 
 def epochs_of(folder: RunFolder) -> list[int]:
@@ -109,9 +110,9 @@ def test_a_second_run_in_the_same_folder_is_refused(finished):
 def test_resuming_with_other_data_is_refused(finished, tmp_path):
     data, folder = finished
     parts = drawn_dataset(tmp_path, 8, (100, 80)).split(0.5, 1)
-    job = Job((data,), folder.path, network=TINY, settings=SETTINGS)
+    job = DetectorJob(data=(data,), out=folder.path, network=TINY, settings=SETTINGS)
     with pytest.raises(ConfigError, match="other data"):
-        detector.fit(job, "detect", parts, [], detector.figures, "ap50", resume=True)
+        detector.fit(job, "detect", parts, [], detector.compute_metrics, "ap50", resume=True)
 
 
 @pytest.mark.parametrize("left", [0, 100, -100])  # of it; the last cuts the list of contents
@@ -129,7 +130,7 @@ def test_a_broken_network_is_made_anew_once_deleted(finished, tmp_path, eagerly,
     data, whole = finished
     folder = RunFolder(shutil.copytree(whole.path, tmp_path / "r"))
     folder.best.write_bytes(change(folder.best.read_bytes()))
-    with pytest.raises(ModelError, match="delete it and go on with --resume and more epochs"):
+    with pytest.raises(ModelError, match="delete it and continue with --resume and more epochs"):
         folder.load()
     folder.best.unlink()
     train(data, folder.path, replace(SETTINGS, epochs=3), resume=True)
@@ -202,14 +203,31 @@ def on_the_second(plant) -> Callable[..., dict[str, float]]:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a disk without room")
-@pytest.mark.parametrize("file", ["part.keras", "metrics.json.part", "state/part.npz"])
+@pytest.mark.parametrize(
+    "writer", ["trainers.run.folder", "edge.atomic_file", "trainers.run.callbacks"]
+)  # of best.keras, metrics.json and the state
 def test_a_disk_that_fills_up_in_mid_training_keeps_the_last_good_checkpoint(
-    tmp_path, file, eagerly
+    tmp_path, writer, eagerly, monkeypatch
 ):
     run_folder = tmp_path / "run"
     (tmp_path / "data").mkdir()
-    full = on_the_second(lambda: (run_folder / file).symlink_to("/dev/full"))
-    with pytest.raises(EdgeError, match="is full: make room and go on with --resume") as caught:
+
+    @contextlib.contextmanager
+    def replace_on_a_full_disk(path: Path, *, suffix: str = "", **_: object) -> Iterator[Path]:
+        part = path.with_name(f"part{suffix}")
+        part.symlink_to("/dev/full")
+        try:
+            yield part
+            part.replace(path)
+        finally:
+            part.unlink()
+
+    full = on_the_second(
+        lambda: monkeypatch.setattr(f"{writer}.replace_file", replace_on_a_full_disk)
+    )
+    with pytest.raises(
+        EdgeError, match="is full: free some space and continue with --resume"
+    ) as caught:
         train(tmp_path / "data", run_folder, replace(SETTINGS, epochs=3), validate=full)
     assert "the last good checkpoint is kept" in str(caught.value)
     folder = RunFolder.open(run_folder)

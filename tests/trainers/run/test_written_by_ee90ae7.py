@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainers.detector import Job, train_detector
+from trainers.detector import DetectorJob, train_detector
 from trainers.networks.config import NetworkConfig
 from trainers.run.curves import read_log
 from trainers.run.folder import RunFolder
@@ -37,7 +37,7 @@ def test_its_network_loads(run):
 def test_it_resumes(run, eagerly):
     config = NetworkConfig.from_json(run.read("config.json")["network"])
     settings = Settings(**{**run.read("config.json")["settings"], "epochs": 3})
-    job = Job((Path("data"),), run.path, network=config, settings=settings)
+    job = DetectorJob(data=(Path("data"),), out=run.path, network=config, settings=settings)
     assert run.last_epoch() == 2
     before = read_log(run)["loss"]
     assert train_detector(job, resume=True).last_epoch() == 3

@@ -10,12 +10,12 @@ from trainers.spoofing.attacks import (
     HELD_OUT,
     KINDS,
     Camera,
+    Clip,
     Pose,
-    Take,
-    attack,
-    mirrored,
-    plane,
-    roomier,
+    extend_surroundings,
+    mirror_clip,
+    project_plane,
+    simulate_attack,
 )
 from trainers.spoofing.clips import Scenes
 from trainers.spoofing.media import Bare, Cutout, Print, Screen
@@ -23,7 +23,7 @@ from trainers.spoofing.media import Bare, Cutout, Print, Screen
 BOX = np.array([[60, 40, 120, 120]], np.float32)
 
 
-def take_of(frames: int = 1, seed: int = 0, size_wh: tuple[int, int] = (180, 160)) -> Take:
+def take_of(frames: int = 1, seed: int = 0, size_wh: tuple[int, int] = (180, 160)) -> Clip:
     """Pictures of coloured blobs in which the face is a bright blue box."""
     rng = np.random.default_rng(seed)
     images = []
@@ -32,12 +32,12 @@ def take_of(frames: int = 1, seed: int = 0, size_wh: tuple[int, int] = (180, 160
         x1, y1, x2, y2 = BOX[0].astype(int)
         image[y1:y2, x1:x2] = (30, 40, 250)
         images.append(image)
-    return Take(tuple(images), np.tile(BOX, (frames, 1)))
+    return Clip(tuple(images), np.tile(BOX, (frames, 1)))
 
 
-def attacked(name: str, seed: int, frames: int = 1) -> Take:
+def attacked(name: str, seed: int, frames: int = 1) -> Clip:
     rng = np.random.default_rng(seed)
-    return attack(take_of(frames), ALL[name], Scenes(), lambda _: take_of(seed=9), rng)
+    return simulate_attack(take_of(frames), ALL[name], Scenes(), lambda _: take_of(seed=9), rng)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -68,7 +68,9 @@ def test_the_box_follows_the_face_through_cut_bend_and_perspective():
     near = []
     for seed in range(60):
         rng, dark = np.random.default_rng(seed), np.zeros((90, 120, 3), np.uint8)
-        made = attack(take_of(), ALL["plain"], lambda _, dark=dark: dark, lambda _: take_of(), rng)
+        made = simulate_attack(
+            take_of(), ALL["plain"], lambda _, dark=dark: dark, lambda _: take_of(), rng
+        )
         image, box = made.images[0].astype(int), made.xyxy[0]
         blue = image[..., 2] > image[..., :2].max(2) + 60
         if blue.sum() < 200:
@@ -98,7 +100,7 @@ def attacked_surfaces(name: str) -> list:
     kind = type(ALL[name])(
         spy, **{f: getattr(ALL[name], f) for f in ("video", "bends", "near", "worn")}
     )
-    attack(take_of(3), kind, Scenes(), lambda _: take_of(), np.random.default_rng(0))
+    simulate_attack(take_of(3), kind, Scenes(), lambda _: take_of(), np.random.default_rng(0))
     return made
 
 
@@ -125,9 +127,9 @@ def test_a_screen_that_is_sampled_coarsely_shows_moire():
     surface = Screen(bezel=0)(flat, BOX[0], np.random.default_rng(2))
     assert surface.scale in (2, 3)
     kind = type(KINDS["screen"])(Screen(bezel=0), video=True, near=1.0)
-    seen = attack(Take((flat,), BOX.copy()), kind, Scenes(), lambda _: take_of(),
+    seen = simulate_attack(Clip((flat,), BOX.copy()), kind, Scenes(), lambda _: take_of(),
                   np.random.default_rng(5)).images[0]  # fmt: skip
-    bare = attack(Take((flat,), BOX.copy()), type(kind)(Bare(), near=1.0), Scenes(),
+    bare = simulate_attack(Clip((flat,), BOX.copy()), type(kind)(Bare(), near=1.0), Scenes(),
                   lambda _: take_of(), np.random.default_rng(5)).images[0]  # fmt: skip
     assert seen.std(axis=(0, 1)).max() > 2 * bare.std(axis=(0, 1)).max()
 
@@ -152,14 +154,14 @@ def test_a_plane_stays_a_plane(yaw, pitch, roll, scale, seed):
     a, b = rng.uniform(-100, 100, (2, 2))
     line = np.stack([a, b, a + 0.3 * (b - a)]).astype(np.float32)
     corners = np.concatenate([line, [[-120, -120], [120, 120]]]).astype(np.float32)
-    seen = plane(corners, Pose(scale, roll, yaw, pitch, (50, 60)), np.zeros(2, np.float32))
+    seen = project_plane(corners, Pose(scale, roll, yaw, pitch, (50, 60)), np.zeros(2, np.float32))
     one, other = (seen[1] - seen[0]).astype(float), (seen[2] - seen[0]).astype(float)
     cross = one[0] * other[1] - one[1] * other[0]
     assert abs(cross) <= 1e-3 * (np.linalg.norm(one) ** 2 + 1)
 
 
 def test_the_middle_of_a_plane_is_seen_where_the_pose_says():
-    seen = plane(np.array([[7, 9], [40, 3]], np.float32), Pose(2, 0.4, 0.3, -0.2, (50, 60)),
+    seen = project_plane(np.array([[7, 9], [40, 3]], np.float32), Pose(2, 0.4, 0.3, -0.2, (50, 60)),
                  np.array([7, 9], np.float32))  # fmt: skip
     assert seen[0] == pytest.approx([50, 60])
 
@@ -175,14 +177,14 @@ def test_a_camera_moves_no_face(seed):
 
 def test_mirroring_twice_gives_the_same_take():
     take = take_of(2)
-    twice = mirrored(mirrored(take))
+    twice = mirror_clip(mirror_clip(take))
     assert np.array_equal(twice.images[1], take.images[1])
     assert twice.xyxy == pytest.approx(take.xyxy)
 
 
 def test_more_room_leaves_the_face_as_it_is():
     take = take_of()
-    wide = roomier(take, 1.5)
+    wide = extend_surroundings(take, 1.5)
     x1, y1, x2, y2 = wide.xyxy[0].astype(int)
     assert (wide.images[0][y1 + 5 : y2 - 5, x1 + 5 : x2 - 5] == (30, 40, 250)).all()
     assert wide.images[0].shape[0] == pytest.approx(1.5 * take.images[0].shape[0], abs=2)
@@ -190,4 +192,4 @@ def test_more_room_leaves_the_face_as_it_is():
 
 def test_a_take_needs_a_face_in_each_picture():
     with pytest.raises(ValueError, match="a face in each picture"):
-        Take((np.zeros((4, 4, 3), np.uint8),), np.zeros((2, 4), np.float32))
+        Clip((np.zeros((4, 4, 3), np.uint8),), np.zeros((2, 4), np.float32))

@@ -10,8 +10,16 @@ import pytest
 from edge.errors import ConfigError, ModelError, WorkerError
 from trainers.data.read import read_dataset
 from trainers.networks.config import LivenessConfig
-from trainers.spoofing.attacks import KINDS, Take
-from trainers.spoofing.clips import ClipRecipe, People, Scenes, around, crops_of, exam, track_of
+from trainers.spoofing.attacks import KINDS, Clip
+from trainers.spoofing.clips import (
+    ClipBatches,
+    LiveFaces,
+    Scenes,
+    build_pad_set,
+    cut_crops,
+    cut_surroundings,
+    parse_track_name,
+)
 
 CONFIG = LivenessConfig((2.7,), branches=("plain",))
 CLIP = LivenessConfig((2.7,), frames=3, over_time="conv3d", branches=("plain",))
@@ -41,15 +49,15 @@ def write_faces(folder: Path, people: int = 4, frames: int = 3, face_px: int = 6
 
 @pytest.fixture(scope="module")
 def people(tmp_path_factory):
-    return People(read_dataset(write_faces(tmp_path_factory.mktemp("faces") / "set")))
+    return LiveFaces(read_dataset(write_faces(tmp_path_factory.mktemp("faces") / "set")))
 
 
-def recipe_of(people: People, config: LivenessConfig = CONFIG, **rest: object) -> ClipRecipe:
-    return ClipRecipe(people, config, 4, tuple(KINDS), **rest)  # type: ignore[arg-type]
+def recipe_of(people: LiveFaces, config: LivenessConfig = CONFIG, **rest: object) -> ClipBatches:
+    return ClipBatches(people, config, 4, tuple(KINDS), **rest)  # type: ignore[arg-type]
 
 
 def test_the_number_at_the_end_of_a_name_is_no_part_of_its_track(people):
-    names = {track_of(e) for e in people.dataset.examples}
+    names = {parse_track_name(e) for e in people.dataset.examples}
     assert names == {f"person{n}_v0" for n in range(4)}
     assert sorted(map(len, people.tracks())) == [3] * 4
 
@@ -62,7 +70,7 @@ def test_a_short_track_is_walked_to_and_fro(people, frames, shown):
 
 def test_small_faces_are_no_examples(tmp_path):
     with pytest.raises(ConfigError, match="boxes of faces"):
-        People(read_dataset(write_faces(tmp_path / "small", face_px=20)))
+        LiveFaces(read_dataset(write_faces(tmp_path / "small", face_px=20)))
 
 
 @pytest.mark.parametrize("config", [CONFIG, CLIP])
@@ -99,8 +107,8 @@ def test_a_scene_is_a_picture_or_a_wall():
 
 
 def test_an_exam_is_fixed_and_a_kinds_attacks_do_not_depend_on_the_others(people):
-    both = exam(people, CONFIG, ("print", "phone"), Scenes(), each=2, frames=2)
-    one = exam(people, CONFIG, ("phone",), Scenes(), each=2, frames=2)
+    both = build_pad_set(people, CONFIG, ("print", "phone"), Scenes(), each=2, frames=2)
+    one = build_pad_set(people, CONFIG, ("phone",), Scenes(), each=2, frames=2)
     assert both.kind == ("live",) * 4 + ("print",) * 4 + ("phone",) * 4
     assert len(set(both.track)) == 6
     assert np.array_equal(both.clips[8:], one.clips[4:])
@@ -109,7 +117,7 @@ def test_an_exam_is_fixed_and_a_kinds_attacks_do_not_depend_on_the_others(people
 def test_crops_come_oldest_first_each_at_every_scale(people):
     config = LivenessConfig((1.0, 2.0), frames=2, over_time="conv3d")
     take = people.take(0, 2, np.random.default_rng(0))
-    crops = crops_of(take, config)
+    crops = cut_crops(take, config)
     assert crops.shape == (4, 80, 80, 3)
     assert [int(c[40, 40, 2]) for c in crops] == [0, 0, 1, 1]
     assert (crops[0][5, 5, :2] == crops[0][40, 40, :2]).all()  # the face alone
@@ -124,23 +132,23 @@ def test_what_is_cut_away_was_not_seen(config, size_wh):
     for seed in range(40):
         side = rng.uniform(30, 75, 2)
         corner = rng.uniform(-side / 4, np.array(size_wh) - side / 2)  # half outside, some of them
-        take = Take((image,), np.float32([[*corner, *(corner + side)]]))
-        cut = around(take, config)
+        take = Clip((image,), np.float32([[*corner, *(corner + side)]]))
+        cut = cut_surroundings(take, config)
         ours, theirs = (
-            crops_of(x, config, np.random.default_rng(seed)) for x in (cut, take)
+            cut_crops(x, config, np.random.default_rng(seed)) for x in (cut, take)
         )  # a little off, both alike
         assert np.array_equal(ours, theirs)
     assert cut.images[0].size <= image.size
 
 
 def test_little_is_left_of_a_large_picture_with_a_small_face():
-    large = Take((np.zeros((720, 1280, 3), np.uint8),), np.float32([[600, 300, 640, 350]]))
-    assert around(large, CONFIG).images[0].shape[:2] == pytest.approx((203, 162), abs=2)
+    large = Clip((np.zeros((720, 1280, 3), np.uint8),), np.float32([[600, 300, 640, 350]]))
+    assert cut_surroundings(large, CONFIG).images[0].shape[:2] == pytest.approx((203, 162), abs=2)
 
 
 def test_pictures_stay_in_memory_as_long_as_there_is_room(people):
     one = people.take(0, 1, np.random.default_rng(0)).images[0]
-    small = People(people.dataset, ram_bytes=2 * one.nbytes + 1)
+    small = LiveFaces(people.dataset, ram_bytes=2 * one.nbytes + 1)
     for _ in range(2):
         for row in range(len(people)):
             (mine,), (theirs,) = (
@@ -165,7 +173,7 @@ def test_a_worker_that_fails_names_the_picture(people):
 
 def test_a_broken_picture_is_named(people, tmp_path):
     folder = write_faces(tmp_path / "broken", people=1)
-    broken = People(read_dataset(folder))
+    broken = LiveFaces(read_dataset(folder))
     (folder / "images" / "person0_v0_0.png").write_bytes(b"no picture")
     with pytest.raises((ConfigError, ModelError), match="person0_v0_0"):
         broken.take(0, 1, np.random.default_rng(0))

@@ -16,7 +16,7 @@ _LUMA = np.array([0.299, 0.587, 0.114])
 _RGB_TO_YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
 
 
-def _colour_matrix(hue_degrees: float, saturation: float) -> np.ndarray:
+def _color_matrix(hue_degrees: float, saturation: float) -> np.ndarray:
     """``(3, 3)`` turn of hue and stretch of saturation, in YIQ."""
     turn = np.deg2rad(hue_degrees)
     cos, sin = saturation * np.cos(turn), saturation * np.sin(turn)
@@ -31,7 +31,7 @@ def _curve(gamma: float, gain: float, lift: float) -> U8:
 
 
 @dataclass(frozen=True, slots=True)
-class ColourShift:
+class ColorShift:
     """Hue, saturation, brightness, contrast and gamma; now and then grey.
 
     Attributes:
@@ -48,21 +48,21 @@ class ColourShift:
     brightness: float = 0.12
     contrast: float = 0.25
     gamma: float = 0.3
-    grey: float = 0.05
+    gray: float = 0.05
 
     def __call__(self, sample: Sample, rng: Rng) -> Sample:
         """Shift it."""
         hue = rng.uniform(-self.hue_degrees, self.hue_degrees)
-        saturation = 0.0 if rng.random() < self.grey else 1 + rng.uniform(-1, 1) * self.saturation
+        saturation = 0.0 if rng.random() < self.gray else 1 + rng.uniform(-1, 1) * self.saturation
         gain = 1 + rng.uniform(-1, 1) * self.contrast
         lift = 0.5 * (1 - gain) + rng.uniform(-1, 1) * self.brightness
         gamma = (1 + self.gamma) ** rng.uniform(-1, 1)
-        image = cv2.transform(sample.image, _colour_matrix(hue, saturation))
+        image = cv2.transform(sample.image, _color_matrix(hue, saturation))
         return with_image(sample, cv2.LUT(image, _curve(gamma, gain, lift)))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)
-class PcaColour:
+class PcaColor:
     """Shift along the picture's own principal colours (Krizhevsky et al., 2012, section 4.1).
 
     Attributes:
@@ -175,7 +175,7 @@ class Night:
         light = _lamps(sample.size_wh, 1 if infrared else int(rng.integers(0, 4)), rng)
         level = ambient + (1 - ambient) * 0.7 * light  # (H, W)
         tint = np.ones(3) if infrared else np.array([0.8, 0.9, 1.1])
-        matrix = _colour_matrix(0, 0.0 if infrared else rng.uniform(0.3, 0.7)) * tint[:, None]
+        matrix = _color_matrix(0, 0.0 if infrared else rng.uniform(0.3, 0.7)) * tint[:, None]
         image = cv2.LUT(cv2.transform(sample.image, matrix), _curve(1.3, 1.0, 0.0))
         image = cv2.multiply(image, cv2.merge([level] * 3), dtype=cv2.CV_8U)
         noisy = add_noise(image, rng.uniform(2, self.noise), rng)  # type: ignore[arg-type]

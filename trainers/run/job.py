@@ -1,0 +1,26 @@
+"""A job: what every training is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from trainers.run.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One training run, complete.
+
+    Attributes:
+        out: the run folder.
+        val_fraction: fraction of the groups (videos, people) held out; which ones depends on
+            their names and looks alone.
+        start: file of weights to start from, or None.
+        settings: how the network is trained.
+    """
+
+    out: Path
+    val_fraction: float = 0.2
+    start: Path | None = None
+    settings: Settings = field(default_factory=Settings)
