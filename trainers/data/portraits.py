@@ -78,7 +78,7 @@ class Portraits:
         rest = [p for p in range(len(self.names)) if p not in set(held)]
         if not held or not rest:
             raise ConfigError(
-                f"A val_fraction of {val_fraction:.0%} of {len(self.names)} people empties one side: "
+                f"Holding out {val_fraction:.0%} of {len(self.names)} people empties one side: "
                 "add people, or choose another --val-fraction."
             )
         return self.select_people(rest), self.select_people(held)
