@@ -72,6 +72,7 @@ def load_teacher(path: Path, classes: Sequence[str] = (), score: float = 0.5, *,
         ModelError: it is no contract model, or finds neither objects nor faces.
     """
     runtime = onnx.build(onnx.Options())
+    own: tuple[str, ...]
     if read_task_manifest(path).task == "faces":
         own, ask = ("face",), wrap_face_detector(load_model("faces", runtime, path))
     else:
@@ -113,10 +114,11 @@ def remap_classes(
     new = np.array([wanted.index(name) if name in wanted else -1 for name in own], np.int32)
 
     def detect(picture: RgbPicture) -> Detections:
-        found = ask(picture)
-        class_id = new[found.class_id]  # type: ignore[union-attr]
-        known = class_id >= 0
-        return Detections(found.xyxy[known], found.score[known], class_id[known])
+        rows = ask(picture)
+        old = np.zeros(len(rows), np.int32) if isinstance(rows, Faces) else rows.class_id
+        class_id = new[old]
+        keep = class_id >= 0
+        return Detections(rows.xyxy[keep], rows.score[keep], class_id[keep])
 
     return detect
 
@@ -156,8 +158,10 @@ class Teacher:
         """
         found = self.ask(picture)
         sure = found[found.score >= self.score]
-        faces = isinstance(sure, Faces)
-        class_id = np.zeros(len(sure), np.int32) if isinstance(sure, Faces) else sure.class_id
+        if isinstance(sure, Faces):
+            class_id, landmarks = np.zeros(len(sure), np.int32), sure.landmarks.copy()
+        else:
+            class_id, landmarks = sure.class_id, unknown_points(len(sure))
         if len(class_id) and class_id.max() >= len(self.classes):
             raise ConfigError(
                 f"the teacher found class {class_id.max()}, but names only {len(self.classes)} "
@@ -168,7 +172,7 @@ class Teacher:
             unlabeled,
             xyxy=boxes.clip(sure.xyxy, picture.size_wh),
             class_id=class_id,
-            landmarks=sure.landmarks.copy() if faces else unknown_points(len(sure)),
+            landmarks=landmarks,
             weight=weight.astype(np.float32),
         )
 
@@ -204,7 +208,8 @@ def merge_labels(human: Dataset, taught: Dataset, iou: float = 0.5) -> Dataset:
 def _add(human: Example, taught: Example | None, iou: float) -> Example:
     if taught is None:
         return human
-    new = taught[~(boxes.iou(taught.xyxy, human.xyxy) > iou).any(1)]
+    overlap = boxes.iou(taught.xyxy, human.xyxy).max(1, initial=0)  # (N,)
+    new = taught[np.less_equal(overlap, iou)]
     return replace(
         human,
         xyxy=np.concatenate([human.xyxy, new.xyxy]),

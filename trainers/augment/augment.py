@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from edge.types import F32, U8
+from edge.types import F32
 from edge.vision import boxes
 from trainers.data.dataset import Sample
 
@@ -30,14 +30,23 @@ class Augment(Protocol):
         ...
 
 
+@runtime_checkable
+class Mixing(Protocol):
+    """An augmentation that mixes in other pictures."""
+
+    def bind(self, draw: Draw) -> Augment:
+        """The same augmentation, which draws other pictures from a data set."""
+        ...
+
+
 def bind(augments: Sequence[Augment], draw: Draw) -> list[Augment]:
     """The same list, where changes that mix in other pictures get them from ``draw``."""
     bound: list[Augment] = []
     for change in augments:
         if isinstance(change, Sometimes):
             bound.append(replace(change, change=bind([change.change], draw)[0]))
-        elif hasattr(change, "draw"):
-            bound.append(replace(change, draw=draw))  # type: ignore[type-var]
+        elif isinstance(change, Mixing):
+            bound.append(change.bind(draw))
         else:
             bound.append(change)
     return bound
@@ -83,7 +92,7 @@ def apply(augments: Sequence[Augment], sample: Sample, rng: Rng) -> Sample:
 
 def visible_share(xyxy: F32, size_wh: tuple[int, int]) -> F32:
     """``(N, 4)`` -> ``(N,)`` share of each box inside a picture, in [0, 1]."""
-    whole = np.float32([[0, 0, *size_wh]])
+    whole = np.array([[0, 0, *size_wh]], np.float32)
     return boxes.containment(xyxy, whole)[:, 0]
 
 
@@ -92,6 +101,6 @@ def keep_visible(sample: Sample, least: float) -> Sample:
     return sample[visible_share(sample.xyxy, sample.size_wh) >= least].inside()
 
 
-def with_image(sample: Sample, image: U8) -> Sample:
+def with_image(sample: Sample, image: np.ndarray) -> Sample:
     """Other pixels, the same labels."""
-    return replace(sample, image=np.ascontiguousarray(image))
+    return replace(sample, image=np.ascontiguousarray(image, np.uint8))

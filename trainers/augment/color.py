@@ -21,7 +21,8 @@ def _color_matrix(hue_degrees: float, saturation: float) -> np.ndarray:
     turn = np.deg2rad(hue_degrees)
     cos, sin = saturation * np.cos(turn), saturation * np.sin(turn)
     chroma = np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])
-    return np.linalg.inv(_RGB_TO_YIQ) @ chroma @ _RGB_TO_YIQ
+    matrix: np.ndarray = np.linalg.inv(_RGB_TO_YIQ) @ chroma @ _RGB_TO_YIQ
+    return matrix
 
 
 def _curve(gamma: float, gain: float, lift: float) -> U8:
@@ -58,7 +59,7 @@ class ColorShift:
         lift = 0.5 * (1 - gain) + rng.uniform(-1, 1) * self.brightness
         gamma = (1 + self.gamma) ** rng.uniform(-1, 1)
         image = cv2.transform(sample.image, _color_matrix(hue, saturation))
-        return with_image(sample, cv2.LUT(image, _curve(gamma, gain, lift)))  # type: ignore[arg-type]
+        return with_image(sample, cv2.LUT(image, _curve(gamma, gain, lift)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,32 +78,32 @@ class PcaColor:
         variance, axes = np.linalg.eigh(np.cov(pixels.T) if len(pixels) > 1 else np.zeros((3, 3)))
         deviation = np.sqrt(np.maximum(variance, 0))
         shift = axes @ (rng.normal(0, self.strength, 3) * deviation)
-        return with_image(sample, cv2.add(sample.image, (*shift, 0.0)))  # type: ignore[arg-type]
+        return with_image(sample, cv2.add(sample.image, np.array([*shift, 0.0])))
 
 
-def add_noise(image: U8, deviation: float, rng: Rng) -> U8:
+def add_noise(image: np.ndarray, deviation: float, rng: Rng) -> U8:
     """Triangular noise per pixel and channel; two random bytes cost less than a normal."""
     shape = image.shape
     a, b = np.frombuffer(rng.bytes(2 * image.size), np.uint8).reshape(2, *shape)
     noise = cv2.addWeighted(a, 0.5, b, 0.5, 0)  # deviation 52
     k = deviation / 52.0
-    return cv2.addWeighted(image, 1.0, noise, k, -127.5 * k)  # type: ignore[return-value]
+    return np.asarray(cv2.addWeighted(image, 1.0, noise, k, -127.5 * k), np.uint8)
 
 
-def _motion_blur(image: U8, length_px: int, degrees: float) -> U8:
-    kernel = np.zeros((length_px, length_px), np.float32)
+def _motion_blur(image: np.ndarray, length_px: int, degrees: float) -> U8:
+    kernel: np.ndarray = np.zeros((length_px, length_px), np.float32)
     kernel[length_px // 2] = 1
     middle = (length_px / 2 - 0.5, length_px / 2 - 0.5)
     kernel = cv2.warpAffine(
         kernel, cv2.getRotationMatrix2D(middle, degrees, 1.0), (length_px, length_px)
     )
-    return cv2.filter2D(image, -1, kernel / kernel.sum())  # type: ignore[return-value]
+    return np.asarray(cv2.filter2D(image, -1, kernel / kernel.sum()), np.uint8)
 
 
-def jpeg(image: U8, quality: int) -> U8:
+def jpeg(image: np.ndarray, quality: int) -> U8:
     """What JPEG of a quality in 1..100 leaves of a picture."""
     _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return cv2.imdecode(encoded, cv2.IMREAD_COLOR)  # type: ignore[return-value]
+    return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,7 @@ class CheapCamera:
             share = rng.uniform(self.coarsest, 1)
             image = resize(image, (max(1, round(w * share)), max(1, round(h * share))))
         if soft and not coarse:
-            image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 1.6))  # type: ignore[assignment]
+            image = np.asarray(cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 1.6)), np.uint8)
         if moved:
             image = _motion_blur(image, int(rng.integers(3, 8)), rng.uniform(0, 180))
         if noisy:
@@ -178,5 +179,5 @@ class Night:
         matrix = _color_matrix(0, 0.0 if infrared else rng.uniform(0.3, 0.7)) * tint[:, None]
         image = cv2.LUT(cv2.transform(sample.image, matrix), _curve(1.3, 1.0, 0.0))
         image = cv2.multiply(image, cv2.merge([level] * 3), dtype=cv2.CV_8U)
-        noisy = add_noise(image, rng.uniform(2, self.noise), rng)  # type: ignore[arg-type]
+        noisy = add_noise(image, rng.uniform(2, self.noise), rng)
         return with_image(sample, noisy)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import cv2
 import numpy as np
@@ -42,6 +42,10 @@ class FaceMosaic:
     draw: Draw = no_pictures
     joins: ClassVar[bool] = True
 
+    def bind(self, draw: Draw) -> Self:
+        """The same augmentation, which draws other pictures from a data set."""
+        return replace(self, draw=draw)
+
     def __call__(self, sample: Sample, rng: Rng) -> Sample:
         """One canvas."""
         side = (self.size_px, self.size_px)
@@ -64,15 +68,18 @@ class FaceMosaic:
             x1, x2, y1, y2 = columns[column], columns[column + 1], rows[row], rows[row + 1]
             part = self._tile(sample if tile == first else None, (x2 - x1, y2 - y1), rng)
             image[y1:y2, x1:x2] = part.image
-            shift = np.float32([x1, y1])
+            shift = np.array([x1, y1], np.float32)
             parts.append(
                 replace(part, xyxy=part.xyxy + np.tile(shift, 2), landmarks=part.landmarks + shift)
             )
-        columns_of = {
-            name: np.concatenate([getattr(p, name) for p in parts])
-            for name in ("xyxy", "class_id", "landmarks", "weight")
-        }
-        return replace(sample, image=image, **columns_of)
+        return replace(
+            sample,
+            image=image,
+            xyxy=np.concatenate([p.xyxy for p in parts]),
+            class_id=np.concatenate([p.class_id for p in parts]),
+            landmarks=np.concatenate([p.landmarks for p in parts]),
+            weight=np.concatenate([p.weight for p in parts]),
+        )
 
     def _tile(self, sample: Sample | None, tile_wh: tuple[int, int], rng: Rng) -> Sample:
         chosen = sample or self.draw(rng)
@@ -96,8 +103,8 @@ class FaceMosaic:
         now_px = float(np.sqrt((sample.xyxy[which, 2:] - sample.xyxy[which, :2]).prod()))
         scale = min(face_px / max(now_px, 1), _LARGEST_SCALE)
         if scale < 0.7:  # shrink first, with care for aliasing
-            small = tuple(max(8, round(side * scale)) for side in sample.size_wh)
-            sample, scale = scaled(sample, small), 1.0  # type: ignore[arg-type]
+            w, h = (max(8, round(side * scale)) for side in sample.size_wh)
+            sample, scale = scaled(sample, (w, h)), 1.0
             now_px = float(np.sqrt((sample.xyxy[which, 2:] - sample.xyxy[which, :2]).prod()))
         turn = np.deg2rad(rng.normal(0, 9) if rng.random() < 0.8 else rng.uniform(-35, 35))
         stretch, shear = np.exp(rng.normal(0, 0.05)), rng.normal(0, 0.04)
@@ -131,10 +138,8 @@ def _piece(image: U8, wh: tuple[int, int], rng: Rng) -> U8:
     x, y = (int(v) for v in rng.uniform(0, size - cut + 1e-6))
     w, h = (max(1, int(v)) for v in cut)
     shrink = w > wh[0]
-    return cv2.resize(
-        image[y : y + h, x : x + w], wh,
-        interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR,
-    )  # type: ignore[return-value]  # fmt: skip
+    kind = cv2.INTER_AREA if shrink else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image[y : y + h, x : x + w], wh, interpolation=kind), np.uint8)
 
 
 def _moved(sample: Sample, matrix: np.ndarray, scale: float, background: U8) -> Sample:
@@ -153,7 +158,7 @@ def _moved(sample: Sample, matrix: np.ndarray, scale: float, background: U8) -> 
     small = np.sqrt(np.maximum((2 * half).prod(1), 0)) < _TINY_PX
     weight = np.where(small, sample.weight * _TINY_WEIGHT, sample.weight).astype(np.float32)
     moved = replace(
-        with_image(sample, image),  # type: ignore[arg-type]
+        with_image(sample, image),
         xyxy=xyxy, landmarks=points.astype(np.float32), weight=weight,
     )  # fmt: skip
     return _hide_remains(moved)
@@ -167,7 +172,7 @@ def _hide_remains(sample: Sample) -> Sample:
     if not len(remains):
         return kept
     image = sample.image.copy()
-    for box in np.clip(remains, 0, np.tile(np.float32(sample.size_wh), 2)).astype(int):
+    for box in np.clip(remains, 0, np.tile(np.array(sample.size_wh, np.float32), 2)).astype(int):
         _paint(image, box, kept.xyxy)
     return with_image(kept, image)
 

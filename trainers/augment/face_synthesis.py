@@ -50,17 +50,20 @@ def bend_face(crop: U8, most_px: float, rng: Rng) -> U8:
     coarse = rng.uniform(-most_px, most_px, (5, 5, 2)).astype(np.float32)
     shift = cv2.resize(coarse, (FACE_PX, FACE_PX), interpolation=cv2.INTER_CUBIC)
     y, x = np.mgrid[:FACE_PX, :FACE_PX].astype(np.float32)
-    return cv2.remap(  # type: ignore[return-value]
+    bent = cv2.remap(
         crop, x + shift[..., 0], y + shift[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
     )
+    return np.asarray(bent, np.uint8)
 
 
 def misalign(crop: U8, much: float, rng: Rng) -> U8:
     """As points that are a little wrong would have aligned it; ``much`` 1 is a bad finder."""
     turn, grow = rng.normal(0, 4 * much), 1 + rng.normal(0, 0.04 * much)
-    matrix = cv2.getRotationMatrix2D((FACE_PX / 2, FACE_PX * 0.6), turn, grow)
+    matrix = np.asarray(
+        cv2.getRotationMatrix2D((FACE_PX / 2, FACE_PX * 0.6), turn, grow), np.float64
+    )
     matrix[:, 2] += rng.normal(0, 2 * much, 2)
-    return cv2.warpAffine(crop, matrix, (FACE_PX, FACE_PX))  # type: ignore[return-value]
+    return np.asarray(cv2.warpAffine(crop, matrix, (FACE_PX, FACE_PX)), np.uint8)
 
 
 def occlude(crop: U8, rng: Rng) -> U8:

@@ -45,7 +45,7 @@ class Mirror:
 def crop(sample: Sample, xyxy: tuple[int, int, int, int]) -> Sample:
     """The part of the picture inside ``xyxy``; labels move and are not yet cut."""
     x1, y1, x2, y2 = xyxy
-    corner = np.float32([x1, y1])
+    corner = np.array([x1, y1], np.float32)
     return replace(
         with_image(sample, sample.image[y1:y2, x1:x2]),
         xyxy=(sample.xyxy.reshape(-1, 2, 2) - corner).reshape(-1, 4),
@@ -77,7 +77,7 @@ class Crop:
             w = max(2, round(width * rng.uniform(self.smallest, 1)))
             h = max(2, round(height * rng.uniform(self.smallest, 1)))
             x, y = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
-            moved = sample.xyxy - np.float32([x, y, x, y])
+            moved = sample.xyxy - np.array([x, y, x, y], np.float32)
             share = visible_share(moved, (w, h))
             clean = ((share >= self.whole) | (share <= self.gone)).all()
             if clean and (not len(share) or share.max() >= self.whole):
@@ -87,7 +87,7 @@ class Crop:
 
 def transform_points(points: F32, matrix: np.ndarray) -> F32:
     """``(..., 2)`` by a ``(2, 3)`` affine matrix."""
-    return (points @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
+    return np.asarray(points @ matrix[:, :2].T + matrix[:, 2], np.float32)
 
 
 def transform_boxes(xyxy: F32, matrix: np.ndarray) -> F32:
@@ -96,7 +96,7 @@ def transform_boxes(xyxy: F32, matrix: np.ndarray) -> F32:
     A turned rectangle's bounds are too wide for an object, which seldom fills its corners;
     the bounds of the inscribed ellipse are too narrow. The middle of the two is taken.
     """
-    center = transform_points((xyxy[:, :2] + xyxy[:, 2:]) / 2, matrix)
+    center = transform_points((xyxy[:, :2] + xyxy[:, 2:]) / np.float32(2), matrix)
     half = (xyxy[:, 2:] - xyxy[:, :2]) / 2  # (N, 2)
     linear = np.abs(matrix[:, :2])
     wide = half @ linear.T
@@ -113,7 +113,7 @@ def affine(sample: Sample, matrix: np.ndarray, size_wh: tuple[int, int]) -> Samp
         sample.image, centers, size_wh, flags=cv2.INTER_LINEAR, borderValue=(FILL, FILL, FILL)
     )
     moved = replace(
-        with_image(sample, image),  # type: ignore[arg-type]
+        with_image(sample, image),
         xyxy=transform_boxes(sample.xyxy, matrix),
         landmarks=transform_points(sample.landmarks, matrix),
     )
@@ -162,7 +162,7 @@ def _look_up(field: F32, points: F32) -> F32:
     fx, fy = (at - low).T[..., None].astype(np.float32)
     top = field[low[:, 1], low[:, 0]] * (1 - fx) + field[low[:, 1], high[:, 0]] * fx
     bottom = field[high[:, 1], low[:, 0]] * (1 - fx) + field[high[:, 1], high[:, 0]] * fx
-    return top * (1 - fy) + bottom * fy
+    return np.asarray(top * (1 - fy) + bottom * fy, np.float32)
 
 
 def warp(sample: Sample, field: F32) -> Sample:
@@ -189,7 +189,7 @@ def warp(sample: Sample, field: F32) -> Sample:
         return q.reshape(points.shape)
 
     moved = replace(
-        with_image(sample, image),  # type: ignore[arg-type]
+        with_image(sample, image),
         xyxy=_move_boxes(sample.xyxy, move),
         landmarks=np.where(np.isnan(sample.landmarks), np.float32(np.nan),
                            move(np.nan_to_num(sample.landmarks))),
@@ -228,7 +228,7 @@ class Warp:
     def __call__(self, sample: Sample, rng: Rng) -> Sample:
         """Warp it."""
         w, h = sample.size_wh
-        spacing = np.float32([w, h]) / (self.nodes - 1)
+        spacing = np.array([w, h], np.float32) / (self.nodes - 1)
         steps = rng.uniform(-1, 1, (self.nodes, self.nodes, 2)).astype(np.float32)
         field = cv2.resize(steps * self.strength * spacing, (w, h), interpolation=cv2.INTER_LINEAR)
         return warp(sample, np.asarray(field, np.float32))

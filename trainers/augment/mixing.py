@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -19,7 +19,7 @@ _LEAST_VISIBLE = 0.3
 
 def scaled(sample: Sample, size_wh: tuple[int, int]) -> Sample:
     """The sample at another size."""
-    scale = np.float32(size_wh) / np.float32(sample.size_wh)
+    scale = np.divide(size_wh, sample.size_wh, dtype=np.float32)
     return replace(
         with_image(sample, resize(sample.image, size_wh)),
         xyxy=(sample.xyxy.reshape(-1, 2, 2) * scale).reshape(-1, 4),
@@ -29,12 +29,14 @@ def scaled(sample: Sample, size_wh: tuple[int, int]) -> Sample:
 
 def _joined(image: U8, parts: Sequence[tuple[Sample, tuple[int, int]]], of: Sample) -> Sample:
     """One sample with the labels of all parts, each moved by its place."""
-    xyxy = [p.xyxy + np.float32([*at, *at]) for p, at in parts]
+    xyxy = [p.xyxy + np.array([*at, *at], np.float32) for p, at in parts]
     return Sample(
         image,
         np.concatenate(xyxy).astype(np.float32),
         np.concatenate([p.class_id for p, _ in parts]),
-        np.concatenate([p.landmarks + np.float32(at) for p, at in parts]).astype(np.float32),
+        np.concatenate([p.landmarks + np.array(at, np.float32) for p, at in parts]).astype(
+            np.float32
+        ),
         np.concatenate([p.weight for p, _ in parts]),
         of.name,
         of.group,
@@ -54,6 +56,10 @@ class Mosaic:
 
     draw: Draw = no_pictures
     joins: ClassVar[bool] = True
+
+    def bind(self, draw: Draw) -> Self:
+        """The same augmentation, which draws other pictures from a data set."""
+        return replace(self, draw=draw)
 
     def __call__(self, sample: Sample, rng: Rng) -> Sample:
         """Join four."""

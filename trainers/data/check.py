@@ -70,7 +70,9 @@ class DatasetReport:
 
 def _box_problems(example: Example) -> Iterator[str]:
     size = example.xyxy[:, 2:] - example.xyxy[:, :2]
-    beyond = np.maximum(-example.xyxy[:, :2], example.xyxy[:, 2:] - np.float32(example.size_wh))
+    beyond = np.maximum(
+        -example.xyxy[:, :2], example.xyxy[:, 2:] - np.array(example.size_wh, np.float32)
+    )
     width, height = example.size_wh
     for n, box in enumerate(np.round(example.xyxy, 1).tolist()):
         if beyond[n].max() > _OUTSIDE_PX:

@@ -30,7 +30,7 @@ Json = dict[str, Any]
 
 def _read_document(path: Path) -> Json:
     try:
-        document = json.loads(path.read_bytes())
+        document: Json = json.loads(path.read_bytes())
     except json.JSONDecodeError as error:
         raise ConfigError(f"not JSON: {error.msg}", file=path, line=error.lineno) from error
     except (OSError, UnicodeDecodeError) as error:

@@ -10,20 +10,18 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NoReturn, Self
+from typing import Any, ClassVar, NoReturn, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from edge.columns import Columns, Rows
 from edge.errors import ConfigError
 from edge.types import F32, I32, U8
 from edge.vision import boxes
-from trainers.data import image_file as picturefile
+from trainers.data import image_file
 
 POINTS = 5  # left eye, right eye, nose, left and right mouth corner, as seen in the image
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif"})
-
-Rows = NDArray[np.bool_] | NDArray[np.int64] | slice
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,37 +64,35 @@ def unknown_points(n: int) -> F32:
     return np.full((n, POINTS, 2), np.nan, np.float32)
 
 
-def _checked(name: str, value: np.ndarray, dtype: type, tail: tuple[int, ...]) -> None:
-    if value.dtype != dtype or value.ndim != 1 + len(tail) or value.shape[1:] != tail:
-        want = ", ".join(["N", *map(str, tail)])
-        raise ValueError(
-            f"{name} must be ({want}) {np.dtype(dtype)}, got {value.shape} {value.dtype}"
-        )
-    value.flags.writeable = False
+@dataclass(frozen=True, slots=True, eq=False)
+class _Labeled(Columns):
+    """Base of what has labels: columns of a row per object, which can be sliced."""
 
+    layout: ClassVar = {
+        "xyxy": (np.float32, (4,)),
+        "class_id": (np.int32, ()),
+        "landmarks": (np.float32, (POINTS, 2)),
+        "weight": (np.float32, ()),
+    }
 
-def _check_labels(labels: Sample | Example) -> None:
-    _checked("xyxy", labels.xyxy, np.float32, (4,))
-    _checked("class_id", labels.class_id, np.int32, ())
-    _checked("landmarks", labels.landmarks, np.float32, (POINTS, 2))
-    _checked("weight", labels.weight, np.float32, ())
-    lengths = {len(labels.xyxy), len(labels.class_id), len(labels.landmarks), len(labels.weight)}
-    if len(lengths) > 1:
-        raise ValueError(f"labels of {labels.name} must be equally long, got {sorted(lengths)}")
+    def __getitem__(self, rows: Rows) -> Self:
+        """The same picture with some of its labels, by mask, indices or slice."""
+        columns: dict[str, Any] = {name: getattr(self, name)[rows] for name in self.layout}
+        return replace(self, **columns)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sample:
+class Sample(_Labeled):
     """A picture with its labels, read-only.
 
     Attributes:
         image: ``(H, W, 3)`` uint8 RGB, upright.
         xyxy: ``(N, 4)`` float32, pixels of ``image``.
-        class_id: ``(N,)`` int32, index into the data set's classes.
+        class_id: ``(N,)`` int32, index into the classes of the data set.
         landmarks: ``(N, 5, 2)`` float32, pixels of ``image``, NaN where unknown.
-        weight: ``(N,)`` float32 in (0, 1]: 1 for a person's label, less for a teacher's.
-        name: which picture, unique in its data set.
-        group: what it must not be parted from (video, person).
+        weight: ``(N,)`` float32 in (0, 1]: 1 for a human label, less for a teacher's.
+        name: name of the picture, unique in its data set.
+        group: video or person; a split never parts a group.
     """
 
     image: U8
@@ -111,41 +107,31 @@ class Sample:
         if self.image.dtype != np.uint8 or self.image.ndim != 3 or self.image.shape[2] != 3:
             raise ValueError(f"image must be (H, W, 3) uint8, got {self.image.shape}")
         self.image.flags.writeable = False
-        _check_labels(self)
+        _Labeled.__post_init__(self)
 
     @property
     def size_wh(self) -> tuple[int, int]:
         """Width and height in pixels."""
         return self.image.shape[1], self.image.shape[0]
 
-    def __len__(self) -> int:
-        """N."""
-        return len(self.xyxy)
-
-    def __getitem__(self, rows: Rows) -> Self:
-        """The same picture with fewer labels."""
-        return replace(
-            self, xyxy=self.xyxy[rows], class_id=self.class_id[rows],
-            landmarks=self.landmarks[rows], weight=self.weight[rows],
-        )  # fmt: skip
-
     def inside(self, least_px: float = 1.0) -> Self:
-        """Boxes cut to the picture, those below ``least_px`` dropped, points outside unknown."""
+        """Clip boxes to the picture, drop those below ``least_px``, forget points outside."""
         xyxy = boxes.clip(self.xyxy, self.size_wh)
-        out = ((self.landmarks < 0) | (self.landmarks >= self.size_wh)).any(2)  # (N, 5)
-        landmarks = np.where(out[..., None], np.float32(np.nan), self.landmarks)
-        keep = (xyxy[:, 2:] - xyxy[:, :2] >= least_px).all(1)
+        beyond = np.less(self.landmarks, 0) | np.greater_equal(self.landmarks, self.size_wh)
+        outside = beyond.any(2, keepdims=True)  # (N, 5, 1)
+        landmarks = np.where(outside, np.float32(np.nan), self.landmarks)
+        keep = np.greater_equal(xyxy[:, 2:] - xyxy[:, :2], least_px).all(1)
         return replace(self, xyxy=xyxy, landmarks=landmarks)[keep]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Example:
-    """The labels of a picture that lies in a file; columns as in ``Sample``.
+class Example(_Labeled):
+    """The labels of a picture in a file; columns as in `Sample`.
 
     Attributes:
-        path: the picture's file.
-        size_wh: its size in pixels, upright, as the labels understand it.
-        label_file: where the labels came from, for messages.
+        path: file of the picture.
+        size_wh: its upright size in pixels, which the labels refer to.
+        label_file: file of the labels, for messages.
     """
 
     path: Path
@@ -158,32 +144,19 @@ class Example:
     group: str
     label_file: Path
 
-    def __post_init__(self) -> None:
-        _check_labels(self)
-
-    def __len__(self) -> int:
-        """N."""
-        return len(self.xyxy)
-
-    def __getitem__(self, rows: Rows) -> Self:
-        """The same picture with fewer labels."""
-        return replace(
-            self, xyxy=self.xyxy[rows], class_id=self.class_id[rows],
-            landmarks=self.landmarks[rows], weight=self.weight[rows],
-        )  # fmt: skip
-
     def load(self) -> Sample:
         """Read the picture.
 
         Raises:
             ConfigError: the file is missing or broken, or not of the size its labels are for.
         """
-        picture = picturefile.read(self.path)
+        picture = image_file.read(self.path)
         if picture.size_wh != self.size_wh:
             have, want = picture.size_wh, self.size_wh
             raise ConfigError(
-                f"{self.path} is {have[0]}x{have[1]} upright, its labels in {self.label_file} "
-                f"are for {want[0]}x{want[1]}: label it again"
+                f"This picture is {have[0]}x{have[1]} upright, but its labels in "
+                f"{self.label_file} are for {want[0]}x{want[1]}: label it again.",
+                file=self.path,
             )
         return Sample(
             picture.rgb, self.xyxy, self.class_id, self.landmarks, self.weight,

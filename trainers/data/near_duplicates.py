@@ -23,8 +23,8 @@ _ALIKE_BITS = 115  # of 512; unrelated photographs differ by 140 and more
 
 def compute_dhash(image: U8) -> U8:
     """``(64,)`` uint8: 512 bits, whether it gets darker to the right and downwards (dHash)."""
-    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    small = resize(gray, (_SIDE + 1, _SIDE + 1)).astype(np.int16)  # type: ignore[arg-type]
+    gray = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
+    small = resize(gray, (_SIDE + 1, _SIDE + 1)).astype(np.int16)
     right = small[:-1, :-1] > small[:-1, 1:]
     down = small[:-1, :-1] > small[1:, :-1]
     return np.packbits(np.concatenate([right.ravel(), down.ravel()]))
@@ -32,7 +32,7 @@ def compute_dhash(image: U8) -> U8:
 
 def count_different_bits(fingerprints: U8, one: U8) -> np.ndarray:
     """``(N, 64)``, ``(64,)`` -> ``(N,)`` bits that differ."""
-    return np.bitwise_count(fingerprints ^ one).sum(1, dtype=np.int64)
+    return np.asarray(np.bitwise_count(fingerprints ^ one).sum(1, dtype=np.int64))
 
 
 def find_near_duplicates(examples: Sequence[Example], workers: int = 2) -> list[tuple[int, int]]:

@@ -21,7 +21,7 @@ from edge.people.recognition.face_quality import assess
 from edge.ports import FaceFinder
 from edge.types import F32, I64, U8, Frame, RgbPicture
 from edge.vision.face_crops import FACE_PX, align_face
-from trainers.data import image_file as picturefile
+from trainers.data import image_file
 from trainers.data.dataset import IMAGE_SUFFIXES, POINTS, is_held_out
 
 _AXES = tuple(f"{p}_{a}" for p in ("leye", "reye", "nose", "lmouth", "rmouth") for a in "xy")
@@ -154,7 +154,9 @@ def _csv_rows(file: Path) -> Iterator[_Row]:
             raise ConfigError(f"lacks column(s) {', '.join(missing)}", file=file, line=1)
         for number, row in enumerate(table):
             known = all(row[c] for c in _AXES)
-            points = np.float32([row[c] for c in _AXES]).reshape(POINTS, 2) if known else None
+            points = (
+                np.array([row[c] for c in _AXES], np.float32).reshape(POINTS, 2) if known else None
+            )
             video = row.get("video") or str(number)  # a picture alone is its own video
             yield _Row(file.parent / "images" / row["file"], row["identity"], video, points)
 
@@ -167,16 +169,16 @@ def _tree(folder: Path) -> Iterator[_Row]:
 
 
 def _face(row: _Row, finder: FaceFinder | None) -> tuple[U8, F32] | None:
-    """Crop and points of the one face; None where nobody knows it."""
-    if row.landmarks is None and finder is None:
-        return None
-    picture = picturefile.read(row.path)
+    """Crop and landmarks of the face; None where neither labels nor a detector tell it."""
     if row.landmarks is not None:
-        return align_face(picture, row.landmarks), row.landmarks
+        return align_face(image_file.read(row.path), row.landmarks), row.landmarks
+    if finder is None:
+        return None
+    picture = image_file.read(row.path)
     height, width = (round(side * _BORDER) for side in picture.rgb.shape[:2])
     framed = RgbPicture(np.pad(picture.rgb, ((height, height), (width, width), (0, 0))))
     for seen in (picture, framed):
-        (faces,) = finder.find([Frame("", 0, 0, 0.0, 0.0, seen)])  # type: ignore[union-attr]
+        (faces,) = finder.find([Frame("", 0, 0, 0.0, 0.0, seen)])
         if len(faces):
             largest = int((faces.xyxy[:, 3] - faces.xyxy[:, 1]).argmax())
             points = faces.landmarks[largest]

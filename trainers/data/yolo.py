@@ -66,7 +66,7 @@ def _parse_line(line: str, n_classes: int) -> tuple[list[float], str]:
     return [*number[:_BOX], *points, weight], ""
 
 
-def _read_rows(label_file: Path, n_classes: int, on_problem: OnProblem) -> F32:
+def _read_rows(label_file: Path, n_classes: int, on_problem: OnProblem) -> np.ndarray:
     """``(N, 16)`` class, cx cy w h, ten landmark coordinates, weight; all as in the file."""
     try:
         text = label_file.read_text("utf-8")
@@ -82,7 +82,7 @@ def _read_rows(label_file: Path, n_classes: int, on_problem: OnProblem) -> F32:
             on_problem(Problem(label_file, n, wrong))
         else:
             rows.append(row)
-    return np.array(rows, np.float64).reshape(-1, _BOX + 2 * POINTS + 1)  # type: ignore[return-value]
+    return np.array(rows, np.float64).reshape(-1, _BOX + 2 * POINTS + 1)
 
 
 def read_yolo(
@@ -140,8 +140,8 @@ def format_rows(xyxy: F32, size_wh: tuple[int, int], class_id: np.ndarray,
         landmarks: ``(N, 5, 2)`` pixels, NaN where unknown.
         weight: ``(N,)`` in (0, 1].
     """
-    cxcywh = boxes.xyxy_to_cxcywh(xyxy) / np.float32([*size_wh, *size_wh])
-    points = landmarks.reshape(-1, POINTS, 2) / np.float32(size_wh)
+    cxcywh = boxes.xyxy_to_cxcywh(xyxy) / np.array([*size_wh, *size_wh], np.float32)
+    points = landmarks.reshape(-1, POINTS, 2) / np.array(size_wh, np.float32)
     lines: list[str] = []
     for c, box, five, w in zip(class_id, cxcywh, points, weight, strict=True):
         fields = [str(int(c)), *(f"{v:.6f}" for v in box)]

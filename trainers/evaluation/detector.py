@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from edge.errors import ConfigError
-from edge.types import F32, Detections, Faces, RgbPicture
+from edge.types import F32, I64, Detections, Faces, RgbPicture
 from edge.vision import boxes
 from trainers.augment.augment import FILL
 from trainers.augment.mixing import scaled
@@ -61,12 +62,14 @@ def evaluate_detector(
         "AP50": result.interval(lambda draws: result.ap(iou=0.5, draws=draws)),
     }
     for class_id, name in enumerate(dataset.classes):
-        figures[f"AP50 {name}"] = result.interval(
-            lambda draws, c=class_id: result.ap(iou=0.5, class_id=c, draws=draws)
-        )
+        figures[f"AP50 {name}"] = result.interval(partial(_ap50, result, class_id))
     point = metrics.evaluate_at(dataset.examples, found, score)
     figures |= {f"recall@{score}": point.recall(), f"precision@{score}": point.precision()}
     return DetectorResult(figures, found, seconds, fusion.passes(detect))
+
+
+def _ap50(result: metrics.Evaluation, class_id: int, draws: I64) -> float:
+    return result.ap(iou=0.5, class_id=class_id, draws=draws)
 
 
 def evaluate_faces(dataset: Dataset, ask: Predict, score: float = SCORE) -> DetectorResult:
@@ -84,11 +87,11 @@ def evaluate_faces(dataset: Dataset, ask: Predict, score: float = SCORE) -> Dete
     empty = [(e, d) for e, d in zip(dataset.examples, plain, strict=True) if not len(e)]
     figures: dict[str, Interval] = {}
     if shown:
-        point = metrics.evaluate_at(*map(list, zip(*shown, strict=True)), score)  # type: ignore[arg-type]
+        point = metrics.evaluate_at([e for e, _ in shown], [d for _, d in shown], score)
         figures |= {"recall": point.recall(), "precision": point.precision()}
         figures["point error"] = metrics.mean_interval(*_point_errors(dataset, faces))
     if empty:
-        point = metrics.evaluate_at(*map(list, zip(*empty, strict=True)), score)  # type: ignore[arg-type]
+        point = metrics.evaluate_at([e for e, _ in empty], [d for _, d in empty], score)
         figures["false faces a picture"] = point.false_per_picture()
     return DetectorResult(figures, plain, seconds, 1)
 
@@ -109,9 +112,11 @@ def evaluate_small_faces(
     hits: list[float] = []
     groups: list[str] = []
     for example in dataset.examples:
-        sample = example.load() if len(example) else None
+        if not len(example):
+            continue
+        sample = example.load()
         for row in range(len(example)):
-            picture, box = shrink_object(sample, row, longest_px, input_wh)  # type: ignore[arg-type]
+            picture, box = shrink_object(sample, row, longest_px, input_wh)
             found = ask(picture)
             overlap = boxes.iou(box[None], found.xyxy[found.score >= score])
             hits.append(float(overlap.max(initial=0) >= 0.5))
@@ -138,7 +143,7 @@ def shrink_object(
     canvas = np.full((high, wide, 3), FILL, np.uint8)
     part = small.image[max(y, 0) : y + high, max(x, 0) : x + wide]
     canvas[max(-y, 0) : max(-y, 0) + len(part), max(-x, 0) : max(-x, 0) + part.shape[1]] = part
-    return RgbPicture(canvas), small.xyxy[row] - np.float32([x, y, x, y])
+    return RgbPicture(canvas), small.xyxy[row] - np.array([x, y, x, y], np.float32)
 
 
 def _point_errors(dataset: Dataset, faces: Sequence[Faces]) -> tuple[list[float], list[str]]:

@@ -15,7 +15,6 @@ import numpy as np
 from matplotlib.figure import Figure as Drawing
 
 from edge.models.embedder import ContractEmbedder
-from edge.types import F32
 from trainers.data.portraits import Portraits
 from trainers.evaluation.figures import save_figure
 from trainers.metrics import verification
@@ -113,7 +112,7 @@ def draw(examined: Sequence[EmbedderResult], folder: Path) -> list[Path]:
     return paths
 
 
-def _thinned(far: F32, most: int = 4000) -> np.ndarray:
+def _thinned(far: np.ndarray, most: int = 4000) -> np.ndarray:
     """Rows of a curve that are enough to draw it on a logarithmic scale."""
     if len(far) <= most:
         return np.arange(len(far))

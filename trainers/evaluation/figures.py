@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from edge.atomic_file import write_file
 from edge.errors import ConfigError
 from edge.types import F32, I64, U8, Detections, RgbPicture
 from edge.vision import boxes
@@ -32,19 +33,25 @@ def _rgb(color: np.ndarray) -> tuple[int, int, int]:
     return r, g, b
 
 
-def _write(path: Path, rgb: U8) -> None:
-    """Write a PNG.
+def save_image(path: Path, rgb: U8) -> None:
+    """Write an image as PNG.
 
     Raises:
-        ConfigError: the folder is missing or the disk is full.
+        ConfigError: the folder cannot be written or the disk is full.
     """
     _, encoded = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+    _write(path, encoded.tobytes())
+
+
+def _write(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(encoded.tobytes())
+        write_file(path, content)
     except OSError as error:
         raise ConfigError(
-            f"{path}: {error.strerror}: free some space or choose another place"
+            f"This file cannot be written ({error.strerror}): free some space or choose another "
+            "folder.",
+            file=path,
         ) from error
 
 
@@ -54,9 +61,9 @@ def save_figure(path: Path, figure: Figure) -> None:
     Raises:
         ConfigError: the folder is missing or the disk is full.
     """
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    _write(path, np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3]))
+    png = io.BytesIO()
+    figure.savefig(png, dpi="figure", format="png")
+    _write(path, png.getvalue())
 
 
 def draw_boxes(image: U8, xyxy: F32, text: Sequence[str], color: Sequence[np.ndarray]) -> U8:
@@ -107,7 +114,7 @@ def _placed(sample: Sample, size_wh: tuple[int, int]) -> Sample:
     """The sample letterboxed."""
     image = np.empty((size_wh[1], size_wh[0], 3), np.uint8)
     placed = letterbox(RgbPicture(sample.image), image)
-    scale, pad = np.float32(placed.scale_xy), np.float32(placed.pad_xy)
+    scale, pad = np.array(placed.scale_xy, np.float32), np.array(placed.pad_xy, np.float32)
     return Sample(
         image, placed.to_network(sample.xyxy), sample.class_id,
         (sample.landmarks * scale + pad).astype(np.float32), sample.weight, sample.name,
@@ -137,7 +144,7 @@ def contact_sheet(dataset: Dataset, path: Path, count: int = 24, seed: int = 0,
         titles.append(sample.name)
     if not images:
         raise ConfigError(f"none of the {len(dataset)} pictures can be read: run the check command")
-    _write(path, tile(images, 6, titles))
+    save_image(path, tile(images, 6, titles))
 
 
 def precision_recall_png(evaluation: Evaluation, path: Path) -> None:
@@ -194,7 +201,7 @@ def worst_pictures(dataset: Dataset, found: Sequence[Detections], path: Path, sc
     if not images:
         images = [np.full((size_wh[1], size_wh[0], 3), 245, np.uint8)]
         titles = ["nothing went wrong"]
-    _write(path, tile(images, min(4, len(images)), titles))
+    save_image(path, tile(images, min(4, len(images)), titles))
 
 
 _FOUND, _MISSED, _FALSE = np.array([[70, 200, 70], [250, 210, 40], [240, 60, 60]])
@@ -205,11 +212,11 @@ def _draw_errors(sample: Sample, found: Detections, classes: Sequence[str],
     placed = _placed(sample, size_wh)
     frame = np.empty((size_wh[1], size_wh[0], 3), np.uint8)
     xyxy = letterbox(RgbPicture(sample.image), frame).to_network(found.xyxy)
-    met = boxes.iou(placed.xyxy, xyxy) >= 0.5  # (G, D)
-    met &= placed.class_id[:, None] == found.class_id[None]
-    truth_colour = [_FOUND if hit else _MISSED for hit in met.any(1)]
+    same = np.equal(placed.class_id[:, None], found.class_id[None])
+    met = np.logical_and(boxes.iou(placed.xyxy, xyxy) >= 0.5, same)  # (G, D)
+    truth_color = [_FOUND if hit else _MISSED for hit in met.any(1)]
     canvas = draw_boxes(
-        placed.image, placed.xyxy, [classes[c] for c in placed.class_id], truth_colour
+        placed.image, placed.xyxy, [classes[c] for c in placed.class_id], truth_color
     )
     false = ~met.any(0)
     text = [

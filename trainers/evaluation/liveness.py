@@ -12,7 +12,7 @@ from edge.models.paths import model_path
 from edge.types import U8
 from trainers.data.near_duplicates import split_dataset
 from trainers.data.read import read_face_dataset
-from trainers.evaluation.figures import tile
+from trainers.evaluation.figures import save_image, tile
 from trainers.metrics import pad
 from trainers.networks.config import LivenessConfig
 from trainers.spoofing.attacks import ALL, HELD_OUT, Camera, Clip, simulate_attack
@@ -80,7 +80,7 @@ def draw(data: Path, scenes: tuple[Path, ...], path: Path, across: int = 8, seed
             tiles.append(_thumbnail(Camera()(take, rng)))
             titles.append(name)
     sheet = tile(tiles, across, titles)
-    path.write_bytes(cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))[1].tobytes())
+    save_image(path, sheet)
 
 
 def _thumbnail(take: Clip) -> U8:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 
 from trainers.input.pipeline import Batch, DatasetBatches, stream_batches
@@ -72,7 +72,7 @@ def measure_throughput(made: DatasetBatches, step: Step, steps: int = 30, worker
     """
     for example in made.dataset.examples:
         made.pictures.load(example)
-    endless = stream_batches(made, workers=workers, epochs=None)
+    endless: Generator[Batch] = stream_batches(made, workers=workers, epochs=None)
     ready = list(itertools.islice(endless, _READY))
     alone = _rate(itertools.islice(endless, steps), lambda _: None, clock)
     endless.close()

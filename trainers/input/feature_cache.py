@@ -162,7 +162,8 @@ class FeatureCache:
         parts = [todo[i : i + _BATCH] for i in range(0, len(todo), _BATCH)]
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            for part, batch in zip(parts, stream_batches(_Views(self.images, parts)), strict=True):
+            batches: Iterator[Batch] = stream_batches(_Views(self.images, parts))
+            for part, batch in zip(parts, batches, strict=True):
                 self._keep(part, batch)
                 bar.add(len(part))
             size = sum(p.stat().st_size for p in self.folder.iterdir())
@@ -182,7 +183,7 @@ class FeatureCache:
         maps = [np.asarray(x, np.float16) for x in _listed(self.front.predict_on_batch([full]))]
         for n, (which, view) in enumerate(part):
             columns = {f"map{k}": x[n] for k, x in enumerate(maps)}
-            columns |= {k: v[n] for k, v in batch.items() if k != "images"}  # type: ignore[index]
+            columns |= {k: np.asarray(v)[n] for k, v in batch.items() if k != "images"}
             file = self._file(which, view)
             with replace_file(file) as path, path.open("wb") as out:
                 np.savez(out, **columns)

@@ -79,7 +79,7 @@ class ImageCache:
         _, (w, h) = place_letterbox(source_wh, self.size_wh)
         grow = min(self.oversample, source_wh[0] / w, source_wh[1] / h)  # never above the source
         kept_wh = (round(w * grow), round(h * grow))
-        scale = np.float32([kept_wh[0] / source_wh[0], kept_wh[1] / source_wh[1]])
+        scale = np.array([kept_wh[0] / source_wh[0], kept_wh[1] / source_wh[1]], np.float32)
         return Sample(
             self._pixels(example, kept_wh),
             (example.xyxy.reshape(-1, 2, 2) * scale).reshape(-1, 4),
@@ -164,9 +164,9 @@ def collate(samples: Sequence[Sample], size_wh: tuple[int, int], rows: int) -> B
         g = len(sample)
         batch["boxes"][n, :g] = placed.to_network(sample.xyxy)
         batch["class_id"][n, :g] = sample.class_id
-        batch["landmarks"][n, :g] = sample.landmarks * np.float32(placed.scale_xy) + np.float32(
-            placed.pad_xy
-        )
+        batch["landmarks"][n, :g] = sample.landmarks * np.array(
+            placed.scale_xy, np.float32
+        ) + np.array(placed.pad_xy, np.float32)
         batch["weight"][n, :g] = sample.weight
     return batch
 
@@ -317,7 +317,7 @@ class BatchSource(Protocol):
 T = TypeVar("T")
 
 
-def identity(batch: Batch) -> Batch:
+def identity(batch: Any) -> Any:  # noqa: ANN401
     """Finish nothing."""
     return batch
 
@@ -328,7 +328,7 @@ def stream_batches(
     workers: int = 2,
     epoch: int = 0,
     epochs: int | None = 1,
-    finish: Callable[[Any], T] = identity,  # type: ignore[assignment]
+    finish: Callable[[Any], T] = identity,
 ) -> Generator[T, None, None]:
     """Batches of ``epochs`` epochs from ``epoch`` on, prepared ahead across epochs.
 
@@ -349,11 +349,15 @@ def stream_batches(
         for task in plan:
             yield finish(made.make(*task))
         return
+
+    def work(epoch: int, step: int, chosen: Any) -> T:  # noqa: ANN401 - of the source
+        return finish(made.make(epoch, step, chosen))
+
     waiting: deque[Future[T]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="batches")
     try:
         for task in plan:
-            waiting.append(pool.submit(lambda task=task: finish(made.make(*task))))
+            waiting.append(pool.submit(work, *task))
             if len(waiting) >= workers * _AHEAD:
                 yield waiting.popleft().result()
         while waiting:

@@ -76,7 +76,7 @@ def responsible_row(boxes: Tensor, config: NetworkConfig) -> Tensor:
     The anchor of highest IoU in shape decides the stride; without anchors, the stride whose
     cell is nearest to a quarter of the box.
     """
-    anchors = np.float32(config.anchors_wh or [[(4.0 * s, 4.0 * s)] for s in STRIDES])
+    anchors = np.array(config.anchors_wh or [[(4.0 * s, 4.0 * s)] for s in STRIDES], np.float32)
     shapes, num_anchors = ops.convert_to_tensor(anchors.reshape(-1, 2)), anchors.shape[1]
     wh = ops.maximum(boxes[..., 2:] - boxes[..., :2], 1e-6)[..., None, :]  # (B, G, 1, 2)
     overlap = ops.prod(ops.minimum(wh, shapes), -1)
@@ -84,10 +84,12 @@ def responsible_row(boxes: Tensor, config: NetworkConfig) -> Tensor:
     best = ops.cast(ops.top_k(fit, 1)[1][..., 0], "int32")  # argmax does not export
     level, anchor = best // num_anchors, best % num_anchors
     width, height = config.input_wh
-    sides = np.int32([(width // s, height // s) for s in STRIDES])
-    first = ops.convert_to_tensor(np.int32([0, *np.cumsum(sides.prod(1) * num_anchors)[:-1]]))
+    sides = np.array([(width // s, height // s) for s in STRIDES], np.int32)
+    first = ops.convert_to_tensor(
+        np.array([0, *np.cumsum(sides.prod(1) * num_anchors)[:-1]], np.int32)
+    )
     across, down = ops.convert_to_tensor(sides[:, 0]), ops.convert_to_tensor(sides[:, 1])
-    strides = ops.convert_to_tensor(np.float32(STRIDES))
+    strides = ops.convert_to_tensor(np.array(STRIDES, np.float32))
     middle = (boxes[..., :2] + boxes[..., 2:]) / 2 / ops.take(strides, level)[..., None]
     middle = ops.cast(ops.floor(middle), "int32")
     column = ops.clip(middle[..., 0], 0, ops.take(across, level) - 1)

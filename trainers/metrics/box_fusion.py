@@ -184,15 +184,15 @@ class MultiCrop:
         """Detections in source pixels."""
         regions = self.regions(picture.size_wh)
         views = [self._look(picture, region) for region in regions]
-        inner = regions + _BORDER_PX * np.float32(regions != regions[0]) * np.float32(
-            [1, 1, -1, -1]
+        inner = regions + _BORDER_PX * np.array(regions != regions[0], np.float32) * np.array(
+            [1, 1, -1, -1], np.float32
         )  # where _look would call nothing cut
         return weighted_box_fusion(views, iou=self.iou, regions=inner)
 
     def _look(self, picture: RgbPicture, region: F32) -> Detections:
         x1, y1, x2, y2 = (int(v) for v in region)
         found = self.detect(RgbPicture(np.ascontiguousarray(picture.rgb[y1:y2, x1:x2])))
-        xyxy = found.xyxy + np.float32([x1, y1, x1, y1])
+        xyxy = found.xyxy + np.array([x1, y1, x1, y1], np.float32)
         w, h = picture.size_wh
         cut = (
             ((xyxy[:, 0] < x1 + _BORDER_PX) & (x1 > 0))

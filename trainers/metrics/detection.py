@@ -107,7 +107,7 @@ class Matches:
         envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
         padded = np.concatenate([envelope, np.zeros((len(envelope), 1))], axis=1)
         at = np.stack([np.searchsorted(r, _RECALL_POINTS) for r in recall])  # (T, 101)
-        return np.take_along_axis(padded, at, axis=1).mean(1)
+        return np.asarray(np.take_along_axis(padded, at, axis=1).mean(1), np.float64)
 
     def final_recall(self) -> F64:
         """``(T,)`` recall when everything found counts; NaN where no object counts."""
@@ -116,7 +116,7 @@ class Matches:
         return self.curve()[1][:, -1] if len(self.score) else np.zeros(len(self.hit))
 
 
-def _match(overlap: F64, counts: NDArray[np.bool_], threshold: float) -> list[int]:
+def _match(overlap: F64 | F32, counts: NDArray[np.bool_], threshold: float) -> list[int]:
     """Greedy: each detection takes the best free object, one that counts if it can.
 
     Args:

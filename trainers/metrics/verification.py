@@ -53,7 +53,7 @@ def auc(genuine: F32, impostor: F32) -> float:
     return float(below.mean() / 2 / len(ordered))
 
 
-def roc(genuine: F32, impostor: F32) -> tuple[F32, F32, F32]:
+def roc(genuine: F32, impostor: F32) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """False accept rate, true accept rate and threshold, from strict to lax."""
     thresholds = np.unique(np.concatenate([genuine, impostor]))[::-1]
     far = 1 - np.searchsorted(np.sort(impostor), thresholds, "left") / len(impostor)
@@ -207,7 +207,8 @@ def bootstrap(
     """
     people = int(max(pairs.impostor_people.max(initial=0), pairs.genuine_person.max(initial=0))) + 1
     present = np.unique(np.concatenate([pairs.genuine_person, pairs.impostor_people.ravel()]))
-    rng, found = np.random.default_rng(seed), {name: [] for name in measures}
+    rng = np.random.default_rng(seed)
+    drawn: dict[str, list[float]] = {name: [] for name in measures}
     for _ in range(draws):
         times = np.bincount(rng.choice(present, len(present)), minlength=people)
         genuine = np.repeat(pairs.genuine, times[pairs.genuine_person])
@@ -216,10 +217,10 @@ def bootstrap(
         if not len(genuine) or not len(impostor):
             continue
         for name, measure in measures.items():
-            found[name].append(measure(genuine, impostor))
+            drawn[name].append(measure(genuine, impostor))
     figures = {}
     for name, measure in measures.items():
-        low, high = np.quantile(found[name], [0.025, 0.975])
+        low, high = np.quantile(drawn[name], [0.025, 0.975])
         value = measure(pairs.genuine, pairs.impostor)
         figures[name] = Figure(value, float(low), float(high), len(pairs.genuine))
     return figures

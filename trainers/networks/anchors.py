@@ -15,7 +15,7 @@ def shape_iou(a_wh: F32, b_wh: F32) -> F32:
     """IoU of boxes laid corner on corner: ``(N, 2)``, ``(M, 2)`` w h -> ``(N, M)``."""
     overlap = np.minimum(a_wh[:, None], b_wh[None]).prod(-1)
     union = a_wh.prod(-1)[:, None] + b_wh.prod(-1)[None] - overlap
-    return (overlap / np.maximum(union, 1e-9)).astype(np.float32)
+    return np.asarray(overlap / np.maximum(union, 1e-9), np.float32)
 
 
 def k_means(wh: F32, k: int, seed: int = 0, rounds: int = 300) -> F32:

@@ -37,14 +37,14 @@ class Predictor:
         config: what it was built from.
         score: rows below it are dropped; low for average precision.
         iou: suppression threshold.
-        most: rows kept of a picture.
+        max_detections: detections kept per picture.
     """
 
     network: keras.Model
     config: NetworkConfig
     score: float = 0.01
     iou: float = 0.65
-    most: int = 100
+    max_detections: int = 100
 
     def __call__(self, picture: RgbPicture) -> Detections:
         """Objects in one picture, source pixels, by falling score."""
@@ -84,10 +84,11 @@ class Predictor:
         self, xyxy: F32, score: F32, points: F32, placed: Letterbox
     ) -> tuple[Detections, F32]:
         """One picture's rows: threshold, suppression, source pixels."""
-        row, kind = np.nonzero(score > self.score)
-        best = np.argsort(-score[row, kind], kind="stable")[:_CANDIDATES]
-        row, kind = row[best], kind[best].astype(np.int32)
-        kept = boxes.nms(xyxy[row], score[row, kind], kind, self.iou)[: self.most]
-        row, kind = row[kept], kind[kept]
-        found = Detections(placed.to_source(xyxy[row]), score[row, kind].astype(np.float32), kind)
-        return found, placed.points_to_source(points[row])
+        row, column = np.nonzero(score > self.score)
+        best = np.argsort(-score[row, column], kind="stable")[:_CANDIDATES]
+        row, class_id = row[best], np.asarray(column[best], np.int32)
+        keep = boxes.nms(xyxy[row], score[row, class_id], class_id, self.iou)
+        row, class_id = row[keep[: self.max_detections]], class_id[keep[: self.max_detections]]
+        confidence = score[row, class_id].astype(np.float32)
+        detections = Detections(placed.to_source(xyxy[row]), confidence, class_id)
+        return detections, placed.points_to_source(points[row])

@@ -130,7 +130,7 @@ def _head(x: Tensor, kit: LayerFactory, config: NetworkConfig, level: int) -> Te
         parts.append(predict(placed, "points", 2 * POINTS))
     rows = layers.Concatenate(-1, name=f"{name}_rows")(parts)
     if config.head == "anchor":
-        log_wh = np.log(np.float32(config.anchors_wh[level]) / STRIDES[level])
+        log_wh = np.log(np.array(config.anchors_wh[level], np.float32) / STRIDES[level])
         rows = FoldAnchors(log_wh.tolist(), name=f"{name}_fold")(rows)
     return rows
 
@@ -147,7 +147,7 @@ class FoldAnchors(layers.Layer):
     def call(self, rows: Tensor) -> Tensor:
         """``(B, cells * num_anchors, R)`` -> the same, in the layout of the module's docstring."""
         cells = rows.shape[1] // len(self.log_wh)
-        shift = ops.convert_to_tensor(np.tile(np.float32(self.log_wh), (cells, 1))[None])
+        shift = ops.convert_to_tensor(np.tile(np.array(self.log_wh, np.float32), (cells, 1))[None])
         wh = ops.clip(rows[..., 2:4], -4.0, 4.0) + ops.cast(shift, rows.dtype)
         return ops.concatenate([ops.sigmoid(rows[..., :2]), wh, rows[..., 4:]], -1)
 

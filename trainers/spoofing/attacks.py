@@ -129,7 +129,7 @@ def simulate_attack(take: Clip, kind: Kind, scene: Scene, bearer: Bearer, rng: R
         if band is not None:
             image = band(image, t)
         if soft:
-            image = cv2.GaussianBlur(image, (0, 0), soft)  # type: ignore[assignment]
+            image = np.asarray(cv2.GaussianBlur(image, (0, 0), soft), np.float32)
         images.append(np.clip(image * light[t], 0, 255).astype(np.uint8))
         boxes.append(box)
     return Clip(tuple(images), np.array(boxes, np.float32))
@@ -153,7 +153,8 @@ def _cut(take: Clip, wide: float, rng: Rng) -> Clip:
     for t in range(1, len(images)):
         if images[t].shape[:2] != first:
             ratio = np.array(first[::-1]) / np.array(images[t].shape[1::-1])
-            images[t] = cv2.resize(images[t], first[::-1], interpolation=cv2.INTER_AREA)
+            shrunk = cv2.resize(images[t], first[::-1], interpolation=cv2.INTER_AREA)
+            images[t] = np.asarray(shrunk, np.uint8)
             boxes[t] = boxes[t] * ratio
     return Clip(tuple(images), np.array(boxes, np.float32).reshape(-1, 4))
 
@@ -208,8 +209,9 @@ def _before(surface: Surface, face: F32, near: bool, scene: Scene, rng: Rng) -> 
     # as close as the pictures of the living are cut, or how much is seen would tell them apart
     room = rng.uniform(1.5, 2.6) if near or rng.random() < 0.75 else rng.uniform(2.6, 5)
     aspect = rng.uniform(0.8, 1.4)
-    size_wh = tuple(int(min(max(face_px * room * a, 48), 720)) for a in (aspect, 1 / aspect))
-    background = _covering(scene(rng), size_wh, rng)  # type: ignore[arg-type]
+    width, height = (int(min(max(face_px * room * a, 48), 720)) for a in (aspect, 1 / aspect))
+    size_wh = (width, height)
+    background = _covering(scene(rng), size_wh, rng)
     scale = face_px / drawn_px
     margin = np.minimum(np.array(size_wh) / 2, face_px * 0.6)
     at_xy = rng.uniform(margin, np.maximum(np.array(size_wh) - margin, margin + 1e-3))
@@ -231,8 +233,8 @@ def _covering(image: U8, size_wh: tuple[int, int], rng: Rng) -> U8:
         interpolation=cv2.INTER_AREA if share > 1 else cv2.INTER_LINEAR,
     )  # fmt: skip
     if rng.random() < 0.6:
-        return cv2.GaussianBlur(piece, (0, 0), rng.uniform(0.5, 5))  # type: ignore[return-value]
-    return piece  # type: ignore[return-value]
+        piece = cv2.GaussianBlur(piece, (0, 0), rng.uniform(0.5, 5))
+    return np.asarray(piece, np.uint8)
 
 
 def _path(frames: int, rng: Rng, middle: Pose, *, near: bool) -> list[Pose]:
@@ -298,14 +300,14 @@ def _bent(rgba: U8, points: F32, bend: float) -> tuple[U8, F32]:
     y, x = np.mgrid[: tall.shape[0], :w].astype(np.float32)
 
     def lift(at_x: F32) -> F32:
-        return (bend * h * (1 - (2 * at_x / w - 1) ** 2)).astype(np.float32)
+        return np.asarray(bend * h * (1 - (2 * at_x / w - 1) ** 2), np.float32)
 
     bent = cv2.remap(tall, x, y + lift(x), cv2.INTER_LINEAR, borderValue=(0, 0, 0, 0))
     shade = 1 + 0.8 * bend * (2 * x[..., None] / w - 1)
     bent[..., :3] = np.clip(bent[..., :3] * shade, 0, 255)
-    moved = points + np.float32([0, pad])
+    moved = points + np.array([0, pad], np.float32)
     moved[:, 1] -= lift(points[:, 0])
-    return bent, moved.astype(np.float32)  # type: ignore[return-value]
+    return np.asarray(bent, np.uint8), moved.astype(np.float32)
 
 
 def _light(frames: int, rng: Rng) -> F32:
@@ -333,7 +335,7 @@ class _Band:
     def __call__(self, image: F32, t: int) -> F32:
         y = np.linspace(0, 1, len(image), dtype=np.float32)
         gain = 1 + self.much * np.sin(2 * np.pi * self.count * y + self.phase + self.speed * t)
-        return image * gain[:, None, None].astype(np.float32)
+        return np.asarray(image * gain[:, None, None].astype(np.float32), np.float32)
 
 
 # --- the camera that takes the living and the attacks -------------------------------------------
@@ -355,13 +357,13 @@ class Camera:
         share = rng.uniform(0.5, 1) if coarse else 1.0
         sigma, noise, quality = rng.uniform(0.4, 1.3), rng.uniform(1, 8), int(rng.integers(35, 95))
         gain, gamma = rng.uniform(0.6, 1.3), rng.uniform(0.75, 1.35)
-        tint = np.float32(rng.uniform(0.88, 1.12, 3))
+        tint = rng.uniform(0.88, 1.12, 3).astype(np.float32)
         tone = np.linspace(0, 1, 256) ** (gamma if dull else 1) * (gain if dull else 1) * 255
         tint = tint if tinted else np.ones(3, np.float32)
         curve = np.clip(tone[:, None] * tint, 0, 255).astype(np.uint8)[:, None]  # (256, 1, 3)
-        images = []
+        images: list[U8] = []
         for image in take.images:
-            made = image
+            made: np.ndarray = image
             if coarse:
                 small = tuple(max(_LEAST_PX, round(side * share)) for side in image.shape[1::-1])
                 made = cv2.resize(made, small, interpolation=cv2.INTER_AREA)
@@ -373,10 +375,10 @@ class Camera:
                 made = add_noise(np.ascontiguousarray(made), noise, rng)
             if packed:
                 made = jpeg(made, quality)
-            images.append(made)
+            images.append(np.asarray(made, np.uint8))
         ratio = [np.array(b.shape[1::-1]) / np.array(a.shape[1::-1])
                  for a, b in zip(take.images, images, strict=True)]  # fmt: skip
-        boxes = take.xyxy * np.tile(np.float32(ratio), (1, 2))
+        boxes = take.xyxy * np.tile(np.array(ratio, np.float32), (1, 2))
         return Clip(tuple(images), boxes.astype(np.float32))
 
 
@@ -405,5 +407,5 @@ def extend_surroundings(take: Clip, grow: float) -> Clip:
         inside = cv2.blur(cv2.erode(inside, np.ones((9, 9))), (15, 15))[..., None]
         soft = cv2.GaussianBlur(large, (0, 0), 4)
         images.append((large * inside + soft * (1 - inside)).astype(np.uint8))
-        boxes.append(box + np.float32([across, down, across, down]))
+        boxes.append(box + np.array([across, down, across, down], np.float32))
     return Clip(tuple(images), np.array(boxes, np.float32))

@@ -146,7 +146,8 @@ class Scenes:
         """One of them."""
         if not self.pictures or rng.random() < self.walls:
             lights = rng.integers(0, 255, (5, 7, 3), np.uint8)
-            return cv2.resize(lights, (420, 300), interpolation=cv2.INTER_CUBIC)  # type: ignore[return-value]
+            wall = cv2.resize(lights, (420, 300), interpolation=cv2.INTER_CUBIC)
+            return np.asarray(wall, np.uint8)
         return self.pictures[int(rng.integers(len(self.pictures)))]
 
 
@@ -395,6 +396,6 @@ def load_clip_scorer(path: Path, config: LivenessConfig) -> ClipScorer:
     def ask(clips: U8) -> F32:
         parts = config.frames // manifest.clip_frames
         single = clips.reshape(-1, manifest.crops, *clips.shape[2:])
-        return model.live(single).reshape(-1, parts).mean(1).astype(np.float32)
+        return np.asarray(model.live(single).reshape(-1, parts).mean(1), np.float32)
 
     return ask

@@ -6,7 +6,7 @@ Nothing of it was measured on real printers or screens: ranges are wide guesses.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -37,7 +37,7 @@ class Surface:
 
     def place(self, xy: F32) -> F32:
         """Points ``(.., 2)`` of the picture as points of the surface."""
-        return (xy * self.scale + np.float32(self.offset_xy)).astype(np.float32)
+        return (xy * self.scale + np.array(self.offset_xy, np.float32)).astype(np.float32)
 
 
 Medium = Callable[[U8, F32, Rng], Surface]  # picture, box of the face in it, generator
@@ -52,7 +52,8 @@ def _toned(image: U8, gamma: float, black: float, white: float, saturation: floa
     tone = (black + (white - black) * np.linspace(0, 1, 256) ** gamma) * 255
     lifted = tone.astype(np.float32)[image]
     gray = lifted @ _LUMA
-    return gray[..., None] + (lifted - gray[..., None]) * np.float32(saturation)
+    toned = gray[..., None] + (lifted - gray[..., None]) * np.float32(saturation)
+    return np.asarray(toned, np.float32)
 
 
 def _grain(shape_hw: tuple[int, int], size_px: float, rng: Rng) -> F32:
@@ -62,11 +63,12 @@ def _grain(shape_hw: tuple[int, int], size_px: float, rng: Rng) -> F32:
     return (soft / max(float(soft.std()), 1e-6)).astype(np.float32)
 
 
-def _framed(rgb: U8, border_px: tuple[int, int, int, int], color: tuple[int, int, int]) -> U8:
+def _framed(rgb: U8, border_px: Sequence[int], color: Sequence[int]) -> U8:
     top, bottom, left, right = border_px
-    return cv2.copyMakeBorder(
+    framed = cv2.copyMakeBorder(
         rgb, top, bottom, left, right, cv2.BORDER_CONSTANT, value=[int(c) for c in color]
-    )  # type: ignore[return-value]
+    )
+    return np.asarray(framed, np.uint8)
 
 
 def _bytes(image: F32) -> U8:
@@ -100,14 +102,14 @@ class Print:
             image, rng.uniform(0.75, 1.35), rng.uniform(0.04, self.blackest),
             rng.uniform(self.whitest, 0.98), rng.uniform(self.colors, 0.95),
         )  # fmt: skip
-        tint = np.float32([1, rng.uniform(0.94, 1.0), rng.uniform(0.84, 1.0)])
+        tint = np.array([1, rng.uniform(0.94, 1.0), rng.uniform(0.84, 1.0)], np.float32)
         paper = _grain(image.shape[:2], rng.uniform(0.6, 2.0), rng) * rng.uniform(0.5, self.grain)
         rgb = _bytes(toned * tint + paper[..., None])
         if rng.random() > self.margin:
             return Surface(_opaque(rgb))
         side = int(rng.uniform(0.02, 0.14) * min(rgb.shape[:2])) + 1
         white = tuple(int(x) for x in rng.integers(215, 250) * tint)
-        return Surface(_opaque(_framed(rgb, (side,) * 4, white)), (side, side))  # type: ignore[arg-type]
+        return Surface(_opaque(_framed(rgb, (side,) * 4, white)), (side, side))
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,7 @@ class Gloss:
         """Make it, and let light fall on it."""
         surface = self.medium(image, face, rng)
         height, width = surface.rgba.shape[:2]
-        light = np.zeros((_COARSE, _COARSE), np.float32)
+        light: np.ndarray = np.zeros((_COARSE, _COARSE), np.float32)
         for _ in range(int(rng.integers(1, self.spots + 1))):
             at = (int(rng.integers(_COARSE)), int(rng.integers(_COARSE)))
             axes = tuple(int(x) for x in rng.uniform(0.02, 0.16, 2) * _COARSE + 1)
@@ -184,7 +186,7 @@ class Screen:
             image, rng.uniform(0.75, 1.5), rng.uniform(0.0, 0.14), rng.uniform(0.8, 1.12),
             rng.uniform(0.8, 1.3),
         )  # fmt: skip
-        shown *= np.float32([rng.uniform(0.82, 1.02), rng.uniform(0.92, 1.02), 1.06])
+        shown *= np.array([rng.uniform(0.82, 1.02), rng.uniform(0.92, 1.02), 1.06], np.float32)
         factor = int(rng.integers(2, 4))
         large = cv2.resize(_bytes(shown), None, fx=factor, fy=factor,
                            interpolation=cv2.INTER_NEAREST)  # fmt: skip
@@ -195,7 +197,7 @@ class Screen:
         thin = rng.uniform(0.01, 0.12, 4) * min(large.shape[:2])
         border = tuple(int(x) + 2 for x in thin)
         gray = int(rng.integers(0, 45) if rng.random() < 0.8 else rng.integers(150, 240))
-        framed = _framed(large, border, (gray, gray, gray))  # type: ignore[arg-type]
+        framed = _framed(large, border, (gray, gray, gray))
         return Surface(_opaque(framed), (border[2], border[0]), factor, glow=True)
 
 
@@ -203,7 +205,7 @@ def _strips(shape_hw: tuple[int, int], pitch: int, much: float, rng: Rng) -> F32
     """``(H, W, 3)`` gain of a grid of coloured strips whose mean is about 1."""
     height, width = shape_hw
     x, y = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)
-    phase = np.float32([0, 1, 2]) / 3
+    phase = np.array([0, 1, 2], np.float32) / 3
     wave = np.cos(2 * np.pi * (x[:, None] / pitch - phase))  # (W, 3)
     color = 1 + much * wave * rng.uniform(0.4, 1)
     rows = 1 - much * 0.7 * (np.mod(y, pitch) < 1)
