@@ -214,11 +214,11 @@ def _draw_errors(sample: Sample, found: Detections, classes: Sequence[str],
     xyxy = letterbox(RgbPicture(sample.image), frame).to_network(found.xyxy)
     same = np.equal(placed.class_id[:, None], found.class_id[None])
     met = np.logical_and(boxes.iou(placed.xyxy, xyxy) >= 0.5, same)  # (G, D)
-    truth_color = [_FOUND if hit else _MISSED for hit in met.any(1)]
+    truth_color = [_FOUND if hit else _MISSED for hit in np.any(met, axis=1)]
     canvas = draw_boxes(
         placed.image, placed.xyxy, [classes[c] for c in placed.class_id], truth_color
     )
-    false = ~met.any(0)
+    false = ~np.any(met, axis=0)
     text = [
         f"{classes[c]} {s:.2f}"
         for c, s in zip(found.class_id[false], found.score[false], strict=True)
