@@ -242,8 +242,8 @@ def add_pseudo_labels(
         return parts
     if not set(job.teacher.classes) & set(training.classes):
         raise ConfigError(
-            f"The teacher knows {', '.join(job.teacher.classes)}, but {', '.join(training.classes)}"
-            " are to be learned: choose classes that both know (--classes)."
+            f"The teacher knows {', '.join(job.teacher.classes)}; the classes to learn are "
+            f"{', '.join(training.classes)}: choose classes that both know (--classes)."
         )
     training = add_teacher_labels(training, job.teacher).select(training.classes)
     if job.unlabeled:

@@ -1,8 +1,7 @@
-"""A teacher: a model that labels pictures and videos nobody has labelled.
+"""Pseudo-labels: a teacher model labels images and videos.
 
-A teacher is any function from a picture to ``Detections`` or ``Faces``. Hard labels count
-like a person's; soft ones carry the teacher's score as their weight. What a person labelled
-stays as it is.
+A teacher is any function from a picture to ``Detections`` or ``Faces``. Hard labels count like
+human ones; soft labels carry the teacher's score as their weight. Human labels are never changed.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ from trainers.data.yolo import format_rows
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".avi", ".mov", ".webm", ".gif", ".ts"})
 _JPEG_QUALITY = 95
-_OURS = "by-edge-train.txt"  # in a folder of a run that may be replaced
+_MARKER = "by-edge-train.txt"  # marks a folder of a run that may be replaced
 
 Form = Literal["yolo", "coco"]
 Predict = Callable[[RgbPicture], Detections | Faces]
@@ -48,28 +47,28 @@ def _frame(picture: RgbPicture) -> Frame:
 
 
 def wrap_detector(detector: Detector) -> Predict:
-    """A contract detector as a teacher; its classes are ``detector.classes``."""
+    """A contract detector as a function of pictures."""
     return lambda picture: detector.detect([_frame(picture)])[0]
 
 
 def wrap_face_detector(finder: FaceFinder) -> Predict:
-    """A contract face finder as a teacher; its one class is ``face``."""
+    """A contract face detector as a function of pictures."""
     return lambda picture: finder.find([_frame(picture)])[0]
 
 
 def load_teacher(path: Path, classes: Sequence[str] = (), score: float = 0.5, *,
           soft: bool = False) -> Teacher:  # fmt: skip
-    """A contract model as a teacher; what it finds, its manifest says.
+    """Load a contract model, a detector or a face detector, as a teacher.
 
     Args:
         path: the ONNX file.
-        classes: which of its classes it labels; all of them unless given.
-        score: see ``Teacher``.
-        soft: see ``Teacher``.
+        classes: the classes it labels; all it knows unless given.
+        score: see `Teacher`.
+        soft: see `Teacher`.
 
     Raises:
         ConfigError: the model does not know such a class.
-        ModelError: it is no contract model, or finds neither objects nor faces.
+        ModelError: it is not a contract model, or detects neither objects nor faces.
     """
     runtime = onnx.build(onnx.Options())
     own: tuple[str, ...]
@@ -86,30 +85,36 @@ def load_teacher(path: Path, classes: Sequence[str] = (), score: float = 0.5, *,
 
 
 def read_task_manifest(path: Path) -> Manifest:
-    """What a contract model says of itself.
+    """Read the manifest of a contract model of any task.
 
     Raises:
-        ModelError: it is missing or no contract model.
+        ModelError: it is missing or not a contract model.
     """
     try:
         metadata = metadata_of(read_model(path))
-        told = json.loads(metadata.get(KEY, "{}"))
-    except ValueError as error:  # no protobuf, no text, or no JSON
+        stored = json.loads(metadata.get(KEY, "{}"))
+    except ValueError as error:  # not protobuf, text or JSON
         raise ModelError(f"{path} is no contract model ({error}): export or adopt it") from error
-    return Manifest.from_metadata(metadata, str(path), told.get("task", "detect"))
+    return Manifest.from_metadata(metadata, str(path), stored.get("task", "detect"))
 
 
 def remap_classes(
     ask: Predict, own: Sequence[str], wanted: Sequence[str]
 ) -> Callable[[RgbPicture], Detections]:
-    """A model's detections with the class ids of the data; other classes are left out.
+    """A model's detections with the class ids of the data; other classes are dropped.
+
+    Args:
+        ask: the model.
+        own: its classes by class_id.
+        wanted: the classes of the data.
 
     Raises:
-        ConfigError: no class in common.
+        ConfigError: they have no class in common.
     """
     if not set(own) & set(wanted):
         raise ConfigError(
-            f"the model knows {', '.join(own)}, the data {', '.join(wanted)}: nothing in common"
+            f"The model knows {', '.join(own)}, the data {', '.join(wanted)}: they have no class "
+            "in common."
         )
     new = np.array([wanted.index(name) if name in wanted else -1 for name in own], np.int32)
 
@@ -125,13 +130,13 @@ def remap_classes(
 
 @dataclass(frozen=True, slots=True)
 class Teacher:
-    """Who labels, and how sure it must be.
+    """A model that labels, and the score from which its detections become labels.
 
     Attributes:
         ask: the model.
         classes: names by the class_id of its detections; ``("face",)`` for faces.
-        score: rows below it are no label; raising it trades misses for mistakes.
-        soft: the score becomes the label's weight.
+        score: threshold of a label; raising it trades false labels for missing ones.
+        soft: use the score as the weight of the label.
     """
 
     ask: Predict
@@ -140,7 +145,7 @@ class Teacher:
     soft: bool = False
 
     def only(self, classes: Sequence[str]) -> Teacher:
-        """The same teacher, who speaks of these classes, in this order, and of no others.
+        """The same teacher for these classes only, in this order.
 
         Raises:
             ConfigError: it knows none of them.
@@ -151,10 +156,10 @@ class Teacher:
         return replace(self, ask=remap_classes(self.ask, self.classes, wanted), classes=wanted)
 
     def label(self, picture: RgbPicture, unlabeled: Example) -> Example:
-        """The example with this teacher's labels instead of its own.
+        """The example with the teacher's labels.
 
         Raises:
-            ConfigError: the model speaks of a class that ``classes`` does not name.
+            ConfigError: the model detects a class that ``classes`` does not name.
         """
         found = self.ask(picture)
         sure = found[found.score >= self.score]
@@ -164,8 +169,8 @@ class Teacher:
             class_id, landmarks = sure.class_id, unknown_points(len(sure))
         if len(class_id) and class_id.max() >= len(self.classes):
             raise ConfigError(
-                f"the teacher found class {class_id.max()}, but names only {len(self.classes)} "
-                "classes: name them all"
+                f"The teacher detected class {class_id.max()}, but only {len(self.classes)} "
+                "classes are named: name them all."
             )
         weight = np.clip(sure.score, 1e-3, 1) if self.soft else np.ones(len(sure))
         return replace(
@@ -178,10 +183,10 @@ class Teacher:
 
 
 def add_teacher_labels(dataset: Dataset, teacher: Teacher, iou: float = 0.5) -> Dataset:
-    """The data set with what the teacher finds besides the labels that are there.
+    """The data set with the teacher's detections added to its labels.
 
-    Of a teacher's and a person's box that overlap by more than ``iou`` the person's stays,
-    whatever the classes. Classes are united by name.
+    Where a teacher's and a human box overlap by more than ``iou``, the human one stays, whatever
+    the classes. Classes are united by name.
 
     Raises:
         ConfigError: a picture cannot be read.
@@ -191,12 +196,12 @@ def add_teacher_labels(dataset: Dataset, teacher: Teacher, iou: float = 0.5) -> 
 
 
 def merge_labels(human: Dataset, taught: Dataset, iou: float = 0.5) -> Dataset:
-    """Labels of both, picture by picture (by name); a person's box wins over a teacher's.
+    """Merge human and teacher labels, picture by picture (by name).
 
     Args:
-        human: kept whole.
-        taught: its pictures that ``human`` lacks are added as they are.
-        iou: a teacher's box that overlaps a person's by more is dropped.
+        human: every label is kept.
+        taught: teacher labels; pictures that ``human`` lacks are added.
+        iou: a teacher's box that overlaps a human one by more is dropped.
     """
     classes = tuple(dict.fromkeys(human.classes + taught.classes))
     mine = (human + Dataset(classes, ())).select(classes)
@@ -221,15 +226,15 @@ def _add(human: Example, taught: Example | None, iou: float) -> Example:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Unlabelled:
-    """A picture and its place below ``images/``."""
+    """A picture and its path below ``images/``."""
 
     relative: Path
     picture: RgbPicture
-    encoded: bytes  # as the file had it; of a video's frame, as JPEG
+    encoded: bytes  # content of the file; a frame of a video as JPEG
 
 
 def _video_frames(path: Path, folder: Path, every: int) -> Iterator[_Unlabelled]:
-    """Every n-th frame of a video, into a folder of its own, so that it is one group."""
+    """Every n-th frame of a video; its folder makes it one group."""
     source = video_file.build(video_file.Options(path=str(path), every_frame=True))
     try:
         with source.connect(Stop()) as captures:
@@ -237,7 +242,7 @@ def _video_frames(path: Path, folder: Path, every: int) -> Iterator[_Unlabelled]
                 picture = RgbPicture(np.ascontiguousarray(to_rgb(capture.picture)))
                 yield _Unlabelled(folder / f"{n * every:06d}.jpg", picture, _jpeg(picture))
     except SourceError as error:
-        raise ConfigError(f"{error}: repair the video or leave it out") from error
+        raise ConfigError(f"{error}: repair the video or leave it out.") from error
 
 
 def _jpeg(picture: RgbPicture) -> bytes:
@@ -246,7 +251,7 @@ def _jpeg(picture: RgbPicture) -> bytes:
 
 
 def _unlabelled(source: Path, every: int) -> Iterator[_Unlabelled]:
-    """All pictures of a file or folder, videos taken apart."""
+    """All pictures of a file or folder, and the frames of videos."""
     root = source.parent if source.is_file() else source
     files = [source] if source.is_file() else sorted(p for p in source.rglob("*") if p.is_file())
     for path in files:
@@ -261,76 +266,83 @@ def label_folder(
     sources: Path | Sequence[Path], target: Path, teacher: Teacher, every: int = 10,
     progress: Callable[[], None] = lambda: None, form: Form = "yolo",
 ) -> Dataset:  # fmt: skip
-    """Label pictures and videos and write them as a data set; GIFs count as videos.
+    """Label images and videos and write them as a data set; GIFs count as videos.
 
     Args:
-        sources: pictures, videos, or folders of them.
-        target: a folder that is new or empty; ``images/`` and, for YOLO text, ``labels/`` and
+        sources: images, videos, or folders of them.
+        target: a new or empty folder; gets ``images/`` and, for YOLO text, ``labels/`` and
             ``classes.txt``, for COCO ``annotations.json``.
-        teacher: who labels.
-        every: of a video each so-manieth frame.
+        teacher: labels the pictures.
+        every: label every n-th frame of a video.
         progress: called after each picture.
         form: ``yolo`` or ``coco``.
 
     Returns:
-        What was written.
+        The data set that was written.
 
     Raises:
-        ConfigError: nothing to label, ``target`` is in use, a file cannot be read, or the
-            disk is full.
+        ConfigError: there is nothing to label, ``target`` is in use, a file cannot be read, or
+            the disk is full.
     """
     sources = [sources] if isinstance(sources, Path) else list(sources)
     for source in sources:
         if not source.exists():
-            raise ConfigError(f"{source} does not exist: check the path")
+            raise ConfigError("Nothing exists here: check the path.", file=source)
     if target.is_dir() and any(target.iterdir()):
-        raise ConfigError(f"{target} is not empty: choose a new folder")
+        raise ConfigError("This folder is not empty: choose a new one.", file=target)
     examples: dict[str, Example] = {}
     try:
         for source, one in ((s, one) for s in sources for one in _unlabelled(s, every)):
             example = _write(target, one, teacher)
             if example.name in examples:
                 raise ConfigError(
-                    f"{source}: another picture is called {example.name} too: "
-                    "rename it, or label it into a data set of its own"
+                    f"Another picture is called {example.name} too: rename it, or label it into a "
+                    "data set of its own.",
+                    file=source,
                 )
             examples[example.name] = example
             progress()
         if not examples:
             names = ", ".join(map(str, sources))
-            raise ConfigError(f"{names} holds no picture and no video: check the folder")
+            raise ConfigError(f"{names} holds no picture and no video: check the folder.")
         dataset = Dataset(teacher.classes, tuple(examples.values()))
         _write_labels(target, dataset, form)
     except OSError as error:
-        raise ConfigError(f"{target}: {error.strerror}: free some space and start again") from error
+        raise ConfigError(
+            f"The data set cannot be written ({error.strerror}): free some space and start again.",
+            file=target,
+        ) from error
     return dataset
 
 
 def label_into_run(
     sources: Path | Sequence[Path], target: Path, teacher: Teacher, every: int = 10, *, resume: bool
 ) -> Dataset:
-    """What a teacher says, kept in a run folder: a resumed run reads what its beginning wrote.
+    """Label pictures into a run folder; a resumed run reads the labels written at its start.
 
-    A run that begins asks anew, for what an earlier attempt left may be of other pictures or of
-    another teacher. What lies there is whole: it is written beside its place first.
+    A new run labels again, because labels of an earlier attempt may be of other pictures or of
+    another teacher. The folder is complete: it is written under another name first.
 
     Args:
         sources: see `label_folder`.
-        target: where; replaced, if an earlier attempt wrote it.
-        teacher: who labels.
-        every: of a video each so-manieth frame.
-        resume: whether the run goes on.
+        target: the folder; replaced if an earlier attempt wrote it.
+        teacher: labels the pictures.
+        every: label every n-th frame of a video.
+        resume: whether the run continues.
 
     Raises:
-        ConfigError: see `label_folder`, or somebody else wrote what lies there.
+        ConfigError: see `label_folder`, or the folder was not written by a run.
     """
     if not (resume and target.is_dir()):
-        if target.exists() and not (target / _OURS).is_file():
-            raise ConfigError(f"{target} is in the way: move it elsewhere, or choose another --out")
+        if target.exists() and not (target / _MARKER).is_file():
+            raise ConfigError(
+                "This folder is in the way: move it elsewhere, or choose another --out.",
+                file=target,
+            )
         part = target.with_name(f"{target.name}.part")
-        shutil.rmtree(part, ignore_errors=True)  # of an attempt that was cut off
+        shutil.rmtree(part, ignore_errors=True)  # of an interrupted attempt
         label_folder(sources, part, teacher, every)
-        (part / _OURS).write_text("edge-train wrote this folder and will replace it.\n")
+        (part / _MARKER).write_text("edge-train wrote this folder and will replace it.\n")
         shutil.rmtree(target, ignore_errors=True)
         part.replace(target)
     return read_dataset(target)
@@ -353,7 +365,7 @@ def _write_labels(target: Path, dataset: Dataset, form: Form) -> None:
 
 
 def _write(target: Path, one: _Unlabelled, teacher: Teacher) -> Example:
-    """The picture as a file, and what the teacher says of it."""
+    """Write the picture and label it."""
     image = target / "images" / one.relative
     text = (target / "labels" / one.relative).with_suffix(".txt")
     blank = Example(

@@ -15,7 +15,9 @@ def trained(tmp_path_factory):
         "data": {"paths": ["/home/somebody/gate"], "start": "/elsewhere/base.onnx"},
     }
     about = {"data_sha256": "ab" * 32, "pictures": 12}
-    folder = RunFolder.create(tmp_path_factory.mktemp("runs") / "my run", config, about)
+    folder = RunFolder.begin(
+        tmp_path_factory.mktemp("runs") / "my run", config, about, resume=False
+    )
     folder.write("metrics.json", {"epoch": 3, "ap50": 0.5, "ap": None})
     untrained(NANO).save(folder.best)
     return folder

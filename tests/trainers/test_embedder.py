@@ -139,7 +139,7 @@ def test_a_network_whose_slopes_have_not_faded_is_not_the_best(monkeypatch):
     monkeypatch.setattr(embedder, "embed", lambda *_: rows)
     crowd = type("Crowd", (), {"person": np.int64([0, 0, 1, 1]), "video": np.arange(4)})()
     early = embedder.compute_metrics(network, crowd)
-    embedder.set_left(network, 0.0)
+    embedder.set_remaining_slope(network, 0.0)
     late = embedder.compute_metrics(network, crowd)
     assert early["auc"] == late["auc"] == 1.0
     assert early["score"] == pytest.approx(0.0)

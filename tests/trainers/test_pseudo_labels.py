@@ -1,4 +1,4 @@
-"""Teachers: models that label for us, and what a person labelled stays."""
+"""Teachers: models that label for us, and what a person labeled stays."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_what_a_model_labels_is_read_back_by_the_readers(tmp_path: Path, form):
     words += ["--teacher", str(model_file(tmp_path)), "--out", str(tmp_path / "out")]
     done = CliRunner().invoke(app, [*words, "--format", form, "--classes", "dog,cat"])
     assert done.exit_code == 0, done.output
-    assert "2 pictures, 4 objects of dog, cat" in done.output
+    assert "2 images, 4 objects of dog, cat" in done.output
     dataset = read_dataset(tmp_path / "out")
     assert dataset.classes == ("dog", "cat")
     assert [(e.name, e.group) for e in dataset.examples] == [("a", "a"), ("b", "b")]
@@ -208,7 +208,7 @@ def test_two_pictures_of_one_name_are_refused(tmp_path: Path):
 
 
 def test_a_trainer_takes_labels_of_a_teacher_and_keeps_the_held_back_part(tmp_path: Path):
-    """Unlabelled pictures join the training part, those that show what is held back do not."""
+    """Unlabeled pictures join the training part, those that show what is held back do not."""
     data = tmp_path / "data"
     dataset = drawn_dataset(data, 12)
     rest, held = dataset.split(0.3, 0)
@@ -285,5 +285,7 @@ def test_a_teacher_of_other_things_is_refused(tmp_path: Path):
         data=(tmp_path,), out=tmp_path / "run", teacher=load_teacher(model_file(tmp_path))
     )
     parts = drawn_dataset(tmp_path / "data", 6).split(0.3, 1)
-    with pytest.raises(ConfigError, match="the teacher knows cat, dog, and face is to be learnt"):
+    with pytest.raises(
+        ConfigError, match="The teacher knows cat, dog; the classes to learn are face"
+    ):
         add_pseudo_labels(job, parts)

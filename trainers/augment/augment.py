@@ -19,7 +19,7 @@ from trainers.data.dataset import Sample
 
 Rng = np.random.Generator
 Draw = Callable[[Rng], Sample]
-FILL = 114  # grey where no picture is, as in the letterbox
+FILL = 114  # gray where no picture is, as in the letterbox
 
 
 class Augment(Protocol):

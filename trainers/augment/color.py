@@ -1,4 +1,4 @@
-"""Changes of colour and quality: pixels stay where they are."""
+"""Changes of color and quality: pixels stay where they are."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _curve(gamma: float, gain: float, lift: float) -> U8:
 
 @dataclass(frozen=True, slots=True)
 class ColorShift:
-    """Hue, saturation, brightness, contrast and gamma; now and then grey.
+    """Hue, saturation, brightness, contrast and gamma; now and then gray.
 
     Attributes:
         hue_degrees: either way.
@@ -41,7 +41,7 @@ class ColorShift:
         brightness: share of the range, either way.
         contrast: share, either way.
         gamma: factor, either way.
-        grey: chance of no colour at all, as infrared cameras give at night.
+        gray: chance of no color at all, as infrared cameras give at night.
     """
 
     hue_degrees: float = 12.0
@@ -64,7 +64,7 @@ class ColorShift:
 
 @dataclass(frozen=True, slots=True)
 class PcaColor:
-    """Shift along the picture's own principal colours (Krizhevsky et al., 2012, section 4.1).
+    """Shift along the picture's own principal colors (Krizhevsky et al., 2012, section 4.1).
 
     Attributes:
         strength: standard deviations; raising it shifts more.
@@ -113,7 +113,7 @@ class CheapCamera:
     Attributes:
         chance: of each; raising it spoils more pictures.
         coarsest: of the resolution that is left at worst.
-        noise: deviation in grey levels at worst.
+        noise: deviation in gray levels at worst.
         worst_quality: of JPEG.
     """
 
@@ -157,12 +157,12 @@ def _lamps(size_wh: tuple[int, int], count: int, rng: Rng) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True)
 class Night:
-    """Day to night: dark, bluish or without colour, noisy, lit by a few lamps.
+    """Day to night: dark, bluish or without color, noisy, lit by a few lamps.
 
     Attributes:
         darkest: brightness that is left outside the lamps' light.
-        infrared: chance of an infrared camera: no colour, a bright middle.
-        noise: deviation in grey levels at worst.
+        infrared: chance of an infrared camera: no color, a bright middle.
+        noise: deviation in gray levels at worst.
     """
 
     darkest: float = 0.2

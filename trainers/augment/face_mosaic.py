@@ -144,7 +144,7 @@ def _piece(image: U8, wh: tuple[int, int], rng: Rng) -> U8:
 
 def _moved(sample: Sample, matrix: np.ndarray, scale: float, background: U8) -> Sample:
     """Drawn onto the background. A tilted face keeps its size: its box does not grow."""
-    centers = matrix.copy()  # OpenCV counts from the pixels' centres
+    centers = matrix.copy()  # OpenCV counts from the pixels' centers
     centers[:, 2] += matrix[:, :2] @ [0.5, 0.5] - 0.5
     wh = (background.shape[1], background.shape[0])
     image = cv2.warpAffine(

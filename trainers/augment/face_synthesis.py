@@ -20,7 +20,7 @@ from trainers.data.dataset import Sample, unknown_points
 
 
 def _sample(crop: U8) -> Sample:
-    """A crop as the changes of colour want it: without labels."""
+    """A crop as the changes of color want it: without labels."""
     nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.int32)
     return Sample(crop, *nothing, unknown_points(0), np.zeros(0, np.float32), "", "")
 

@@ -63,7 +63,7 @@ class Crop:
     Attributes:
         smallest: of the picture's width and height; lowering it zooms in more.
         whole: raising it spares objects more.
-        gone: raising it allows larger unlabelled remains.
+        gone: raising it allows larger unlabeled remains.
     """
 
     smallest: float = 0.5
@@ -107,7 +107,7 @@ def transform_boxes(xyxy: F32, matrix: np.ndarray) -> F32:
 
 def affine(sample: Sample, matrix: np.ndarray, size_wh: tuple[int, int]) -> Sample:
     """Move the picture by a ``(2, 3)`` matrix, old to new continuous coordinates."""
-    centers = matrix.astype(np.float64).copy()  # OpenCV counts from the pixels' centres
+    centers = matrix.astype(np.float64).copy()  # OpenCV counts from the pixels' centers
     centers[:, 2] += matrix[:, :2] @ [0.5, 0.5] - 0.5
     image = cv2.warpAffine(
         sample.image, centers, size_wh, flags=cv2.INTER_LINEAR, borderValue=(FILL, FILL, FILL)

@@ -32,7 +32,7 @@ class DatasetReport:
         groups: how many (videos, people).
         objects: how many of each class.
         landmarked: objects with at least one landmark.
-        soft: objects labelled by a teacher (weight below 1).
+        soft: objects labeled by a teacher (weight below 1).
         problems: all of them, in the order of the files.
     """
 
@@ -54,7 +54,7 @@ class DatasetReport:
         total = sum(self.objects.values())
         lines = [
             f"{self.pictures} pictures ({self.empty} without an object) in {self.groups} groups",
-            f"{total} objects, {self.landmarked} with landmarks, {self.soft} labelled by a teacher",
+            f"{total} objects, {self.landmarked} with landmarks, {self.soft} labeled by a teacher",
         ]
         lines += [f"  {count:6d}  {name}" for name, count in self.objects.items()]
         lines += [f"problem: {p}" for p in self.problems[:most]]
@@ -82,7 +82,7 @@ def _box_problems(example: Example) -> Iterator[str]:
     same = np.triu(boxes.iou(example.xyxy, example.xyxy) > _SAME_IOU, 1)
     same &= example.class_id[:, None] == example.class_id[None]
     for first, second in np.argwhere(same):
-        yield f"boxes {first} and {second} are the same object labelled twice: drop one"
+        yield f"boxes {first} and {second} are the same object labeled twice: drop one"
 
 
 def _inspect(example: Example) -> tuple[list[Problem], str]:

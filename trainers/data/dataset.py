@@ -1,4 +1,4 @@
-"""A labelled picture, and many of them: what every trainer reads, whatever the format was.
+"""A labeled picture, and many of them: what every trainer reads, whatever the format was.
 
 An ``Example`` knows where its picture lies, a ``Sample`` holds the pixels. Labels are columns
 of equal length. Landmarks are always there and NaN where nobody knows them.

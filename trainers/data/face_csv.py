@@ -1,4 +1,4 @@
-"""Labelled faces of one person each: ``labels.csv`` beside ``images/``, pixels.
+"""Labeled faces of one person each: ``labels.csv`` beside ``images/``, pixels.
 
 Columns file, identity, video, width, height, x1, y1, x2, y2, then x and y of leye, reye,
 nose, lmouth, rmouth, empty where unknown. A row without a box is left out: its picture shows

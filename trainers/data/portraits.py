@@ -1,7 +1,7 @@
 """Portraits: aligned faces of known people, what an embedder learns from and is measured on.
 
 Two layouts are read: ``labels.csv`` beside ``images/`` as in ``facecsv``, with a column ``video``
-where it is known, and ``DIR/NAME/*.jpg``, a folder a person. A picture without labelled points
+where it is known, and ``DIR/NAME/*.jpg``, a folder a person. A picture without labeled points
 is looked at by a face finder, where one is given. Faces are aligned as the daemon does.
 """
 
@@ -27,7 +27,7 @@ from trainers.data.dataset import IMAGE_SUFFIXES, POINTS, is_held_out
 _AXES = tuple(f"{p}_{a}" for p in ("leye", "reye", "nose", "lmouth", "rmouth") for a in "xy")
 _BORDER = 0.25  # of the picture's size on each side, where a face fills it and was not found
 VAL_FRACTION, SPLIT_SEED = 0.2, 0  # of the people; fixed, so that no training sees them
-SUFFIXES = IMAGE_SUFFIXES | {".pgm"}  # grey pictures of old collections
+SUFFIXES = IMAGE_SUFFIXES | {".pgm"}  # gray pictures of old collections
 
 
 @dataclass(frozen=True, slots=True, eq=False)

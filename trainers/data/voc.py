@@ -1,6 +1,6 @@
 """Pascal VOC: ``annotations/NAME.xml`` beside ``images/``, boxes in pixels.
 
-Pixel coordinates are taken as they stand (labelling tools disagree on whether 1 or 0 is the
+Pixel coordinates are taken as they stand (labeling tools disagree on whether 1 or 0 is the
 first pixel; a pixel is less than anybody's hand). Objects marked difficult are kept.
 """
 

@@ -1,4 +1,4 @@
-"""An examination: a contract model on labelled pictures, its figures and the PNGs to look at."""
+"""An examination: a contract model on labeled pictures, its figures and the PNGs to look at."""
 
 from __future__ import annotations
 
@@ -103,10 +103,10 @@ def evaluate_small_faces(
     input_wh: tuple[int, int],
     score: float = SCORE,
 ) -> DetectorResult:
-    """Recall of each labelled face when it is ``longest_px`` long in the network's input.
+    """Recall of each labeled face when it is ``longest_px`` long in the network's input.
 
     The picture is shrunk (never enlarged) and the part around the face, as large as the input,
-    is shown; what lies beyond the picture is grey.
+    is shown; what lies beyond the picture is gray.
     """
     started_s = time.perf_counter()
     hits: list[float] = []

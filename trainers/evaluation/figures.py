@@ -165,7 +165,7 @@ def precision_recall_png(evaluation: Evaluation, path: Path) -> None:
 
 
 def confusion_png(table: I64, classes: Sequence[str], path: Path) -> None:
-    """What things were called: counts, coloured by the share of their row."""
+    """What things were called: counts, colored by the share of their row."""
     names = [*classes, "nothing"]
     size = 2 + 0.55 * len(names)
     figure = Figure(figsize=(size + 1, size), dpi=110, layout="constrained")

@@ -74,19 +74,19 @@ def draw(data: Path, scenes: tuple[Path, ...], path: Path, across: int = 8, seed
     for name in ("live", *ALL):
         for n in range(across):
             rng = np.random.default_rng((seed, n, *name.encode()))
-            take = people.take(int(rng.integers(len(people))), 1, rng)
+            clip = people.clip(int(rng.integers(len(people))), 1, rng)
             if name != "live":
-                take = simulate_attack(take, ALL[name], around, lambda r: people.take(0, 1, r), rng)
-            tiles.append(_thumbnail(Camera()(take, rng)))
+                clip = simulate_attack(clip, ALL[name], around, lambda r: people.clip(0, 1, r), rng)
+            tiles.append(_thumbnail(Camera()(clip, rng)))
             titles.append(name)
     sheet = tile(tiles, across, titles)
     save_image(path, sheet)
 
 
-def _thumbnail(take: Clip) -> U8:
+def _thumbnail(clip: Clip) -> U8:
     """The picture with the face's box, on a square."""
-    image = take.images[0].copy()
-    (x1, y1), (x2, y2) = take.xyxy[0].reshape(2, 2).astype(int).tolist()
+    image = clip.images[0].copy()
+    (x1, y1), (x2, y2) = clip.xyxy[0].reshape(2, 2).astype(int).tolist()
     cv2.rectangle(image, (x1, y1), (x2, y2), (255, 64, 64), max(1, max(image.shape) // 150))
     scale = _TILE_PX / max(image.shape[:2])
     small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)

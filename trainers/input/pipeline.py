@@ -1,4 +1,4 @@
-"""The input pipeline: labelled pictures -> ready batches, by threads, the same every time.
+"""The input pipeline: labeled pictures -> ready batches, by threads, the same every time.
 
 Reading, augmentation and letterboxing run in threads (OpenCV and the file system release the
 interpreter lock). Sample number i of epoch e has a random generator of its own, seeded by

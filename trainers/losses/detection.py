@@ -75,7 +75,7 @@ def wing(error: Tensor, width: float = 0.1, bend: float = 0.02) -> Tensor:
 def yolo_loss(
     raw: Tensor, labels: dict[str, Tensor], config: NetworkConfig, loss: LossConfig
 ) -> dict[str, Tensor]:
-    """The parts of the loss, each already weighed; their sum is what is minimised.
+    """The parts of the loss, each already weighed; their sum is what is minimized.
 
     Args:
         raw: ``(B, A, 5 + C [+ 10])`` raw rows.

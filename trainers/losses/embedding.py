@@ -141,7 +141,7 @@ def binary_loss(logit: Tensor, person: Tensor) -> Tensor:
 
 
 def margin_loss(cosine: Tensor, person: Tensor, scale: float, angle: float) -> Tensor:
-    """``(B, C)`` cosines to each person's centre -> cross-entropy with the angle added."""
+    """``(B, C)`` cosines to each person's center -> cross-entropy with the angle added."""
     known = ops.cast(person >= 0, "float32")
     target = ops.one_hot(ops.maximum(person, 0), cosine.shape[-1])
     cosine = ops.clip(cosine, -1 + 1e-6, 1 - 1e-6)
@@ -164,7 +164,7 @@ def teacher_loss(embeddings: Tensor, teacher: Tensor) -> Tensor:
 class EmbedTask(keras.Model):
     """Wraps an encoder; ``x`` is uint8 ``(B, 112, 112, 3)``, ``y`` has person and teacher.
 
-    Only ``network`` is saved as the model: the unit of ``binary`` and the centres of ``margin``
+    Only ``network`` is saved as the model: the unit of ``binary`` and the centers of ``margin``
     serve training alone.
     """
 

@@ -288,7 +288,7 @@ def evaluate(
         ValueError: as many pictures on both sides were expected.
     """
     if len(truths) != len(found):
-        raise ValueError(f"{len(truths)} labelled pictures but detections of {len(found)}")
+        raise ValueError(f"{len(truths)} labeled pictures but detections of {len(found)}")
     return Evaluation(
         tuple(classes),
         {

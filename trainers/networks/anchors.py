@@ -49,7 +49,7 @@ def k_means(wh: F32, k: int, seed: int = 0, rounds: int = 300) -> F32:
 
 
 def _spread(wh: F32, k: int, rng: np.random.Generator) -> F32:
-    """First centres far apart, as k-means++ draws them."""
+    """First centers far apart, as k-means++ draws them."""
     centers = [wh[rng.integers(len(wh))]]
     for _ in range(k - 1):
         far = (1 - shape_iou(wh, np.stack(centers)).max(1)).astype(np.float64) ** 2
@@ -63,7 +63,7 @@ def fit_anchors(wh: F32, seed: int = 0) -> tuple[tuple[tuple[float, float], ...]
 
     Args:
         wh: ``(N, 2)`` box sizes in network pixels.
-        seed: of the first centres.
+        seed: of the first centers.
     """
     found = k_means(wh, PER_STRIDE * len(STRIDES), seed).reshape(len(STRIDES), PER_STRIDE, 2)
     return tuple(tuple((float(w), float(h)) for w, h in level) for level in found)

@@ -24,7 +24,7 @@ class LayerFactory:
     Attributes:
         activation: ``silu`` (YOLOX) or ``relu`` (fused into the convolution by most runtimes).
         norm: ``batch`` to train from scratch; ``none`` gives a bias instead, the layout of
-            exported files, whose normalisation is already folded into the weights.
+            exported files, whose normalization is already folded into the weights.
         depthwise: 3x3 convolutions become depthwise 3x3 followed by 1x1.
     """
 
@@ -46,7 +46,7 @@ class LayerFactory:
         return layers.ZeroPadding2D(padding, name=f"{name}_pad")(x), "valid"
 
     def conv(self, x: Tensor, channels: int, name: str, kernel: int = 1, stride: int = 1) -> Tensor:
-        """Convolution, normalisation, activation: ``(B, h, w, C)`` -> ``(B, h/s, w/s, c)``."""
+        """Convolution, normalization, activation: ``(B, h, w, C)`` -> ``(B, h/s, w/s, c)``."""
         x, padding = self._pad(x, kernel, stride, name)
         x = layers.Conv2D(
             channels, kernel, stride, padding, use_bias=self.norm == "none", name=name

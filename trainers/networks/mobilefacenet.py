@@ -48,7 +48,7 @@ class _LayerFactory:
         self, x: Tensor, channels: int, name: str, kernel: int = 1, stride: int = 1,
         *, act: bool = True, whole: bool = False,
     ) -> Tensor:  # fmt: skip
-        """Convolution, normalisation, activation; ``channels`` 0 is depthwise."""
+        """Convolution, normalization, activation; ``channels`` 0 is depthwise."""
         padding = "valid" if stride == 2 or whole else "same"
         if stride == 2:  # as torch pads: at the near edge
             x = layers.ZeroPadding2D(((1, 0), (1, 0)), name=f"{name}_pad")(x)

@@ -4,7 +4,7 @@ Its output is one tensor of raw rows ``(B, A, 5 + C [+ 10])``, the same for both
 
     p_x p_y  p_w p_h  object  C classes  [five points as x y pairs]
 
-    centre = (p_xy + cell) * stride,  size = exp(p_wh) * stride,  point = centre + p * size
+    center = (p_xy + cell) * stride,  size = exp(p_wh) * stride,  point = center + p * size
     (or, in strides, point = (p + cell) * stride)
     score = sigmoid(object) * sigmoid(class)
 
@@ -137,7 +137,7 @@ def _head(x: Tensor, kit: LayerFactory, config: NetworkConfig, level: int) -> Te
 
 @keras.saving.register_keras_serializable("edgewatch")
 class FoldAnchors(layers.Layer):
-    """Centre stays in its cell (sigmoid), size multiplies the anchor: classic YOLO as raw rows."""
+    """Center stays in its cell (sigmoid), size multiplies the anchor: classic YOLO as raw rows."""
 
     def __init__(self, log_wh: list[list[float]], **options: Any) -> None:  # noqa: ANN401
         """Args: log_wh: ``(num_anchors, 2)`` log of anchor size in strides."""

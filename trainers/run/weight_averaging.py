@@ -13,7 +13,7 @@ _EVERY = 8  # steps between looks at the statistics: cheap, and they move slowly
 class SwapAverages(keras.callbacks.SwapEMAWeights):
     """Puts the averages in after each epoch, for the callbacks behind it, and takes them out again.
 
-    The optimizer averages what is trained. The statistics of batch normalisation are not, and
+    The optimizer averages what is trained. The statistics of batch normalization are not, and
     those of the last step do not fit averaged weights: early in a run an average without them
     finds nothing. So they are averaged here over the same span.
     """

@@ -1,11 +1,11 @@
-"""Attacks on liveness, simulated from pictures of living people.
+"""Presentation attacks, simulated from images of live people.
 
-A ``Clip`` is what a camera took of one face: T pictures. An attack shows a take, or one picture of
-it, on a surface (`media`), holds that before another scene, moves it as a plane, and takes it with
-a camera. Living takes go through the same camera, so that its faults tell nothing.
+A `Clip` is a sequence of T images of one face. An attack shows a clip, or its first image, on a
+surface (`media`), holds that in front of another scene, moves it as a plane, and films it with a
+camera. Live clips go through the same camera, so that its artifacts give nothing away.
 
-These are guesses at what real attacks look like. That a network withstands them says little about
-real ones; `HELD_OUT` kinds, which nobody trains on, say how it does on what it has not seen.
+These are guesses at what real attacks look like. Withstanding them says little about real ones;
+`HELD_OUT` kinds, which no training uses, show how a network does on kinds it has not seen.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from trainers.augment.augment import Rng
 from trainers.augment.color import add_noise, jpeg
 from trainers.spoofing.media import Bare, Cutout, Gloss, Halftone, Medium, Print, Screen, Surface
 
-Scene = Callable[[Rng], U8]  # a picture to hold an attack before
-Bearer = Callable[[Rng], "Clip"]  # a living person to wear a mask
-_LEAST_PX = 24  # of a picture's side
-_MOST_FACE_PX = 130.0  # of what is reproduced: a camera sees no more of it, and it costs time
+Scene = Callable[[Rng], U8]  # the background of an attack
+Bearer = Callable[[Rng], "Clip"]  # a live person who bears a mask
+_LEAST_PX = 24  # side of an image
+_MOST_FACE_PX = 130.0  # of a reproduced face: a camera resolves no more, and it costs time
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Clip:
-    """T pictures of one face.
+    """T images of one face.
 
     Attributes:
-        images: T times ``(H, W, 3)`` uint8 RGB.
-        xyxy: ``(T, 4)`` float32, the face in each, pixels of the picture.
+        images: T arrays ``(H, W, 3)`` uint8 RGB.
+        xyxy: ``(T, 4)`` float32, box of the face, pixels of each image.
     """
 
     images: tuple[U8, ...]
@@ -43,8 +43,7 @@ class Clip:
     def __post_init__(self) -> None:
         if not self.images or self.xyxy.shape != (len(self.images), 4):
             raise ValueError(
-                f"xyxy must be ({len(self.images)}, 4), a face in each picture, got "
-                f"{self.xyxy.shape}"
+                f"xyxy must be ({len(self.images)}, 4), one face per image, got {self.xyxy.shape}"
             )
         self.xyxy.flags.writeable = False
 
@@ -53,7 +52,7 @@ class Clip:
         return len(self.images)
 
     def still(self) -> Clip:
-        """The first picture, T times."""
+        """The first image, T times."""
         return Clip(self.images[:1] * len(self), np.tile(self.xyxy[:1], (len(self), 1)))
 
 
@@ -62,13 +61,13 @@ class Kind:
     """One kind of attack.
 
     Attributes:
-        medium: what the picture becomes.
-        video: it shows the whole take; otherwise its first picture, which stands still.
-        bends: like paper.
-        near: chance that it fills the picture, so that no edge is seen.
-        band: chance of a refresh band.
-        soft_px: it is out of focus by so much at most.
-        worn: before a living face, at its place.
+        medium: turns an image into a surface.
+        video: show the whole clip; otherwise its first image, as a still.
+        bends: whether the surface bends like paper.
+        near: probability that it fills the image, so that no edge is visible.
+        band: probability of a refresh band.
+        soft_px: largest blur of a lens out of focus.
+        worn: whether it is worn as a mask in front of a live face.
     """
 
     medium: Medium
@@ -96,20 +95,20 @@ HELD_OUT: dict[str, Kind] = {
 ALL = KINDS | HELD_OUT
 
 
-def simulate_attack(take: Clip, kind: Kind, scene: Scene, bearer: Bearer, rng: Rng) -> Clip:
-    """A simulated attack that shows ``take``; as many pictures, the face where it then is.
+def simulate_attack(clip: Clip, kind: Kind, scene: Scene, bearer: Bearer, rng: Rng) -> Clip:
+    """Simulate an attack that shows ``clip``; as many images, with the new box of the face.
 
     Args:
-        take: of a living person.
-        kind: of attack.
-        scene: gives what is seen around it.
+        clip: of a live person.
+        kind: the kind of attack.
+        scene: draws the background.
         bearer: draws the live person who bears a mask.
-        rng: decides everything else.
+        rng: random generator of everything else.
     """
     near = rng.random() < kind.near
-    cut = _cut(take, rng.uniform(1.5, 2.4) if near else rng.uniform(1.25, 3.0), rng)
+    cut = _cut(clip, rng.uniform(1.5, 2.4) if near else rng.uniform(1.25, 3.0), rng)
     shown = cut if kind.video else cut.still()
-    seed = int(rng.integers(2**32))  # the same surface in every picture
+    seed = int(rng.integers(2**32))  # the same surface in every image
     surfaces = [
         kind.medium(shown.images[t], shown.xyxy[t], np.random.default_rng(seed))
         for t in range(len(shown) if kind.video else 1)
@@ -118,12 +117,12 @@ def simulate_attack(take: Clip, kind: Kind, scene: Scene, bearer: Bearer, rng: R
         background, place = _on_head(bearer(rng), surfaces[0], shown.xyxy[0], rng)
     else:
         background, place = _before(surfaces[0], shown.xyxy[0], near, scene, rng)
-    path = _path(len(take), rng, place, near=near)
+    path = _path(len(clip), rng, place, near=near)
     bend = rng.uniform(-0.12, 0.12) if kind.bends and rng.random() < 0.6 else 0.0
-    light, soft = _light(len(take), rng), rng.uniform(0.3, 1) * kind.soft_px
+    light, soft = _light(len(clip), rng), rng.uniform(0.3, 1) * kind.soft_px
     band = _Band.draw(rng) if rng.random() < kind.band else None
     images, boxes = [], []
-    for t in range(len(take)):
+    for t in range(len(clip)):
         surface = surfaces[min(t, len(surfaces) - 1)]
         image, box = _hold(surface, shown.xyxy[t], background, path[t], bend)
         if band is not None:
@@ -135,11 +134,11 @@ def simulate_attack(take: Clip, kind: Kind, scene: Scene, bearer: Bearer, rng: R
     return Clip(tuple(images), np.array(boxes, np.float32))
 
 
-def _cut(take: Clip, wide: float, rng: Rng) -> Clip:
-    """What of each picture is reproduced: around the face, ``wide`` times as large."""
+def _cut(clip: Clip, wide: float, rng: Rng) -> Clip:
+    """The reproduced part of each image: around the face, ``wide`` times as large."""
     images, boxes = [], []
     shift = rng.uniform(-0.15, 0.15, 2)
-    for image, box in zip(take.images, take.xyxy, strict=True):
+    for image, box in zip(clip.images, clip.xyxy, strict=True):
         size = box[2:] - box[:2]
         middle = (box[:2] + box[2:]) / 2 + shift * size
         limit = np.array(image.shape[1::-1])
@@ -160,7 +159,7 @@ def _cut(take: Clip, wide: float, rng: Rng) -> Clip:
 
 
 def _fitting(image: U8, most: float) -> U8:
-    """Shrunk to ``most``, but never to less than a few pixels."""
+    """Shrink by ``most``, but never to less than a few pixels."""
     h, w = image.shape[:2]
     grow = max(min(1.0, most), _LEAST_PX / min(h, w))
     return image if grow == 1 else resize(image, (round(w * grow), round(h * grow)))
@@ -171,14 +170,14 @@ def _fitting(image: U8, most: float) -> U8:
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """How a surface lies before the camera.
+    """How a surface is held in front of the camera.
 
     Attributes:
-        scale: pixels of the picture per pixel of the surface.
-        roll: radians, in the picture.
-        yaw: radians, out of it.
-        pitch: radians, out of it.
-        at_xy: where the middle of the face is to lie.
+        scale: pixels of the image per pixel of the surface.
+        roll: rotation in the image plane, radians.
+        yaw: rotation out of the image plane, radians.
+        pitch: rotation out of the image plane, radians.
+        at_xy: position of the middle of the face, pixels of the image.
     """
 
     scale: float
@@ -189,12 +188,12 @@ class Pose:
 
 
 def _side_px(box: F32) -> float:
-    """Of a square as large as the box."""
+    """Side of a square as large as the box."""
     return float(np.sqrt(max((box[2:] - box[:2]).prod(), 1)))
 
 
 def _on_head(bearer: Clip, surface: Surface, face: F32, rng: Rng) -> tuple[U8, Pose]:
-    """A living body, and the attack at the place of its face."""
+    """A live person as background, and the pose of the attack on the face."""
     image, box = bearer.images[0], bearer.xyxy[0]
     grow = _side_px(box) / _side_px(surface.place(face.reshape(2, 2)).ravel())
     x, y = ((box[:2] + box[2:]) / 2).tolist()
@@ -202,11 +201,11 @@ def _on_head(bearer: Clip, surface: Surface, face: F32, rng: Rng) -> tuple[U8, P
 
 
 def _before(surface: Surface, face: F32, near: bool, scene: Scene, rng: Rng) -> tuple[U8, Pose]:
-    """What is behind the attack, and where the attack is held before it."""
+    """The background of an attack, and the pose in front of it."""
     drawn = surface.place(face.reshape(2, 2))
     drawn_px = _side_px(drawn.ravel())
     face_px = float(np.exp(rng.uniform(np.log(45), np.log(190))))
-    # as close as the pictures of the living are cut, or how much is seen would tell them apart
+    # as close as live images are cropped, or the visible surroundings would tell them apart
     room = rng.uniform(1.5, 2.6) if near or rng.random() < 0.75 else rng.uniform(2.6, 5)
     aspect = rng.uniform(0.8, 1.4)
     width, height = (int(min(max(face_px * room * a, 48), 720)) for a in (aspect, 1 / aspect))
@@ -215,7 +214,7 @@ def _before(surface: Surface, face: F32, near: bool, scene: Scene, rng: Rng) -> 
     scale = face_px / drawn_px
     margin = np.minimum(np.array(size_wh) / 2, face_px * 0.6)
     at_xy = rng.uniform(margin, np.maximum(np.array(size_wh) - margin, margin + 1e-3))
-    if near:  # it fills the picture: the surface is made larger than that
+    if near:  # it fills the image: the surface is made larger
         scale = max(scale, *(1.15 * np.array(size_wh) / surface.rgba.shape[1::-1]))
         middle = (drawn[0] + drawn[1]) / 2 - np.array(surface.rgba.shape[1::-1]) / 2
         at_xy = np.array(size_wh) / 2 + middle * scale
@@ -223,7 +222,7 @@ def _before(surface: Surface, face: F32, near: bool, scene: Scene, rng: Rng) -> 
 
 
 def _covering(image: U8, size_wh: tuple[int, int], rng: Rng) -> U8:
-    """A piece of a scene of this size, often out of focus."""
+    """A crop of a scene of this size, often out of focus."""
     h, w = image.shape[:2]
     share = min(w / size_wh[0], h / size_wh[1]) / rng.uniform(1, 1.6)
     cut_w, cut_h = (max(1, int(side * share)) for side in size_wh)
@@ -238,7 +237,7 @@ def _covering(image: U8, size_wh: tuple[int, int], rng: Rng) -> U8:
 
 
 def _path(frames: int, rng: Rng, middle: Pose, *, near: bool) -> list[Pose]:
-    """One pose a picture: a hand that holds still or moves, smoothly."""
+    """One pose per image: a hand that holds still or moves, smoothly."""
     tilt = 0.12 if near else 0.5
     base = rng.uniform(-1, 1, 3) * [0.1 if near else 0.35, tilt, tilt] * rng.random()
     much = rng.random() * np.array([0.1, 0.3, 0.3, 0.12, 0.25, 0.25]) * (0.3 if near else 1)
@@ -257,9 +256,9 @@ def _path(frames: int, rng: Rng, middle: Pose, *, near: bool) -> list[Pose]:
 
 
 def project_plane(corners: F32, pose: Pose, about_xy: F32) -> F32:
-    """Where points ``(N, 2)`` of a plane are seen; ``about_xy`` is seen at the pose's place.
+    """Project points ``(N, 2)`` of a plane into the image; ``about_xy`` lands on ``pose.at_xy``.
 
-    A camera at a distance of 4 times the plane's size looks at it.
+    The camera is at a distance of 4 times the plane's size.
     """
     flat = (corners - about_xy) * pose.scale
     far = 4 * max(float(np.abs(flat).max()), 1.0)
@@ -272,7 +271,7 @@ def project_plane(corners: F32, pose: Pose, about_xy: F32) -> F32:
 
 
 def _hold(surface: Surface, face: F32, background: U8, pose: Pose, bend: float) -> tuple[F32, F32]:
-    """The surface before the background, and where the face is then."""
+    """The surface in front of the background, and the box of the face."""
     rgba = surface.rgba
     box = surface.place(face.reshape(2, 2))
     ring = np.array([[box[i, 0], box[j, 1]] for i in (0, 1) for j in (0, 1)], np.float32)
@@ -293,7 +292,7 @@ def _hold(surface: Surface, face: F32, background: U8, pose: Pose, bend: float) 
 
 
 def _bent(rgba: U8, points: F32, bend: float) -> tuple[U8, F32]:
-    """Bent around an upright axis, as paper is: its middle lies higher or lower."""
+    """Bend around an upright axis like paper: the middle lies higher or lower."""
     h, w = rgba.shape[:2]
     pad = int(abs(bend) * h) + 1
     tall = cv2.copyMakeBorder(rgba, pad, pad, 0, 0, cv2.BORDER_CONSTANT, value=[0, 0, 0, 0])
@@ -311,7 +310,7 @@ def _bent(rgba: U8, points: F32, bend: float) -> tuple[U8, F32]:
 
 
 def _light(frames: int, rng: Rng) -> F32:
-    """The room's light on each picture, ``(T, 1, 1, 3)``."""
+    """The light in the room on each image, ``(T, 1, 1, 3)``."""
     color = np.float32(rng.uniform(0.85, 1.12, 3)) * np.float32(rng.uniform(0.7, 1.15))
     flicker = 1 + rng.normal(0, 0.02, (frames, 1))
     return (color * flicker).astype(np.float32)[:, None, None]
@@ -319,7 +318,7 @@ def _light(frames: int, rng: Rng) -> F32:
 
 @dataclass(frozen=True, slots=True)
 class _Band:
-    """The bright and dark bands that a screen's refresh leaves in a camera's picture."""
+    """The bright and dark bands that the refresh of a screen leaves in a camera image."""
 
     count: float
     phase: float
@@ -338,21 +337,21 @@ class _Band:
         return np.asarray(image * gain[:, None, None].astype(np.float32), np.float32)
 
 
-# --- the camera that takes the living and the attacks -------------------------------------------
+# --- the camera that films live people and attacks ----------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """The camera's faults: each by chance, the same through a take, but for the noise.
+    """Camera artifacts, each by chance; all but the noise stay the same through a clip.
 
     Attributes:
-        chance: of each; raising it spoils more takes.
+        chance: probability of each; raising it degrades more clips.
     """
 
     chance: float = 0.35
 
-    def __call__(self, take: Clip, rng: Rng) -> Clip:
-        """Take it."""
+    def __call__(self, clip: Clip, rng: Rng) -> Clip:
+        """Apply the artifacts."""
         dull, soft, noisy, packed, coarse, tinted = rng.random(6) < self.chance
         share = rng.uniform(0.5, 1) if coarse else 1.0
         sigma, noise, quality = rng.uniform(0.4, 1.3), rng.uniform(1, 8), int(rng.integers(35, 95))
@@ -362,7 +361,7 @@ class Camera:
         tint = tint if tinted else np.ones(3, np.float32)
         curve = np.clip(tone[:, None] * tint, 0, 255).astype(np.uint8)[:, None]  # (256, 1, 3)
         images: list[U8] = []
-        for image in take.images:
+        for image in clip.images:
             made: np.ndarray = image
             if coarse:
                 small = tuple(max(_LEAST_PX, round(side * share)) for side in image.shape[1::-1])
@@ -377,28 +376,28 @@ class Camera:
                 made = jpeg(made, quality)
             images.append(np.asarray(made, np.uint8))
         ratio = [np.array(b.shape[1::-1]) / np.array(a.shape[1::-1])
-                 for a, b in zip(take.images, images, strict=True)]  # fmt: skip
-        boxes = take.xyxy * np.tile(np.array(ratio, np.float32), (1, 2))
+                 for a, b in zip(clip.images, images, strict=True)]  # fmt: skip
+        boxes = clip.xyxy * np.tile(np.array(ratio, np.float32), (1, 2))
         return Clip(tuple(images), boxes.astype(np.float32))
 
 
-def mirror_clip(take: Clip) -> Clip:
-    """Left and right exchanged."""
-    boxes = take.xyxy.copy()
-    for t, image in enumerate(take.images):
-        boxes[t, [0, 2]] = image.shape[1] - take.xyxy[t, [2, 0]]
-    return Clip(tuple(np.ascontiguousarray(i[:, ::-1]) for i in take.images), boxes)
+def mirror_clip(clip: Clip) -> Clip:
+    """The clip with left and right exchanged."""
+    boxes = clip.xyxy.copy()
+    for t, image in enumerate(clip.images):
+        boxes[t, [0, 2]] = image.shape[1] - clip.xyxy[t, [2, 0]]
+    return Clip(tuple(np.ascontiguousarray(i[:, ::-1]) for i in clip.images), boxes)
 
 
-def extend_surroundings(take: Clip, grow: float) -> Clip:
-    """The surroundings continued by reflection, blurred outwards: for pictures cut close.
+def extend_surroundings(clip: Clip, grow: float) -> Clip:
+    """Extend the surroundings by reflection, blurred outwards: for images cropped close.
 
     Args:
-        take: whose pictures end near the face.
-        grow: of both sides.
+        clip: its images end near the face.
+        grow: factor of both sides.
     """
     images, boxes = [], []
-    for image, box in zip(take.images, take.xyxy, strict=True):
+    for image, box in zip(clip.images, clip.xyxy, strict=True):
         h, w = image.shape[:2]
         down, across = int((grow - 1) * h / 2), int((grow - 1) * w / 2)
         large = cv2.copyMakeBorder(image, down, down, across, across, cv2.BORDER_REFLECT_101)

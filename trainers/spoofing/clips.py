@@ -1,4 +1,4 @@
-"""Living takes from labelled pictures, and batches of them mixed with simulated attacks."""
+"""Clips of live people from labeled images, and batches that mix them with simulated attacks."""
 
 from __future__ import annotations
 
@@ -32,27 +32,27 @@ from trainers.spoofing.attacks import (
     simulate_attack,
 )
 
-ClipScorer = Callable[[U8], F32]  # clips (N, C, h, w, 3) -> (N,): a teacher
+ClipScorer = Callable[[U8], F32]  # clips (N, C, h, w, 3) -> (N,) liveness score
 _NUMBER = re.compile(r"[_/-]?[a-z]*\d+$")
 _LEAST_FACE_PX = 30
-_SCENE_PX = 480  # they stand behind, and are many
-_ROOMIER = 0.25  # chance of more surroundings; as of attacks that are seen from afar
-_JITTER = 0.05  # of a box, in its sides: a face finder's next to a label
-_SPARE = 1.5  # of the widest crop: four times the jitter, and what a blur reaches
+_SCENE_PX = 480  # backgrounds are many, and small in the image
+_ROOMIER = 0.25  # probability of more surroundings, as attacks from afar have
+_JITTER = 0.05  # of a box, in its sides: difference of a detector from a label
+_SPARE = 1.5  # margin of the widest crop: four times the jitter, and the reach of a blur
 
 
 def parse_track_name(example: Example) -> str:
-    """Which video a picture is from: its name without the number at its end."""
+    """The video of an image: its name without the number at the end."""
     return _NUMBER.sub("", example.name)
 
 
 @dataclass(eq=False)
 class LiveFaces:
-    """Pictures of living people by track; the faces in them.
+    """Images of live people by track.
 
     Attributes:
-        dataset: whose boxes are faces.
-        ram_bytes: how much of the pictures may stay in memory.
+        dataset: its boxes are faces.
+        ram_bytes: limit of the images cached in memory.
     """
 
     dataset: Dataset
@@ -67,7 +67,7 @@ class LiveFaces:
         self.dataset = Dataset(self.dataset.classes, tuple(e for e in kept if len(e)))
         if not len(self):
             raise ConfigError(
-                f"no picture shows a face of {_LEAST_FACE_PX} px: liveness needs boxes of faces"
+                f"No image shows a face of {_LEAST_FACE_PX} px: liveness needs boxes of faces."
             )
         tracks: dict[tuple[str, str], list[int]] = defaultdict(list)
         for row, example in enumerate(self.dataset.examples):
@@ -75,21 +75,21 @@ class LiveFaces:
         self._tracks = dict(tracks)
 
     def __len__(self) -> int:
-        """How many pictures."""
+        """The number of images."""
         return len(self.dataset)
 
     def tracks(self) -> list[list[int]]:
-        """Numbers of the pictures of each track, in order."""
+        """Indices of the images of each track, in order."""
         return list(self._tracks.values())
 
-    def take(self, row: int, frames: int, rng: Rng) -> Clip:
-        """T pictures of a track, beginning near picture ``row``; of several faces one.
+    def clip(self, row: int, frames: int, rng: Rng) -> Clip:
+        """T images of a track from image ``row`` on; one of several faces.
 
-        A track that is too short is walked to and fro. Pictures with several faces stand alone,
-        for nobody knows which face of the next picture is the same.
+        A track that is too short is played back and forth. An image with several faces is
+        repeated, because their identity in the next image is unknown.
 
         Raises:
-            ConfigError: a picture is missing or broken.
+            ConfigError: an image is missing or broken.
         """
         example = self.dataset.examples[row]
         if len(example) > 1 or frames == 1:
@@ -123,11 +123,11 @@ def _large_faces(example: Example) -> Example:
 
 @dataclass(frozen=True, slots=True)
 class Scenes:
-    """What stands around attacks: pictures of anything, or a wall with coloured lights.
+    """Backgrounds of attacks: any images, or a wall with colored lights.
 
     Attributes:
         pictures: ``(H, W, 3)`` uint8 each.
-        walls: chance of a wall; without pictures there is nothing else.
+        walls: probability of a wall; 1 without pictures.
     """
 
     pictures: tuple[U8, ...] = ()
@@ -135,15 +135,15 @@ class Scenes:
 
     @classmethod
     def read(cls, files: Sequence[Path]) -> Scenes:
-        """From files, kept small.
+        """Read image files and shrink them.
 
         Raises:
-            ConfigError: one cannot be read.
+            ConfigError: a file cannot be read.
         """
         return cls(tuple(_small(picturefile.read(file).rgb) for file in files))
 
     def __call__(self, rng: Rng) -> U8:
-        """One of them."""
+        """Draw a background."""
         if not self.pictures or rng.random() < self.walls:
             lights = rng.integers(0, 255, (5, 7, 3), np.uint8)
             wall = cv2.resize(lights, (420, 300), interpolation=cv2.INTER_CUBIC)
@@ -173,7 +173,7 @@ def read_scenes(folders: Sequence[Path]) -> Scenes:
 
 
 class ClipBatch(TypedDict):
-    """B clips: ``clips`` (B, C, h, w, 3) uint8; ``live`` (B,) float32, what is to be said."""
+    """B clips: ``clips`` (B, C, h, w, 3) uint8; ``live`` (B,) float32, the target score."""
 
     clips: U8
     live: F32
@@ -181,18 +181,18 @@ class ClipBatch(TypedDict):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClipBatches:
-    """Everything that decides what a batch looks like: half of it lives.
+    """Batches of which half is live and half attacks: a `BatchSource`.
 
     Attributes:
-        people: living ones.
+        people: live people.
         config: of the network.
         batch: B.
         kinds: names of the attacks.
         seed: of every random choice.
-        scenes: what stands around attacks.
-        teacher: another network's opinion of the living, or None.
-        trust: share of it in what is to be said of them; 0 calls all of them alive.
-        strength: of the camera's faults.
+        scenes: backgrounds of attacks.
+        teacher: scores live clips with another network, or None.
+        trust: weight of the teacher in the targets of live clips; 0 sets them to 1.
+        strength: of the camera artifacts.
     """
 
     people: LiveFaces
@@ -207,11 +207,11 @@ class ClipBatches:
 
     @property
     def steps(self) -> int:
-        """Batches in an epoch."""
+        """Batches per epoch."""
         return len(plan_epoch(len(self.people), max(self.batch // 2, 1), 0, 0, shuffle=True))
 
     def plan(self, epoch: int) -> Iterator[tuple[int, int, np.ndarray]]:
-        """Epoch, step and living pictures of each batch of an epoch."""
+        """Epoch, step and live images of each batch of an epoch."""
         half = max(self.batch // 2, 1)
         for step, chosen in enumerate(
             plan_epoch(len(self.people), half, self.seed, epoch, shuffle=True)
@@ -219,11 +219,11 @@ class ClipBatches:
             yield epoch, step, chosen
 
     def make(self, epoch: int, step: int, chosen: np.ndarray) -> ClipBatch:
-        """One batch: each chosen picture once alive, once as an attack.
+        """Make a batch: each chosen image once live, once as an attack.
 
         Raises:
-            ConfigError: a picture is missing or broken.
-            WorkerError: anything else went wrong; names the picture.
+            ConfigError: an image is missing or broken.
+            WorkerError: anything else went wrong; names the image.
         """
         clips, live = [], []
         for place, row in enumerate(chosen.tolist()):
@@ -232,40 +232,40 @@ class ClipBatches:
                 with locate_picture(self.people.dataset.examples[row].path):
                     clips.append(self.clip(row, alive, rng))
                 live.append(alive)
-        whole, said = np.stack(clips), np.array(live, np.float32)
+        whole, target = np.stack(clips), np.array(live, np.float32)
         if self.teacher is not None and self.trust:
-            opinion = self.teacher(whole[said > 0])
-            said[said > 0] = 1 - self.trust + self.trust * opinion
-        return ClipBatch(clips=whole, live=said)
+            scores = self.teacher(whole[target > 0])
+            target[target > 0] = 1 - self.trust + self.trust * scores
+        return ClipBatch(clips=whole, live=target)
 
     def clip(self, row: int, alive: bool, rng: Rng) -> U8:
-        """One clip that begins near a picture: ``(C, h, w, 3)``."""
-        take = self.people.take(row, self.config.frames, rng)
+        """Crops of one clip from image ``row`` on: ``(C, h, w, 3)``."""
+        clip = self.people.clip(row, self.config.frames, rng)
         if alive:
             if rng.random() < _ROOMIER:
-                take = extend_surroundings(take, rng.uniform(1.1, 1.8))
-            take = cut_surroundings(take, self.config)  # the camera's faults cost time by the pixel
+                clip = extend_surroundings(clip, rng.uniform(1.1, 1.8))
+            clip = cut_surroundings(clip, self.config)  # camera artifacts cost time per pixel
         else:
             kind = ALL[self.kinds[int(rng.integers(len(self.kinds)))]]
-            take = simulate_attack(take, kind, self.scene, self.bearer, rng)
-        take = Camera(0.35 * self.strength)(take, rng)
-        take = mirror_clip(take) if rng.random() < 0.5 else take
-        return cut_crops(take, self.config, rng)
+            clip = simulate_attack(clip, kind, self.scene, self.bearer, rng)
+        clip = Camera(0.35 * self.strength)(clip, rng)
+        clip = mirror_clip(clip) if rng.random() < 0.5 else clip
+        return cut_crops(clip, self.config, rng)
 
     def scene(self, rng: Rng) -> U8:
-        """What an attack is held before: half of the time what is behind somebody who lives."""
+        """Draw the background of an attack: half of the time that of a live person."""
         return self.scenes(rng) if rng.random() < 0.5 else self.bearer(rng).images[0]
 
     def bearer(self, rng: Rng) -> Clip:
-        """Somebody who lives."""
-        return self.people.take(int(rng.integers(len(self.people))), 1, rng)
+        """Draw a live person."""
+        return self.people.clip(int(rng.integers(len(self.people))), 1, rng)
 
 
-def cut_surroundings(take: Clip, config: LivenessConfig) -> Clip:
-    """A take without what the network sees nothing of, though boxes are a little off."""
+def cut_surroundings(clip: Clip, config: LivenessConfig) -> Clip:
+    """The clip cropped to what the network sees, with a margin for jittered boxes."""
     images, boxes = [], []
     wide = max(config.scales) * _SPARE
-    for image, box in zip(take.images, take.xyxy, strict=True):
+    for image, box in zip(clip.images, clip.xyxy, strict=True):
         limit = np.array(image.shape[1::-1], np.float64)
         size = np.minimum(np.maximum(box[2:] - box[:2], 1) * wide, limit)
         low = np.clip((box[:2] + box[2:] - size) / 2, 0, limit - size).astype(int)
@@ -275,10 +275,10 @@ def cut_surroundings(take: Clip, config: LivenessConfig) -> Clip:
     return Clip(tuple(images), np.array(boxes, np.float32))
 
 
-def cut_crops(take: Clip, config: LivenessConfig, rng: Rng | None = None) -> U8:
-    """What the network sees of a take, ``(C, h, w, 3)``; with ``rng``, boxes are a little off."""
+def cut_crops(clip: Clip, config: LivenessConfig, rng: Rng | None = None) -> U8:
+    """Crops of a clip for the network, ``(C, h, w, 3)``; with ``rng``, boxes are jittered."""
     clips = []
-    for image, box in zip(take.images, take.xyxy, strict=True):
+    for image, box in zip(clip.images, clip.xyxy, strict=True):
         if rng is not None:
             side = float(np.sqrt(max((box[2:] - box[:2]).prod(), 1)))
             box = (box + rng.normal(0, _JITTER, 4) * side).astype(np.float32)
@@ -289,12 +289,12 @@ def cut_crops(take: Clip, config: LivenessConfig, rng: Rng | None = None) -> U8:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PadSet:
-    """A fixed set of clips with what they are.
+    """A fixed set of clips for PAD evaluation.
 
     Attributes:
         clips: ``(N, C, h, w, 3)`` uint8.
-        kind: of each, ``live`` or the attack's.
-        track: of each: clips of one are judged together too.
+        kind: of each clip: ``live``, or the name of the attack.
+        track: of each clip; the scores of a track are fused too.
     """
 
     clips: U8
@@ -306,16 +306,16 @@ def build_pad_set(
     people: LiveFaces, config: LivenessConfig, kinds: Sequence[str], scenes: Scenes,
     each: int = 40, frames: int = 4, seed: int = 7,
 ) -> PadSet:  # fmt: skip
-    """Living tracks and as many attacks of each kind, ``frames`` clips a track.
+    """Build a set of live tracks and as many attacks of each kind.
 
     Args:
-        people: whom nobody was trained on.
+        people: people that were not trained on.
         config: of the network.
-        kinds: of attacks.
-        scenes: what stands around attacks.
-        each: tracks a kind at most.
-        frames: clips a track.
-        seed: of everything random.
+        kinds: names of the attacks.
+        scenes: backgrounds of attacks.
+        each: tracks per kind at most.
+        frames: clips per track.
+        seed: of every random choice.
     """
     tracks = people.tracks()
     order = np.random.default_rng(seed).permutation(len(tracks))[:each]
@@ -340,13 +340,13 @@ def _track(
     scenes: Scenes,
     rng: Rng,
 ) -> Iterator[U8]:
-    """Clips of one track: the same attack goes on through all of them."""
-    takes = [people.take(row, config.frames, rng) for row in rows]
-    whole = Clip(tuple(i for t in takes for i in t.images), np.concatenate([t.xyxy for t in takes]))
+    """Clips of one track: the same attack continues through all of them."""
+    parts = [people.clip(row, config.frames, rng) for row in rows]
+    whole = Clip(tuple(i for t in parts for i in t.images), np.concatenate([t.xyxy for t in parts]))
     if name != "live":
 
         def bearer(rng: Rng) -> Clip:
-            return people.take(int(rng.integers(len(people))), 1, rng)
+            return people.clip(int(rng.integers(len(people))), 1, rng)
 
         whole = simulate_attack(whole, ALL[name], scenes, bearer, rng)
     whole = Camera()(whole, rng)
@@ -356,7 +356,7 @@ def _track(
 
 
 def read_clip_config(path: Path) -> LivenessConfig:
-    """What a contract model sees, as far as clips are concerned.
+    """The configuration of clips as a contract model takes them.
 
     Raises:
         ModelError: it cannot be loaded.
@@ -373,10 +373,14 @@ def read_clip_config(path: Path) -> LivenessConfig:
 
 
 def load_clip_scorer(path: Path, config: LivenessConfig) -> ClipScorer:
-    """A contract model as a function of clips of ``config``; one of single pictures is averaged.
+    """Load a contract model as a function of clips; scores of single frames are averaged.
+
+    Args:
+        path: the ONNX file.
+        config: of the clips.
 
     Raises:
-        ConfigError: it wants other crops.
+        ConfigError: the model takes other crops.
         ModelError: it cannot be loaded.
     """
     from edge.models.contract import load_model
@@ -388,9 +392,10 @@ def load_clip_scorer(path: Path, config: LivenessConfig) -> ClipScorer:
         manifest.clip_frames not in (1, config.frames)
     ):
         raise ConfigError(
-            f"{path} sees crops {manifest.crop_scales} of {manifest.input_wh}, "
-            f"{manifest.clip_frames} picture(s), the network {config.scales} of {config.input_wh}, "
-            f"{config.frames}: take one that sees the same"
+            f"This model takes crops {manifest.crop_scales} of {manifest.input_wh}, "
+            f"{manifest.clip_frames} frame(s); the network {config.scales} of {config.input_wh}, "
+            f"{config.frames}: choose a model with the same crops.",
+            file=path,
         )
 
     def ask(clips: U8) -> F32:

@@ -48,7 +48,7 @@ def _opaque(rgb: U8) -> U8:
 
 
 def _toned(image: U8, gamma: float, black: float, white: float, saturation: float) -> F32:
-    """Tone curve between ``black`` and ``white`` (0..1), and less colour."""
+    """Tone curve between ``black`` and ``white`` (0..1), and less color."""
     tone = (black + (white - black) * np.linspace(0, 1, 256) ** gamma) * 255
     lifted = tone.astype(np.float32)[image]
     gray = lifted @ _LUMA
@@ -80,13 +80,13 @@ def _bytes(image: F32) -> U8:
 
 @dataclass(frozen=True, slots=True)
 class Print:
-    """A print: fewer colours, paper that is not white, its grain, perhaps a white margin.
+    """A print: fewer colors, paper that is not white, its grain, perhaps a white margin.
 
     Attributes:
         blackest: of ink, share of the range.
         whitest: of paper at least.
-        colours: share of saturation that is left at least.
-        grain: of the paper in grey levels at most.
+        colors: share of saturation that is left at least.
+        grain: of the paper in gray levels at most.
         margin: chance of a white margin.
     """
 
@@ -114,7 +114,7 @@ class Print:
 
 @dataclass(frozen=True, slots=True)
 class Halftone:
-    """A newspaper's print: dots of ink whose size tells the grey, hardly a colour.
+    """A newspaper's print: dots of ink whose size tells the gray, hardly a color.
 
     Attributes:
         pitch_px: of the dots at most, in pixels of the picture.
@@ -202,7 +202,7 @@ class Screen:
 
 
 def _strips(shape_hw: tuple[int, int], pitch: int, much: float, rng: Rng) -> F32:
-    """``(H, W, 3)`` gain of a grid of coloured strips whose mean is about 1."""
+    """``(H, W, 3)`` gain of a grid of colored strips whose mean is about 1."""
     height, width = shape_hw
     x, y = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)
     phase = np.array([0, 1, 2], np.float32) / 3

@@ -51,7 +51,7 @@ def assign_weights(encoder: keras.Model, parts: dict[str, Convolution]) -> None:
         layer.kernel.assign(part.kernel)
         if layer.use_bias:
             layer.bias.assign(part.bias)
-        else:  # a normalisation that does nothing but add the bias
+        else:  # a normalization that does nothing but add the bias
             norm = by_name[f"{name}_bn"]
             one, none = np.ones(len(part.bias)), np.zeros(len(part.bias))
             norm.set_weights([one * np.sqrt(1 + norm.epsilon), part.bias, none, one])

@@ -1,6 +1,6 @@
 """Weights of an ONNX file: its convolutions in the order of execution, in Keras's layout.
 
-Files of MobileFaceNet and its relatives keep a normalisation as a multiplication and an addition
+Files of MobileFaceNet and its relatives keep a normalization as a multiplication and an addition
 behind the convolution, and the slope of a PReLU behind those.
 """
 

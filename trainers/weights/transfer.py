@@ -69,7 +69,7 @@ class TransferReport:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Weights:
-    """One convolution of a file: Keras layout, normalisation folded in.
+    """One convolution of a file: Keras layout, normalization folded in.
 
     Attributes:
         kernel: ``(kh, kw, in, out)``; depthwise ``(kh, kw, in, 1)``.
@@ -120,7 +120,7 @@ def _class_outputs(found: dict[str, Weights]) -> int:
 def read_onnx(path: Path) -> dict[str, Weights]:
     """Convolutions of an ONNX file by layer name.
 
-    A file that we exported still carries our names; a YOLOX or YuNet file is recognised by the
+    A file that we exported still carries our names; a YOLOX or YuNet file is recognized by the
     number of its convolutions, and its blue-green-red input is turned round.
     """
     graph = read_graph(path)
@@ -199,12 +199,12 @@ def _convert_focus_stem(focus: Weights) -> Weights:
 
 
 def read_keras(path: Path) -> dict[str, Weights]:
-    """Convolutions of a .keras file by layer name, its normalisation folded in."""
+    """Convolutions of a .keras file by layer name, its normalization folded in."""
     return dict(read_convolutions(read_network(path, "start from another file")))
 
 
 def read_convolutions(model: keras.Model) -> Iterator[tuple[str, Weights]]:
-    """Every convolution of a model, with the normalisation behind it folded in."""
+    """Every convolution of a model, with the normalization behind it folded in."""
     by_name = {layer.name: layer for layer in model.layers}
     for layer in _convolutions(model):
         kernel = keras.ops.convert_to_numpy(layer.kernel)
@@ -290,7 +290,7 @@ def _assign(layer: keras.layers.Layer, norm: keras.layers.Layer | None, source: 
     layer.kernel.assign(source.kernel)
     if layer.use_bias:
         layer.bias.assign(source.bias)
-    if norm is not None:  # a normalisation that does nothing but add the bias
+    if norm is not None:  # a normalization that does nothing but add the bias
         count = len(source.bias)
         unit = np.full(count, np.sqrt(1 + norm.epsilon), np.float32)
         norm.set_weights([unit, source.bias, np.zeros(count), np.ones(count)])
@@ -321,7 +321,7 @@ def _carry_classes(
 
 
 def freeze(model: keras.Model, regime: str) -> int:
-    """Fix a part of the network; frozen normalisation uses its stored statistics.
+    """Fix a part of the network; frozen normalization uses its stored statistics.
 
     Args:
         model: changed in place.

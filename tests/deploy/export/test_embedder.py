@@ -76,7 +76,8 @@ def test_a_run_is_exported_with_what_it_learned_from_and_its_threshold(tmp_path)
     values = build_run_config(
         "embed", SMALL, SMALL, Settings(), paths=["/somewhere/faces"], teacher="big", start=""
     )
-    folder = RunFolder.create(tmp_path / "run", values, {"pictures": 7, "data_sha256": "ab" * 32})
+    about = {"pictures": 7, "data_sha256": "ab" * 32}
+    folder = RunFolder.begin(tmp_path / "run", values, about, resume=False)
     trained().save(folder.best)
     folder.write("metrics.json", {"epoch": 3, "auc": 0.9, "threshold": 0.25})
     done = CliRunner().invoke(app, ["export", str(folder.path), "--name", "small"])

@@ -127,7 +127,7 @@ def test_a_foreign_model_is_refused(exported, tmp_path):
 
 def run_of(folder, task, config, network):
     config = {"task": task, "network": config.to_json(), "data": {}}
-    run = RunFolder.create(folder / task, config, {})
+    run = RunFolder.begin(folder / task, config, {}, resume=False)
     run.write("metrics.json", {})
     network.save(run.best)
     return run

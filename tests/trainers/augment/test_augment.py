@@ -146,7 +146,7 @@ def test_mixed_in_objects_bring_their_dots_along(change, seed):
     after = change(face(seed, (400, 300)), rng)
     assert len(after) >= 1
     for box, five in zip(after.xyxy, after.landmarks, strict=True):
-        if (box[2:] - box[:2]).min() < 60:  # small dots lose their colour
+        if (box[2:] - box[:2]).min() < 60:  # small dots lose their color
             continue
         for point, dot in zip(five, DOTS, strict=True):
             if np.isfinite(point).all():

@@ -48,7 +48,7 @@ def test_every_kind_of_problem_is_told_at_once(tmp_path: Path):
     text = str(result)
     for expected in (
         "lies outside the picture of 160x120",
-        "boxes 0 and 1 are the same object labelled twice",
+        "boxes 0 and 1 are the same object labeled twice",
         "p002.png: is broken or cut off",
         "p003.png: does not exist",
         "shows the same as",

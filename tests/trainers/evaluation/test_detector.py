@@ -18,8 +18,8 @@ from trainers.evaluation.detector import evaluate_small_faces, shrink_object
     ("size_wh", "longest_px", "input_wh"),
     [
         ((160, 120), 64, (96, 64)),  # a part of the picture
-        ((160, 120), 90, (320, 320)),  # grey around it
-        ((200, 60), 96, (64, 128)),  # cut on one side, grey on the other
+        ((160, 120), 90, (320, 320)),  # gray around it
+        ((200, 60), 96, (64, 128)),  # cut on one side, gray on the other
     ],
 )
 def test_a_face_is_shown_as_long_as_asked_and_its_box_lies_around_it(size_wh, longest_px, input_wh):

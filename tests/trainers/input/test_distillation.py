@@ -26,7 +26,7 @@ def portraits(each: tuple[int, ...] = (2, 3, 9)) -> Portraits:
 
 
 class Parrot:
-    """A teacher who says what the mean colour is."""
+    """A teacher who says what the mean color is."""
 
     name, sha256 = "parrot", "0" * 64
 

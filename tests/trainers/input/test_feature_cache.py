@@ -76,7 +76,7 @@ def test_a_network_without_a_frozen_beginning_is_refused(regime):
 
 def kept(dataset: Dataset, folder: Path, views: int = 2, seed: int = 0) -> FeatureCache:
     made = build_batches(dataset, (64, 64), 2, recipes.detector_augments(), seed=seed)
-    return FeatureCache.of(made, features.split_at_frozen(frozen())[0], views, folder)
+    return FeatureCache.create(made, features.split_at_frozen(frozen())[0], views, folder)
 
 
 def test_epochs_take_the_views_in_turn_and_nothing_is_computed_twice(dataset, tmp_path):
@@ -96,9 +96,9 @@ def test_epochs_take_the_views_in_turn_and_nothing_is_computed_twice(dataset, tm
 def test_features_and_labels_belong_to_the_same_view(dataset, tmp_path):
     mine = kept(dataset, tmp_path / "kept")
     mine.compute()
-    sample = mine.made.sample(dataset.examples[3], (0, 1, 3))  # seed, view, picture
+    sample = mine.images.sample(dataset.examples[3], (0, 1, 3))  # seed, view, picture
     plain = build_batches(Dataset(dataset.classes, dataset.examples), (64, 64), 1)
-    (batch,) = (features.collate([sample], plain.size_wh, mine.made.rows),)
+    (batch,) = (features.collate([sample], plain.size_wh, mine.images.rows),)
     maps, labels = mine.make(1, 0, np.array([3]))
     np.testing.assert_array_equal(labels["boxes"], batch["boxes"])
     assert set(labels) == set(batch) - {"images"}
@@ -113,7 +113,7 @@ def test_other_weights_data_or_seeds_have_other_features(dataset, tmp_path):
 
     mine = kept(dataset, tmp_path)
     mine.front.weights[0].assign(mine.front.weights[0] + 1)
-    others = FeatureCache.of(mine.made, mine.front, 2, tmp_path).folder
+    others = FeatureCache.create(mine.images, mine.front, 2, tmp_path).folder
     first = folder()
     assert folder() == first
     assert len({first, folder(seed=1), folder(pictures=5), others}) == 4
@@ -177,7 +177,7 @@ def test_training_on_kept_features_is_training_on_the_pictures(dataset, tmp_path
         front, rest = features.split_at_frozen(model)
         made = build_batches(dataset, (64, 64), 4)
         if cached:
-            mine = FeatureCache.of(made, front, 1, tmp_path / "kept")
+            mine = FeatureCache.create(made, front, 1, tmp_path / "kept")
             mine.compute()
             x, y = mine.make(*next(made.plan(0)))
             task = detector.YoloTask(model, SMALL, detector.LossConfig(), rest)
@@ -193,7 +193,7 @@ def test_training_on_kept_features_is_training_on_the_pictures(dataset, tmp_path
 
 def test_without_augmentation_one_view_is_the_picture_itself(dataset, tmp_path):
     made = build_batches(dataset, (64, 64), 6)
-    mine = FeatureCache.of(made, features.split_at_frozen(frozen())[0], 1, tmp_path)
+    mine = FeatureCache.create(made, features.split_at_frozen(frozen())[0], 1, tmp_path)
     mine.compute()
     (plain,) = iterate_batches(dataset, (64, 64), 6, shuffle=False)
     maps, _ = mine.make(0, 0, np.arange(6))

@@ -85,7 +85,7 @@ def test_dynamic_takes_rows_near_the_midpoint_only():
 def test_dynamic_prefers_the_row_that_fits():
     boxes = np.float32([[[16, 16, 32, 32]]])
     predicted = on_cells(FREE, 0.3)
-    best = 2 * 8 + 2  # cell (2, 2) of stride 8, whose centre is (20, 20)
+    best = 2 * 8 + 2  # cell (2, 2) of stride 8, whose center is (20, 20)
     predicted[best] = boxes[0, 0]
     match = assign.assign_dynamic(
         found_at(predicted), ops.convert_to_tensor(boxes), ops.zeros((1, 1), "int32"), FREE

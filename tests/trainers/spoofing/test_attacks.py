@@ -24,7 +24,7 @@ BOX = np.array([[60, 40, 120, 120]], np.float32)
 
 
 def take_of(frames: int = 1, seed: int = 0, size_wh: tuple[int, int] = (180, 160)) -> Clip:
-    """Pictures of coloured blobs in which the face is a bright blue box."""
+    """Pictures of colored blobs in which the face is a bright blue box."""
     rng = np.random.default_rng(seed)
     images = []
     for _ in range(frames):
@@ -169,25 +169,25 @@ def test_the_middle_of_a_plane_is_seen_where_the_pose_says():
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32))
 def test_a_camera_moves_no_face(seed):
-    take = take_of()
-    taken = Camera(chance=0.7)(take, np.random.default_rng(seed))
-    ratio = np.array(taken.images[0].shape[1::-1]) / np.array(take.images[0].shape[1::-1])
-    assert taken.xyxy[0] == pytest.approx(take.xyxy[0] * np.tile(ratio, 2), abs=0.5)
+    clip = take_of()
+    taken = Camera(chance=0.7)(clip, np.random.default_rng(seed))
+    ratio = np.array(taken.images[0].shape[1::-1]) / np.array(clip.images[0].shape[1::-1])
+    assert taken.xyxy[0] == pytest.approx(clip.xyxy[0] * np.tile(ratio, 2), abs=0.5)
 
 
 def test_mirroring_twice_gives_the_same_take():
-    take = take_of(2)
-    twice = mirror_clip(mirror_clip(take))
-    assert np.array_equal(twice.images[1], take.images[1])
-    assert twice.xyxy == pytest.approx(take.xyxy)
+    clip = take_of(2)
+    twice = mirror_clip(mirror_clip(clip))
+    assert np.array_equal(twice.images[1], clip.images[1])
+    assert twice.xyxy == pytest.approx(clip.xyxy)
 
 
 def test_more_room_leaves_the_face_as_it_is():
-    take = take_of()
-    wide = extend_surroundings(take, 1.5)
+    clip = take_of()
+    wide = extend_surroundings(clip, 1.5)
     x1, y1, x2, y2 = wide.xyxy[0].astype(int)
     assert (wide.images[0][y1 + 5 : y2 - 5, x1 + 5 : x2 - 5] == (30, 40, 250)).all()
-    assert wide.images[0].shape[0] == pytest.approx(1.5 * take.images[0].shape[0], abs=2)
+    assert wide.images[0].shape[0] == pytest.approx(1.5 * clip.images[0].shape[0], abs=2)
 
 
 def test_a_take_needs_a_face_in_each_picture():

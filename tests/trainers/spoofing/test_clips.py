@@ -27,7 +27,7 @@ POINTS = [f"{p}_{a}" for p in ("leye", "reye", "nose", "lmouth", "rmouth") for a
 
 
 def write_faces(folder: Path, people: int = 4, frames: int = 3, face_px: int = 60) -> Path:
-    """A labels.csv of people who are each a colour, in front of blobs of their own."""
+    """A labels.csv of people who are each a color, in front of blobs of their own."""
     box = ["x1", "y1", "x2", "y2"]
     (folder / "images").mkdir(parents=True)
     with (folder / "labels.csv").open("w", newline="") as file:
@@ -64,8 +64,8 @@ def test_the_number_at_the_end_of_a_name_is_no_part_of_its_track(people):
 
 @pytest.mark.parametrize(("frames", "shown"), [(1, [1]), (3, [1, 2, 1]), (5, [1, 2, 1, 0, 1])])
 def test_a_short_track_is_walked_to_and_fro(people, frames, shown):
-    take = people.take(1, frames, np.random.default_rng(0))
-    assert [int(i[50, 60, 2]) for i in take.images] == shown
+    clip = people.clip(1, frames, np.random.default_rng(0))
+    assert [int(i[50, 60, 2]) for i in clip.images] == shown
 
 
 def test_small_faces_are_no_examples(tmp_path):
@@ -116,8 +116,8 @@ def test_an_exam_is_fixed_and_a_kinds_attacks_do_not_depend_on_the_others(people
 
 def test_crops_come_oldest_first_each_at_every_scale(people):
     config = LivenessConfig((1.0, 2.0), frames=2, over_time="conv3d")
-    take = people.take(0, 2, np.random.default_rng(0))
-    crops = cut_crops(take, config)
+    clip = people.clip(0, 2, np.random.default_rng(0))
+    crops = cut_crops(clip, config)
     assert crops.shape == (4, 80, 80, 3)
     assert [int(c[40, 40, 2]) for c in crops] == [0, 0, 1, 1]
     assert (crops[0][5, 5, :2] == crops[0][40, 40, :2]).all()  # the face alone
@@ -132,10 +132,10 @@ def test_what_is_cut_away_was_not_seen(config, size_wh):
     for seed in range(40):
         side = rng.uniform(30, 75, 2)
         corner = rng.uniform(-side / 4, np.array(size_wh) - side / 2)  # half outside, some of them
-        take = Clip((image,), np.float32([[*corner, *(corner + side)]]))
-        cut = cut_surroundings(take, config)
+        clip = Clip((image,), np.float32([[*corner, *(corner + side)]]))
+        cut = cut_surroundings(clip, config)
         ours, theirs = (
-            cut_crops(x, config, np.random.default_rng(seed)) for x in (cut, take)
+            cut_crops(x, config, np.random.default_rng(seed)) for x in (cut, clip)
         )  # a little off, both alike
         assert np.array_equal(ours, theirs)
     assert cut.images[0].size <= image.size
@@ -147,16 +147,16 @@ def test_little_is_left_of_a_large_picture_with_a_small_face():
 
 
 def test_pictures_stay_in_memory_as_long_as_there_is_room(people):
-    one = people.take(0, 1, np.random.default_rng(0)).images[0]
+    one = people.clip(0, 1, np.random.default_rng(0)).images[0]
     small = LiveFaces(people.dataset, ram_bytes=2 * one.nbytes + 1)
     for _ in range(2):
         for row in range(len(people)):
             (mine,), (theirs,) = (
-                p.take(row, 1, np.random.default_rng(0)).images for p in (small, people)
+                p.clip(row, 1, np.random.default_rng(0)).images for p in (small, people)
             )
             assert np.array_equal(mine, theirs)
     first, again, last, last_again = (
-        small.take(row, 1, np.random.default_rng(0)).images[0] for row in (0, 0, 5, 5)
+        small.clip(row, 1, np.random.default_rng(0)).images[0] for row in (0, 0, 5, 5)
     )
     assert first is again
     assert last is not last_again
@@ -176,4 +176,4 @@ def test_a_broken_picture_is_named(people, tmp_path):
     broken = LiveFaces(read_dataset(folder))
     (folder / "images" / "person0_v0_0.png").write_bytes(b"no picture")
     with pytest.raises((ConfigError, ModelError), match="person0_v0_0"):
-        broken.take(0, 1, np.random.default_rng(0))
+        broken.clip(0, 1, np.random.default_rng(0))

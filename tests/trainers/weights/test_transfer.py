@@ -31,7 +31,7 @@ def images(side: int = 64, count: int = 1) -> np.ndarray:
 
 
 def settled(config: NetworkConfig) -> keras.Model:
-    """A network whose normalisation does something."""
+    """A network whose normalization does something."""
     model = build(config)
     rng = np.random.default_rng(1)
     for layer in model.layers:
