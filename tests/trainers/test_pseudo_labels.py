@@ -285,7 +285,5 @@ def test_a_teacher_of_other_things_is_refused(tmp_path: Path):
         data=(tmp_path,), out=tmp_path / "run", teacher=load_teacher(model_file(tmp_path))
     )
     parts = drawn_dataset(tmp_path / "data", 6).split(0.3, 1)
-    with pytest.raises(
-        ConfigError, match="The teacher knows cat, dog; the classes to learn are face"
-    ):
+    with pytest.raises(ConfigError, match="knows cat, dog; the classes to learn are face"):
         add_pseudo_labels(job, parts)

@@ -1,4 +1,4 @@
-"""Is a data set fit to train on? Everything wrong with it at once, not the first thing only."""
+"""Check a data set: everything that is wrong with it at once, not just the first thing."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from trainers.data import image_file as picturefile
 from trainers.data.dataset import Dataset, Example, Problem
 from trainers.data.read import read_dataset
 
-_OUTSIDE_PX = 1.5  # rounding is no problem
+_OUTSIDE_PX = 1.5  # rounding is not a problem
 _LEAST_PX = 1.0
 _SAME_IOU = 0.98
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetReport:
-    """What a data set holds and what is wrong with it.
+    """Contents and problems of a data set.
 
     Attributes:
-        pictures: how many.
-        empty: pictures without any label.
-        groups: how many (videos, people).
-        objects: how many of each class.
+        pictures: number of pictures.
+        empty: number of pictures without a label.
+        groups: number of groups (videos, people).
+        objects: number of objects per class.
         landmarked: objects with at least one landmark.
         soft: objects labeled by a teacher (weight below 1).
-        problems: all of them, in the order of the files.
+        problems: in the order of the files.
     """
 
     pictures: int
@@ -49,17 +49,17 @@ class DatasetReport:
         """Whether nothing is wrong."""
         return not self.problems
 
-    def lines(self, most: int = 50) -> list[str]:
-        """The report as lines to print, at most ``most`` problems."""
+    def lines(self, max_problems: int = 50) -> list[str]:
+        """The report as lines to print, with at most ``max_problems`` problems."""
         total = sum(self.objects.values())
         lines = [
             f"{self.pictures} pictures ({self.empty} without an object) in {self.groups} groups",
             f"{total} objects, {self.landmarked} with landmarks, {self.soft} labeled by a teacher",
         ]
         lines += [f"  {count:6d}  {name}" for name, count in self.objects.items()]
-        lines += [f"problem: {p}" for p in self.problems[:most]]
-        if len(self.problems) > most:
-            lines.append(f".. and {len(self.problems) - most} more problems")
+        lines += [f"problem: {p}" for p in self.problems[:max_problems]]
+        if len(self.problems) > max_problems:
+            lines.append(f".. and {len(self.problems) - max_problems} more problems")
         lines.append("no problem found" if self.ok else f"{len(self.problems)} problem(s)")
         return lines
 
@@ -121,11 +121,11 @@ def _repeated_names(dataset: Dataset) -> Iterator[Problem]:
 
 def check(dataset: Dataset, found: Sequence[Problem] = (), where: Path | None = None,
           workers: int = 2) -> DatasetReport:  # fmt: skip
-    """Decode every picture and look at every label.
+    """Decode every picture and check every label.
 
     Args:
         dataset: what to check.
-        found: problems that reading it has already told of.
+        found: problems already found while reading it.
         where: its folder or file, for messages about the whole.
         workers: threads that decode.
     """

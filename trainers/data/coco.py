@@ -90,8 +90,8 @@ def read_coco(
 
     Args:
         path: the JSON.
-        images: where the pictures lie; ``images`` beside the JSON, or the JSON's own folder.
-        on_problem: told of every problem; raises at the first unless given.
+        images: folder of the pictures; ``images`` beside the JSON, or the JSON's own folder.
+        on_problem: called with every problem; raises at the first unless given.
         group: from the picture's file name to its group, where the image names none.
 
     Raises:

@@ -1,7 +1,7 @@
-"""A labeled picture, and many of them: what every trainer reads, whatever the format was.
+"""Labeled pictures and data sets of them, whatever the file format.
 
-An ``Example`` knows where its picture lies, a ``Sample`` holds the pixels. Labels are columns
-of equal length. Landmarks are always there and NaN where nobody knows them.
+An `Example` names the file of its picture, a `Sample` holds the pixels. Labels are columns of equal
+length. Landmarks are always present, and NaN where they are unknown.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif"})
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something wrong with the data, and where.
+    """A problem with the data.
 
     Attributes:
-        file: the file to look into.
+        file: the file at fault.
         line: its line, 0 where there is none.
-        what: what was expected, what came, the remedy.
+        what: what was expected, what came, what to do.
     """
 
     file: Path
@@ -43,7 +43,7 @@ class Problem:
         return str(self.error())
 
     def error(self) -> ConfigError:
-        """The same as an error to raise."""
+        """The problem as an error to raise."""
         return ConfigError(self.what, file=self.file, line=self.line or None)
 
 
@@ -51,7 +51,7 @@ OnProblem = Callable[[Problem], None]
 
 
 def raise_problem(problem: Problem) -> NoReturn:
-    """Raise at the first problem: what a reader does unless ``check`` collects them.
+    """Raise at the first problem, as a reader does unless ``check`` collects them.
 
     Raises:
         ConfigError: always.
@@ -60,7 +60,7 @@ def raise_problem(problem: Problem) -> NoReturn:
 
 
 def unknown_points(n: int) -> F32:
-    """``(n, 5, 2)`` landmarks nobody knows."""
+    """``(n, 5, 2)`` unknown landmarks."""
     return np.full((n, POINTS, 2), np.nan, np.float32)
 
 
@@ -165,14 +165,14 @@ class Example(_Labeled):
 
 
 def is_held_out(group: str, fraction: float, seed: int) -> bool:
-    """Whether a group belongs to the held-back part; depends on nothing but its name."""
+    """Whether a group is held out for validation; depends on its name and the seed only."""
     digest = hashlib.sha256(f"{seed}:{group}".encode()).digest()
     return int.from_bytes(digest[:8], "big") < fraction * 2**64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dataset:
-    """Many examples that speak of the same classes.
+    """Examples that share their classes.
 
     Attributes:
         classes: names by class_id.
@@ -183,11 +183,11 @@ class Dataset:
     examples: tuple[Example, ...]
 
     def __len__(self) -> int:
-        """How many pictures."""
+        """The number of pictures."""
         return len(self.examples)
 
     def __add__(self, other: Dataset) -> Dataset:
-        """Both; classes are united by name, names of pictures may repeat."""
+        """Both data sets; classes are united by name, names of pictures may repeat."""
         classes = tuple(dict.fromkeys(self.classes + other.classes))
         return Dataset(
             classes,
@@ -196,25 +196,25 @@ class Dataset:
         )
 
     def require_examples(self) -> Self:
-        """Itself.
+        """Return itself if it can be trained on.
 
         Raises:
             ConfigError: there is no picture, or no picture has a label.
         """
         if not self.examples:
-            raise ConfigError("the data set holds no picture: check the folder and its format")
+            raise ConfigError("The data set holds no picture: check the folder and its format.")
         if not any(len(e) for e in self.examples):
             raise ConfigError(
-                f"none of the {len(self)} pictures shows any of {', '.join(self.classes)}: "
-                "check the labels and the choice of classes"
+                f"None of the {len(self)} pictures shows any of {', '.join(self.classes)}: "
+                "check the labels and the choice of classes."
             )
         return self
 
     def split(self, fraction: float, seed: int = 0) -> tuple[Dataset, Dataset]:
-        """Part into (rest, held back) by group, never by frame.
+        """Split into (training, validation) by group, never by frame.
 
-        A group's side depends on its name and the seed alone, so adding pictures moves no
-        other. The held-back share is therefore only near ``fraction``.
+        The side of a group depends on its name and the seed alone, so adding pictures moves no
+        other. The validation part is therefore only about ``fraction`` of the data.
 
         Raises:
             ConfigError: one side would be empty.
@@ -226,31 +226,31 @@ class Dataset:
         if not all(len(side) for side in sides):
             groups = len({e.group for e in self.examples})
             raise ConfigError(
-                f"holding back {fraction:.0%} of {groups} group(s) leaves one side empty: "
-                "add pictures of other videos or people, or choose another fraction or seed"
+                f"Holding out {fraction:.0%} of {groups} group(s) leaves one side empty: "
+                "add pictures of other videos or people, or choose another fraction or seed."
             )
         return sides
 
     def select(self, classes: Sequence[str]) -> Dataset:
-        """Only these classes, renumbered in the order given; every picture stays.
+        """These classes only, renumbered in the order given; every picture stays.
 
         Raises:
-            ConfigError: a class the data set does not have.
+            ConfigError: the data set lacks a class.
         """
         for name in classes:
             if name not in self.classes:
                 raise ConfigError(
-                    f"class {name!r} is not in the data set, which has {', '.join(self.classes)}"
+                    f"Class {name!r} is not in the data set, which has {', '.join(self.classes)}"
                 )
         wanted = tuple(classes)
         return Dataset(wanted, tuple(_remap(e, self.classes, wanted) for e in self.examples))
 
     def where(self, keep: Callable[[Example], bool]) -> Dataset:
-        """Only the pictures that ``keep`` says yes to."""
+        """Only the pictures for which ``keep`` is true."""
         return replace(self, examples=tuple(e for e in self.examples if keep(e)))
 
     def sha256(self) -> str:
-        """Hash of classes, labels and the pictures' bytes: the same hash is the same data.
+        """Hash of classes, labels and the bytes of the pictures: equal hashes mean equal data.
 
         Raises:
             ConfigError: a picture cannot be read.
@@ -286,11 +286,13 @@ def _file_sha256(path: Path) -> bytes:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").digest()
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}: restore the picture") from error
+        raise ConfigError(
+            f"This picture cannot be read ({error.strerror}): restore it.", file=path
+        ) from error
 
 
 def group_by_folder(relative: Path) -> str:
-    """The group of a picture from its place: its folder, or itself where it lies flat.
+    """The group of a picture: its folder, or the picture itself if it is in none.
 
     So frames of one video, or pictures of one person, belong in a folder of their own.
     """

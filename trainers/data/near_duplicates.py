@@ -1,7 +1,7 @@
-"""Pictures that look alike: found, and put into one group so that no split parts them.
+"""Near-duplicates: found by difference hashes, and united in a group that no split parts.
 
-Collections from the web hold the same photograph twice, in another size or quality. Half of
-such a pair held back measures memory.
+Collections from the web hold the same photograph twice, in another size or quality. With one copy
+in training and the other in validation, a metric measures memory.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _ALIKE_BITS = 115  # of 512; unrelated photographs differ by 140 and more
 
 
 def compute_dhash(image: U8) -> U8:
-    """``(64,)`` uint8: 512 bits, whether it gets darker to the right and downwards (dHash)."""
+    """``(64,)`` uint8 dHash: 512 bits, whether it gets darker to the right and downwards."""
     gray = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
     small = resize(gray, (_SIDE + 1, _SIDE + 1)).astype(np.int16)
     right = small[:-1, :-1] > small[:-1, 1:]
@@ -36,7 +36,7 @@ def count_different_bits(fingerprints: U8, one: U8) -> np.ndarray:
 
 
 def find_near_duplicates(examples: Sequence[Example], workers: int = 2) -> list[tuple[int, int]]:
-    """Pairs (first, second) of pictures that look the same.
+    """Find pairs (first, second) of near-duplicates.
 
     Raises:
         ConfigError: a picture cannot be read.
@@ -55,7 +55,7 @@ def find_near_duplicates(examples: Sequence[Example], workers: int = 2) -> list[
 def drop_near_duplicates(
     new: Sequence[Example], held: Sequence[Example], workers: int = 2
 ) -> tuple[Example, ...]:
-    """Those of ``new`` that look like none of ``held``.
+    """Those of ``new`` that are no near-duplicates of ``held``.
 
     Raises:
         ConfigError: a picture cannot be read.
@@ -70,9 +70,9 @@ def drop_near_duplicates(
 
 
 def unite_near_duplicates(dataset: Dataset, workers: int = 2) -> Dataset:
-    """The same data set, groups united where a picture of one looks like one of another.
+    """The same data set, with groups united that share near-duplicates.
 
-    The united group bears the first of the names.
+    The united group takes the first of the names.
 
     Raises:
         ConfigError: a picture cannot be read.

@@ -1,8 +1,8 @@
-"""Portraits: aligned faces of known people, what an embedder learns from and is measured on.
+"""Portraits: aligned faces of known people, to train and evaluate embedders.
 
-Two layouts are read: ``labels.csv`` beside ``images/`` as in ``facecsv``, with a column ``video``
-where it is known, and ``DIR/NAME/*.jpg``, a folder a person. A picture without labeled points
-is looked at by a face finder, where one is given. Faces are aligned as the daemon does.
+Two layouts are read: ``labels.csv`` beside ``images/`` as in ``face_csv``, with a column ``video``
+where it is known, and ``DIR/NAME/*.jpg``, a folder per person. In a picture without landmarks a
+face detector, if given, detects the face. Faces are aligned as the daemon does.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from trainers.data import image_file
 from trainers.data.dataset import IMAGE_SUFFIXES, POINTS, is_held_out
 
 _AXES = tuple(f"{p}_{a}" for p in ("leye", "reye", "nose", "lmouth", "rmouth") for a in "xy")
-_BORDER = 0.25  # of the picture's size on each side, where a face fills it and was not found
+_BORDER = 0.25  # added on each side, as a fraction of the picture, if no face is detected
 VAL_FRACTION, SPLIT_SEED = 0.2, 0  # of the people; fixed, so that no training sees them
 SUFFIXES = IMAGE_SUFFIXES | {".pgm"}  # gray pictures of old collections
 
@@ -37,10 +37,10 @@ class Portraits:
     Attributes:
         crops: ``(N, 112, 112, 3)`` uint8 RGB.
         person: ``(N,)`` index into ``names``.
-        video: ``(N,)`` number of the video, unique over all people; pictures of one video look
-            alike, so only pairs across videos measure anything.
-        quality: ``(N,)`` as the daemon tells it.
-        names: of the people.
+        video: ``(N,)`` index of the video, unique over all people; pictures of one video are
+            so similar that only pairs across videos mean anything.
+        quality: ``(N,)`` face quality as the daemon computes it.
+        names: names of the people.
     """
 
     crops: U8
@@ -59,7 +59,7 @@ class Portraits:
         return len(self.person)
 
     def select_people(self, people: Sequence[int]) -> Self:
-        """Only these people, renumbered in the order given."""
+        """These people only, renumbered in the order given."""
         place = {old: new for new, old in enumerate(people)}
         rows = np.flatnonzero(np.isin(self.person, people))
         person = np.array([place[int(p)] for p in self.person[rows]], np.int64)
@@ -69,7 +69,7 @@ class Portraits:
     def split(
         self, val_fraction: float = VAL_FRACTION, seed: int = SPLIT_SEED
     ) -> tuple[Self, Self]:
-        """Part into (to learn from, held back) by person; a name's side depends on it alone.
+        """Split into (training, held out) by person; the side depends on the name alone.
 
         Raises:
             ConfigError: one side would be empty.
@@ -84,7 +84,7 @@ class Portraits:
         return self.select_people(rest), self.select_people(held)
 
     def __add__(self, other: Self) -> Self:
-        """Both; people of one name are one person, videos stay apart."""
+        """Both sets; people of the same name are one person, videos stay apart."""
         names = (*self.names, *(n for n in other.names if n not in self.names))
         person = np.array([names.index(other.names[p]) for p in other.person], np.int64)
         video = other.video + self.video.max(initial=-1) + 1
@@ -103,7 +103,7 @@ class Portraits:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Row:
-    """A picture, whose it is, and where its face lies if somebody said so."""
+    """A picture, its person and video, and the landmarks if they are labeled."""
 
     path: Path
     name: str
@@ -116,10 +116,10 @@ def read_portraits(path: Path, finder: FaceFinder | None = None) -> Portraits:
 
     Args:
         path: a folder in one of the module's layouts.
-        finder: for pictures without points; they are left out without one.
+        finder: detects faces in pictures without landmarks, which are left out otherwise.
 
     Raises:
-        ConfigError: unreadable, or not a single face.
+        ConfigError: the data is unreadable, or shows no face.
     """
     rows = list(_csv_rows(path / "labels.csv") if (path / "labels.csv").is_file() else _tree(path))
     crops, points, kept = [], [], []
@@ -131,8 +131,9 @@ def read_portraits(path: Path, finder: FaceFinder | None = None) -> Portraits:
             kept.append(row)
     if not kept:
         raise ConfigError(
-            f"{path} shows no face that can be aligned: labels.csv with five points, or "
-            "DIR/NAME/*.jpg and a face finder (--faces)"
+            "No face can be aligned: give labels.csv with five points, or DIR/NAME/*.jpg and a "
+            "face detector (--detector).",
+            file=path,
         )
     names = tuple(sorted({row.name for row in kept}))
     videos = sorted({(row.name, row.video) for row in kept})
@@ -162,7 +163,7 @@ def _csv_rows(file: Path) -> Iterator[_Row]:
 
 
 def _tree(folder: Path) -> Iterator[_Row]:
-    """Every picture counts as a video of its own."""
+    """The pictures below a folder; each counts as a video of its own."""
     for person in sorted(p for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else ():
         for picture in sorted(p for p in person.iterdir() if p.suffix.lower() in SUFFIXES):
             yield _Row(picture, person.name, picture.name, None)

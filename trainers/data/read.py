@@ -1,4 +1,4 @@
-"""Reading a data set whatever its format: the folder or file says which."""
+"""Read a data set of any known format, recognized by its files."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from trainers.data.yolo import read_yolo
 
 
 def read_dataset(path: Path, on_problem: OnProblem = raise_problem) -> Dataset:
-    """COCO JSON, Pascal VOC, YOLO text or a table of faces.
+    """Read COCO JSON, Pascal VOC, YOLO text or a table of faces.
 
     Args:
         path: ``x.json`` (COCO), ``labels.csv`` (faces), or a folder that holds ``labels.csv``,
             ``classes.txt`` with ``labels/`` (YOLO), ``annotations/*.xml`` (VOC) or one
             ``*.json`` in itself or in ``annotations/``.
-        on_problem: told of every problem; raises at the first unless given.
+        on_problem: called with every problem; raises at the first unless given.
 
     Raises:
         ConfigError: no such path or format, or a problem with the data.
@@ -50,10 +50,10 @@ def read_dataset(path: Path, on_problem: OnProblem = raise_problem) -> Dataset:
         images = path / "images"
         return read_coco(documents[0], images if images.is_dir() else None, on_problem)
     if len(documents) > 1:
-        raise ConfigError(f"{path} holds {len(documents)} JSON files: name the one to read")
+        raise ConfigError(f"{path} holds {len(documents)} JSON files: name the one to read.")
     raise ConfigError(
-        f"{path} is no data set: expected COCO (x.json), Pascal VOC (annotations/*.xml), "
-        "YOLO (classes.txt, labels/, images/) or faces (labels.csv)"
+        f"{path} is not a data set: expected COCO (x.json), Pascal VOC (annotations/*.xml), "
+        "YOLO (classes.txt, labels/, images/) or faces (labels.csv)."
     )
 
 

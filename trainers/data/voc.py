@@ -144,7 +144,7 @@ def read_voc(
     Args:
         folder: where it lies; the layout of the original (Annotations, JPEGImages) works too.
         classes: names in the order of their ids; sorted names of all objects when empty.
-        on_problem: told of every problem; raises at the first unless given.
+        on_problem: called with every problem; raises at the first unless given.
         group: from the annotation's path below ``annotations/`` to its group.
 
     Raises:

@@ -94,7 +94,7 @@ def read_yolo(
 
     Args:
         folder: where it lies; pictures may lie in folders below ``images/``.
-        on_problem: told of every problem; raises at the first unless given.
+        on_problem: called with every problem; raises at the first unless given.
         group: from the picture's path below ``images/`` to its group.
 
     Raises:

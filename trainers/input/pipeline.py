@@ -1,8 +1,8 @@
-"""The input pipeline: labeled pictures -> ready batches, by threads, the same every time.
+"""The input pipeline: from labeled images to batches, by threads, reproducibly.
 
 Reading, augmentation and letterboxing run in threads (OpenCV and the file system release the
-interpreter lock). Sample number i of epoch e has a random generator of its own, seeded by
-(seed, e, i), and batches come in order, so the number of workers changes nothing but speed.
+interpreter lock). Each sample of each epoch has a random generator of its own, and batches come in
+order, so the number of workers affects speed only.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -21,6 +20,7 @@ from typing import Any, Protocol, TypedDict, TypeVar
 
 import numpy as np
 
+from edge.atomic_file import write_file
 from edge.errors import ConfigError, EdgeError, WorkerError
 from edge.types import F32, I32, U8, RgbPicture
 from edge.vision.preprocess import letterbox, place_letterbox
@@ -28,12 +28,12 @@ from edge.vision.resize import resize
 from trainers.augment.augment import Augment, apply, bind
 from trainers.data.dataset import POINTS, Dataset, Example, Sample, unknown_points
 
-_AHEAD = 2  # batches waiting per worker: hides an uneven picture, bounds the memory
-_OVERSAMPLE = 1.5  # cached pictures are this much larger than the network, for crops
+_AHEAD = 2  # batches queued per worker: hides slow images, bounds memory
+_OVERSAMPLE = 1.5  # cached images are larger than the network input, for crops
 
 
 class Batch(TypedDict):
-    """B pictures and their labels, padded to G rows.
+    """B images and their labels, padded to G rows.
 
     ``images`` (B, h, w, 3) uint8 RGB, letterboxed; ``boxes`` (B, G, 4) xyxy in network pixels,
     padded with 0; ``class_id`` (B, G), padded with -1; ``landmarks`` (B, G, 5, 2) in network
@@ -49,16 +49,16 @@ class Batch(TypedDict):
 
 @dataclass(eq=False)
 class ImageCache:
-    """Pictures of a data set, shrunk to what training needs and kept.
+    """Images of a data set, shrunk to the size that training needs and cached.
 
-    Memory first, then the disk cache, then the file. What comes back is the same from each.
+    Memory comes first, then the disk cache, then the file; each returns the same pixels.
 
     Attributes:
-        size_wh: the network's input.
-        oversample: pictures are kept this much larger than they lie in the network; 1 keeps
-            exactly what the letterbox would make.
-        folder: disk cache; raw pixels keyed by a hash of the file and the size. None for none.
-        ram_bytes: how much of the pictures may stay in memory.
+        size_wh: input size of the network.
+        oversample: factor by which cached images exceed their size in the network; 1 caches
+            what the letterbox would make.
+        folder: disk cache of raw pixels, keyed by a hash of file and size; None for no cache.
+        ram_bytes: limit of the images cached in memory.
     """
 
     size_wh: tuple[int, int]
@@ -70,10 +70,10 @@ class ImageCache:
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def load(self, example: Example) -> Sample:
-        """The picture and its labels at the kept size.
+        """Load an image and its labels at the cached size.
 
         Raises:
-            ConfigError: the picture is missing, broken or of another size.
+            ConfigError: the image is missing, broken or of another size.
         """
         source_wh = example.size_wh
         _, (w, h) = place_letterbox(source_wh, self.size_wh)
@@ -114,21 +114,19 @@ class ImageCache:
         try:
             state = example.path.stat()
         except OSError as error:
-            raise ConfigError(f"{example.path}: {error.strerror}: restore the picture") from error
+            raise ConfigError(
+                f"This picture cannot be read ({error.strerror}): restore it.", file=example.path
+            ) from error
         key = f"{example.path.resolve()}\n{state.st_mtime_ns}\n{state.st_size}\n{kept_wh}"
         return folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.rgb"
 
     def _write_raw(self, file: Path, image: U8) -> None:
-        """Keep it on disk; a full disk turns the disk cache off, training goes on."""
-        part = file.with_name(f"{file.name}.{os.getpid()}.{threading.get_ident()}")
+        """Cache an image on disk; a full disk turns the disk cache off and training continues."""
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            part.write_bytes(image.tobytes())
-            part.replace(file)
+            write_file(file, image.tobytes())
         except OSError:
             self.folder = None
-            with contextlib.suppress(OSError):
-                part.unlink()
 
 
 def _read_raw(file: Path, kept_wh: tuple[int, int]) -> U8 | None:
@@ -140,16 +138,16 @@ def _read_raw(file: Path, kept_wh: tuple[int, int]) -> U8 | None:
     return raw.reshape(h, w, 3) if raw.size == w * h * 3 else None
 
 
-def largest_rows(sample: Sample, most: int) -> Sample:
-    """At most ``most`` labels, the largest ones."""
-    if len(sample) <= most:
+def select_largest(sample: Sample, max_labels: int) -> Sample:
+    """The largest labels, at most ``max_labels``."""
+    if len(sample) <= max_labels:
         return sample
     size = (sample.xyxy[:, 2:] - sample.xyxy[:, :2]).prod(1)
-    return sample[np.sort(np.argsort(-size, kind="stable")[:most])]
+    return sample[np.sort(np.argsort(-size, kind="stable")[:max_labels])]
 
 
 def collate(samples: Sequence[Sample], size_wh: tuple[int, int], rows: int) -> Batch:
-    """Letterbox pictures and pad labels to ``rows``; boxes outside a picture are cut."""
+    """Letterbox images and pad labels to ``rows``; boxes are clipped to the image."""
     b = len(samples)
     batch = Batch(
         images=np.empty((b, size_wh[1], size_wh[0], 3), np.uint8),
@@ -159,7 +157,7 @@ def collate(samples: Sequence[Sample], size_wh: tuple[int, int], rows: int) -> B
         weight=np.zeros((b, rows), np.float32),
     )
     for n, whole in enumerate(samples):
-        sample = largest_rows(whole.inside(), rows)
+        sample = select_largest(whole.inside(), rows)
         placed = letterbox(RgbPicture(sample.image), batch["images"][n])
         g = len(sample)
         batch["boxes"][n, :g] = placed.to_network(sample.xyxy)
@@ -172,18 +170,17 @@ def collate(samples: Sequence[Sample], size_wh: tuple[int, int], rows: int) -> B
 
 
 def default_rows(dataset: Dataset, augments: Sequence[Augment]) -> int:
-    """G: room for the fullest picture, for four of them under a mosaic; a multiple of 8."""
+    """G: the most labels of an image, or of four for a mosaic; a multiple of 8, at most 128."""
     most = max((len(e) for e in dataset.examples), default=0)
     joined = 4 if any(getattr(a, "joins", False) for a in augments) else 1
     return min(128, max(8, -(-most * joined // 8) * 8))
 
 
 def plan_epoch(n: int, batch: int, seed: int, epoch: int, *, shuffle: bool) -> list[np.ndarray]:
-    """Which pictures make up each batch of an epoch.
+    """Indices of the images in each batch of an epoch.
 
-    Shuffled batches are all full: what is left over waits for another epoch's order, and
-    fewer pictures than a batch repeat. Unshuffled ones hold every picture once, the last
-    batch may be short.
+    Shuffled batches are always full: the remainder is left to other epochs, and fewer images
+    than a batch repeat. Unshuffled batches hold every image once; the last one may be short.
     """
     if not shuffle:
         return [np.arange(start, min(start + batch, n)) for start in range(0, n, batch)]
@@ -194,17 +191,17 @@ def plan_epoch(n: int, batch: int, seed: int, epoch: int, *, shuffle: bool) -> l
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DatasetBatches:
-    """Everything that decides what a batch looks like; ``make`` is pure but for the cache.
+    """Batches of a data set: a `BatchSource`. ``make`` is pure except for the cache.
 
     Attributes:
-        dataset: the pictures.
-        size_wh: the network's input.
+        dataset: the images.
+        size_wh: input size of the network.
         batch: B.
-        augment: what happens to a sample, in order.
+        augment: augmentations of a sample, in order.
         seed: of every random choice.
-        rows: G.
-        shuffle: a new order each epoch, full batches only.
-        pictures: the cache.
+        rows: G, labels per image.
+        shuffle: use a new order in each epoch, and full batches only.
+        pictures: the image cache.
     """
 
     dataset: Dataset
@@ -218,21 +215,21 @@ class DatasetBatches:
 
     @property
     def steps(self) -> int:
-        """Batches in an epoch."""
+        """Batches per epoch."""
         return len(plan_epoch(len(self.dataset), self.batch, 0, 0, shuffle=self.shuffle))
 
     def plan(self, epoch: int) -> Iterator[tuple[int, int, np.ndarray]]:
-        """Epoch, step and pictures of each batch of an epoch."""
+        """Epoch, step and image indices of each batch of an epoch."""
         order = plan_epoch(len(self.dataset), self.batch, self.seed, epoch, shuffle=self.shuffle)
         for step, chosen in enumerate(order):
             yield epoch, step, chosen
 
     def make(self, epoch: int, step: int, chosen: np.ndarray) -> Batch:
-        """One batch.
+        """Make a batch.
 
         Raises:
-            ConfigError: a picture is missing or broken.
-            WorkerError: anything else went wrong; names the picture.
+            ConfigError: an image is missing or broken.
+            WorkerError: anything else went wrong; names the image.
         """
         samples = [
             self.sample(self.dataset.examples[int(which)], (self.seed, epoch, step, place))
@@ -241,11 +238,11 @@ class DatasetBatches:
         return collate(samples, self.size_wh, self.rows)
 
     def sample(self, example: Example, seed: tuple[int, ...]) -> Sample:
-        """One picture, augmented by the generator of ``seed``.
+        """Load and augment an image with the random generator of ``seed``.
 
         Raises:
-            ConfigError: the picture is missing or broken.
-            WorkerError: anything else went wrong; names the picture.
+            ConfigError: the image is missing or broken.
+            WorkerError: anything else went wrong; names the image.
         """
         rng = np.random.default_rng(seed)
         with locate_picture(example.path):
@@ -254,17 +251,17 @@ class DatasetBatches:
 
 @contextlib.contextmanager
 def locate_picture(path: Path) -> Iterator[None]:
-    """Whatever goes wrong with a picture inside is told with its name.
+    """Name the image in errors raised inside.
 
     Raises:
-        WorkerError: in place of anything that was not raised on purpose.
+        WorkerError: in place of any error that is not an `EdgeError`.
     """
     try:
         yield
     except EdgeError:
         raise
     except Exception as error:
-        raise WorkerError(f"{path}: {type(error).__name__}: {error}") from error
+        raise WorkerError(f"{type(error).__name__}: {error}", file=path) from error
 
 
 def build_batches(
@@ -285,7 +282,7 @@ def build_batches(
         ConfigError: the data set is empty.
     """
     if not dataset.examples:
-        raise ConfigError("the data set holds no picture: check the folder and its format")
+        raise ConfigError("The data set holds no picture: check the folder and its format.")
     pictures = ImageCache(size_wh, _OVERSAMPLE if augment else 1.0, cache, ram_bytes)
 
     def draw(rng: np.random.Generator) -> Sample:
@@ -302,15 +299,15 @@ class BatchSource(Protocol):
 
     @property
     def steps(self) -> int:
-        """Batches in an epoch."""
+        """Batches per epoch."""
         ...
 
     def plan(self, epoch: int) -> Iterator[tuple[int, int, Any]]:
-        """What each batch of an epoch is made from: epoch, step, choice."""
+        """Epoch, step and contents of each batch of an epoch."""
         ...
 
     def make(self, epoch: int, step: int, chosen: Any) -> Any:  # noqa: ANN401
-        """One batch."""
+        """Make a batch."""
         ...
 
 
@@ -318,40 +315,40 @@ T = TypeVar("T")
 
 
 def identity(batch: Any) -> Any:  # noqa: ANN401
-    """Finish nothing."""
+    """The batch as it is."""
     return batch
 
 
 def stream_batches(
-    made: BatchSource,
+    source: BatchSource,
     *,
     workers: int = 2,
     epoch: int = 0,
     epochs: int | None = 1,
     finish: Callable[[Any], T] = identity,
 ) -> Generator[T, None, None]:
-    """Batches of ``epochs`` epochs from ``epoch`` on, prepared ahead across epochs.
+    """Yield the batches of ``epochs`` epochs, prepared ahead across epochs.
 
     Args:
-        made: what a batch looks like.
-        workers: threads; 0 prepares each batch when it is asked for.
-        epoch: the first one, to resume where a run was cut off.
-        epochs: how many; None for ever.
-        finish: done to each batch in its worker, for instance the encoding of targets.
+        source: what the batches are made of.
+        workers: threads; 0 makes each batch when it is requested.
+        epoch: the first epoch, to resume an interrupted run.
+        epochs: number of epochs; None for an endless stream.
+        finish: applied to each batch in its worker.
 
     Raises:
-        ConfigError: a picture is missing or broken.
+        ConfigError: an image is missing or broken.
         WorkerError: a worker failed.
     """
     rounds = itertools.count(epoch) if epochs is None else range(epoch, epoch + epochs)
-    plan = itertools.chain.from_iterable(made.plan(e) for e in rounds)
+    plan = itertools.chain.from_iterable(source.plan(e) for e in rounds)
     if not workers:
         for task in plan:
-            yield finish(made.make(*task))
+            yield finish(source.make(*task))
         return
 
     def work(epoch: int, step: int, chosen: Any) -> T:  # noqa: ANN401 - of the source
-        return finish(made.make(epoch, step, chosen))
+        return finish(source.make(epoch, step, chosen))
 
     waiting: deque[Future[T]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="batches")

@@ -12,11 +12,11 @@ from trainers.commands.app import app
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["detector", "{here}/none", "--out", "{here}/r"], "is no data set"),
+        (["detector", "{here}/none", "--out", "{here}/r"], "is not a data set"),
         (["detector", "{here}/none", "--out", "{here}/r", "--head", "x"], "free or anchor"),
         (["detector", "{here}/none", "--out", "{here}/r", "--start", "zoo:nothing"], "zoo"),
         (["faces", "{here}/none", "--out", "{here}/r", "--backbone", "vgg16"], "yunet or slim"),
-        (["check", "{here}/none"], "is no data set"),
+        (["check", "{here}/none"], "is not a data set"),
         (["detector", "{here}/empty", "--out", "{here}/r"], "holds no picture"),
         (["detector", "{here}/strange", "--out", "{here}/r"], "class 3 does not exist"),
         (["detector", "{here}/none", "--out", "{here}/r", "--unlabelled", "x"], "--teacher"),

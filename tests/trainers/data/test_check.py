@@ -75,7 +75,7 @@ def test_an_empty_data_set_is_a_problem(tmp_path: Path):
 def test_a_long_list_is_cut_and_counted(tmp_path: Path):
     drawn = drawn_dataset(tmp_path, 3)
     bad = tuple(replace(e, path=tmp_path / "gone.png") for e in drawn.examples)
-    lines = check(Dataset(("face",), bad)).lines(most=1)
+    lines = check(Dataset(("face",), bad)).lines(max_problems=1)
     assert lines[-2:] == [".. and 2 more problems", "3 problem(s)"]
 
 

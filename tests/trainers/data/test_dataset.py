@@ -85,7 +85,7 @@ def test_the_hash_changes_with_labels_and_with_pixels(tmp_path: Path):
 def test_an_empty_data_set_says_so():
     with pytest.raises(ConfigError, match="holds no picture"):
         Dataset(("a",), ()).require_examples()
-    with pytest.raises(ConfigError, match="none of the 1 pictures shows any of a"):
+    with pytest.raises(ConfigError, match="None of the 1 pictures shows any of a"):
         Dataset(("a",), (plain_example("x", "x", 0),)).require_examples()
 
 

@@ -221,7 +221,7 @@ def test_a_wrong_row_of_faces_is_named_with_file_and_line(tmp_path: Path, text, 
 
 
 def test_a_folder_of_no_known_format_is_refused(tmp_path: Path):
-    with pytest.raises(ConfigError, match="is no data set: expected COCO"):
+    with pytest.raises(ConfigError, match="is not a data set: expected COCO"):
         read_dataset(tmp_path)
 
 

@@ -31,8 +31,8 @@ from trainers.input.pipeline import (
     build_batches,
     collate,
     default_rows,
-    largest_rows,
     plan_epoch,
+    select_largest,
     stream_batches,
 )
 
@@ -214,7 +214,7 @@ def test_too_many_labels_lose_the_smallest():
         class_id=np.arange(4, dtype=np.int32), landmarks=sample.landmarks.repeat(4, 0),
         weight=np.ones(4, np.float32),
     )  # fmt: skip
-    assert largest_rows(many, 2).class_id.tolist() == [1, 3]
+    assert select_largest(many, 2).class_id.tolist() == [1, 3]
     assert collate([many], SIZE, 2)["class_id"].tolist() == [[1, 3]]
 
 
