@@ -1,4 +1,4 @@
-"""Keras without the remarks that its backend writes to the terminal while it is loaded."""
+"""Import Keras without the messages that its backend writes to the terminal."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def load_keras() -> None:
     """Import Keras and its backend.
 
     Raises:
-        ConfigError: it is not installed.
+        ConfigError: Keras is not installed.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # later remarks on this machine
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # messages after the import
     if sys.modules.get("keras") is None:
         try:
             with silent():
@@ -32,17 +32,17 @@ def load_keras() -> None:
 
 @contextmanager
 def silent() -> Iterator[None]:
-    """Nothing reaches standard error, not from native code either; all of it when this fails."""
+    """Hold back standard error, of native code too; show it if the body fails."""
     sys.stderr.flush()
     kept = os.dup(2)
-    with tempfile.TemporaryFile() as said:
-        os.dup2(said.fileno(), 2)
+    with tempfile.TemporaryFile() as held_back:
+        os.dup2(held_back.fileno(), 2)
         try:
             yield
         except BaseException:
-            said.seek(0)
+            held_back.seek(0)
             with os.fdopen(os.dup(kept), "wb") as stderr:
-                shutil.copyfileobj(said, stderr)
+                shutil.copyfileobj(held_back, stderr)
             raise
         finally:
             os.dup2(kept, 2)

@@ -94,7 +94,9 @@ def read_task_manifest(path: Path) -> Manifest:
         metadata = metadata_of(read_model(path))
         stored = json.loads(metadata.get(KEY, "{}"))
     except ValueError as error:  # not protobuf, text or JSON
-        raise ModelError(f"{path} is no contract model ({error}): export or adopt it") from error
+        raise ModelError(
+            f"This is not a contract model ({error}): export or adopt it.", file=path
+        ) from error
     return Manifest.from_metadata(metadata, str(path), stored.get("task", "detect"))
 
 

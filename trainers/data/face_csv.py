@@ -2,7 +2,7 @@
 
 Columns file, identity, video, width, height, x1, y1, x2, y2, then x and y of leye, reye,
 nose, lmouth, rmouth, empty where unknown. A row without a box is left out: its picture shows
-a face somewhere, so it is no example of anything. Left and right are as seen in the image.
+a face somewhere, so it is neither positive nor negative. Left and right are as seen in the image.
 The group is the identity, so that a split parts people.
 """
 
@@ -55,7 +55,7 @@ def read_face_csv(label_file: Path, on_problem: OnProblem = raise_problem) -> Da
             if missing:
                 raise ConfigError(f"lacks column(s) {', '.join(missing)}", file=label_file, line=1)
             for row in table:
-                if row["x1"] == "":  # a face, but nobody knows where
+                if row["x1"] == "":  # a face at an unknown position
                     continue
                 try:
                     examples.append(_read_row(row, label_file))

@@ -1,4 +1,4 @@
-"""An examination: a contract model on labeled pictures, its figures and the PNGs to look at."""
+"""Evaluation of detectors and face detectors on labeled pictures: metrics and PNGs."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from trainers.metrics import detection as metrics
 from trainers.metrics.detection import Interval
 from trainers.pseudo_labels import Predict
 
-SCORE = 0.5  # at which recall, precision and false findings are told
+SCORE = 0.5  # threshold of recall, precision and false positives
 
 
 @dataclass(frozen=True, slots=True)
 class DetectorResult:
-    """What came out.
+    """Result of an evaluation.
 
     Attributes:
-        figures: name to value with its bootstrap interval.
-        found: detections of each picture, classes of the data set.
-        seconds: a picture, model and views together.
-        passes: runs of the network for one picture.
+        figures: metrics with bootstrap intervals, by name.
+        found: detections in each picture, with the classes of the data set.
+        seconds: time per picture.
+        passes: inferences per picture.
     """
 
     figures: dict[str, Interval]
@@ -43,7 +43,7 @@ class DetectorResult:
 
 
 def build_detect(detects: Sequence[fusion.Detect], *, flip: bool, crops: int) -> fusion.Detect:
-    """One detector out of several, looking as often as asked; plain when nothing is asked."""
+    """Combine detectors, mirror images and crops into one detector."""
     looks = [fusion.MultiCrop(detect, crops) if crops > 1 else detect for detect in detects]
     looks = [fusion.Flip(look) if flip else look for look in looks]
     return looks[0] if len(looks) == 1 else fusion.Ensemble(tuple(looks))
@@ -52,7 +52,7 @@ def build_detect(detects: Sequence[fusion.Detect], *, flip: bool, crops: int) ->
 def evaluate_detector(
     dataset: Dataset, detect: fusion.Detect, score: float = SCORE
 ) -> DetectorResult:
-    """Average precision and what a user sees at a score."""
+    """Average precision, and recall and precision at a score threshold."""
     started_s = time.perf_counter()
     found = tuple(detect(RgbPicture(e.load().image)) for e in dataset.examples)
     seconds = (time.perf_counter() - started_s) / max(len(found), 1)
@@ -73,13 +73,13 @@ def _ap50(result: metrics.Evaluation, class_id: int, draws: I64) -> float:
 
 
 def evaluate_faces(dataset: Dataset, ask: Predict, score: float = SCORE) -> DetectorResult:
-    """Recall, precision, points and false faces; pictures without a label count as empty."""
+    """Recall, precision, landmark error and false faces; unlabeled pictures have no face."""
     started_s = time.perf_counter()
     faces: list[Faces] = []
     for example in dataset.examples:
         found = ask(RgbPicture(example.load().image))
         if not isinstance(found, Faces):
-            raise ConfigError("the model finds no faces: examine it as a detector")
+            raise ConfigError("The model does not detect faces: evaluate it without --faces.")
         faces.append(found[found.score >= score])
     seconds = (time.perf_counter() - started_s) / max(len(faces), 1)
     plain = tuple(Detections(f.xyxy, f.score, np.zeros(len(f), np.int32)) for f in faces)
@@ -103,10 +103,10 @@ def evaluate_small_faces(
     input_wh: tuple[int, int],
     score: float = SCORE,
 ) -> DetectorResult:
-    """Recall of each labeled face when it is ``longest_px`` long in the network's input.
+    """Recall of labeled faces that are shrunk to ``longest_px`` in the input of the network.
 
-    The picture is shrunk (never enlarged) and the part around the face, as large as the input,
-    is shown; what lies beyond the picture is gray.
+    The picture is shrunk (never enlarged) and cropped around the face to the input size; beyond
+    the picture it is padded with gray.
     """
     started_s = time.perf_counter()
     hits: list[float] = []
@@ -136,7 +136,7 @@ def shrink_object(
     small = scaled(sample, (w, h))
     middle = (small.xyxy[row, :2] + small.xyxy[row, 2:]) / 2
     wide, high = input_wh
-    x, y = (  # the part's corner, inside the picture where that is large enough
+    x, y = (  # corner of the crop, inside the picture where that is large enough
         int(np.clip(round(float(m) - side / 2), min(0, full - side), max(0, full - side)))
         for m, side, full in zip(middle, input_wh, (w, h), strict=True)
     )
@@ -147,7 +147,7 @@ def shrink_object(
 
 
 def _point_errors(dataset: Dataset, faces: Sequence[Faces]) -> tuple[list[float], list[str]]:
-    """Error of each found face over the eye distance, and the person it is of."""
+    """Landmark error of each detected face over the eye distance, and its group."""
     errors: list[float] = []
     groups: list[str] = []
     for example, found in zip(dataset.examples, faces, strict=True):
@@ -155,16 +155,16 @@ def _point_errors(dataset: Dataset, faces: Sequence[Faces]) -> tuple[list[float]
         hit = overlap.max(axis=1, initial=0) >= 0.5
         if hit.any():
             points = found.landmarks[overlap[hit].argmax(axis=1)]
-            told = metrics.landmark_errors(example.landmarks[hit], points)
-            errors += told.tolist()
-            groups += [example.group] * len(told)
+            error = metrics.landmark_errors(example.landmarks[hit], points)
+            errors += error.tolist()
+            groups += [example.group] * len(error)
     return errors, groups
 
 
 def draw(
     dataset: Dataset, examined: DetectorResult, folder: Path, score: float = SCORE
 ) -> list[Path]:
-    """Precision-recall curves, confusion table and the worst pictures as PNG.
+    """Draw precision-recall curves, confusion matrix and the worst pictures as PNG.
 
     Raises:
         ConfigError: the folder cannot be written.

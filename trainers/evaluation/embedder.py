@@ -1,7 +1,7 @@
-"""What an embedder is worth: every figure of ``verification`` for contract models, and pictures.
+"""Evaluation of embedders: every metric of ``verification``, times and plots.
 
-Models are looked at side by side on the same faces; times are taken in pairs, by turns, so that
-whatever else the machine does falls on both.
+Models are compared on the same faces; times are measured in turns, so that other load affects all
+of them.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from trainers.metrics import verification
 from trainers.metrics.verification import FPIRS, Figure, Pairs
 
 DRAWS = 200
-_CHANCES = (("picture", False), ("track", True))
+_SEARCHES = (("picture", False), ("track", True))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EmbedderResult:
-    """What was measured of one model.
+    """Result of the evaluation of one model.
 
     Attributes:
         name: of the model.
-        figures: by name, with intervals; rates in 0..1.
-        pairs: what the figures rest on.
-        discard: share of the pictures dropped, share of genuine pairs refused.
+        figures: metrics with intervals, by name; rates in 0..1.
+        pairs: the similarities they rest on.
+        discard: fraction of pictures discarded and false reject rate.
     """
 
     name: str
@@ -44,13 +44,13 @@ class EmbedderResult:
 def evaluate_embedder(
     embedder: ContractEmbedder, portraits: Portraits, draws: int = DRAWS
 ) -> EmbedderResult:
-    """Measure a model on people."""
+    """Evaluate a model on portraits."""
     embeddings = embedder.embed(portraits.crops)
     person, video = portraits.person, portraits.video
     pairs = verification.across_videos(embeddings, person, video)
     figures = verification.bootstrap(pairs, verification.MEASURES, draws)
     for fpir in FPIRS:
-        for look, tracks in _CHANCES:
+        for look, tracks in _SEARCHES:
             rates = verification.open_set_fnir(embeddings, person, video, fpir, tracks=tracks)
             low, high = np.quantile(rates, [0.025, 0.975])
             figures[f"FNIR at FPIR {fpir:g}, a {look}"] = Figure(
@@ -68,12 +68,12 @@ def evaluate_embedder(
 def measure_times(
     embedders: Sequence[ContractEmbedder], face: np.ndarray, rounds: int = 60
 ) -> list[tuple[float, float]]:
-    """Median seconds a face of each model, and its median ratio to the first one's.
+    """Median seconds per face of each model, and the median ratio to the first model.
 
     Args:
-        embedders: by turns.
+        embedders: the models.
         face: ``(1, 112, 112, 3)`` uint8.
-        rounds: of all of them; the first few do not count.
+        rounds: number of turns, after a few that do not count.
     """
     taken = np.empty((rounds + 5, len(embedders)))
     for turn in taken:
@@ -87,10 +87,10 @@ def measure_times(
 
 
 def draw(examined: Sequence[EmbedderResult], folder: Path) -> list[Path]:
-    """roc.png and discard.png, a line a model.
+    """Draw roc.png and discard.png, with a line per model.
 
     Raises:
-        ConfigError: they cannot be written.
+        ConfigError: a file cannot be written.
     """
     roc, discard = Drawing(figsize=(6, 5)), Drawing(figsize=(6, 5))
     left, right = roc.subplots(), discard.subplots()
@@ -101,8 +101,8 @@ def draw(examined: Sequence[EmbedderResult], folder: Path) -> list[Path]:
         right.plot(*zip(*one.discard, strict=True), marker="o", label=one.name)
     left.set(xscale="log", xlim=(1e-4, 1), ylim=(0, 1), xlabel="false accept rate",
              ylabel="true accept rate", title="pairs across videos")  # fmt: skip
-    right.set(xlabel="share of pictures discarded, poorest first", ylim=(0, None),
-              ylabel="genuine pairs refused at FAR 0.01", title="error versus discard")  # fmt: skip
+    right.set(xlabel="fraction of pictures discarded, worst first", ylim=(0, None),
+              ylabel="false reject rate at FAR 0.01", title="error versus discard")  # fmt: skip
     paths = [folder / "roc.png", folder / "discard.png"]
     for path, figure, axis in zip(paths, (roc, discard), (left, right), strict=True):
         axis.grid(alpha=0.3)
@@ -112,9 +112,9 @@ def draw(examined: Sequence[EmbedderResult], folder: Path) -> list[Path]:
     return paths
 
 
-def _thinned(far: np.ndarray, most: int = 4000) -> np.ndarray:
-    """Rows of a curve that are enough to draw it on a logarithmic scale."""
-    if len(far) <= most:
+def _thinned(far: np.ndarray, max_rows: int = 4000) -> np.ndarray:
+    """Rows that suffice to draw a curve on a logarithmic scale."""
+    if len(far) <= max_rows:
         return np.arange(len(far))
-    steps = np.geomspace(1, len(far), most).astype(int) - 1
+    steps = np.geomspace(1, len(far), max_rows).astype(int) - 1
     return np.unique(steps)

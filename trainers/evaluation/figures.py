@@ -1,4 +1,4 @@
-"""Pictures about data and models, as PNG: sheets, curves, tables, the worst cases."""
+"""Plots of data and models as PNG: contact sheets, curves, tables, the worst pictures."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def save_figure(path: Path, figure: Figure) -> None:
 
 
 def draw_boxes(image: U8, xyxy: F32, text: Sequence[str], color: Sequence[np.ndarray]) -> U8:
-    """A copy of the image with boxes and their texts."""
+    """A copy of the image with labeled boxes."""
     canvas = image.copy()
     for box, label, c in zip(xyxy, text, color, strict=True):
         x1, y1, x2, y2 = (round(float(v)) for v in box)
@@ -124,7 +124,7 @@ def _placed(sample: Sample, size_wh: tuple[int, int]) -> Sample:
 
 def contact_sheet(dataset: Dataset, path: Path, count: int = 24, seed: int = 0,
                   size_wh: tuple[int, int] = (240, 240)) -> None:  # fmt: skip
-    """Some pictures of a data set with their labels; broken ones are left out.
+    """Draw some pictures of a data set with their labels; broken ones are left out.
 
     Raises:
         ConfigError: the data set is empty or the PNG cannot be written.
@@ -143,12 +143,12 @@ def contact_sheet(dataset: Dataset, path: Path, count: int = 24, seed: int = 0,
         images.append(draw_sample(_placed(sample, size_wh), dataset.classes))
         titles.append(sample.name)
     if not images:
-        raise ConfigError(f"none of the {len(dataset)} pictures can be read: run the check command")
+        raise ConfigError(f"None of the {len(dataset)} pictures can be read: run edge-train check.")
     save_image(path, tile(images, 6, titles))
 
 
 def precision_recall_png(evaluation: Evaluation, path: Path) -> None:
-    """Precision over recall at IoU 0.5, a line per class."""
+    """Draw precision over recall at IoU 0.5, a line per class."""
     figure = Figure(figsize=(7, 5), dpi=110)
     axes = figure.add_subplot()
     for c, name in enumerate(evaluation.classes):
@@ -165,14 +165,19 @@ def precision_recall_png(evaluation: Evaluation, path: Path) -> None:
 
 
 def confusion_png(table: I64, classes: Sequence[str], path: Path) -> None:
-    """What things were called: counts, colored by the share of their row."""
+    """Draw a confusion matrix: counts, colored by their fraction of the row."""
     names = [*classes, "nothing"]
     size = 2 + 0.55 * len(names)
     figure = Figure(figsize=(size + 1, size), dpi=110, layout="constrained")
     axes = figure.add_subplot()
     share = table / np.maximum(table.sum(1, keepdims=True), 1)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    axes.set(xlabel="was called", ylabel="was", xticks=range(len(names)), yticks=range(len(names)))
+    axes.set(
+        xlabel="detected as",
+        ylabel="labeled as",
+        xticks=range(len(names)),
+        yticks=range(len(names)),
+    )
     axes.set_xticklabels(names, rotation=60, ha="right", fontsize=8)
     axes.set_yticklabels(names, fontsize=8)
     if len(names) <= 25:
@@ -184,9 +189,9 @@ def confusion_png(table: I64, classes: Sequence[str], path: Path) -> None:
 
 def worst_pictures(dataset: Dataset, found: Sequence[Detections], path: Path, score: float = 0.25,
                    count: int = 12, size_wh: tuple[int, int] = (320, 320)) -> None:  # fmt: skip
-    """The pictures with most misses and false findings.
+    """Draw the pictures with the most misses and false positives.
 
-    Green is an object that was found, yellow one that was missed, red a false finding.
+    Green is a detected object, yellow a missed one, red a false positive.
     """
     point = evaluate_at(dataset.examples, found, score)
     wrong = point.false + point.missed
@@ -204,7 +209,7 @@ def worst_pictures(dataset: Dataset, found: Sequence[Detections], path: Path, sc
     save_image(path, tile(images, min(4, len(images)), titles))
 
 
-_FOUND, _MISSED, _FALSE = np.array([[70, 200, 70], [250, 210, 40], [240, 60, 60]])
+_DETECTED, _MISSED, _FALSE = np.array([[70, 200, 70], [250, 210, 40], [240, 60, 60]])
 
 
 def _draw_errors(sample: Sample, found: Detections, classes: Sequence[str],
@@ -214,7 +219,7 @@ def _draw_errors(sample: Sample, found: Detections, classes: Sequence[str],
     xyxy = letterbox(RgbPicture(sample.image), frame).to_network(found.xyxy)
     same = np.equal(placed.class_id[:, None], found.class_id[None])
     met = np.logical_and(boxes.iou(placed.xyxy, xyxy) >= 0.5, same)  # (G, D)
-    truth_color = [_FOUND if hit else _MISSED for hit in np.any(met, axis=1)]
+    truth_color = [_DETECTED if hit else _MISSED for hit in np.any(met, axis=1)]
     canvas = draw_boxes(
         placed.image, placed.xyxy, [classes[c] for c in placed.class_id], truth_color
     )

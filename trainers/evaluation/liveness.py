@@ -1,4 +1,4 @@
-"""A rehearsal: what liveness models say of simulated attacks, and a sheet that shows them."""
+"""PAD evaluation of liveness models on simulated attacks, and a contact sheet of the attacks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from trainers.spoofing.clips import (
     read_scenes,
 )
 
-Row = tuple[str, pad.Rate, pad.Rate]  # what, a clip, a track
+Row = tuple[str, pad.Rate, pad.Rate]  # metric, of clips, of tracks
 _TILE_PX = 144
 
 
@@ -33,10 +33,10 @@ def evaluate_pad(
     models: Sequence[str], data: Path, held: float = 0.0, scenes: tuple[Path, ...] = (),
     score: float = 0.5, each: int = 100,
 ) -> dict[str, list[Row]]:  # fmt: skip
-    """Figures of each model on the same attacks.
+    """Evaluate each model on the same attacks.
 
     Raises:
-        ConfigError: bad data.
+        ConfigError: the data cannot be used.
         ModelError: a model cannot be loaded.
     """
     dataset = read_face_dataset(data)
@@ -64,10 +64,10 @@ def _rows(clips: pad.PadMetrics, tracks: pad.PadMetrics) -> list[Row]:
 
 
 def draw(data: Path, scenes: tuple[Path, ...], path: Path, across: int = 8, seed: int = 0) -> None:
-    """A contact sheet: living people, then each kind of attack, a row each.
+    """Draw a contact sheet: live people, then each kind of attack, a row each.
 
     Raises:
-        ConfigError: bad data.
+        ConfigError: the data cannot be used.
     """
     people, around = LiveFaces(read_face_dataset(data)), read_scenes(scenes)
     tiles, titles = [], []
@@ -84,7 +84,7 @@ def draw(data: Path, scenes: tuple[Path, ...], path: Path, across: int = 8, seed
 
 
 def _thumbnail(clip: Clip) -> U8:
-    """The picture with the face's box, on a square."""
+    """The image with the box of the face, on a square."""
     image = clip.images[0].copy()
     (x1, y1), (x2, y2) = clip.xyxy[0].reshape(2, 2).astype(int).tolist()
     cv2.rectangle(image, (x1, y1), (x2, y2), (255, 64, 64), max(1, max(image.shape) // 150))

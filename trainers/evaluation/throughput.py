@@ -1,7 +1,7 @@
-"""How much of the training step's speed the whole loop keeps.
+"""Training throughput: the whole loop against the bare training step.
 
-The bare step runs on batches that lie ready; the whole loop prepares them meanwhile. On a
-machine where both share the cores the ratio cannot reach 1: the goal is 0.85.
+The bare step runs on prepared batches; the whole loop prepares them meanwhile. On a machine where
+both share the cores the ratio cannot reach 1: the goal is 0.85.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from dataclasses import dataclass
 from trainers.input.pipeline import Batch, DatasetBatches, stream_batches
 
 GOAL = 0.85
-_READY = 4  # batches that lie ready, in turn
+_READY = 4  # prepared batches, used in turn
 
 Step = Callable[[Batch], object]
 
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
-    """Pictures a second.
+    """Pictures per second.
 
     Attributes:
-        bare: the step on ready batches.
-        loop: the step with its input pipeline.
-        pipeline: the input pipeline with nothing else to do.
+        bare: of the step on prepared batches.
+        loop: of the step with its input pipeline.
+        pipeline: of the input pipeline alone.
     """
 
     bare: float
@@ -35,7 +35,7 @@ class Throughput:
 
     @property
     def ratio(self) -> float:
-        """What the loop keeps."""
+        """Throughput of the loop relative to the bare step."""
         return self.loop / self.bare
 
     def __str__(self) -> str:
@@ -48,7 +48,7 @@ class Throughput:
 
 
 def _rate(batches: Iterator[Batch], step: Step, clock: Callable[[], float]) -> float:
-    """Pictures a second of ``step``; it must return only when its work is done."""
+    """Pictures per second of ``step``, which must return only when its work is done."""
     start_s, count = clock(), 0
     for batch in batches:
         step(batch)
@@ -58,17 +58,17 @@ def _rate(batches: Iterator[Batch], step: Step, clock: Callable[[], float]) -> f
 
 def measure_throughput(made: DatasetBatches, step: Step, steps: int = 30, workers: int = 2,
             clock: Callable[[], float] = time.perf_counter) -> Throughput:  # fmt: skip
-    """Measure ``steps`` steps of each kind; the cache is filled and the step traced before.
+    """Measure ``steps`` steps of each kind, with a full image cache and a traced step.
 
-    The loop is measured between two halves of the bare step, so that a machine that slows
-    down or speeds up meanwhile falsifies less.
+    The loop is measured between two halves of the bare step, so that a machine whose speed drifts
+    distorts the ratio less.
 
     Args:
-        made: the input.
+        made: the input batches.
         step: one training step, for instance ``model.train_on_batch`` on a batch's columns.
-        steps: how many.
+        steps: number of steps.
         workers: threads of the pipeline.
-        clock: seconds.
+        clock: returns seconds.
     """
     for example in made.dataset.examples:
         made.pictures.load(example)

@@ -17,7 +17,7 @@ from trainers.networks.backbone import Tensor
 from trainers.networks.config import STRIDES, NetworkConfig
 from trainers.networks.yolo import Decoded, cells
 
-MAX_ROWS = 10  # per box; SimOTA's upper bound
+MAX_ROWS = 10  # per box; upper bound of SimOTA
 CENTER_RADIUS = 1.5  # strides around the midpoint in which a row may be responsible
 FAR = 1e6
 
@@ -27,11 +27,11 @@ class Match:
     """The rows that are responsible for a box.
 
     Attributes:
-        positive: ``(B, A)`` float, 1 where a row answers for a box.
-        box_row: ``(B, A)`` int32, which box; meaningless where ``positive`` is 0.
-        iou: ``(B, A)`` of the row's prediction with its box, 0 elsewhere.
-        ignored: ``(B, A)`` float, 1 where a free row fits some box so well that calling it
-            background would be wrong.
+        positive: ``(B, A)`` float, 1 where a row is responsible for a box.
+        box_row: ``(B, A)`` int32 index of the box; undefined where ``positive`` is 0.
+        iou: ``(B, A)`` of the predicted box with its labeled box, 0 elsewhere.
+        ignored: ``(B, A)`` float, 1 where a negative row fits some box too well to count as
+            background.
     """
 
     positive: Tensor
@@ -62,7 +62,7 @@ def gather_boxes(values: Tensor, box_row: Tensor) -> Tensor:
 
 
 def _ignored(overlap: Tensor, real: Tensor, positive: Tensor, above: float) -> Tensor:
-    """Free rows whose best overlap ``(B, G, A)`` with a real box exceeds ``above``."""
+    """Negative rows whose best overlap ``(B, G, A)`` with a real box exceeds ``above``."""
     best = ops.max(overlap * real[..., None], 1)
     return ops.cast(best > above, "float32") * (1 - positive)
 
@@ -100,7 +100,7 @@ def responsible_row(boxes: Tensor, config: NetworkConfig) -> Tensor:
 def assign_grid(
     predictions: Decoded, boxes: Tensor, class_id: Tensor, config: NetworkConfig
 ) -> Match:
-    """Classic YOLO: one row per box. Where two boxes want one row, the later box has it."""
+    """Classic YOLO: one row per box. A row that two boxes claim goes to the later one."""
     real = ops.cast(class_id >= 0, "float32")  # (B, G)
     rows = predictions.xyxy.shape[1]
     wants = ops.one_hot(responsible_row(boxes, config), rows) * real[..., None]  # (B, G, A)
@@ -122,8 +122,8 @@ def assign_dynamic(
     """SimOTA: each box takes the k rows of least cost, k being the sum of its best overlaps.
 
     cost = cross-entropy of score against the box's class + 3 * -log(IoU), for rows whose cell
-    lies within ``CENTER_RADIUS`` strides of the box's midpoint. A row wanted by two boxes goes
-    to the cheaper one.
+    lies within ``CENTER_RADIUS`` strides of the box's midpoint. A row that two boxes claim
+    goes to the cheaper one.
     """
     real = ops.cast(class_id >= 0, "float32")  # (B, G)
     allowed = _near_middle(boxes, config) * real[..., None]  # (B, G, A)

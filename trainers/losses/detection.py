@@ -15,15 +15,16 @@ from trainers.networks.yolo import decode
 
 @dataclass(frozen=True, slots=True)
 class LossConfig:
-    """How the parts are weighed.
+    """Weights of the parts of the loss.
 
     Attributes:
         assignment: ``assign_dynamic`` (SimOTA) or ``assign_grid`` (classic).
-        box: ``giou`` pulls boxes together that do not touch; ``iou`` is YOLOX's squared form.
-        box_weight: raising it favours tight boxes over sure scores.
-        class_weight: weight of the classes.
-        object_weight: weight of the object.
-        points_weight: weight of the landmarks.
+        box: ``giou`` has a gradient for boxes that do not touch; ``iou`` is the squared form of
+            YOLOX.
+        box_weight: raising it favors tight boxes over calibrated scores.
+        class_weight: of the class loss.
+        object_weight: of the objectness loss.
+        points_weight: of the landmark loss.
     """
 
     assignment: Literal["dynamic", "grid"] = "dynamic"
@@ -75,7 +76,7 @@ def wing(error: Tensor, width: float = 0.1, bend: float = 0.02) -> Tensor:
 def yolo_loss(
     raw: Tensor, labels: dict[str, Tensor], config: NetworkConfig, loss: LossConfig
 ) -> dict[str, Tensor]:
-    """The parts of the loss, each already weighed; their sum is what is minimized.
+    """The weighted parts of the loss, whose sum is minimized.
 
     Args:
         raw: ``(B, A, 5 + C [+ 10])`` raw rows.
@@ -97,10 +98,10 @@ def yolo_loss(
     count = ops.maximum(ops.sum(weight), 1.0)
     target = assign.gather_boxes(boxes, match.box_row)  # (B, A, 4)
     parts = {"box": loss.box_weight * box_loss(predictions.xyxy, target, loss.box) * weight}
-    surely = 1 - match.ignored
-    parts["object"] = loss.object_weight * logistic(predictions.object_logit, weight) * surely
+    counted = 1 - match.ignored
+    parts["object"] = loss.object_weight * logistic(predictions.object_logit, weight) * counted
     kind = assign.gather_boxes(class_id, match.box_row)
-    kind = ops.one_hot(ops.maximum(kind, 0), len(config.classes)) * _sureness(match, loss)
+    kind = ops.one_hot(ops.maximum(kind, 0), len(config.classes)) * _class_target(match, loss)
     classes = ops.sum(logistic(predictions.class_logit, kind), -1)
     parts["class"] = loss.class_weight * classes * weight
     if config.landmarks:
@@ -109,8 +110,8 @@ def yolo_loss(
     return {name: ops.sum(part) / count for name, part in parts.items()}
 
 
-def _sureness(match: assign.Match, loss: LossConfig) -> Tensor:
-    """Class targets follow the overlap (YOLOX), so that scores rank boxes by their fit."""
+def _class_target(match: assign.Match, loss: LossConfig) -> Tensor:
+    """Class targets equal the overlap (YOLOX), so that scores rank boxes by fit."""
     iou = match.iou if loss.assignment == "dynamic" else match.positive
     return iou[..., None]
 

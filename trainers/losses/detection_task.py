@@ -1,4 +1,4 @@
-"""A training task: the network with its loss, ready for compile, fit and evaluate."""
+"""The training task of a detector: a network with its loss."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class YoloTask(keras.Model):
         Args:
             network: what is saved and measured.
             config: what it was built from.
-            loss: how its loss is weighed.
-            trained: the rest of the network where ``x`` holds features of its frozen beginning.
+            loss: weights of the loss.
+            trained: the layers behind the frozen ones, where ``x`` holds cached features.
         """
         super().__init__(name="yolo_task")
         self.network = network

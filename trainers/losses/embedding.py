@@ -1,4 +1,4 @@
-"""What makes an embedding good: four losses behind one interface, in ``keras.ops`` alone.
+"""Losses of an embedder, four behind one interface, in ``keras.ops`` only.
 
     triplet  |f(a)-f(p)|^2 - |f(a)-f(n)|^2 + alpha, above zero (Schroff et al. 2015), mined in the
              batch: ``semi-hard`` or ``batch-hard`` (Hermans et al. 2017)
@@ -7,8 +7,8 @@
     teacher  1 - cosine to the embedding of a teacher; on unit vectors this is half the squared
              distance
 
-Faces of nobody in particular (person -1: mixed and bent ones) teach by the teacher alone. Every
-loss is a mean over what it looks at, zero where there is nothing.
+Faces of no known person (person -1: synthesized ones) count for the teacher loss only. Every loss
+is a mean over its terms, and zero without any.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ _TINY = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class ObjectiveConfig:
-    """Which losses, and how.
+    """Losses and their parameters.
 
     Attributes:
         parts: name and weight of each loss.
-        alpha: of the triplet; raising it asks for more distance between people.
+        alpha: margin of the triplet loss; raising it pushes people further apart.
         mining: which triplets of the batch count.
-        pair: what the logistic unit looks at.
-        scale: of the margin softmax; raising it makes it surer.
-        angle: its margin in radians; raising it packs a person's pictures tighter.
+        pair: input of the logistic unit.
+        scale: of the margin softmax; raising it sharpens the softmax.
+        angle: its margin in radians; raising it packs the images of a person tighter.
     """
 
     parts: tuple[tuple[str, float], ...] = (("triplet", 1.0),)
@@ -49,7 +49,7 @@ class ObjectiveConfig:
     angle: float = 0.3
 
     def weight(self, name: str) -> float:
-        """Of a loss; 0 for one that is not used."""
+        """The weight of a loss; 0 if it is not used."""
         return dict(self.parts).get(name, 0.0)
 
 
@@ -57,7 +57,7 @@ def parse_parts(text: str) -> tuple[tuple[str, float], ...]:
     """``teacher+triplet:0.2`` -> names and weights.
 
     Raises:
-        ConfigError: an unknown name or a weight that is none.
+        ConfigError: a name is unknown or a weight not positive.
     """
     parts = []
     for piece in text.split("+"):
@@ -68,8 +68,8 @@ def parse_parts(text: str) -> tuple[tuple[str, float], ...]:
             value = 0.0
         if name not in NAMES or value <= 0:
             raise ConfigError(
-                f"--loss {text}: must be one of {', '.join(NAMES)}, or several with weights, say "
-                "teacher+triplet:0.2"
+                f"--loss must be one of {', '.join(NAMES)}, or several with weights such as "
+                f"teacher+triplet:0.2, got {text!r}."
             )
         parts.append((name, value))
     return tuple(parts)

@@ -1,6 +1,6 @@
-"""Several opinions on one picture made one: weighted box fusion, test-time views, ensembles.
+"""Weighted box fusion, test-time augmentation and ensembles of detectors.
 
-All off unless asked for: ``passes`` says how many times the network runs for one picture.
+``passes`` is the number of inferences per picture.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ Detect = Callable[[RgbPicture], Detections]
 
 
 class View(Protocol):
-    """A detector that looks more than once."""
+    """A detector with several inferences per picture."""
 
     @property
     def passes(self) -> int:
-        """Runs of the network for one picture."""
+        """Inferences per picture."""
         ...
 
     def __call__(self, picture: RgbPicture) -> Detections:
@@ -31,23 +31,23 @@ class View(Protocol):
 
 
 def passes(detect: Detect) -> int:
-    """Runs of the network for one picture; 1 for a plain detector."""
+    """Inferences per picture; 1 for a plain detector."""
     return int(getattr(detect, "passes", 1))
 
 
 @dataclass(slots=True)
 class _Cluster:
-    """Boxes that mean one object."""
+    """Boxes of one object."""
 
     class_id: int
     xyxy: np.ndarray  # (4,) mean weighted by score
     mass: float
-    said: dict[int, float]  # view -> its best weighted score
+    scores: dict[int, float]  # best weighted score by view
 
     def add(self, xyxy: np.ndarray, mass: float, view: int) -> None:
         self.xyxy = (self.xyxy * self.mass + xyxy * mass) / (self.mass + mass)
         self.mass += mass
-        self.said[view] = max(mass, self.said.get(view, 0.0))
+        self.scores[view] = max(mass, self.scores.get(view, 0.0))
 
 
 def _rows(found: Sequence[Detections], weight: Sequence[float]) -> list[tuple[float, int, int]]:
@@ -80,16 +80,16 @@ def weighted_box_fusion(
     iou: float = 0.55,
     regions: F32 | None = None,
 ) -> Detections:
-    """One opinion out of V (Solovyev et al., 2021, "Weighted boxes fusion").
+    """Fuse the detections of V views (Solovyev et al., 2021, "Weighted boxes fusion").
 
-    Boxes of a class that overlap become their mean, weighted by score. The score is the mean
-    over the views that could have seen the object, so that what one of many saw counts less.
+    Overlapping boxes of a class become their mean, weighted by score. The score is the mean over
+    the views that contain the object, so that detections of a single view count less.
 
     Args:
         found: detections of each view, source pixels.
-        weight: how much each view is trusted; equal unless given.
-        iou: boxes that overlap by more mean one object.
-        regions: ``(V, 4)`` what each view saw; all saw everything unless given.
+        weight: of each view; equal unless given.
+        iou: boxes that overlap by more are one object.
+        regions: ``(V, 4)`` region of each view; the whole picture unless given.
     """
     trust = list(weight) or [1.0] * len(found)
     if len(trust) != len(found) or min(trust, default=1) <= 0:
@@ -108,12 +108,12 @@ _SEEN = 0.999  # share of a box inside a region that counts as seen; 1 but for r
 
 
 def _score(cluster: _Cluster, trust: Sequence[float], regions: F32 | None) -> float:
-    """Sum of the views' weighted scores over the trust in all that could have seen it."""
+    """Sum of weighted scores over the weights of all views that contain the object."""
     could = set(range(len(trust)))
     if regions is not None:
         share = boxes.containment(cluster.xyxy[None].astype(np.float32), regions)[0]
-        could = set(np.flatnonzero(share >= _SEEN).tolist()) | set(cluster.said)
-    return sum(cluster.said.values()) / sum(trust[v] for v in could)
+        could = set(np.flatnonzero(share >= _SEEN).tolist()) | set(cluster.scores)
+    return sum(cluster.scores.values()) / sum(trust[v] for v in could)
 
 
 def _mirrored(found: Detections, width: int) -> Detections:
@@ -124,7 +124,7 @@ def _mirrored(found: Detections, width: int) -> Detections:
 
 @dataclass(frozen=True, slots=True)
 class Flip:
-    """Look at the picture and at its mirror image.
+    """Detect in the picture and in its mirror image.
 
     Attributes:
         detect: the detector.
@@ -136,7 +136,7 @@ class Flip:
 
     @property
     def passes(self) -> int:
-        """Runs of the network for one picture."""
+        """Inferences per picture."""
         return 2 * passes(self.detect)
 
     def __call__(self, picture: RgbPicture) -> Detections:
@@ -151,14 +151,14 @@ _BORDER_PX = 2.0
 
 @dataclass(frozen=True, slots=True)
 class MultiCrop:
-    """Look at the whole picture and at overlapping parts of it, for small objects.
+    """Detect in the whole picture and in overlapping crops, for small objects.
 
-    What touches an inner border of a part is left to the whole picture or another part.
+    Detections at an inner border of a crop are left to the whole picture or another crop.
 
     Attributes:
         detect: the detector.
-        grid: parts across and down; raising it finds smaller objects and costs its square.
-        overlap: of a part with its neighbour, share of the part.
+        grid: crops across and down; raising it detects smaller objects at quadratic cost.
+        overlap: of a crop with its neighbor, as a fraction of the crop.
         iou: for the fusion.
     """
 
@@ -169,11 +169,11 @@ class MultiCrop:
 
     @property
     def passes(self) -> int:
-        """Runs of the network for one picture."""
+        """Inferences per picture."""
         return (1 + self.grid**2) * passes(self.detect)
 
     def regions(self, size_wh: tuple[int, int]) -> F32:
-        """``(1 + grid * grid, 4)`` the whole picture and its parts, whole pixels."""
+        """``(1 + grid * grid, 4)`` the whole picture and its crops, whole pixels."""
         w, h = size_wh
         share = 1 / (self.grid - (self.grid - 1) * self.overlap)
         starts = np.linspace(0, 1 - share, self.grid)
@@ -205,11 +205,11 @@ class MultiCrop:
 
 @dataclass(frozen=True, slots=True)
 class Ensemble:
-    """Ask several detectors of the same classes.
+    """Fuse several detectors of the same classes.
 
     Attributes:
         detects: the detectors.
-        weight: how much each is trusted; equal unless given.
+        weight: of each detector; equal unless given.
         iou: for the fusion.
     """
 
@@ -219,7 +219,7 @@ class Ensemble:
 
     @property
     def passes(self) -> int:
-        """Runs of the networks for one picture."""
+        """Inferences per picture."""
         return sum(passes(d) for d in self.detects)
 
     def __call__(self, picture: RgbPicture) -> Detections:

@@ -1,8 +1,8 @@
-"""How good a detector is: COCO's average precision in numpy, and what else a card says.
+"""Detection metrics: COCO average precision in numpy, and what else a model card reports.
 
-``evaluate`` matches once; every figure and its bootstrap interval is read off the matches.
-The numbers equal pycocotools' (Lin et al., 2014; 101 recall points, 100 detections a picture
-and class, areas of boxes). A figure that nothing was there to measure is NaN.
+``evaluate`` matches once; every metric and its bootstrap interval is derived from the matches. The
+numbers equal those of pycocotools (Lin et al., 2014; 101 recall points, 100 detections per picture
+and class, areas of boxes). A metric without objects is NaN.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ AREAS = {
 
 
 class Labels(Protocol):
-    """What is known about a picture: an ``Example`` or a ``Sample``."""
+    """The labels of a picture: an ``Example`` or a ``Sample``."""
 
     @property
     def xyxy(self) -> F32:
@@ -46,13 +46,13 @@ class Labels(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A figure with its bootstrap interval.
+    """A metric with its 95 % interval.
 
     Attributes:
-        value: the figure.
+        value: the metric.
         low: 2.5th percentile.
         high: 97.5th percentile.
-        n: how many units (pictures, groups) were drawn from.
+        n: number of units (pictures, groups) it rests on.
     """
 
     value: float
@@ -67,14 +67,14 @@ class Interval:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Matches:
-    """Detections of one class over all P pictures, by falling score, with what they met.
+    """Detections of one class over all P pictures, by falling score, with their matches.
 
     Attributes:
         score: ``(D,)``.
         picture: ``(D,)`` index.
-        hit: ``(T, D)`` whether it met an object of its own, at each IoU threshold.
-        ignored: ``(T, D)`` whether it counts neither way.
-        truths: ``(P,)`` objects that count.
+        hit: ``(T, D)`` whether it matches an object, per IoU threshold.
+        ignored: ``(T, D)`` whether it is neither a true nor a false positive.
+        truths: ``(P,)`` number of objects that count.
     """
 
     score: F64
@@ -87,7 +87,7 @@ class Matches:
         """``(T, D)`` precision and recall after each detection.
 
         Args:
-            draws: ``(P,)`` how often each picture counts; once unless given.
+            draws: ``(P,)`` number of times each picture counts; once unless given.
         """
         times = np.ones(len(self.truths), np.int64) if draws is None else draws
         each = times[self.picture]  # (D,)
@@ -110,14 +110,14 @@ class Matches:
         return np.asarray(np.take_along_axis(padded, at, axis=1).mean(1), np.float64)
 
     def final_recall(self) -> F64:
-        """``(T,)`` recall when everything found counts; NaN where no object counts."""
+        """``(T,)`` recall of all detections; NaN where no object counts."""
         if not self.truths.sum():
             return np.full(len(self.hit), np.nan)
         return self.curve()[1][:, -1] if len(self.score) else np.zeros(len(self.hit))
 
 
 def _match(overlap: F64 | F32, counts: NDArray[np.bool_], threshold: float) -> list[int]:
-    """Greedy: each detection takes the best free object, one that counts if it can.
+    """Match greedily: each detection takes the best free object, preferably one that counts.
 
     Args:
         overlap: ``(D, G)`` IoU, detections by falling score, counting objects first.
@@ -198,7 +198,7 @@ def _mean(values: Sequence[float] | F64) -> float:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
-    """A detector's matches on a data set, and the figures read off them.
+    """Matches of a detector on a data set, and the metrics derived from them.
 
     Attributes:
         classes: names by class_id.
@@ -228,19 +228,19 @@ class Evaluation:
         return _mean(np.stack([m.final_recall() for m in self.matches[area]]))
 
     def interval(self, figure: Callable[[I64], float], draws: int = 200, seed: int = 0) -> Interval:
-        """A figure and its 95 % bootstrap interval over pictures.
+        """A metric and its 95 % bootstrap interval over pictures.
 
         Args:
-            figure: from ``(P,)`` how often each picture counts to the figure, for instance
+            figure: computes the metric from ``(P,)`` counts of the pictures, for instance
                 ``lambda d: e.ap(iou=0.5, draws=d)``.
-            draws: how many data sets are drawn.
-            seed: of the drawing.
+            draws: number of bootstrap samples.
+            seed: of the sampling.
         """
         n = len(self.matches["all"][0].truths) if self.matches["all"] else 0
         return _bootstrap(figure, n, draws, seed)
 
     def summary(self) -> dict[str, float]:
-        """The figures of a card, and AP50 of each class as ``ap50/<class>``."""
+        """The metrics of a model card, and AP50 of each class as ``ap50/<class>``."""
         figures = {"ap": self.ap(), "ap50": self.ap(iou=0.5), "ap75": self.ap(iou=0.75)}
         figures |= {f"ap_{area}": self.ap(area) for area in ("small", "medium", "large")}
         figures["ar100"] = self.recall()
@@ -277,15 +277,15 @@ def _bootstrap(figure: Callable[[I64], float], n: int, draws: int, seed: int) ->
 def evaluate(
     truths: Sequence[Labels], found: Sequence[Detections], classes: Sequence[str]
 ) -> Evaluation:
-    """Match what was found with what is there.
+    """Match detections with labels.
 
     Args:
         truths: labels of each picture.
-        found: detections of the same pictures, source pixels.
+        found: detections in the same pictures, source pixels.
         classes: names by class_id.
 
     Raises:
-        ValueError: as many pictures on both sides were expected.
+        ValueError: the numbers of pictures differ.
     """
     if len(truths) != len(found):
         raise ValueError(f"{len(truths)} labeled pictures but detections of {len(found)}")
@@ -303,9 +303,9 @@ class OperatingPoint:
     """Counts at one score threshold and IoU, picture by picture.
 
     Attributes:
-        true: ``(P,)`` objects found.
-        false: ``(P,)`` findings that are no object.
-        missed: ``(P,)`` objects not found.
+        true: ``(P,)`` true positives.
+        false: ``(P,)`` false positives.
+        missed: ``(P,)`` false negatives.
     """
 
     true: I64
@@ -313,15 +313,15 @@ class OperatingPoint:
     missed: I64
 
     def recall(self, draws: int = 1000) -> Interval:
-        """Share of the objects that were found."""
+        """Fraction of the objects that were detected."""
         return self._share(self.true, self.true + self.missed, draws)
 
     def precision(self, draws: int = 1000) -> Interval:
-        """Share of the findings that are objects."""
+        """Fraction of the detections that are objects."""
         return self._share(self.true, self.true + self.false, draws)
 
     def false_per_picture(self, draws: int = 1000) -> Interval:
-        """Findings that are no object, per picture."""
+        """False positives per picture."""
         return self._share(self.false, np.ones_like(self.false), draws)
 
     def _share(self, part: I64, whole: I64, draws: int) -> Interval:
@@ -335,7 +335,7 @@ class OperatingPoint:
 def evaluate_at(
     truths: Sequence[Labels], found: Sequence[Detections], score: float, iou: float = 0.5
 ) -> OperatingPoint:
-    """What a user sees at a score threshold; classes must agree."""
+    """True and false positives at a score threshold; classes must agree."""
     counts = np.zeros((len(truths), 3), np.int64)
     for p, (labels, rows) in enumerate(zip(truths, found, strict=True)):
         mine = rows[rows.score >= score]
@@ -352,10 +352,10 @@ def confusion(
     truths: Sequence[Labels], found: Sequence[Detections], n_classes: int,
     score: float = 0.25, iou: float = 0.5,
 ) -> I64:  # fmt: skip
-    """``(C + 1, C + 1)`` counts: row is what it was, column what it was called.
+    """Confusion matrix ``(C + 1, C + 1)``: rows are labels, columns detections.
 
-    Pairs are made by falling IoU whatever the classes. The last row holds findings where
-    nothing was, the last column objects that were missed.
+    Pairs are matched by falling IoU whatever the classes. The last row counts detections without
+    an object, the last column objects that were missed.
     """
     table = np.zeros((n_classes + 1, n_classes + 1), np.int64)
     for labels, rows in zip(truths, found, strict=True):

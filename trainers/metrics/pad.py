@@ -1,8 +1,9 @@
-"""How well attacks are told from the living: the figures of ISO/IEC 30107-3.
+"""Metrics of presentation attack detection (PAD), ISO/IEC 30107-3.
 
-APCER is the share of one kind's attacks taken for alive, BPCER the share of the living taken for
-attacks, ACER the mean of BPCER and the *worst* kind's APCER. Bounds are Wilson's 95 % intervals;
-they count clips (or tracks) as independent, which pictures of one track are not.
+APCER is the fraction of attacks of one kind that pass as live, BPCER the fraction of live
+presentations taken for attacks, ACER the mean of BPCER and the APCER of the *worst* kind. Bounds
+are Wilson's 95 % intervals; they treat clips (or tracks) as independent, which those of one track
+are not.
 """
 
 from __future__ import annotations
@@ -17,18 +18,18 @@ from edge.types import F32
 
 LIVE = "live"
 _Z = 1.959964  # 95 %
-_SURE = 0.99  # as the daemon: a network that is surer is not believed more
+_MAX_SCORE = 0.99  # as in the daemon: more extreme scores count no more
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A share with its 95 % bounds.
+    """A rate with its 95 % bounds.
 
     Attributes:
         value: in 0..1.
-        low: bound.
-        high: bound.
-        n: of which it is a share.
+        low: lower bound.
+        high: upper bound.
+        n: number of presentations.
     """
 
     value: float
@@ -37,12 +38,12 @@ class Rate:
     n: int
 
     def __str__(self) -> str:
-        """As in a card."""
+        """As in a model card."""
         return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
 
 
 def wilson(wrong: int, n: int) -> Rate:
-    """A share with Wilson's score interval (1927); NaN where nothing was counted."""
+    """A rate with Wilson's score interval (1927); NaN for n = 0."""
     if not n:
         return Rate(math.nan, 0.0, 1.0, 0)
     share, z2 = wrong / n, _Z**2
@@ -52,7 +53,7 @@ def wilson(wrong: int, n: int) -> Rate:
 
 
 def average_rates(one: Rate, other: Rate) -> Rate:
-    """The mean of two independent shares; bounds by squares of the sides (Newcombe 1998)."""
+    """The mean of two independent rates; bounds by squared distances (Newcombe 1998)."""
     value = (one.value + other.value) / 2
     low = value - math.hypot(one.value - one.low, other.value - other.low) / 2
     high = value + math.hypot(one.high - one.value, other.high - other.value) / 2
@@ -61,11 +62,11 @@ def average_rates(one: Rate, other: Rate) -> Rate:
 
 @dataclass(frozen=True, slots=True)
 class PadMetrics:
-    """All figures at one threshold.
+    """PAD metrics at one threshold.
 
     Attributes:
         apcer: by kind of attack.
-        bpcer: of the living.
+        bpcer: of live presentations.
     """
 
     apcer: Mapping[str, Rate]
@@ -73,37 +74,37 @@ class PadMetrics:
 
     @property
     def worst(self) -> str:
-        """The kind that gets through most often."""
+        """The kind of attack with the highest APCER."""
         return max(self.apcer, key=lambda kind: self.apcer[kind].value)
 
     @property
     def acer(self) -> Rate:
-        """By the worst kind."""
+        """ACER of the worst kind."""
         return average_rates(self.apcer[self.worst], self.bpcer)
 
 
 def compute_pad_metrics(score: F32, kind: Sequence[str], threshold: float = 0.5) -> PadMetrics:
-    """Figures of scores ``(N,)``: alive from ``threshold`` on. A NaN counts as an attack.
+    """PAD metrics of scores ``(N,)``: live from ``threshold`` on. NaN counts as an attack.
 
     Raises:
-        ValueError: no living, or no attack.
+        ValueError: there is no live presentation, or no attack.
     """
     kinds = np.array(kind)
     if len(score) != len(kinds) or not (kinds == LIVE).any() or (kinds == LIVE).all():
-        raise ValueError("needs scores of living clips and of attacks, one kind each")
+        raise ValueError("expected scores of live clips and of attacks, and one kind per score")
     passed = score >= threshold  # (N,)
     apcer = {
         name: wilson(int(passed[kinds == name].sum()), int((kinds == name).sum()))
         for name in dict.fromkeys(kind)
         if name != LIVE
     }
-    living = kinds == LIVE
-    return PadMetrics(apcer, wilson(int((~passed[living]).sum()), int(living.sum())))
+    live = kinds == LIVE
+    return PadMetrics(apcer, wilson(int((~passed[live]).sum()), int(live.sum())))
 
 
 def fuse_tracks(score: F32, track: Sequence[str]) -> tuple[F32, list[str]]:
-    """One score a track, the mean of the log-odds as the daemon takes it; and their names."""
-    bounded = np.clip(score, 1 - _SURE, _SURE)
+    """One score per track, by the mean log-odds as in the daemon; and the names of the tracks."""
+    bounded = np.clip(score, 1 - _MAX_SCORE, _MAX_SCORE)
     odds = np.log(bounded / (1 - bounded))
     names = list(dict.fromkeys(track))
     rows = np.array(track)

@@ -1,7 +1,7 @@
-"""Verification: how well embeddings tell people apart. Pairs of one person lie across videos.
+"""Verification and identification metrics; genuine pairs are across videos.
 
-All similarities are cosines of unit vectors. Intervals are bootstrap over people: a person's
-pictures resemble each other, so that pairs are far fewer witnesses than they seem.
+All similarities are cosines of unit vectors. Intervals are bootstrapped over people, because pairs
+of the same person are not independent.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class Pairs:
     Attributes:
         genuine: ``(G,)`` of one person in two videos.
         impostor: ``(I,)`` of two people.
-        genuine_person: ``(G,)`` who.
-        impostor_people: ``(I, 2)`` who.
+        genuine_person: ``(G,)`` index of the person.
+        impostor_people: ``(I, 2)`` indices of the people.
     """
 
     genuine: F32
@@ -35,7 +35,7 @@ class Pairs:
 
 
 def across_videos(embeddings: F32, person: I64, video: I64) -> Pairs:
-    """Every pair there is, ``(N, D)`` of unit length; two pictures of one video are no pair."""
+    """All pairs of embeddings ``(N, D)`` of unit length, except pairs within a video."""
     first, second = np.triu_indices(len(person), 1)
     similarity = (embeddings @ embeddings.T)[first, second]
     same = person[first] == person[second]
@@ -45,7 +45,7 @@ def across_videos(embeddings: F32, person: I64, video: I64) -> Pairs:
 
 
 def auc(genuine: F32, impostor: F32) -> float:
-    """Chance that a genuine pair is more alike than an impostor pair; ties count half."""
+    """Probability that a genuine pair is more similar than an impostor pair; ties count half."""
     if not len(genuine) or not len(impostor):
         return float("nan")
     ordered = np.sort(impostor)
@@ -62,14 +62,14 @@ def roc(genuine: F32, impostor: F32) -> tuple[np.ndarray, np.ndarray, np.ndarray
 
 
 def eer(genuine: F32, impostor: F32) -> float:
-    """Where as many genuine pairs are refused as impostor pairs are accepted."""
+    """Equal error rate: false reject rate where it equals the false accept rate."""
     far, tar, _ = roc(genuine, impostor)
     at = int(np.argmin(np.abs(far - (1 - tar))))
     return float((far[at] + 1 - tar[at]) / 2)
 
 
 def threshold_at(impostor: F32, far: float) -> float:
-    """The lowest threshold that lets at most ``far`` of the impostor pairs reach it."""
+    """The lowest threshold with a false accept rate of at most ``far``."""
     ordered = np.sort(impostor)[::-1]
     allowed = int(far * len(ordered) + 1e-9)
     if allowed >= len(ordered):
@@ -78,7 +78,7 @@ def threshold_at(impostor: F32, far: float) -> float:
 
 
 def tar_at(genuine: F32, impostor: F32, far: float) -> float:
-    """True accept rate at the threshold of that false accept rate."""
+    """True accept rate at a false accept rate."""
     return float(np.mean(genuine >= threshold_at(impostor, far)))
 
 
@@ -87,11 +87,11 @@ def tar_at(genuine: F32, impostor: F32, far: float) -> float:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Searches:
-    """Looks at a gallery that half of the people are in.
+    """Searches in a gallery of half of the people.
 
     Attributes:
-        mated: ``(M,)`` similarity to the right person; -1 where another one is more alike.
-        unmated: ``(U,)`` the highest similarity of somebody who is not in it.
+        mated: ``(M,)`` similarity to the right person; -1 where another one is more similar.
+        unmated: ``(U,)`` highest similarity in searches of people who are not enrolled.
     """
 
     mated: F32
@@ -107,8 +107,8 @@ def open_set(
         embeddings: ``(N, D)`` of unit length.
         person: ``(N,)``.
         video: ``(N,)``.
-        enrolled: people in the gallery, each by the pictures of the first video.
-        tracks: the pictures of one video are one look.
+        enrolled: people in the gallery, each with the pictures of the first video.
+        tracks: search with the mean of each video.
     """
     gallery, own = [], []
     probes, who = [], []
@@ -137,14 +137,14 @@ def _mean(rows: F32) -> F32:
 
 
 def fnir_at(searches: Searches, fpir: float) -> float:
-    """Share of known people that are missed or taken for others, at that rate of false alarms."""
+    """False negative identification rate at a false positive identification rate."""
     return float(np.mean(searches.mated < threshold_at(searches.unmated, fpir)))
 
 
 def open_set_fnir(
     embeddings: F32, person: I64, video: I64, fpir: float, *, tracks: bool = False, draws: int = 20
 ) -> list[float]:
-    """One rate for each random half of the people in the gallery."""
+    """FNIR of random halves of the people in the gallery."""
     people, rates = np.unique(person), []
     for seed in range(draws):
         half = np.random.default_rng(seed).permutation(people)[: len(people) // 2]
@@ -160,9 +160,9 @@ def error_versus_discard(
     embeddings: F32, person: I64, video: I64, quality: F32, far: float = 1e-2,
     shares: Sequence[float] = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5),
 ) -> list[tuple[float, float]]:  # fmt: skip
-    """Share of the pictures dropped, poorest first, and how many genuine pairs are then refused.
+    """Fraction of pictures discarded, worst quality first, and the resulting false reject rate.
 
-    The threshold is that of all pictures: a score that tells quality makes the error fall.
+    The threshold is that of all pictures: a good quality score makes the error fall.
     """
     whole = across_videos(embeddings, person, video)
     threshold = threshold_at(whole.impostor, far)
@@ -179,13 +179,13 @@ def error_versus_discard(
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A figure with its interval.
+    """A metric with its 95 % interval.
 
     Attributes:
         value: on all people.
-        low: 2.5 % of the draws lie below.
-        high: 2.5 % lie above.
-        n: how many pairs or looks.
+        low: 2.5th percentile.
+        high: 97.5th percentile.
+        n: number of pairs or searches.
     """
 
     value: float
@@ -200,10 +200,10 @@ Measure = Callable[[F32, F32], float]
 def bootstrap(
     pairs: Pairs, measures: dict[str, Measure], draws: int = 200, seed: int = 0
 ) -> dict[str, Figure]:
-    """Figures of pairs, drawing people with replacement.
+    """Metrics of pairs, with people drawn with replacement.
 
-    A person drawn twice weighs twice in its own pairs and in those with others; a person is never
-    its own impostor. Weights are whole, so pairs are repeated.
+    A person drawn twice counts twice in pairs of its own and with others, but is never its own
+    impostor. Counts are integers, so pairs are repeated.
     """
     people = int(max(pairs.impostor_people.max(initial=0), pairs.genuine_person.max(initial=0))) + 1
     present = np.unique(np.concatenate([pairs.genuine_person, pairs.impostor_people.ravel()]))
@@ -227,7 +227,7 @@ def bootstrap(
 
 
 def tar_measure(far: float) -> Measure:
-    """``tar_at`` at one rate."""
+    """`tar_at` of one false accept rate."""
     return lambda genuine, impostor: tar_at(genuine, impostor, far)
 
 

@@ -1,4 +1,4 @@
-"""Anchors: the box shapes a network starts from, by k-means with the distance 1 - IoU."""
+"""Anchors: prior box shapes, by k-means with the distance 1 - IoU."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def shape_iou(a_wh: F32, b_wh: F32) -> F32:
 def k_means(wh: F32, k: int, seed: int = 0, rounds: int = 300) -> F32:
     """``(N, 2)`` box sizes -> ``(k, 2)`` anchors by rising area (Redmon & Farhadi 2017).
 
-    Centres are medians, which a few huge boxes do not drag along; an empty cluster starts again
+    Centres are medians, which are robust to a few huge boxes; an empty cluster starts again
     from the box that fits worst.
 
     Raises:

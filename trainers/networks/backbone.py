@@ -1,7 +1,7 @@
-"""Backbones: pictures in, feature maps at strides 8, 16 and 32 out, behind one name.
+"""Backbones: images -> feature maps at strides 8, 16 and 32.
 
-Everything is built flat, layer by layer, by name (``backbone_dark3_csp_conv1``), so
-that weights can be moved by name, and a part can be frozen by its prefix.
+Layers are flat and have systematic names (``backbone_dark3_csp_conv1``), so that weights can be
+transferred by name and parts frozen by prefix.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from keras import layers
 
 from trainers.networks.config import Norm
 
-Tensor = Any  # a KerasTensor of whichever backend runs
+Tensor = Any  # a tensor of the Keras backend in use
 
 
 @dataclass(frozen=True, slots=True)
 class LayerFactory:
-    """How every convolution of one network is dressed.
+    """Builds the convolutions of a network with its normalization and activation.
 
     Attributes:
         activation: ``silu`` (YOLOX) or ``relu`` (fused into the convolution by most runtimes).
@@ -54,7 +54,7 @@ class LayerFactory:
         return self._finish(x, name)
 
     def conv3(self, x: Tensor, channels: int, name: str, stride: int = 1) -> Tensor:
-        """A 3x3 convolution, split into depthwise and 1x1 where the kit says so."""
+        """A 3x3 convolution, or depthwise 3x3 and 1x1."""
         if not self.depthwise:
             return self.conv(x, channels, name, 3, stride)
         y, padding = self._pad(x, 3, stride, f"{name}_dconv")
@@ -194,7 +194,7 @@ def backbone(name: str) -> Callable[..., Features]:
     """The builder of a backbone: ``build(images, kit, width=None) -> (c8, c16, c32)``.
 
     ``images`` is float ``(B, h, w, 3)`` RGB 0..255 with sides that are multiples of 32. ``width``
-    scales the channels; its default is the published network's.
+    scales the channels; the default is that of the published network.
 
     Raises:
         ValueError: no backbone has that name.

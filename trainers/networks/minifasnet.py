@@ -1,10 +1,10 @@
-"""The liveness network: wide crops of a face, at several scales and times -> how likely it lives.
+"""The MiniFASNet liveness network: wide crops of a face -> probability of a live person.
 
 Each scale has a branch of MiniFASNet's topology (minivision-ai/Silent-Face-Anti-Spoofing, after
-MobileFaceNet): a crop ``(h, w, 3)`` becomes 128 numbers. Over one picture, the three answers of
-each branch (two attacks, the second one is alive) are averaged over the scales; over T pictures a
-convolution along time reads the numbers. Or there are no branches, and convolutions over time and
-place read the crops themselves.
+MobileFaceNet), which turns a crop ``(h, w, 3)`` into 128 features. For one frame, the three class
+probabilities of each branch (the second is live, the others attacks) are averaged over the scales;
+for T frames a convolution along time reads the features. Or there are no branches, and convolutions
+over space and time read the crops themselves.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from keras import layers, ops
 from trainers.networks.backbone import Tensor
 from trainers.networks.config import BRANCH_BLOCKS, LivenessConfig
 
-ALIVE = 1  # of a branch's three answers
-ANSWERS = 3
+ALIVE = 1  # index of the live class
+_CLASSES = 3
 _FEATURES = 128
 _STAGE_OUT = (64, 128, 128)
 _DOWN = (103, 231, 308)
@@ -50,13 +50,13 @@ def _select_scale(clips: Tensor, config: LivenessConfig, row: int) -> Tensor:
 
 
 def _stacked(clips: Tensor, config: LivenessConfig) -> Tensor:
-    """The scales of a picture behind each other: ``(N, T, h, w, 3*S)``."""
+    """The scales of each frame stacked as channels: ``(N, T, h, w, 3*S)``."""
     count = len(config.scales)
     return ops.concatenate([clips[:, row::count] for row in range(count)], axis=-1)
 
 
 def _joined(found: list[Tensor], config: LivenessConfig) -> Tensor:
-    """What the branches say, ``(N*T, 1, 1, C)`` each, as one probability."""
+    """Combine the outputs of the branches, ``(N*T, 1, 1, C)`` each, into one probability."""
     if config.over_time == "none":
         alive = [x[..., ALIVE] for x in found]
         return sum(alive[1:], alive[0]) / len(alive)
@@ -68,7 +68,7 @@ def _joined(found: list[Tensor], config: LivenessConfig) -> Tensor:
 
 
 def branch(config: LivenessConfig, row: int) -> keras.Model:
-    """One scale: ``(h, w, 3)`` -> ``(1, 1, 3)`` answers that sum to 1, or 128 numbers."""
+    """Build a branch: ``(h, w, 3)`` -> ``(1, 1, 3)`` class probabilities, or 128 features."""
     width, height = config.input_wh
     name = f"scale{row}"
     squeeze = config.branches[row] == "squeeze"
@@ -88,7 +88,7 @@ def branch(config: LivenessConfig, row: int) -> keras.Model:
     x = layers.DepthwiseConv2D(x.shape[1:3], name=f"{name}_whole")(x)  # (1, 1, 512)
     x = layers.Conv2D(_FEATURES, 1, name=f"{name}_features")(x)
     if config.over_time == "none":
-        x = layers.Conv2D(ANSWERS, 1, activation="softmax", name=f"{name}_answers")(x)
+        x = layers.Conv2D(_CLASSES, 1, activation="softmax", name=f"{name}_answers")(x)
     return keras.Model(images, x, name=name)
 
 
@@ -115,7 +115,7 @@ def _block(x: Tensor, hidden: int, channels: int, name: str, stride: int) -> Ten
 
 
 def _excited(x: Tensor, channels: int, name: str) -> Tensor:
-    """Channels weighed by what the whole map holds (Hu et al. 2018)."""
+    """Squeeze-and-excitation (Hu et al. 2018)."""
     y = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_pool")(x)
     y = layers.Conv2D(channels // 4, 1, activation="relu", name=f"{name}_squeeze")(y)
     y = layers.Conv2D(channels, 1, activation="sigmoid", name=f"{name}_excite")(y)
@@ -139,9 +139,9 @@ def convolutions(name: str, kind: str) -> Iterator[str]:
 
 
 def over_features(config: LivenessConfig) -> keras.Model:
-    """Convolutions along time over the branches' numbers: ``(T, 1, 128*S)`` -> ``(1, 1, 1)``.
+    """Convolutions along time over the branches' features: ``(T, 1, 128*S)`` -> ``(1, 1, 1)``.
 
-    A convolution of one dimension, written as one of two of which one is 1.
+    They are 1-D, written as 2-D with a width of 1.
     """
     rows = keras.Input((config.frames, 1, _FEATURES * len(config.scales)), name="rows")
     x = rows
@@ -155,7 +155,7 @@ def over_features(config: LivenessConfig) -> keras.Model:
 
 
 def over_space_time(config: LivenessConfig) -> keras.Model:
-    """Convolutions over time and place: ``(T, h, w, 3*S)`` -> ``(1, 1, 1, 1)``."""
+    """Convolutions over space and time: ``(T, h, w, 3*S)`` -> ``(1, 1, 1, 1)``."""
     width, height = config.input_wh
     clip = keras.Input((config.frames, height, width, 3 * len(config.scales)), name="clip")
     x = layers.Rescaling(1 / 127.5, -1, name="over_time_rescale")(clip)
@@ -177,6 +177,6 @@ def index_layers(network: keras.Model) -> dict[str, keras.layers.Layer]:
 
 
 def build_blank_clip(config: LivenessConfig) -> np.ndarray:
-    """One clip of nothing: ``(1, T*S, h, w, 3)`` uint8."""
+    """A clip of zeros: ``(1, T*S, h, w, 3)`` uint8."""
     width, height = config.input_wh
     return np.zeros((1, config.crops, height, width, 3), np.uint8)

@@ -1,8 +1,8 @@
-"""The encoder: an aligned face becomes a unit vector. MobileFaceNet's topology, made for CPUs.
+"""The MobileFaceNet encoder: aligned face -> embedding of unit length, made for CPUs.
 
 Inverted residuals at strides 4, 8 and 16 and one depthwise convolution over the last map, which
-weighs every place of a face differently (Chen et al. 2018). Where that network has PReLU this one
-has ReLU: runtimes fuse it into the convolution, which makes it three times as fast on a CPU.
+weighs every position of a face differently (Chen et al. 2018). Where the original has PReLU this
+one has ReLU: runtimes fuse it into the convolution, which is three times as fast on a CPU.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from trainers.networks.config import EncoderConfig, Norm
 
 @keras.saving.register_keras_serializable("edgewatch")
 class Fading(layers.Layer):
-    """PReLU whose slopes fade: ``max(x, 0) + left * slope * min(x, 0)``, ``left`` from 1 to 0.
+    """PReLU with fading slopes: ``max(x, 0) + left * slope * min(x, 0)``, ``left`` from 1 to 0.
 
-    Weights of a network with PReLU stay useful while the rest learns to do without the slopes.
+    Weights of a network with PReLU stay useful while it learns to do without the slopes.
     """
 
     def build(self, input_shape: tuple[int, ...]) -> None:
-        """A slope a channel, and how much of it is left."""
+        """Create a slope per channel and the remaining fraction."""
         shape = (input_shape[-1],)
         self.slope = self.add_weight(
             name="slope", shape=shape, initializer="zeros", trainable=False
@@ -39,7 +39,7 @@ class Fading(layers.Layer):
 
 @dataclass(frozen=True, slots=True)
 class _LayerFactory:
-    """How a convolution of the encoder is dressed."""
+    """Builds convolutions with the normalization and activation of the encoder."""
 
     norm: Norm
     fading: bool
@@ -104,7 +104,7 @@ def convolutions(config: EncoderConfig) -> list[str]:
 
 
 def set_remaining_slope(encoder: keras.Model, left: float) -> None:
-    """How much of their slopes the fading activations keep."""
+    """Set the fraction of the slopes that the fading activations keep."""
     for layer in encoder.layers:
         if isinstance(layer, Fading):
             layer.left.assign(left)

@@ -1,6 +1,6 @@
-"""A trained network as a finder: pictures in, ``Detections`` or ``Faces`` out, in numpy.
+"""Predictions of a trained network: pictures -> ``Detections`` or ``Faces``, in numpy.
 
-For evaluation during training; the daemon runs the exported graph, which does the same.
+For validation during training; the daemon runs the exported graph, which does the same.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from trainers.data.dataset import Example
 from trainers.networks.config import NetworkConfig
 from trainers.networks.yolo import decode
 
-BATCH = 8  # pictures that go through the network together
-_CANDIDATES = 400  # rows of a picture that go into suppression
+BATCH = 8  # pictures per inference
+_CANDIDATES = 400  # rows per picture that enter suppression
 
 
 def load_pictures(examples: Sequence[Example], batch: int = BATCH) -> Iterator[list[RgbPicture]]:
-    """Their pictures, so many at a time: whole pictures are large, single ones slow."""
+    """Load pictures in batches: all at once take much memory, single ones are slow."""
     for start in range(0, len(examples), batch):
         yield [RgbPicture(example.load().image) for example in examples[start : start + batch]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Predictor:
-    """Finds objects, and faces where the network has landmarks.
+    """Detects objects, and faces where the network has landmarks.
 
     Attributes:
-        network: as ``network.build`` makes it.
+        network: as ``yolo.build`` returns it.
         config: what it was built from.
         score: rows below it are dropped; low for average precision.
         iou: suppression threshold.

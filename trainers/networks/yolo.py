@@ -8,10 +8,10 @@ Its output is one tensor of raw rows ``(B, A, 5 + C [+ 10])``, the same for both
     (or, in strides, point = (p + cell) * stride)
     score = sigmoid(object) * sigmoid(class)
 
-Points are told in sizes of the face, so that one shape fits faces of every size: far easier to
-learn than distances in strides. Rows run over the strides, then over the cells (row by row),
-then over a cell's anchors. The anchor head folds its anchors into ``p``, so that nobody
-downstream has to know them.
+Points are relative to the size of the face, so that one shape fits faces of every size: far easier
+to learn than distances in strides. Rows run over the strides, then over the cells (row by row),
+then over the anchors of a cell. The anchor head folds its anchors into ``p``, so that nothing
+downstream depends on them.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def build(config: NetworkConfig) -> keras.Model:
 
 
 def _begin_four_cells_wide(model: keras.Model) -> None:
-    """Boxes of one cell overlap nothing, and dynamic assignment then trains one row a box."""
+    """With boxes of one cell nothing overlaps, and dynamic assignment trains one row per box."""
     for level in range(len(STRIDES)):
         bias = model.get_layer(f"head_{level}_reg_pred").bias
         bias.assign([0, 0, np.log(4), np.log(4)])
@@ -58,7 +58,7 @@ def _begin_four_cells_wide(model: keras.Model) -> None:
 def resize_network(
     network: keras.Model, config: NetworkConfig, input_wh: tuple[int, int]
 ) -> tuple[keras.Model, NetworkConfig]:
-    """The same weights for another input size: every layer is a convolution."""
+    """The network for another input size with the same weights: every layer is a convolution."""
     if input_wh == config.input_wh:
         return network, config
     other = replace(config, input_wh=input_wh)
@@ -121,13 +121,13 @@ def _head(x: Tensor, kit: LayerFactory, config: NetworkConfig, level: int) -> Te
         return layers.Reshape((-1, size), name=f"{name}_{kind}_rows")(layer(x))
 
     rare = -4.6  # sigmoid 0.01: nearly every cell is background when training begins
-    seen = branch(x, "cls")
-    classes = predict(seen, "cls", len(config.classes), rare)
-    placed = seen if config.shared_head else branch(x, "reg")
-    box = predict(placed, "reg", 4)
-    parts = [box, predict(placed, "obj", 1, rare), classes]
+    class_features = branch(x, "cls")
+    classes = predict(class_features, "cls", len(config.classes), rare)
+    box_features = class_features if config.shared_head else branch(x, "reg")
+    box = predict(box_features, "reg", 4)
+    parts = [box, predict(box_features, "obj", 1, rare), classes]
     if config.landmarks:
-        parts.append(predict(placed, "points", 2 * POINTS))
+        parts.append(predict(box_features, "points", 2 * POINTS))
     rows = layers.Concatenate(-1, name=f"{name}_rows")(parts)
     if config.head == "anchor":
         log_wh = np.log(np.array(config.anchors_wh[level], np.float32) / STRIDES[level])
@@ -164,7 +164,7 @@ class FoldAnchors(layers.Layer):
 
 
 def cells(input_wh: tuple[int, int], num_anchors: int = 1) -> tuple[F32, F32]:
-    """Where each raw row stands: cell ``(A, 2)`` as column and row, and stride ``(A, 1)``."""
+    """Cell ``(A, 2)`` as column and row, and stride ``(A, 1)`` of each raw row."""
     places, strides = [], []
     for stride in STRIDES:
         column, row = np.meshgrid(*(np.arange(side // stride) for side in input_wh))
@@ -176,7 +176,7 @@ def cells(input_wh: tuple[int, int], num_anchors: int = 1) -> tuple[F32, F32]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decoded:
-    """Raw rows, read.
+    """Decoded rows.
 
     Attributes:
         xyxy: ``(B, A, 4)`` network pixels.

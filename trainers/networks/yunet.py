@@ -1,7 +1,7 @@
 """YuNet's topology (Wu et al. 2023): faces and five points in 76 thousand weights.
 
-Every block is a 1x1 convolution and a depthwise 3x3 on top of it, the other way round than in a
-MobileNet. Rows are those of `trainers.networks.yolo`, with points told in strides from the cell.
+Every block is a 1x1 convolution and a depthwise 3x3 on top of it, the other way around than in a
+MobileNet. Rows are those of `trainers.networks.yolo`, with points in strides from the cell.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CONVOLUTIONS = (
 
 
 def _unit(x: Tensor, channels: int, name: str, bias: float | None = None) -> Tensor:
-    """1x1, depthwise 3x3, ReLU; no ReLU for a prediction, which has a ``bias`` to begin with."""
+    """1x1, depthwise 3x3, ReLU; a prediction has an initial ``bias`` instead of the ReLU."""
     x = layers.Conv2D(channels, 1, name=f"{name}_pconv")(x)
     start = keras.initializers.Constant(bias or 0.0)
     x = layers.DepthwiseConv2D(3, padding="same", bias_initializer=start, name=f"{name}_dconv")(x)

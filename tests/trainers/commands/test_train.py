@@ -23,7 +23,7 @@ from trainers.commands.app import app
         (["label", "{here}/none", "--teacher", "zoo:detect-nano", "--out", "{here}/r"], "no video"),
         (["label", "{here}", "--teacher", "{here}/x", "--out", "{here}/r"], "check the path"),
         (["label", "{here}", "--teacher", "{here}/empty/classes.txt", "--out", "{here}/r"],
-         "is no contract model"),
+         "is not a contract model"),
         (["faces", "{here}/none", "--out", "{here}/r", "--teacher", "zoo:faces-nano"], "data set"),
         (["faces", "{here}/none", "--out", "{here}/r", "--teacher", "zoo:no"], "not in the zoo"),
         (["liveness", "{here}/none", "--out", "{here}/r", "--teacher", "zoo:no"], "not in the zoo"),

@@ -47,9 +47,9 @@ def test_no_number_counts_as_an_attack():
 
 
 def test_figures_need_the_living_and_attacks():
-    with pytest.raises(ValueError, match="living clips and of attacks"):
+    with pytest.raises(ValueError, match="live clips and of attacks"):
         compute_pad_metrics(np.ones(2, np.float32), [LIVE, LIVE])
-    with pytest.raises(ValueError, match="living clips and of attacks"):
+    with pytest.raises(ValueError, match="live clips and of attacks"):
         compute_pad_metrics(np.ones(2, np.float32), ["print", "print"])
 
 
