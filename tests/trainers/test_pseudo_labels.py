@@ -93,14 +93,14 @@ def test_a_video_becomes_one_group_of_pictures(tmp_path: Path):
 
 def test_what_a_person_labelled_stays():
     human = Dataset(("cat",), (plain_example("a", "a"),))
-    add_pseudo_labels = replace(
+    taught = replace(
         plain_example("a", "a", 2),
         xyxy=np.float32([[12, 10, 50, 50], [60, 60, 90, 90]]),
         class_id=np.int32([0, 0]),
         weight=np.float32([0.7, 0.6]),
     )
     other = plain_example("b", "b")
-    merged = merge_labels(human, Dataset(("dog",), (add_pseudo_labels, other)))
+    merged = merge_labels(human, Dataset(("dog",), (taught, other)))
     assert merged.classes == ("cat", "dog")
     first, second = merged.examples
     assert first.xyxy.tolist() == [[10, 10, 50, 50], [60, 60, 90, 90]]
@@ -111,11 +111,9 @@ def test_what_a_person_labelled_stays():
 
 def test_teaching_adds_what_a_data_set_lacks(tmp_path: Path):
     dataset = drawn_dataset(tmp_path, 2)
-    add_pseudo_labels = add_teacher_labels(
-        dataset, Teacher(two_things, ("cat", "face"), score=0.3, soft=True)
-    )
-    assert add_pseudo_labels.classes == ("face", "cat")
-    for before, after in zip(dataset.examples, add_pseudo_labels.examples, strict=True):
+    taught = add_teacher_labels(dataset, Teacher(two_things, ("cat", "face"), score=0.3, soft=True))
+    assert taught.classes == ("face", "cat")
+    for before, after in zip(dataset.examples, taught.examples, strict=True):
         np.testing.assert_array_equal(after.xyxy[0], before.xyxy[0])
         assert len(after) >= 1
 
@@ -123,9 +121,9 @@ def test_teaching_adds_what_a_data_set_lacks(tmp_path: Path):
 @pytest.mark.parametrize(
     ("prepare", "message"),
     [
-        (lambda f: None, "does not exist"),
+        (lambda f: None, "Nothing exists here"),
         (lambda f: (f / "in").mkdir(), "holds no picture and no video"),
-        (lambda f: [(f / "in").mkdir(), (f / "in/a.jpg").write_bytes(b"x")], "no picture"),
+        (lambda f: [(f / "in").mkdir(), (f / "in/a.jpg").write_bytes(b"x")], "not a picture"),
         (lambda f: [(f / "in").mkdir(), (f / "in/a.mp4").write_bytes(b"x")], "a.mp4"),
         (lambda f: [(f / "in").mkdir(), (f / "out/x").mkdir(parents=True)], "is not empty"),
     ],
@@ -138,7 +136,7 @@ def test_nothing_to_label_is_said_clearly(tmp_path: Path, prepare, message):
 
 def test_a_teacher_of_more_classes_than_it_names_is_refused(tmp_path: Path):
     write_example(tmp_path / "in", "a", face(0))
-    with pytest.raises(ConfigError, match="found class 1, but names only 1"):
+    with pytest.raises(ConfigError, match="detected class 1, but only 1"):
         label_folder(tmp_path / "in", tmp_path / "out", Teacher(two_things, ("cat",), score=0.1))
 
 
@@ -188,18 +186,18 @@ def test_a_teacher_can_be_told_to_speak_of_less(tmp_path: Path):
     write_example(tmp_path / "in", "a", face(0, (64, 64)))
     whole = load_teacher(model_file(tmp_path))
     assert whole.only(("cat", "dog")) is whole
-    add_pseudo_labels = add_teacher_labels(drawn_dataset(tmp_path / "in", 1), whole.only(("dog",)))
-    assert add_pseudo_labels.classes == ("face", "dog")
+    taught = add_teacher_labels(drawn_dataset(tmp_path / "in", 1), whole.only(("dog",)))
+    assert taught.classes == ("face", "dog")
     again = add_teacher_labels(
         drawn_dataset(tmp_path / "in", 1), load_teacher(model_file(tmp_path), ("dog",))
     )
-    assert again.sha256() == add_pseudo_labels.sha256()
+    assert again.sha256() == taught.sha256()
 
 
 def test_two_pictures_of_one_name_are_refused(tmp_path: Path):
     for folder in ("one", "two"):
         write_example(tmp_path / folder, "a", face(0))
-    with pytest.raises(ConfigError, match="another picture is called a too"):
+    with pytest.raises(ConfigError, match="Another picture is called a too"):
         label_folder(
             [tmp_path / "one", tmp_path / "two"],
             tmp_path / "out",

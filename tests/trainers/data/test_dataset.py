@@ -60,7 +60,7 @@ def test_select_renumbers_and_keeps_pictures_without_an_object():
     chosen = dataset.select(["c", "a"])
     assert chosen.classes == ("c", "a")
     assert [e.class_id.tolist() for e in chosen.examples] == [[1, 0], []]
-    with pytest.raises(ConfigError, match="class 'dog' is not in the data set, which has a, b, c"):
+    with pytest.raises(ConfigError, match="Class 'dog' is not in the data set, which has a, b, c"):
         dataset.select(["dog"])
 
 

@@ -191,5 +191,5 @@ def test_more_room_leaves_the_face_as_it_is():
 
 
 def test_a_take_needs_a_face_in_each_picture():
-    with pytest.raises(ValueError, match="a face in each picture"):
+    with pytest.raises(ValueError, match="one face per image"):
         Clip((np.zeros((4, 4, 3), np.uint8),), np.zeros((2, 4), np.float32))
