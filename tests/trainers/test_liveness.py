@@ -191,7 +191,7 @@ def test_a_mix_lies_between_its_two_networks():
 def test_a_model_teaches_who_sees_the_same_crops(model):
     clips = np.zeros((2, 2, 80, 80, 3), np.uint8)
     assert load_clip_scorer(model, TINY)(clips).shape == (2,)
-    with pytest.raises(ConfigError, match="take one that sees the same"):
+    with pytest.raises(ConfigError, match="choose a model with the same crops"):
         load_clip_scorer(model, LivenessConfig())
 
 
