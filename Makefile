@@ -1,5 +1,5 @@
-# Everything that is typed by hand. The environment is .venv, installed from hash-locked lists;
-# a target sets up what it needs and does nothing when that is there.
+# Everything that developers type. The environment is .venv, installed from hash-locked lists;
+# a target sets up what it needs, and nothing when that is there.
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -16,33 +16,39 @@ OPT := /opt/edgewatch
 PYTHON := /usr/bin/python3
 DEB := build/deb
 
-.PHONY: help setup demo test lint types bench lock install install-files deb deb-check clean
+.PHONY: help setup demo test lint types docs reference bench lock install install-files deb deb-check clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
 
-setup: $(VENV)/dev.stamp ## the environment of developers, training and export included
+setup: $(VENV)/dev.stamp ## set up the development environment
 
-demo: $(VENV)/runtime.stamp ## run the daemon on a made-up camera
+demo: $(VENV)/runtime.stamp ## run the daemon on a synthetic camera
 	$(BIN)/edge demo
 
 test: $(VENV)/dev.stamp ## run the tests
 	$(BIN)/python -m pytest
 
-lint: $(VENV)/dev.stamp ## style, format, import contracts
+lint: $(VENV)/dev.stamp ## check style, format and import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
-types: $(VENV)/dev.stamp ## static types
+types: $(VENV)/dev.stamp ## check static types
 	$(BIN)/mypy
 
-bench: $(VENV)/runtime.stamp ## measure speed, latency and memory beside their floor
+docs: $(VENV)/dev.stamp reference ## build the documentation in build/docs
+	$(BIN)/mkdocs build --quiet --strict
+
+reference: $(VENV)/dev.stamp ## generate docs/reference from the code
+	$(BIN)/python docs/generate.py
+
+bench: $(VENV)/runtime.stamp ## measure speed, latency and memory against a baseline
 	$(BIN)/edge bench
 
-lock: $(VENV)/dev.stamp ## write the lists anew; newest versions with UPGRADE=--upgrade
+lock: $(VENV)/dev.stamp ## update the lock files; newest versions with UPGRADE=--upgrade
 	$(LOCK) $(UPGRADE) --extra demo --extra triton --output-file .ci/runtime.lock pyproject.toml
-	$(LOCK) $(UPGRADE) --extra demo --extra triton --extra deploy --extra train --extra tensorrt --extra dev \
+	$(LOCK) $(UPGRADE) --extra demo --extra triton --extra deploy --extra train --extra tensorrt --extra docs --extra dev \
 		--constraint .ci/runtime.lock --output-file .ci/dev.lock pyproject.toml
 
 install: install-files ## install the daemon and its unit; DESTDIR= PREFIX=/usr/local
@@ -59,7 +65,7 @@ install: install-files ## install the daemon and its unit; DESTDIR= PREFIX=/usr/
 	install -d $(DESTDIR)$(PREFIX)/bin
 	ln -sf $(OPT)/bin/edge $(DESTDIR)$(PREFIX)/bin/edge
 
-install-files: ## the part of install without Python: unit, user, folders, example
+install-files: ## install unit, user, folders and example only
 	install -D -m 644 systemd/edge@.service $(DESTDIR)$(PREFIX)/lib/systemd/system/edge@.service
 	install -D -m 644 systemd/edge.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/edge.conf
 	install -D -m 644 systemd/edge.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/edge.conf
@@ -67,7 +73,7 @@ install-files: ## the part of install without Python: unit, user, folders, examp
 	install -m 644 systemd/example.toml systemd/cpu.conf deploy/monitoring/grafana.json \
 		deploy/monitoring/alerts.yml README.md LICENSE NOTICE $(DESTDIR)$(PREFIX)/share/doc/edgewatch/
 
-deb: ## build a Debian package in build/; it needs no network when it is installed
+deb: ## build a Debian package in build/ that installs offline
 	rm -rf $(DEB)
 	$(MAKE) install DESTDIR=$(abspath $(DEB)) PREFIX=/usr
 	install -d $(DEB)/DEBIAN
@@ -76,10 +82,10 @@ deb: ## build a Debian package in build/; it needs no network when it is install
 	mv $(DEB)/DEBIAN/control.new $(DEB)/DEBIAN/control
 	dpkg-deb --root-owner-group -Zgzip -z6 --build $(DEB) build
 
-deb-check: ## install the package into an empty root and run what is in there
+deb-check: ## install the package into an empty root and run it
 	sh deploy/debian/check build/edgewatch_*.deb
 
-clean: ## remove the environment and everything that tools left
+clean: ## remove the environment and all generated files
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis \
 		.import_linter_cache .coverage
 

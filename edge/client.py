@@ -7,8 +7,10 @@
     with Subscriber("tcp://127.0.0.1:5555", topics=("v1/detections/door/",)) as subscriber:
         for item in subscriber:
             match item:
-                case Received(topic, body): print(topic, len(body.objects))
-                case Gap(topic, missed=missed): print(f"{missed} lost of {topic}")
+                case Received(topic, body):
+                    print(topic, len(body.objects))
+                case Gap(topic, missed=missed):
+                    print(f"{missed} messages of {topic} were lost")
 
 A topic is a byte prefix: end it with ``/``, or ``cam1`` also matches ``cam10``.
 """

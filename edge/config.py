@@ -219,7 +219,7 @@ class Recognition(Table):
         hold_s: Withdraw a name that was not confirmed for this long, in seconds.
     """
 
-    renamed = {"budget": "max_faces_per_batch", "min_share": "min_vote_ratio"}
+    renamed: ClassVar = {"budget": "max_faces_per_batch", "min_share": "min_vote_ratio"}
 
     gallery: str = Field(min_length=1)
     key_file: str = Field(min_length=1)
@@ -258,7 +258,7 @@ class Batching(Table):
             milliseconds; never longer than a quarter of a batch's duration.
     """
 
-    renamed = {"most": "max_batch_size", "patience_ms": "max_queue_delay_ms"}
+    renamed: ClassVar = {"most": "max_batch_size", "patience_ms": "max_queue_delay_ms"}
 
     max_batch_size: int = Field(default=0, ge=0, le=256)
     max_queue_delay_ms: float = Field(default=10, ge=0, le=1000)
@@ -327,7 +327,7 @@ class Config(Table):
         log: Log output.
     """
 
-    renamed = {"state_dir": ""}
+    renamed: ClassVar = {"state_dir": ""}
 
     node: Name = "edge"
     models: Models

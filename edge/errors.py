@@ -2,7 +2,7 @@
 
 ::
 
-    EdgeError                exit 1    anything Edgewatch raises on purpose
+    EdgeError                exit 1    an expected failure
     |-- ConfigError          exit 78   the user must change a file or an option (EX_CONFIG)
     |-- ModelError           exit 78   a model is missing, broken, untrusted or of the wrong task
     |   `-- EngineError      exit 78   its engine is missing, stale or refused; it can be built
@@ -23,7 +23,7 @@ from pathlib import Path
 
 
 class EdgeError(Exception):
-    """Anything Edgewatch raises on purpose. The message is meant for a person.
+    """An expected failure; the message says what to do.
 
     ``str(error)`` is ``file:line: camera 'NAME': key: problem``, without what is unknown.
 

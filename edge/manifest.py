@@ -17,28 +17,28 @@ Task = Literal["detect", "faces", "embed", "liveness"]
 
 
 class Manifest(BaseModel):
-    """What a contract model promises. Lives as JSON in the ONNX metadata ``edge.manifest``.
+    """What a contract model promises: JSON in the ONNX metadata entry ``edge.manifest``.
 
     Attributes:
-        schema_version: version of this structure.
-        task: which row of the model contract it fulfils.
-        name: short name, shown on the wire.
-        family: where the network comes from (yolox, yunet, edge-nano ..).
-        input_wh: network input in pixels; for dynamic inputs the size that was exported.
-        letterbox_align: where the image lies in the input.
-        letterbox_fill: grey value around it.
-        classes: class names by class_id; empty for tasks without classes.
-        score_threshold: rows below it are cut inside the graph.
-        iou_threshold: NMS threshold inside the graph.
-        max_rows: K.
-        crop_scales: for liveness: sides of the crops of one picture, in sides of the face's box.
-        clip_frames: for liveness: pictures of a track that one answer takes.
-        clip_s: for liveness: those pictures must not span more, seconds.
-        license: SPDX identifier of the weights.
-        trained_on: data sets, in words.
-        source_sha256: hash of the file that was adopted, exported or quantised.
-        precision: of the network's arithmetic; decoding and NMS are always float32.
-        metrics: measured quality, name to value.
+        schema_version: Version of this structure.
+        task: Row of the model contract that the model fulfills.
+        name: Short name, shown in messages.
+        family: Origin of the network, such as yolox, yunet or edge-nano.
+        input_wh: Width and height of the network's input in pixels.
+        letterbox_align: Position of the image within the input.
+        letterbox_fill: Gray level around the image.
+        classes: Class names by class id; empty for tasks without classes.
+        score_threshold: Rows below it are removed within the graph.
+        iou_threshold: IoU threshold of the NMS within the graph.
+        max_rows: K, the number of rows of the output.
+        crop_scales: For liveness: sides of the crops of one image, relative to the face box.
+        clip_frames: For liveness: frames of a track that one answer takes.
+        clip_s: For liveness: time that those frames may span, in seconds.
+        license: SPDX identifier of the weights' license.
+        trained_on: Names of the data sets.
+        source_sha256: SHA-256 of the file that was adopted, exported or quantized.
+        precision: Precision of the network; decoding and NMS are always float32.
+        metrics: Measured quality by name.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")

@@ -22,7 +22,7 @@ Folder = Literal["sources", "runtimes", "sinks"]
 
 @dataclass(frozen=True, slots=True)
 class Plugin:
-    """A module that was chosen: its options class and its builder."""
+    """A chosen module: its options class and its builder."""
 
     kind: str
     options: type[BaseModel]
@@ -30,7 +30,7 @@ class Plugin:
 
 
 def kinds(folder: Folder) -> list[str]:
-    """Names of the plug-ins that ship in a folder."""
+    """List the plug-ins that ship in a folder."""
     package = importlib.import_module(f"edge.{folder}")
     names = (module.name for module in pkgutil.iter_modules(package.__path__))
     return sorted(name for name in names if not name.startswith("_"))
@@ -40,7 +40,7 @@ def load(folder: Folder, kind: str) -> Plugin:
     """Import the plug-in ``kind`` of ``folder``.
 
     Raises:
-        ConfigError: there is no such plug-in, or a library it needs is not installed.
+        ConfigError: There is no such plug-in, or a library it needs is not installed.
     """
     module_name, _, attribute = kind.partition(":")
     if not attribute:
@@ -54,19 +54,20 @@ def load(folder: Folder, kind: str) -> Plugin:
     try:
         return Plugin(kind, getattr(module, attribute), module.build)
     except AttributeError as error:
-        raise ConfigError(f"{module_name} is no plug-in: {error}") from error
+        raise ConfigError(f"{module_name} is not a plug-in: {error}") from error
 
 
 def create(folder: Folder, table: Mapping[str, Any]) -> Any:  # noqa: ANN401 - a plug-in's own type
     """Validate a table ``{kind = ..., ...}`` and build what it describes.
 
     Raises:
-        ConfigError: unknown kind. pydantic.ValidationError: wrong options.
+        ConfigError: The kind is unknown.
+        pydantic.ValidationError: The options are wrong.
     """
     plugin = load(folder, str(table.get("kind", "")))
     return plugin.build(validate(plugin, table))
 
 
 def validate(plugin: Plugin, table: Mapping[str, Any]) -> BaseModel:
-    """Options of a plug-in from a table; ``kind`` itself is not an option."""
+    """Validate the options of a plug-in; ``kind`` itself is not an option."""
     return plugin.options.model_validate({k: v for k, v in table.items() if k != "kind"})

@@ -1,4 +1,4 @@
-"""What the pieces promise each other: protocols, no code."""
+"""Protocols between the parts; no code."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from edge.types import Capture, Detections, Faces, Frame, Picture
 
 
 class Source(Protocol):
-    """A camera. Built once from its options, connected again after every failure.
+    """A camera. Created once from its options, reconnected after every failure.
 
-    A source is driven by the one thread that connects it.
+    A source is used by the one thread that connects it.
     """
 
     @property
@@ -25,69 +25,69 @@ class Source(Protocol):
 
     @property
     def every_frame(self) -> bool:
-        """True for an evaluation file: its reader waits until each frame was taken."""
+        """True for a file that is read without dropping frames: its reader waits for inference."""
 
     def connect(self, stop: threading.Event) -> AbstractContextManager[Iterator[Capture]]:
         """Open the camera; iterate its captures; close on exit.
 
         The iterator ends only when the source is finished for good (a file that does not
-        loop) or ``stop`` is set. Nothing blocks longer than the source's read time-out.
+        loop) or ``stop`` is set. Nothing blocks longer than the source's read timeout.
 
         Raises:
-            SourceError: it cannot be opened, went silent, dropped the connection, or
-                changed so that a new epoch must begin (picture size).
+            SourceError: It cannot be opened, went silent, lost the connection, or changed in a
+                way that starts a new epoch (picture size).
         """
 
 
 class Session(Protocol):
     """A loaded model. Close it in a ``with contextlib.closing(...)``.
 
-    As many threads as the runtime has lanes call ``infer`` at the same time.
+    As many threads as the runtime has workers call ``infer`` at the same time.
     """
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """The model's metadata entries, among them ``edge.manifest``."""
+        """The model's metadata entries, including ``edge.manifest``."""
 
     def infer(self, batch: NDArray[np.uint8]) -> Mapping[str, NDArray[np.float32]]:
         """``(B, ...)`` uint8 -> output name to array; the caller owns the arrays."""
 
     def close(self) -> None:
-        """Free what the session holds."""
+        """Free the session's resources."""
 
 
 class Runtime(Protocol):
-    """What executes model files."""
+    """Executes model files."""
 
     @property
-    def lanes(self) -> int:
-        """Batches that are worth running side by side, each in a thread of its own."""
+    def workers(self) -> int:
+        """The number of batches that are worth running side by side, one thread each."""
 
     def load(self, model: bytes, name: str) -> Session:
         """Load a model from its bytes; ``name`` is for messages.
 
         Raises:
-            ModelError: the bytes are no model this runtime can execute.
+            ModelError: The bytes are not a model that this runtime can execute.
         """
 
 
 @runtime_checkable
 class EngineRuntime(Runtime, Protocol):
-    """A runtime whose ``load`` takes what another program has built before.
+    """A runtime whose ``load`` needs an engine that another program has built.
 
     Attributes:
-        waits: until its engine is there, a model must not be run by anything else.
-        build_timeout_s: a build that takes longer is to be given up.
+        waits: Whether a model must not run on anything else until its engine is there.
+        build_timeout_s: How long a build may take, in seconds.
     """
 
     waits: bool
     build_timeout_s: float
 
     def build_command(self, name: str, sha256: str) -> list[str]:
-        """What builds the engine of the model file ``name`` so that ``load`` finds it."""
+        """The command that builds the engine of the model file ``name`` for ``load``."""
 
     def shrink(self) -> bool:
-        """From here on ask for engines of smaller batches; False when there are none."""
+        """From here on use engines of smaller batches; False when there are none."""
 
 
 class Model(Protocol):
@@ -95,33 +95,33 @@ class Model(Protocol):
 
     @property
     def name(self) -> str:
-        """Its name, shown on the wire."""
+        """Its name, shown in messages."""
 
     @property
     def sha256(self) -> str:
-        """Hash of the bytes that were loaded, in hex."""
+        """SHA-256 of the bytes that were loaded, in hex."""
 
 
 class Detector(Model, Protocol):
-    """Finds objects."""
+    """Detects objects."""
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Class names by class_id."""
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
-        """One batch, one result a frame, boxes in source pixels."""
+        """Run one batch: one result per frame, boxes in source pixels."""
 
 
 class FaceFinder(Model, Protocol):
-    """Finds faces."""
+    """Detects faces."""
 
     def find(self, frames: Sequence[Frame]) -> list[Faces]:
-        """One batch, one result a frame; ``track_row`` is -1, ``quality`` 0."""
+        """Run one batch: one result per frame; ``track_row`` is -1, ``quality`` 0."""
 
 
 class Embedder(Model, Protocol):
-    """Describes faces."""
+    """Computes face embeddings."""
 
     @property
     def threshold(self) -> float:
@@ -136,18 +136,18 @@ class Embedder(Model, Protocol):
 
 
 class LivenessModel(Model, Protocol):
-    """Tells living faces from pictures of faces."""
+    """Detects presentation attacks: live faces against pictures of faces."""
 
     @property
     def clip_frames(self) -> int:
-        """Pictures of a track that one answer takes."""
+        """Frames of a track that one answer takes."""
 
     @property
     def clip_s(self) -> float:
-        """They must not span more, seconds."""
+        """The time that these frames may span, in seconds."""
 
     def crops(self, picture: Picture, xyxy: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """``(S, h, w, 3)``: one face in one picture, at each scale."""
+        """``(S, h, w, 3)``: crops of one face in one picture, one per scale."""
 
     def live(self, clips: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """``(N, T, h, w, 3)`` -> ``(N,)`` probability, NaN where there is none."""
+        """``(N, T, h, w, 3)`` -> ``(N,)`` probability of live; NaN where there is none."""

@@ -1,9 +1,9 @@
-"""The values that flow through Edgewatch: frozen columns of numpy, one type per stage.
+"""The values that flow through Edgewatch: frozen numpy columns, one type per stage.
 
 Letters used in shapes: B batch, N detections or tracks, M faces, K rows of a model output,
 D embedding length, H W height and width in pixels, h w the network's.
 
-Boxes are float32 xyxy in pixels of the source image wherever nothing else is said.
+Boxes are float32 xyxy in pixels of the source image unless stated otherwise.
 """
 
 from __future__ import annotations
@@ -47,15 +47,15 @@ class RgbPicture:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class YuvPicture:
-    """A picture as the codec left it: three planes, converted only where somebody looks.
+    """A picture as decoded: three planes, converted only where needed.
 
     Attributes:
-        y: luma ``(H, W)`` uint8.
-        u: blue difference ``(h, w)`` uint8, any subsampling.
-        v: red difference, the shape of ``u``.
-        bt709: BT.709 matrix coefficients when true, BT.601 otherwise.
-        full_range: luma spans 0..255 when true, 16..235 otherwise.
-        quarter_turns: counter-clockwise quarter turns that make the picture upright (0..3).
+        y: Luma, ``(H, W)`` uint8.
+        u: Blue difference, ``(h, w)`` uint8, any subsampling.
+        v: Red difference, in the shape of ``u``.
+        bt709: Whether the matrix coefficients are BT.709; BT.601 otherwise.
+        full_range: Whether luma spans 0..255; 16..235 otherwise.
+        quarter_turns: Counter-clockwise quarter turns that make the picture upright, 0..3.
     """
 
     y: U8
@@ -87,12 +87,11 @@ Picture = RgbPicture | YuvPicture
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Capture:
-    """What a source yields: a picture and when it reached this machine.
+    """What a source yields: a picture and the time it reached this machine.
 
     Attributes:
-        picture: the picture, read-only.
-        captured_s: wall clock, Unix seconds, for the wire.
-        monotonic_s: monotonic clock, for ages.
+        captured_s: Wall clock, Unix seconds, for messages.
+        monotonic_s: Monotonic clock, for ages.
     """
 
     picture: Picture
@@ -102,15 +101,14 @@ class Capture:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """A capture with its place in a camera's life.
+    """A capture with its camera, connection and number.
 
     Attributes:
-        camera: the camera's name.
-        epoch: new at every reconnect, grows, never reused on this box.
-        seq: counts captures within the epoch; gaps are drops.
-        captured_s: wall clock, Unix seconds.
-        monotonic_s: monotonic clock, for ages.
-        picture: the picture, read-only.
+        camera: The camera's name.
+        epoch: Changes at every reconnect; grows, and is never reused on this machine.
+        seq: Number of the capture within the epoch; gaps are drops.
+        captured_s: Wall clock, Unix seconds.
+        monotonic_s: Monotonic clock, for ages.
     """
 
     camera: str
@@ -128,13 +126,13 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Letterbox:
-    """How a source image was laid into a network's input.
+    """How a source image was placed into a network's input.
 
     Attributes:
-        scale_xy: network pixels per source pixel, across and down. The two differ by less
-            than a pixel's rounding.
-        pad_xy: offset of the image inside the input, network pixels.
-        source_wh: size of the source image, to which boxes are clipped.
+        scale_xy: Network pixels per source pixel, horizontally and vertically; the two differ by
+            less than a pixel's rounding.
+        pad_xy: Offset of the image within the input, in network pixels.
+        source_wh: Size of the source image, to which boxes are clipped.
     """
 
     scale_xy: tuple[float, float]
@@ -164,23 +162,23 @@ class Letterbox:
 
 @lru_cache(maxsize=256)
 def _corner_arrays(placed: Letterbox) -> tuple[F32, F32, F32]:
-    """Scale, padding and limit for x y x y, ``(4,)`` each; there are few letterboxes."""
+    """Scale, padding and limit as x y x y, ``(4,)`` each; cached, since letterboxes are few."""
     columns = (placed.scale_xy, placed.pad_xy, placed.source_wh)
     scale, pad, limit = (np.array([*column, *column], np.float32) for column in columns)
     return scale, pad, limit
 
 
-# --- findings ---------------------------------------------------------------------------------
+# --- detections -------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detections(Columns):
-    """Objects found in one image.
+    """Objects detected in one image.
 
     Attributes:
         xyxy: ``(N, 4)`` float32, source pixels.
         score: ``(N,)`` float32 in [0, 1].
-        class_id: ``(N,)`` int32, index into the model's class list.
+        class_id: ``(N,)`` int32, index into the model's classes.
     """
 
     xyxy: F32
@@ -196,15 +194,15 @@ class Detections(Columns):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tracks(Columns):
-    """Objects followed over time in one camera's epoch, as they stand in one frame.
+    """Objects tracked over time in one camera's epoch, as of one frame.
 
     Attributes:
-        xyxy: ``(N, 4)`` float32, source pixels: the box of the latest detection.
-        score: ``(N,)`` float32, score of the latest detection.
+        xyxy: ``(N, 4)`` float32, source pixels, of the latest detection.
+        score: ``(N,)`` float32, of the latest detection.
         class_id: ``(N,)`` int32.
         track_id: ``(N,)`` int64, never reused across reconnects or restarts.
         age: ``(N,)`` int32, frames since the track began.
-        missed: ``(N,)`` int32, frames since it was last seen; 0 is seen in this one.
+        missed: ``(N,)`` int32, frames since the last detection; 0 is this frame.
     """
 
     xyxy: F32
@@ -226,7 +224,7 @@ class Tracks(Columns):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Faces(Columns):
-    """Faces found in one image.
+    """Faces detected in one image.
 
     Attributes:
         xyxy: ``(M, 4)`` float32, source pixels.
@@ -256,7 +254,7 @@ class Faces(Columns):
 
 
 class Outcome(StrEnum):
-    """What was decided about a face."""
+    """The decision about a face."""
 
     KNOWN = "known"
     UNKNOWN = "unknown"
@@ -266,7 +264,7 @@ class Outcome(StrEnum):
 
 
 class Liveness(StrEnum):
-    """Whether a face is alive."""
+    """Whether a face is live."""
 
     LIVE = "live"
     SPOOF = "spoof"
@@ -338,7 +336,7 @@ class Decision:
 
 
 class TrackEventType(StrEnum):
-    """What happened to a track in one frame."""
+    """What happened to a track."""
 
     BEGAN = "began"
     ENDED = "ended"
@@ -350,19 +348,17 @@ class TrackEventType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TrackEvent:
-    """One change of one track.
+    """An event in the life of a track.
 
     Attributes:
-        track_id: which track.
-        change: what happened.
-        class_id: the track's class.
-        xyxy: its box at that moment, source pixels.
-        score: its latest score.
-        place: name of the zone or line, empty for began and ended.
-        direction: for CROSSED "left_to_right" or "right_to_left", as seen by somebody who
-            stands at the line's `a` and looks to its `b`; else empty.
-        dwell_s: seconds in the zone, for DWELLED and LEFT; for ENDED seconds between the
-            track's first and last detection; else 0.
+        change: What happened.
+        xyxy: The box at that moment, source pixels.
+        score: The latest score.
+        place: Name of the zone or line; empty for BEGAN and ENDED.
+        direction: For CROSSED "left_to_right" or "right_to_left", looking from the line's `a`
+            to its `b`; else empty.
+        dwell_s: Seconds in the zone for DWELLED and LEFT; for ENDED seconds between the first
+            and the last detection; else 0.
     """
 
     track_id: int
@@ -377,16 +373,15 @@ class TrackEvent:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FrameResult:
-    """Everything one processed frame had to say.
+    """The result of one processed frame.
 
     Attributes:
-        frame: the frame it is about.
-        tracks: confirmed tracks seen in this frame (``missed == 0``).
-        zones: for each row of ``tracks`` the names of the zones it stands in.
-        faces: faces found; ``track_row`` points into ``tracks``.
-        changes: what happened to tracks, in order.
-        decisions: for each row of ``faces`` who it is; empty without recognition.
-        decided: rows of ``faces`` whose decision is new.
+        tracks: Confirmed tracks detected in this frame (``missed == 0``).
+        zones: For each row of ``tracks``, the names of the zones it is in.
+        faces: Detected faces; ``track_row`` points into ``tracks``.
+        changes: Track events, in order.
+        decisions: One decision per row of ``faces``; empty without recognition.
+        decided: Rows of ``faces`` whose decision is new.
     """
 
     frame: Frame
@@ -399,7 +394,7 @@ class FrameResult:
 
 
 class CameraState(StrEnum):
-    """State of a camera."""
+    """The state of a camera."""
 
     ONLINE = "online"
     OFFLINE = "offline"

@@ -42,7 +42,7 @@ def frame():
 
 @pytest.fixture(scope="module")
 def runtime():
-    return plugins.create("runtimes", {"kind": "onnx", "lanes": 1})
+    return plugins.create("runtimes", {"kind": "onnx", "workers": 1})
 
 
 @pytest.mark.parametrize("name", LIMIT_BYTES)

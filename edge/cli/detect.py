@@ -112,13 +112,13 @@ class ModelPair:
         Raises:
             ModelError: One is missing, broken or of the wrong task.
         """
-        runtime = plugins.create("runtimes", {"kind": "onnx", "lanes": workers})
+        runtime = plugins.create("runtimes", {"kind": "onnx", "workers": workers})
         base = Path()
         return cls(
             load_model("detect", runtime, model_path(detector, base)) if detector else None,
             load_model("faces", runtime, model_path(faces, base)) if faces else None,
             min_score,
-            runtime.lanes,
+            runtime.workers,
         )
 
     def detect(self, frames: Iterator[Frame], batch: int) -> Iterator[Result]:

@@ -179,7 +179,7 @@ def _decode_all(clip: str) -> tuple[float, float, int]:
 def _prepare_model(load: Load, path: str) -> tuple[Session, int, U8]:
     """A model, its batch size and its input for every frame."""
     file = model_path(path, Path())
-    runtime = plugins.create("runtimes", {"kind": "onnx", "lanes": load.workers})
+    runtime = plugins.create("runtimes", {"kind": "onnx", "workers": load.workers})
     session = runtime.load(read_model(file), str(file))
     width, height = json.loads(session.metadata[KEY])["input_wh"]
     pictures = []
@@ -188,7 +188,7 @@ def _prepare_model(load: Load, path: str) -> tuple[Session, int, U8]:
         for capture in captures:
             pictures.append(np.empty((height, width, 3), np.uint8))
             preprocess.letterbox(capture.picture, pictures[-1])
-    cameras = -(-load.cameras // runtime.lanes)
+    cameras = -(-load.cameras // runtime.workers)
     frames = compute_read_ahead(capture.picture.size_wh, load.cameras) if load.every_frame else 1
     return session, cameras * frames, np.stack(pictures)
 
@@ -234,7 +234,7 @@ def _listen(endpoint: str, ages: list[tuple[str, float]], ended: threading.Event
 def _run_daemon(load: Load, endpoint: str) -> Cost:
     tree: dict[str, Any] = {
         "models": {"detector": load.detector or "none"},
-        "runtime": {"kind": "onnx", "lanes": load.workers},
+        "runtime": {"kind": "onnx", "workers": load.workers},
         "cameras": [
             {"name": f"camera-{n}", "source": source, "fps": CLIP_FPS, "frozen_after_s": 0}
             for n, source in enumerate(_create_sources(load))

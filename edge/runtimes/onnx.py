@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -13,8 +14,9 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # a camera box reports to n
 import onnxruntime as ort
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from edge.config import Table
 from edge.errors import ConfigError, ModelError
 from edge.onnxfile import has_external_data
 
@@ -30,26 +32,26 @@ BROKEN = (  # what ONNX Runtime raises about a model
 )
 
 
-class Options(BaseModel):
-    """How ONNX Runtime executes.
+class Options(Table):
+    """ONNX Runtime in this process.
 
     Attributes:
-        providers: execution providers by preference.
-        lanes: batches that are looked at side by side, each by a thread of its own; 0 is one a
-            core. Raising it serves more cameras at once; a camera alone gains nothing.
-        threads: inside a lane; 0 is one a core. Raising it (and lowering `lanes`) makes one
-            picture of a large network faster, at the price of more CPU time a picture.
-        spinning: idle threads of a lane spin: a little faster, at the price of whole cores.
-        device: number of the GPU.
-        fp16: the TensorRT provider may compute in halves; for models that are not quantised.
-        cache: folder where the TensorRT provider keeps its engines; empty builds them at each
-            start. Nothing proves whose engines lie there: let nobody else write into it.
+        providers: Execution providers in order of preference.
+        workers: Batches that run side by side, one thread each; 0 is one per core. Raising it
+            serves more cameras at once; a single camera gains nothing.
+        threads: Threads per worker; 0 is one per core. Raising it (and lowering `workers`) makes
+            a large network faster on one frame, at the price of more CPU time per frame.
+        spinning: Let idle threads spin: slightly faster, at the price of whole cores.
+        device: Number of the GPU.
+        fp16: Allow the TensorRT provider to compute in FP16; for models that are not quantized.
+        cache: Folder in which the TensorRT provider keeps its engines; empty builds them at every
+            start. Their origin is not verified: no other user may be able to write to it.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    renamed: ClassVar = {"workers": "workers"}
 
     providers: tuple[str, ...] = Field(default=("CPUExecutionProvider",), min_length=1)
-    lanes: int = Field(default=0, ge=0, le=256)
+    workers: int = Field(default=0, ge=0, le=256)
     threads: int = Field(default=1, ge=0, le=256)
     spinning: bool = False
     device: int = Field(default=0, ge=0)
@@ -76,7 +78,7 @@ class OnnxSession:
     Several threads may use it at once. ONNX Runtime splits each operator over its own threads and
     waits for all at its end, which for small networks costs more than it gains: two threads did
     1.1 times the work of one with 1.3 times the CPU time. So a session has one thread of its own,
-    and the cores are kept busy by lanes, which do not wait for each other.
+    and the cores are kept busy by workers, which do not wait for each other.
     """
 
     def __init__(self, session: ort.InferenceSession, name: str) -> None:
@@ -123,11 +125,11 @@ class OnnxRuntime:
         self._options = options
 
     @property
-    def lanes(self) -> int:
+    def workers(self) -> int:
         """Batches that may run side by side; a device that is shared anyhow gets whole ones."""
         if self._options.providers[0] != "CPUExecutionProvider":
             return 1
-        return self._options.lanes or len(os.sched_getaffinity(0))
+        return self._options.workers or len(os.sched_getaffinity(0))
 
     def load(self, model: bytes, name: str) -> OnnxSession:
         """Load a model from its bytes.

@@ -1,15 +1,16 @@
-"""TensorRT and TensorRT-RTX: models as engines, built before by `edge-deploy build`, on the GPU."""
+"""TensorRT and TensorRT-RTX: engines that `edge-deploy build` has built, on the GPU."""
 
 from __future__ import annotations
 
 import logging
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from edge import plugins
+from edge.config import Table
 from edge.engines.cache import (
     BuildOptions,
     EngineCache,
@@ -28,34 +29,35 @@ from edge.ports import Runtime
 log = logging.getLogger(__name__)
 
 
-class Options(BaseModel):
-    """How engines are built and run.
+class Options(Table):
+    """TensorRT or TensorRT-RTX on an NVIDIA GPU.
 
     Attributes:
-        library: flavour of TensorRT; `auto` takes `tensorrt` before `tensorrt_rtx`.
-        device: number of the card.
-        max_batch: of an engine; more pictures are run in parts. Raising it takes memory.
-        usual_batch: that kernels are chosen for.
-        workspace_mib: memory that a layer may take for itself.
-        sweeps: of NMS; 0 keeps its loop and forgoes CUDA graphs.
-        graphs: record CUDA graphs.
-        lanes: batches side by side: while one is on the card, the pictures of another are prepared.
-        cache: folder of engines; empty is `$CACHE_DIRECTORY`, else the user's cache.
-        fallback: what to do without a GPU, and until an engine is there: `onnx` runs models on
-            the processor, `none` refuses to start, or is not ready until then.
-        build_timeout_s: a build that takes longer is given up.
+        library: Flavor of TensorRT; `auto` prefers `tensorrt` to `tensorrt_rtx`.
+        device: Number of the GPU.
+        max_batch: Largest batch of an engine; larger ones are run in parts. Raising it takes
+            memory.
+        opt_batch: Batch size that kernels are optimized for.
+        workspace_mib: Scratch memory that a layer may use, in MiB.
+        sweeps: Number of unrolled NMS sweeps; 0 keeps the loop and disables CUDA graphs.
+        graphs: Record CUDA graphs.
+        workers: Batches side by side: while one is on the GPU, the next is prepared.
+        cache: Folder of engines; empty is `$CACHE_DIRECTORY`, else the user's cache.
+        fallback: What to do without a GPU, and until an engine is there: `onnx` runs models on
+            the CPU; `none` refuses to start, or is not ready until then.
+        build_timeout_s: Abandon a build that takes longer, in seconds.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    renamed: ClassVar = {"workers": "workers", "usual_batch": "opt_batch"}
 
     library: Flavor = "auto"
     device: int = Field(default=0, ge=0)
     max_batch: int = Field(default=16, ge=1, le=256)
-    usual_batch: int = Field(default=8, ge=1, le=256)
+    opt_batch: int = Field(default=8, ge=1, le=256)
     workspace_mib: int = Field(default=1024, ge=1)
     sweeps: int = Field(default=16, ge=0, le=256)
     graphs: bool = True
-    lanes: int = Field(default=2, ge=1, le=64)
+    workers: int = Field(default=2, ge=1, le=64)
     cache: str = ""
     fallback: Literal["onnx", "none"] = "onnx"
     build_timeout_s: float = Field(default=3600, gt=0)
@@ -63,7 +65,7 @@ class Options(BaseModel):
     @property
     def build_options(self) -> BuildOptions:
         """How engines are built."""
-        opt_batch = min(self.usual_batch, self.max_batch)
+        opt_batch = min(self.opt_batch, self.max_batch)
         return BuildOptions(opt_batch, self.max_batch, self.workspace_mib, self.sweeps)
 
     @property
@@ -95,9 +97,9 @@ class TensorRtRuntime:
         self._target = EngineTarget(library.name, library.version, card.name, (card.capability,))
 
     @property
-    def lanes(self) -> int:
+    def workers(self) -> int:
         """Batches that are worth running side by side."""
-        return self._options.lanes
+        return self._options.workers
 
     def load(self, model: bytes, name: str) -> EngineSession:
         """Load the engine of a model from the cache.

@@ -2,7 +2,7 @@
 
 The server holds the model in its repository (`edge-deploy triton MODEL --out REPOSITORY` writes
 it), the box holds the same file: from it come the manifest and the hash, which must be that of
-the server's. Every call has a deadline. A server that is away is asked again for `patience_s`,
+the server's. Every call has a deadline. A server that is away is retried for `retry_s`,
 which bridges a restart; after that the error ends the process, systemd starts it again, and it is
 not ready until the server is there.
 """
@@ -13,13 +13,14 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tritonclient.grpc as triton
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from edge.config import Table
 from edge.errors import ConfigError, EdgeError, ModelError
 from edge.manifest import KEY, Manifest
 from edge.onnxfile import has_external_data, metadata_of
@@ -35,34 +36,38 @@ _CHANNEL = (
 )
 
 
-class Options(BaseModel):
-    """Where the server is and how long it may take.
+class Options(Table):
+    """A Triton inference server over gRPC.
 
     Attributes:
-        url: host and port of its gRPC service, say `10.0.0.9:8001`.
-        model: its name there; empty is the one in the manifest.
-        version: of the model there; empty is the server's choice.
-        timeout_s: deadline of one call. Raising it bears a busier server.
-        patience_s: how long a server that is away is asked again; below the 10 s after which
-            the watchdog takes a silent stage for dead.
-        connect_s: the same at the start.
-        lanes: batches that are on their way side by side: raising it hides the network.
-        tls: encrypt.
-        ca_file: certificates that the server's is checked by; empty are the system's.
-        cert_file: our certificate, where the server asks for one.
-        key_file: its key.
-        pin: refuse a server that does not say, or says otherwise, which file its model is.
+        url: Host and port of the gRPC service, such as `10.0.0.9:8001`.
+        model: Name of the model on the server; empty is the name in the manifest.
+        version: Version of the model on the server; empty lets the server choose.
+        timeout_s: Deadline of one call, in seconds. Raising it tolerates a busier server.
+        retry_s: How long to retry while the server is away, in seconds; below the 10 s after
+            which the watchdog takes a silent stage for dead.
+        connect_timeout_s: How long to retry at the start, in seconds.
+        workers: Requests in flight side by side. Raising it hides network latency.
+        tls: Encrypt the connection.
+        ca_file: Certificates to verify the server with; empty uses the system's.
+        cert_file: Client certificate, for servers that require one.
+        key_file: Private key of the client certificate.
+        pin: Refuse a server that does not prove that it runs the same model file.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    renamed: ClassVar = {
+        "workers": "workers",
+        "patience_s": "retry_s",
+        "connect_s": "connect_timeout_s",
+    }
 
     url: str = ""
     model: str = ""
     version: str = ""
     timeout_s: float = Field(default=2.0, gt=0, le=60)
-    patience_s: float = Field(default=6.0, ge=0, le=60)
-    connect_s: float = Field(default=10.0, ge=0, le=600)
-    lanes: int = Field(default=2, ge=1, le=64)
+    retry_s: float = Field(default=6.0, ge=0, le=60)
+    connect_timeout_s: float = Field(default=10.0, ge=0, le=600)
+    workers: int = Field(default=2, ge=1, le=64)
     tls: bool = False
     ca_file: str = ""
     cert_file: str = ""
@@ -135,19 +140,19 @@ class _Server:
             channel_args=list(_CHANNEL),
         )
 
-    def ask(self, question: Callable[[Any, float], Any], patience_s: float | None = None) -> Any:  # noqa: ANN401 - the library has no types
+    def ask(self, question: Callable[[Any, float], Any], retry_s: float | None = None) -> Any:  # noqa: ANN401 - the library has no types
         """Ask until it answers.
 
         Args:
             question: from the client and a deadline in seconds to an answer.
-            patience_s: how long to go on; the option's unless given.
+            retry_s: How long to retry; None uses the option's.
 
         Raises:
             ModelError: the server refuses the question.
             EdgeError: it was away for too long, or failed.
         """
-        patience_s = self._options.patience_s if patience_s is None else patience_s
-        give_up_s = time.monotonic() + patience_s
+        retry_s = self._options.retry_s if retry_s is None else retry_s
+        give_up_s = time.monotonic() + retry_s
         while True:
             try:
                 return question(self._client, self._options.timeout_s)
@@ -161,7 +166,7 @@ class _Server:
                     raise EdgeError(f"{where} fails: {reason}: look into its log") from error
                 if time.monotonic() + PAUSE_S > give_up_s:
                     raise EdgeError(
-                        f"{where} gave no answer for {patience_s:g} s ({status}: {reason}): "
+                        f"{where} gave no answer for {retry_s:g} s ({status}: {reason}): "
                         "start the server, or correct runtime.url and runtime.model"
                     ) from error
             time.sleep(PAUSE_S)
@@ -185,9 +190,9 @@ class TritonRuntime:
         self._options = options
 
     @property
-    def lanes(self) -> int:
+    def workers(self) -> int:
         """Batches that may be on their way side by side."""
-        return self._options.lanes
+        return self._options.workers
 
     def load(self, model: bytes, name: str) -> TritonSession:
         """Find a model on the server that is the same as these bytes.
@@ -200,7 +205,7 @@ class TritonRuntime:
         server = _Server(self._options, self._options.model or manifest.name)
         try:
             asked = (server.model, server.version)
-            server.ask(lambda c, t: _ready(c, asked, t), self._options.connect_s)
+            server.ask(lambda c, t: _ready(c, asked, t), self._options.connect_timeout_s)
             offer = server.ask(lambda c, t: c.get_model_metadata(*asked, client_timeout=t))
             config = server.ask(lambda c, t: c.get_model_config(*asked, client_timeout=t)).config
             self._check_hash(config, model, name)

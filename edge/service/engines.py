@@ -70,9 +70,9 @@ class EngineManager:
         self._jobs: list[Job] = []
 
     @property
-    def lanes(self) -> int:
+    def workers(self) -> int:
         """As many as suit the engines: that is where models are to run."""
-        return self._runtime.lanes
+        return self._runtime.workers
 
     def load(self, model: bytes, name: str) -> SwappableSession:
         """Load a model into ONNX Runtime; its engine is to follow.

@@ -44,9 +44,9 @@ class ModelSet:
         runtime: Runtime = plugins.create("runtimes", settings.runtime)
         manager = None
         if isinstance(runtime, EngineRuntime):
-            manager = EngineManager(runtime, _create_cpu_runtime(runtime.lanes))
+            manager = EngineManager(runtime, _create_cpu_runtime(runtime.workers))
         models = cls._load(settings, base, manager or runtime)
-        return replace(models, workers=runtime.lanes, manager=manager)
+        return replace(models, workers=runtime.workers, manager=manager)
 
     @classmethod
     def _load(cls, settings: Config, base: Path, runtime: Runtime) -> ModelSet:
@@ -86,6 +86,6 @@ class ModelSet:
 def _create_cpu_runtime(workers: int) -> Runtime:
     """ONNX Runtime whose workers use all cores between them."""
     threads = max(len(os.sched_getaffinity(0)) // workers, 1)
-    table = {"kind": "onnx", "lanes": workers, "threads": threads}
+    table = {"kind": "onnx", "workers": workers, "threads": threads}
     runtime: Runtime = plugins.create("runtimes", table)
     return runtime

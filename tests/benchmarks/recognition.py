@@ -61,7 +61,7 @@ def cpu_s(pipeline: Pipeline, pictures: list[Picture], begun_s: float) -> float:
 
 def main(video: str, embedder: str, liveness: str, turns: int = 15) -> None:
     """Print the ratio, turn by turn with and without."""
-    runtime = plugins.create("runtimes", {"kind": "onnx", "lanes": 1, "threads": 1})
+    runtime = plugins.create("runtimes", {"kind": "onnx", "workers": 1, "threads": 1})
     detector = load_model("detect", runtime, model_path("zoo:detect-nano", Path()))
     finder = load_model("faces", runtime, model_path("zoo:faces-nano", Path()))
     described = load_model("embed", runtime, model_path(embedder, Path()))

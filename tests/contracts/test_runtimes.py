@@ -84,7 +84,7 @@ def test_as_many_threads_as_there_are_lanes_may_infer_at_once(runtime):
     pictures = [np.full((1, 32, 32, 3), value, np.uint8) for value in range(64)]
     with (
         closing(runtime.load(echo, "echo.onnx")) as session,
-        ThreadPoolExecutor(runtime.lanes) as lanes,
+        ThreadPoolExecutor(runtime.workers) as lanes,
     ):
         outputs = list(lanes.map(session.infer, pictures))
     assert [int(found["detections"][0, 0, 0]) for found in outputs] == list(range(64))

@@ -39,7 +39,7 @@ class Options(BaseModel):
 
 
 class Runtime:
-    lanes = 2
+    workers = 2
 
     def __init__(self, options):
         self.options = options

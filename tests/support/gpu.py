@@ -331,8 +331,8 @@ class BuildingRuntime:
         self.runtime, self._build = runtime, build
 
     @property
-    def lanes(self):
-        return self.runtime.lanes
+    def workers(self):
+        return self.runtime.workers
 
     def load(self, model, name):
         with suppress(ModelError):  # the runtime is to say so

@@ -92,7 +92,7 @@ def test_the_exported_model_says_what_the_trained_network_says(run, model):
     network, config = run.load_with_config(LivenessConfig)
     people = LiveFaces(faces_of_run(run))
     fixed = build_pad_set(people, config, ("print",), NoScenes(), each=3, frames=1)
-    live = load_model("liveness", build(Options(lanes=1)), model)
+    live = load_model("liveness", build(Options(workers=1)), model)
     said = np.asarray(network(fixed.clips.astype(np.float32)))
     assert live.live(fixed.clips) == pytest.approx(said, abs=1e-5)
     assert live.manifest.clip_frames == 2

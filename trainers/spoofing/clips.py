@@ -364,7 +364,7 @@ def read_clip_config(path: Path) -> LivenessConfig:
     from edge.models.contract import load_model
     from edge.runtimes.onnx import Options, build
 
-    manifest = load_model("liveness", build(Options(lanes=1)), path).manifest
+    manifest = load_model("liveness", build(Options(workers=1)), path).manifest
     return LivenessConfig(
         manifest.crop_scales, manifest.input_wh, manifest.clip_frames,
         "conv1d" if manifest.clip_frames > 1 else "none",
@@ -386,7 +386,7 @@ def load_clip_scorer(path: Path, config: LivenessConfig) -> ClipScorer:
     from edge.models.contract import load_model
     from edge.runtimes.onnx import Options, build
 
-    model = load_model("liveness", build(Options(lanes=1)), path)
+    model = load_model("liveness", build(Options(workers=1)), path)
     manifest = model.manifest
     if (manifest.crop_scales, manifest.input_wh) != (config.scales, config.input_wh) or (
         manifest.clip_frames not in (1, config.frames)

@@ -50,7 +50,7 @@ def test_the_model_keeps_the_contract_in_the_daemons_hands(tmp_path):
     config = CONFIGS["along time"]
     model = export_liveness(build(config), config, Provenance("tiny", "MIT", "noise"))
     (tmp_path / "tiny.onnx").write_bytes(model)
-    runtime = plugins.create("runtimes", {"kind": "onnx", "lanes": 1})
+    runtime = plugins.create("runtimes", {"kind": "onnx", "workers": 1})
     live = load_model("liveness", runtime, tmp_path / "tiny.onnx")
     assert (live.clip_frames, live.manifest.crop_scales) == (3, (2.7, 4.0))
     said = live.live(clips_of(config))

@@ -53,7 +53,7 @@ class Models:
     """Real networks, and the stills with the points of their faces."""
 
     def __init__(self, shared_data, folder) -> None:
-        runtime = plugins.create("runtimes", {"kind": "onnx", "lanes": 1, "threads": 1})
+        runtime = plugins.create("runtimes", {"kind": "onnx", "workers": 1, "threads": 1})
         given = shared_data / "models"
         embed = Adoption("arcface", "mobilefacenet", (), threshold=0.32)
         pair = [(given / f"minifasnet_live_{n}.onnx").read_bytes() for n in (1, 2)]

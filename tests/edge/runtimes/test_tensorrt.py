@@ -61,7 +61,7 @@ def test_an_engine_of_the_cache_gives_the_rows_of_its_model(runtime, gpu, name, 
 def test_it_is_an_engine_runtime_of_two_lanes(runtime):
     made, _ = runtime()
     assert isinstance(made, EngineRuntime)
-    assert made.lanes == 2
+    assert made.workers == 2
     assert not made.waits
     assert runtime(fallback="none")[0].waits
 

@@ -48,7 +48,7 @@ def test_a_batch_is_cut_to_what_the_server_takes():
 def test_a_restarted_server_is_found_again():
     service = Service({"echo": ECHO})
     with serving(service) as port:
-        session = runtime(port, patience_s=20).load(ECHO, "echo.onnx")
+        session = runtime(port, retry_s=20).load(ECHO, "echo.onnx")
         session.infer(PICTURE)
     with closing(session):
         found = []
@@ -63,7 +63,7 @@ def test_a_restarted_server_is_found_again():
 def test_a_server_that_stays_away_is_an_error_that_names_it():
     service = Service({"echo": ECHO})
     with serving(service) as port:
-        session = runtime(port, patience_s=0.3).load(ECHO, "echo.onnx")
+        session = runtime(port, retry_s=0.3).load(ECHO, "echo.onnx")
     with closing(session), pytest.raises(EdgeError, match=f"127.0.0.1:{port}") as caught:
         session.infer(PICTURE)
     assert not isinstance(caught.value, ConfigError)  # systemd starts the process again
@@ -77,7 +77,7 @@ def test_a_server_that_hangs_is_given_up_at_the_deadline():
 
     release = threading.Event()
     with serving(Hanging({"echo": ECHO})) as port:
-        session = runtime(port, timeout_s=0.2, patience_s=0.5).load(ECHO, "echo.onnx")
+        session = runtime(port, timeout_s=0.2, retry_s=0.5).load(ECHO, "echo.onnx")
         with closing(session), pytest.raises(EdgeError, match="DEADLINE_EXCEEDED"):
             session.infer(PICTURE)
         release.set()
@@ -85,7 +85,7 @@ def test_a_server_that_hangs_is_given_up_at_the_deadline():
 
 def test_nobody_at_the_address_is_an_error_that_can_pass():
     with pytest.raises(EdgeError, match="start the server") as caught:
-        build(Options(url="127.0.0.1:9", connect_s=0.2)).load(ECHO, "echo.onnx")
+        build(Options(url="127.0.0.1:9", connect_timeout_s=0.2)).load(ECHO, "echo.onnx")
     assert not isinstance(caught.value, ConfigError)
 
 
