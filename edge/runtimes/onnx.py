@@ -48,7 +48,7 @@ class Options(Table):
             start. Their origin is not verified: no other user may be able to write to it.
     """
 
-    renamed: ClassVar = {"workers": "workers"}
+    renamed: ClassVar = {"lanes": "workers"}
 
     providers: tuple[str, ...] = Field(default=("CPUExecutionProvider",), min_length=1)
     workers: int = Field(default=0, ge=0, le=256)

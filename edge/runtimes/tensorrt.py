@@ -48,7 +48,7 @@ class Options(Table):
         build_timeout_s: Abandon a build that takes longer, in seconds.
     """
 
-    renamed: ClassVar = {"workers": "workers", "usual_batch": "opt_batch"}
+    renamed: ClassVar = {"lanes": "workers", "usual_batch": "opt_batch"}
 
     library: Flavor = "auto"
     device: int = Field(default=0, ge=0)

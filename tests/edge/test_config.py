@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from edge import config_file
+from edge import config_file, plugins
 from edge.cli import app
 from edge.cli.options import EMBEDDER
 from tests.support.models import NOBODY, NOTHING, constant_model, without_manifest
@@ -410,12 +410,38 @@ def test_the_line_is_that_of_the_second_camera(shelf):
 RENAMED = [
     ("[batching]\nmost = 4", "most", lambda c: c.batching.max_batch_size == 4),
     ("[batching]\npatience_ms = 4", "patience_ms", lambda c: c.batching.max_queue_delay_ms == 4),
+    (
+        '[recognition]\ngallery = "g"\nkey_file = "k"\nbudget = 7',
+        "budget",
+        lambda c: c.recognition.max_faces_per_batch == 7,
+    ),
+    (
+        '[recognition]\ngallery = "g"\nkey_file = "k"\nmin_share = 0.7',
+        "min_share",
+        lambda c: c.recognition.min_vote_ratio == 0.7,
+    ),
 ]
+RUNTIMES = [
+    ("onnx", "lanes", "workers", 2),
+    ("tensorrt", "lanes", "workers", 2),
+    ("tensorrt", "usual_batch", "opt_batch", 2),
+    ("triton", "lanes", "workers", 2),
+    ("triton", "patience_s", "retry_s", 2.0),
+    ("triton", "connect_s", "connect_timeout_s", 2.0),
+]
+
+
+@pytest.mark.parametrize(("kind", "old", "new", "value"), RUNTIMES)
+def test_an_option_of_a_runtime_is_read_under_its_former_name(kind, old, new, value, caplog):
+    plugin = plugins.load("runtimes", kind)
+    assert getattr(plugins.validate(plugin, {"kind": kind, old: value}), new) == value
+    assert f"{old} is now called {new}" in caplog.text
 
 
 @pytest.mark.parametrize(("toml", "old", "is_read"), RENAMED)
 def test_a_key_of_an_earlier_version_is_read_with_one_warning(toml, old, is_read, shelf, caplog):
-    settings = config_file.load(Toml(more=toml).write(shelf))
+    models = '[models]\ndetector = "detector.onnx"\nfaces = "faces.onnx"'
+    settings = config_file.load(Toml(models=models, more=toml).write(shelf))
     assert is_read(settings)
     (record,) = caplog.records
     assert f"{old} is now called" in record.getMessage()
