@@ -17,9 +17,9 @@ from edge.people.recognition.recognizer import Recognizer
 from edge.ports import Detector, FaceFinder
 from edge.types import Detections, Faces, Frame, FrameResult, TrackEvent, Tracks
 from edge.vision import boxes
-from edge.vision.detection_filter import Filter
+from edge.vision.detection_filter import DetectionFilter
 from edge.vision.tracker import Tracker
-from edge.vision.zones import Places
+from edge.vision.zones import ZoneMonitor
 
 MIN_FACE_INSIDE = 0.7  # share of a face's box that must lie inside its person's
 
@@ -35,18 +35,18 @@ class View:
         epoch: of the last frame; another one ends all tracks.
     """
 
-    filter: Filter
+    filter: DetectionFilter
     tracker: Tracker
-    places: Places
+    places: ZoneMonitor
     epoch: int = field(default=-1)
 
     @classmethod
     def of(cls, camera: Camera, classes: tuple[str, ...], track_ids: Iterator[int]) -> View:
         """A fresh view of a configured camera."""
         return cls(
-            Filter(camera, classes),
+            DetectionFilter(camera, classes),
             Tracker(camera.tracking, track_ids),
-            Places(camera.zones, camera.lines, classes, camera.name),
+            ZoneMonitor(camera.zones, camera.lines, classes, camera.name),
         )
 
     def follow(self, frame: Frame, detections: Detections, faces: Faces) -> FrameResult:

@@ -23,7 +23,7 @@ from deploy.graph.nms import Nms
 from edge import plugins
 from edge.config import Camera, Recognition
 from edge.models.contract import load_model
-from edge.models.paths import model_path, zoo_folder
+from edge.models.paths import get_zoo_folder, resolve_model
 from edge.people.gallery.index import Index, IndexedPerson
 from edge.people.recognition.recognizer import Recognizer
 from edge.pipeline import Pipeline
@@ -72,7 +72,7 @@ def models(request, shared_data, tmp_path_factory):
     for name, content in files.items():
         (folder / name).write_bytes(content)
     ours = request.param.startswith("zoo:")
-    live = model_path(request.param, folder) if ours else folder / "live"
+    live = resolve_model(request.param, folder) if ours else folder / "live"
     return (
         load_model("faces", runtime, folder / "faces"),
         load_model("embed", runtime, folder / "embed"),
@@ -113,7 +113,7 @@ def pipeline_of(models, index: Index, **settings: object) -> Pipeline:
 def test_people_in_a_film_are_named_and_nobody_else_is(models, shared_data, embedder):
     if embedder.startswith("zoo:"):
         runtime = plugins.create("runtimes", {"kind": "onnx", "threads": 1})
-        ours = load_model("embed", runtime, model_path(embedder, zoo_folder()))
+        ours = load_model("embed", runtime, resolve_model(embedder, get_zoo_folder()))
         models = (models[0], ours, models[2])
     folder = shared_data / "gallery_video"
     photos = {name: read_picture(folder / file).rgb for name, file in STILLS.items()}

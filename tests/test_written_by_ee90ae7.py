@@ -54,7 +54,7 @@ def test_a_search_gives_what_it_gave(gallery, expected):
 
 def test_the_calibration_is_the_same(gallery, expected):
     assert gallery.calibration() == expected["calibration"]
-    calibration = Calibration.of(gallery.calibration())
+    calibration = Calibration.from_values(gallery.calibration())
     assert (calibration.fpir, calibration.tail.comparisons) == (0.01, 5000)
     assert calibration.values() == expected["calibration"]
 

@@ -8,7 +8,7 @@ import pytest
 from edge import plugins
 from edge.config import Recognition
 from edge.models.contract import load_model
-from edge.models.paths import model_path, zoo_folder, zoo_names
+from edge.models.paths import get_zoo_folder, list_zoo, resolve_model
 from edge.sources.synthetic import Options
 from edge.sources.synthetic import build as synthetic
 from edge.types import Frame, RgbPicture
@@ -47,7 +47,7 @@ def runtime():
 
 @pytest.mark.parametrize("name", LIMIT_BYTES)
 def test_a_shipped_model_is_small_and_has_a_card(name):
-    path = model_path(f"zoo:{name}", zoo_folder())
+    path = resolve_model(f"zoo:{name}", get_zoo_folder())
     assert path.stat().st_size <= LIMIT_BYTES[name]
     card = path.with_suffix(".md").read_text(encoding="utf-8")
     for section in CARD_SECTIONS:
@@ -55,11 +55,11 @@ def test_a_shipped_model_is_small_and_has_a_card(name):
 
 
 def test_every_shipped_model_is_known_to_these_tests():
-    assert set(zoo_names()) == set(LIMIT_BYTES)
+    assert set(list_zoo()) == set(LIMIT_BYTES)
 
 
 def test_the_detector_finds_the_person_of_the_demo(runtime, frame):
-    detector = load_model("detect", runtime, model_path("zoo:detect-nano", zoo_folder()))
+    detector = load_model("detect", runtime, resolve_model("zoo:detect-nano", get_zoo_folder()))
     assert detector.classes == ("person", "bicycle", "car", "motorcycle", "bus", "truck")
     found = detector.detect([frame])[0]
     assert found.score.max() > 0.5
@@ -69,8 +69,9 @@ def test_the_detector_finds_the_person_of_the_demo(runtime, frame):
 def test_the_wide_detector_finds_the_same_in_a_wide_picture(runtime, frame):
     picture = RgbPicture(np.ascontiguousarray(to_rgb(frame.picture)[:360, :640]))
     wide = [Frame("demo", 1, 0, 0.0, 0.0, picture)]
+    folder = get_zoo_folder()
     usual, other = (
-        load_model("detect", runtime, model_path(f"zoo:{name}", zoo_folder())).detect(wide)[0]
+        load_model("detect", runtime, resolve_model(f"zoo:{name}", folder)).detect(wide)[0]
         for name in ("detect-nano", "detect-nano-wide")
     )
     sure = usual[usual.score > 0.5]
@@ -79,12 +80,11 @@ def test_the_wide_detector_finds_the_same_in_a_wide_picture(runtime, frame):
 
 
 def test_the_face_finder_finds_the_face_inside_the_person(runtime, frame):
-    faces = load_model("faces", runtime, model_path("zoo:faces-nano", zoo_folder())).find([frame])[
-        0
-    ]
-    people = load_model("detect", runtime, model_path("zoo:detect-nano", zoo_folder())).detect(
-        [frame]
-    )[0]
+    folder = get_zoo_folder()
+    finder = load_model("faces", runtime, resolve_model("zoo:faces-nano", folder))
+    faces = finder.find([frame])[0]
+    detector = load_model("detect", runtime, resolve_model("zoo:detect-nano", folder))
+    people = detector.detect([frame])[0]
     assert len(faces) == 1
     assert boxes.containment(faces.xyxy, people.xyxy[:1])[0, 0] > 0.8
     left_eye, right_eye, nose, left_mouth, right_mouth = faces.landmarks[0]
@@ -98,7 +98,7 @@ def test_the_face_finder_finds_the_face_inside_the_person(runtime, frame):
 
 @pytest.fixture(scope="module")
 def liveness(runtime):
-    return load_model("liveness", runtime, model_path("zoo:liveness-nano", zoo_folder()))
+    return load_model("liveness", runtime, resolve_model("zoo:liveness-nano", get_zoo_folder()))
 
 
 def test_the_liveness_model_keeps_the_contract(liveness):
@@ -120,7 +120,7 @@ def test_it_is_what_recognition_uses_unless_another_or_none_is_named():
 def test_a_living_face_and_a_real_screen_are_judged_right(
     runtime, liveness, shared_data, file, alive
 ):
-    finder = load_model("faces", runtime, model_path("zoo:faces-nano", zoo_folder()))
+    finder = load_model("faces", runtime, resolve_model("zoo:faces-nano", get_zoo_folder()))
     picture = read_picture(shared_data / "liveness" / file)
     found = finder.find([Frame("photo", 1, 0, 0.0, 0.0, picture)])[0]
     (said,) = liveness.live(liveness.crops(picture, found.xyxy[0])[None])
@@ -147,7 +147,7 @@ def test_attacks_of_kinds_it_was_never_trained_on_are_mostly_seen_through(shared
 
 @pytest.fixture(scope="module")
 def embedder(runtime):
-    return load_model("embed", runtime, model_path("zoo:embed-nano", zoo_folder()))
+    return load_model("embed", runtime, resolve_model("zoo:embed-nano", get_zoo_folder()))
 
 
 def test_the_embedder_describes_faces_by_unit_vectors(embedder):

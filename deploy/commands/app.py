@@ -25,7 +25,7 @@ from deploy.graph.nms import Nms, NmsOverrides
 from edge.cli.application import application
 from edge.errors import ConfigError
 from edge.manifest import read_model
-from edge.models.paths import model_path
+from edge.models.paths import resolve_model
 
 app = application("Turns trained and foreign networks into models of the Edgewatch contract.")
 app.command("build")(build_command)
@@ -133,7 +133,7 @@ def export_command(
         from trainers.run.folder import RunFolder
     choice, run = NmsOverrides(score, iou, rows, candidates), Path(source)
     if source.startswith("zoo:") or run.suffix == ".onnx":
-        path = model_path(source, Path.cwd())
+        path = resolve_model(source, Path.cwd())
         _, manifest = read_contract(source)
         shape = "x".join(map(str, _size(size))) if size else "again"
         name = name or f"{manifest.name}-{shape}"

@@ -13,7 +13,7 @@ from deploy.benchmark.benchmark import RUNTIMES, Report, draw, measure
 from deploy.commands.terminal import show_progress
 from edge.errors import ConfigError
 from edge.manifest import read_model
-from edge.models.paths import model_path
+from edge.models.paths import resolve_model
 
 
 def bench_command(
@@ -28,7 +28,7 @@ def bench_command(
     sizes = [int(part) for part in batches.split(",") if part.strip().isdigit()]
     if not sizes or min(sizes) < 1:
         raise ConfigError(f"--batches {batches}: give sizes from 1 on with commas, say 1,8,32")
-    files = {name: read_model(model_path(name, Path.cwd())) for name in models}
+    files = {name: read_model(resolve_model(name, Path.cwd())) for name in models}
     options = {**RUNTIMES, "triton": {"kind": "triton", "url": triton}}
     with show_progress("batch sizes", len(sizes)) as advance:
         report = measure(files, sizes, seconds, options, advance)

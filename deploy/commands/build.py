@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from deploy.engine.build import build, parse_request
 from edge.engines.cache import DEFAULT, BuildOptions, EngineCache, default_root
 from edge.manifest import read_model
-from edge.models.paths import model_path
+from edge.models.paths import resolve_model
 
 
 def build_command(
@@ -43,7 +43,7 @@ def build_command(
         BuildOptions(min(usual_batch, max_batch), max_batch, workspace, sweeps),
         ahead, library, device, timeout_s,
     )  # fmt: skip
-    path = model_path(model, Path.cwd())
+    path = resolve_model(model, Path.cwd())
     with _shares() as tell:
         found = build(
             read_model(path, sha256), str(path), order, EngineCache(cache or default_root()), tell

@@ -19,7 +19,7 @@ from deploy.commands.terminal import (
     write_model,
 )
 from edge.errors import ConfigError, EdgeError
-from edge.models.paths import model_path
+from edge.models.paths import resolve_model
 
 if TYPE_CHECKING:
     from deploy.quantize.quantizer import Quantizer, Trial
@@ -87,7 +87,7 @@ def quantize_command(
             f"{model} loses {best.lost:.2f} points in {precision}, more than {quantizer.limit}: "
             "give more pictures like those it will see (--data), stay with FP32, or --force"
         )
-    stem = model_path(model, Path.cwd()).stem
+    stem = resolve_model(model, Path.cwd()).stem
     write_model(out or Path(f"{stem}.{precision}.onnx"), best.model, USES[manifest.task])
 
 

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from deploy.graph.manifest import read_manifest
 from edge.errors import ConfigError, ModelError
 from edge.manifest import Manifest, read_model
-from edge.models.paths import model_path
+from edge.models.paths import resolve_model
 from trainers.keras_import import load_keras
 
 USES = {
@@ -62,7 +62,7 @@ def read_contract(name: str) -> tuple[bytes, Manifest]:
     Raises:
         ModelError: missing, or no model of the contract.
     """
-    model = read_model(model_path(name, Path.cwd()))
+    model = read_model(resolve_model(name, Path.cwd()))
     return model, read_manifest(model, name)
 
 

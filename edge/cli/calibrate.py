@@ -31,7 +31,7 @@ from edge.people.gallery.encryption import load_key
 from edge.people.gallery.gallery import Gallery
 from edge.people.gallery.metadata import get_embedder_id
 from edge.people.recognition.face_quality import LOOK
-from edge.people.recognition.threshold import Calibration, Tail, impostors
+from edge.people.recognition.threshold import Calibration, Tail, compare_strangers
 from edge.ports import FaceFinder
 from edge.types import F32
 
@@ -71,7 +71,7 @@ def calibrate(
     groups = _embed_people(strangers, finder, model, quiet=as_json)
     with Gallery(gallery, load_key(key), get_embedder_id(model)) as opened:
         index = opened.index()
-        calibration = Calibration(Tail.of(impostors(index, groups)), fpir)
+        calibration = Calibration(Tail.fit_conservatively(compare_strangers(index, groups)), fpir)
         opened.set_calibration(calibration.values())
     count = people or len(index)
     threshold = calibration.threshold(count)
@@ -79,7 +79,7 @@ def calibrate(
         "threshold": round(threshold, 4),
         "people": count,
         "fpir": fpir,
-        "fpir_of_model_threshold": calibration.fpir_of(model.threshold, count),
+        "fpir_of_model_threshold": calibration.estimate_fpir(model.threshold, count),
         "comparisons": calibration.tail.comparisons,
         "false_alarms_per_day_at_most": round(strangers_per_day * fpir, 3),
     }

@@ -22,7 +22,7 @@ from edge.service.daemon import Daemon
 from edge.service.log_format import set_up_logging
 from edge.service.model_set import ModelSet
 from edge.types import FrameResult, StatusReason
-from edge.vision.draw import draw, save
+from edge.vision.draw import draw, save_picture
 from edge.vision.resize import to_rgb
 from edge.wire.schema import StatusMessage
 
@@ -54,7 +54,7 @@ class Showcase:
             )
         ]
         rgb = to_rgb(result.frame.picture)
-        save(draw(rgb, tracks.xyxy, labels, faces.xyxy, faces.landmarks), path)
+        save_picture(draw(rgb, tracks.xyxy, labels, faces.xyxy, faces.landmarks), path)
         return f"{path} shows {len(tracks)} objects and {len(faces)} faces"
 
 

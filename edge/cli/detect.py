@@ -24,10 +24,10 @@ from rich.text import Text
 from edge import plugins
 from edge.cli.media import VIDEOS, Media, find_media
 from edge.models.contract import load_model
-from edge.models.paths import model_path
+from edge.models.paths import resolve_model
 from edge.ports import Detector, FaceFinder
 from edge.types import Detections, Faces, Frame
-from edge.vision.draw import draw, save
+from edge.vision.draw import draw, save_picture
 from edge.vision.resize import to_rgb
 
 SHIPPED = ("zoo:detect-nano", "zoo:faces-nano")
@@ -115,8 +115,8 @@ class ModelPair:
         runtime = plugins.create("runtimes", {"kind": "onnx", "workers": workers})
         base = Path()
         return cls(
-            load_model("detect", runtime, model_path(detector, base)) if detector else None,
-            load_model("faces", runtime, model_path(faces, base)) if faces else None,
+            load_model("detect", runtime, resolve_model(detector, base)) if detector else None,
+            load_model("faces", runtime, resolve_model(faces, base)) if faces else None,
             min_score,
             runtime.workers,
         )
@@ -268,7 +268,7 @@ def _draw_all(results: Iterator[Result], folder: Path, files: Sequence[Path]) ->
         drawn = draw(to_rgb(frame.picture), objects.xyxy, captions, faces.xyxy, faces.landmarks)
         path = folder / drawn_name(Path(frame.camera).absolute().relative_to(root), frame.seq)
         path.parent.mkdir(parents=True, exist_ok=True)
-        save(drawn, path)
+        save_picture(drawn, path)
         yield result
 
 

@@ -29,7 +29,7 @@ from edge.cli.application import application
 from edge.errors import ConfigError, ModelError
 from edge.manifest import KEY, Manifest, read_model
 from edge.models import catalog, download
-from edge.models.paths import ZOO, catalogued, model_path, zoo_names
+from edge.models.paths import ZOO, list_zoo, read_shipped_catalog, resolve_model
 
 app = application("List the shipped models, and download larger ones.")
 
@@ -41,8 +41,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 @app.command("list")
 def list_models(as_json: AsJson = False) -> None:
     """List models that ship and models that can be downloaded."""
-    rows = [_describe_shipped(name) for name in zoo_names()]
-    rows += [_describe_catalogued(entry) for entry in catalogued().values()]
+    rows = [_describe_shipped(name) for name in list_zoo()]
+    rows += [_describe_catalogued(entry) for entry in read_shipped_catalog().values()]
     if as_json:
         typer.echo(json.dumps(rows))
         return
@@ -64,11 +64,11 @@ def info(
     as_json: AsJson = False,
 ) -> None:
     """Show quality, license, training data and origin of a model."""
-    shipped = name.removeprefix(ZOO) in zoo_names() and not name.startswith(catalog.PREFIX)
+    shipped = name.removeprefix(ZOO) in list_zoo() and not name.startswith(catalog.PREFIX)
     if shipped or name.startswith(ZOO):
         about = _describe_shipped(name.removeprefix(ZOO))
     else:
-        about = _describe_catalogued(catalog.find(name, catalogued()))
+        about = _describe_catalogued(catalog.find(name, read_shipped_catalog()))
     if as_json:
         typer.echo(json.dumps(about))
         return
@@ -92,16 +92,16 @@ def pull(
     An interrupted download is resumed. In a configuration, the model is named
     `catalog:NAME`, or by the printed path if --to was used.
     """
-    if name.startswith(ZOO) or name in zoo_names():
+    if name.startswith(ZOO) or name in list_zoo():
         raise ConfigError(f"{name} ships with Edgewatch: there is nothing to download")
-    entry = catalog.find(name, catalogued())
+    entry = catalog.find(name, read_shipped_catalog())
     _require_deploy()
     with _bar(entry) as progress:
-        path = catalog.pull(entry, to or catalog.cache_folder(), adopt, progress, timeout_s)
+        path = catalog.pull(entry, to or catalog.get_cache_folder(), adopt, progress, timeout_s)
     typer.echo(path)
 
 
-def adopt(entry: catalog.Entry, foreign: Path, target: Path) -> None:
+def adopt(entry: catalog.CatalogEntry, foreign: Path, target: Path) -> None:
     """Turn a foreign model into a contract model, in a separate process.
 
     Raises:
@@ -132,7 +132,7 @@ def _require_deploy() -> None:
 
 
 @contextmanager
-def _bar(entry: catalog.Entry) -> Iterator[download.Progress]:
+def _bar(entry: catalog.CatalogEntry) -> Iterator[download.Progress]:
     console = Console(stderr=True)
     columns = (
         TextColumn(entry.name), BarColumn(), DownloadColumn(), TransferSpeedColumn(),
@@ -145,7 +145,7 @@ def _bar(entry: catalog.Entry) -> Iterator[download.Progress]:
 
 
 def _describe_shipped(name: str) -> dict[str, Any]:
-    path = model_path(f"{ZOO}{name}", Path())
+    path = resolve_model(f"{ZOO}{name}", Path())
     model = read_model(path)
     session = plugins.create("runtimes", {"kind": "onnx"}).load(model, str(path))
     try:
@@ -159,8 +159,8 @@ def _describe_shipped(name: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _describe_catalogued(entry: catalog.Entry) -> dict[str, Any]:
-    path = catalog.cache_folder() / entry.file_name
+def _describe_catalogued(entry: catalog.CatalogEntry) -> dict[str, Any]:
+    path = catalog.get_cache_folder() / entry.file_name
     exists = path.is_file()
     return {
         "model": f"{catalog.PREFIX}{entry.name}", "state": "pulled" if exists else "not pulled",

@@ -14,7 +14,7 @@ from edge.manifest import read_model
 from edge.models.contract import load_model
 from edge.models.embedder import ContractEmbedder
 from edge.models.liveness import ContractLiveness
-from edge.models.paths import model_path
+from edge.models.paths import resolve_model
 from edge.people.gallery.encryption import load_key
 from edge.people.gallery.gallery import Gallery
 from edge.ports import FaceFinder
@@ -83,7 +83,7 @@ class GalleryOptions:
             files |= {"embedder": rules.embedder, "liveness": rules.liveness}
         for name, file in files.items():
             if file:
-                defaults[name] = str(model_path(file.path, base))
+                defaults[name] = str(resolve_model(file.path, base))
         missing = {n: value for n, value in defaults.items() if not _is_given(context, n)}
         for name in missing:
             if file := files.get(name):
@@ -113,8 +113,8 @@ def load_models(faces: str, embedder: str) -> tuple[FaceFinder, ContractEmbedder
         ModelError: One is missing, broken or of the wrong task.
     """
     runtime = plugins.create("runtimes", {"kind": "onnx"})
-    finder = load_model("faces", runtime, model_path(faces, Path()))
-    return finder, load_model("embed", runtime, model_path(embedder, Path()))
+    finder = load_model("faces", runtime, resolve_model(faces, Path()))
+    return finder, load_model("embed", runtime, resolve_model(embedder, Path()))
 
 
 def load_liveness_model(name: str) -> ContractLiveness:
@@ -124,4 +124,4 @@ def load_liveness_model(name: str) -> ContractLiveness:
         ModelError: It is missing, broken or of the wrong task.
     """
     runtime = plugins.create("runtimes", {"kind": "onnx"})
-    return load_model("liveness", runtime, model_path(name, Path()))
+    return load_model("liveness", runtime, resolve_model(name, Path()))

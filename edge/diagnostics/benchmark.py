@@ -28,7 +28,7 @@ from edge import config_file, plugins
 from edge.client import Received, Subscriber
 from edge.errors import EdgeError
 from edge.manifest import KEY, read_model
-from edge.models.paths import model_path
+from edge.models.paths import resolve_model
 from edge.ports import Session
 from edge.service.daemon import Daemon
 from edge.service.frame_queue import compute_read_ahead
@@ -178,7 +178,7 @@ def _decode_all(clip: str) -> tuple[float, float, int]:
 
 def _prepare_model(load: Load, path: str) -> tuple[Session, int, U8]:
     """A model, its batch size and its input for every frame."""
-    file = model_path(path, Path())
+    file = resolve_model(path, Path())
     runtime = plugins.create("runtimes", {"kind": "onnx", "workers": load.workers})
     session = runtime.load(read_model(file), str(file))
     width, height = json.loads(session.metadata[KEY])["input_wh"]

@@ -1,1 +1,1 @@
-"""Contract models: preprocess, run, read the contract outputs."""
+"""Contract models: preprocess, run and read the outputs that the contract defines."""

@@ -1,4 +1,4 @@
-"""The catalogue: larger models by others, pinned by hash, pulled on demand into a cache."""
+"""The catalog: larger third-party models, pinned by hash and downloaded on demand."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edge.errors import ModelError
 from edge.manifest import Task
-from edge.models.download import Download, Progress, ignored
+from edge.models.download import Download, Progress, ignore_progress
 
 PREFIX = "catalog:"
-Adopt = Callable[["Entry", Path, Path], None]  # entry, foreign file -> contract file
+Adopt = Callable[["CatalogEntry", Path, Path], None]  # entry, foreign file -> contract file
 
 
-class Entry(BaseModel):
-    """One model of the catalogue.
+class CatalogEntry(BaseModel):
+    """One model of the catalog.
 
     Attributes:
-        name: what it is called here.
-        task: of the contract, once adopted.
-        family: which it is adopted as.
-        url: of the original release.
-        sha256: of the file there.
-        size_bytes: of the file there.
+        name: Its name here.
+        task: Its task once adopted.
+        family: The family it is adopted as.
+        url: The original release.
+        sha256: The hash of the released file.
+        size_bytes: The size of the released file.
         license: SPDX identifier of the weights.
-        input_wh: network pixels, once adopted.
-        trained_on: in words.
-        quality: what its publisher measured.
-        quality_source: where that is written.
-        note: what a user should know before choosing it.
-        adopt: options of ``edge-deploy adopt`` by name, beside those that are told above.
+        input_wh: Width and height of its input once adopted, pixels.
+        trained_on: The training data, in words.
+        quality: What its publisher measured.
+        quality_source: Where that is published.
+        note: What a user should know before choosing it.
+        adopt: More options of ``edge-deploy adopt``, by name.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -55,7 +55,7 @@ class Entry(BaseModel):
 
     @property
     def file_name(self) -> str:
-        """Of the adopted model; a new pin is a new file."""
+        """The file of the adopted model; another hash gives another file."""
         return f"{self.name}-{self.sha256[:12]}.onnx"
 
 
@@ -63,74 +63,80 @@ class _Catalog(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: Literal[1] = 1
-    models: tuple[Entry, ...]
+    models: tuple[CatalogEntry, ...]
 
 
-def read_catalog(file: Path) -> dict[str, Entry]:
-    """The entries of a catalogue by name.
+def read_catalog(file: Path) -> dict[str, CatalogEntry]:
+    """Read the entries of a catalog, by name.
 
     Raises:
-        ModelError: unreadable, broken, or a name twice.
+        ModelError: The file is unreadable or broken, or has a name twice.
     """
     try:
-        found = _Catalog.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
+        catalog = _Catalog.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValidationError) as error:
-        raise ModelError(f"{file} is no catalogue: install Edgewatch again ({error})") from error
-    entries = {entry.name: entry for entry in found.models}
-    if len(entries) < len(found.models):
-        raise ModelError(f"{file} names a model twice: give each its own name")
+        raise ModelError(
+            f"the file is not a valid catalog, reinstall Edgewatch: {error}", file=file
+        ) from error
+    entries = {entry.name: entry for entry in catalog.models}
+    if len(entries) < len(catalog.models):
+        raise ModelError("the catalog has two models of one name: rename one", file=file)
     return entries
 
 
-def find(name: str, entries: dict[str, Entry]) -> Entry:
-    """The entry of a name, with or without ``catalog:``.
+def find(name: str, entries: dict[str, CatalogEntry]) -> CatalogEntry:
+    """Find the entry of a name, with or without ``catalog:``.
 
     Raises:
-        ModelError: there is none.
+        ModelError: There is none.
     """
     entry = entries.get(name.removeprefix(PREFIX))
     if entry is None:
-        raise ModelError(f"{name} is not in the catalogue, which has {', '.join(entries)}")
+        raise ModelError(f"the catalog has no model {name}: use one of {', '.join(entries)}")
     return entry
 
 
-def cache_folder() -> Path:
-    """Where pulled models lie: ``$XDG_CACHE_HOME/edgewatch``, else ``~/.cache/edgewatch``."""
-    told = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (told if told.is_absolute() else Path.home() / ".cache") / "edgewatch"
+def get_cache_folder() -> Path:
+    """The folder of downloaded models: ``$XDG_CACHE_HOME/edgewatch`` or ``~/.cache/edgewatch``."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (cache if cache.is_absolute() else Path.home() / ".cache") / "edgewatch"
 
 
-def pulled_path(name: str, entries: dict[str, Entry]) -> Path:
-    """``catalog:NAME`` -> the adopted model's file.
+def find_pulled(name: str, entries: dict[str, CatalogEntry]) -> Path:
+    """Find the adopted model's file of ``catalog:NAME``.
 
     Raises:
-        ModelError: no such model, or it was not pulled yet.
+        ModelError: There is no such model, or it was not downloaded yet.
     """
     entry = find(name, entries)
-    path = cache_folder() / entry.file_name
+    path = get_cache_folder() / entry.file_name
     if not path.is_file():
         raise ModelError(
-            f"{name} is not in {path.parent}: fetch it with `edge models pull {entry.name}`, as "
-            "the user who runs this"
+            f"{name} is not in {path.parent}: download it with `edge models pull {entry.name}`, as "
+            "the same user"
         )
     return path
 
 
 def pull(
-    entry: Entry, folder: Path, adopt: Adopt, progress: Progress = ignored, timeout_s: float = 30
+    entry: CatalogEntry,
+    folder: Path,
+    adopt: Adopt,
+    progress: Progress = ignore_progress,
+    timeout_s: float = 30,
 ) -> Path:
-    """Download, check, adopt; the adopted model's file. Does nothing when it is there.
+    """Download, check and adopt a model unless it is there; returns the adopted model's file.
 
     Args:
-        entry: what to pull.
-        folder: where the adopted model goes; what is half done lies there too.
-        adopt: makes a contract model of a foreign one.
-        progress: is told how many bytes are there.
-        timeout_s: silence after which the server is given up.
+        entry: What to download.
+        folder: Where the adopted model and partial downloads go.
+        adopt: Makes a contract model of a foreign one.
+        progress: Called with the number of bytes that are there.
+        timeout_s: Silence after which the server counts as failed.
 
     Raises:
-        EdgeError: the server fails; what came stays for the next call.
-        ModelError: other bytes than the catalogue pins, or they cannot be adopted.
+        EdgeError: The server fails; the partial download stays for the next call.
+        ModelError: The bytes differ from the pinned hash, or cannot be adopted.
     """
     target = folder / entry.file_name
     if target.is_file():

@@ -20,30 +20,30 @@ class ContractDetector:
         self.classes = model.manifest.classes
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
-        """One batch, one result a frame, boxes in source pixels."""
+        """Run one batch: one result per frame, boxes in source pixels."""
         outputs, placed = self._model.run(frames)
         return [
             self._read(rows, box) for rows, box in zip(outputs["detections"], placed, strict=True)
         ]
 
     def _read(self, rows: F32, placed: Letterbox) -> Detections:
-        rows = used_rows(rows)  # (N, 6)
+        rows = drop_unused_rows(rows)  # (N, 6)
         if not len(rows):
             return Detections.empty()
         xyxy = placed.to_source(rows[:, :4])
         class_id = rows[:, 5].astype(np.int32)
         found = Detections(xyxy, rows[:, 4].copy(), class_id)
         size = xyxy[:, 2:] - xyxy[:, :2]
-        known = class_id.view(np.uint32) < len(self.classes)  # a negative one is a large one
+        known = class_id.view(np.uint32) < len(self.classes)  # a negative id becomes a large one
         if size.min() > 0 and known.all():
             return found
         return found[(size > 0).all(axis=1) & known]
 
 
-def used_rows(rows: F32) -> F32:
-    """``(K, 6)`` contract rows -> ``(N, 6)``: those that hold a finding, and no NaN.
+def drop_unused_rows(rows: F32) -> F32:
+    """``(K, 6)`` contract rows -> ``(N, 6)``: those with a detection and without NaN.
 
-    The contract sorts by score and leaves unused rows zero, so they are the first ones.
+    The contract sorts by score and zeroes unused rows, so the used ones come first.
     """
     rows = rows[: np.count_nonzero(rows[:, 4])]
     finite = np.isfinite(rows)

@@ -1,4 +1,4 @@
-"""A download: one file with a known size and hash, resumed where it stopped."""
+"""Downloads: one file of a known size and hash, resumed where it stopped."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from edge import __version__
 from edge.errors import EdgeError, ModelError
 
 _CHUNK = 1 << 16
-_ATTEMPTS = 4  # a dropped connection is taken up again so often within one call
-Progress = Callable[[int], None]  # bytes that are there
+_ATTEMPTS = 4  # within one call, when connections drop
+Progress = Callable[[int], None]  # called with the bytes that are there
 
 
-def ignored(count: int) -> None:
-    """Nobody watches the progress."""
+def ignore_progress(count: int) -> None:
+    """Do nothing."""
 
 
 class _DroppedError(Exception):
-    """The server ended early; what came is kept."""
+    """The connection ended early; the partial download is kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """What to fetch, and what it must be.
+    """What to download, and what it must be.
 
     Attributes:
-        url: http or https; redirections to anything else are not followed.
-        target: where it goes, whole and checked or not at all. ``.part`` beside it holds the
-            beginning until then.
-        size_bytes: of the file.
-        sha256: of the file.
-        timeout_s: silence after which the server is given up.
+        url: http or https; redirects to other schemes are not followed.
+        target: Where the complete and verified file goes; ``.part`` beside it holds the partial
+            download until then.
+        size_bytes: Size of the file.
+        sha256: Hash of the file.
+        timeout_s: Silence after which the server counts as failed.
     """
 
     url: str
@@ -49,25 +49,26 @@ class Download:
     sha256: str
     timeout_s: float = 30
 
-    def run(self, progress: Progress = ignored) -> None:
-        """Fetch what is missing and check the whole.
+    def run(self, progress: Progress = ignore_progress) -> None:
+        """Download what is missing and verify the file.
 
         Raises:
-            EdgeError: the server fails or the disk is full; what came is kept.
-            ModelError: other bytes than expected; they are deleted.
+            EdgeError: The server fails or the disk is full; the partial download is kept.
+            ModelError: The bytes differ from what is expected; they are deleted.
         """
-        if self.target.is_file() and self._right(self.target):
+        if self.target.is_file() and self._matches(self.target):
             return
         try:
             self.target.parent.mkdir(parents=True, exist_ok=True)
             with self._part.open("ab") as part:
                 self._lock(part)
                 self._fill(part, progress)
-            self._take()
+            self._finish()
         except OSError as error:
             raise EdgeError(
-                f"{self._part} cannot be written: {error.strerror or error}: make room or choose "
-                "another place with --to"
+                f"the file cannot be written ({error.strerror or error}): free some space or "
+                "choose another place with --to",
+                file=self._part,
             ) from error
 
     @property
@@ -78,7 +79,9 @@ class Download:
         try:
             fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise EdgeError(f"{self._part} is being fetched already: wait for it") from error
+            raise EdgeError(
+                "another process is downloading the file: wait for it", file=self._part
+            ) from error
 
     def _fill(self, part: IO[bytes], progress: Progress) -> None:
         if part.seek(0, 2) > self.size_bytes:
@@ -93,25 +96,26 @@ class Download:
                 there = part.seek(0, 2)
                 if attempt + 1 == _ATTEMPTS or there == before:
                     raise EdgeError(
-                        f"{self.url} {error}, {there} of {self.size_bytes} bytes are here: run it "
-                        "again to go on"
+                        f"{self.url} {error}, {there} of {self.size_bytes} bytes are here: run the "
+                        "command again to resume"
                     ) from error
 
     def _fetch(self, part: IO[bytes], start: int, progress: Progress) -> None:
-        """Ask for the rest and append it.
+        """Request the rest and append it.
 
         Raises:
-            _DroppedError: the connection failed, went silent or ended early.
-            EdgeError, ModelError: the server refuses, or has another file.
+            _DroppedError: The connection failed, went silent or ended early.
+            EdgeError: The server refuses.
+            ModelError: The server has another file.
         """
         headers = {"User-Agent": f"edgewatch/{__version__}", "Accept-Encoding": "identity"}
         if start:
             headers["Range"] = f"bytes={start}-"
-        request = urllib.request.Request(self.url, headers=headers)  # noqa: S310 - see _opener
+        request = urllib.request.Request(self.url, headers=headers)  # noqa: S310 - see _build_opener
         try:
-            with _opener().open(request, timeout=self.timeout_s) as answer:
+            with _build_opener().open(request, timeout=self.timeout_s) as answer:
                 if start and not _continues(answer, start):
-                    part.truncate(0)  # it sends everything again
+                    part.truncate(0)  # the server sends everything again
                 self._append(part, answer, progress)
         except urllib.error.HTTPError as error:
             error.close()
@@ -145,12 +149,12 @@ class Download:
         if there < self.size_bytes:
             raise _DroppedError("ended early")
 
-    def _take(self) -> None:
-        if not self._right(self._part):
+    def _finish(self) -> None:
+        if not self._matches(self._part):
             self._refuse("has another sha256")
         self._part.replace(self.target)
 
-    def _right(self, path: Path) -> bool:
+    def _matches(self, path: Path) -> bool:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest() == self.sha256
 
@@ -161,19 +165,21 @@ class Download:
 
 
 _OTHER = (
-    "it is not the file that was pinned, and was deleted. Try again later; if that does not help, "
-    "the publisher replaced it, or somebody between you and them did"
+    "it is not the pinned file and was deleted. Try again later; if that does not help, the file "
+    "was replaced by its publisher or on the way to you"
 )
 
 
 def _continues(answer: http.client.HTTPResponse, start: int) -> bool:
-    """Whether a server that was asked for the rest sends the rest."""
-    told = answer.headers.get("Content-Range", "")
-    return answer.status == http.HTTPStatus.PARTIAL_CONTENT and told.startswith(f"bytes {start}-")
+    """Whether the server sends the rest, as requested."""
+    content_range = answer.headers.get("Content-Range", "")
+    return answer.status == http.HTTPStatus.PARTIAL_CONTENT and content_range.startswith(
+        f"bytes {start}-"
+    )
 
 
-def _opener() -> urllib.request.OpenerDirector:
-    """Speaks http and https, through the proxy of the environment; no file:, no ftp:."""
+def _build_opener() -> urllib.request.OpenerDirector:
+    """An opener for http and https only, through the environment's proxy."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(),

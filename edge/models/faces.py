@@ -19,7 +19,7 @@ class ContractFaceFinder:
         self.sha256 = model.sha256
 
     def find(self, frames: Sequence[Frame]) -> list[Faces]:
-        """One batch, one result a frame, boxes and points in source pixels."""
+        """Run one batch: one result per frame, boxes and landmarks in source pixels."""
         outputs, placed = self._model.run(frames)
         return [
             _read(rows, points, box)

@@ -1,4 +1,4 @@
-"""The liveness network: wide crops of faces (N, T, h, w, 3) to probabilities (N,)."""
+"""The liveness model: wide crops of faces (N, T, h, w, 3) to probabilities (N,)."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from edge.ports import Session
 from edge.types import F32, U8, Picture
 from edge.vision.face_crops import crop_wide
 
-MOST = 32  # clips a batch
+MAX_BATCH = 32  # clips
 
 
 class ContractLiveness:
     """Tells living faces from pictures of faces with a contract model.
 
     Args:
-        session: the loaded model.
-        manifest: what it promises.
-        sha256: hash of its bytes.
+        session: The loaded model.
+        manifest: Its manifest.
+        sha256: The hash of its bytes.
 
     Attributes:
-        clip_frames: pictures of a track that one answer takes.
-        clip_s: they must not span more, seconds.
-        manifest: what it promises.
+        clip_frames: Pictures of a face per clip.
+        clip_s: Longest time a clip may span, seconds.
+        manifest: Its manifest.
     """
 
     def __init__(self, session: Session, manifest: Manifest, sha256: str) -> None:
@@ -35,7 +35,7 @@ class ContractLiveness:
         self._session = session
 
     def crops(self, picture: Picture, xyxy: F32) -> U8:
-        """What the network sees of one face in one picture: ``(S, h, w, 3)``, a scale each.
+        """Crop one face of one picture at each scale: ``(S, h, w, 3)`` uint8 RGB.
 
         Args:
             picture: any size.
@@ -47,14 +47,14 @@ class ContractLiveness:
         )
 
     def live(self, clips: U8) -> F32:
-        """How likely faces are alive: ``(N, T, h, w, 3)`` uint8 RGB -> ``(N,)`` float32 in [0, 1].
+        """Probability that faces are live: ``(N, T, h, w, 3)`` uint8 RGB -> ``(N,)`` float32.
 
-        T is the pictures of a clip, oldest first, each at every scale. Whatever is no probability
-        comes back as NaN, which nobody takes for alive.
+        T runs over the pictures of a clip, oldest first, each at every scale. An output that is
+        not a probability becomes NaN, which never counts as live.
         """
         parts = [
-            self._session.infer(clips[row : row + MOST])["live"]
-            for row in range(0, len(clips), MOST)
+            self._session.infer(clips[row : row + MAX_BATCH])["live"]
+            for row in range(0, len(clips), MAX_BATCH)
         ]
         live = np.concatenate(parts) if parts else np.zeros(0, np.float32)
         if live.shape != (len(clips),):

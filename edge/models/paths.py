@@ -1,4 +1,4 @@
-"""Model files: where a name in the configuration leads."""
+"""Model names: from ``zoo:NAME``, ``catalog:NAME`` or a path to a file."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from edge.models import catalog
 ZOO = "zoo:"
 
 
-def zoo_folder() -> Path:
+def get_zoo_folder() -> Path:
     """The folder of the models that ship with Edgewatch."""
     return Path(str(resources.files("edge"))) / "zoo"
 
 
-def zoo_names() -> list[str]:
-    """Names of the models that ship with Edgewatch."""
-    return sorted(path.stem for path in zoo_folder().glob("*.onnx"))
+def list_zoo() -> list[str]:
+    """Names of the models that ship with Edgewatch, sorted."""
+    return sorted(path.stem for path in get_zoo_folder().glob("*.onnx"))
 
 
-def catalogued() -> dict[str, catalog.Entry]:
-    """Models that can be pulled, by name."""
-    return catalog.read_catalog(zoo_folder() / "catalog.toml")
+def read_shipped_catalog() -> dict[str, catalog.CatalogEntry]:
+    """Models that can be downloaded, by name."""
+    return catalog.read_catalog(get_zoo_folder() / "catalog.toml")
 
 
-def model_path(name: str, base: Path) -> Path:
-    """``zoo:NAME``, ``catalog:NAME`` or a path, relative ones from ``base`` -> the file's path.
+def resolve_model(name: str, base: Path) -> Path:
+    """The file of ``zoo:NAME``, ``catalog:NAME`` or a path, relative ones from ``base``.
 
     Raises:
-        ModelError: the zoo has no such model, or it was not pulled from the catalogue.
+        ModelError: The zoo has no such model, or it was not downloaded from the catalog.
     """
     if name.startswith(catalog.PREFIX):
-        return catalog.pulled_path(name, catalogued())
+        return catalog.find_pulled(name, read_shipped_catalog())
     if not name.startswith(ZOO):
         return base / Path(name).expanduser()
-    path = zoo_folder() / f"{name.removeprefix(ZOO)}.onnx"
+    path = get_zoo_folder() / f"{name.removeprefix(ZOO)}.onnx"
     if not path.is_file():
-        known = ", ".join(f"{ZOO}{known}" for known in zoo_names()) or "nothing yet"
-        raise ModelError(f"{name} is not in the zoo, which has {known}: use one of them or a path")
+        known = ", ".join(f"{ZOO}{known}" for known in list_zoo()) or "(none)"
+        raise ModelError(f"the zoo has no model {name}: use one of {known}, or a path")
     return path

@@ -30,7 +30,7 @@ from edge.service.model_set import ModelSet
 from edge.service.publisher import Publisher
 from edge.service.workers import Worker, WorkerGroup, stop_all
 from edge.types import CameraState, CameraStatus, FrameResult, StatusReason
-from edge.vision.tracker import track_ids
+from edge.vision.tracker import make_track_ids
 from edge.wire.message_builder import MessageBuilder
 
 log = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ class Daemon:
         models = self._models or ModelSet.load(settings, base)
         self._describe_models(models)
         self._builder = builder = _create_builder(settings.node, models)
-        ids = track_ids(time.time())
+        ids = make_track_ids(time.time())
         follower = self._create_follower(models, base, ids)
         recognizer = follower.recognizer if follower else None
         self._pipeline = Pipeline(models.detector, models.faces, ids, recognizer)

@@ -91,7 +91,7 @@ class GalleryFollower:
         index, measured = gallery.index(), gallery.calibration()
         threshold = self.embedder.threshold
         if measured:
-            threshold = Calibration.of(measured).threshold(len(index))
+            threshold = Calibration.from_values(measured).threshold(len(index))
         self.recognizer.use(index, threshold)
         self.count(len(index))
         log.info("gallery: %d people can be recognized", len(index))

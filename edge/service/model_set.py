@@ -12,7 +12,7 @@ from edge.errors import locate
 from edge.models.contract import load_model
 from edge.models.embedder import ContractEmbedder
 from edge.models.liveness import ContractLiveness
-from edge.models.paths import model_path
+from edge.models.paths import resolve_model
 from edge.ports import Detector, EngineRuntime, FaceFinder, Model, Runtime
 from edge.service.engines import EngineManager
 
@@ -52,23 +52,23 @@ class ModelSet:
     def _load(cls, settings: Config, base: Path, runtime: Runtime) -> ModelSet:
         chosen = settings.models
         with locate(key="models.detector"):
-            path = model_path(chosen.detector.path, base)
+            path = resolve_model(chosen.detector.path, base)
             detector = load_model("detect", runtime, path, chosen.detector.sha256)
         if chosen.faces is None:
             return cls(detector, None)
         with locate(key="models.faces"):
-            path = model_path(chosen.faces.path, base)
+            path = resolve_model(chosen.faces.path, base)
             faces = load_model("faces", runtime, path, chosen.faces.sha256)
         recognition = settings.recognition
         if recognition is None:
             return cls(detector, faces)
         with locate(key="recognition.embedder"):
-            path = model_path(recognition.embedder.path, base)
+            path = resolve_model(recognition.embedder.path, base)
             embedder = load_model("embed", runtime, path, recognition.embedder.sha256)
         if recognition.liveness is None:
             return cls(detector, faces, embedder)
         with locate(key="recognition.liveness"):
-            path = model_path(recognition.liveness.path, base)
+            path = resolve_model(recognition.liveness.path, base)
             liveness = load_model("liveness", runtime, path, recognition.liveness.sha256)
         return cls(detector, faces, embedder, liveness)
 

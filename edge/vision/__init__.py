@@ -1,1 +1,1 @@
-"""Arithmetic on boxes, pictures and tracks: numpy in, numpy out, no I/O."""
+"""Arithmetic on boxes, pictures and tracks: numpy in, numpy out."""

@@ -1,6 +1,6 @@
 """Boxes: the only box arithmetic in the repository.
 
-Everything takes and returns ``(N, 4)`` xyxy; another format is in the name.
+All functions take and return ``(N, 4)`` xyxy; another format is in the name.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ def iou(a_xyxy: F32, b_xyxy: F32) -> F32:
 
 
 def containment(inner_xyxy: F32, outer_xyxy: F32) -> F32:
-    """Share of each inner box inside each outer box, ``(N, M)`` in [0, 1]."""
+    """Fraction of each inner box inside each outer box, ``(N, M)`` in [0, 1]."""
     inner_area = area(inner_xyxy)[:, None]
     overlap = intersection(inner_xyxy, outer_xyxy)
     return np.divide(overlap, inner_area, out=np.zeros_like(overlap), where=inner_area > 0)
 
 
 def clip(xyxy: F32, size_wh: tuple[int, int]) -> F32:
-    """Cut boxes to an image of ``size_wh`` pixels."""
+    """Clip boxes to an image of ``size_wh`` pixels."""
     limit = np.array([*size_wh, *size_wh], np.float32)
     return np.clip(xyxy, 0, limit).astype(np.float32)
 
 
 def xyxy_to_cxcywh(xyxy: F32) -> F32:
-    """Corners -> centre and size."""
+    """Corners -> center and size."""
     cxcywh = np.empty((len(xyxy), 4), np.float32)
     low, high = xyxy[:, :2], xyxy[:, 2:]
     np.subtract(high, low, out=cxcywh[:, 2:])
@@ -61,7 +61,7 @@ def xyxy_to_cxcywh(xyxy: F32) -> F32:
 
 
 def cxcywh_to_xyxy(cxcywh: NDArray[np.floating], growth: float = 1) -> F32:
-    """Centre and size -> corners, of boxes that grew ``growth`` times in width and height."""
+    """Center and size, times ``growth`` in width and height -> corners."""
     half = cxcywh[:, 2:] * (growth / 2)
     xyxy = np.empty((len(cxcywh), 4), np.float32)
     np.subtract(cxcywh[:, :2], half, out=xyxy[:, :2], casting="same_kind")
@@ -69,11 +69,11 @@ def cxcywh_to_xyxy(cxcywh: NDArray[np.floating], growth: float = 1) -> F32:
     return xyxy
 
 
-def foot_share(xyxy: F32, size_wh: tuple[int, int]) -> NDArray[np.float64]:
-    """Foot points (bottom centres), ``(N, 4)`` -> ``(N, 2)`` x y as shares of the image.
+def locate_feet(xyxy: F32, size_wh: tuple[int, int]) -> NDArray[np.float64]:
+    """Foot points (bottom centers), ``(N, 4)`` -> ``(N, 2)`` x y as fractions of the image.
 
-    They are kept a hair inside the image, so that a box that ends at its lower edge stands in
-    a zone that is drawn down to that edge.
+    They are clipped slightly inside the image, so that a box that ends at the lower edge is in a
+    zone that is drawn down to that edge.
     """
     foot = np.empty((len(xyxy), 2))
     foot[:, 0] = xyxy[:, 0] + xyxy[:, 2]
@@ -85,17 +85,17 @@ def foot_share(xyxy: F32, size_wh: tuple[int, int]) -> NDArray[np.float64]:
 def nms(xyxy: F32, score: F32, class_id: I32, iou_threshold: float) -> I64:
     """Greedy class-aware non-maximum suppression, by brute force: the reference.
 
-    Boxes are visited by falling score, equal scores in the order given. A box survives when
-    no surviving box of its class overlaps it by more than ``iou_threshold``.
+    Boxes are visited by descending score, equal scores in the given order. A box is kept when no
+    kept box of its class overlaps it by more than ``iou_threshold``.
 
     Returns:
-        ``(R,)`` int64 indices of the survivors by falling score.
+        ``(R,)`` int64 indices of the kept boxes by descending score.
     """
     order = np.argsort(-score, kind="stable")
     overlap = iou(xyxy, xyxy)
     kept: list[int] = []
     for row in order:
-        rivals = [k for k in kept if class_id[k] == class_id[row]]
-        if not np.any(overlap[row, rivals] > iou_threshold):
+        same_class = [k for k in kept if class_id[k] == class_id[row]]
+        if not np.any(overlap[row, same_class] > iou_threshold):
             kept.append(int(row))
     return np.array(kept, np.int64)

@@ -1,4 +1,4 @@
-"""Drawing: boxes, labels and landmarks on a copy of a picture, for people to look at."""
+"""Drawing: boxes, labels and landmarks on a copy of a picture."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def draw(rgb: U8, xyxy: F32, labels: Sequence[str], faces_xyxy: F32, landmarks: 
     """Mark objects and faces.
 
     Args:
-        rgb: ``(H, W, 3)`` uint8, left as it is.
+        rgb: ``(H, W, 3)`` uint8, not modified.
         xyxy: ``(N, 4)`` objects, pixels of ``rgb``.
         labels: N captions.
         faces_xyxy: ``(M, 4)`` faces.
-        landmarks: ``(M, 5, 2)`` their points.
+        landmarks: ``(M, 5, 2)`` landmarks of the faces.
 
     Returns:
         ``(H, W, 3)`` uint8 RGB.
@@ -31,9 +31,9 @@ def draw(rgb: U8, xyxy: F32, labels: Sequence[str], faces_xyxy: F32, landmarks: 
     canvas = np.ascontiguousarray(rgb).copy()
     thickness = max(1, round(max(canvas.shape) / 500))
     for box, label in zip(xyxy, labels, strict=True):
-        colour = _PALETTE[sum(label.split(" ")[0].encode()) % len(_PALETTE)]
-        _rectangle(canvas, box, colour, thickness)
-        _caption(canvas, box, label, colour, thickness)
+        color = _PALETTE[sum(label.split(" ")[0].encode()) % len(_PALETTE)]
+        _rectangle(canvas, box, color, thickness)
+        _caption(canvas, box, label, color, thickness)
     for box, points in zip(faces_xyxy, landmarks, strict=True):
         _rectangle(canvas, box, _FACE, thickness)
         for x, y in points:
@@ -41,30 +41,28 @@ def draw(rgb: U8, xyxy: F32, labels: Sequence[str], faces_xyxy: F32, landmarks: 
     return canvas
 
 
-def save(rgb: U8, path: Path) -> None:
-    """Write an ``(H, W, 3)`` RGB picture; the suffix says the format.
+def save_picture(rgb: U8, path: Path) -> None:
+    """Write an ``(H, W, 3)`` RGB picture in the format of the path's suffix.
 
     Raises:
-        EdgeError: the folder is missing or full, or the suffix is unknown.
+        EdgeError: The folder is missing or full, or the suffix is unknown.
     """
     try:
         written = cv2.imwrite(str(path), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
     except cv2.error as error:
-        raise EdgeError(f"{path}: OpenCV knows no such format: use .png or .jpg") from error
+        raise EdgeError("OpenCV cannot write this format: use .png or .jpg", file=path) from error
     if not written:
-        raise EdgeError(f"{path} cannot be written: is there such a folder, and space in it?")
+        raise EdgeError("the picture cannot be written: check the folder and free space", file=path)
 
 
-def _rectangle(canvas: U8, box: F32, colour: tuple[int, int, int], thickness: int) -> None:
+def _rectangle(canvas: U8, box: F32, color: tuple[int, int, int], thickness: int) -> None:
     x1, y1, x2, y2 = (round(float(value)) for value in box)
-    cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, thickness, cv2.LINE_AA)
+    cv2.rectangle(canvas, (x1, y1), (x2, y2), color, thickness, cv2.LINE_AA)
 
 
-def _caption(
-    canvas: U8, box: F32, label: str, colour: tuple[int, int, int], thickness: int
-) -> None:
+def _caption(canvas: U8, box: F32, label: str, color: tuple[int, int, int], thickness: int) -> None:
     font, scale = cv2.FONT_HERSHEY_SIMPLEX, 0.35 * thickness + 0.1
     (width, height), base = cv2.getTextSize(label, font, scale, thickness)
     x, y = round(float(box[0])), max(round(float(box[1])), height + base)
-    cv2.rectangle(canvas, (x, y - height - base), (x + width, y), colour, -1)
+    cv2.rectangle(canvas, (x, y - height - base), (x + width, y), color, -1)
     cv2.putText(canvas, label, (x, y - base // 2), font, scale, (0, 0, 0), thickness, cv2.LINE_AA)

@@ -27,7 +27,7 @@ FACE_PX = 112
 
 
 def align_face(picture: Picture, landmarks: F32, size_px: int = FACE_PX) -> U8:
-    """Turn, scale and shift a face so that its points lie where an embedder expects them.
+    """Rotate, scale and shift a face so that its landmarks lie where embedders expect them.
 
     The transform is the least-squares similarity without mirroring (Umeyama 1991); in two
     dimensions, with points as complex numbers, it is ``z -> a z + b``.
@@ -61,7 +61,7 @@ def align_face(picture: Picture, landmarks: F32, size_px: int = FACE_PX) -> U8:
     width, height = (max(1, round(side / shrink)) for side in part.size_wh)
     rgb = resize_to_rgb(part, (width, height))
     across, down = part.size_wh[0] / width, part.size_wh[1] / height
-    # centres of pixels lie at half a pixel in a resized picture, at 0 in landmarks and in a warp
+    # centers of pixels lie at half a pixel in a resized picture, at 0 in landmarks and in a warp
     offset = a * complex(x + (across - 1) / 2, y + (down - 1) / 2) + b
     matrix = np.array(
         [
@@ -73,9 +73,9 @@ def align_face(picture: Picture, landmarks: F32, size_px: int = FACE_PX) -> U8:
 
 
 def place_wide_box(xyxy: F32, scale: float, size_wh: tuple[int, int]) -> tuple[int, int, int, int]:
-    """A face's box, ``scale`` times as large around its centre, moved into the picture.
+    """Compute a face's box, ``scale`` times as large around its center, moved into the picture.
 
-    One that is larger than the picture shrinks, keeping its aspect, until it fits: as MiniFASNet
+    A box that is larger than the picture shrinks, keeping its aspect, until it fits: as MiniFASNet
     cuts its crops (minivision-ai/Silent-Face-Anti-Spoofing, generate_patches.py).
 
     Args:
@@ -97,7 +97,7 @@ def place_wide_box(xyxy: F32, scale: float, size_wh: tuple[int, int]) -> tuple[i
 
 
 def crop_wide(picture: Picture, xyxy: F32, scale: float, size_wh: tuple[int, int]) -> U8:
-    """The wide crop of a face as ``(h, w, 3)`` uint8 RGB; black for a box that is not finite.
+    """Crop a face with its surroundings: ``(h, w, 3)`` uint8 RGB; black if the box is not finite.
 
     Args:
         picture: any size.

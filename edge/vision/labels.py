@@ -1,4 +1,4 @@
-"""Labels: the class names a user writes, and the class ids a model gives."""
+"""Labels: from the class names in a configuration to a model's class ids."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Polygons: which points lie inside, and how far from the outline."""
+"""Polygons: which points are inside, and their distance from the outline."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Points = Sequence[tuple[float, float]]
 
 
 class Polygons:
-    """Several polygons, asked about many points at once.
+    """Several polygons that are tested against many points at once.
 
     A polygon that crosses itself is inside by the even-odd rule (Shimrat 1962, CACM
-    algorithm 112). Of its outline the upper and left parts belong to it, the lower and right
-    ones do not, so that neighbours with a common edge share no point.
+    algorithm 112). The upper and left parts of its outline belong to it, the lower and right
+    ones do not, so that neighbors with a common edge share no point.
 
     Args:
-        corners: for each polygon its corners, in any unit.
+        corners: The corners of each polygon, in any unit.
     """
 
     def __init__(self, corners: Sequence[Points]) -> None:
@@ -38,7 +38,6 @@ class Polygons:
         self._upper_x = upper[:, 0]  # an edge has the same numbers seen from both sides
 
     def __len__(self) -> int:
-        """P."""
         return len(self._first) - 1
 
     def contain(self, points: F64) -> Bool:
@@ -58,9 +57,9 @@ class Polygons:
         """``(N, 2)`` points -> ``(N,)`` distance to a polygon's outline.
 
         Args:
-            polygon: which.
-            points: in the polygon's units.
-            unit_xy: length of the polygon's units, across and down.
+            polygon: Its row.
+            points: In the polygon's units.
+            unit_xy: Length of the polygon's units, across and down.
         """
         edges = slice(self._first[polygon], self._first[polygon + 1])
         along = self._along[edges] * unit_xy  # (E, 2)

@@ -12,11 +12,11 @@ from edge.vision.resize import resize_to_rgb
 def place_letterbox(
     source_wh: tuple[int, int], network_wh: tuple[int, int], align: str = "top_left"
 ) -> tuple[Letterbox, tuple[int, int]]:
-    """Where an image of ``source_wh`` goes in a network input, and its size there.
+    """Compute where an image of ``source_wh`` goes in a network input, and its size there.
 
     Args:
-        source_wh: source pixels.
-        network_wh: network pixels.
+        source_wh: Source pixels.
+        network_wh: Network pixels.
         align: ``top_left`` or ``center``.
 
     Returns:
@@ -39,7 +39,7 @@ def letterbox(picture: Picture, out: U8, align: str = "top_left", fill: int = 11
 
     Args:
         picture: any size.
-        out: ``(h, w, 3)`` uint8, overwritten whole.
+        out: ``(h, w, 3)`` uint8, entirely overwritten.
         align: ``top_left`` or ``center``.
         fill: gray value around the image.
     """

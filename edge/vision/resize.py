@@ -91,7 +91,7 @@ def resize_to_rgb(picture: Picture, size_wh: tuple[int, int], out: U8 | None = N
 
 
 def crop(picture: Picture, x1: int, y1: int, x2: int, y2: int) -> tuple[Picture, tuple[int, int]]:
-    """Cut a rectangle out of a picture without converting the rest.
+    """Crop a rectangle without converting the rest of the picture.
 
     Returns:
         The part inside the picture, grown to whole chroma samples and at least one pixel, and

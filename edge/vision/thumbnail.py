@@ -1,4 +1,4 @@
-"""Thumbnails: now and then a small JPEG of a camera's picture."""
+"""Thumbnails: small JPEGs of a camera's picture at a limited rate."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from edge.vision.resize import resize_to_rgb
 
 
 class JpegSampler:
-    """Makes JPEGs of one camera at a bounded rate and size."""
+    """Makes JPEGs of one camera at a limited rate and size; the first frame gives one."""
 
     def __init__(self, rate_hz: float, max_px: int = 320, quality: int = 80) -> None:
-        """Make the first frame a picture.
+        """Prepare; no picture is made yet.
 
         Args:
-            rate_hz: at most so many a second, by the frames' monotonic clock; 0 makes none.
-            max_px: longest side; smaller pictures keep their size.
+            rate_hz: Most JPEGs per second, by the frames' monotonic clock; 0 makes none.
+            max_px: Longest side; smaller pictures keep their size.
             quality: 1 to 100.
         """
         self._period_s = 1 / rate_hz if rate_hz > 0 else math.inf
@@ -27,15 +27,15 @@ class JpegSampler:
         self._quality = quality
 
     def sample(self, frame: Frame) -> bytes | None:
-        """The frame as JPEG when one is due, else None."""
+        """The frame as JPEG if one is due, else None."""
         now_s = frame.monotonic_s
         if now_s < self._due_s:
             return None
-        late_s = now_s - self._due_s  # a small lateness is made up for, so that the rate holds
+        late_s = now_s - self._due_s  # small delays are made up for, so that the mean rate is kept
         self._due_s = now_s + self._period_s - (late_s if late_s < self._period_s else 0)
-        return self._jpeg(frame)
+        return self._encode(frame)
 
-    def _jpeg(self, frame: Frame) -> bytes:
+    def _encode(self, frame: Frame) -> bytes:
         width, height = frame.size_wh
         scale = min(1.0, self._max_px / max(width, height))
         size_wh = (max(1, round(width * scale)), max(1, round(height * scale)))

@@ -1,18 +1,18 @@
 """Tracker: objects followed over time in one camera.
 
 Two-stage association in the manner of ByteTrack (Zhang 2022, arXiv:2110.06864): confirmed
-tracks take high detections first, then those seen a moment ago take what is left of the low
-ones, then tentative tracks take what is left of the high ones; each remaining high detection
-begins a tentative track, which ends unheard when it is not seen again at once. Tracks and
-detections meet only within a class.
+tracks are matched with high-score detections first, then those seen in the previous frame with
+the low-score ones, then tentative tracks with the remaining high-score ones; each high-score
+detection that is left begins a tentative track, which is dropped without an event unless it is
+seen again at once. Tracks and detections are matched only within a class.
 
 Boxes are compared after growing by a fifth on each side (C-BIoU, Yang 2023, arXiv:2211.14317),
-for at 5 frames a second a narrow walker leaves its own box. In simulated crowds of 10, 30 and 60
-objects at 10 and 5 frames a second that halved the tracks begun (142 to 75 for 10 objects at 5)
-and changed switches of identity from 11 16 76 123 279 456 to 8 14 72 109 294 446.
+because at 5 frames per second a pedestrian leaves their own narrow box. In simulated crowds of 10,
+30 and 60 objects at 10 and 5 frames per second that halved the tracks begun (142 to 75 for 10
+objects at 5) and changed identity switches from 11 16 76 123 279 456 to 8 14 72 109 294 446.
 
 Within a stage the best overlap goes first. The optimal assignment (Hungarian) was no better in
-those crowds, 8 14 72 114 300 450 switches; greedy is a dozen lines and has no bad case.
+those crowds, 8 14 72 114 300 450 switches; greedy takes a dozen lines and has no bad worst case.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from edge.types import F32, I64, Bool, Detections, TrackEvent, TrackEventType, T
 from edge.vision import boxes, kalman
 from edge.vision.kalman import F64
 
-MAX_COORDINATE_PX = 1e6  # beyond it, or NaN, a box is an accident of the model
+MAX_COORDINATE_PX = 1e6  # a box beyond it, or with NaN, is an error of the model
 MAX_STEP_S = 3600.0
 GROWTH = 0.2  # of a box's width and height, on each of its sides
 
-# One row a track. `seen` counts the frames it was seen in; times are on the tracker's clock.
+# One row per track. `seen` counts the frames it was seen in; times are on the tracker's clock.
 _ROW = np.dtype(
     [
         ("track_id", np.int64),
@@ -53,20 +53,20 @@ _ROW = np.dtype(
 Rows = NDArray[Any]
 
 
-def track_ids(start_s: float) -> Iterator[int]:
-    """Ids for tracks, unique across cameras and across restarts of the process.
+def make_track_ids(start_s: float) -> Iterator[int]:
+    """Make track ids that are unique across cameras and across restarts of the process.
 
     The n-th id is ``floor(start_s * 2**20) + n``: the start time in seconds in the high bits,
     20 low bits to count in. A process that starts s seconds later begins ``s * 2**20`` higher,
-    so no id returns unless more than a million tracks began in each second of the earlier
-    life, or the wall clock was set back. Ids stay below 2**53, which readers in JavaScript
-    keep exact, until the year 2242.
+    so no id is reused unless more than a million tracks began in each second of the earlier
+    run, or the wall clock was set back. Ids stay below 2**53, which JavaScript represents exactly,
+    until the year 2242.
 
     Args:
         start_s: Unix time of the process's start.
 
     Returns:
-        An iterator that all cameras share; ``next`` of it is atomic.
+        An iterator that all cameras share; calling ``next`` on it is atomic.
     """
     if not 0 <= start_s < 2**33:
         raise ValueError(f"start_s must be Unix seconds in 0..2**33, got {start_s}: use time.time")
@@ -75,7 +75,7 @@ def track_ids(start_s: float) -> Iterator[int]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrackUpdate:
-    """What one frame did to the tracks of a camera.
+    """The effect of one frame on the tracks of a camera.
 
     Attributes:
         tracks: confirmed tracks seen in this frame (``missed == 0``), oldest first.
@@ -93,8 +93,8 @@ class Tracker:
     """Follows the objects of one camera.
 
     Args:
-        options: thresholds.
-        ids: where new tracks get their id, see `track_ids`; shared by all cameras.
+        options: Thresholds.
+        ids: Ids of new tracks, see `make_track_ids`; shared by all cameras.
     """
 
     def __init__(self, options: Tracking, ids: Iterator[int]) -> None:
@@ -109,12 +109,12 @@ class Tracker:
         """Take one frame's detections.
 
         Args:
-            detections: all classes, low scores too.
-            at_s: when the frame was captured, on the monotonic clock. Time that stands still
-                or goes back counts as no time.
+            detections: Of all classes, low scores included.
+            at_s: When the frame was captured, monotonic seconds. Time that stands still or goes
+                back counts as zero.
         """
         ended = self._tick(at_s)
-        found = self._usable(detections)
+        found = self._drop_unusable(detections)
         if not len(self._rows) and not len(found):
             return TrackUpdate(Tracks.empty(), (), ended)
         cxcywh = boxes.xyxy_to_cxcywh(found.xyxy)
@@ -125,7 +125,7 @@ class Tracker:
         seen_now = rows[(rows["missed"] == 0) & (rows["seen"] >= self._options.confirm_frames)]
         began = seen_now["seen"] == self._options.confirm_frames
         return TrackUpdate(
-            _tracks(seen_now), _changes(seen_now[began], TrackEventType.BEGAN), ended
+            _make_tracks(seen_now), _make_events(seen_now[began], TrackEventType.BEGAN), ended
         )
 
     def reset(self, at_s: float) -> tuple[TrackEvent, ...]:
@@ -136,29 +136,29 @@ class Tracker:
     def _tick(self, at_s: float) -> tuple[TrackEvent, ...]:
         """Move the clock and all tracks to ``at_s``; end those unseen for too long.
 
-        Nobody can be missed between two frames, so a camera slower than ``max_missed_s`` keeps
-        its tracks for two of its intervals; a sudden gap ends them.
+        Nothing can be seen between two frames, so a camera slower than ``max_missed_s`` keeps its
+        tracks for two of its intervals; a sudden gap ends them.
         """
         step_s = at_s - self._at_s
         step_s = min(step_s, MAX_STEP_S) if step_s > 0 else 0.0  # NaN too
-        patience_s = max(self._options.max_missed_s, 2 * self._step_s)
+        max_missed_s = max(self._options.max_missed_s, 2 * self._step_s)
         self._at_s, self._step_s = at_s, step_s
         self._now_s += step_s
         if not len(self._rows):
             return ()
-        ended = self._drop(self._now_s - self._rows["seen_s"] > patience_s)
+        ended = self._drop(self._now_s - self._rows["seen_s"] > max_missed_s)
         if step_s:
             kalman.predict(self._rows["motion"], step_s)
         return ended
 
-    def _usable(self, detections: Detections) -> Detections:
+    def _drop_unusable(self, detections: Detections) -> Detections:
         usable = detections.score >= self._options.low_score  # a NaN is not
         if len(usable):
             usable &= (np.abs(detections.xyxy) < MAX_COORDINATE_PX).all(axis=1)
         return detections if usable.all() else detections[usable]
 
     def _associate(self, found: Detections, cxcywh: F32) -> tuple[I64, I64]:
-        """Rows of tracks and, for each, the row of its detection: by stage, then by overlap."""
+        """Rows of matched tracks and of their detections: by stage, then by overlap."""
         rows = self._rows
         grown = boxes.cxcywh_to_xyxy(
             np.concatenate([rows["motion"][:, kalman.VALUE], cxcywh]), 1 + 2 * GROWTH
@@ -171,7 +171,7 @@ class Tracker:
         stage = 2 * confirmed + high  # 3 confirmed high, 2 confirmed low, 1 tentative high
         allowed = high | (confirmed & (rows["missed"][row] == 0))
         rank = np.where(allowed, stage + overlap[row, column], 0)
-        return _greedy(rank, row, column)
+        return _match_greedily(rank, row, column)
 
     def _see(self, row: I64, found: Detections, cxcywh: F32, column: I64) -> None:
         """Correct the tracks that were seen; drop the tentative ones that were not."""
@@ -187,11 +187,11 @@ class Tracker:
             rows["seen"][row] += 1
         if len(row) < len(rows):
             unseen = rows["missed"] > 0
-            rows["motion"][unseen, kalman.SIZE_VELOCITY] = 0  # what hides does not grow
+            rows["motion"][unseen, kalman.SIZE_VELOCITY] = 0  # a hidden object does not grow
             self._drop(unseen & (rows["seen"] < self._options.confirm_frames))
 
     def _begin(self, found: Detections, cxcywh: F32, taken: I64) -> None:
-        """A tentative track for each high detection that no track took."""
+        """Begin a tentative track for each high-score detection without a track."""
         free = found.score >= self._options.high_score
         free[taken] = False
         if not free.any():
@@ -205,18 +205,18 @@ class Tracker:
         self._rows = np.concatenate([self._rows, new])
 
     def _drop(self, gone: Bool) -> tuple[TrackEvent, ...]:
-        """Forget rows; ENDED for those that were confirmed."""
+        """Drop rows; ENDED for those that were confirmed."""
         if not gone.any():
             return ()
         dropped = self._rows[gone]
         self._rows = self._rows[~gone]
-        return _changes(
+        return _make_events(
             dropped[dropped["seen"] >= self._options.confirm_frames], TrackEventType.ENDED
         )
 
 
-def _greedy(rank: F64, row: I64, column: I64) -> tuple[I64, I64]:
-    """Pairs by falling rank, each row and column once; pairs of rank 0 never."""
+def _match_greedily(rank: F64, row: I64, column: I64) -> tuple[I64, I64]:
+    """Pairs by descending rank, each row and column once; pairs of rank 0 never."""
     order = np.argsort(-rank, kind="stable")[: np.count_nonzero(rank)]
     taken_rows: dict[int, int] = {}
     taken_columns: set[int] = set()
@@ -227,14 +227,14 @@ def _greedy(rank: F64, row: I64, column: I64) -> tuple[I64, I64]:
     return np.array(list(taken_rows), np.int64), np.array(list(taken_rows.values()), np.int64)
 
 
-def _tracks(rows: Rows) -> Tracks:
+def _make_tracks(rows: Rows) -> Tracks:
     return Tracks(
         rows["xyxy"].copy(), rows["score"].copy(), rows["class_id"].copy(),
         rows["track_id"].copy(), rows["age"].copy(), rows["missed"].copy(),
     )  # fmt: skip
 
 
-def _changes(rows: Rows, change: TrackEventType) -> tuple[TrackEvent, ...]:
+def _make_events(rows: Rows, change: TrackEventType) -> tuple[TrackEvent, ...]:
     ended = change is TrackEventType.ENDED
     return tuple(
         TrackEvent(

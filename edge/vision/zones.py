@@ -1,13 +1,13 @@
-"""Places: which zones tracks stand in, and which lines they cross, in one camera.
+"""The zone monitor: which zones tracks are in, and which lines they cross, in one camera.
 
-A track is where its foot point (bottom centre of its box) is. Feet shake, so a place has a
-margin of a twentieth of the track's height on the screen:
+A track is where its foot point (bottom center of its box) is. Foot points jitter, so zones and
+lines have a margin of a twentieth of the track's height in the picture:
 
 - A zone is entered as soon as the foot is inside, and left when it is outside by more than the
   margin.
 - A line is crossed when the path of the foot went through it (between its ends) and arrived
   on the other side by more than the margin. A fast object's path is the segment between
-  its feet in two frames, so it cannot slip through.
+  its feet in two frames, so it cannot be missed.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ LEFT_TO_RIGHT, RIGHT_TO_LEFT = "left_to_right", "right_to_left"
 Moves = list[TrackEvent]
 
 
-class Places:
-    """Zones and lines of one camera, and who is where.
+class ZoneMonitor:
+    """Zones and lines of one camera, and where its tracks are.
 
     Args:
-        zones: polygons, shares of width and height; the upper and left parts of an outline
+        zones: Polygons in fractions of width and height; the upper and left parts of an outline
             belong to the zone, the lower and right ones do not, except at the picture's edge.
-        lines: lines, shares of width and height.
-        classes: the model's class names by class id.
-        camera: its name, for messages.
+        lines: Lines in fractions of width and height.
+        classes: The model's class names by class id.
+        camera: Its name, for messages.
 
     Raises:
-        ConfigError: a label is none of the model's.
+        ConfigError: The model does not have one of the labels.
     """
 
     def __init__(
@@ -54,8 +54,8 @@ class Places:
         self._zones, self._lines = tuple(zones), tuple(lines)
         self._polygons = Polygons([zone.polygon for zone in zones])
         self._dwell_s = np.array([zone.dwell_s or np.inf for zone in zones])  # (Z,)
-        self._zone_wants = _wants("zones", zones, classes, camera)  # (C, Z)
-        self._line_wants = _wants("lines", lines, classes, camera)  # (C, L)
+        self._zone_classes = _make_class_masks("zones", zones, classes, camera)  # (C, Z)
+        self._line_classes = _make_class_masks("lines", lines, classes, camera)  # (C, L)
         self._ends = np.array([(line.a, line.b) for line in lines]).reshape(-1, 2, 2)
         self._size_wh, self._to_lines = (0, 0), _line_axes(self._ends, (1, 1))
         row = np.dtype(
@@ -69,8 +69,8 @@ class Places:
                 ("inside", np.bool_, (len(zones),)),
                 ("since_s", np.float64, (len(zones),)),
                 ("dwelled", np.bool_, (len(zones),)),
-                ("side", np.bool_, (len(lines),)),  # where it last was beyond the margin
-                ("through", np.bool_, (len(lines),)),  # its path went through since then
+                ("side", np.bool_, (len(lines),)),  # the side it was on when last beyond the margin
+                ("through", np.bool_, (len(lines),)),  # whether its path went through since then
             ]
         )
         self._known: NDArray[Any] = np.zeros(0, row)  # sorted by track_id
@@ -78,37 +78,38 @@ class Places:
     def update(
         self, tracks: Tracks, size_wh: tuple[int, int], at_s: float
     ) -> tuple[tuple[tuple[str, ...], ...], tuple[TrackEvent, ...]]:
-        """Where the tracks of one frame are, and what that changed.
+        """Take the tracks of one frame.
 
         Args:
-            tracks: those seen in this frame.
-            size_wh: size of the image.
-            at_s: when the frame was captured, on the monotonic clock.
+            tracks: Those seen in this frame.
+            size_wh: Size of the image, pixels.
+            at_s: When the frame was captured, monotonic seconds.
 
         Returns:
-            For each track the names of the zones it stands in, and the changes.
+            For each track the names of the zones it is in, and the events.
         """
         if not len(tracks) or not (self._zones or self._lines):
             return ((),) * len(tracks), ()
-        feet = boxes.foot_share(tracks.xyxy, size_wh)
-        rows = self._rows_of(tracks, feet, size_wh)
+        feet = boxes.locate_feet(tracks.xyxy, size_wh)
+        rows = self._find_rows(tracks, feet, size_wh)
         margin_px = np.float32(MARGIN) * (tracks.xyxy[:, 3] - tracks.xyxy[:, 1])
         changes: Moves = []
         known = self._known
         known["xyxy"][rows], known["score"][rows] = tracks.xyxy, tracks.score
         if self._lines:
-            self._cross(rows, feet, margin_px, size_wh, changes)
+            self._update_lines(rows, feet, margin_px, size_wh, changes)
         if self._zones:
-            self._stand(rows, feet, margin_px, size_wh, at_s, changes)
+            self._update_zones(rows, feet, margin_px, size_wh, at_s, changes)
         known["foot"][rows], known["at_s"][rows] = feet, at_s
-        return self._names(rows), tuple(changes)
+        return self._get_names(rows), tuple(changes)
 
     def forget(self, track_ids: Iterable[int], at_s: float) -> tuple[TrackEvent, ...]:
         """Drop tracks that ended; LEFT for the zones they were last seen in.
 
         Args:
-            track_ids: which; unknown ones are ignored.
-            at_s: now. The dwell ends when the track was last seen, and never after this.
+            track_ids: Their ids; unknown ones are ignored.
+            at_s: Now, monotonic seconds. Dwell times end when the track was last seen, and never
+                later than this.
         """
         gone = np.isin(self._known["track_id"], np.array(list(track_ids), np.int64))
         if not gone.any():
@@ -121,11 +122,11 @@ class Places:
         return tuple(changes)
 
     def __len__(self) -> int:
-        """How many tracks are remembered."""
+        """Number of tracks that are remembered."""
         return len(self._known)
 
-    def _rows_of(self, tracks: Tracks, feet: F64, size_wh: tuple[int, int]) -> I64:
-        """Rows of the tracks in what is known; new ones are added."""
+    def _find_rows(self, tracks: Tracks, feet: F64, size_wh: tuple[int, int]) -> I64:
+        """Rows of the tracks in `_known`; new ones are added."""
         known = self._known["track_id"]
         rows = np.searchsorted(known, tracks.track_id)
         if len(known):
@@ -143,7 +144,7 @@ class Places:
         self._known = known[np.argsort(known["track_id"])]
         return np.searchsorted(self._known["track_id"], tracks.track_id)
 
-    def _stand(
+    def _update_zones(
         self,
         rows: I64,
         feet: F64,
@@ -152,9 +153,9 @@ class Places:
         at_s: float,
         changes: Moves,
     ) -> None:
-        """Enter, leave and dwell in zones."""
+        """Detect entered and left zones and elapsed dwell times."""
         known = self._known
-        inside = self._polygons.contain(feet) & self._zone_wants[known["class_id"][rows]]
+        inside = self._polygons.contain(feet) & self._zone_classes[known["class_id"][rows]]
         before = known["inside"][rows]
         for n, zone in np.argwhere(inside != before).tolist():
             row = rows[n]
@@ -179,15 +180,15 @@ class Places:
                 changes, row, TrackEventType.DWELLED, self._zones[zone].name, dwell_s=dwell_s
             )
 
-    def _cross(
+    def _update_lines(
         self, rows: I64, feet: F64, margin_px: F32, size_wh: tuple[int, int], changes: Moves
     ) -> None:
-        """Cross lines."""
+        """Detect crossed lines."""
         known = self._known
         right_px, along = self._right_px(feet, size_wh)  # (N, L)
         side = known["side"][rows]
         busy = ((right_px >= 0) != side) | known["through"][rows]
-        busy &= self._line_wants[known["class_id"][rows]]
+        busy &= self._line_classes[known["class_id"][rows]]
         if not busy.any():
             return
         was_right_px, was_along = self._right_px(known["foot"][rows], size_wh)
@@ -211,7 +212,7 @@ class Places:
             known["side"][row, line], known["through"][row, line] = now >= 0, False
 
     def _right_px(self, feet: F64, size_wh: tuple[int, int]) -> tuple[F64, F64]:
-        """How far right of each line, in pixels, and where along it (0 is a, 1 is b): (N, L)."""
+        """``(N, L)`` distance to the right of each line, pixels; position along it (a 0, b 1)."""
         if size_wh != self._size_wh:
             self._size_wh, self._to_lines = size_wh, _line_axes(self._ends, size_wh)
         axes, offset = self._to_lines
@@ -241,7 +242,7 @@ class Places:
             )
         )
 
-    def _names(self, rows: I64) -> tuple[tuple[str, ...], ...]:
+    def _get_names(self, rows: I64) -> tuple[tuple[str, ...], ...]:
         names = [zone.name for zone in self._zones]
         return tuple(
             tuple(name for name, inside in zip(names, row, strict=True) if inside)
@@ -249,8 +250,10 @@ class Places:
         )
 
 
-def _wants(key: str, places: Sequence[Zone | Line], classes: tuple[str, ...], camera: str) -> Bool:
-    """``(C, P)``: which classes each place cares about."""
+def _make_class_masks(
+    key: str, places: Sequence[Zone | Line], classes: tuple[str, ...], camera: str
+) -> Bool:
+    """``(C, P)``: which classes each zone or line counts."""
     masks = [
         class_mask(place.labels, classes, camera, f"{key}[{row}].labels")
         for row, place in enumerate(places)
@@ -259,10 +262,10 @@ def _wants(key: str, places: Sequence[Zone | Line], classes: tuple[str, ...], ca
 
 
 def _line_axes(ends: F64, size_wh: tuple[int, int]) -> tuple[F64, F64]:
-    """``(L, 2, 2)`` ends of lines -> ``(2, 2 L)`` and ``(2 L,)``, see `Places._right_px`.
+    """``(L, 2, 2)`` ends of lines -> ``(2, 2 L)`` and ``(2 L,)``, see `ZoneMonitor._right_px`.
 
-    They map feet (shares of the picture) to pixels right of each line, seen from a to b with y
-    pointing down, and then to the place along each line.
+    They map feet (fractions of the picture) to pixels right of each line, seen from a to b with y
+    pointing down, and then to the position along each line.
     """
     a_px = ends[:, 0] * size_wh
     way_px = ends[:, 1] * size_wh - a_px  # (L, 2)

@@ -23,7 +23,7 @@ from edge.cli.options import FACES, load_models
 from edge.people.enrollment.face_photo import PhotoError, read_face
 from edge.people.gallery.index import Index, IndexedPerson
 from edge.people.recognition.face_quality import LOOK
-from edge.people.recognition.threshold import Calibration, Tail, impostors
+from edge.people.recognition.threshold import Calibration, Tail, compare_strangers
 
 ROUNDS = ((10, 50), (100, 50), (200, 25))  # people in the gallery, people to calibrate with
 ASKED = (0.1, 0.01)
@@ -53,7 +53,7 @@ def measure(people: list[np.ndarray], size: int, helpers: int, splits: int) -> N
         known, helping, strangers = np.split(order, [size, size + helpers])
         templates = [people[row][rng.integers(len(people[row]))][None] for row in known]
         index = Index.build([IndexedPerson(str(row), str(row)) for row in known], templates)
-        tail = Tail.of(impostors(index, [people[row] for row in helping]))
+        tail = Tail.fit_conservatively(compare_strangers(index, [people[row] for row in helping]))
         best = {row: (people[row] @ np.concatenate(templates).T).max(axis=1) for row in strangers}
         for asked in ASKED:
             threshold = Calibration(tail, asked).threshold(size)

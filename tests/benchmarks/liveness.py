@@ -14,7 +14,7 @@ import numpy as np
 
 from edge.models.contract import load_model
 from edge.models.liveness import ContractLiveness
-from edge.models.paths import model_path
+from edge.models.paths import resolve_model
 from edge.runtimes.onnx import Options, build
 
 
@@ -22,7 +22,7 @@ def main() -> None:
     """Median time of each, and the median of the ratios of neighbours."""
     pair, rounds = sys.argv[1], int((sys.argv[2:] or ["200"])[0])
     runtime = build(Options(threads=1))
-    models = [load_model("liveness", runtime, model_path(name, Path.cwd()))
+    models = [load_model("liveness", runtime, resolve_model(name, Path.cwd()))
               for name in (pair, "zoo:liveness-nano")]  # fmt: skip
     for count in (1, 4):
         spent = np.array([[_once(model, count) for model in models] for _ in range(rounds)])

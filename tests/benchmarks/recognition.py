@@ -22,7 +22,7 @@ import numpy as np
 from edge import plugins
 from edge.config import Camera, Recognition
 from edge.models.contract import load_model
-from edge.models.paths import model_path
+from edge.models.paths import resolve_model
 from edge.people.gallery.index import Index, IndexedPerson
 from edge.people.recognition.recognizer import Recognizer
 from edge.pipeline import Pipeline
@@ -62,15 +62,15 @@ def cpu_s(pipeline: Pipeline, pictures: list[Picture], begun_s: float) -> float:
 def main(video: str, embedder: str, liveness: str, turns: int = 15) -> None:
     """Print the ratio, turn by turn with and without."""
     runtime = plugins.create("runtimes", {"kind": "onnx", "workers": 1, "threads": 1})
-    detector = load_model("detect", runtime, model_path("zoo:detect-nano", Path()))
-    finder = load_model("faces", runtime, model_path("zoo:faces-nano", Path()))
-    described = load_model("embed", runtime, model_path(embedder, Path()))
+    detector = load_model("detect", runtime, resolve_model("zoo:detect-nano", Path()))
+    finder = load_model("faces", runtime, resolve_model("zoo:faces-nano", Path()))
+    described = load_model("embed", runtime, resolve_model(embedder, Path()))
     ids = itertools.count(1)
     rules = {"gallery": "g", "key_file": "k", "embedder": "e"}
     recognizer = Recognizer(
         Recognition.model_validate(rules),
         described,
-        load_model("liveness", runtime, model_path(liveness, Path())),
+        load_model("liveness", runtime, resolve_model(liveness, Path())),
         ids,
     )
     people = [IndexedPerson(str(row), str(row)) for row in range(100)]

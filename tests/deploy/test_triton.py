@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from deploy.commands.app import app
 from edge.manifest import KEY, Manifest
-from edge.models.paths import model_path
+from edge.models.paths import resolve_model
 from edge.runtimes.triton import SHA256, Options, build
 from tests.support.models import constant_model
 from tests.support.triton_server import Service, serving
@@ -40,7 +40,7 @@ def test_the_configuration_tells_the_contract(written):
 def test_a_box_accepts_what_was_written_by_its_hash(written):
     folder, config = written
     file = (folder / "1" / "model.onnx").read_bytes()
-    assert file == model_path("zoo:detect-nano", folder).read_bytes()
+    assert file == resolve_model("zoo:detect-nano", folder).read_bytes()
     service = Service({config.name: file})
     service.hashes[config.name] = config.parameters[SHA256].string_value
     assert service.hashes[config.name] == hashlib.sha256(file).hexdigest()

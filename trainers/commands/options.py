@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edge.errors import ConfigError
-from edge.models.paths import model_path
+from edge.models.paths import resolve_model
 
 if TYPE_CHECKING:
     from edge.models.embedder import ContractEmbedder
@@ -78,7 +78,7 @@ def build_settings(start: object, lr: float, **values: Any) -> Settings:  # noqa
 
 def find_model(name: str) -> Path:
     """The file of a model: a path, zoo:NAME or catalog:NAME."""
-    return model_path(name, Path.cwd())
+    return resolve_model(name, Path.cwd())
 
 
 def find_start(name: str) -> Path | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge.models.paths import model_path
+from edge.models.paths import resolve_model
 from edge.types import U8
 from trainers.data.near_duplicates import split_dataset
 from trainers.data.read import read_face_dataset
@@ -43,7 +43,7 @@ def evaluate_pad(
     people = LiveFaces(split_dataset(dataset, held)[1] if held else dataset)
     found, fixed, around = {}, dict[LivenessConfig, PadSet](), read_scenes(scenes)
     for name in models:
-        path = model_path(name, Path.cwd())
+        path = resolve_model(name, Path.cwd())
         config = read_clip_config(path)
         if config not in fixed:
             fixed[config] = build_pad_set(people, config, tuple(ALL), around, each)

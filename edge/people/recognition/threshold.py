@@ -1,21 +1,22 @@
-"""Calibration: the similarity a name needs, so that strangers are seldom named.
+"""Calibration: the similarity threshold at which strangers are rarely named.
 
-The false-positive identification rate (FPIR) of a gallery of N people is the share of looks at
-strangers that come near enough to anybody in it. Comparisons of different people are the data:
-of their similarities the highest hundredth is described by a generalised Pareto distribution
-(Pickands 1975), fitted by probability-weighted moments (Hosking and Wallis 1987), so that rates
-can be told that are rarer than the comparisons there are; N people are N independent chances.
+The false-positive identification rate (FPIR) of a gallery of N people is the fraction of looks at
+strangers that exceed the threshold with anybody in it. The data are comparisons of different
+people: the highest hundredth of their similarities is described by a generalized Pareto
+distribution (Pickands 1975), fitted by probability-weighted moments (Hosking and Wallis 1987), so
+that rates below one over the number of comparisons can be estimated; N people are N independent
+chances.
 
-A tail fitted to the pictures of a few dozen people is a guess, and a threshold that is as often too
-low as too high lets through more than was asked for, because the rate falls exponentially. So
-the people are drawn again and again with random weights (Rubin's Bayesian bootstrap 1981), and
-the tail is made heavier by what the thresholds differ.
+A tail fitted to a few dozen people is uncertain, and a threshold that is too low as often as too
+high lets through more than requested, because the rate falls exponentially. So the people are
+reweighted at random many times (Rubin's Bayesian bootstrap 1981), and the tail is made heavier
+according to the spread of the thresholds.
 
-Measured by tests/benchmarks/calibration.py with MobileFaceNet on ytf_dev, one template a person,
-calibrated on other people's pictures (50 people; 25 for N = 200) and on the gallery's own: realised
-over asked FPIR, mean of 60 random splits, for N = 10, 100, 200: 0.97 0.97 0.89 at 10 %, 0.93 0.91
-0.66 at 1 %, the last one 0.44 to 0.87. Without the heavier tail it was 1.0 1.2 1.4 at 1 %, with the
-tail of all 250 people 1.02 1.04 0.95: independence holds, what strays is the guess.
+Measured by tests/benchmarks/calibration.py with MobileFaceNet on ytf_dev, one template per person,
+calibrated on other people's pictures (50 people; 25 for N = 200) and on the gallery's own: realized
+over requested FPIR, mean of 60 random splits, for N = 10, 100, 200: 0.97 0.97 0.89 at 10 %, 0.93
+0.91 0.66 at 1 %, the last one 0.44 to 0.87. Without the heavier tail it was 1.0 1.2 1.4 at 1 %,
+with the tail of all 250 people 1.02 1.04 0.95: independence holds, the fit is what varies.
 """
 
 from __future__ import annotations
@@ -33,15 +34,15 @@ from edge.types import F32, I32
 
 F64 = NDArray[np.float64]
 
-TAIL = 0.01  # share of the comparisons that are fitted
-LEAST = 2000  # comparisons: with fewer the tail is twenty numbers
-DRAWS = 60  # of the people
-RATES = 10.0 ** np.arange(-2.5, -6, -0.5)  # of one comparison, at which thresholds are compared
-MOST_SHAPE = 0.6  # more than the shape that was fitted
+TAIL = 0.01  # fraction of the comparisons that is fitted
+MIN_COMPARISONS = 2000  # with fewer the tail would be fitted to under twenty numbers
+RESAMPLES = 60
+RATES = 10.0 ** np.arange(-2.5, -6, -0.5)  # per comparison, at which thresholds are compared
+MAX_ADDED_SHAPE = 0.6
 
 
 class CalibrationError(EdgeError):
-    """There is too little to calibrate with."""
+    """There are too few comparisons to calibrate with."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,8 +51,8 @@ class Comparisons:
 
     Attributes:
         similarity: ``(P,)`` float32.
-        one: ``(P,)`` int32, who is compared, by number.
-        other: ``(P,)`` int32, with whom.
+        one: ``(P,)`` int32, number of the person who is compared.
+        other: ``(P,)`` int32, number of the person compared with.
     """
 
     similarity: F32
@@ -59,19 +60,18 @@ class Comparisons:
     other: I32
 
     def __len__(self) -> int:
-        """P."""
         return len(self.similarity)
 
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """How high the similarity of different people gets.
+    """Distribution of the highest similarities of different people.
 
     Attributes:
-        start: similarity that `TAIL` of the comparisons exceed.
-        scale: of the Pareto distribution above it.
-        shape: of the same; negative means that there is a highest similarity.
-        comparisons: how many it rests on.
+        start: Similarity that the fraction `TAIL` of the comparisons exceeds.
+        scale: Scale of the Pareto distribution above it.
+        shape: Shape of that distribution; negative if there is a highest similarity.
+        comparisons: Number of comparisons it was fitted to.
     """
 
     start: float
@@ -81,15 +81,16 @@ class Tail:
 
     @classmethod
     def fit(cls, similarities: F32) -> Self:
-        """Describe ``(P,)`` similarities of different people.
+        """Fit to ``(P,)`` similarities of different people.
 
         Raises:
-            CalibrationError: too few.
+            CalibrationError: There are too few.
         """
-        if len(similarities) < LEAST:
+        if len(similarities) < MIN_COMPARISONS:
             raise CalibrationError(
-                f"{len(similarities)} comparisons of different people are too few, needed are "
-                f"{LEAST}: give more pictures of more people who are not enrolled (--strangers)"
+                f"calibration needs {MIN_COMPARISONS} comparisons of different people, got "
+                f"{len(similarities)}: give more pictures of more people who are not enrolled "
+                "(--strangers)"
             )
         start = float(np.quantile(similarities, 1 - TAIL))
         above = np.sort(similarities[similarities > start].astype(np.float64)) - start
@@ -101,34 +102,35 @@ class Tail:
         return cls(start, scale, shape, len(similarities))
 
     @classmethod
-    def of(cls, comparisons: Comparisons, seed: int = 0) -> Self:
-        """Describe comparisons, heavier by what is not known because the people are so few.
+    def fit_conservatively(cls, comparisons: Comparisons, seed: int = 0) -> Self:
+        """Fit to comparisons, with a tail that is heavier the fewer people there are.
 
         Raises:
-            CalibrationError: too few.
+            CalibrationError: There are too few.
         """
         fitted = cls.fit(comparisons.similarity)
-        return fitted.doubted(comparisons, np.random.default_rng(seed))
+        return fitted.widen(comparisons, np.random.default_rng(seed))
 
-    def doubted(self, comparisons: Comparisons, rng: np.random.Generator) -> Self:
-        """A heavier tail: its rates are the mean of those that these people may have."""
-        guesses = [
-            [guess.similarity(rate) for rate in RATES] for guess in self._guesses(comparisons, rng)
-        ]  # (DRAWS, R)
+    def widen(self, comparisons: Comparisons, rng: np.random.Generator) -> Self:
+        """A heavier tail, whose rates are the mean of the resampled ones."""
+        samples = [
+            [sample.similarity(rate) for rate in RATES]
+            for sample in self._resample(comparisons, rng)
+        ]  # (RESAMPLES, R)
         best = np.array([self.similarity(rate) for rate in RATES])
         steep = 1 / np.maximum(self.scale + self.shape * (best - self.start), 0.3 * self.scale)
         # the mean of exp(x) is exp(variance / 2) times that of its mean
-        raised = best + steep * np.var(guesses, axis=0) / 2
+        raised = best + steep * np.var(samples, axis=0) / 2
 
         def misfit(tail: Tail) -> float:
-            told = np.array([tail.similarity(rate) for rate in RATES])
-            return float(np.square(told - raised).sum())
+            similarities = np.array([tail.similarity(rate) for rate in RATES])
+            return float(np.square(similarities - raised).sum())
 
-        shapes = self.shape + np.linspace(0, MOST_SHAPE, 241)
+        shapes = self.shape + np.linspace(0, MAX_ADDED_SHAPE, 241)
         return min((replace(self, shape=shape) for shape in shapes.tolist()), key=misfit)
 
-    def _guesses(self, comparisons: Comparisons, rng: np.random.Generator) -> Iterator[Self]:
-        """Tails of the same comparisons, the people weighted at random."""
+    def _resample(self, comparisons: Comparisons, rng: np.random.Generator) -> Iterator[Self]:
+        """Tails of the same comparisons with randomly weighted people."""
         floor = np.quantile(comparisons.similarity, 1 - 4 * TAIL)
         rows = np.flatnonzero(comparisons.similarity > floor)
         rows = rows[np.argsort(comparisons.similarity[rows])]
@@ -137,21 +139,21 @@ class Tail:
         people = int(max(comparisons.one.max(), comparisons.other.max())) + 1
         pairs = comparisons.one.astype(np.int64) * people + comparisons.other
         count = np.bincount(pairs, minlength=people**2).reshape(people, people)
-        for _ in range(DRAWS):
+        for _ in range(RESAMPLES):
             weight = rng.exponential(size=people)
             total = float(weight @ count @ weight)  # of all comparisons
-            start, scale, shape = _weighted(highest, weight[one] * weight[other], total)
+            start, scale, shape = _fit_weighted(highest, weight[one] * weight[other], total)
             yield replace(self, start=start, scale=scale, shape=shape)
 
     def similarity(self, rate: float) -> float:
-        """What one comparison of different people exceeds with probability ``rate`` <= `TAIL`."""
+        """The similarity that a comparison of different people exceeds at ``rate`` <= `TAIL`."""
         ratio = rate / TAIL
         if abs(self.shape) < 1e-6:
             return self.start - self.scale * float(np.log(ratio))
         return self.start + self.scale / self.shape * (float(ratio**-self.shape) - 1)
 
     def rate(self, similarity: float) -> float:
-        """How often one comparison of different people exceeds ``similarity`` >= `start`."""
+        """The rate at which comparisons of different people exceed ``similarity`` >= `start`."""
         above = (similarity - self.start) / self.scale
         if abs(self.shape) < 1e-6:
             return TAIL * float(np.exp(-above))
@@ -160,43 +162,43 @@ class Tail:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """A tail and the rate that was asked for.
+    """A tail and the requested rate.
 
     Attributes:
-        tail: of the embedder, on these people.
-        fpir: share of looks at strangers that may come near enough to anybody.
+        tail: Of the embedder, on these people.
+        fpir: Fraction of looks at strangers that may exceed the threshold with anybody.
     """
 
     tail: Tail
     fpir: float
 
     def threshold(self, people: int) -> float:
-        """Similarity that a name needs in a gallery of so many people."""
+        """The similarity a name needs in a gallery of that many people."""
         each = 1 - (1 - self.fpir) ** (1 / max(people, 1))
         return self.tail.similarity(min(each, TAIL)) if each < TAIL else self.tail.start
 
-    def fpir_of(self, threshold: float, people: int) -> float:
-        """What the rate is at another threshold."""
+    def estimate_fpir(self, threshold: float, people: int) -> float:
+        """The rate at another threshold."""
         return 1 - (1 - min(self.tail.rate(max(threshold, self.tail.start)), 1.0)) ** people
 
     def values(self) -> dict[str, float]:
-        """As a gallery stores it."""
+        """As a gallery stores it; the keys are stored, too."""
         return {"fpir": self.fpir, **asdict(self.tail)}
 
     @classmethod
-    def of(cls, values: Mapping[str, float]) -> Self:
-        """What `values` gave."""
+    def from_values(cls, values: Mapping[str, float]) -> Self:
+        """Undo `values`."""
         tail = Tail(values["start"], values["scale"], values["shape"], int(values["comparisons"]))
         return cls(tail, values["fpir"])
 
 
-def _weighted(rising: F64, weight: F64, total: float) -> tuple[float, float, float]:
+def _fit_weighted(rising: F64, weight: F64, total: float) -> tuple[float, float, float]:
     """Start, scale and shape as in `Tail.fit`, of weighted similarities in rising order.
 
     Args:
-        rising: the highest of all.
-        weight: of each.
-        total: of all, the lower ones included.
+        rising: The highest similarities, in rising order.
+        weight: Of each.
+        total: Weight of all comparisons, the lower ones included.
     """
     above = np.cumsum(weight[::-1])[::-1]  # weight from here up
     first = int(np.count_nonzero(above > TAIL * total))
@@ -208,16 +210,17 @@ def _weighted(rising: F64, weight: F64, total: float) -> tuple[float, float, flo
     return start, 2 * mean * weighted / (mean - 2 * weighted), 2 - mean / (mean - 2 * weighted)
 
 
-def impostors(index: Index, strangers: Sequence[F32]) -> Comparisons:
-    """Similarities of different people: all there are.
+def compare_strangers(index: Index, strangers: Sequence[F32]) -> Comparisons:
+    """Compare all different people with each other.
 
     Args:
-        index: the gallery.
-        strangers: ``(t, D)`` float32 of unit length for each person who is not in it.
+        index: The gallery.
+        strangers: ``(T, D)`` float32 of unit length for each person who is not in it.
 
     Returns:
-        Of each template to each other person, the nearest template counts, as in a search; a
-        stranger's pictures are compared one by one. The gallery's people come first.
+        One similarity per template and other enrolled person (that of the nearest template, as in
+        a search), and one per picture and picture of another stranger. The gallery's people come
+        first.
     """
     templates = np.split(index.templates, index.starts[1:]) if len(index) else []
     known = np.arange(len(templates), dtype=np.int32)

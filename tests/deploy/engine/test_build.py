@@ -20,7 +20,7 @@ from deploy.quantize.fp16 import convert_to_fp16
 from edge.engines.cache import DEFAULT, EngineCache, EngineKey, EngineTarget
 from edge.engines.library import find_library
 from edge.errors import ConfigError, ModelError
-from edge.models.paths import model_path, zoo_folder, zoo_names
+from edge.models.paths import get_zoo_folder, list_zoo, resolve_model
 from tests.support.models import summing_model
 
 CARDS = ("sm80", "sm86", "sm89", "sm120")
@@ -58,7 +58,7 @@ def cache(tmp_path):
 
 
 def zoo(name):
-    return model_path(f"zoo:{name}", zoo_folder()).read_bytes()
+    return resolve_model(f"zoo:{name}", get_zoo_folder()).read_bytes()
 
 
 def told(what, share):
@@ -71,7 +71,7 @@ def told(what, share):
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize(
-    "model", [*zoo_names(), "yolox", "yunet", "arcface", "minifasnet"], indirect=True
+    "model", [*list_zoo(), "yolox", "yunet", "arcface", "minifasnet"], indirect=True
 )
 def test_every_model_is_parsed_and_built_for_every_card(model, precision, library, cache):
     if precision == "fp16":

@@ -9,7 +9,7 @@ from edge.engines.parity import ParityCheck
 from edge.engines.synthetic_images import draw_synthetic_images
 from edge.errors import ConfigError
 from edge.manifest import KEY, Manifest
-from edge.models.paths import model_path, zoo_folder, zoo_names
+from edge.models.paths import get_zoo_folder, list_zoo, resolve_model
 from tests.support.gpu import runtime_of_this_box
 
 pytestmark = pytest.mark.gpu
@@ -24,10 +24,10 @@ def runtime(tmp_path_factory):
     return runtime_of_this_box(tmp_path_factory.mktemp("engines"))
 
 
-@pytest.mark.parametrize("name", zoo_names())
+@pytest.mark.parametrize("name", list_zoo())
 @pytest.mark.parametrize("count", [1, 8, 32])
 def test_an_engine_finds_what_onnx_runtime_finds(runtime, name, count):
-    model = model_path(f"zoo:{name}", zoo_folder()).read_bytes()
+    model = resolve_model(f"zoo:{name}", get_zoo_folder()).read_bytes()
     engine = runtime.load(model, name)
     reference = plugins.create("runtimes", {"kind": "onnx"}).load(model, name)
     manifest = Manifest.model_validate_json(reference.metadata[KEY])
@@ -42,7 +42,7 @@ def test_an_engine_finds_what_onnx_runtime_finds(runtime, name, count):
 
 
 def test_rows_do_not_depend_on_the_batch_they_come_in(runtime):
-    model = model_path("zoo:faces-nano", zoo_folder()).read_bytes()
+    model = resolve_model("zoo:faces-nano", get_zoo_folder()).read_bytes()
     engine = runtime.load(model, "faces-nano")
     width, height = Manifest.model_validate_json(engine.metadata[KEY]).input_wh
     batch = draw_synthetic_images((height, width, 3), 21)

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 from deploy.graph.nms import Nms
 from deploy.graph.unroll import SWEEPS, unroll_nms
 from edge.errors import ModelError
-from edge.models.paths import model_path, zoo_folder
+from edge.models.paths import get_zoo_folder, resolve_model
 from edge.vision.image_file import read_picture
 from edge.vision.preprocess import letterbox
 from tests.deploy.graph.test_nms import (
@@ -85,7 +85,7 @@ def test_a_longer_chain_keeps_a_box_too_many_and_loses_none():
     ("name", "pictures"), [("detect-nano", "coco_dev"), ("faces-nano", "gallery_video")]
 )
 def test_a_shipped_model_finds_the_same_on_real_pictures(name, pictures, shared_data):
-    model = model_path(f"zoo:{name}", zoo_folder()).read_bytes()
+    model = resolve_model(f"zoo:{name}", get_zoo_folder()).read_bytes()
     (shape,) = [
         [d.dim_value for d in v.type.tensor_type.shape.dim] for v in parsed(model).graph.input
     ]
@@ -104,7 +104,7 @@ def parsed(model):
 
 
 def test_metadata_stays_and_no_sweeps_change_nothing():
-    model = model_path("zoo:faces-nano", zoo_folder()).read_bytes()
+    model = resolve_model("zoo:faces-nano", get_zoo_folder()).read_bytes()
     assert parsed(unroll_nms(model)).metadata_props == parsed(model).metadata_props
     onnx.checker.check_model(parsed(unroll_nms(model)))
     assert unroll_nms(model, sweeps=0) == model

@@ -9,7 +9,7 @@ from deploy.graph.graph_builder import Graph
 from deploy.graph.trunk import find_trunk, simplify
 from deploy.quantize.fp16 import convert_to_fp16
 from edge.errors import ModelError
-from edge.models.paths import model_path
+from edge.models.paths import resolve_model
 from tests.support.quantizable_networks import finished, network, pictures
 from tests.support.tiny_networks import run
 
@@ -22,7 +22,7 @@ def half(model):
 
 @pytest.mark.parametrize("name", ["zoo:detect-nano", "zoo:faces-nano"])
 def test_decoding_and_nms_of_the_zoo_hold_no_halves(name, tmp_path):
-    model = model_path(name, tmp_path).read_bytes()
+    model = resolve_model(name, tmp_path).read_bytes()
     trunk = find_trunk(simplify(model).graph)
     inside = {node.op_type for node in trunk.nodes}
     assert not inside & {"TopK", "Loop", "GatherND", "Exp"}

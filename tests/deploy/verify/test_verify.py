@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from deploy.commands.app import app
 from edge.engines.cache import DEFAULT, BuildOptions, EngineCache, EngineKey, EngineTarget
 from edge.errors import ConfigError, ModelError
-from edge.models.paths import model_path
+from edge.models.paths import resolve_model
 from tests.support.tiny_networks import NANO, lively, pictures
 from tests.support.triton_server import Service, serving
 from trainers.networks import minifasnet as fasnet
@@ -199,7 +199,7 @@ def test_a_run_of_another_model_is_refused(clips, exported, name, says):
 
 @pytest.mark.parametrize("name", ["detect-nano", "embed-nano", "liveness-nano"])
 def test_a_model_of_the_zoo_answers_the_same_on_a_triton_server(name, exported):
-    model = model_path(f"zoo:{name}", Path()).read_bytes()
+    model = resolve_model(f"zoo:{name}", Path()).read_bytes()
     with serving(Service({name: model})) as port:
         words = ("--triton", f"127.0.0.1:{port}", "--pictures", exported / "pictures")
         done = verify(f"zoo:{name}", *words, "--json")
@@ -209,7 +209,7 @@ def test_a_model_of_the_zoo_answers_the_same_on_a_triton_server(name, exported):
 
 
 def test_a_server_that_was_named_and_has_another_model_is_an_error(trained, exported):
-    other = model_path("zoo:detect-nano", Path()).read_bytes()
+    other = resolve_model("zoo:detect-nano", Path()).read_bytes()
     words = (exported / "m.onnx", "--run", trained.path, "--pictures", exported / "pictures")
     with serving(Service({"my-run": other})) as port:
         done = verify(*words, "--triton", f"127.0.0.1:{port}")

@@ -16,7 +16,7 @@ from edge import plugins
 from edge.cli.enroll_live import make_panel
 from edge.errors import GalleryError
 from edge.models.contract import load_model
-from edge.models.paths import model_path
+from edge.models.paths import resolve_model
 from edge.people.enrollment.capture_session import CaptureSession
 from edge.people.enrollment.challenge import (
     TURNS,
@@ -61,7 +61,7 @@ class Models:
         (folder / "embed").write_bytes(
             adopt((given / "mobilefacenet_128d_112x112.onnx").read_bytes(), embed)
         )
-        self.finder = load_model("faces", runtime, model_path("zoo:faces-nano", folder))
+        self.finder = load_model("faces", runtime, resolve_model("zoo:faces-nano", folder))
         self.embedder = load_model("embed", runtime, folder / "embed")
         self.liveness = load_model("liveness", runtime, folder / "live")
         self._stills = shared_data / "gallery_video"

@@ -12,7 +12,7 @@ from edge.cli import app
 from edge.errors import ConfigError, ModelError
 from edge.models import catalog
 from edge.models.contract import load_model
-from edge.models.paths import catalogued, model_path
+from edge.models.paths import read_shipped_catalog, resolve_model
 from edge.runtimes.onnx import Options, build
 from edge.types import Frame, RgbPicture
 from tests.support import foreign_models as foreign
@@ -49,7 +49,7 @@ def cache(tmp_path, monkeypatch, server):
     sha256 = hashlib.sha256(server.content).hexdigest()
     text = ENTRY.format(url=server.url, sha256=sha256, size=len(server.content))
     (zoo / "catalog.toml").write_text(text)
-    monkeypatch.setattr("edge.models.paths.zoo_folder", lambda: zoo)
+    monkeypatch.setattr("edge.models.paths.get_zoo_folder", lambda: zoo)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     return tmp_path / "edgewatch"
 
@@ -61,7 +61,7 @@ def models(*words):
 def test_a_pulled_model_is_adopted_listed_and_found_by_a_configuration(cache, tmp_path):
     done = models("pull", "tiny")
     assert done.exit_code == 0, done.output
-    path = model_path("catalog:tiny", tmp_path)
+    path = resolve_model("catalog:tiny", tmp_path)
     assert done.stdout.strip() == str(path)
     assert path.parent == cache
     detector = load_model("detect", build(Options()), path)
@@ -100,7 +100,7 @@ def test_pull_says_what_went_wrong_and_leaves_no_model(cache, server, change, sa
 
 
 def test_a_file_that_is_no_network_is_told(cache, server):
-    entry = catalogued()["tiny"]
+    entry = read_shipped_catalog()["tiny"]
     path = cache / "junk.onnx"
     cache.mkdir()
     path.write_bytes(b"junk")
@@ -121,10 +121,10 @@ def test_pull_names_the_command_that_installs_what_adopting_needs(cache, server,
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["pull", "nothing"], "not in the catalogue, which has tiny"),
-        (["info", "nothing"], "not in the catalogue, which has tiny"),
+        (["pull", "nothing"], "the catalog has no model nothing: use one of tiny"),
+        (["info", "nothing"], "the catalog has no model nothing: use one of tiny"),
         (["pull", "zoo:anything"], "nothing to download"),
-        (["info", "zoo:anything"], "is not in the zoo"),
+        (["info", "zoo:anything"], "the zoo has no model zoo:anything"),
     ],
 )
 def test_an_unknown_name_is_told(cache, words, says):
@@ -135,7 +135,9 @@ def test_an_unknown_name_is_told(cache, words, says):
 
 def test_list_shows_what_ships_beside_what_can_be_pulled(cache, tmp_path):
     models("pull", "tiny", "--to", str(tmp_path / "zoo"))
-    (tmp_path / "zoo" / f"{catalogued()['tiny'].file_name}").rename(tmp_path / "zoo" / "ours.onnx")
+    (tmp_path / "zoo" / f"{read_shipped_catalog()['tiny'].file_name}").rename(
+        tmp_path / "zoo" / "ours.onnx"
+    )
     lines = models("list").stdout.splitlines()
     assert re.match(r"MODEL +TASK +INPUT +MB +LICENSE +STATE", lines[0])
     assert re.match(r"zoo:ours +detect +64x64 +\d+\.\d +MIT +shipped", lines[1])
@@ -156,4 +158,4 @@ def test_info_shows_licence_quality_and_origin(cache, server):
 def test_the_catalogue_that_ships_is_listed():
     rows = json.loads(models("list", "--json").stdout)
     names = {row["model"] for row in rows}
-    assert {f"{catalog.PREFIX}{name}" for name in catalogued()} <= names
+    assert {f"{catalog.PREFIX}{name}" for name in read_shipped_catalog()} <= names

@@ -9,8 +9,8 @@ from pydantic import ValidationError
 from deploy.adopt.families import FAMILIES
 from edge.errors import EdgeError, ModelError
 from edge.models import catalog
-from edge.models.catalog import Entry
-from edge.models.paths import catalogued, model_path, zoo_folder
+from edge.models.catalog import CatalogEntry
+from edge.models.paths import get_zoo_folder, read_shipped_catalog, resolve_model
 from tests.support.file_server import FileServer
 
 CONTENT = b"a foreign network" * 100
@@ -22,7 +22,7 @@ def entry(url="http://127.0.0.1/m.onnx", **changes):
         "sha256": hashlib.sha256(CONTENT).hexdigest(), "size_bytes": len(CONTENT),
         "license": "MIT", "input_wh": (64, 64), "quality": "none", "quality_source": "nobody",
     }  # fmt: skip
-    return Entry(**{**values, **changes})
+    return CatalogEntry(**{**values, **changes})
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def copied(entry, foreign, target):
 
 
 def test_every_entry_that_ships_can_be_adopted_by_its_family():
-    entries = catalogued()
+    entries = read_shipped_catalog()
     assert len(entries) >= 4
     for known in entries.values():
         assert FAMILIES[known.family].task == known.task
@@ -53,12 +53,12 @@ def test_every_entry_that_ships_can_be_adopted_by_its_family():
 def test_files_that_are_here_have_the_pinned_hash(shared_data):
     files = {"yunet-n": "yunet_n_dynamic.onnx", "ultraface-rfb-320": "version-RFB-320.onnx"}
     for name, file in files.items():
-        known, found = catalogued()[name], (shared_data / "models" / file).read_bytes()
+        known, found = read_shipped_catalog()[name], (shared_data / "models" / file).read_bytes()
         assert (known.sha256, known.size_bytes) == (hashlib.sha256(found).hexdigest(), len(found))
 
 
 def test_the_comment_says_where_each_hash_is_from():
-    text = (zoo_folder() / "catalog.toml").read_text()
+    text = (get_zoo_folder() / "catalog.toml").read_text()
     comment = text.partition("[[models]]")[0]
     for known in tomllib.loads(text)["models"]:
         assert known["name"] in comment
@@ -76,16 +76,16 @@ def test_the_comment_says_where_each_hash_is_from():
 def test_a_broken_catalogue_is_told(tmp_path, text):
     file = tmp_path / "catalog.toml"
     file.write_bytes(text.encode("utf-8", "surrogateescape"))
-    with pytest.raises(ModelError, match="is no catalogue"):
+    with pytest.raises(ModelError, match="not a valid catalog"):
         catalog.read_catalog(file)
 
 
 def test_a_name_twice_is_refused(tmp_path):
     file = tmp_path / "catalog.toml"
-    text = (zoo_folder() / "catalog.toml").read_text()
+    text = (get_zoo_folder() / "catalog.toml").read_text()
     _, _, first = text.partition("[[models]]")
     file.write_text(text + "\n[[models]]" + first.partition("[[models]]")[0])
-    with pytest.raises(ModelError, match="names a model twice"):
+    with pytest.raises(ModelError, match="two models of one name"):
         catalog.read_catalog(file)
 
 
@@ -105,24 +105,24 @@ def test_an_entry_is_checked_at_birth(change):
 
 
 def test_a_pulled_model_is_found_by_its_name(cache, tmp_path):
-    known = catalogued()["yunet-n"]
+    known = read_shipped_catalog()["yunet-n"]
     with pytest.raises(ModelError, match="edge models pull yunet-n"):
-        model_path("catalog:yunet-n", tmp_path)
+        resolve_model("catalog:yunet-n", tmp_path)
     cache.mkdir()
     (cache / known.file_name).write_bytes(b"adopted")
-    assert model_path("catalog:yunet-n", tmp_path) == cache / known.file_name
+    assert resolve_model("catalog:yunet-n", tmp_path) == cache / known.file_name
 
 
 def test_an_unknown_name_is_told_beside_the_known_ones(tmp_path):
-    with pytest.raises(ModelError, match=r"catalog:nothing is not in .*yolox-s"):
-        model_path("catalog:nothing", tmp_path)
+    with pytest.raises(ModelError, match=r"no model catalog:nothing: .*yolox-s"):
+        resolve_model("catalog:nothing", tmp_path)
 
 
 @pytest.mark.parametrize("told", ["", "relative/cache"])
 def test_the_cache_is_in_the_home_unless_told(monkeypatch, tmp_path, told):
     monkeypatch.setenv("XDG_CACHE_HOME", told)
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert catalog.cache_folder() == tmp_path / ".cache" / "edgewatch"
+    assert catalog.get_cache_folder() == tmp_path / ".cache" / "edgewatch"
 
 
 # --- pulling ----------------------------------------------------------------------------------

@@ -54,7 +54,7 @@ def test_a_dropped_connection_is_taken_up_where_it_broke(wanted, server):
 
 def test_a_later_call_goes_on_where_an_earlier_one_gave_up(wanted, server):
     server.drops = [10_000] * 4
-    with pytest.raises(EdgeError, match="40000 of 300000 bytes are here: run it again"):
+    with pytest.raises(EdgeError, match="40000 of 300000 bytes are here: run the command again"):
         wanted.run()
     assert part(wanted).stat().st_size == 40_000
     counts = []
@@ -153,7 +153,7 @@ def test_two_downloads_of_one_file_do_not_mix(wanted):
     part(wanted).parent.mkdir()
     with part(wanted).open("ab") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        with pytest.raises(EdgeError, match="is being fetched already"):
+        with pytest.raises(EdgeError, match="is downloading the file"):
             wanted.run()
 
 

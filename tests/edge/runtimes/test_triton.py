@@ -10,7 +10,7 @@ import pytest
 
 from edge.errors import ConfigError, EdgeError, ModelError
 from edge.models.contract import load_model
-from edge.models.paths import model_path
+from edge.models.paths import resolve_model
 from edge.runtimes import onnx as local
 from edge.runtimes.triton import Options, build
 from tests.support.models import constant_model, echo_model, without_manifest
@@ -25,7 +25,7 @@ def runtime(port, **options):
 
 
 def test_a_real_detector_finds_the_same_on_the_server_as_here(tmp_path):
-    path = model_path("zoo:detect-nano", tmp_path)
+    path = resolve_model("zoo:detect-nano", tmp_path)
     pictures = np.random.default_rng(3).integers(0, 255, (3, 416, 416, 3), np.uint8)
     with serving(Service({"detect-nano": path.read_bytes()}, max_batch=2)) as port:
         with closing(runtime(port, timeout_s=60).load(path.read_bytes(), "detect-nano")) as there:

@@ -89,7 +89,7 @@ def test_clipped_boxes_lie_in_the_image_and_inner_ones_stay(xyxy):
 @given(BOXES)
 @settings(deadline=None)
 def test_feet_are_shares_just_inside_the_image(xyxy):
-    feet = boxes.foot_share(xyxy, (640, 360))
+    feet = boxes.locate_feet(xyxy, (640, 360))
     assert ((feet >= 0) & (feet < 1)).all()
     middle = np.stack([(xyxy[:, 0] + xyxy[:, 2]) / 2 / 640, xyxy[:, 3] / 360], axis=1)
     np.testing.assert_allclose(feet, np.clip(middle, 0, 1), atol=2e-6)

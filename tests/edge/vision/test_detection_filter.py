@@ -6,7 +6,7 @@ import pytest
 from edge.config import Camera
 from edge.errors import ConfigError
 from edge.types import Detections
-from edge.vision.detection_filter import Filter
+from edge.vision.detection_filter import DetectionFilter
 
 CLASSES = ("person", "car", "dog")
 SIZE_WH = (200, 100)
@@ -42,19 +42,19 @@ def camera(**options):
     ],
 )
 def test_keeps_what_the_camera_wants(options, kept):
-    result = Filter(camera(**options), CLASSES).keep(FOUND, SIZE_WH)
+    result = DetectionFilter(camera(**options), CLASSES).keep(FOUND, SIZE_WH)
     np.testing.assert_array_equal(result.xyxy, FOUND.xyxy[kept])
     np.testing.assert_array_equal(result.class_id, FOUND.class_id[kept])
 
 
 def test_what_is_kept_whole_is_not_copied():
-    assert Filter(camera(), CLASSES).keep(FOUND, SIZE_WH) is FOUND
-    assert Filter(camera(labels=CLASSES), CLASSES).keep(FOUND, SIZE_WH) is FOUND
+    assert DetectionFilter(camera(), CLASSES).keep(FOUND, SIZE_WH) is FOUND
+    assert DetectionFilter(camera(labels=CLASSES), CLASSES).keep(FOUND, SIZE_WH) is FOUND
 
 
 def test_nothing_found_stays_nothing():
     none = Detections.empty()
-    assert len(Filter(camera(masks=(LEFT_HALF,)), CLASSES).keep(none, SIZE_WH)) == 0
+    assert len(DetectionFilter(camera(masks=(LEFT_HALF,)), CLASSES).keep(none, SIZE_WH)) == 0
 
 
 @pytest.mark.parametrize(
@@ -67,6 +67,6 @@ def test_nothing_found_stays_nothing():
 )
 def test_an_unknown_label_names_camera_key_and_the_known_labels(options, key):
     with pytest.raises(ConfigError) as caught:
-        Filter(camera(**options), CLASSES)
+        DetectionFilter(camera(**options), CLASSES)
     for part in ("'door'", key, "'cat'", "person, car, dog"):
         assert part in str(caught.value)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edge.config import Tracking
 from edge.types import Detections, TrackEventType
-from edge.vision.tracker import Tracker, track_ids
+from edge.vision.tracker import Tracker, make_track_ids
 
 CLASSES = 3
 
@@ -40,20 +40,20 @@ def ids_of(changes):
 @given(st.floats(1.6e9, 4e9), st.floats(0.01, 1e8), st.integers(1, 300))
 @settings(deadline=None)
 def test_a_later_process_gives_no_id_again(start_s, later_s, count):
-    first = list(itertools.islice(track_ids(start_s), count))
-    second = list(itertools.islice(track_ids(start_s + later_s), count))
+    first = list(itertools.islice(make_track_ids(start_s), count))
+    second = list(itertools.islice(make_track_ids(start_s + later_s), count))
     assert max(first) < min(second)
     assert max(second) < 2**53
 
 
 def test_ids_fit_a_double_until_2242():
-    assert next(track_ids(8_589_934_590)) < 2**53
+    assert next(make_track_ids(8_589_934_590)) < 2**53
 
 
 @pytest.mark.parametrize("start_s", [-1, math.nan, math.inf, 1e12])
 def test_a_start_time_that_is_none_is_refused(start_s):
     with pytest.raises(ValueError, match="start_s must be Unix seconds"):
-        track_ids(start_s)
+        make_track_ids(start_s)
 
 
 # --- properties -------------------------------------------------------------------------------
@@ -69,7 +69,7 @@ SCENE = st.lists(st.one_of(st.tuples(FRAME, STEP), st.just("reset")), max_size=2
 @given(SCENE, SCENE, st.integers(1, 3))
 @settings(max_examples=150, deadline=None)
 def test_lives_of_tracks_are_told_in_order_and_ids_never_return(first, second, confirm_frames):
-    ids = track_ids(1.7e9)
+    ids = make_track_ids(1.7e9)
     cameras = [Tracker(Tracking(confirm_frames=confirm_frames), ids) for _ in range(2)]
     begun, ended, at_s = set(), set(), 0.0
     for camera, scene in zip(cameras, (first, second), strict=True):

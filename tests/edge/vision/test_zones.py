@@ -11,7 +11,7 @@ from edge.config import Line, Zone
 from edge.errors import ConfigError
 from edge.types import TrackEventType, Tracks
 from edge.vision.polygons import Polygons
-from edge.vision.zones import Places
+from edge.vision.zones import ZoneMonitor
 
 CLASSES = ("person", "car")
 SIZE_WH = (1000, 500)
@@ -49,7 +49,7 @@ def follow(places, path_px, step_s=0.1, class_id=0):
 
 
 def test_enters_dwells_once_and_leaves():
-    places = Places([SQUARE], [], CLASSES)
+    places = ZoneMonitor([SQUARE], [], CLASSES)
     path = [(100, 250)] * 2 + [(300, 250)] * 15 + [(700, 250)] * 3
     assert follow(places, path) == [
         (2, TrackEventType.ENTERED, "square", ""),
@@ -59,7 +59,7 @@ def test_enters_dwells_once_and_leaves():
 
 
 def test_dwell_is_told_in_seconds():
-    places = Places([SQUARE], [], CLASSES)
+    places = ZoneMonitor([SQUARE], [], CLASSES)
     told = [
         (change.change, change.dwell_s)
         for at_s, x in ((0, 300), (1.5, 300), (4, 900), (5, 300))
@@ -73,12 +73,12 @@ def test_dwell_is_told_in_seconds():
 
 def test_a_zone_without_dwell_s_never_dwells():
     zone = SQUARE.model_copy(update={"dwell_s": 0})
-    assert len(follow(Places([zone], [], CLASSES), [(300, 250)] * 50, step_s=100)) == 1
+    assert len(follow(ZoneMonitor([zone], [], CLASSES), [(300, 250)] * 50, step_s=100)) == 1
 
 
 def test_rows_name_the_zones_they_stand_in():
     left = Zone(name="left", polygon=((0, 0), (0.5, 0), (0.5, 1), (0, 1)))
-    names, _ = Places([SQUARE, left], [], CLASSES).update(
+    names, _ = ZoneMonitor([SQUARE, left], [], CLASSES).update(
         tracks([(300, 250), (50, 50), (900, 250)]), SIZE_WH, 0.0
     )
     assert names == (("square", "left"), ("left",), ())
@@ -87,13 +87,13 @@ def test_rows_name_the_zones_they_stand_in():
 def test_a_foot_that_shakes_at_the_outline_enters_once():
     rng = np.random.default_rng(0)
     path = [(200 + rng.uniform(-4, 4), 250) for _ in range(300)]
-    told = follow(Places([SQUARE], [], CLASSES), path, step_s=0.001)
+    told = follow(ZoneMonitor([SQUARE], [], CLASSES), path, step_s=0.001)
     assert [change for _, change, _, _ in told] == [TrackEventType.ENTERED]
 
 
 def test_a_box_that_ends_at_the_lower_edge_stands_in_a_zone_drawn_to_it():
     floor = Zone(name="floor", polygon=((0, 0.9), (1, 0.9), (1, 1), (0, 1)))
-    names, _ = Places([floor], [], CLASSES).update(
+    names, _ = ZoneMonitor([floor], [], CLASSES).update(
         tracks([(500, 500), (1000, 500), (0, 500)]), SIZE_WH, 0.0
     )
     assert names == (("floor",),) * 3
@@ -105,13 +105,13 @@ def test_a_box_that_ends_at_the_lower_edge_stands_in_a_zone_drawn_to_it():
 )
 def test_a_zone_or_line_cares_about_its_labels(labels, class_id, told):
     zone, line = (place.model_copy(update={"labels": labels}) for place in (SQUARE, UP))
-    assert len(follow(Places([zone], [], CLASSES), [(300, 250)], class_id=class_id)) == told
+    assert len(follow(ZoneMonitor([zone], [], CLASSES), [(300, 250)], class_id=class_id)) == told
     path = [(450, 250), (550, 250)]
-    assert len(follow(Places([], [line], CLASSES), path, class_id=class_id)) == told
+    assert len(follow(ZoneMonitor([], [line], CLASSES), path, class_id=class_id)) == told
 
 
 def test_an_ended_track_leaves_the_zones_it_was_in():
-    places = Places([SQUARE], [], CLASSES)
+    places = ZoneMonitor([SQUARE], [], CLASSES)
     places.update(tracks([(300, 250), (300, 300), (900, 300)], [5, 3, 4]), SIZE_WH, 1.0)
     places.update(tracks([(301, 250)], [5]), SIZE_WH, 3.0)
     left = places.forget([5, 4, 99], 10.0)
@@ -124,7 +124,7 @@ def test_an_ended_track_leaves_the_zones_it_was_in():
 
 
 def test_a_dwell_never_ends_after_the_time_it_is_told():
-    places = Places([SQUARE], [], CLASSES)
+    places = ZoneMonitor([SQUARE], [], CLASSES)
     for at_s in (1.0, 3.0):
         places.update(tracks([(300, 250)], [5]), SIZE_WH, at_s)
     assert places.forget([5], 2.0)[0].dwell_s == 1.0
@@ -159,7 +159,7 @@ CROSSINGS = [
 
 @pytest.mark.parametrize(("line", "path", "directions"), CROSSINGS)
 def test_a_crossing_is_told_once_with_its_direction(line, path, directions):
-    told = follow(Places([], [line], CLASSES), path)
+    told = follow(ZoneMonitor([], [line], CLASSES), path)
     assert [direction for _, _, _, direction in told] == directions
     assert {(change, place) for _, change, place, _ in told} <= {
         (TrackEventType.CROSSED, line.name)
@@ -172,7 +172,7 @@ OTHER = {"left_to_right": "right_to_left", "right_to_left": "left_to_right"}
 
 
 def crossings(a, b, path):
-    told = follow(Places([], [Line(name="l", a=a, b=b)], CLASSES), path)
+    told = follow(ZoneMonitor([], [Line(name="l", a=a, b=b)], CLASSES), path)
     return [direction for _, _, _, direction in told]
 
 
@@ -217,7 +217,7 @@ STEP = st.tuples(st.dictionaries(st.integers(1, 9), POINT, max_size=6), st.sets(
 @given(st.lists(STEP, max_size=20))
 @settings(deadline=None)
 def test_state_is_as_large_as_the_tracks_alive_and_stays_tell_whole_stories(steps):
-    places = Places([SQUARE], [UP], CLASSES)
+    places = ZoneMonitor([SQUARE], [UP], CLASSES)
     alive, inside = set(), set()
     for at_s, (found, ended) in enumerate(steps):
         told = list(places.forget(ended, at_s))
@@ -242,7 +242,7 @@ def test_state_is_as_large_as_the_tracks_alive_and_stays_tell_whole_stories(step
 
 
 def test_nothing_configured_costs_and_remembers_nothing():
-    places = Places([], [], CLASSES)
+    places = ZoneMonitor([], [], CLASSES)
     assert places.update(tracks([(1, 1), (2, 2)]), SIZE_WH, 0.0) == (((), ()), ())
     assert len(places) == 0
 
@@ -256,7 +256,7 @@ def test_an_unknown_label_names_camera_key_and_the_known_labels(zones, lines, ke
     zones = [z.model_copy(update=wrong if n else {}) for n, z in enumerate(zones)]
     lines = [z.model_copy(update=wrong if n else {}) for n, z in enumerate(lines)]
     with pytest.raises(ConfigError) as caught:
-        Places(zones, lines, CLASSES, "door")
+        ZoneMonitor(zones, lines, CLASSES, "door")
     for part in ("'door'", key, "'cat'", "person, car"):
         assert part in str(caught.value)
 

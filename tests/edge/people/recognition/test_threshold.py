@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from edge.people.gallery.index import Index, IndexedPerson
-from edge.people.recognition.threshold import LEAST, Calibration, CalibrationError, Tail, impostors
+from edge.people.recognition.threshold import (
+    MIN_COMPARISONS,
+    Calibration,
+    CalibrationError,
+    Tail,
+    compare_strangers,
+)
 from tests.support.gallery import faces
 
 
@@ -25,7 +31,7 @@ def _realised(people: int, fpir: float, seed: int) -> float:
         list(gallery[:, None]),
         dimension=32,
     )
-    tail = Tail.of(impostors(index, list(strangers[:, None])))
+    tail = Tail.fit_conservatively(compare_strangers(index, list(strangers[:, None])))
     threshold = Calibration(tail, fpir).threshold(people)
     return float(np.mean((others @ gallery.T).max(axis=1) >= threshold))
 
@@ -45,19 +51,19 @@ def test_rate_and_similarity_are_inverse():
 
 def test_a_calibration_survives_being_stored():
     calibration = Calibration(Tail(0.23, 0.04, -0.1, 5000), 0.01)
-    assert Calibration.of(calibration.values()) == calibration
+    assert Calibration.from_values(calibration.values()) == calibration
 
 
 def test_too_few_comparisons_are_refused():
     with pytest.raises(CalibrationError, match="--strangers"):
-        Tail.fit(np.zeros(LEAST - 1, np.float32))
+        Tail.fit(np.zeros(MIN_COMPARISONS - 1, np.float32))
 
 
 def test_nobody_is_compared_with_himself():
     index = Index.build(
         [IndexedPerson("a", "a"), IndexedPerson("b", "b")], [faces(3, 1), faces(2, 2)], dimension=16
     )
-    found = impostors(index, [faces(4, 3), faces(2, 4)])
+    found = compare_strangers(index, [faces(4, 3), faces(2, 4)])
     assert len(found) == len(found.one) == len(found.other) == 3 + 2 + (4 + 2) * 2 + 4 * 2
     assert (found.one != found.other).all()
     pairs = set(zip(found.one.tolist(), found.other.tolist(), strict=True))
@@ -66,8 +72,8 @@ def test_nobody_is_compared_with_himself():
 
 def test_the_fewer_people_the_more_careful_the_threshold():
     def threshold_over_fit(people: int) -> float:
-        found = impostors(Index.build((), (), dimension=32), _pictures(people, 12))
-        careful, fit = Tail.of(found), Tail.fit(found.similarity)
+        found = compare_strangers(Index.build((), (), dimension=32), _pictures(people, 12))
+        careful, fit = Tail.fit_conservatively(found), Tail.fit(found.similarity)
         return careful.similarity(1e-5) - fit.similarity(1e-5)
 
     few, many = threshold_over_fit(20), threshold_over_fit(150)
