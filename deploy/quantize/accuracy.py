@@ -17,7 +17,7 @@ import numpy as np
 from deploy.graph.session import Infer, Outputs
 from edge.errors import ConfigError
 from edge.manifest import Manifest
-from edge.models.detector import used_rows
+from edge.models.detector import drop_unused_rows
 from edge.types import F32, I32, U8, Detections, Letterbox, RgbPicture
 from edge.vision.face_crops import align_face, crop_wide
 from edge.vision.preprocess import letterbox
@@ -137,7 +137,7 @@ def _of_finder(manifest: Manifest, dataset: Dataset) -> AccuracyCheck:
 
     def mark(outputs: Outputs) -> Figures:
         rows = zip(outputs["detections"], placed, strict=True)
-        found = [_detections(used_rows(given), ids, box) for given, box in rows]
+        found = [_detections(drop_unused_rows(given), ids, box) for given, box in rows]
         result = metrics.evaluate(dataset.examples, found, dataset.classes)
         return {"AP50": 100 * result.ap(iou=0.5), "AP": 100 * result.ap()}
 
