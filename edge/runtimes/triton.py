@@ -56,7 +56,7 @@ class Options(Table):
     """
 
     renamed: ClassVar = {
-        "workers": "workers",
+        "lanes": "workers",
         "patience_s": "retry_s",
         "connect_s": "connect_timeout_s",
     }
