@@ -14,18 +14,19 @@ from deploy.adopt.families import FAMILIES, YOLO_LAYOUTS
 from deploy.adopt.minifasnet import FAMILY as MINIFASNET
 from deploy.adopt.minifasnet import adopt_minifasnet
 from deploy.commands import engines as engines_commands
+from deploy.commands import quantize
 from deploy.commands.bench import bench_command
 from deploy.commands.build import build_command
-from deploy.commands.quantize import quantize_command
-from deploy.commands.terminal import USES, about, read_contract, training, write_model
+from deploy.commands.terminal import USES, read_contract, require_training_extra, write_model
 from deploy.commands.triton import triton_command
 from deploy.commands.verify import verify_command
 from deploy.graph.manifest import Provenance
 from deploy.graph.nms import Nms, NmsOverrides
 from edge.cli.application import application
-from edge.errors import ConfigError
+from edge.errors import ConfigError, locate
 from edge.manifest import read_model
 from edge.models.paths import resolve_model
+from trainers.keras_import import load_keras
 
 app = application("Turns trained and foreign networks into models of the Edgewatch contract.")
 app.command("build")(build_command)
@@ -81,7 +82,7 @@ def adopt_command(
     target = out or file.with_suffix(".edge.onnx")
     if family == MINIFASNET:
         networks = [read_model(part) for part in (file, second) if part]
-        with about(file):
+        with locate(file=file):
             adopted = adopt_minifasnet(networks, name, license=license, trained_on=trained_on)
         write_model(target, adopted, USES["liveness"])
         return
@@ -98,7 +99,7 @@ def adopt_command(
         layout=layout,
     )
     foreign = read_model(file)
-    with about(file):
+    with locate(file=file):
         adopted = adopt(foreign, options)
     write_model(target, adopted, USES[FAMILIES[family].task])
 
@@ -128,9 +129,11 @@ def export_command(
     Of a model with boxes that was exported before, or zoo:NAME, make one with another --input,
     score or rows: what a 16:9 camera sees fills 416x256 and costs five eighths of 416x416.
     """
-    with training():
+    with require_training_extra():
+        load_keras()
         from deploy.export.detector import export_again, export_run
         from trainers.run.folder import RunFolder
+
     choice, run = NmsOverrides(score, iou, rows, candidates), Path(source)
     if source.startswith("zoo:") or run.suffix == ".onnx":
         path = resolve_model(source, Path.cwd())
@@ -146,7 +149,7 @@ def export_command(
 
 
 app.command("bench")(bench_command)
-app.command("quantize")(quantize_command)
+app.command("quantize", cls=quantize.RENAMED)(quantize.quantize_command)
 app.command("triton")(triton_command)
 app.command("verify")(verify_command)
 

@@ -1,4 +1,4 @@
-"""The terminal of the commands: progress, missing libraries, messages, files written."""
+"""What the commands share: progress bars, models read and written."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from deploy.graph.manifest import read_manifest
-from edge.errors import ConfigError, ModelError
+from edge.atomic_file import write_file
+from edge.errors import ConfigError
 from edge.manifest import Manifest, read_model
 from edge.models.paths import resolve_model
-from trainers.keras_import import load_keras
 
 USES = {
     "detect": "detect PICTURE --model",
@@ -26,7 +26,7 @@ USES = {
 
 @contextlib.contextmanager
 def show_progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on the terminal; call what it gives with how much was done."""
+    """Show a progress bar on a terminal; call the result with how many more are done."""
     console = Console(stderr=True)
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     disable = not console.is_terminal
@@ -36,10 +36,9 @@ def show_progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 @contextlib.contextmanager
-def training() -> Iterator[None]:
-    """Imports of what only the extra `train` installs."""
+def require_training_extra() -> Iterator[None]:
+    """Name the remedy when an import fails because the extra ``train`` is not installed."""
     try:
-        load_keras()
         yield
     except ImportError as error:
         raise ConfigError(
@@ -47,29 +46,22 @@ def training() -> Iterator[None]:
         ) from error
 
 
-@contextlib.contextmanager
-def about(file: Path | str) -> Iterator[None]:
-    """Begin the message of a ModelError with the file it is about."""
-    try:
-        yield
-    except ModelError as error:
-        raise ModelError(f"{file} {error}") from error
-
-
 def read_contract(name: str) -> tuple[bytes, Manifest]:
-    """A contract model, ``zoo:NAME`` or a path from here, and what it promises.
+    """Read a contract model, ``zoo:NAME`` or a path, and its manifest.
 
     Raises:
-        ModelError: missing, or no model of the contract.
+        ModelError: The file is missing or is not a contract model.
     """
     model = read_model(resolve_model(name, Path.cwd()))
     return model, read_manifest(model, name)
 
 
-def write_model(target: Path, adopted: bytes, use: str) -> None:
-    """Write a model and say what it is for."""
+def write_model(target: Path, model: bytes, use: str) -> None:
+    """Write a model and print a command that uses it."""
     try:
-        target.write_bytes(adopted)
+        write_file(target, model)
     except OSError as error:
-        raise ConfigError(f"--out {target}: {error.strerror}: choose another place") from error
-    typer.echo(f"{target}: {len(adopted) / 1e6:.1f} MB, try: edge {use} {target}")
+        raise ConfigError(
+            f"--out {target} cannot be written ({error.strerror}): choose another place"
+        ) from error
+    typer.echo(f"{target}: {len(model) / 1e6:.1f} MB, try: edge {use} {target}")

@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
-from deploy.commands.terminal import read_contract, show_progress, training
+from deploy.commands.terminal import read_contract, require_training_extra, show_progress
 from deploy.verify.comparison import SLACK, Report
 from deploy.verify.verify import find_pictures, open_engines, verify
 from edge.errors import ConfigError
 from edge.onnxfile import precision_of
+from trainers.keras_import import load_keras
 
 
 def verify_command(
@@ -34,9 +35,11 @@ def verify_command(
     source, manifest = read_contract(model)
     reference = None
     if run is not None:
-        with training():
+        with require_training_extra():
+            load_keras()
             from deploy.verify.keras_reference import load_reference
             from trainers.run.folder import RunFolder
+
         reference = load_reference(RunFolder.open(run), manifest, candidates)
     with open_engines(source, model, reference, triton) as found:
         if len(found.infer) < 2:

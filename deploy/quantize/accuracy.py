@@ -1,51 +1,49 @@
-"""An exam: how good a contract model of any task is on labelled pictures, in points of 100.
+"""The accuracy check: how good a contract model of any task is on labeled pictures, in percent.
 
-Objects and faces: average precision at IoU 0.5 and over 0.5 to 0.95 (one face a picture is
-labelled, the others count as mistakes before and after). Embedders, on pictures of one face: the
-share of pairs of one person that are recognised where one in a thousand pairs of strangers is, TAR
-at FAR 1e-3.
-Liveness, for which no labels may be at hand: the share of decisions that are as before.
+Objects and faces: average precision at IoU 0.5 and over 0.5 to 0.95. Where only one face per
+picture is labeled, the others count as false positives before and after. Embedders, on pictures
+of one face: the true accept rate (TAR) at a false accept rate (FAR) of 1e-3. Liveness, for which
+there may be no labels: the share of decisions that stay the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from deploy.graph.session import Infer, Outputs
+from deploy.quantize.calibration_set import letterbox_example, prepare_inputs
 from edge.errors import ConfigError
 from edge.manifest import Manifest
 from edge.models.detector import drop_unused_rows
-from edge.types import F32, I32, U8, Detections, Letterbox, RgbPicture
-from edge.vision.face_crops import align_face, crop_wide
-from edge.vision.preprocess import letterbox
-from trainers.data.dataset import Dataset, Example
+from edge.types import F32, I32, U8, Detections, Letterbox
+from trainers.data.dataset import Dataset
 from trainers.metrics import detection as metrics
 from trainers.metrics.verification import across_videos, tar_at
 
-Figures = dict[str, float]  # name -> points of 100
-AP_POINTS, TAR_POINTS = 1.0, 0.5  # that may be lost
+Figures = dict[str, float]  # name -> percent
+AP_POINTS, TAR_POINTS = 1.0, 0.5  # percentage points that may be lost
 FALSE_ACCEPTS = 1e-3
 BATCH = 4
 
 
 @dataclass(frozen=True, slots=True)
 class AccuracyCheck:
-    """Contract inputs and how answers to them are marked.
+    """Contract inputs, and how the outputs for them are scored.
 
     Attributes:
         inputs: ``(P, ...)`` uint8, as the daemon makes them.
-        mark: outputs of all inputs -> figures.
-        limit: points that a figure may lose.
+        score: Turns the outputs for all inputs into figures.
+        max_loss: Percentage points that a figure may lose.
     """
 
     inputs: U8
-    mark: Callable[[Outputs], Figures]
-    limit: float
+    score: Callable[[Outputs], Figures]
+    max_loss: float
 
-    def answers(self, infer: Infer) -> Outputs:
+    def run(self, infer: Infer) -> Outputs:
         """A model's outputs for all inputs."""
         parts: list[Outputs] = []
         for start in range(0, len(self.inputs), BATCH):
@@ -53,117 +51,85 @@ class AccuracyCheck:
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def prepare_inputs(manifest: Manifest, examples: Sequence[Example]) -> U8:
-    """``(P, ...)`` uint8: what the daemon would hand to the model for labelled pictures.
-
-    Raises:
-        ConfigError: a picture cannot be read, or lacks the labels that this task cuts by.
-    """
-    made = [array for example in examples for array in _inputs(manifest, example)]
-    if not made:
-        what = {"embed": "five points of a face", "liveness": "boxes of faces"}
-        raise ConfigError(
-            f"--data: no picture has {what.get(manifest.task, 'anything')}: use a labels.csv"
-        )
-    return np.stack(made)
-
-
-def _inputs(manifest: Manifest, example: Example) -> Iterator[U8]:
-    if manifest.task == "embed":
-        for points in example.landmarks:
-            if np.isfinite(points).all():
-                yield align_face(RgbPicture(example.load().image), points)
-    elif manifest.task == "liveness":
-        for box in example.xyxy:
-            picture = RgbPicture(example.load().image)
-            crops = [crop_wide(picture, box, s, manifest.input_wh) for s in manifest.crop_scales]
-            yield np.stack(crops * manifest.clip_frames)
-    else:
-        width, height = manifest.input_wh
-        image = np.empty((height, width, 3), np.uint8)
-        _placed(manifest, example, image)
-        yield image
-
-
-def _placed(manifest: Manifest, example: Example, image: U8) -> Letterbox:
-    picture = RgbPicture(example.load().image)
-    return letterbox(picture, image, manifest.letterbox_align, manifest.letterbox_fill)
-
-
 def build_accuracy_check(manifest: Manifest, dataset: Dataset, model: Infer) -> AccuracyCheck:
-    """The exam that a model's task asks for.
+    """The accuracy check for a model's task.
 
     Args:
-        manifest: of the model.
-        dataset: labelled pictures.
-        model: the float model, whose decisions are right where there are no labels.
+        manifest: The manifest of the model.
+        dataset: Labeled pictures.
+        model: The float model, whose decisions stand in for labels where there are none.
 
     Raises:
-        ConfigError: the data have no class of the model's, or no labels that the task needs.
+        ConfigError: The data share no class with the model, or lack the labels that are needed.
     """
     if manifest.task == "embed":
-        return _of_embedder(manifest, dataset)
+        return _check_embedder(manifest, dataset)
     if manifest.task == "liveness":
         inputs = prepare_inputs(manifest, dataset.examples)
-        exam = AccuracyCheck(inputs, lambda _: {}, AP_POINTS)
-        before = exam.answers(model)["live"] >= 0.5
-        return AccuracyCheck(inputs, lambda given: _agreement(before, given["live"]), AP_POINTS)
-    return _of_finder(manifest, dataset)
+        check = AccuracyCheck(inputs, lambda _: {}, AP_POINTS)
+        before = check.run(model)["live"] >= 0.5
+        return AccuracyCheck(inputs, lambda outputs: _agreement(before, outputs["live"]), AP_POINTS)
+    return _check_detector(manifest, dataset)
 
 
 def _agreement(before: np.ndarray, live: F32) -> Figures:
     return {"same decisions": 100 * float(np.mean(before == (live >= 0.5)))}
 
 
-def _of_finder(manifest: Manifest, dataset: Dataset) -> AccuracyCheck:
-    known = [name for name in dataset.classes if name in manifest.classes]
+def _check_detector(manifest: Manifest, dataset: Dataset) -> AccuracyCheck:
+    shared = [name for name in dataset.classes if name in manifest.classes]
     if manifest.task == "faces":
-        known = [name for name in dataset.classes if name == "face"]
-    if not known:
+        shared = [name for name in dataset.classes if name == "face"]
+    if not shared:
         raise ConfigError(
-            f"the model knows {', '.join(manifest.classes)}, the data "
-            f"{', '.join(dataset.classes)}: nothing in common, name other data"
+            f"the model and the data have no class in common: the model detects "
+            f"{', '.join(manifest.classes)}, the data label {', '.join(dataset.classes)}; use "
+            "other data"
         )
-    dataset = dataset.select(known)
+    dataset = dataset.select(shared)
     if not any(map(len, dataset.examples)):
-        raise ConfigError(f"the exam's pictures show no {', '.join(known)}: name others (--exam)")
+        raise ConfigError(
+            f"the pictures to check on show no {', '.join(shared)}: name others with --val-data"
+        )
     width, height = manifest.input_wh
     images = np.empty((len(dataset.examples), height, width, 3), np.uint8)
-    placed = [
-        _placed(manifest, e, image) for e, image in zip(dataset.examples, images, strict=True)
+    letterboxes = [
+        letterbox_example(manifest, example, image)
+        for example, image in zip(dataset.examples, images, strict=True)
     ]
     names = manifest.classes if manifest.task == "detect" else ("face",)
-    ids = np.array([known.index(name) if name in known else -1 for name in names], np.int32)
+    ids = np.array([shared.index(name) if name in shared else -1 for name in names], np.int32)
 
-    def mark(outputs: Outputs) -> Figures:
-        rows = zip(outputs["detections"], placed, strict=True)
-        found = [_detections(drop_unused_rows(given), ids, box) for given, box in rows]
-        result = metrics.evaluate(dataset.examples, found, dataset.classes)
+    def score(outputs: Outputs) -> Figures:
+        rows = zip(outputs["detections"], letterboxes, strict=True)
+        detections = [_to_detections(drop_unused_rows(given), ids, box) for given, box in rows]
+        result = metrics.evaluate(dataset.examples, detections, dataset.classes)
         return {"AP50": 100 * result.ap(iou=0.5), "AP": 100 * result.ap()}
 
-    return AccuracyCheck(images, mark, AP_POINTS)
+    return AccuracyCheck(images, score, AP_POINTS)
 
 
-def _detections(rows: F32, ids: I32, placed: Letterbox) -> Detections:
+def _to_detections(rows: F32, ids: I32, box: Letterbox) -> Detections:
     class_id = ids[rows[:, 5].astype(np.int32)] if len(rows) else np.zeros(0, np.int32)
-    found = Detections(placed.to_source(rows[:, :4]), rows[:, 4].copy(), class_id)
-    return found[class_id >= 0]
+    detections = Detections(box.to_source(rows[:, :4]), rows[:, 4].copy(), class_id)
+    return detections[class_id >= 0]
 
 
-def _of_embedder(manifest: Manifest, dataset: Dataset) -> AccuracyCheck:
+def _check_embedder(manifest: Manifest, dataset: Dataset) -> AccuracyCheck:
     used = [e for e in dataset.examples if len(e) == 1 and np.isfinite(e.landmarks).all()]
     groups = [e.group for e in used]
     _, people, counts = np.unique(groups, return_inverse=True, return_counts=True)
     genuine, pairs = int(np.sum(counts * (counts - 1) // 2)), len(used) * (len(used) - 1) // 2
     if not genuine or pairs - genuine < 1 / FALSE_ACCEPTS:
         raise ConfigError(
-            "an embedder is examined on several pictures each of many people with five points, "
-            "one face a picture: name such a labels.csv with --exam, or raise --most"
+            "an embedder is checked on many people with several pictures each, one face per "
+            "picture and its five points: name such a labels.csv with --val-data, or raise "
+            "--max-images"
         )
 
-    def mark(outputs: Outputs) -> Figures:
-        videos = np.arange(len(people))  # nobody says which: every two pictures are a pair
-        found = across_videos(outputs["embeddings"], people, videos)
-        return {"TAR at FAR 1e-3": 100 * tar_at(found.genuine, found.impostor, FALSE_ACCEPTS)}
+    def score(outputs: Outputs) -> Figures:
+        videos = np.arange(len(people))  # unknown, so any two pictures are a pair
+        scores = across_videos(outputs["embeddings"], people, videos)
+        return {"TAR at FAR 1e-3": 100 * tar_at(scores.genuine, scores.impostor, FALSE_ACCEPTS)}
 
-    return AccuracyCheck(prepare_inputs(manifest, used), mark, TAR_POINTS)
+    return AccuracyCheck(prepare_inputs(manifest, used), score, TAR_POINTS)

@@ -1,59 +1,102 @@
-"""Samples: real pictures as contract inputs, some to calibrate on and others to examine on."""
+"""The calibration set: real pictures as contract inputs, some to calibrate on, others to score."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
-from deploy.quantize.accuracy import prepare_inputs
 from deploy.verify.verify import find_pictures, read_letterboxed
 from edge.errors import ConfigError
 from edge.manifest import Manifest
-from edge.types import U8
-from trainers.data.dataset import Dataset
+from edge.types import U8, Letterbox, RgbPicture
+from edge.vision.face_crops import align_face, crop_wide
+from edge.vision.preprocess import letterbox
+from trainers.data.dataset import Dataset, Example
 from trainers.data.read import read_dataset
 
 T = TypeVar("T")
 
 
 def read_calibration_set(
-    manifest: Manifest, data: Path, exam: Path | None, calibrate: int, most: int
+    manifest: Manifest, data: Path, val_data: Path | None, max_calibration: int, max_images: int
 ) -> tuple[U8, Dataset]:
-    """Inputs to calibrate on ``(P, ...)`` and labelled pictures to examine on.
+    """Inputs to calibrate on ``(P, ...)`` and labeled pictures to check the accuracy on.
 
     Args:
-        manifest: of the model.
-        data: pictures to calibrate on.
-        exam: labelled pictures; None takes those of ``data`` that are not calibrated on.
-        calibrate: how many at most, evenly spread.
-        most: pictures of the exam at most, evenly spread.
+        manifest: The manifest of the model.
+        data: Pictures to calibrate on.
+        val_data: Labeled pictures to check on; None takes those of ``data`` that are left.
+        max_calibration: Largest number of pictures to calibrate on, evenly spread.
+        max_images: Largest number of pictures to check on, evenly spread.
 
     Raises:
-        ConfigError: no pictures, or none with the labels that are needed.
+        ConfigError: There are no pictures, or none with the labels that are needed.
     """
-    if exam is not None and manifest.task in ("detect", "faces"):
-        inputs = read_letterboxed(pick_evenly(find_pictures([data]), calibrate), manifest)
-        return inputs, _spread(read_dataset(exam), most)
-    labelled = read_dataset(data)
-    chosen = pick_evenly(labelled.examples, min(calibrate, max(1, len(labelled.examples) // 3)))
+    if val_data is not None and manifest.task in ("detect", "faces"):
+        inputs = read_letterboxed(pick_evenly(find_pictures([data]), max_calibration), manifest)
+        return inputs, _pick_examples(read_dataset(val_data), max_images)
+    labeled = read_dataset(data)
+    count = min(max_calibration, max(1, len(labeled.examples) // 3))
+    chosen = pick_evenly(labeled.examples, count)
     inputs = prepare_inputs(manifest, chosen)
-    if exam is not None:
-        return inputs, _spread(read_dataset(exam), most)
-    seen = {example.name for example in chosen}
-    rest = tuple(e for e in labelled.examples if e.name not in seen)
+    if val_data is not None:
+        return inputs, _pick_examples(read_dataset(val_data), max_images)
+    used = {example.name for example in chosen}
+    rest = tuple(e for e in labeled.examples if e.name not in used)
     if not rest:
-        raise ConfigError(f"--data {data}: one picture is too few, or name others with --exam")
-    return inputs, _spread(Dataset(labelled.classes, rest), most)
+        raise ConfigError(
+            f"--data {data} holds a single picture, which is too few: add more, or name labeled "
+            "pictures with --val-data"
+        )
+    return inputs, _pick_examples(Dataset(labeled.classes, rest), max_images)
 
 
-def _spread(dataset: Dataset, most: int) -> Dataset:
-    return Dataset(dataset.classes, tuple(pick_evenly(dataset.examples, most)))
+def _pick_examples(dataset: Dataset, max_images: int) -> Dataset:
+    return Dataset(dataset.classes, tuple(pick_evenly(dataset.examples, max_images)))
 
 
-def pick_evenly(items: Sequence[T], most: int) -> list[T]:
-    """At most so many of the items, evenly spread."""
-    rows = np.unique(np.linspace(0, len(items) - 1, min(most, len(items))).astype(int))
+def pick_evenly(items: Sequence[T], max_items: int) -> list[T]:
+    """At most ``max_items`` of the items, evenly spread."""
+    rows = np.unique(np.linspace(0, len(items) - 1, min(max_items, len(items))).astype(int))
     return [items[row] for row in rows]
+
+
+def prepare_inputs(manifest: Manifest, examples: Sequence[Example]) -> U8:
+    """``(P, ...)`` uint8: what the daemon would hand to the model for labeled pictures.
+
+    Raises:
+        ConfigError: A picture cannot be read, or lacks the labels that this task crops by.
+    """
+    inputs = [array for example in examples for array in _prepare(manifest, example)]
+    if not inputs:
+        needed = {"embed": "five points of a face", "liveness": "boxes of faces"}
+        raise ConfigError(
+            f"no picture of --data has {needed.get(manifest.task, 'anything')}: use a labels.csv"
+        )
+    return np.stack(inputs)
+
+
+def _prepare(manifest: Manifest, example: Example) -> Iterator[U8]:
+    if manifest.task == "embed":
+        for points in example.landmarks:
+            if np.isfinite(points).all():
+                yield align_face(RgbPicture(example.load().image), points)
+    elif manifest.task == "liveness":
+        for box in example.xyxy:
+            picture = RgbPicture(example.load().image)
+            crops = [crop_wide(picture, box, s, manifest.input_wh) for s in manifest.crop_scales]
+            yield np.stack(crops * manifest.clip_frames)
+    else:
+        width, height = manifest.input_wh
+        image = np.empty((height, width, 3), np.uint8)
+        letterbox_example(manifest, example, image)
+        yield image
+
+
+def letterbox_example(manifest: Manifest, example: Example, image: U8) -> Letterbox:
+    """Letterbox a labeled picture into ``image``, as the daemon would."""
+    picture = RgbPicture(example.load().image)
+    return letterbox(picture, image, manifest.letterbox_align, manifest.letterbox_fill)

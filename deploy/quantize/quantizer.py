@@ -1,7 +1,7 @@
-"""Quantisation: a contract model in FP16 or INT8, as far as its accuracy allows.
+"""Quantization: a contract model in FP16 or INT8, as far as its accuracy allows.
 
-INT8 is measured at each step: which layers are sensitive (each alone in INT8, error where the
-trunk ends), how much accuracy is lost with ever more of them in float, and on a CPU whether the
+INT8 is measured at each step: which layers are sensitive (one at a time in INT8, the error where
+the trunk ends), how much accuracy is lost with ever more of them in float, and on a CPU whether the
 first layers, with many pixels and few channels, are faster in float.
 """
 
@@ -28,9 +28,9 @@ from edge.errors import ModelError
 from edge.manifest import Manifest
 from edge.types import F32, U8
 
-KEPT_SHARES = (0.02, 0.04, 0.08, 0.15, 0.3)  # of the layers that are left in float
+KEPT_SHARES = (0.02, 0.04, 0.08, 0.15, 0.3)  # of the layers to try in float
 FIRST_LAYERS = (0, 1, 3)  # left in float where that is faster
-WORTH = 0.97  # of the time: less is no reason for another float layer
+WORTHWHILE = 0.97  # of the time; a smaller gain does not justify another float layer
 PROBES = 4  # inputs on which sensitivity is measured
 ROUNDS = 15
 Advance = Callable[[int], None]
@@ -38,49 +38,51 @@ Advance = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A quantised model and what became of its accuracy.
+    """A quantized model and its accuracy.
 
     Attributes:
-        model: its bytes.
-        kept: layers left in float.
-        figures: of the exam.
-        lost: points that the worst figure lost; NaN where one is no number.
+        model: The bytes of the ONNX file.
+        float_layers: Layers left in float, by name.
+        figures: Results of the accuracy check, percent.
+        loss: Percentage points that the worst figure lost; NaN where one is NaN.
     """
 
     model: bytes
-    kept: tuple[str, ...]
+    float_layers: tuple[str, ...]
     figures: Figures
-    lost: float
+    loss: float
 
 
 class Quantizer:
     """Makes smaller models of one contract model.
 
     Args:
-        model: its bytes, FP32.
-        manifest: what it promises.
-        exam: how accuracy is measured.
+        model: The bytes of the ONNX file, in FP32.
+        manifest: The manifest of the model.
+        check: How accuracy is measured.
 
     Attributes:
-        layers: how many layers have weights.
-        before: figures of the float model.
-        limit: points that a figure may lose.
+        layers: The number of layers with weights.
+        before: Figures of the float model, percent.
+        max_loss: Percentage points that a figure may lose.
 
     Raises:
-        ModelError: it has no weights, or is quantised already.
+        ModelError: The model has no weights, or is quantized already.
     """
 
-    def __init__(self, model: bytes, manifest: Manifest, exam: AccuracyCheck) -> None:
+    def __init__(self, model: bytes, manifest: Manifest, check: AccuracyCheck) -> None:
         if manifest.precision != "fp32":
-            raise ModelError(f"is {manifest.precision} already: start from the FP32 model")
-        self._model, self._manifest, self._exam = model, manifest, exam
+            raise ModelError(
+                f"the model is {manifest.precision} already: start from the FP32 model"
+            )
+        self._model, self._manifest, self._check = model, manifest, check
         self._proto = simplify(model)
         self._trunk = find_trunk(self._proto.graph)
-        self.limit = exam.limit
+        self.max_loss = check.max_loss
         self.layers = len(self._trunk.layers)
         self.before = self._figures(model)
 
-    def half(self) -> Trial:
+    def to_fp16(self) -> Trial:
         """The model in FP16."""
         return self._trial(convert_to_fp16(self._proto), "fp16", ())
 
@@ -89,7 +91,7 @@ class Quantizer:
         batches = (inputs[n : n + 1] for n in range(len(inputs)))
         return observe_ranges(self._proto, self._trunk, batches, advance)
 
-    def sensitivity(
+    def measure_sensitivity(
         self, ranges: Ranges, options: Int8Options, inputs: U8, advance: Advance
     ) -> dict[str, float]:
         """Error of the trunk's exits when one layer alone is INT8, by layer, largest first.
@@ -107,7 +109,9 @@ class Quantizer:
             advance(1)
         return dict(sorted(errors.items(), key=lambda item: -item[1]))
 
-    def first_in_float(self, ranges: Ranges, options: Int8Options, inputs: U8) -> tuple[str, ...]:
+    def find_first_float_layers(
+        self, ranges: Ranges, options: Int8Options, inputs: U8
+    ) -> tuple[str, ...]:
         """First layers that a CPU runs faster in float than in INT8."""
         choices = [self._trunk.layers[:count] for count in FIRST_LAYERS if count < self.layers]
         models = [
@@ -118,7 +122,7 @@ class Quantizer:
         seconds = [times.median_s(n) for n in range(len(models))]
         best = 0
         for n, this in enumerate(seconds):
-            best = n if this < WORTH * seconds[best] else best
+            best = n if this < WORTHWHILE * seconds[best] else best
         return choices[best]
 
     def trial(self, ranges: Ranges, options: Int8Options, sensitive: Sequence[str] = ()) -> Trial:
@@ -130,21 +134,23 @@ class Quantizer:
 
     def _trial(self, proto: onnx.ModelProto, precision: str, kept: tuple[str, ...]) -> Trial:
         digest = hashlib.sha256(self._model).hexdigest()
-        told = {"precision": precision, "source_sha256": digest}
-        manifest = self._manifest.model_copy(update=told)
+        fields = {"precision": precision, "source_sha256": digest}
+        manifest = self._manifest.model_copy(update=fields)
         del proto.metadata_props[:]
         onnx.helper.set_model_props(proto, manifest.to_metadata())
         try:
             onnx.checker.check_model(proto)
         except onnx.checker.ValidationError as error:
-            raise ModelError(f"cannot be made {precision} ({first_line(error)})") from error
+            raise ModelError(
+                f"the model cannot be converted to {precision}: {first_line(error)}"
+            ) from error
         model: bytes = proto.SerializeToString()
         figures = self._figures(model)
-        lost = float(np.max([self.before[name] - value for name, value in figures.items()]))
-        return Trial(model, kept, figures, lost)
+        loss = float(np.max([self.before[name] - value for name, value in figures.items()]))
+        return Trial(model, kept, figures, loss)
 
     def _figures(self, model: bytes) -> Figures:
-        return self._exam.mark(self._exam.answers(open_infer(model)))
+        return self._check.score(self._check.run(open_infer(model)))
 
     def _exits(self, proto: onnx.ModelProto, inputs: U8) -> list[F32]:
         """Each exit's values for all inputs."""
@@ -154,8 +160,8 @@ class Quantizer:
         return [np.concatenate(values) for values in zip(*parts, strict=True)]
 
 
-def get_int8_options(target: Target, seven_bits: bool) -> Int8Options:
-    """How a target's INT8 looks before anything was measured."""
+def get_int8_options(target: Target, *, seven_bits: bool) -> Int8Options:
+    """The options that a search begins with."""
     return Int8Options(target, weight_steps=63 if seven_bits else 127)
 
 

@@ -10,10 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from deploy.commands.app import app
-from deploy.commands.quantize import _int8
+from deploy.commands.quantize import _search_int8
 from deploy.graph.manifest import read_manifest
 from deploy.graph.session import open_infer
-from deploy.quantize import accuracy as exams
+from deploy.quantize import accuracy
 from deploy.quantize.accuracy import AccuracyCheck, build_accuracy_check
 from deploy.quantize.quantizer import Quantizer, get_int8_options
 from edge.errors import ConfigError, ModelError
@@ -32,7 +32,7 @@ def spread_of(outputs):
 
 @pytest.fixture
 def quantizer():
-    return Quantizer(MODEL, MANIFEST, AccuracyCheck(pictures(6), spread_of, limit=1.0))
+    return Quantizer(MODEL, MANIFEST, AccuracyCheck(pictures(6), spread_of, max_loss=1.0))
 
 
 def manifest_of(model):
@@ -40,7 +40,7 @@ def manifest_of(model):
 
 
 def test_a_half_says_its_precision_and_where_it_came_from(quantizer):
-    manifest = manifest_of(quantizer.half().model)
+    manifest = manifest_of(quantizer.to_fp16().model)
     assert manifest.precision == "fp16"
     assert manifest.source_sha256 == hashlib.sha256(MODEL).hexdigest()
     told = {"precision": "fp32", "source_sha256": MANIFEST.source_sha256}
@@ -48,25 +48,27 @@ def test_a_half_says_its_precision_and_where_it_came_from(quantizer):
 
 
 def test_int8_says_its_precision_and_what_it_lost(quantizer):
-    ranges = quantizer.observed(pictures(8), lambda _: None)
+    ranges = quantizer.observe_ranges(pictures(8), lambda _: None)
     trial = quantizer.trial(ranges, get_int8_options("cpu", seven_bits=False))
     assert manifest_of(trial.model).precision == "int8"
-    assert trial.lost == pytest.approx(quantizer.before["spread"] - trial.figures["spread"])
-    assert abs(trial.lost) < 5
+    assert trial.loss == pytest.approx(quantizer.before["spread"] - trial.figures["spread"])
+    assert abs(trial.loss) < 5
 
 
 @pytest.mark.parametrize("names", ["ab", "ba"])
 def test_a_figure_that_is_no_number_is_a_loss_that_is_none(names):
     figures = {"a": np.nan, "b": 50.0}
-    exam = AccuracyCheck(pictures(2), lambda _: {name: figures[name] for name in names}, limit=1.0)
-    assert np.isnan(Quantizer(MODEL, MANIFEST, exam).half().lost)
+    check = AccuracyCheck(
+        pictures(2), lambda _: {name: figures[name] for name in names}, max_loss=1.0
+    )
+    assert np.isnan(Quantizer(MODEL, MANIFEST, check).to_fp16().loss)
 
 
 def test_any_number_is_better_than_none():
     marks = iter([50, np.nan, 20, 40, 30, 10, np.nan])  # FP32 first, then with more in float
-    exam = AccuracyCheck(pictures(2), lambda _: {"a": float(next(marks))}, limit=1.0)
-    quantizer = Quantizer(MODEL, MANIFEST, exam)
-    assert _int8(quantizer, "tensorrt", pictures(2), seven_bits=False).lost == 10
+    check = AccuracyCheck(pictures(2), lambda _: {"a": float(next(marks))}, max_loss=1.0)
+    quantizer = Quantizer(MODEL, MANIFEST, check)
+    assert _search_int8(quantizer, "tensorrt", pictures(2), seven_bits=False).loss == 10
 
 
 def test_the_layer_whose_output_nobody_can_round_is_the_most_sensitive():
@@ -81,11 +83,11 @@ def test_the_layer_whose_output_nobody_can_round_is_the_most_sensitive():
     array[0] /= 300  # and counts no more than the others
     last.CopyFrom(onnx.numpy_helper.from_array(array, last.name))
     quantizer = Quantizer(
-        proto.SerializeToString(), MANIFEST, AccuracyCheck(pictures(6), spread_of, limit=1.0)
+        proto.SerializeToString(), MANIFEST, AccuracyCheck(pictures(6), spread_of, max_loss=1.0)
     )
-    ranges = quantizer.observed(pictures(8), lambda _: None)
+    ranges = quantizer.observe_ranges(pictures(8), lambda _: None)
     done = []
-    errors = quantizer.sensitivity(
+    errors = quantizer.measure_sensitivity(
         ranges, get_int8_options("cpu", seven_bits=False), pictures(4), done.append
     )
     assert sum(done) == quantizer.layers == 3
@@ -95,19 +97,19 @@ def test_the_layer_whose_output_nobody_can_round_is_the_most_sensitive():
 
 
 def test_what_is_quantised_is_not_quantised_again(quantizer):
-    small = quantizer.half().model
+    small = quantizer.to_fp16().model
     with pytest.raises(ModelError, match="fp16 already"):
-        Quantizer(small, manifest_of(small), AccuracyCheck(pictures(2), spread_of, limit=1.0))
+        Quantizer(small, manifest_of(small), AccuracyCheck(pictures(2), spread_of, max_loss=1.0))
 
 
 def test_a_liveness_model_is_compared_with_its_own_decisions(monkeypatch):
     manifest = Manifest(task="liveness", name="alive", input_wh=(8, 8))
-    monkeypatch.setattr(exams, "inputs_of", lambda *_: np.zeros((4, 1, 8, 8, 3), np.uint8))
+    monkeypatch.setattr(accuracy, "prepare_inputs", lambda *_: np.zeros((4, 1, 8, 8, 3), np.uint8))
     answers = iter([[0.9, 0.1, 0.8, 0.2]])
     nobody = Dataset(("face",), ())
-    exam = build_accuracy_check(manifest, nobody, lambda _: {"live": np.float32(next(answers))})
-    assert exam.mark({"live": np.float32([0.6, 0.4, 0.5, 0.0])}) == {"same decisions": 100}
-    assert exam.mark({"live": np.float32([0.6, 0.4, 0.4, 0.0])}) == {"same decisions": 75}
+    check = build_accuracy_check(manifest, nobody, lambda _: {"live": np.float32(next(answers))})
+    assert check.score({"live": np.float32([0.6, 0.4, 0.5, 0.0])}) == {"same decisions": 100}
+    assert check.score({"live": np.float32([0.6, 0.4, 0.4, 0.0])}) == {"same decisions": 75}
 
 
 def test_an_embedder_is_examined_on_pairs(shared_data):
@@ -118,17 +120,17 @@ def test_an_embedder_is_examined_on_pairs(shared_data):
     columns = ("xyxy", "class_id", "landmarks", "weight")
     both = {name: np.concatenate([getattr(e, name) for e in (first, second)]) for name in columns}
     two_faces = dataclasses.replace(first, name="two", **both)
-    exam = build_accuracy_check(
+    check = build_accuracy_check(
         manifest, Dataset(few.classes, (*few.examples, two_faces)), open_infer
     )
     used = [e for e in few.examples if np.isfinite(e.landmarks).all()]
     people = sorted({e.group for e in used})
     perfect = np.eye(len(people), dtype=np.float32)[[people.index(e.group) for e in used]]
-    assert exam.mark({"embeddings": perfect}) == {"TAR at FAR 1e-3": 100}
+    assert check.score({"embeddings": perfect}) == {"TAR at FAR 1e-3": 100}
     blind = np.ones_like(perfect)
-    assert exam.mark({"embeddings": blind}) == {"TAR at FAR 1e-3": 0}
-    assert exam.inputs.shape == (len(used), 112, 112, 3)
-    assert exam.limit == 0.5
+    assert check.score({"embeddings": blind}) == {"TAR at FAR 1e-3": 0}
+    assert check.inputs.shape == (len(used), 112, 112, 3)
+    assert check.max_loss == 0.5
 
 
 def test_an_exam_without_an_object_that_the_model_knows_is_refused(tmp_path):
@@ -145,7 +147,7 @@ def test_an_exam_without_an_object_that_the_model_knows_is_refused(tmp_path):
 
 def quantize(shared_data, out, *options):
     arguments = ["quantize", "zoo:faces-nano", "--data", str(shared_data / "ytf_dev")]
-    small = ["--calibrate", "6", "--most", "16", "--out", str(out)]
+    small = ["--calibrate", "6", "--max-images", "16", "--out", str(out)]
     return CliRunner().invoke(app, [*arguments, *small, *options])
 
 
@@ -162,7 +164,7 @@ def test_the_command_tells_accuracy_and_speed_and_writes_the_model(shared_data, 
 
 
 def test_what_loses_too_much_is_refused_unless_forced(shared_data, tmp_path, monkeypatch):
-    monkeypatch.setattr(exams, "AP_POINTS", -100.0)
+    monkeypatch.setattr(accuracy, "AP_POINTS", -100.0)
     out = tmp_path / "small.onnx"
     output = quantize(shared_data, out, "--fp16")
     assert output.exit_code == 1
@@ -174,10 +176,10 @@ def test_what_loses_too_much_is_refused_unless_forced(shared_data, tmp_path, mon
 
 def test_a_loss_that_is_no_number_is_refused_unless_forced(shared_data, tmp_path, monkeypatch):
     def unmarkable(manifest, dataset, infer):
-        inputs = exams.inputs_of(manifest, dataset.examples[:1])
-        return AccuracyCheck(inputs, lambda _: {"AP": np.nan}, limit=1.0)
+        inputs = accuracy.prepare_inputs(manifest, dataset.examples[:1])
+        return AccuracyCheck(inputs, lambda _: {"AP": np.nan}, max_loss=1.0)
 
-    monkeypatch.setattr(exams, "build_accuracy_check", unmarkable)
+    monkeypatch.setattr(accuracy, "build_accuracy_check", unmarkable)
     out = tmp_path / "small.onnx"
     output = quantize(shared_data, out, "--fp16")
     assert output.exit_code == 1
