@@ -1,6 +1,4 @@
-"""Contract models: the one way from a model file to a detector, face finder, embedder or
-liveness model.
-"""
+"""Contract models: the one way from a file to a detector, face finder, embedder, liveness model."""
 
 from __future__ import annotations
 

@@ -15,12 +15,6 @@ DEFAULT_THRESHOLD = 0.4  # cautious, for a model without one
 class ContractEmbedder:
     """Describes faces with a contract model.
 
-    Args:
-        session: The loaded model.
-        manifest: Its manifest.
-        sha256: The hash of its bytes.
-        dimension: D, the length of an embedding.
-
     Attributes:
         threshold: Cosine from which two faces are one person's, measured for comparing two
             pictures (1:1); searching many people needs a calibrated threshold.

@@ -15,11 +15,6 @@ MAX_BATCH = 32  # clips
 class ContractLiveness:
     """Tells living faces from pictures of faces with a contract model.
 
-    Args:
-        session: The loaded model.
-        manifest: Its manifest.
-        sha256: The hash of its bytes.
-
     Attributes:
         clip_frames: Pictures of a face per clip.
         clip_s: Longest time a clip may span, seconds.

@@ -14,13 +14,7 @@ from edge.vision import preprocess
 
 
 class PictureModel:
-    """Runs a session on letterboxed frames.
-
-    Args:
-        session: The loaded model.
-        manifest: Its manifest.
-        sha256: The hash of its bytes.
-    """
+    """Runs a session on letterboxed frames."""
 
     def __init__(self, session: Session, manifest: Manifest, sha256: str) -> None:
         self.manifest = manifest

@@ -69,7 +69,7 @@ def align_face(picture: Picture, landmarks: F32, size_px: int = FACE_PX) -> U8:
             [a.imag * across, a.real * down, offset.imag],
         ]
     )
-    return cv2.warpAffine(rgb, matrix, (size_px, size_px))  # type: ignore[return-value]
+    return np.asarray(cv2.warpAffine(rgb, matrix, (size_px, size_px)), np.uint8)
 
 
 def place_wide_box(xyxy: F32, scale: float, size_wh: tuple[int, int]) -> tuple[int, int, int, int]:

@@ -26,8 +26,9 @@ def resize(plane: U8, size_wh: tuple[int, int], out: U8 | None = None) -> U8:
     while plane.shape[1] > 2 * size_wh[0] and plane.shape[0] > 2 * size_wh[1]:
         even = plane[: plane.shape[0] // 2 * 2, : plane.shape[1] // 2 * 2]
         half_wh = (even.shape[1] // 2, even.shape[0] // 2)
-        plane = cv2.resize(even, half_wh, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
-    return cv2.resize(plane, size_wh, dst=out, interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
+        plane = np.asarray(cv2.resize(even, half_wh, interpolation=cv2.INTER_AREA), np.uint8)
+    resized = cv2.resize(plane, size_wh, dst=out, interpolation=cv2.INTER_LINEAR)
+    return np.asarray(resized, np.uint8)
 
 
 def _yuv_matrix(bt709: bool, full_range: bool) -> F32:
@@ -82,7 +83,7 @@ def resize_to_rgb(picture: Picture, size_wh: tuple[int, int], out: U8 | None = N
     yuv = cv2.merge(planes, dst=target)
     rgb = cv2.transform(yuv, _YUV_TO_RGB[picture.bt709, picture.full_range], dst=yuv)
     if not picture.quarter_turns:
-        return rgb  # type: ignore[return-value]
+        return np.asarray(rgb, np.uint8)
     upright: U8 = np.ascontiguousarray(np.rot90(rgb, picture.quarter_turns))
     if out is None:
         return upright

@@ -42,7 +42,7 @@ def search(people: int, templates: int, dimension: int) -> None:
 
 
 def gallery(people: int, templates: int, dimension: int, folder: Path) -> None:
-    """Enrol, load, notice."""
+    """Enroll, load, notice."""
     embedder = EmbedderId("made-up", "ab" * 32, dimension)
     rows = np.split(faces(people * templates, 0, dimension), people)
     with (
@@ -61,7 +61,7 @@ def gallery(people: int, templates: int, dimension: int, folder: Path) -> None:
         reader.index()
         again_s = time.perf_counter() - begun
         ask_ms = timed_ms(reader.changed, 1000)[0]
-    print(f"gallery of {people}: enrol {each_ms:.1f} ms each, load {load_s:.2f} s,")
+    print(f"gallery of {people}: enroll {each_ms:.1f} ms each, load {load_s:.2f} s,")
     print(f"  after a change {again_s:.3f} s, asking for changes {ask_ms * 1e3:.0f} us")
 
 

@@ -91,7 +91,7 @@ def test_defaults_are_filled_in(shelf):
     assert (settings.node, settings.http.port, settings.cameras[0].fps) == ("edge", 9470, 10)
 
 
-def test_recognition_describes_faces_with_what_enrolment_uses(shelf):
+def test_recognition_describes_faces_with_what_enrollment_uses(shelf):
     toml = Toml(more='[recognition]\ngallery = "people.db"\nkey_file = "people.key"')
     settings = config_file.load(toml.write(shelf))
     assert settings.recognition is not None

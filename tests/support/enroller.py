@@ -1,8 +1,8 @@
-"""Processes that enrol and forget people until they are killed or the disk is full.
+"""Processes that enroll and forget people until they are killed or the disk is full.
 
 ``python -m tests.support.enroller churn GALLERY`` forks a child for each line it reads and reaps
 it; a child says what it is about to do, does it, and says so, for ever.
-``python -m tests.support.enroller fill GALLERY BYTES`` enrols until no file may grow any more.
+``python -m tests.support.enroller fill GALLERY BYTES`` enrolls until no file may grow any more.
 """
 
 from __future__ import annotations

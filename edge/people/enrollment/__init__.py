@@ -1,1 +1,1 @@
-"""Enrollment: photographs and live challenges that become templates."""
+"""Enrollment: photos and live challenges that become templates."""

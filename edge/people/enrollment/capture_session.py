@@ -18,14 +18,7 @@ from edge.types import F32, Frame
 
 @dataclass(frozen=True, slots=True)
 class CaptureSession:
-    """Leads one person through one challenge.
-
-    Attributes:
-        observer: Looks at the person's face.
-        challenge: Judges what the observer sees.
-        gallery: Remembers attempts.
-        show: Tells the person what to do.
-    """
+    """Leads one person through one challenge; `show` tells the person what to do."""
 
     observer: EnrollmentObserver
     challenge: Challenge

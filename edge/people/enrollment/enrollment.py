@@ -38,13 +38,7 @@ class RefusedPhoto:
 
 @dataclass(frozen=True, slots=True)
 class EnrollmentResult:
-    """What became of one person's photos.
-
-    Attributes:
-        name: The person.
-        used: Number of templates that were stored.
-        refused: Photos that were not used.
-    """
+    """What became of one person's photos; ``used`` counts the templates that were stored."""
 
     name: str
     used: int
@@ -56,9 +50,9 @@ class Enrollment:
     """Enrolls people in a gallery.
 
     Attributes:
-        finder: Finds their faces.
-        embedder: Describes them.
-        gallery: Stores them.
+        finder: Finds faces.
+        embedder: Describes faces.
+        gallery: Stores templates.
         until: Last day to keep the data.
         replace: Drop the templates a person had before.
         allow_duplicates: Accept faces that resemble another person.
@@ -103,11 +97,7 @@ class Enrollment:
         )
 
     def _make_template(self, photo: Path, others: Index) -> F32:
-        """``(D,)`` of the face in a photo.
-
-        Raises:
-            PhotoError: There is no usable face, or it is another enrolled person's.
-        """
+        """``(D,)`` of the face in a photo; a `PhotoError` if it cannot be enrolled."""
         template: F32 = self.embedder.embed(read_face(self.finder, photo).crop[None])[0]
         if duplicate := self._find_duplicate(template, others):
             raise PhotoError(duplicate, file=photo)

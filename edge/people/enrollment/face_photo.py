@@ -26,13 +26,7 @@ class PhotoError(EdgeError):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FacePhoto:
-    """The face in a photo.
-
-    Attributes:
-        path: The file.
-        crop: ``(112, 112, 3)`` uint8 RGB, aligned.
-        quality: 0..1.
-    """
+    """The face in a photo: ``(112, 112, 3)`` uint8 RGB, aligned; quality 0..1."""
 
     path: Path
     crop: U8

@@ -28,13 +28,7 @@ FACING_DEG = 25  # liveness models are trained on faces that look into the camer
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The face that is followed.
-
-    Attributes:
-        track: Its track.
-        fusion: Whether it is live.
-        clip: What the liveness model sees of it.
-    """
+    """The face that is followed."""
 
     track: int
     fusion: LivenessFusion
@@ -46,12 +40,6 @@ class EnrollmentObserver:
 
     Landmarks of a single frame are off by tenths of the eyes' distance and poses by 10 degrees and
     more, so they are averaged over crops of several sizes, which halves that.
-
-    Args:
-        finder: Finds faces.
-        embedder: Describes the face.
-        liveness: Tells faces from pictures of faces.
-        policy: What a live face must show.
     """
 
     def __init__(

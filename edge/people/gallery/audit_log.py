@@ -1,7 +1,7 @@
 """The audit log: who was enrolled, renamed, compared or forgotten, as a tamper-evident chain.
 
 Each entry carries an HMAC over the one before it and itself, and a separate head counts them: an
-entry that is changed, moved, inserted or removed breaks the chain, at its end too. GallerySnapshot
+entry that is changed, moved, inserted or removed breaks the chain, at its end too. People
 appear by id, never by name. Restoring a whole gallery from an old copy goes unnoticed, because
 nothing inside a file can reveal it; keep `head` elsewhere if that matters.
 """
@@ -66,12 +66,7 @@ class AuditEntry:
 
 
 class AuditLog:
-    """The log inside a gallery's database, written in the transaction it reports.
-
-    Args:
-        connection: The gallery's connection.
-        key: The key of the HMAC.
-    """
+    """The log inside a gallery's database, written in the transaction it reports."""
 
     def __init__(self, connection: sqlite3.Connection, key: bytes) -> None:
         self._connection = connection

@@ -14,9 +14,6 @@ def export_person(store: GalleryStore, name: str) -> dict[str, Any]:
     """Everything that is stored about a person, in plain text: handle it with care.
 
     Negative templates are only counted: they show other people.
-
-    Raises:
-        GalleryError: Nobody has that name, or the record is damaged.
     """
     with store.database.writing():
         record = store.read_intact(store.get_id(name))

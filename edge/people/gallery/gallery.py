@@ -48,11 +48,6 @@ class Gallery:
             recognized until they are enrolled again.
         clock: Gives Unix seconds.
 
-    Attributes:
-        store: The open file.
-        attempts: Attempts at live challenges.
-        audit: What was done to the gallery.
-
     Raises:
         GalleryError: There is no such file, the key is wrong, it belongs to another embedder, or
             it is damaged. Every method raises it, too, when the file cannot be read or written.
@@ -335,11 +330,7 @@ class Gallery:
 
 
 def require_consent(*, given: bool) -> None:
-    """Refuse to enroll without consent.
-
-    Raises:
-        GalleryError: The person did not agree.
-    """
+    """Raise a `GalleryError` without the person's consent."""
     if not given:
         raise GalleryError(
             "faces are enrolled with the person's consent only: ask, then give --consent"
@@ -347,10 +338,6 @@ def require_consent(*, given: bool) -> None:
 
 
 def refuse_past(until: str, now_s: float) -> None:
-    """Refuse a retention date (ISO, empty is none) that has passed at ``now_s`` (Unix seconds).
-
-    Raises:
-        GalleryError: It has passed.
-    """
+    """Raise a `GalleryError` for a retention date (ISO or empty) passed at ``now_s`` (Unix)."""
     if now_s >= compute_expiry_s(until):
         raise GalleryError(f"{until} has passed: give a later day with --until")

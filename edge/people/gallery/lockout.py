@@ -32,11 +32,7 @@ class ChallengeAttempts:
         self._store = store
 
     def begin(self) -> None:
-        """Record an attempt; it counts as failed until it is passed.
-
-        Raises:
-            GalleryError: Too many failed lately; says how long to wait.
-        """
+        """Record an attempt, failed until it is passed; a `GalleryError` if too many failed."""
         with self._store.database.writing():
             if wait_s := self._lock_s():
                 raise GalleryError(f"too many challenges failed: try again in {wait_s:.0f} s")
@@ -48,11 +44,7 @@ class ChallengeAttempts:
             self._store.audit.append_challenge(self._store.clock(), passed=True)
 
     def lock_s(self) -> float:
-        """How long attempts are still refused; 0 when they are not.
-
-        Raises:
-            GalleryError: The audit log was tampered with.
-        """
+        """Seconds for which attempts are still refused, or 0."""
         with self._store.database.reading():
             return self._lock_s()
 

@@ -119,12 +119,7 @@ def compute_expiry_s(until: str) -> float:
 
 
 class Records:
-    """Reads and writes records inside the caller's transaction.
-
-    Args:
-        connection: The gallery's connection.
-        keys: The gallery's keys.
-    """
+    """Reads and writes records inside the caller's transaction."""
 
     def __init__(self, connection: sqlite3.Connection, keys: KeyStore) -> None:
         self._connection = connection
@@ -148,10 +143,7 @@ class Records:
     def read(self, person: str, model: str, now_s: float) -> Record:
         """Decrypt a record; one that does not decrypt, or not whole, comes back as damaged.
 
-        Args:
-            person: The id.
-            model: The sha256 of the gallery's embedder.
-            now_s: Unix seconds, for the retention date.
+        ``model`` is the sha256 of the gallery's embedder, ``now_s`` is for the retention date.
         """
         try:
             tag, wrapped, of_model, generation, sealed = self._row(person)

@@ -31,26 +31,9 @@ class Generation:
 
 
 class GalleryStore:
-    """An open gallery file, used by one thread.
+    """An open gallery file, used by one thread; its arguments are those of `Gallery`.
 
-    Args:
-        path: The file.
-        key: The master key.
-        embedder: What templates are compared with; None for work that compares nothing.
-        create: Make the file if it does not exist; needs an embedder.
-        change_embedder: Let a gallery of another embedder change over.
-        clock: Gives Unix seconds.
-
-    Attributes:
-        database: The connection; its transactions enclose every use of the parts below.
-        keys: Keys derived for this gallery.
-        metadata: Identity, embedder, generation and calibration.
-        records: GallerySnapshot with their templates.
-        audit: The audit log.
-
-    Raises:
-        GalleryError: The file is missing or damaged, the key is wrong, or the gallery belongs
-            to another embedder.
+    The transactions of `database` enclose every use of `metadata`, `records` and `audit`.
     """
 
     def __init__(
@@ -129,11 +112,7 @@ class GalleryStore:
                 self.audit.append(self.clock(), Action.EMBEDDER, model=self._embedder.sha256[:12])
 
     def refuse_other_embedder(self) -> None:
-        """Check that the gallery belongs to the embedder this store was opened for.
-
-        Raises:
-            GalleryError: It belongs to another one and holds people.
-        """
+        """Raise a `GalleryError` if the gallery holds people of another embedder."""
         ours, gallerys = self._embedder, self.metadata.embedder()
         if ours is None or ours.sha256 == gallerys.sha256 or not self.records.ids():
             return
@@ -145,11 +124,7 @@ class GalleryStore:
         )
 
     def check_templates(self, templates: F32) -> None:
-        """Check that templates come from the gallery's embedder.
-
-        Raises:
-            GalleryError: Another embedder, shape or length.
-        """
+        """Raise a `GalleryError` for templates that cannot be of the gallery's embedder."""
         embedder = self.metadata.embedder()
         if self._embedder is None or self._embedder.sha256 != embedder.sha256:
             raise GalleryError(f"the gallery belongs to {embedder.name}: give --embedder")
@@ -170,11 +145,7 @@ class GalleryStore:
             yield Generation(number, self.metadata.embedder().sha256)
 
     def get_id(self, name: str) -> str:
-        """The id of a person, by name (in any case) or id.
-
-        Raises:
-            GalleryError: Nobody has that name.
-        """
+        """The id of a person, by name (in any case) or id; a `GalleryError` if there is none."""
         person = self.records.find_id(name)
         if person is None:
             raise GalleryError(f"{name!r} is not enrolled: see `edge people list`")
@@ -185,11 +156,7 @@ class GalleryStore:
         return self.records.read(person, self.metadata.embedder().sha256, self.clock())
 
     def read_intact(self, person: str) -> Record:
-        """The record of a person.
-
-        Raises:
-            GalleryError: It is damaged.
-        """
+        """The record of a person; a `GalleryError` if it is damaged."""
         record = self.read(person)
         if record.person.state is RecordState.DAMAGED:
             raise GalleryError(

@@ -69,14 +69,7 @@ class CameraFaces:
     def get_track(
         self, settings: Recognition, policy: LivenessPolicy, track: int, owner: int
     ) -> FaceTrack:
-        """The state of a face; a new one when the face moves to another person.
-
-        Args:
-            settings: Of a new face track.
-            policy: Of a new face track.
-            track: The face's own track.
-            owner: Track of the person the face belongs to, -1 without one.
-        """
+        """The state of a face; a new one when it moves to another person, see `FaceTrack`."""
         known = self.face_tracks.get(track)
         if known is not None and (owner < 0 or known.owner in (-1, owner)):
             if owner >= 0:

@@ -35,13 +35,6 @@ class FaceTrack:
         track: The face's own track.
         owner: Track of the person the face belongs to, -1 without one.
         spoofed: That person showed a picture of a face before.
-
-    Attributes:
-        owner: Track of the person the face belongs to, -1 without one.
-        quality: Of the latest usable look, 0..1.
-        looked_s: Time of the latest look, monotonic seconds.
-        fusion: Whether the face is live.
-        votes: Whose face it is.
     """
 
     def __init__(

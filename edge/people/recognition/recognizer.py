@@ -43,7 +43,7 @@ class TrackedFace:
 
     Attributes:
         state: What is known of it.
-        frame: The frame.
+        frame: Where it is.
         xyxy: ``(4,)`` float32, source pixels.
         landmarks: ``(5, 2)`` float32, source pixels.
         visible_px: Distance of the eyes times the cosine of the pitch, source pixels: grows as
@@ -61,13 +61,7 @@ class TrackedFace:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FaceSample:
-    """A face that was cropped and is good enough to be compared.
-
-    Attributes:
-        face: Where it is.
-        crop: ``(112, 112, 3)`` uint8 RGB, aligned.
-        quality: 0..1.
-    """
+    """A good enough face: its aligned crop ``(112, 112, 3)`` uint8 RGB and quality 0..1."""
 
     face: TrackedFace
     crop: U8
@@ -76,13 +70,7 @@ class FaceSample:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GallerySnapshot:
-    """What faces are compared with.
-
-    Attributes:
-        index: The enrolled people.
-        rules: When votes make a name.
-        closed: Why no names can be given; None when they can.
-    """
+    """What faces are compared with; ``closed`` says why no names can be given, if they cannot."""
 
     index: Index
     rules: VotingRules
@@ -134,13 +122,8 @@ class Recognizer:
         if len(index) and index.templates.shape[1:] != (self._embedder.dimension,):
             self.close("the gallery belongs to another embedder")
             return
-        settings = self._settings
-        rules = VotingRules(
-            settings.threshold or threshold,
-            settings.min_margin,
-            settings.min_votes,
-            settings.min_vote_ratio,
-        )
+        s = self._settings
+        rules = VotingRules(s.threshold or threshold, s.min_margin, s.min_votes, s.min_vote_ratio)
         self._next_gallery = GallerySnapshot(index, rules)
 
     def close(self, why: str) -> None:

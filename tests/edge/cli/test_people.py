@@ -127,7 +127,7 @@ def test_what_is_no_picture_is_refused_and_the_rest_enrolled(edge, photo, tmp_pa
     assert "enrolled 1 people with 1 pictures, refused 2" in result.output
 
 
-def test_a_folder_enrols_everybody_and_finds_who_is_there_twice(edge, photo, tmp_path):
+def test_a_folder_enrolls_everybody_and_finds_who_is_there_twice(edge, photo, tmp_path):
     for name, colour in (("Ann", RED), ("Bob", GREEN), ("Zed", PINK)):
         photo(f"people/{name}/1.png", colour)
         photo(f"people/{name}/2.png", colour)
@@ -167,7 +167,7 @@ def test_a_folder_with_one_person_twice_is_refused(edge, photo, tmp_path):
         ["--camera", "door"],
     ],
 )
-def test_whom_to_enrol_must_be_said_once(edge, tmp_path, arguments):
+def test_whom_to_enroll_must_be_said_once(edge, tmp_path, arguments):
     empty = tmp_path / "empty"
     empty.mkdir()
     asked = [argument.replace("{empty}", str(empty)) for argument in arguments]
@@ -207,7 +207,7 @@ def test_a_camera_needs_consent_too(edge, clip, tmp_path):
     assert not (tmp_path / "gallery.db").exists()
 
 
-def test_a_camera_without_a_liveness_model_enrols_nobody(edge, clip, tmp_path):
+def test_a_camera_without_a_liveness_model_enrolls_nobody(edge, clip, tmp_path):
     missing = ("--liveness", tmp_path / "missing.onnx")
     result = edge("enroll", "Ann", "--camera", clip, "--consent", *missing, exit_code=78)
     assert "missing.onnx" in result.output

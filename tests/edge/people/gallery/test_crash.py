@@ -91,7 +91,7 @@ def memory(tmp_path):
         yield Path(folder)
 
 
-def test_a_killed_enrolment_leaves_the_old_gallery_or_the_new_one(tmp_path):
+def test_a_killed_enrollment_leaves_the_old_gallery_or_the_new_one(tmp_path):
     kill_often(tmp_path / "gallery.db", 20)
 
 

@@ -150,7 +150,7 @@ def test_another_key_is_refused_with_the_remedy(path):
     assert refused.value.exit_code == 78
 
 
-def test_another_embedder_is_refused_with_the_command_that_enrols_again(path):
+def test_another_embedder_is_refused_with_the_command_that_enrolls_again(path):
     with pytest.raises(GalleryError, match=r"edge enroll .*--change-embedder") as refused:
         Gallery(path, KEY, OTHER_EMBEDDER)
     assert "made-up (abababababab)" in str(refused.value)
@@ -186,7 +186,7 @@ def test_a_reader_notices_that_the_embedder_changed_and_refuses(path):
             reader.enroll("Carl", BOB, consent=True)
 
 
-def test_an_empty_gallery_takes_the_embedder_that_enrols(path):
+def test_an_empty_gallery_takes_the_embedder_that_enrolls(path):
     with Gallery(path, KEY) as gallery:
         for person in gallery.people():
             gallery.forget(person.id)
@@ -196,7 +196,7 @@ def test_an_empty_gallery_takes_the_embedder_that_enrols(path):
         assert gallery.embedder == OTHER_EMBEDDER
 
 
-def test_a_gallery_opened_without_an_embedder_enrols_nobody(path):
+def test_a_gallery_opened_without_an_embedder_enrolls_nobody(path):
     with Gallery(path, KEY) as gallery, pytest.raises(GalleryError, match="--embedder"):
         gallery.enroll("Carl", BOB, consent=True)
 

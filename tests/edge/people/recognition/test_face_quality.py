@@ -1,4 +1,4 @@
-"""FaceQuality: pose by points, sharpness and exposure by pixels."""
+"""Face quality: pose by points, sharpness and exposure by pixels."""
 
 import numpy as np
 import pytest

@@ -123,7 +123,7 @@ def test_a_picture_that_stands_still_is_no_further_look():
     assert stage.embedder.asked == 1
 
 
-def test_a_name_is_withdrawn_when_the_face_is_not_recognised_any_more():
+def test_a_name_is_withdrawn_when_the_face_is_not_recognized_any_more():
     stage = Stage(liveness=ObedientLiveness(0.95), hold_s=4)
     assert stage.watch(4).name == "Ada"
     assert stage.watch(30, still=True).name == ""  # 7.5 s

@@ -35,19 +35,19 @@ A, B, NOBODY, BOTH = vote(ADA), vote(BOB), vote(None), vote(None, ambiguous=True
     ],
 )
 def test_votes_make_a_name_only_together(cast, person, unknown):
-    ballot = VoteWindow()
+    window = VoteWindow()
     for at_s, one in enumerate(cast):
-        ballot.add(AXES[0], one, at_s, live=True)
-    verdict = ballot.decide(RULES)
-    assert (verdict.person, verdict.unknown) == (person, unknown)
-    assert verdict.reason
+        window.add(AXES[0], one, at_s, live=True)
+    result = window.decide(RULES)
+    assert (result.person, result.unknown) == (person, unknown)
+    assert result.reason
 
 
 def test_votes_of_a_face_that_does_not_live_name_nobody():
-    ballot = VoteWindow()
+    window = VoteWindow()
     for at_s in range(5):
-        ballot.add(AXES[0], A, at_s, live=at_s < 2)
-    assert ballot.decide(RULES).person is None
+        window.add(AXES[0], A, at_s, live=at_s < 2)
+    assert window.decide(RULES).person is None
 
 
 @pytest.mark.parametrize(
