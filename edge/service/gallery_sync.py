@@ -13,7 +13,7 @@ from edge.models.embedder import ContractEmbedder
 from edge.models.liveness import ContractLiveness
 from edge.people.gallery.encryption import load_key
 from edge.people.gallery.gallery import Gallery
-from edge.people.gallery.metadata import EmbedderId
+from edge.people.gallery.metadata import get_embedder_id
 from edge.people.recognition.recognizer import Recognizer
 from edge.people.recognition.threshold import Calibration
 from edge.service.workers import Worker
@@ -84,7 +84,7 @@ class GalleryFollower:
         return Gallery(
             resolve_gallery(self.settings, self.base),
             load_key(resolve_key(self.settings, self.base)),
-            EmbedderId(embedder.name, embedder.sha256, embedder.dimension),
+            get_embedder_id(embedder),
         )
 
     def _offer(self, gallery: Gallery) -> None:
