@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from edge.cli import app
 from edge.client import Received, Subscriber
-from tests.support.models import NOTHING, colour_embedder, constant_liveness, constant_model
+from tests.support.models import NOTHING, color_embedder, constant_liveness, constant_model
 from tests.support.videos import write_noise
 
 FACE = np.array([[20, 16, 76, 84, 0.9, 0]], np.float32)
@@ -30,7 +30,7 @@ def place(tmp_path):
     files = {
         "detector": constant_model("detect", {"detections": NOTHING}, ("person",)),
         "faces": faces,
-        "embedder": colour_embedder(),
+        "embedder": color_embedder(),
         "live": constant_liveness(0.99),
     }
     for name, content in files.items():

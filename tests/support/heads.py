@@ -35,7 +35,7 @@ class Photograph:
         rgb: ``(H, W, 3)``.
         points: ``(5, 2)`` eyes, nose, mouth corners.
         size_wh: of the pictures that are shown.
-        eye_px: distance of the eyes in them.
+        eyes_px: distance of the eyes in them.
     """
 
     def __init__(
@@ -43,18 +43,18 @@ class Photograph:
         rgb: np.ndarray,
         points: np.ndarray,
         size_wh: tuple[int, int] = (640, 480),
-        eye_px: float = 62,
+        eyes_px: float = 62,
     ) -> None:
         width, height = size_wh
         eyes = points[1] - points[0]
-        zoom = eye_px / float(np.linalg.norm(eyes))
+        zoom = eyes_px / float(np.linalg.norm(eyes))
         roll = np.degrees(np.arctan2(eyes[1], eyes[0]))
         matrix = cv2.getRotationMatrix2D(tuple(map(float, points[2])), roll, zoom)
         matrix[:, 2] += np.array([width / 2, height / 2 + 20]) - points[2]
         small = cv2.GaussianBlur(rgb, (0, 0), max(0.3, 0.4 / zoom))
         self._rgb = cv2.warpAffine(small, matrix, size_wh, borderMode=cv2.BORDER_REPLICATE)
-        self._centre = np.array([width / 2, height / 2 + 20], np.float32)
-        self._px_mm = eye_px / MM_EYES
+        self._center = np.array([width / 2, height / 2 + 20], np.float32)
+        self._px_mm = eyes_px / MM_EYES
         self._rng = np.random.default_rng(0)
 
     def head(self, pose: Pose) -> np.ndarray:
@@ -95,11 +95,11 @@ class Photograph:
         height, width = self._rgb.shape[:2]
         x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
         px = self._px_mm * scale
-        return (x - self._centre[0]) / px, (y - self._centre[1]) / px
+        return (x - self._center[0]) / px, (y - self._center[1]) / px
 
     def _sampled(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        column = (x * self._px_mm + self._centre[0]).astype(np.float32)
-        row = (y * self._px_mm + self._centre[1]).astype(np.float32)
+        column = (x * self._px_mm + self._center[0]).astype(np.float32)
+        row = (y * self._px_mm + self._center[1]).astype(np.float32)
         return cv2.remap(self._rgb, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
     def _noisy(self, rgb: np.ndarray) -> np.ndarray:

@@ -118,23 +118,23 @@ def constant_liveness(score: float, input_wh: tuple[int, int] = (8, 8)) -> bytes
     return model.SerializeToString()
 
 
-def colour_embedder() -> bytes:
-    """An embedder for which people differ by their mean colour."""
+def color_embedder() -> bytes:
+    """An embedder for which people differ by their mean color."""
     nodes = [
         helper.make_node("GlobalAveragePool", ["data"], ["mean"]),
         helper.make_node("Reshape", ["mean", "shape"], ["flat"]),
-        helper.make_node("Sub", ["flat", "grey"], ["colour"]),
+        helper.make_node("Sub", ["flat", "gray"], ["color"]),
     ]
     graph = helper.make_graph(
         nodes,
-        "colour",
+        "color",
         [helper.make_tensor_value_info("data", TensorProto.FLOAT, [1, 3, 112, 112])],
-        [helper.make_tensor_value_info("colour", TensorProto.FLOAT, [1, 3])],
+        [helper.make_tensor_value_info("color", TensorProto.FLOAT, [1, 3])],
         [
             numpy_helper.from_array(np.array([1, 3], np.int64), "shape"),
-            numpy_helper.from_array(np.float32(107), "grey"),
+            numpy_helper.from_array(np.float32(107), "gray"),
         ],
     )
     opset = [helper.make_opsetid("", 17)]
     model = helper.make_model(graph, opset_imports=opset, ir_version=10)
-    return adopt(model.SerializeToString(), Adoption("arcface", "colour", (), threshold=0.5))
+    return adopt(model.SerializeToString(), Adoption("arcface", "color", (), threshold=0.5))

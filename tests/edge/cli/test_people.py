@@ -16,7 +16,7 @@ from edge.cli import app
 from edge.people.gallery.encryption import load_key
 from edge.people.gallery.gallery import Gallery
 from tests.support.gallery import Clock, faces, fetch, tamper
-from tests.support.models import colour_embedder, constant_liveness, constant_model
+from tests.support.models import color_embedder, constant_liveness, constant_model
 from tests.support.videos import write_noise
 
 POINTS = np.array([[[34, 38], [62, 38], [48, 54], [37, 70], [59, 70]]], np.float32)
@@ -35,9 +35,9 @@ def models(tmp_path_factory):
         outputs = {"detections": found, "landmarks": points}
         model = constant_model("faces", outputs, ("face",), input_wh=(96, 96))
         (folder / f"{name}.onnx").write_bytes(model)
-    (folder / "embedder.onnx").write_bytes(colour_embedder())
+    (folder / "embedder.onnx").write_bytes(color_embedder())
     (folder / "live.onnx").write_bytes(constant_liveness(0.99))
-    other = onnx.load_model_from_string(colour_embedder())
+    other = onnx.load_model_from_string(color_embedder())
     other.doc_string = "the same, with another hash"
     (folder / "other.onnx").write_bytes(other.SerializeToString())
     return folder

@@ -1,4 +1,4 @@
-"""The catalogue: what is pinned, where pulled models lie, and how they get there."""
+"""The catalog: what is pinned, where pulled models lie, and how they get there."""
 
 import hashlib
 import tomllib
@@ -32,7 +32,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def copied(entry, foreign, target):
-    """Adoption, as far as the catalogue is concerned."""
+    """Adoption, as far as the catalog is concerned."""
     target.write_bytes(b"adopted " + foreign.read_bytes())
 
 
@@ -73,7 +73,7 @@ def test_the_comment_says_where_each_hash_is_from():
         "", "models = [", "models = [{ name = 'a' }]", "version = 2\nmodels = []", "\udcff",
     ],
 )  # fmt: skip
-def test_a_broken_catalogue_is_told(tmp_path, text):
+def test_a_broken_catalog_is_told(tmp_path, text):
     file = tmp_path / "catalog.toml"
     file.write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(ModelError, match="not a valid catalog"):
@@ -93,7 +93,7 @@ def test_a_name_twice_is_refused(tmp_path):
     "change",
     [
         {"url": "file:///etc/passwd"}, {"url": "ftp://host/m.onnx"}, {"sha256": "abc"},
-        {"size_bytes": 0}, {"name": "../up"}, {"name": ""}, {"task": "sing"}, {"colour": "red"},
+        {"size_bytes": 0}, {"name": "../up"}, {"name": ""}, {"task": "sing"}, {"color": "red"},
     ],
 )  # fmt: skip
 def test_an_entry_is_checked_at_birth(change):

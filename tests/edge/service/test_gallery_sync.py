@@ -19,7 +19,7 @@ from edge.service.gallery_sync import follow_gallery
 from edge.service.model_set import ModelSet
 from edge.service.workers import Worker
 from tests.support.gallery import EMBEDDER, OTHER_EMBEDDER, faces
-from tests.support.models import NOBODY, NOTHING, colour_embedder, constant_model
+from tests.support.models import NOBODY, NOTHING, color_embedder, constant_model
 
 
 class Described:
@@ -101,7 +101,7 @@ def test_a_missing_or_wrong_liveness_model_is_refused_at_the_start(tmp_path, liv
     faces = constant_model("faces", {"detections": NOTHING, "landmarks": NOBODY}, ("face",))
     (tmp_path / "faces.onnx").write_bytes(faces)
     (tmp_path / "noise.onnx").write_bytes(bytes(range(256)))
-    (tmp_path / "embedder.onnx").write_bytes(colour_embedder())
+    (tmp_path / "embedder.onnx").write_bytes(color_embedder())
     tree = {
         "models": {"detector": "zoo:detect-nano", "faces": "faces.onnx"},
         "recognition": {

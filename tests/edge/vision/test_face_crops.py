@@ -47,13 +47,13 @@ def test_a_face_in_its_place_is_left_as_it_is():
 def test_a_face_is_turned_scaled_and_shifted_back(scale, degrees, shift_xy):
     points = placed(scale, degrees, shift_xy)
     rgb = np.full((300, 400, 3), 40, np.uint8)
-    colours = np.array([[250, 0, 0], [0, 250, 0], [0, 0, 250], [250, 250, 0], [0, 250, 250]])
-    for point, colour in zip(points, colours, strict=True):
-        centre = tuple(round(float(value) * 16) for value in point)
-        cv2.circle(rgb, centre, round(5 * scale * 16), colour.tolist(), -1, shift=4)
+    colors = np.array([[250, 0, 0], [0, 250, 0], [0, 0, 250], [250, 250, 0], [0, 250, 250]])
+    for point, color in zip(points, colors, strict=True):
+        center = tuple(round(float(value) * 16) for value in point)
+        cv2.circle(rgb, center, round(5 * scale * 16), color.tolist(), -1, shift=4)
     face = align_face(RgbPicture(rgb), points)
-    for point, colour in zip(FACE_POINTS.round().astype(int), colours, strict=True):
-        assert np.abs(face[point[1], point[0]].astype(int) - colour).max() < 30
+    for point, color in zip(FACE_POINTS.round().astype(int), colors, strict=True):
+        assert np.abs(face[point[1], point[0]].astype(int) - color).max() < 30
 
 
 def test_noise_in_one_point_moves_the_others_by_less():

@@ -18,9 +18,9 @@ def scene(width, height, channels=3):
     """A smooth picture with some texture, as cameras make them."""
     y, x = np.mgrid[0:height, 0:width] / 40
     waves = [np.sin(x * (1 + c / 3)) + np.cos(y * (2 - c / 4) + c) for c in range(channels)]
-    grey = np.stack(waves, axis=2) * 60 + 128
-    noise = np.random.default_rng(0).normal(0, 4, grey.shape)
-    return np.clip(grey + noise, 0, 255).astype(np.uint8)
+    gray = np.stack(waves, axis=2) * 60 + 128
+    noise = np.random.default_rng(0).normal(0, 4, gray.shape)
+    return np.clip(gray + noise, 0, 255).astype(np.uint8)
 
 
 # --- resize -----------------------------------------------------------------------------------
@@ -132,9 +132,9 @@ def test_pictures_are_turned_upright(quarter_turns):
 
 def test_bytes_outside_the_limited_range_do_not_wrap():
     values = np.array([[0, 15, 16], [235, 236, 255]], np.uint8)
-    grey = np.full((2, 3), 128, np.uint8)
-    picture = YuvPicture(values, grey, grey, True, False)
+    gray = np.full((2, 3), 128, np.uint8)
+    picture = YuvPicture(values, gray, gray, True, False)
     rgb = to_rgb(picture)
     assert rgb[..., 0].tolist() == [[0, 0, 0], [255, 255, 255]]
-    wild = YuvPicture(values, 255 - values, values, False, True)  # colours that RGB has not
+    wild = YuvPicture(values, 255 - values, values, False, True)  # colors that RGB has not
     assert np.abs(to_rgb(wild).astype(int) - swscale_rgb(wild, "yuv444p")).max() <= 3

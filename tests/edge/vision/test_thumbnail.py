@@ -29,7 +29,7 @@ def test_the_longest_side_is_bounded(source_wh, max_px, want_wh):
     assert (picture.shape[1], picture.shape[0]) == want_wh
 
 
-def test_colours_stay_what_they_are():
+def test_colors_stay_what_they_are():
     picture = opened(JpegSampler(1).sample(frame(rgb=(200, 30, 10))))
     assert np.abs(picture.mean((0, 1)) - (200, 30, 10)).max() < 4
 

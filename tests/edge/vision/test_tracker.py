@@ -17,7 +17,7 @@ CLASSES = 3
 
 
 def detections(*rows):
-    """Rows of x, y (centre), score and class; boxes of 40 x 80."""
+    """Rows of x, y (center), score and class; boxes of 40 x 80."""
     table = np.array(rows, np.float64).reshape(-1, 4)
     half = np.array([20, 40])
     xyxy = np.concatenate([table[:, :2] - half, table[:, :2] + half], axis=1)

@@ -33,8 +33,8 @@ def crops(contrast=40.0, brightness=128.0, period=0):
         wave = np.sqrt(2) * np.sin(
             np.arange(112 * 112).reshape(112, 112) % 112 / period * 2 * np.pi
         )
-    grey = np.clip(brightness + contrast * wave, 0, 255).astype(np.uint8)
-    return np.repeat(grey[None, :, :, None], 3, axis=3)
+    gray = np.clip(brightness + contrast * wave, 0, 255).astype(np.uint8)
+    return np.repeat(gray[None, :, :, None], 3, axis=3)
 
 
 @pytest.mark.parametrize("angle", [-50, -20, 0, 15, 40])
