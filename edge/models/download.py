@@ -35,7 +35,7 @@ class Download:
     """What to download, and what it must be.
 
     Attributes:
-        url: http or https; redirects to other schemes are not followed.
+        url: ``http`` or ``https``; redirects to other schemes are not followed.
         target: Where the complete and verified file goes; ``.part`` beside it holds the partial
             download until then.
         size_bytes: Size of the file.

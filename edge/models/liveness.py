@@ -33,7 +33,7 @@ class ContractLiveness:
         """Crop one face of one picture at each scale: ``(S, h, w, 3)`` uint8 RGB.
 
         Args:
-            picture: any size.
+            picture: Any size.
             xyxy: ``(4,)`` float32, the face in pixels of the picture.
         """
         size_wh = self.manifest.input_wh

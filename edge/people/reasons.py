@@ -11,8 +11,8 @@ class Reason(NamedTuple):
     """Why something was decided.
 
     Attributes:
-        code: stable.
-        text: with the measured values, without names.
+        code: A stable word for programs.
+        text: A sentence for people, with measured values and without names.
     """
 
     code: ReasonCode

@@ -33,9 +33,9 @@ def align_face(picture: Picture, landmarks: F32, size_px: int = FACE_PX) -> U8:
     dimensions, with points as complex numbers, it is ``z -> a z + b``.
 
     Args:
-        picture: any size.
+        picture: Any size.
         landmarks: ``(5, 2)`` float32 in pixels of the picture, in the order of `Faces`.
-        size_px: side of the result.
+        size_px: Side of the result.
 
     Returns:
         ``(size_px, size_px, 3)`` uint8 RGB, black outside the picture; all black when the
@@ -80,8 +80,8 @@ def place_wide_box(xyxy: F32, scale: float, size_wh: tuple[int, int]) -> tuple[i
 
     Args:
         xyxy: ``(4,)`` float32, pixels of the picture.
-        scale: of width and height.
-        size_wh: the picture's.
+        scale: Of width and height.
+        size_wh: The picture's.
 
     Returns:
         Whole pixels, x1 y1 x2 y2, the last ones excluded.
@@ -100,10 +100,10 @@ def crop_wide(picture: Picture, xyxy: F32, scale: float, size_wh: tuple[int, int
     """Crop a face with its surroundings: ``(h, w, 3)`` uint8 RGB; black if the box is not finite.
 
     Args:
-        picture: any size.
+        picture: Any size.
         xyxy: ``(4,)`` float32, the face in pixels of the picture.
-        scale: side of the crop, in sides of the face.
-        size_wh: width and height of the result; the aspect of the face is not kept.
+        scale: Side of the crop, in sides of the face.
+        size_wh: Width and height of the result; the aspect of the face is not kept.
     """
     if not np.isfinite(xyxy).all():
         return np.zeros((size_wh[1], size_wh[0], 3), np.uint8)

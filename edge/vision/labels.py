@@ -14,7 +14,7 @@ def class_id(label: str, classes: tuple[str, ...], camera: str, key: str) -> int
     """The class id of a label.
 
     Raises:
-        ConfigError: the model does not know it; names camera, key and the known labels.
+        ConfigError: The model does not know it; names camera, key and the known labels.
     """
     if label in classes:
         return classes.index(label)
@@ -29,7 +29,7 @@ def class_mask(labels: Iterable[str], classes: tuple[str, ...], camera: str, key
     """``(C,)``: true for the labels named; no labels mean all.
 
     Raises:
-        ConfigError: the model does not know one; names camera, key and the known labels.
+        ConfigError: The model does not know one; names camera, key and the known labels.
     """
     ids = [class_id(label, classes, camera, key) for label in labels]
     if not ids:

@@ -38,10 +38,10 @@ def letterbox(picture: Picture, out: U8, align: str = "top_left", fill: int = 11
     """Lay a picture into a network input, keeping its aspect.
 
     Args:
-        picture: any size.
+        picture: Any size.
         out: ``(h, w, 3)`` uint8, entirely overwritten.
         align: ``top_left`` or ``center``.
-        fill: gray value around the image.
+        fill: Gray value around the image.
     """
     network_wh = (out.shape[1], out.shape[0])
     placed, (w, h) = place_letterbox(picture.size_wh, network_wh, align)

@@ -19,9 +19,9 @@ def resize(plane: U8, size_wh: tuple[int, int], out: U8 | None = None) -> U8:
     """``(H, W)`` or ``(H, W, C)`` uint8 -> ``(h, w[, C])``, anti-aliased.
 
     Args:
-        plane: pixels; rows may be padded.
-        size_wh: new width and height.
-        out: where to write, of the new shape.
+        plane: Pixels; rows may be padded.
+        size_wh: New width and height.
+        out: Where to write, of the new shape.
     """
     while plane.shape[1] > 2 * size_wh[0] and plane.shape[0] > 2 * size_wh[1]:
         even = plane[: plane.shape[0] // 2 * 2, : plane.shape[1] // 2 * 2]
@@ -68,9 +68,9 @@ def resize_to_rgb(picture: Picture, size_wh: tuple[int, int], out: U8 | None = N
     """The whole picture as ``(h, w, 3)`` uint8 RGB, upright, resized to ``size_wh``.
 
     Args:
-        picture: any size.
-        size_wh: new width and height.
-        out: where to write, of the new shape; fresh pages cost more than the arithmetic.
+        picture: Any size.
+        size_wh: New width and height.
+        out: Where to write, of the new shape; fresh pages cost more than the arithmetic.
     """
     if isinstance(picture, RgbPicture):
         if out is None and picture.size_wh == size_wh:

@@ -78,9 +78,9 @@ class TrackUpdate:
     """The effect of one frame on the tracks of a camera.
 
     Attributes:
-        tracks: confirmed tracks seen in this frame (``missed == 0``), oldest first.
-        began: tracks that were confirmed in this frame.
-        ended: confirmed tracks that are gone, with their last box and score; ``dwell_s`` is
+        tracks: Confirmed tracks seen in this frame (``missed == 0``), oldest first.
+        began: Tracks that were confirmed in this frame.
+        ended: Confirmed tracks that are gone, with their last box and score; ``dwell_s`` is
             the time between their first and their last detection.
     """
 

@@ -158,12 +158,12 @@ class VoteWindow:
         against = [look.vote for look in self._looks if look.vote.person is None]
         is_unknown = len(against) >= rules.min_votes and len(against) >= rules.min_ratio * total
         if not is_unknown:
-            text = f"{agree}, needed are {rules.min_votes} and {rules.min_ratio:.0%}"
+            text = f"{agree}, {rules.min_votes} and {rules.min_ratio:.0%} are needed"
             reason = Reason(ReasonCode.TOO_FEW_VOTES, text)
         elif sum(vote.ambiguous for vote in against) > len(against) / 2:
             reason = reasons.AMBIGUOUS
         else:
-            text = f"nearest similarity {best.similarity:.2f}, needed is {rules.threshold:.2f}"
+            text = f"nearest similarity {best.similarity:.2f}, {rules.threshold:.2f} is needed"
             reason = Reason(ReasonCode.NOT_ENROLLED, text)
         count = len(against) if is_unknown else agreeing
         return VoteResult(None, is_unknown, best.similarity, best.margin, count, nan, reason)
