@@ -18,7 +18,7 @@ from edge.errors import ConfigError
 from edge.manifest import KEY, Manifest
 
 SHA256 = "edge.sha256"  # as edge.runtimes.triton compares it
-KINDS = {onnx.TensorProto.UINT8: "TYPE_UINT8", onnx.TensorProto.FLOAT: "TYPE_FP32"}
+KINDS: dict[int, str] = {onnx.TensorProto.UINT8: "TYPE_UINT8", onnx.TensorProto.FLOAT: "TYPE_FP32"}
 TENSORRT = """
 optimization {
   execution_accelerators {

@@ -26,19 +26,19 @@ from edge.runtimes.onnx import BROKEN
 
 @dataclass(frozen=True, slots=True)
 class Adoption:
-    """How to adopt.
+    """How to adopt a foreign network.
 
     Attributes:
-        family: one of `FAMILIES`.
-        name: of the new model.
-        classes: the network's class names, in its order.
-        keep: of them, those that the new model reports; empty is all.
-        input_wh: network input; (0, 0) takes it from the file.
-        nms: how rows are chosen.
+        family: One of `FAMILIES`.
+        name: Name of the new model.
+        classes: The network's class names, in its order.
+        keep: Classes that the new model reports; empty is all.
+        input_wh: Input size in pixels; (0, 0) takes it from the file.
+        nms: How rows are chosen.
         license: SPDX identifier of the weights.
-        trained_on: in words.
-        layout: of a yolo network's output, one of `YOLO_LAYOUTS`; empty tells it by its shape.
-        threshold: of an embedder: from this similarity on two faces are one person's.
+        trained_on: The training data, in words.
+        layout: Layout of a yolo output, one of `YOLO_LAYOUTS`; empty derives it from the shape.
+        threshold: For an embedder, the similarity from which two faces are the same person.
     """
 
     family: str
@@ -57,7 +57,7 @@ def adopt(model: bytes, options: Adoption) -> bytes:
     """Wrap a foreign network into the contract.
 
     Raises:
-        ModelError: the bytes are no ONNX file, not of this family, or cannot be batched.
+        ModelError: The bytes are not an ONNX file of this family, or cannot be batched.
     """
     if options.family not in FAMILIES:
         raise ModelError(f"unknown family {options.family!r}: use one of {', '.join(FAMILIES)}")
@@ -91,23 +91,24 @@ def parse_foreign(model: bytes) -> onnx.ModelProto:
     try:
         proto = onnx.load_model_from_string(model)
         if has_external_data(model):
-            raise ModelError("keeps weights outside the file: save it as one file")
+            raise ModelError("the model keeps weights outside its file: save it as one file")
         onnx.checker.check_model(proto)
     except (DecodeError, onnx.checker.ValidationError, ValueError) as error:
         raise ModelError(
-            f"is no complete ONNX file: download or export it again ({first_line(error)})"
+            f"this is not a complete ONNX file ({first_line(error)}): download or export it again"
         ) from error
     if KEY in (entry.key for entry in proto.metadata_props):
-        raise ModelError("is a model of the contract already: use it as it is")
+        raise ModelError("this is a contract model already: use it as it is")
     if not proto.graph.node:
-        raise ModelError("holds no network: download or export it again")
+        raise ModelError("the file holds no network: download or export it again")
     current = get_opset(proto)
     if current < OPSET:
         try:
             proto = onnx.version_converter.convert_version(proto, OPSET)
         except RuntimeError as error:
             raise ModelError(
-                f"cannot be brought from opset {current} to {OPSET}: export it with opset {OPSET}"
+                f"the model cannot be converted from opset {current} to {OPSET}: export it with "
+                f"opset {OPSET}"
             ) from error
     return proto
 
@@ -128,16 +129,20 @@ def _input(proto: onnx.ModelProto, options: Adoption) -> tuple[str, tuple[int, i
     shape = [d.dim_value for d in inputs[0].type.tensor_type.shape.dim] if inputs else []
     if len(inputs) != 1 or len(shape) != 4:
         raise ModelError(
-            f"must have one input of 4 dimensions (batch, 3, h, w), has "
-            f"{[value.name for value in inputs]}: it is no picture network"
+            "an image network has one input of 4 dimensions (batch, 3, h, w), this one has the "
+            f"inputs {[value.name for value in inputs]}: adopt another file"
         )
     width, height = options.input_wh
     file_wh = (shape[3], shape[2])
     if all(file_wh) and (width, height) not in ((0, 0), file_wh):
-        raise ModelError(f"takes {file_wh[0]}x{file_wh[1]} pictures only: leave --input out")
+        raise ModelError(
+            f"the model takes {file_wh[0]}x{file_wh[1]} pictures only: leave --input-size out"
+        )
     width, height = file_wh if all(file_wh) else (width, height)
     if not (width and height):
-        raise ModelError("takes pictures of any size: choose one with --input, say 320x320")
+        raise ModelError(
+            "the model takes pictures of any size: choose one with --input-size, say 320x320"
+        )
     return inputs[0].name, (width, height)
 
 
@@ -165,8 +170,8 @@ def _run_once(proto: onnx.ModelProto, source: str, shape: Sequence[int]) -> Shap
         outputs = session.run(None, {source: np.zeros(shape, np.float32)})
     except BROKEN as error:
         raise ModelError(
-            f"cannot be run with input {tuple(shape)}: choose an --input that it takes, often "
-            f"multiples of 32 ({first_line(error)})"
+            f"the model cannot be run with input {tuple(shape)} ({first_line(error)}): choose an "
+            "--input-size that it takes, often multiples of 32"
         ) from error
     names = [output.name for output in session.get_outputs()]
     return {name: list(value.shape) for name, value in zip(names, outputs, strict=True)}
@@ -199,14 +204,16 @@ def _kept(options: Adoption, raw: RawOutputs) -> list[int]:
     """Class ids of the network that the new model reports, in its order."""
     if raw.classes and raw.classes != len(options.classes):
         raise ModelError(
-            f"has {raw.classes} classes, {len(options.classes)} names were given: "
+            f"the model has {raw.classes} classes, but {len(options.classes)} names were given: "
             "give its names in its order with --classes"
         )
     if len(set(options.keep)) < len(options.keep):
-        raise ModelError("is to keep a class twice: name each once")
+        raise ModelError("--keep names a class twice: name each once")
     unknown = [name for name in options.keep if name not in options.classes]
     if unknown:
-        raise ModelError(f"knows no class {unknown[0]!r}: it has {', '.join(options.classes)}")
+        raise ModelError(
+            f"the model has no class {unknown[0]!r}: choose from {', '.join(options.classes)}"
+        )
     if not options.keep:
         return list(range(len(options.classes)))
     return [options.classes.index(name) for name in options.keep]

@@ -1,4 +1,4 @@
-"""Families of foreign networks: what each wants as input and how its outputs become boxes.
+"""Families of foreign networks: what input each takes and how its outputs become boxes.
 
 A head turns a network's own outputs into ``boxes (N, A, 4)`` xyxy in network pixels, ``scores
 (N, A, C)`` and, for faces, ``points (N, A, 10)``; NMS is the same for all. The head of an embedder
@@ -65,7 +65,7 @@ def build_grid(input_wh: tuple[int, int], strides: Sequence[int] = (8, 16, 32)) 
 
 
 def _corners(graph: Graph, center: str, size: str) -> str:
-    """``(N, A, 2)`` centres and sizes -> ``(N, A, 4)`` xyxy."""
+    """``(N, A, 2)`` centers and sizes -> ``(N, A, 4)`` xyxy."""
     half = graph.add("Mul", size, graph.constant(0.5))
     return graph.add(
         "Concat", graph.add("Sub", center, half), graph.add("Add", center, half), axis=2
@@ -79,7 +79,7 @@ def _yolox(graph: Graph, shapes: Shapes, input_wh: tuple[int, int]) -> RawOutput
     if len(grid) != anchors:
         raise ModelError(
             f"a yolox network for {input_wh[0]}x{input_wh[1]} has {len(grid)} cells, this file "
-            f"has {anchors}: give its --input"
+            f"has {anchors}: give its --input-size"
         )
     split = graph.integers(2, 2, 1, width - 5)
     xy, wh, seen, classes = graph.add_many("Split", 4, output, split, axis=2)
@@ -90,13 +90,13 @@ def _yolox(graph: Graph, shapes: Shapes, input_wh: tuple[int, int]) -> RawOutput
 
 
 def _yolo(graph: Graph, shapes: Shapes, input_wh: tuple[int, int], layout: str = "") -> RawOutputs:  # noqa: ARG001
-    """The three common layouts; boxes are decoded, centre and size in pixels."""
+    """The three common layouts; boxes are decoded, center and size in pixels."""
     output, (_, a, b) = _only(shapes, "yolo")
     layout = layout or _yolo_layout(a, b)
     columns, least = (a, 5) if layout == "plain" else (b, 6)
     if columns < least or (layout == "finished" and columns != 6):
         raise ModelError(
-            f"has an output (1, {a}, {b}), which is no {layout} layout of yolo: "
+            f"the output (1, {a}, {b}) does not have the {layout} layout of yolo: "
             "choose another --layout"
         )
     if layout == "finished":
@@ -150,7 +150,7 @@ def _ultraface(graph: Graph, shapes: Shapes, input_wh: tuple[int, int]) -> RawOu
             f"an ultraface network has outputs scores (1, A, 2) and boxes (1, A, 4), this file "
             f"has {shapes}: choose the family that fits"
         )
-    size = graph.constant([[[*input_wh, *input_wh]]])
+    size = graph.constant(np.array([[[*input_wh, *input_wh]]]))
     _, face = graph.add_many("Split", 2, "scores", graph.integers(1, 1), axis=2)
     return RawOutputs(graph.add("Mul", "boxes", size), face, shapes["boxes"][1], 1)
 

@@ -45,13 +45,13 @@ def adopt_minifasnet(
         ModelError: the bytes are no such networks, or too few scales.
     """
     if not 0 < len(models) <= len(scales):
-        raise ModelError(f"needs a scale for each of {len(models)} networks: give --scales")
+        raise ModelError(f"each of {len(models)} networks needs a scale, {len(scales)} were given")
     protos = [parse_foreign(model) for model in models]
     if len({get_opset(proto) for proto in protos}) > 1:
-        raise ModelError("and its second network have different opsets: export both alike")
+        raise ModelError("the two networks have different opsets: export both with the same")
     sizes = {_size_wh(proto) for proto in protos}
     if len(sizes) > 1:
-        raise ModelError(f"and its second network take pictures of different sizes: {sizes}")
+        raise ModelError(f"the two networks take pictures of different sizes: {sizes}")
     input_wh = sizes.pop()
     whole = onnx.helper.make_model(
         onnx.GraphProto(name=name), opset_imports=list(protos[0].opset_import)
@@ -63,7 +63,7 @@ def adopt_minifasnet(
         mean = graph.add("Mul", graph.add("Sum", *alive), graph.constant(1 / len(alive)))
     graph.rename(graph.add("Squeeze", mean, graph.integers(1)), "live")
     value, (width, height) = onnx.helper.make_tensor_value_info, input_wh
-    crops = ["N", len(models), height, width, 3]
+    crops: list[str | int | None] = ["N", len(models), height, width, 3]
     whole.graph.input.append(value("faces", TensorProto.UINT8, crops))
     whole.graph.output.append(value("live", TensorProto.FLOAT, ["N"]))
     manifest = build_manifest(
@@ -80,8 +80,8 @@ def _size_wh(proto: onnx.ModelProto) -> tuple[int, int]:
     outputs = [[d.dim_value for d in v.type.tensor_type.shape.dim] for v in proto.graph.output]
     if len(inputs) != 1 or len(shape) != 4 or [o[1:] for o in outputs] != [[3]]:
         raise ModelError(
-            f"is no {FAMILY} network: that takes (1, 3, h, w) and gives (1, 3), this file takes "
-            f"{shape} and gives {outputs}"
+            f"a {FAMILY} network takes (1, 3, h, w) and returns (1, 3), this file takes "
+            f"{shape} and returns {outputs}: choose the family that fits"
         )
     return shape[3], shape[2]
 

@@ -22,15 +22,18 @@ from deploy.commands.triton import triton_command
 from deploy.commands.verify import verify_command
 from deploy.graph.manifest import Provenance
 from deploy.graph.nms import Nms, NmsOverrides
-from edge.cli.application import application
+from edge.cli.application import application, deprecated_options
 from edge.errors import ConfigError, locate
 from edge.manifest import read_model
 from edge.models.paths import resolve_model
 from trainers.keras_import import load_keras
 
-app = application("Turns trained and foreign networks into models of the Edgewatch contract.")
+app = application("Turn trained and foreign networks into models of the Edgewatch contract.")
 app.command("build")(build_command)
 app.add_typer(engines_commands.app, name="engines")
+
+
+RENAMED = deprecated_options({"--input": "--input-size"})
 
 
 @app.callback()
@@ -38,46 +41,52 @@ def _group() -> None:
     pass
 
 
-@app.command("adopt")
+@app.command("adopt", cls=RENAMED)
 def adopt_command(
-    file: Annotated[Path, typer.Argument(help="A foreign ONNX file.")],
+    file: Annotated[Path, typer.Argument(help="Foreign ONNX file.")],
     family: Annotated[str, typer.Option(help=f"One of {', '.join((*FAMILIES, MINIFASNET))}.")],
-    out: Annotated[Path | None, typer.Option(help="Where to write; FILE.edge.onnx.")] = None,
-    name: Annotated[str, typer.Option(help="Name on the wire; the file's.")] = "",
+    out: Annotated[
+        Path | None, typer.Option(help="File to write; FILE.edge.onnx by default.")
+    ] = None,
+    name: Annotated[
+        str, typer.Option(help="Model name in messages; by default that of the file.")
+    ] = "",
     classes: Annotated[
         str,
         typer.Option(
-            help="The network's class names in its order, with commas, or a file with one a line; "
-            "none: the 80 of COCO, or `face`."
+            help="Class names in the network's order, separated by commas, or a file with one per "
+            "line; by default the 80 of COCO, or `face`."
         ),
     ] = "",
-    keep: Annotated[str, typer.Option(help="Report only these classes, with commas.")] = "",
-    size: Annotated[str, typer.Option("--input", help="Network input, say 320x320.")] = "",
-    score: Annotated[float, typer.Option(help="Rows below it are dropped.")] = 0.1,
-    iou: Annotated[float, typer.Option(help="NMS threshold.")] = 0.65,
-    rows: Annotated[int, typer.Option(help="Rows of the output, K.")] = 100,
-    candidates: Annotated[int, typer.Option(help="Boxes that take part in NMS.")] = 256,
+    keep: Annotated[str, typer.Option(help="Report only these classes, separated by commas.")] = "",
+    size: Annotated[
+        str, typer.Option("--input-size", help="Input size of the network, say 320x320.")
+    ] = "",
+    score: Annotated[float, typer.Option(help="Drop rows below this score.")] = 0.1,
+    iou: Annotated[float, typer.Option(help="IoU threshold of NMS.")] = 0.65,
+    rows: Annotated[int, typer.Option(help="Number of output rows.")] = 100,
+    candidates: Annotated[int, typer.Option(help="Number of boxes that take part in NMS.")] = 256,
     layout: Annotated[
         str,
         typer.Option(
-            help=f"Of a yolo output, {', '.join(YOLO_LAYOUTS)}; without it, its shape tells."
+            help=f"Layout of a yolo output, {', '.join(YOLO_LAYOUTS)}; derived from its shape."
         ),
     ] = "",
     threshold: Annotated[
-        float, typer.Option(help="Embedders: from this similarity on two faces are one person's.")
+        float, typer.Option(help="Embedders: similarity from which two faces are the same person.")
     ] = 0.4,
     second: Annotated[
-        Path | None, typer.Option(help="minifasnet: the network for crops 4.0 times the face.")
+        Path | None, typer.Option(help="Minifasnet: the network for crops of 4.0 times the face.")
     ] = None,
     license: Annotated[str, typer.Option(help="SPDX identifier of the weights.")] = "unknown",  # noqa: A002
-    trained_on: Annotated[str, typer.Option(help="Data it was trained on.")] = "unknown",
+    trained_on: Annotated[str, typer.Option(help="Description of the training data.")] = "unknown",
 ) -> None:
     """Wrap FILE so that `edge run` can use it: decoding and NMS go into the graph."""
     if family not in (*FAMILIES, MINIFASNET):
         known = ", ".join((*FAMILIES, MINIFASNET))
-        raise ConfigError(f"--family {family}: unknown, use one of {known}")
+        raise ConfigError(f"--family {family} is unknown: use one of {known}")
     if second and family != MINIFASNET:
-        raise ConfigError(f"--second: is for --family {MINIFASNET}, leave it out")
+        raise ConfigError(f"--second is only for --family {MINIFASNET}: leave it out")
     name = name or _fit_name(file.stem)
     target = out or file.with_suffix(".edge.onnx")
     if family == MINIFASNET:
@@ -104,29 +113,39 @@ def adopt_command(
     write_model(target, adopted, USES[FAMILIES[family].task])
 
 
-@app.command("export")
+@app.command("export", cls=RENAMED)
 def export_command(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="RUN|MODEL", help="A run folder of edge-train, or what was exported of one."
+            metavar="RUN|MODEL", help="Run folder of edge-train, or a model exported from one."
         ),
     ],
-    out: Annotated[Path | None, typer.Option(help="Where to write; RUN/NAME.onnx.")] = None,
-    name: Annotated[str, typer.Option(help="Name on the wire; the folder's.")] = "",
-    size: Annotated[str, typer.Option("--input", help="Network input; as it was trained.")] = "",
-    score: Annotated[
-        float | None, typer.Option(help="Rows below it are dropped; 0.1, of faces 0.5.")
+    out: Annotated[
+        Path | None, typer.Option(help="File to write; RUN/NAME.onnx by default.")
     ] = None,
-    iou: Annotated[float | None, typer.Option(help="NMS threshold; 0.65, of faces 0.45.")] = None,
-    rows: Annotated[int, typer.Option(help="Rows of the output, K.")] = 100,
-    candidates: Annotated[int, typer.Option(help="Boxes that take part in NMS.")] = 256,
+    name: Annotated[
+        str, typer.Option(help="Model name in messages; by default that of the folder.")
+    ] = "",
+    size: Annotated[
+        str, typer.Option("--input-size", help="Input size; the trained one by default.")
+    ] = "",
+    score: Annotated[
+        float | None, typer.Option(help="Drop rows below this score; 0.1, faces 0.5.")
+    ] = None,
+    iou: Annotated[
+        float | None, typer.Option(help="IoU threshold of NMS; 0.65, faces 0.45.")
+    ] = None,
+    rows: Annotated[int, typer.Option(help="Number of output rows.")] = 100,
+    candidates: Annotated[int, typer.Option(help="Number of boxes that take part in NMS.")] = 256,
     license: Annotated[str, typer.Option(help="SPDX identifier of the weights.")] = "unknown",  # noqa: A002
-    trained_on: Annotated[str, typer.Option(help="Data in words; the run's folders.")] = "",
+    trained_on: Annotated[
+        str, typer.Option(help="Description of the training data; the run's folders by default.")
+    ] = "",
 ) -> None:
-    """Make a contract model of the best network of a training run.
+    """Export the best network of a training run as a contract model.
 
-    Of a model with boxes that was exported before, or zoo:NAME, make one with another --input,
+    Of a model with boxes that was exported before, or zoo:NAME, make one with another --input-size,
     score or rows: what a 16:9 camera sees fills 416x256 and costs five eighths of 416x416.
     """
     with require_training_extra():
@@ -174,5 +193,5 @@ def _size(text: str) -> tuple[int, int]:
         return (0, 0)
     width, cross, height = text.partition("x")
     if not (cross and width.isdigit() and height.isdigit()):
-        raise ConfigError(f"--input {text}: must be WIDTHxHEIGHT, say 320x320")
+        raise ConfigError(f"--input-size {text}: must be WIDTHxHEIGHT, say 320x320")
     return int(width), int(height)

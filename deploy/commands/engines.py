@@ -17,17 +17,19 @@ from edge.engines.cache import EngineCache, EngineEntry, default_root
 from edge.engines.library import NAMES, find_library
 from edge.errors import ConfigError
 
-app = application("Engines in the cache.")
+app = application("Manage the TensorRT engines in the cache.")
 
-Cache = Annotated[Path | None, typer.Option("--cache", help="Folder of engines; the user's.")]
+Cache = Annotated[Path | None, typer.Option("--cache", help="Engine cache; the user's by default.")]
 
 
 @app.command("list")
 def list_command(
     cache: Cache = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per line.")
+    ] = False,
 ) -> None:
-    """Show every engine and whether this box would load it."""
+    """List the engines and whether this machine would load them."""
     engines = EngineCache(cache or default_root())
     table = Table("model", "for", "MB", "built", "loads", title=str(engines.folder))
     for entry in engines.entries():
@@ -46,11 +48,11 @@ def list_command(
 def prune_command(
     cache: Cache = None,
     days: Annotated[
-        float, typer.Option(help="Also remove engines built longer ago; 0 keeps them.", min=0)
+        float, typer.Option(help="Also remove engines older than this; 0 keeps them.", min=0)
     ] = 0,
     everything: Annotated[bool, typer.Option("--all", help="Remove every engine.")] = False,
 ) -> None:
-    """Remove engines that this box would not load, such as those of a library it had before."""
+    """Remove engines that this machine would not load, such as those of an earlier library."""
     engines = EngineCache(cache or default_root())
     oldest_s = time.time() - days * 86400 if days else 0.0
     gone = list(engines.leftovers())
@@ -63,12 +65,15 @@ def prune_command(
     typer.echo(f"{engines.folder}: removed {len(gone)} files, {freed / 1e6:.1f} MB")
 
 
-@app.command("take")
-def take_command(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Of another cache.")],
+@app.command("trust")
+@app.command("take", hidden=True, deprecated=True)
+def trust_command(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Engine files of another cache.")
+    ],
     cache: Cache = None,
 ) -> None:
-    """Adopt engines that another machine built with --for. An engine is code: know its origin."""
+    """Import engines that another machine built with --for; an engine is code: know its origin."""
     engines = EngineCache(cache or default_root())
     for file in files:
         entry = engines.trust(file)
@@ -89,7 +94,7 @@ def reason_against(cache: EngineCache, entry: EngineEntry) -> str:
 
 def versions() -> dict[str, str]:
     """Flavours of TensorRT that are here."""
-    found = {}
+    found: dict[str, str] = {}
     for name in NAMES:
         try:
             found[name] = find_library(name).version

@@ -77,7 +77,7 @@ def parse_request(
     wanted = tuple(part.strip().lower() for part in ahead.split(",") if part.strip())
     wrong = [part for part in wanted if not re.fullmatch(r"sm\d{2,3}", part)]
     if wrong:
-        raise ConfigError(f"--for {ahead}: {wrong[0]} is no capability, say sm86,sm89")
+        raise ConfigError(f"--for {ahead}: {wrong[0]} is not a compute capability, say sm86,sm89")
     return BuildRequest(options, wanted, cast("Flavor", library), device, timeout_s)
 
 
@@ -125,7 +125,7 @@ def build(
     try:
         key = EngineKey.for_model(model, target, order.options)
     except EngineError as error:
-        raise ModelError(f"{name} {error}") from error
+        raise ModelError(error.problem, file=name) from error
     for entry in cache.find(key):
         if entry.key == key and cache.is_own(entry):
             return BuildResult(entry, is_new=False)

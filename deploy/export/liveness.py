@@ -40,7 +40,7 @@ def export_liveness(network: keras.Model, config: LivenessConfig, provenance: Pr
     flat = graph.add("Reshape", live(graph, network, config, clips), graph.integers(-1))
     graph.rename(flat, "live")
     value, (width, height) = onnx.helper.make_tensor_value_info, config.input_wh
-    shape = ["N", config.crops, height, width, 3]
+    shape: list[str | int | None] = ["N", config.crops, height, width, 3]
     proto.graph.input.append(value("faces", TensorProto.UINT8, shape))
     proto.graph.output.append(value("live", TensorProto.FLOAT, ["N"]))
     return finish_model(proto, manifest)

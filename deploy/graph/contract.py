@@ -51,8 +51,11 @@ def _prove_batches(model: bytes, manifest: Manifest) -> None:
         singles = [session.run(None, {source: picture[None]}) for picture in pictures]
     except BROKEN as error:
         raise ModelError(
-            f"cannot be run on a batch: export it with a dynamic batch size ({first_line(error)})"
+            f"the model cannot be run on a batch ({first_line(error)}): export it with a dynamic "
+            "batch size"
         ) from error
     for batched, *single in zip(together, *singles, strict=True):
         if not np.allclose(batched, np.concatenate(single), atol=1e-2):
-            raise ModelError("gives other results in a batch: export it with a dynamic batch size")
+            raise ModelError(
+                "the model returns other results in a batch: export it with a dynamic batch size"
+            )

@@ -14,7 +14,7 @@ Attribute = int | float | str | list[int] | onnx.GraphProto
 
 
 def get_inputs(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
-    """Inputs of a graph that are no constants, which old files list too."""
+    """Inputs of a graph without its constants, which old files list too."""
     constants = {initializer.name for initializer in graph.initializer}
     return [value for value in graph.input if value.name not in constants]
 
@@ -54,7 +54,10 @@ class Graph:
     ) -> list[str]:
         """Append a node with several outputs; their names."""
         names = [self._name(operator) for _ in range(outputs)]
-        node = onnx.helper.make_node(operator, list(inputs), names, names[0], **attributes)
+        node = onnx.helper.make_node(operator, list(inputs), names, names[0])
+        node.attribute.extend(
+            onnx.helper.make_attribute(key, value) for key, value in sorted(attributes.items())
+        )
         self.proto.node.append(node)
         return names
 

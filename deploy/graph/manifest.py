@@ -15,13 +15,13 @@ from edge.onnxfile import metadata_of
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """What a manifest tells beside the network.
+    """Where a model comes from, for its manifest.
 
     Attributes:
-        name: of the model.
+        name: Name of the model.
         license: SPDX identifier of the weights.
-        trained_on: in words.
-        metrics: measured quality.
+        trained_on: The training data, in words.
+        metrics: Measured quality, by name.
     """
 
     name: str
@@ -31,10 +31,10 @@ class Provenance:
 
 
 def build_manifest(provenance: Provenance, **promised: Any) -> Manifest:  # noqa: ANN401
-    """The manifest of what is promised, with what is told of the model.
+    """The manifest of a new model.
 
     Raises:
-        ModelError: its name is none.
+        ModelError: The name is not allowed.
     """
     try:
         return Manifest(
@@ -43,19 +43,19 @@ def build_manifest(provenance: Provenance, **promised: Any) -> Manifest:  # noqa
         )  # fmt: skip
     except ValidationError as error:
         raise ModelError(
-            f"cannot be named {provenance.name!r}: take 1 to 64 letters, digits, dots, _ or - "
-            "(--name)"
+            f"a model cannot be named {provenance.name!r}: use 1 to 64 letters, digits, dots, _ "
+            "or - (--name)"
         ) from error
 
 
 def read_manifest(model: bytes, name: str) -> Manifest:
-    """What a model of any task promises.
+    """Read the manifest of a contract model of any task.
 
     Raises:
-        ModelError: no ONNX file, or no model of the contract.
+        ModelError: The bytes are not an ONNX file, or not a contract model.
     """
     try:
         metadata = metadata_of(model)
     except ValueError as error:
-        raise ModelError(f"{name} is no ONNX file: export it again") from error
+        raise ModelError("this is not an ONNX file: export it again", file=name) from error
     return Manifest.from_metadata(metadata, name)

@@ -15,15 +15,15 @@ IR_VERSIONS = range(8, 11)  # from the one of that opset to the newest that ever
 
 
 def parse_model(model: bytes) -> onnx.ModelProto:
-    """A model file, to be looked into.
+    """Parse the bytes of an ONNX file.
 
     Raises:
-        ModelError: the bytes are no ONNX file.
+        ModelError: The bytes are not an ONNX file.
     """
     try:
         return onnx.load_model_from_string(model)
     except DecodeError as error:
-        raise ModelError("is no ONNX file: export it again") from error
+        raise ModelError("this is not an ONNX file: export it again") from error
 
 
 def create_model() -> tuple[onnx.ModelProto, Graph]:
@@ -42,7 +42,7 @@ def get_opset(proto: onnx.ModelProto) -> int:
 def declare_io(
     graph: onnx.GraphProto, source: str, input_wh: tuple[int, int], outputs: dict[str, list[int]]
 ) -> None:
-    """Say which values are input and outputs; the batch is dynamic."""
+    """Declare inputs and outputs; the batch is dynamic."""
     del graph.input[:], graph.output[:], graph.value_info[:]
     value = onnx.helper.make_tensor_value_info
     graph.input.append(value(source, TensorProto.UINT8, ["N", input_wh[1], input_wh[0], 3]))

@@ -47,7 +47,7 @@ def find_trunk(graph: onnx.GraphProto) -> Trunk:
     """Find the trunk of a graph.
 
     Raises:
-        ModelError: no layer has weights.
+        ModelError: No layer has weights.
     """
     weights = {initializer.name: initializer for initializer in graph.initializer}
     wanted: set[str] = set()
@@ -58,7 +58,7 @@ def find_trunk(graph: onnx.GraphProto) -> Trunk:
             nodes.insert(0, node)
     layers = tuple(node.output[0] for node in nodes if _is_layer(node, weights))
     if not layers:
-        raise ModelError("has no layer with weights: there is nothing to make smaller")
+        raise ModelError("the model has no layer with weights: there is nothing to make smaller")
     inside = {id(node) for node in nodes}
     read = {name for node in graph.node if id(node) not in inside for name in iterate_reads(node)}
     read |= {output.name for output in graph.output}
@@ -88,9 +88,9 @@ def _is_layer(node: NodeProto, weights: dict[str, TensorProto]) -> bool:
 
 
 def simplify(model: bytes) -> onnx.ModelProto:
-    """A model with constants folded and normalisation inside its convolutions.
+    """A model with constants folded and normalization inside its convolutions.
 
-    ONNX Runtime's basic optimisations, which stay within ONNX's own operators.
+    ONNX Runtime's basic optimizations, which stay within ONNX's own operators.
 
     Raises:
         ModelError: ONNX Runtime cannot load it.
@@ -105,7 +105,7 @@ def simplify(model: bytes) -> onnx.ModelProto:
         try:
             ort.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
         except BROKEN as error:
-            raise ModelError("cannot be run by ONNX Runtime: export it again") from error
+            raise ModelError("ONNX Runtime cannot run the model: export it again") from error
         after = onnx.load(path)
     del after.metadata_props[:]
     after.metadata_props.extend(before.metadata_props)
@@ -118,7 +118,7 @@ def simplify(model: bytes) -> onnx.ModelProto:
 
 
 def drop_unused_constants(graph: onnx.GraphProto) -> None:
-    """Take out the constants that nobody reads any more."""
+    """Take out the constants that no node reads any more."""
     read = {name for node in graph.node for name in iterate_reads(node)}
     read |= {output.name for output in graph.output}
     kept = [weight for weight in graph.initializer if weight.name in read]

@@ -31,7 +31,7 @@ _ASIDE = frozenset({"Cast", "Constant", "Identity"})  # what converters add
 
 
 def unroll_nms(model: bytes, sweeps: int = SWEEPS) -> bytes:
-    """A model with each loop of `deploy.graph.nms` as so many sweeps; other loops stay.
+    """A model with each loop of `deploy.graph.nms` as that many sweeps; other loops stay.
 
     Args:
         model: an ONNX file.
@@ -53,7 +53,8 @@ def unroll_nms(model: bytes, sweeps: int = SWEEPS) -> bytes:
 
 
 def _body(node: onnx.NodeProto) -> onnx.GraphProto:
-    return next(attribute.g for attribute in node.attribute if attribute.name == "body")
+    body: onnx.GraphProto = next(a.g for a in node.attribute if a.name == "body")
+    return body
 
 
 def _is_ours(node: onnx.NodeProto) -> bool:
@@ -65,7 +66,7 @@ def _is_ours(node: onnx.NodeProto) -> bool:
 
 
 def _sweeps(loop: onnx.NodeProto, count: int) -> Iterator[onnx.NodeProto]:
-    """The nodes of a Loop's body, so many times, each copy with names of its own."""
+    """The nodes of a Loop's body, that many times, each copy with names of its own."""
     body = _body(loop)
     _, _, state = (value.name for value in body.input)
     result = body.output[1].name

@@ -1,9 +1,9 @@
 """INT8 in the graph: QuantizeLinear and DequantizeLinear around what is to run in integers.
 
-Weights are int8, symmetric, one scale a channel. Activations depend on who runs the model:
+Weights are int8, symmetric, one scale per channel. Activations depend on who runs the model:
 
 - ONNX Runtime on a CPU has fast kernels for uint8 activations with a zero point and int32 biases,
-  and wants every operator between two layers quantised too, or it converts there and back.
+  and wants every operator between two layers quantized too, or it converts there and back.
 - TensorRT wants symmetric int8, floats as biases, and pairs at the inputs of layers only: it
   computes what stands behind a layer, such as SiLU, in the same kernel.
 """
@@ -32,12 +32,12 @@ FOLDED = frozenset({"Relu", "Clip"})  # what clips at the ends of a range costs 
 
 @dataclass(frozen=True, slots=True)
 class Int8Options:
-    """How a trunk is quantised.
+    """How a trunk is quantized.
 
     Attributes:
         target: who runs it.
         kept: layers (their outputs' names) that stay in float.
-        flowing: operators between layers that are quantised for a CPU.
+        flowing: operators between layers that are quantized for a CPU.
         weight_steps: of an int8 weight to either side; 63 where the model runs without VNNI in a
             program that does not ask ONNX Runtime for exact sums, see ``session_settings``.
     """
@@ -54,7 +54,7 @@ def quantize_trunk(proto: onnx.ModelProto, ranges: Ranges, options: Int8Options)
     Args:
         proto: with an opset of at least 13.
         ranges: of the trunk's values.
-        options: how.
+        options: How to quantize.
     """
     result = onnx.ModelProto()
     result.CopyFrom(proto)
@@ -72,7 +72,7 @@ class _Writer:
         self._steps: dict[str, tuple[float, int]] = {}  # value -> scale, zero point
         self._pairs: dict[str, str] = {}  # value -> the same value behind its pair
         self._clipped: set[str] = set()  # values whose clipping a layer does in INT8
-        self._whole: set[str] = set()  # values that everybody reads behind their pair
+        self._whole: set[str] = set()  # values that are read only behind their pair
         self._nodes: list[NodeProto] = []
         self._readers: dict[str, list[NodeProto]] = {}
         for node in graph.node:
@@ -125,7 +125,7 @@ class _Writer:
         return False
 
     def _weight(self, node: NodeProto) -> tuple[str, np.ndarray, np.ndarray]:
-        """Weights behind a DequantizeLinear, one scale a channel; scales; what rounding added."""
+        """Weights behind a DequantizeLinear, one scale per channel; scales; what rounding added."""
         array = to_array(self._trunk.weights[node.input[1]])
         axis = _channel_axis(node)
         others = tuple(n for n in range(array.ndim) if n != axis)
@@ -155,7 +155,7 @@ class _Writer:
         inputs = [name, f"{name}_scale", f"{name}_zero"]
         return self._append("DequantizeLinear", inputs, f"{name}_float", axis=0)
 
-    # --- what flows between layers ---
+    # --- between layers ---
 
     def _flow(self, node: NodeProto) -> None:
         """Quantise an operator whose inputs all are; one that copies keeps its input's steps."""
@@ -178,7 +178,7 @@ class _Writer:
         return 2 if node.op_type in ("Add", "Mul") else 1
 
     def _out(self, name: str) -> None:
-        """A pair behind a value that nobody reads without it, so that its node runs in INT8."""
+        """Add a pair behind a value that is read only through it, so that its node runs in INT8."""
         self._through(name)
         self._whole.add(name)
 
@@ -196,7 +196,7 @@ class _Writer:
             scale, zero = self._steps[value]
             name = f"{PREFIX}{value}"
             kind = np.uint8 if self._cpu else np.int8
-            self._constant(f"{name}_scale", np.float32(scale))
+            self._constant(f"{name}_scale", np.array(scale, np.float32))
             self._constant(f"{name}_zero", np.array(zero, kind))
             steps = [f"{name}_scale", f"{name}_zero"]
             self._append("QuantizeLinear", [value, *steps], f"{name}_steps")
@@ -218,22 +218,26 @@ class _Writer:
         self._graph.initializer.append(numpy_helper.from_array(np.asarray(array), name))
 
     def _append(self, operator: str, inputs: list[str], output: str, **attributes: int) -> str:
-        self._nodes.append(helper.make_node(operator, inputs, [output], output, **attributes))
+        node = helper.make_node(operator, inputs, [output], output)
+        node.attribute.extend(helper.make_attribute(key, n) for key, n in attributes.items())
+        self._nodes.append(node)
         return output
 
 
 def _mean_output(node: NodeProto, weight: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """What a layer with ``weight`` gives for the mean input, one number a channel of its output.
+    """What a layer with ``weight`` gives for the mean input, one number per channel of its output.
 
     The bias takes it back: rounded weights shift what a layer gives, and shifts add up through a
     network (Nagel et al., Data-Free Quantization, 2019).
     """
     if node.op_type != "Conv":
-        return np.float32(0)
+        return np.zeros(1, np.float32)
     groups = weight.shape[0] // max(1, len(mean) // weight.shape[1])
     columns = np.arange(weight.shape[0]) // groups  # (O,) group of each output
     inputs = columns[:, None] * weight.shape[1] + np.arange(weight.shape[1])  # (O, I)
-    return np.sum(weight.sum(axis=tuple(range(2, weight.ndim))) * mean[inputs], axis=1)
+    sums: np.ndarray = weight.sum(axis=tuple(range(2, weight.ndim))) * mean[inputs]
+    result: np.ndarray = sums.sum(axis=1)
+    return result
 
 
 def _channel_axis(node: NodeProto) -> int:

@@ -94,8 +94,9 @@ def _best_range(values: F32, seen: Callable[[F32], F32]) -> tuple[float, float]:
 
     def error(low: float, high: float) -> float:
         step = (high - low) / 255
-        rounded = np.round(np.clip(values, low, high) / step) * step
-        return float(np.square(truth - seen(rounded), dtype=np.float64).mean())
+        rounded = (np.round(np.clip(values, low, high) / step) * step).astype(np.float32)
+        difference: np.ndarray = truth - seen(rounded)
+        return float(np.square(difference, dtype=np.float64).mean())
 
     low = min((low * share for share in SHARES), key=lambda end: error(end, high))
     high = min((high * share for share in SHARES), key=lambda end: error(low, end))

@@ -111,7 +111,7 @@ class EngineKey:
         try:
             precision = precision_of(model)
         except ValueError as error:
-            raise EngineError("is no ONNX file: export it again") from error
+            raise EngineError("this is not an ONNX file: export it again") from error
         return cls(
             hashlib.sha256(model).hexdigest(),
             **asdict(target),
@@ -221,7 +221,7 @@ class EngineCache:
         if magic != _MAGIC or not hmac.compare_digest(signature, expected):
             raise EngineError(
                 f"{entry.path} is refused: it was changed, or another machine built it. Build it "
-                "again, or `edge-deploy engines take` it if you trust where it comes from"
+                "again, or import it with `edge-deploy engines trust` if you trust its origin"
             )
         return engine
 
@@ -239,14 +239,14 @@ class EngineCache:
         return True
 
     def trust(self, path: Path) -> EngineEntry:
-        """Adopt an engine that another machine built: whoever calls this trusts it.
+        """Import an engine that another machine built, and trust it from now on.
 
         Raises:
             ConfigError: the file is none of a cache, or the folder cannot be written.
         """
         entry = _entry(path)
         if entry is None:
-            raise ConfigError(f"{path} is no entry of an engine cache: copy it again")
+            raise ConfigError(f"{path} is not an entry of an engine cache: copy it again")
         engine = path.read_bytes().split(b"\n", 3)[3]
         return self.store(entry.key, entry.name, engine, entry.built_s, entry.took_s)
 
@@ -269,8 +269,8 @@ class EngineCache:
             _create(self._key_file, secrets.token_bytes(32))
         if self._key_file.stat().st_mode & 0o077:
             raise EngineError(
-                f"{self._key_file} is open to others, so engines prove nothing: delete it, and "
-                "engines are built again"
+                f"{self._key_file} is open to other users, so engines cannot be trusted: delete "
+                "it, and they are built again"
             )
         secret = self._key_file.read_bytes()
         if len(secret) != 32:

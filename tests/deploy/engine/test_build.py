@@ -231,7 +231,7 @@ def test_an_engine_of_another_machine_is_taken(tiny, tmp_path, library):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--for", "sm86,ampere"], "ampere is no capability"),
+        (["--for", "sm86,ampere"], "ampere is not a compute capability"),
         (["--library", "openvino"], "use one of auto, tensorrt, tensorrt_rtx"),
         (["--sha256", "0" * 64], "pins"),
     ],

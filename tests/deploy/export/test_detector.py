@@ -233,7 +233,7 @@ def test_an_exported_model_exported_again_finds_the_same(tmp_path, first):
 
 
 def test_an_exported_model_can_be_had_for_another_input(tmp_path, first):
-    done, out = again(tmp_path, "--input", "64x32", "--rows", "7", "--score", "0.2")
+    done, out = again(tmp_path, "--input-size", "64x32", "--rows", "7", "--score", "0.2")
     assert done.exit_code == 0, done.output
     manifest = manifest_of(out.read_bytes())
     assert (manifest.input_wh, manifest.score_threshold) == ((64, 32), 0.2)
@@ -259,7 +259,7 @@ def nameless(model):
 @pytest.mark.parametrize(
     ("change", "options", "says"),
     [
-        (lambda model: model, ["--input", "33x64"], "multiples of 32"),
+        (lambda model: model, ["--input-size", "33x64"], "multiples of 32"),
         (lambda model: model[:100], [], "first.onnx"),
         (lambda model: model.replace(b"edge.network", b"edge.other--"), [], "build its network"),
         (nameless, [], "lacks weights in float32"),

@@ -138,5 +138,5 @@ def test_a_loop_that_is_not_ours_is_left_alone():
 
 
 def test_what_is_no_model_is_refused():
-    with pytest.raises(ModelError, match="no ONNX file"):
+    with pytest.raises(ModelError, match="not an ONNX file"):
         unroll_nms(b"Once upon a time")

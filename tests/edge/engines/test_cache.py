@@ -106,9 +106,9 @@ def test_another_boxs_engine_is_refused_until_it_is_taken(cache, tmp_path):
     assert (trusted.key, trusted.built_s) == (entry.key, entry.built_s)
 
 
-def test_only_an_entry_can_be_taken(cache, tmp_path):
+def test_only_an_entry_can_be_trusted(cache, tmp_path):
     (tmp_path / "x.engine").write_bytes(b"Once upon a time\n" * 9)
-    with pytest.raises(ConfigError, match="no entry of an engine cache"):
+    with pytest.raises(ConfigError, match="not an entry of an engine cache"):
         cache.trust(tmp_path / "x.engine")
 
 
@@ -117,7 +117,7 @@ def test_the_key_of_the_box_is_private_and_proves_nothing_when_it_is_not(cache):
     key_file = cache.root / "engine.key"
     assert key_file.stat().st_mode & 0o777 == 0o600
     key_file.chmod(0o644)
-    with pytest.raises(EngineError, match="open to others"):
+    with pytest.raises(EngineError, match="open to other users"):
         cache.load(entry)
     key_file.unlink()
     with pytest.raises(EngineError):
@@ -172,5 +172,5 @@ def test_where_engines_lie(environ, root):
 
 
 def test_what_is_no_model_has_no_key():
-    with pytest.raises(EngineError, match="no ONNX file"):
+    with pytest.raises(EngineError, match="not an ONNX file"):
         EngineKey.for_model(b"Once upon a time", HERE, BuildOptions())
