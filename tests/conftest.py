@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from deploy.adopt.adopt import Adoption, adopt
-from deploy.adopt.coco_classes import COCO
 from deploy.graph.nms import Nms
 from edge.engines.cuda import open_cuda
 from edge.errors import ConfigError
+from trainers.data.coco import COCO
 
 ROOT = Path(__file__).resolve().parents[1]
 

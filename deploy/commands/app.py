@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from deploy.adopt.adopt import Adoption, adopt
-from deploy.adopt.coco_classes import COCO
 from deploy.adopt.families import FAMILIES, YOLO_LAYOUTS
 from deploy.adopt.minifasnet import FAMILY as MINIFASNET
 from deploy.adopt.minifasnet import adopt_minifasnet
@@ -26,6 +25,7 @@ from edge.cli.application import application, deprecated_options
 from edge.errors import ConfigError, locate
 from edge.manifest import read_model
 from edge.models.paths import resolve_model
+from trainers.data.coco import COCO
 from trainers.keras_import import load_keras
 
 app = application("Turn trained and foreign networks into models of the Edgewatch contract.")

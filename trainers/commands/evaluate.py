@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from trainers.data.dataset import Dataset
     from trainers.evaluation.embedder import EmbedderResult
     from trainers.metrics.box_fusion import Detect
-    from trainers.metrics.verification import Figure
+    from trainers.metrics.interval import Interval
 
 RENAMED = deprecated_options({"--held": "--val-fraction"})
 RENAMED_OF_ATTACKS = deprecated_options({"--held": "--val-fraction", "--each": "--max-tracks"})
@@ -203,7 +203,7 @@ def _show_verification(
     Console().print(table)
 
 
-def _format(figure: Figure) -> str:
+def _format(figure: Interval) -> str:
     if figure.low != figure.low:  # NaN: there is no interval
         return f"{figure.value:.4f}"
     return f"{figure.value:.4f} ({figure.low:.4f} to {figure.high:.4f})"

@@ -19,7 +19,7 @@ from trainers.data.dataset import Dataset, Sample
 from trainers.evaluation import figures as report
 from trainers.metrics import box_fusion as fusion
 from trainers.metrics import detection as metrics
-from trainers.metrics.detection import Interval
+from trainers.metrics.interval import Interval
 from trainers.pseudo_labels import Predict
 
 SCORE = 0.5  # threshold of recall, precision and false positives

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure as Drawing
+from matplotlib.figure import Figure
 
 from edge.models.embedder import ContractEmbedder
 from trainers.data.portraits import Portraits
 from trainers.evaluation.figures import save_figure
 from trainers.metrics import verification
-from trainers.metrics.verification import FPIRS, Figure, Pairs
+from trainers.metrics.interval import Interval
+from trainers.metrics.verification import FPIRS, Pairs
 
 DRAWS = 200
 _SEARCHES = (("picture", False), ("track", True))
@@ -36,7 +37,7 @@ class EmbedderResult:
     """
 
     name: str
-    figures: dict[str, Figure]
+    figures: dict[str, Interval]
     pairs: Pairs
     discard: list[tuple[float, float]]
 
@@ -53,14 +54,14 @@ def evaluate_embedder(
         for look, tracks in _SEARCHES:
             rates = verification.open_set_fnir(embeddings, person, video, fpir, tracks=tracks)
             low, high = np.quantile(rates, [0.025, 0.975])
-            figures[f"FNIR at FPIR {fpir:g}, a {look}"] = Figure(
+            figures[f"FNIR at FPIR {fpir:g}, a {look}"] = Interval(
                 float(np.mean(rates)), float(low), float(high), len(rates)
             )
     far = float(np.mean(pairs.impostor >= embedder.threshold))
     tar = float(np.mean(pairs.genuine >= embedder.threshold))
     at = f"at its threshold {embedder.threshold:.3f}"
-    figures[f"FAR {at}"] = Figure(far, float("nan"), float("nan"), len(pairs.impostor))
-    figures[f"TAR {at}"] = Figure(tar, float("nan"), float("nan"), len(pairs.genuine))
+    figures[f"FAR {at}"] = Interval(far, float("nan"), float("nan"), len(pairs.impostor))
+    figures[f"TAR {at}"] = Interval(tar, float("nan"), float("nan"), len(pairs.genuine))
     discard = verification.error_versus_discard(embeddings, person, video, portraits.quality)
     return EmbedderResult(embedder.name, figures, pairs, discard)
 
@@ -92,7 +93,7 @@ def draw(examined: Sequence[EmbedderResult], folder: Path) -> list[Path]:
     Raises:
         ConfigError: a file cannot be written.
     """
-    roc, discard = Drawing(figsize=(6, 5)), Drawing(figsize=(6, 5))
+    roc, discard = Figure(figsize=(6, 5)), Figure(figsize=(6, 5))
     left, right = roc.subplots(), discard.subplots()
     for one in examined:
         far, tar, _ = verification.roc(one.pairs.genuine, one.pairs.impostor)

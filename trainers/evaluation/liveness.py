@@ -14,6 +14,7 @@ from trainers.data.near_duplicates import split_dataset
 from trainers.data.read import read_face_dataset
 from trainers.evaluation.figures import save_image, tile
 from trainers.metrics import pad
+from trainers.metrics.interval import Interval
 from trainers.networks.config import LivenessConfig
 from trainers.spoofing.attacks import ALL, HELD_OUT, Camera, Clip, simulate_attack
 from trainers.spoofing.clips import (
@@ -25,7 +26,7 @@ from trainers.spoofing.clips import (
     read_scenes,
 )
 
-Row = tuple[str, pad.Rate, pad.Rate]  # metric, of clips, of tracks
+Row = tuple[str, Interval, Interval]  # metric, of clips, of tracks
 _TILE_PX = 144
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from edge.types import F32, I32, I64, Detections
 from edge.vision import boxes
+from trainers.metrics.interval import Interval
 
 F64 = NDArray[np.float64]
 
@@ -42,27 +43,6 @@ class Labels(Protocol):
     def class_id(self) -> I32:
         """``(N,)``."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A metric with its 95 % interval.
-
-    Attributes:
-        value: the metric.
-        low: 2.5th percentile.
-        high: 97.5th percentile.
-        n: number of units (pictures, groups) it rests on.
-    """
-
-    value: float
-    low: float
-    high: float
-    n: int
-
-    def __str__(self) -> str:
-        """As a card says it."""
-        return f"{self.value:.3f} (95 % {self.low:.3f} to {self.high:.3f}, n={self.n})"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

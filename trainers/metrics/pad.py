@@ -15,49 +15,29 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge.types import F32
+from trainers.metrics.interval import Interval
 
 LIVE = "live"
 _Z = 1.959964  # 95 %
 _MAX_SCORE = 0.99  # as in the daemon: more extreme scores count no more
 
 
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """A rate with its 95 % bounds.
-
-    Attributes:
-        value: in 0..1.
-        low: lower bound.
-        high: upper bound.
-        n: number of presentations.
-    """
-
-    value: float
-    low: float
-    high: float
-    n: int
-
-    def __str__(self) -> str:
-        """As in a model card."""
-        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
-
-
-def wilson(wrong: int, n: int) -> Rate:
+def wilson(wrong: int, n: int) -> Interval:
     """A rate with Wilson's score interval (1927); NaN for n = 0."""
     if not n:
-        return Rate(math.nan, 0.0, 1.0, 0)
+        return Interval(math.nan, 0.0, 1.0, 0)
     share, z2 = wrong / n, _Z**2
     middle = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = _Z / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
-    return Rate(share, max(0.0, middle - half), min(1.0, middle + half), n)
+    return Interval(share, max(0.0, middle - half), min(1.0, middle + half), n)
 
 
-def average_rates(one: Rate, other: Rate) -> Rate:
+def average_rates(one: Interval, other: Interval) -> Interval:
     """The mean of two independent rates; bounds by squared distances (Newcombe 1998)."""
     value = (one.value + other.value) / 2
     low = value - math.hypot(one.value - one.low, other.value - other.low) / 2
     high = value + math.hypot(one.high - one.value, other.high - other.value) / 2
-    return Rate(value, max(0.0, low), min(1.0, high), min(one.n, other.n))
+    return Interval(value, max(0.0, low), min(1.0, high), min(one.n, other.n))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +49,8 @@ class PadMetrics:
         bpcer: of live presentations.
     """
 
-    apcer: Mapping[str, Rate]
-    bpcer: Rate
+    apcer: Mapping[str, Interval]
+    bpcer: Interval
 
     @property
     def worst(self) -> str:
@@ -78,7 +58,7 @@ class PadMetrics:
         return max(self.apcer, key=lambda kind: self.apcer[kind].value)
 
     @property
-    def acer(self) -> Rate:
+    def acer(self) -> Interval:
         """ACER of the worst kind."""
         return average_rates(self.apcer[self.worst], self.bpcer)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge.types import F32, I64
+from trainers.metrics.interval import Interval
 
 FARS = (1e-1, 1e-2, 1e-3)
 FPIRS = (0.01, 0.1)
@@ -177,29 +178,12 @@ def error_versus_discard(
 # --- intervals --------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A metric with its 95 % interval.
-
-    Attributes:
-        value: on all people.
-        low: 2.5th percentile.
-        high: 97.5th percentile.
-        n: number of pairs or searches.
-    """
-
-    value: float
-    low: float
-    high: float
-    n: int
-
-
 Measure = Callable[[F32, F32], float]
 
 
 def bootstrap(
     pairs: Pairs, measures: dict[str, Measure], draws: int = 200, seed: int = 0
-) -> dict[str, Figure]:
+) -> dict[str, Interval]:
     """Metrics of pairs, with people drawn with replacement.
 
     A person drawn twice counts twice in pairs of its own and with others, but is never its own
@@ -222,7 +206,7 @@ def bootstrap(
     for name, measure in measures.items():
         low, high = np.quantile(drawn[name], [0.025, 0.975])
         value = measure(pairs.genuine, pairs.impostor)
-        figures[name] = Figure(value, float(low), float(high), len(pairs.genuine))
+        figures[name] = Interval(value, float(low), float(high), len(pairs.genuine))
     return figures
 
 

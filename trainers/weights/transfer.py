@@ -17,6 +17,7 @@ import numpy as np
 
 from edge.errors import ConfigError, ModelError
 from edge.types import F32
+from trainers.data.coco import COCO
 from trainers.networks import yunet
 from trainers.networks.config import NetworkConfig
 from trainers.weights.archive import read_network
@@ -24,20 +25,6 @@ from trainers.weights.onnx import read_graph, read_initializers, to_keras_layout
 
 _LAST = re.compile(r"^head_\d_(\w+_pred|(cls|obj|box|points)_[dp]conv)$")
 FREEZES = ("none", "backbone", "all")  # all: everything but the last 1x1 of each branch
-# fmt: off
-YOLOX_CLASSES = (  # what a published file's 80 outputs mean, in its order
-    "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat",
-    "traffic light", "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog",
-    "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe", "backpack", "umbrella",
-    "handbag", "tie", "suitcase", "frisbee", "skis", "snowboard", "sports ball", "kite",
-    "baseball bat", "baseball glove", "skateboard", "surfboard", "tennis racket", "bottle",
-    "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple", "sandwich",
-    "orange", "broccoli", "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch",
-    "potted plant", "bed", "dining table", "toilet", "tv", "laptop", "mouse", "remote",
-    "keyboard", "cell phone", "microwave", "oven", "toaster", "sink", "refrigerator", "book",
-    "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush",
-)
-# fmt: on
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +90,8 @@ def start_from(
     if not path.is_file():
         raise ConfigError(f"{path} does not exist: check the path")
     found = readers[path.suffix](path)
-    if not classes and _class_outputs(found) == len(YOLOX_CLASSES):
-        classes = YOLOX_CLASSES
+    if not classes and _class_outputs(found) == len(COCO):
+        classes = COCO
     if only:
         found = {name: w for name, w in found.items() if name.startswith(tuple(only))}
     return assign_weights(model, config, found, classes).require_any(path)

@@ -14,10 +14,10 @@ from pycocotools.cocoeval import COCOeval
 from typer.testing import CliRunner
 
 from deploy.adopt.adopt import Adoption
-from deploy.adopt.coco_classes import COCO
 from deploy.graph.nms import Nms
 from edge.cli import app
 from edge.vision import boxes
+from trainers.data.coco import COCO
 
 SCORE, IOU, ROWS, CANDIDATES = 0.01, 0.65, 100, 1000
 POINTS = ("leye", "reye", "nose", "lmouth", "rmouth")

@@ -11,7 +11,6 @@ from onnx import TensorProto, helper
 from typer.testing import CliRunner
 
 from deploy.adopt.adopt import Adoption, adopt
-from deploy.adopt.coco_classes import COCO
 from deploy.commands.app import app
 from deploy.graph.nms import Nms
 from edge.errors import ConfigError, ModelError
@@ -20,6 +19,7 @@ from edge.models.contract import load_model
 from edge.runtimes.onnx import Options, build
 from edge.vision import boxes
 from tests.support import foreign_models as foreign
+from trainers.data.coco import COCO
 
 NAMES = ("cat", "dog", "cow")
 NMS = Nms(score_threshold=0.3, iou_threshold=0.4, max_rows=40, candidates=60)

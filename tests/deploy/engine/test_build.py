@@ -11,7 +11,6 @@ from onnx import TensorProto, helper
 from typer.testing import CliRunner
 
 from deploy.adopt.adopt import Adoption
-from deploy.adopt.coco_classes import COCO
 from deploy.adopt.minifasnet import adopt_minifasnet
 from deploy.commands.app import app
 from deploy.engine.build import BuildRequest, build, prepare_for_tensorrt
@@ -22,6 +21,7 @@ from edge.engines.library import find_library
 from edge.errors import ConfigError, ModelError
 from edge.models.paths import get_zoo_folder, list_zoo, resolve_model
 from tests.support.models import summing_model
+from trainers.data.coco import COCO
 
 CARDS = ("sm80", "sm86", "sm89", "sm120")
 ADOPTED = {

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from trainers.metrics.pad import LIVE, Rate, average_rates, compute_pad_metrics, fuse_tracks, wilson
+from trainers.metrics.interval import Interval
+from trainers.metrics.pad import LIVE, average_rates, compute_pad_metrics, fuse_tracks, wilson
 
 
 @pytest.mark.parametrize(
@@ -54,7 +55,7 @@ def test_figures_need_the_living_and_attacks():
 
 
 def test_the_mean_of_two_shares_is_surer_than_either():
-    mean = average_rates(Rate(0.1, 0.05, 0.2, 50), Rate(0.3, 0.2, 0.4, 80))
+    mean = average_rates(Interval(0.1, 0.05, 0.2, 50), Interval(0.3, 0.2, 0.4, 80))
     assert mean.value == pytest.approx(0.2)
     assert mean.high - mean.value == pytest.approx(math.hypot(0.1, 0.1) / 2)
     assert mean.n == 50

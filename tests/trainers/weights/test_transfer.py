@@ -11,6 +11,7 @@ import pytest
 
 from edge.errors import ConfigError, ModelError
 from tests.support.drawn_data import shared
+from trainers.data.coco import COCO
 from trainers.networks.config import NetworkConfig
 from trainers.networks.yolo import build
 from trainers.weights import transfer
@@ -44,7 +45,7 @@ def test_yolox_weights_give_what_onnx_runtime_gives():
     import onnxruntime
 
     path = shared("models") / "yolox_nano.onnx"
-    config = NetworkConfig(transfer.YOLOX_CLASSES, norm="none")
+    config = NetworkConfig(COCO, norm="none")
     model = build(config)
     report = transfer.start_from(model, config, path)
     assert not report.left

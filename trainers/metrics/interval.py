@@ -1,0 +1,26 @@
+"""A metric with its 95 % interval."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A metric with its 95 % interval.
+
+    Attributes:
+        value: the metric.
+        low: lower bound; NaN without an interval.
+        high: upper bound; NaN without an interval.
+        n: number of units (pictures, groups, pairs, searches, presentations) it rests on.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        """As in a model card."""
+        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
