@@ -28,7 +28,7 @@ from edge.sources import video_file
 from edge.types import Detections, Faces, Frame, RgbPicture
 from edge.vision import boxes
 from edge.vision.resize import to_rgb
-from trainers.data import image_file as picturefile
+from trainers.data import image_file
 from trainers.data.coco import to_coco
 from trainers.data.dataset import IMAGE_SUFFIXES, Dataset, Example, group_by_folder, unknown_points
 from trainers.data.read import read_dataset
@@ -261,7 +261,7 @@ def _unlabelled(source: Path, every: int) -> Iterator[_Unlabelled]:
         if suffix in VIDEO_SUFFIXES:
             yield from _video_frames(path, relative.with_suffix(""), every)
         elif suffix in IMAGE_SUFFIXES:
-            yield _Unlabelled(relative, picturefile.read(path), path.read_bytes())
+            yield _Unlabelled(relative, image_file.read(path), path.read_bytes())
 
 
 def label_folder(

@@ -1,7 +1,7 @@
-"""Augmentation: a sample and a random generator in, a changed sample out.
+"""Augmentations: functions from a sample and a random generator to a new sample.
 
-Each change is a small frozen dataclass in ``geometry``, ``color`` or ``mixing``; a list of
-them is applied in order. Boxes and landmarks go with the pixels. Coordinates are continuous:
+Each is a small frozen dataclass in ``geometry``, ``color`` or ``mixing``; a list of them is applied
+in order. Boxes and landmarks go with the pixels. Coordinates are continuous:
 pixel i covers [i, i + 1), so a mirrored x is ``width - x``.
 """
 
@@ -19,14 +19,14 @@ from trainers.data.dataset import Sample
 
 Rng = np.random.Generator
 Draw = Callable[[Rng], Sample]
-FILL = 114  # gray where no picture is, as in the letterbox
+FILL = 114  # gray outside the picture, as in the letterbox
 
 
 class Augment(Protocol):
-    """One change."""
+    """An augmentation."""
 
     def __call__(self, sample: Sample, rng: Rng) -> Sample:
-        """The changed sample; ``sample`` stays as it is."""
+        """The augmented sample; ``sample`` is not changed."""
         ...
 
 
@@ -40,7 +40,7 @@ class Mixing(Protocol):
 
 
 def bind(augments: Sequence[Augment], draw: Draw) -> list[Augment]:
-    """The same list, where changes that mix in other pictures get them from ``draw``."""
+    """The same list, with augmentations that mix in other pictures bound to ``draw``."""
     bound: list[Augment] = []
     for change in augments:
         if isinstance(change, Sometimes):
@@ -53,21 +53,21 @@ def bind(augments: Sequence[Augment], draw: Draw) -> list[Augment]:
 
 
 def no_pictures(_rng: Rng) -> Sample:
-    """Stands where a change has not been bound to a data set.
+    """Stands in until an augmentation is bound to a data set.
 
     Raises:
         LookupError: always.
     """
-    raise LookupError("this change mixes in other pictures: bind it to a data set first")
+    raise LookupError("this augmentation mixes in other pictures: bind it to a data set first")
 
 
 @dataclass(frozen=True, slots=True)
 class Sometimes:
-    """A change that happens by chance.
+    """An augmentation that is applied by chance.
 
     Attributes:
-        chance: raising it changes more pictures.
-        change: what happens then.
+        chance: its probability.
+        change: the augmentation.
     """
 
     chance: float
@@ -75,32 +75,32 @@ class Sometimes:
 
     @property
     def joins(self) -> bool:
-        """Whether the change brings the labels of other pictures along."""
+        """Whether labels of other pictures are added."""
         return bool(getattr(self.change, "joins", False))
 
     def __call__(self, sample: Sample, rng: Rng) -> Sample:
-        """Change it or leave it."""
+        """Apply the augmentation, or not."""
         return self.change(sample, rng) if rng.random() < self.chance else sample
 
 
 def apply(augments: Sequence[Augment], sample: Sample, rng: Rng) -> Sample:
-    """All changes, in order."""
+    """Apply all augmentations, in order."""
     for change in augments:
         sample = change(sample, rng)
     return sample
 
 
 def visible_share(xyxy: F32, size_wh: tuple[int, int]) -> F32:
-    """``(N, 4)`` -> ``(N,)`` share of each box inside a picture, in [0, 1]."""
+    """``(N, 4)`` -> ``(N,)`` visible fraction of each box in a picture, in [0, 1]."""
     whole = np.array([[0, 0, *size_wh]], np.float32)
     return boxes.containment(xyxy, whole)[:, 0]
 
 
 def keep_visible(sample: Sample, least: float) -> Sample:
-    """Drop objects of which less than ``least`` is left in the picture, cut the others."""
+    """Drop objects that are visible by less than ``least``, clip the others."""
     return sample[visible_share(sample.xyxy, sample.size_wh) >= least].inside()
 
 
 def with_image(sample: Sample, image: np.ndarray) -> Sample:
-    """Other pixels, the same labels."""
+    """The sample with other pixels and the same labels."""
     return replace(sample, image=np.ascontiguousarray(image, np.uint8))

@@ -1,4 +1,4 @@
-"""Changes of color and quality: pixels stay where they are."""
+"""Augmentations of color and quality, which move no pixels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _RGB_TO_YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, 
 
 
 def _color_matrix(hue_degrees: float, saturation: float) -> np.ndarray:
-    """``(3, 3)`` turn of hue and stretch of saturation, in YIQ."""
+    """``(3, 3)`` rotation of hue and scaling of saturation, in YIQ."""
     turn = np.deg2rad(hue_degrees)
     cos, sin = saturation * np.cos(turn), saturation * np.sin(turn)
     chroma = np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])
@@ -33,15 +33,15 @@ def _curve(gamma: float, gain: float, lift: float) -> U8:
 
 @dataclass(frozen=True, slots=True)
 class ColorShift:
-    """Hue, saturation, brightness, contrast and gamma; now and then gray.
+    """Hue, saturation, brightness, contrast and gamma; occasionally grayscale.
 
     Attributes:
-        hue_degrees: either way.
-        saturation: share, either way.
-        brightness: share of the range, either way.
-        contrast: share, either way.
-        gamma: factor, either way.
-        gray: chance of no color at all, as infrared cameras give at night.
+        hue_degrees: largest rotation either way.
+        saturation: largest relative change.
+        brightness: largest change, fraction of the range.
+        contrast: largest relative change.
+        gamma: largest relative change.
+        gray: probability of grayscale, as of infrared cameras at night.
     """
 
     hue_degrees: float = 12.0
@@ -52,7 +52,7 @@ class ColorShift:
     gray: float = 0.05
 
     def __call__(self, sample: Sample, rng: Rng) -> Sample:
-        """Shift it."""
+        """Shift the colors."""
         hue = rng.uniform(-self.hue_degrees, self.hue_degrees)
         saturation = 0.0 if rng.random() < self.gray else 1 + rng.uniform(-1, 1) * self.saturation
         gain = 1 + rng.uniform(-1, 1) * self.contrast
@@ -73,7 +73,7 @@ class PcaColor:
     strength: float = 0.15
 
     def __call__(self, sample: Sample, rng: Rng) -> Sample:
-        """Shift it."""
+        """Shift the colors."""
         pixels = sample.image[::8, ::8].reshape(-1, 3).astype(np.float64)
         variance, axes = np.linalg.eigh(np.cov(pixels.T) if len(pixels) > 1 else np.zeros((3, 3)))
         deviation = np.sqrt(np.maximum(variance, 0))
@@ -82,7 +82,7 @@ class PcaColor:
 
 
 def add_noise(image: np.ndarray, deviation: float, rng: Rng) -> U8:
-    """Triangular noise per pixel and channel; two random bytes cost less than a normal."""
+    """Add triangular noise per pixel and channel, cheaper than normal noise."""
     shape = image.shape
     a, b = np.frombuffer(rng.bytes(2 * image.size), np.uint8).reshape(2, *shape)
     noise = cv2.addWeighted(a, 0.5, b, 0.5, 0)  # deviation 52
@@ -101,20 +101,20 @@ def _motion_blur(image: np.ndarray, length_px: int, degrees: float) -> U8:
 
 
 def jpeg(image: np.ndarray, quality: int) -> U8:
-    """What JPEG of a quality in 1..100 leaves of a picture."""
+    """Compress as JPEG of a quality in 1..100 and decode."""
     _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
     return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
 class CheapCamera:
-    """Few pixels, a soft lens, motion blur, noise, strong JPEG: each by chance.
+    """Low resolution, a soft lens, motion blur, noise, strong JPEG: each by chance.
 
     Attributes:
-        chance: of each; raising it spoils more pictures.
-        coarsest: of the resolution that is left at worst.
-        noise: deviation in gray levels at worst.
-        worst_quality: of JPEG.
+        chance: probability of each; raising it degrades more pictures.
+        coarsest: lowest remaining resolution, as a fraction.
+        noise: largest standard deviation, gray levels.
+        worst_quality: lowest JPEG quality.
     """
 
     chance: float = 0.3
@@ -123,7 +123,7 @@ class CheapCamera:
     worst_quality: int = 15
 
     def __call__(self, sample: Sample, rng: Rng) -> Sample:
-        """Spoil it."""
+        """Degrade the picture."""
         soft, moved, noisy, coarse, packed = rng.random(5) < self.chance
         image = sample.image
         w, h = sample.size_wh
@@ -144,7 +144,7 @@ class CheapCamera:
 
 
 def _lamps(size_wh: tuple[int, int], count: int, rng: Rng) -> np.ndarray:
-    """``(H, W)`` float32 light of ``count`` lamps with their halos, in 0..1, made coarsely."""
+    """``(H, W)`` float32 light of ``count`` lamps with halos, in 0..1."""
     w, h = size_wh
     cw, ch = max(2, w // 8), max(2, h // 8)
     y, x = np.mgrid[:ch, :cw].astype(np.float32)
@@ -157,12 +157,12 @@ def _lamps(size_wh: tuple[int, int], count: int, rng: Rng) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True)
 class Night:
-    """Day to night: dark, bluish or without color, noisy, lit by a few lamps.
+    """Day to night: dark, bluish or grayscale, noisy, lit by a few lamps.
 
     Attributes:
-        darkest: brightness that is left outside the lamps' light.
-        infrared: chance of an infrared camera: no color, a bright middle.
-        noise: deviation in gray levels at worst.
+        darkest: least brightness away from the lamps.
+        infrared: probability of an infrared camera: grayscale with a bright spot.
+        noise: largest standard deviation, gray levels.
     """
 
     darkest: float = 0.2
@@ -170,7 +170,7 @@ class Night:
     noise: float = 14.0
 
     def __call__(self, sample: Sample, rng: Rng) -> Sample:
-        """Darken it."""
+        """Turn day to night."""
         infrared = rng.random() < self.infrared
         ambient = rng.uniform(self.darkest, 0.45)
         light = _lamps(sample.size_wh, 1 if infrared else int(rng.integers(0, 4)), rng)

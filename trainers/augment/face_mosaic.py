@@ -1,4 +1,4 @@
-"""Canvases for faces: every size a camera sees, several in a picture, on any background."""
+"""Mosaics of faces: every size a camera sees, several per image, on any background."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from trainers.data.dataset import Sample
 
 _LEAST_VISIBLE = 0.5
 _LARGEST_SCALE = 2.2
-_TINY_PX, _TINY_WEIGHT = 12, 0.6  # smaller faces are hardly seen: half a label
+_TINY_PX, _TINY_WEIGHT = 12, 0.6  # smaller faces are hardly visible: a lower weight
 
 
 @dataclass(frozen=True, slots=True)
 class FaceMosaic:
-    """Lays faces on a canvas so that their sizes are spread evenly over octaves.
+    """Places faces so that their sizes are spread evenly over octaves.
 
-    A sample with a face gives a canvas of its own, or one tile of a mosaic of four or nine; a
-    sample without gives a random piece of itself.
+    A sample with a face fills the image, or a tile of a mosaic of four or nine; a sample without
+    becomes a random crop of itself.
 
     Attributes:
-        size_px: side of the canvas.
-        smallest_px: of a face; lowering it finds smaller ones and costs precision.
-        mosaic: share of canvases that are mosaics.
-        empty: share of a mosaic's tiles without a face.
-        draw: where the other tiles and the backgrounds come from.
-        joins: brings the labels of other pictures along.
+        size_px: side of the image.
+        smallest_px: of a face; lowering it detects smaller ones and costs precision.
+        mosaic: probability of a mosaic.
+        empty: fraction of the tiles of a mosaic without a face.
+        draw: draws other tiles and backgrounds.
+        joins: whether labels of other pictures are added.
     """
 
     size_px: int = 256
@@ -47,7 +47,7 @@ class FaceMosaic:
         return replace(self, draw=draw)
 
     def __call__(self, sample: Sample, rng: Rng) -> Sample:
-        """One canvas."""
+        """Compose an image."""
         side = (self.size_px, self.size_px)
         if not len(sample):
             return replace(sample, image=_piece(sample.image, side, rng))
@@ -90,7 +90,7 @@ class FaceMosaic:
         return self._placed(chosen, tile_wh, _octaves(rng, 10, min(tile_wh) * 0.8), rng)
 
     def _without(self, other: Sample, rng: Rng) -> Sample:
-        """A picture without faces, if a few draws find one."""
+        """A picture without faces, if a few draws yield one."""
         for _ in range(8):
             drawn = self.draw(rng)
             if not len(drawn):
@@ -98,7 +98,7 @@ class FaceMosaic:
         return other
 
     def _placed(self, sample: Sample, wh: tuple[int, int], face_px: float, rng: Rng) -> Sample:
-        """The picture scaled, tilted and moved so that one of its faces has ``face_px``."""
+        """Scale, tilt and move the picture so that one of its faces has ``face_px``."""
         which = int(rng.integers(len(sample)))
         now_px = float(np.sqrt((sample.xyxy[which, 2:] - sample.xyxy[which, :2]).prod()))
         scale = min(face_px / max(now_px, 1), _LARGEST_SCALE)
@@ -132,7 +132,7 @@ def _octaves(rng: Rng, low: float, high: float) -> float:
 
 
 def _piece(image: U8, wh: tuple[int, int], rng: Rng) -> U8:
-    """A random piece of a picture, scaled to ``wh``."""
+    """A random crop of a picture, scaled to ``wh``."""
     size = np.array([image.shape[1], image.shape[0]])
     cut = np.minimum(size, np.array(wh) / (np.max(wh / size) * np.exp(rng.uniform(0, 1.2))))
     x, y = (int(v) for v in rng.uniform(0, size - cut + 1e-6))
@@ -143,7 +143,7 @@ def _piece(image: U8, wh: tuple[int, int], rng: Rng) -> U8:
 
 
 def _moved(sample: Sample, matrix: np.ndarray, scale: float, background: U8) -> Sample:
-    """Drawn onto the background. A tilted face keeps its size: its box does not grow."""
+    """Draw onto the background. A tilted face keeps its size: its box does not grow."""
     centers = matrix.copy()  # OpenCV counts from the pixels' centers
     centers[:, 2] += matrix[:, :2] @ [0.5, 0.5] - 0.5
     wh = (background.shape[1], background.shape[0])
@@ -165,7 +165,7 @@ def _moved(sample: Sample, matrix: np.ndarray, scale: float, background: U8) -> 
 
 
 def _hide_remains(sample: Sample) -> Sample:
-    """A face of which less than half is left is neither face nor background: paint it over."""
+    """Paint over faces that are less than half visible: neither face nor background."""
     share = visible_share(sample.xyxy, sample.size_wh)
     kept = sample[share >= _LEAST_VISIBLE].inside()
     remains = sample.xyxy[(share > 0) & (share < _LEAST_VISIBLE)]

@@ -1,8 +1,7 @@
-"""Disguises: new faces from old ones, for a teacher who can tell what any face looks like.
+"""Synthetic identities: new faces from existing ones, to be embedded by a teacher.
 
-Two hundred people are few. A teacher describes whatever it is shown, so faces may be mixed, bent
-and covered at will: each is a person nobody has ever seen. What a poor camera does to a face comes
-last and does not change who it is.
+Two hundred people are few. A teacher embeds any face, so faces may be blended, bent and occluded:
+each is a new person. The artifacts of a poor camera come last and do not change the identity.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from trainers.data.dataset import Sample, unknown_points
 
 
 def _sample(crop: U8) -> Sample:
-    """A crop as the changes of color want it: without labels."""
+    """A crop as a sample without labels, for the color augmentations."""
     nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.int32)
     return Sample(crop, *nothing, unknown_points(0), np.zeros(0, np.float32), "", "")
 
@@ -33,7 +32,7 @@ def _apply(crop: U8, augments: tuple[Augment, ...], rng: Rng) -> U8:
 
 
 def blend_faces(first: U8, second: U8, rng: Rng) -> U8:
-    """One face of two, ``(112, 112, 3)`` each: a blend, or one half each with a soft seam."""
+    """Blend two faces ``(112, 112, 3)``: everywhere, or half of each with a soft seam."""
     if rng.random() < 0.4:
         share = np.full((FACE_PX, FACE_PX), rng.uniform(0.3, 0.7), np.float32)
     else:
@@ -45,9 +44,9 @@ def blend_faces(first: U8, second: U8, rng: Rng) -> U8:
     return (mixed + 0.5).astype(np.uint8)
 
 
-def bend_face(crop: U8, most_px: float, rng: Rng) -> U8:
-    """Features move by up to about ``most_px``, smoothly: another skull."""
-    coarse = rng.uniform(-most_px, most_px, (5, 5, 2)).astype(np.float32)
+def bend_face(crop: U8, max_px: float, rng: Rng) -> U8:
+    """Move features smoothly by up to about ``max_px``, as if of another skull."""
+    coarse = rng.uniform(-max_px, max_px, (5, 5, 2)).astype(np.float32)
     shift = cv2.resize(coarse, (FACE_PX, FACE_PX), interpolation=cv2.INTER_CUBIC)
     y, x = np.mgrid[:FACE_PX, :FACE_PX].astype(np.float32)
     bent = cv2.remap(
@@ -57,7 +56,7 @@ def bend_face(crop: U8, most_px: float, rng: Rng) -> U8:
 
 
 def misalign(crop: U8, much: float, rng: Rng) -> U8:
-    """As points that are a little wrong would have aligned it; ``much`` 1 is a bad finder."""
+    """Align it with slightly wrong landmarks; ``much`` 1 is a poor detector."""
     turn, grow = rng.normal(0, 4 * much), 1 + rng.normal(0, 0.04 * much)
     matrix = np.asarray(
         cv2.getRotationMatrix2D((FACE_PX / 2, FACE_PX * 0.6), turn, grow), np.float64
@@ -67,7 +66,7 @@ def misalign(crop: U8, much: float, rng: Rng) -> U8:
 
 
 def occlude(crop: U8, rng: Rng) -> U8:
-    """Something before the face: a bar over the eyes, a cloth over the mouth, a hand anywhere."""
+    """Occlude the face: a bar over the eyes, a cloth over the mouth, or a hand anywhere."""
     kind, color = rng.integers(3), tuple(int(c) for c in rng.integers(0, 255, 3))
     covered = crop.copy()
     if kind == 0:
@@ -88,13 +87,13 @@ _CAMERA = (Sometimes(0.6, ColorShift(6, 0.2, 0.06, 0.12, 0.12)), Sometimes(0.5, 
 
 @dataclass(frozen=True, slots=True)
 class FaceSynthesizer:
-    """What makes a new face of one or two.
+    """Makes a new face of one or two.
 
     Attributes:
-        mixed: chance of a second face in it.
-        bent: chance that its features move.
-        bend_px: how far at most.
-        covered: chance that something is before it.
+        mixed: probability of blending in the second face.
+        bent: probability of moving features.
+        bend_px: largest movement, pixels.
+        covered: probability of an occlusion.
     """
 
     mixed: float = 0.4
@@ -117,7 +116,7 @@ class FaceSynthesizer:
 
 
 def degrade(crop: U8, rng: Rng) -> U8:
-    """The same face by a worse camera and a little misaligned: who it is does not change."""
+    """The same person with a worse camera and slightly misaligned."""
     if rng.random() < 0.5:
         crop = misalign(crop, 0.4, rng)
     return _apply(crop, _CAMERA, rng)

@@ -1,4 +1,4 @@
-"""Changes that move pixels: mirroring, crop, rotation, shear, scale, local warping."""
+"""Geometric augmentations: mirroring, crop, rotation, shear, scale, local warping."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from trainers.augment.augment import FILL, Rng, keep_visible, visible_share, wit
 from trainers.data.dataset import Sample
 
 _MIRRORED_POINTS = [1, 0, 2, 4, 3]
-_LEAST_VISIBLE = 0.3  # of an object's box, else it is dropped
+_LEAST_VISIBLE = 0.3  # fraction of a box, else the object is dropped
 _TRIES = 8
 
 
 def mirror(sample: Sample) -> Sample:
-    """Left becomes right, and so do left and right eye and mouth corner. Twice is nothing."""
+    """Mirror the picture; left and right eye and mouth corner swap. Twice is the identity."""
     width = np.float32(sample.image.shape[1])
     xyxy = sample.xyxy.copy()
     xyxy[:, [0, 2]] = width - xyxy[:, [2, 0]]
@@ -29,10 +29,10 @@ def mirror(sample: Sample) -> Sample:
 
 @dataclass(frozen=True, slots=True)
 class Mirror:
-    """Swap left and right.
+    """Mirror by chance.
 
     Attributes:
-        chance: raising it mirrors more often.
+        chance: its probability.
     """
 
     chance: float = 0.5
@@ -43,7 +43,7 @@ class Mirror:
 
 
 def crop(sample: Sample, xyxy: tuple[int, int, int, int]) -> Sample:
-    """The part of the picture inside ``xyxy``; labels move and are not yet cut."""
+    """Crop the picture to ``xyxy``; labels move and are not yet clipped."""
     x1, y1, x2, y2 = xyxy
     corner = np.array([x1, y1], np.float32)
     return replace(
@@ -55,14 +55,14 @@ def crop(sample: Sample, xyxy: tuple[int, int, int, int]) -> Sample:
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """A random part of the picture that cuts through no object and loses not all of them.
+    """A random crop that cuts through no object and keeps at least one.
 
-    Each object stays at least ``whole`` visible or vanishes but for ``gone``; when a few
-    tries find no such part the picture stays as it is.
+    Each object stays visible by at least ``whole``, or by at most ``gone``; if a few tries find
+    no such crop the picture stays as it is.
 
     Attributes:
-        smallest: of the picture's width and height; lowering it zooms in more.
-        whole: raising it spares objects more.
+        smallest: fraction of width and height; lowering it zooms in more.
+        whole: raising it keeps more of each object.
         gone: raising it allows larger unlabeled remains.
     """
 
@@ -71,7 +71,7 @@ class Crop:
     gone: float = 0.1
 
     def __call__(self, sample: Sample, rng: Rng) -> Sample:
-        """Crop."""
+        """Crop the picture."""
         width, height = sample.size_wh
         for _ in range(_TRIES):
             w = max(2, round(width * rng.uniform(self.smallest, 1)))
@@ -125,11 +125,11 @@ class Affine:
     """Rotation, shear, scale and shift about the picture's middle, in one interpolation.
 
     Attributes:
-        degrees: of rotation, either way; raising it tilts more and loosens boxes.
-        shear_degrees: along x and along y, either way.
-        smallest: scale; lowering it makes objects smaller.
-        largest: scale; raising it cuts more objects at the border.
-        shift: of the picture's size, either way.
+        degrees: largest rotation either way; raising it loosens boxes.
+        shear_degrees: largest shear along x and y.
+        smallest: smallest scale.
+        largest: largest scale; raising it cuts more objects at the border.
+        shift: largest shift, as a fraction of the picture.
     """
 
     degrees: float = 5.0
@@ -139,7 +139,7 @@ class Affine:
     shift: float = 0.1
 
     def __call__(self, sample: Sample, rng: Rng) -> Sample:
-        """Move it."""
+        """Transform the picture."""
         return affine(sample, self._matrix(sample.size_wh, rng), sample.size_wh)
 
     def _matrix(self, size_wh: tuple[int, int], rng: Rng) -> np.ndarray:
@@ -169,9 +169,9 @@ def warp(sample: Sample, field: F32) -> Sample:
     """New pixel q shows old pixel ``q + field(q)``.
 
     Args:
-        sample: what to warp.
+        sample: the picture.
         field: ``(H, W, 2)`` displacement in pixels; its slope must stay below 1, so that no
-            two places fall together.
+            two points coincide.
     """
     h, w = sample.image.shape[:2]
     y, x = np.mgrid[:h, :w].astype(np.float32)
@@ -214,11 +214,11 @@ def _move_boxes(xyxy: F32, move: Callable[[F32], F32]) -> F32:
 
 @dataclass(frozen=True, slots=True)
 class Warp:
-    """Local warping: a smooth random displacement, as of rubber.
+    """Local warping by a smooth random displacement.
 
     Attributes:
-        strength: displacement as a share of the spacing of the grid's nodes; raising it
-            bends more. Below 0.3 no place folds over another.
+        strength: largest displacement as a fraction of the grid spacing; below 0.3 nothing
+            folds over.
         nodes: of the grid along each side; raising it bends more locally.
     """
 
@@ -226,7 +226,7 @@ class Warp:
     nodes: int = 5
 
     def __call__(self, sample: Sample, rng: Rng) -> Sample:
-        """Warp it."""
+        """Warp the picture."""
         w, h = sample.size_wh
         spacing = np.array([w, h], np.float32) / (self.nodes - 1)
         steps = rng.uniform(-1, 1, (self.nodes, self.nodes, 2)).astype(np.float32)

@@ -18,7 +18,7 @@ _LEAST_VISIBLE = 0.3
 
 
 def scaled(sample: Sample, size_wh: tuple[int, int]) -> Sample:
-    """The sample at another size."""
+    """Resize the sample."""
     scale = np.divide(size_wh, sample.size_wh, dtype=np.float32)
     return replace(
         with_image(sample, resize(sample.image, size_wh)),
@@ -28,7 +28,7 @@ def scaled(sample: Sample, size_wh: tuple[int, int]) -> Sample:
 
 
 def _joined(image: U8, parts: Sequence[tuple[Sample, tuple[int, int]]], of: Sample) -> Sample:
-    """One sample with the labels of all parts, each moved by its place."""
+    """One sample with the labels of all parts, each moved by its offset."""
     xyxy = [p.xyxy + np.array([*at, *at], np.float32) for p, at in parts]
     return Sample(
         image,
@@ -47,11 +47,11 @@ def _joined(image: U8, parts: Sequence[tuple[Sample, tuple[int, int]]], of: Samp
 class Mosaic:
     """Four pictures in one (Bochkovskiy et al., 2020), around a random middle.
 
-    Each fills its quarter or lies whole in it, or between the two.
+    Each is scaled to fit its quarter, to fill it, or in between.
 
     Attributes:
-        draw: where the other three come from.
-        joins: brings the labels of other pictures along.
+        draw: draws the other three.
+        joins: whether labels of other pictures are added.
     """
 
     draw: Draw = no_pictures
@@ -62,7 +62,7 @@ class Mosaic:
         return replace(self, draw=draw)
 
     def __call__(self, sample: Sample, rng: Rng) -> Sample:
-        """Join four."""
+        """Join four pictures."""
         w, h = sample.size_wh
         x, y = round(w * rng.uniform(0.35, 0.65)), round(h * rng.uniform(0.35, 0.65))
         canvas = np.full((h, w, 3), FILL, np.uint8)
@@ -80,7 +80,7 @@ class Mosaic:
 
 
 def _fitted(sample: Sample, tile_wh: tuple[int, int], rng: Rng) -> Sample:
-    """Scaled between lying whole in the tile and filling it; what stands out is cut off."""
+    """Scale to fit the tile, to fill it, or in between, and crop to it."""
     ratios = np.array(tile_wh) / np.array(sample.size_wh)
     scale = rng.uniform(ratios.min(), ratios.max())
     w, h = (max(1, round(s * scale)) for s in sample.size_wh)

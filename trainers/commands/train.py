@@ -12,36 +12,7 @@ from rich.table import Table
 
 from edge.cli.application import deprecated_options
 from edge.errors import ConfigError
-from trainers.commands.options import (
-    Batch,
-    Cache,
-    Data,
-    Devices,
-    Epochs,
-    Every,
-    Freeze,
-    InputSize,
-    Mixed,
-    Out,
-    Patience,
-    Rate,
-    Resume,
-    Scenes,
-    Score,
-    Seed,
-    Soft,
-    Start,
-    ValFraction,
-    Views,
-    build_settings,
-    check_choice,
-    find_model,
-    find_start,
-    load_contract_embedder,
-    load_face_detector,
-    load_face_teacher,
-    split_names,
-)
+from trainers.commands import options as opt
 from trainers.keras_import import load_keras
 
 if TYPE_CHECKING:
@@ -76,19 +47,19 @@ def _show_metrics(folder: RunFolder) -> None:
 
 
 def detector(
-    data: Data,
-    out: Out,
+    data: opt.Data,
+    out: opt.Out,
     classes: Annotated[
         str, typer.Option(help="Comma-separated classes to learn; empty: all in the data.")
     ] = "",
-    start: Start = "",
+    start: opt.Start = "",
     start_classes: Annotated[
         str, typer.Option(help="Classes of the outputs of --start; not needed for YOLOX.")
     ] = "",
     start_only: Annotated[
         str, typer.Option(help="Prefixes of the layers that take weights from --start.")
     ] = "",
-    freeze: Freeze = "none",
+    freeze: opt.Freeze = "none",
     backbone: Annotated[
         str, typer.Option(help="nano, slim, squeezenet, vgg16 ..; nano with --start, else slim.")
     ] = "",
@@ -101,8 +72,8 @@ def detector(
         list[Path] | None,
         typer.Option(help="Images and videos that --teacher labels; repeatable."),
     ] = None,
-    teacher_score: Score = 0.5,
-    soft: Soft = False,
+    teacher_score: opt.Score = 0.5,
+    soft: opt.Soft = False,
     size: Annotated[
         int,
         typer.Option(
@@ -114,18 +85,18 @@ def detector(
         int | None,
         typer.Option(help="Passes over the training data; chosen by its size unless given."),
     ] = None,
-    batch: Batch = 8,
-    lr: Rate = 0.0,
-    val_fraction: ValFraction = 0.2,
-    seed: Seed = 0,
+    batch: opt.Batch = 8,
+    lr: opt.Rate = 0.0,
+    val_fraction: opt.ValFraction = 0.2,
+    seed: opt.Seed = 0,
     strength: Annotated[float, typer.Option(help="Strength of augmentation, 0 to 1.")] = 1.0,
-    patience: Patience = 0,
-    every: Every = 5,
-    mixed: Mixed = False,
-    devices: Devices = 1,
-    cache: Cache = None,
-    cache_features: Views = 0,
-    resume: Resume = False,
+    patience: opt.Patience = 0,
+    every: opt.Every = 5,
+    mixed: opt.Mixed = False,
+    devices: opt.Devices = 1,
+    cache: opt.Cache = None,
+    cache_features: opt.Views = 0,
+    resume: opt.Resume = False,
 ) -> None:
     """Train an object detector."""
     load_keras()
@@ -141,14 +112,14 @@ def detector(
         norm="none" if start else "batch", head="free",
     )  # fmt: skip
     job = DetectorJob(
-        data=tuple(data), out=out, val_fraction=val_fraction, start=find_start(start), cache=cache,
-        devices=devices, classes=split_names(classes), start_classes=split_names(start_classes),
-        start_only=split_names(start_only), network=network,
-        head=check_choice("--head", head, ("free", "anchor")),
-        loss=LossConfig(check_choice("--assignment", assignment, ("dynamic", "grid"))),
+        data=tuple(data), out=out, val_fraction=val_fraction, start=opt.find_start(start),
+        cache=cache, devices=devices, classes=opt.split_names(classes), network=network,
+        start_classes=opt.split_names(start_classes), start_only=opt.split_names(start_only),
+        head=opt.check_choice("--head", head, ("free", "anchor")),
+        loss=LossConfig(opt.check_choice("--assignment", assignment, ("dynamic", "grid"))),
         choose_size=not size, choose_epochs=epochs is None, unlabeled=tuple(unlabeled or ()),
         teacher=_load_teacher(teacher, classes, teacher_score, soft) if teacher else None,
-        settings=build_settings(
+        settings=opt.build_settings(
             start, lr or (2e-4 if start else 2e-3), epochs=epochs or 0, batch=batch,
             freeze=freeze, seed=seed, strength=strength, patience=patience,
             validate_every=every, mixed_precision=mixed, cache_features=cache_features,
@@ -161,14 +132,14 @@ def _load_teacher(name: str, classes: str, score: float, soft: bool) -> Teacher:
     """A teacher for those of the classes that it detects."""
     from trainers.pseudo_labels import load_teacher
 
-    teacher = load_teacher(find_model(name), score=score, soft=soft)
-    shared = [c for c in split_names(classes) if c in teacher.classes]
+    teacher = load_teacher(opt.find_model(name), score=score, soft=soft)
+    shared = [c for c in opt.split_names(classes) if c in teacher.classes]
     return teacher.only(shared) if shared else teacher
 
 
 def faces(
-    data: Data,
-    out: Out,
+    data: opt.Data,
+    out: opt.Out,
     negatives: Annotated[
         list[Path] | None,
         typer.Option(help="Folders of images without faces, or data sets that label people."),
@@ -177,31 +148,32 @@ def faces(
         str, typer.Option(help="A face detector or zoo:NAME that completes the labels.")
     ] = "",
     backbone: Annotated[str, typer.Option(help="yunet or slim.")] = "yunet",
-    start: Start = "",
-    freeze: Freeze = "none",
-    size: InputSize = 256,
-    epochs: Epochs = 60,
-    batch: Batch = 32,
-    lr: Rate = 0.0,
-    val_fraction: ValFraction = 0.2,
-    seed: Seed = 0,
-    patience: Patience = 0,
-    every: Every = 5,
-    mixed: Mixed = False,
-    devices: Devices = 1,
-    cache: Cache = None,
-    resume: Resume = False,
+    start: opt.Start = "",
+    freeze: opt.Freeze = "none",
+    size: opt.InputSize = 256,
+    epochs: opt.Epochs = 60,
+    batch: opt.Batch = 32,
+    lr: opt.Rate = 0.0,
+    val_fraction: opt.ValFraction = 0.2,
+    seed: opt.Seed = 0,
+    patience: opt.Patience = 0,
+    every: opt.Every = 5,
+    mixed: opt.Mixed = False,
+    devices: opt.Devices = 1,
+    cache: opt.Cache = None,
+    resume: opt.Resume = False,
 ) -> None:
     """Train a face detector with five landmarks per face."""
     load_keras()
     from trainers.faces import NETWORKS, FaceJob, train_faces
 
-    backbone = check_choice("--backbone", backbone, NETWORKS)
+    backbone = opt.check_choice("--backbone", backbone, NETWORKS)
     job = FaceJob(
-        data=tuple(data), out=out, val_fraction=val_fraction, start=find_start(start), cache=cache,
-        devices=devices, network=replace(NETWORKS[backbone], input_wh=(size, size)),
-        negatives=tuple(negatives or ()), predict=load_face_teacher(teacher) if teacher else None,
-        settings=build_settings(
+        data=tuple(data), out=out, val_fraction=val_fraction, start=opt.find_start(start),
+        cache=cache, devices=devices, network=replace(NETWORKS[backbone], input_wh=(size, size)),
+        negatives=tuple(negatives or ()),
+        predict=opt.load_face_teacher(teacher) if teacher else None,
+        settings=opt.build_settings(
             start, lr, epochs=epochs, batch=batch, freeze=freeze, seed=seed,
             patience=patience, validate_every=every, mixed_precision=mixed,
         ),
@@ -210,13 +182,13 @@ def faces(
 
 
 def liveness(
-    data: Data,
-    out: Out,
+    data: opt.Data,
+    out: opt.Out,
     people: Annotated[
         list[Path] | None,
         typer.Option(help="Images and videos of live people; zoo:faces-nano detects the faces."),
     ] = None,
-    scenes: Scenes = None,
+    scenes: opt.Scenes = None,
     teacher: Annotated[
         str, typer.Option(help="A liveness model or zoo:NAME whose scores soften the live labels.")
     ] = "",
@@ -228,20 +200,20 @@ def liveness(
     frames: Annotated[
         int, typer.Option(help="Frames per clip; more than 1 needs --over-time.")
     ] = 1,
-    start: Start = "",
+    start: opt.Start = "",
     freeze: Annotated[
         str, typer.Option(help="none, or prefixes of layer names: scale0_stem,scale0_stage0.")
     ] = "none",
-    epochs: Epochs = 10,
-    batch: Batch = 32,
-    lr: Rate = 0.0,
-    val_fraction: ValFraction = 0.2,
-    seed: Seed = 0,
+    epochs: opt.Epochs = 10,
+    batch: opt.Batch = 32,
+    lr: opt.Rate = 0.0,
+    val_fraction: opt.ValFraction = 0.2,
+    seed: opt.Seed = 0,
     strength: Annotated[float, typer.Option(help="Strength of camera artifacts, 0 to 1.")] = 1.0,
-    patience: Patience = 0,
-    every: Every = 1,
-    mixed: Mixed = False,
-    resume: Resume = False,
+    patience: opt.Patience = 0,
+    every: opt.Every = 1,
+    mixed: opt.Mixed = False,
+    resume: opt.Resume = False,
 ) -> None:
     """Train a liveness network on live faces and simulated attacks."""
     load_keras()
@@ -255,11 +227,11 @@ def liveness(
         raise ConfigError(f"--frames, --over-time: {error}") from error
     job = LivenessJob(
         data=tuple(data), out=out, people=tuple(people or ()), scenes=tuple(scenes or ()),
-        predict=load_face_teacher("zoo:faces-nano") if people else None, config=config,
+        predict=opt.load_face_teacher("zoo:faces-nano") if people else None, config=config,
         val_fraction=val_fraction, trust=trust,
-        teacher=load_clip_scorer(find_model(teacher), config) if teacher else None,
-        start=find_start(start), keep=keep,
-        settings=build_settings(
+        teacher=load_clip_scorer(opt.find_model(teacher), config) if teacher else None,
+        start=opt.find_start(start), keep=keep,
+        settings=opt.build_settings(
             start, lr, epochs=epochs, batch=batch, freeze=freeze, seed=seed, strength=strength,
             patience=patience, validate_every=every, mixed_precision=mixed,
         ),
@@ -269,7 +241,7 @@ def liveness(
 
 def embedder(
     data: Annotated[Path, typer.Argument(help="Portraits: labels.csv with video, or DIR/NAME/*.")],
-    out: Out,
+    out: opt.Out,
     loss: Annotated[
         str, typer.Option(help="triplet, binary, margin, teacher; several: teacher+triplet:0.2")
     ] = "triplet",
@@ -302,19 +274,19 @@ def embedder(
     fade: Annotated[
         float, typer.Option(help="Epochs in which the PReLU slopes of --start fade to 0.")
     ] = 4.5,
-    epochs: Epochs = 12,
-    batch: Batch = 64,
-    lr: Rate = 0.0,
+    epochs: opt.Epochs = 12,
+    batch: opt.Batch = 64,
+    lr: opt.Rate = 0.0,
     val_fraction: Annotated[
         float,
         typer.Option("--val-fraction", help="Fraction of the people held out for evaluation."),
     ] = 0.2,
-    seed: Seed = 0,
-    patience: Patience = 0,
-    every: Every = 1,
-    mixed: Mixed = False,
+    seed: opt.Seed = 0,
+    patience: opt.Patience = 0,
+    every: opt.Every = 1,
+    mixed: opt.Mixed = False,
     cache: Annotated[Path | None, typer.Option(help="Folder that caches the embeddings.")] = None,
-    resume: Resume = False,
+    resume: opt.Resume = False,
 ) -> None:
     """Train a face embedder."""
     load_keras()
@@ -324,18 +296,18 @@ def embedder(
 
     job = EmbedderJob(
         data=data, out=out, more=tuple(more or ()), val_fraction=val_fraction,
-        network=ENCODERS[check_choice("--encoder", size, ENCODERS)],
+        network=ENCODERS[opt.check_choice("--encoder", size, ENCODERS)],
         objective=ObjectiveConfig(
-            parse_parts(loss), mining=check_choice("--mining", mining, MINERS),
-            pair=check_choice("--pair", pair, PAIRS),
+            parse_parts(loss), mining=opt.check_choice("--mining", mining, MINERS),
+            pair=opt.check_choice("--pair", pair, PAIRS),
         ),
-        settings=build_settings(
+        settings=opt.build_settings(
             start, lr, epochs=epochs, batch=batch, seed=seed,
             patience=patience, validate_every=every, mixed_precision=mixed, clip_norm=5.0,
         ),
-        images_per_person=each, fade=fade, start=find_start(start),
-        teacher=load_contract_embedder(teacher) if teacher else None,
+        images_per_person=each, fade=fade, start=opt.find_start(start),
+        teacher=opt.load_contract_embedder(teacher) if teacher else None,
         distillation_images=lessons, max_images=pictures, cache=cache,
-        finder=load_face_detector(finder) if finder else None,
+        finder=opt.load_face_detector(finder) if finder else None,
     )  # fmt: skip
     _show_metrics(train_embedder(job, resume=resume, verbose=1))

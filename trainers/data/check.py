@@ -13,7 +13,7 @@ import numpy as np
 
 from edge.errors import ConfigError
 from edge.vision import boxes
-from trainers.data import image_file as picturefile
+from trainers.data import image_file
 from trainers.data.dataset import Dataset, Example, Problem
 from trainers.data.read import read_dataset
 
@@ -91,12 +91,12 @@ def _inspect(example: Example) -> tuple[list[Problem], str]:
         Problem(example.label_file, 0, f"{example.name}: {p}") for p in _box_problems(example)
     ]
     try:
-        picturefile.verify(example.path)
+        image_file.verify(example.path)
         sample = example.load()
     except ConfigError as error:
         return [
             *problems,
-            Problem(example.path, 0, str(error).removeprefix(f"{example.path} ")),
+            Problem(example.path, 0, error.problem),
         ], ""
     return problems, hashlib.sha256(sample.image.tobytes()).hexdigest()
 

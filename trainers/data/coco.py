@@ -1,4 +1,4 @@
-"""COCO JSON: images, annotations, categories; boxes ``[x, y, w, h]`` in pixels.
+"""COCO JSON: images, annotations and categories; boxes ``[x, y, w, h]`` in pixels.
 
 Crowds are left out. Five keypoints of category face become landmarks (visibility 0 is
 unknown); an annotation's ``score`` becomes its weight. An image's ``group`` is kept.

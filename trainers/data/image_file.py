@@ -1,4 +1,4 @@
-"""A picture's file: its upright size without decoding it, and its pixels."""
+"""Picture files: the upright size without decoding, and the pixels."""
 
 from __future__ import annotations
 
@@ -13,44 +13,47 @@ from edge.vision.image_file import read_picture
 
 _ORIENTATION = 0x0112  # EXIF tag; 5..8 lie on their side
 _SIDEWAYS = frozenset({5, 6, 7, 8})
+_MISSING = "This picture does not exist: restore it or drop it."
 
 
 def size_wh(path: Path) -> tuple[int, int]:
     """Width and height in pixels, upright, from the header alone.
 
     Raises:
-        ConfigError: missing, or not a picture.
+        ConfigError: it is missing, or not a picture.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow remarks on odd but readable metadata
+            warnings.simplefilter("ignore")  # Pillow warns of odd but readable metadata
             with Image.open(path) as picture:
                 width, height = picture.size
                 sideways = picture.getexif().get(_ORIENTATION) in _SIDEWAYS
     except FileNotFoundError as error:
-        raise ConfigError(f"{path} does not exist: restore the picture or drop it") from error
+        raise ConfigError(_MISSING, file=path) from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ConfigError(f"{path} is not a readable picture: replace it or drop it") from error
+        raise ConfigError(
+            "This is not a readable picture: replace it or drop it.", file=path
+        ) from error
     return (height, width) if sideways else (width, height)
 
 
 def read(path: Path) -> RgbPicture:
-    """The picture, upright.
+    """Read the picture, upright.
 
     Raises:
-        ConfigError: missing, or not a whole picture.
+        ConfigError: it is missing, or not a complete picture.
     """
     try:
         return read_picture(path)
     except SourceError as error:
-        raise ConfigError(f"{error}: replace the picture or drop it") from error
+        raise ConfigError(f"{error.problem}: replace the picture or drop it.", file=path) from error
 
 
 def verify(path: Path) -> None:
-    """Decode the file strictly: OpenCV fills in what a cut-off file lacks, this does not.
+    """Decode the file strictly, while OpenCV fills in what a truncated file lacks.
 
     Raises:
-        ConfigError: missing, broken or cut off.
+        ConfigError: it is missing, broken or truncated.
     """
     try:
         with warnings.catch_warnings():
@@ -58,8 +61,8 @@ def verify(path: Path) -> None:
             with Image.open(path) as picture:
                 picture.load()
     except FileNotFoundError as error:
-        raise ConfigError(f"{path} does not exist: restore the picture or drop it") from error
+        raise ConfigError(_MISSING, file=path) from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ConfigError(
-            f"{path} is broken or cut off ({error}): replace it or drop it"
+            f"This picture is broken or truncated ({error}): replace it or drop it.", file=path
         ) from error

@@ -14,7 +14,7 @@ from xml.parsers import expat
 import numpy as np
 
 from edge.errors import ConfigError
-from trainers.data import image_file as picturefile
+from trainers.data import image_file
 from trainers.data.dataset import (
     IMAGE_SUFFIXES,
     Dataset,
@@ -164,7 +164,7 @@ def read_voc(
     examples: list[Example] = []
     for path, picture, rows in read:
         try:
-            size_wh = picturefile.size_wh(picture)
+            size_wh = image_file.size_wh(picture)
         except ConfigError:
             on_problem(Problem(picture, 0, f"missing or broken, {path} speaks of it"))
             continue

@@ -15,7 +15,7 @@ import numpy as np
 from edge.errors import ConfigError
 from edge.types import F32
 from edge.vision import boxes
-from trainers.data import image_file as picturefile
+from trainers.data import image_file
 from trainers.data.dataset import (
     IMAGE_SUFFIXES,
     POINTS,
@@ -108,7 +108,7 @@ def read_yolo(
         label_file = folder / "labels" / relative.with_suffix(".txt")
         rows = _read_rows(label_file, len(classes), on_problem)
         try:
-            size_wh = picturefile.size_wh(path)
+            size_wh = image_file.size_wh(path)
         except ConfigError:
             on_problem(Problem(path, 0, "not a readable picture: replace it or drop it"))
             continue

@@ -18,7 +18,7 @@ from edge.types import F32, U8, RgbPicture
 from edge.vision.face_crops import crop_wide
 from edge.vision.resize import resize
 from trainers.augment.augment import Rng
-from trainers.data import image_file as picturefile
+from trainers.data import image_file
 from trainers.data.dataset import Dataset, Example
 from trainers.data.read import find_images
 from trainers.input.pipeline import locate_picture, plan_epoch
@@ -140,7 +140,7 @@ class Scenes:
         Raises:
             ConfigError: a file cannot be read.
         """
-        return cls(tuple(_small(picturefile.read(file).rgb) for file in files))
+        return cls(tuple(_small(image_file.read(file).rgb) for file in files))
 
     def __call__(self, rng: Rng) -> U8:
         """Draw a background."""

@@ -1,7 +1,7 @@
-"""Media: what becomes of a picture that is printed, or shown on a screen.
+"""Media: pictures that are printed or shown on a screen.
 
-A medium makes a ``Surface`` of a picture: what lies before the camera afterwards, with its edge.
-Nothing of it was measured on real printers or screens: ranges are wide guesses.
+A medium turns a picture into a `Surface` with its edges, to hold in front of a camera. Nothing was
+measured on real printers or screens: ranges are wide guesses.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ import numpy as np
 from edge.types import F32, U8
 from trainers.augment.augment import Rng
 
-_COARSE = 64  # pixels of a map of lamps
+_COARSE = 64  # pixels of a map of reflections
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Surface:
-    """A flat thing that shows a picture.
+    """A flat surface that shows a picture.
 
     Attributes:
-        rgba: ``(H, W, 4)`` uint8; where the last channel is 0 there is nothing.
-        offset_xy: where the picture's upper left corner lies on it.
+        rgba: ``(H, W, 4)`` uint8; transparent where the last channel is 0.
+        offset_xy: position of the upper left corner of the picture, pixels of the surface.
         scale: pixels of the surface per pixel of the picture.
-        glow: it gives light of its own, so the room's shade does not darken it.
+        glow: whether it emits light, so that shade does not darken it.
     """
 
     rgba: U8
@@ -48,7 +48,7 @@ def _opaque(rgb: U8) -> U8:
 
 
 def _toned(image: U8, gamma: float, black: float, white: float, saturation: float) -> F32:
-    """Tone curve between ``black`` and ``white`` (0..1), and less color."""
+    """Apply a tone curve between ``black`` and ``white`` (0..1) and reduce saturation."""
     tone = (black + (white - black) * np.linspace(0, 1, 256) ** gamma) * 255
     lifted = tone.astype(np.float32)[image]
     gray = lifted @ _LUMA
@@ -57,7 +57,7 @@ def _toned(image: U8, gamma: float, black: float, white: float, saturation: floa
 
 
 def _grain(shape_hw: tuple[int, int], size_px: float, rng: Rng) -> F32:
-    """Noise of a certain coarseness, mean 0, deviation 1."""
+    """Noise of a given coarseness, mean 0, standard deviation 1."""
     noise = rng.normal(0, 1, shape_hw).astype(np.float32)
     soft = cv2.GaussianBlur(noise, (0, 0), size_px)
     return (soft / max(float(soft.std()), 1e-6)).astype(np.float32)
@@ -80,14 +80,14 @@ def _bytes(image: F32) -> U8:
 
 @dataclass(frozen=True, slots=True)
 class Print:
-    """A print: fewer colors, paper that is not white, its grain, perhaps a white margin.
+    """A print: fewer colors, off-white paper with grain, perhaps a white margin.
 
     Attributes:
-        blackest: of ink, share of the range.
-        whitest: of paper at least.
-        colors: share of saturation that is left at least.
-        grain: of the paper in gray levels at most.
-        margin: chance of a white margin.
+        blackest: lightest black of the ink, 0..1.
+        whitest: darkest white of the paper, 0..1.
+        colors: least remaining fraction of saturation.
+        grain: strongest grain of the paper, gray levels.
+        margin: probability of a white margin.
     """
 
     blackest: float = 0.22
@@ -97,7 +97,7 @@ class Print:
     margin: float = 0.6
 
     def __call__(self, image: U8, face: F32, rng: Rng) -> Surface:  # noqa: ARG002
-        """Print it."""
+        """Print the picture."""
         toned = _toned(
             image, rng.uniform(0.75, 1.35), rng.uniform(0.04, self.blackest),
             rng.uniform(self.whitest, 0.98), rng.uniform(self.colors, 0.95),
@@ -114,16 +114,16 @@ class Print:
 
 @dataclass(frozen=True, slots=True)
 class Halftone:
-    """A newspaper's print: dots of ink whose size tells the gray, hardly a color.
+    """A newspaper print: a halftone of ink dots, almost without color.
 
     Attributes:
-        pitch_px: of the dots at most, in pixels of the picture.
+        pitch_px: largest distance of the dots, pixels of the picture.
     """
 
     pitch_px: float = 3.5
 
     def __call__(self, image: U8, face: F32, rng: Rng) -> Surface:
-        """Print it."""
+        """Print the picture."""
         paper = Print(blackest=0.3, whitest=0.7, colors=0.0, margin=0.3)(image, face, rng)
         pitch, turn = rng.uniform(1.8, self.pitch_px), rng.uniform(0.2, 1.2)
         height, width = paper.rgba.shape[:2]
@@ -137,18 +137,18 @@ class Halftone:
 
 @dataclass(frozen=True, slots=True)
 class Gloss:
-    """A glossy medium: lamps and windows mirror in another one.
+    """A glossy medium with reflections of lamps and windows.
 
     Attributes:
-        medium: what is glossy.
-        spots: at most.
+        medium: the medium that is glossy.
+        spots: largest number of reflections.
     """
 
     medium: Medium
     spots: int = 3
 
     def __call__(self, image: U8, face: F32, rng: Rng) -> Surface:
-        """Make it, and let light fall on it."""
+        """Make the surface and add reflections."""
         surface = self.medium(image, face, rng)
         height, width = surface.rgba.shape[:2]
         light: np.ndarray = np.zeros((_COARSE, _COARSE), np.float32)
@@ -169,19 +169,19 @@ class Gloss:
 class Screen:
     """A screen: its pixels in red, green and blue strips, another gamma, black that glows.
 
-    The strips are drawn at three or four pixels each; whoever samples the surface more coarsely
-    gets moire from them, as a camera does.
+    The strips are two or three pixels wide; sampling the surface more coarsely, as a camera does,
+    produces moire.
 
     Attributes:
-        strips: how dark the gaps become at most; raising it strengthens the moire.
-        bezel: chance of a frame around it.
+        strips: darkest gaps, 0..1; raising it strengthens the moire.
+        bezel: probability of a frame around it.
     """
 
     strips: float = 0.5
     bezel: float = 0.6
 
     def __call__(self, image: U8, face: F32, rng: Rng) -> Surface:  # noqa: ARG002
-        """Show it."""
+        """Show the picture."""
         shown = _toned(
             image, rng.uniform(0.75, 1.5), rng.uniform(0.0, 0.14), rng.uniform(0.8, 1.12),
             rng.uniform(0.8, 1.3),
@@ -217,10 +217,10 @@ def _strips(shape_hw: tuple[int, int], pitch: int, much: float, rng: Rng) -> F32
 
 @dataclass(frozen=True, slots=True)
 class Bare:
-    """The picture itself, as if reproduced without any loss: only that it is flat tells."""
+    """The picture itself, reproduced without loss: only its flatness gives it away."""
 
     def __call__(self, image: U8, face: F32, rng: Rng) -> Surface:  # noqa: ARG002
-        """As it is."""
+        """The picture as it is."""
         return Surface(_opaque(image))
 
 
@@ -229,15 +229,15 @@ class Cutout:
     """A face cut out along its outline, as a mask; the eyes may be holes.
 
     Attributes:
-        medium: what it is made of.
-        holes: chance of holes at the eyes.
+        medium: the medium it is cut from.
+        holes: probability of holes at the eyes.
     """
 
     medium: Medium
     holes: float = 0.5
 
     def __call__(self, image: U8, face: F32, rng: Rng) -> Surface:
-        """Cut it out."""
+        """Cut out the face."""
         surface = self.medium(image, face, rng)
         x1, y1, x2, y2 = surface.place(face.reshape(2, 2)).ravel().tolist()
         wide, high = x2 - x1, y2 - y1

@@ -1,6 +1,6 @@
 """Stored weights: Keras's archives (.keras) and numpy's (.npz), read whole or refused.
 
-A file that a full disk or a broken copy cut short is told in many ways; here they are one.
+A file that was truncated fails in many ways, which become one error here.
 """
 
 from __future__ import annotations
@@ -21,15 +21,17 @@ def read_network(path: Path, remedy: str) -> keras.Model:
 
     Args:
         path: the .keras file.
-        remedy: ends the message.
+        remedy: what to do, the end of the message.
 
     Raises:
-        ModelError: missing, broken or cut short.
+        ModelError: the file is missing, broken or truncated.
     """
     try:
         return keras.saving.load_model(path, compile=False)
     except _BROKEN as error:
-        raise ModelError(f"{path} cannot be read as a Keras model ({error}): {remedy}") from error
+        raise ModelError(
+            f"This file cannot be read as a Keras model ({error}): {remedy}.", file=path
+        ) from error
 
 
 def read_arrays(path: Path, remedy: str) -> dict[str, np.ndarray]:
@@ -37,13 +39,13 @@ def read_arrays(path: Path, remedy: str) -> dict[str, np.ndarray]:
 
     Args:
         path: the .npz file.
-        remedy: ends the message.
+        remedy: what to do, the end of the message.
 
     Raises:
-        ConfigError: missing, broken or cut short.
+        ConfigError: the file is missing, broken or truncated.
     """
     try:
         with path.open("rb") as file, np.load(file) as saved:  # numpy leaves broken ones open
             return dict(saved)
     except _BROKEN as error:
-        raise ConfigError(f"{path} cannot be read ({error}): {remedy}") from error
+        raise ConfigError(f"This file cannot be read ({error}): {remedy}.", file=path) from error

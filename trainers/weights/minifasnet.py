@@ -1,6 +1,6 @@
-"""Starting from MiniFASNet: the weights of its ONNX file in the layout of ``fasnet``.
+"""Initial weights from MiniFASNet: its ONNX file in the layout of our network.
 
-Its file takes blue-green-red pictures, which is folded into the weights.
+The file takes BGR images, which is folded into the weights.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from trainers.weights.onnx import Convolution
 
 
 def start_from(network: keras.Model, config: LivenessConfig, path: Path) -> int:
-    """Load what fits from a ``.keras`` run of ours or an adopted MiniFASNet; how many layers.
+    """Load what fits from our ``.keras`` file or an adopted MiniFASNet; return how many layers.
 
     Raises:
-        ConfigError: of another kind, or nothing fits.
-        ModelError: unreadable.
+        ConfigError: the file is of another kind, or nothing fits.
+        ModelError: it cannot be read.
     """
     if not path.is_file():
-        raise ConfigError(f"{path} does not exist: check the path")
+        raise ConfigError("This file does not exist: check --start.", file=path)
     if path.suffix == ".keras":
         count = _from_keras(network, path)
     elif path.suffix == ".onnx":
         count = _from_onnx(network, config, path)
     else:
-        raise ConfigError(f"{path}: expected .keras or .onnx to start from")
+        raise ConfigError("Expected a .keras or .onnx file for --start.", file=path)
     if not count:
-        raise ConfigError(f"no weight of {path} fits this network: choose its scales and branches")
+        raise ConfigError("No weight fits this network: choose its scales and branches.", file=path)
     return count
 
 
@@ -52,11 +52,12 @@ def _from_onnx(network: keras.Model, config: LivenessConfig, path: Path) -> int:
     found = list(onnxweights.convolutions(onnxweights.read_graph(path)))
     names = [
         [*convolutions(f"scale{row}", kind)] for row, kind in enumerate(config.branches)
-    ]  # the networks lie in the file one after the other
+    ]  # the networks follow each other in the file
     if len(found) != sum(map(len, names)):
         raise ConfigError(
-            f"{path} holds {len(found)} convolutions, this network {sum(map(len, names))}: start "
-            "from the adopted pair (edge-deploy adopt FILE --family minifasnet --second FILE)"
+            f"This file holds {len(found)} convolutions, the network {sum(map(len, names))}: start "
+            "from the adopted pair (edge-deploy adopt FILE --family minifasnet --second FILE).",
+            file=path,
         )
     by_name = index_layers(network)
     count = 0
@@ -68,7 +69,7 @@ def _from_onnx(network: keras.Model, config: LivenessConfig, path: Path) -> int:
 def _put(by_name: dict[str, keras.layers.Layer], name: str, source: Convolution) -> bool:
     layer, kernel = by_name[name], source.kernel
     if name.endswith("_stem"):
-        kernel = kernel[:, :, ::-1]  # it was trained on blue, green, red
+        kernel = kernel[:, :, ::-1]  # it was trained on BGR
     if tuple(layer.kernel.shape) != kernel.shape:
         return False
     layer.kernel.assign(kernel)

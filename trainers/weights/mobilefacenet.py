@@ -1,7 +1,7 @@
-"""MobileFaceNet's layers as a start: read from an ONNX file, thinned to the encoder's size.
+"""Initial weights from MobileFaceNet: its ONNX file, pruned to the size of our encoder.
 
-The encoder has the layers of the file with fewer channels inside; of each group of channels those
-are kept that move the group's output most on real faces.
+The encoder has the layers of the file with fewer channels inside; of each group those channels are
+kept that affect the output of the group most on real faces.
 """
 
 from __future__ import annotations
@@ -28,13 +28,15 @@ def read_parts(path: Path) -> dict[str, Convolution]:
     """The file's convolutions under the encoder's names.
 
     Raises:
-        ModelError: no ONNX file, or not of this layout.
+        ModelError: it is not an ONNX file, or not of this layout.
     """
     found = list(onnxweights.convolutions(onnxweights.read_graph(path)))
     names = convolutions(ORIGINAL)
     shapes = [tuple(layer.kernel.shape) for layer in _layers(build(ORIGINAL), names)]
     if [part.kernel.shape for part in found] != shapes:
-        raise ModelError(f"{path} has not the layers of MobileFaceNet: start from another file")
+        raise ModelError(
+            "This file does not have the layers of MobileFaceNet: start from another.", file=path
+        )
     return dict(zip(names, found, strict=True))
 
 
@@ -44,14 +46,14 @@ def _layers(encoder: keras.Model, names: list[str]) -> list[keras.layers.Layer]:
 
 
 def assign_weights(encoder: keras.Model, parts: dict[str, Convolution]) -> None:
-    """Give the encoder's layers their weights; shapes must fit."""
+    """Assign weights to the layers of the encoder; shapes must fit."""
     by_name = {layer.name: layer for layer in encoder.layers}
     for name, part in parts.items():
         layer = by_name[name]
         layer.kernel.assign(part.kernel)
         if layer.use_bias:
             layer.bias.assign(part.bias)
-        else:  # a normalization that does nothing but add the bias
+        else:  # a normalization that only adds the bias
             norm = by_name[f"{name}_bn"]
             one, none = np.ones(len(part.bias)), np.zeros(len(part.bias))
             norm.set_weights([one * np.sqrt(1 + norm.epsilon), part.bias, none, one])
@@ -63,12 +65,12 @@ def assign_weights(encoder: keras.Model, parts: dict[str, Convolution]) -> None:
 def prune_channels(
     parts: dict[str, Convolution], config: EncoderConfig, faces: U8
 ) -> dict[str, Convolution]:
-    """The parts with as many channels as ``config`` has inside.
+    """Prune the convolutions to the inner channels of ``config``.
 
     Args:
-        parts: of the file.
-        config: same widths, depths, last and dimension as the file's; fewer channels inside.
-        faces: ``(N, 112, 112, 3)`` uint8, some dozens: they tell which channels matter.
+        parts: convolutions of the file.
+        config: with the widths, depths, last and dimension of the file, and fewer inner channels.
+        faces: ``(N, 112, 112, 3)`` uint8, some dozens, which show the channels that matter.
     """
     original = build(ORIGINAL)
     assign_weights(original, parts)
@@ -86,7 +88,7 @@ def prune_channels(
 
 
 def _groups(config: EncoderConfig) -> list[tuple[list[str], str, int]]:
-    """Convolutions that share channels, who reads them, and how many there are to be."""
+    """Convolutions that share channels, the one that reads them, and how many to keep."""
     groups = [(["stem", "stem_depth"], "stage1_down_widen", config.stem)]
     for number, depth in enumerate(config.depths, start=1):
         for block in ("down", *map(str, range(depth))):
@@ -97,7 +99,7 @@ def _groups(config: EncoderConfig) -> list[tuple[list[str], str, int]]:
 
 
 def _strongest(encoder: keras.Model, name: str, reader: Convolution, faces: U8, count: int) -> I64:
-    """Channels of ``name``'s activation that move what ``reader`` makes of it most."""
+    """Channels of the activation of ``name`` that affect the output of ``reader`` most."""
     layer = next(x for x in encoder.layers if x.name == f"{name}_act")
     seen = keras.Model(encoder.inputs, layer.output).predict(
         faces.astype(np.float32), batch_size=32, verbose=0
@@ -107,7 +109,7 @@ def _strongest(encoder: keras.Model, name: str, reader: Convolution, faces: U8, 
 
 
 def _outputs(part: Convolution, keep: I64) -> Convolution:
-    """Only these output channels."""
+    """The convolution with these output channels only."""
     depthwise = part.kernel.shape[:2] != (1, 1) and part.kernel.shape[3] == 1
     kernel = part.kernel[:, :, keep] if depthwise else part.kernel[..., keep]
     return Convolution(kernel, part.bias[keep], part.slope[keep])

@@ -21,7 +21,7 @@ from edge.types import F32
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Convolution:
-    """One convolution or matrix of a file, its scale and shift folded in.
+    """A convolution or matrix with scale and shift folded in.
 
     Attributes:
         kernel: ``(kh, kw, in, out)``; depthwise ``(kh, kw, C, 1)``.
@@ -35,19 +35,19 @@ class Convolution:
 
 
 def read_graph(path: Path) -> onnx.GraphProto:
-    """What a file computes.
+    """Read the graph of an ONNX file.
 
     Raises:
-        ModelError: no ONNX file.
+        ModelError: it is not an ONNX file.
     """
     try:
         return onnx.load(path, load_external_data=False).graph
     except (DecodeError, OSError) as error:
-        raise ModelError(f"{path} is not an ONNX file: {error}") from error
+        raise ModelError(f"This is not an ONNX file: {error}", file=path) from error
 
 
 def read_initializers(graph: onnx.GraphProto) -> dict[str, F32]:
-    """The weights that lie in it, by name."""
+    """The weights of the graph, by name."""
     return {i.name: numpy_helper.to_array(i).astype(np.float32) for i in graph.initializer}
 
 
@@ -58,9 +58,9 @@ def to_keras_layout(kernel: F32, node: onnx.NodeProto) -> F32:
 
 
 def convolutions(graph: onnx.GraphProto) -> Iterator[Convolution]:
-    """Every convolution and matrix, what follows folded in."""
+    """All convolutions and matrices, with what follows folded in."""
     value = read_initializers(graph)
-    users = {name: node for node in graph.node for name in node.input}  # the last one is enough
+    users = {name: node for node in graph.node for name in node.input}  # the last user suffices
     for node in graph.node:
         if node.op_type not in ("Conv", "Gemm") or node.input[1] not in value:
             continue
@@ -81,7 +81,7 @@ def convolutions(graph: onnx.GraphProto) -> Iterator[Convolution]:
 def _behind(
     node: onnx.NodeProto, users: dict[str, onnx.NodeProto], value: dict[str, F32]
 ) -> Iterator[tuple[str, F32]]:
-    """What is done with a node's output by numbers of the file: multiplied, added, a slope."""
+    """Constants applied to the output of a node: factors, summands, a PReLU slope."""
     after = users.get(node.output[0])
     while after is not None and after.op_type in ("Mul", "Add", "PRelu"):
         known = [value[name] for name in after.input if name in value]

@@ -29,34 +29,35 @@ FREEZES = ("none", "backbone", "all")  # all: everything but the last 1x1 of eac
 
 @dataclass(frozen=True, slots=True)
 class TransferReport:
-    """What a transfer did.
+    """Result of a transfer.
 
     Attributes:
-        loaded: names of layers that took weights.
-        left: layers that kept their own, with the reason.
+        loaded: names of the layers that took weights.
+        left: reasons of the layers that did not, by name.
     """
 
     loaded: tuple[str, ...]
     left: dict[str, str]
 
     def require_any(self, path: Path) -> TransferReport:
-        """Itself.
+        """Return itself if a layer took weights.
 
         Raises:
-            ConfigError: nothing fitted.
+            ConfigError: none did.
         """
         if not self.loaded:
             why = next(iter(self.left.items()), ("no layer", "the file holds no weights"))
             raise ConfigError(
-                f"no weight of {path} fits this network ({why[0]}: {why[1]}): choose the "
-                "backbone, width and activation that the file was made with"
+                f"No weight fits this network ({why[0]}: {why[1]}): choose the backbone, width and "
+                "activation that the file was made with.",
+                file=path,
             )
         return self
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Weights:
-    """One convolution of a file: Keras layout, normalization folded in.
+    """A convolution in Keras layout, with normalization folded in.
 
     Attributes:
         kernel: ``(kh, kw, in, out)``; depthwise ``(kh, kw, in, 1)``.
@@ -77,18 +78,18 @@ def start_from(
         model: built from ``config``; changed in place.
         config: the new network.
         path: .keras or .h5 by layer name, .onnx by layer name or in YOLOX's order.
-        classes: what the file's class outputs mean; needed to carry classes over. An 80-class
-            YOLOX file needs none.
+        classes: classes of the outputs of the file, required to carry classes over except for
+            an 80-class YOLOX file.
         only: prefixes of the layers that may take weights; all unless given.
 
     Raises:
-        ConfigError: unreadable, of another kind, or nothing fits.
+        ConfigError: the file is unreadable or of another kind, or nothing fits.
     """
     readers = {".onnx": read_onnx, ".keras": read_keras, ".h5": read_h5}
     if path.suffix not in readers:
-        raise ConfigError(f"{path}: expected .keras, .h5 or .onnx to start from")
+        raise ConfigError("Expected a .keras, .h5 or .onnx file for --start.", file=path)
     if not path.is_file():
-        raise ConfigError(f"{path} does not exist: check the path")
+        raise ConfigError("This file does not exist: check --start.", file=path)
     found = readers[path.suffix](path)
     if not classes and _class_outputs(found) == len(COCO):
         classes = COCO
@@ -107,8 +108,8 @@ def _class_outputs(found: dict[str, Weights]) -> int:
 def read_onnx(path: Path) -> dict[str, Weights]:
     """Convolutions of an ONNX file by layer name.
 
-    A file that we exported still carries our names; a YOLOX or YuNet file is recognized by the
-    number of its convolutions, and its blue-green-red input is turned round.
+    A file that we exported has our names; a YOLOX or YuNet file is recognized by the number of its
+    convolutions, and its BGR input is reversed.
     """
     graph = read_graph(path)
     value = read_initializers(graph)
@@ -191,7 +192,7 @@ def read_keras(path: Path) -> dict[str, Weights]:
 
 
 def read_convolutions(model: keras.Model) -> Iterator[tuple[str, Weights]]:
-    """Every convolution of a model, with the normalization behind it folded in."""
+    """All convolutions of a model, with the normalization behind them folded in."""
     by_name = {layer.name: layer for layer in model.layers}
     for layer in _convolutions(model):
         kernel = keras.ops.convert_to_numpy(layer.kernel)
@@ -213,7 +214,7 @@ def _convolutions(model: keras.Model) -> list[keras.layers.Layer]:
 
 
 def read_h5(path: Path) -> dict[str, Weights]:
-    """Convolutions of a legacy .h5 file (keras.applications publishes such) by layer name."""
+    """Convolutions of a legacy .h5 file, as keras.applications publishes, by layer name."""
     found: dict[str, dict[str, F32]] = {}
 
     def visit(name: str, item: object) -> None:
@@ -228,11 +229,12 @@ def read_h5(path: Path) -> dict[str, Weights]:
             root = file.get("model_weights", file)
             if "layers" in root or "_layer_checkpoint_dependencies" in root:
                 raise ConfigError(
-                    f"{path} is a .weights.h5 file, which has no layer names: start from .keras"
+                    "This is a .weights.h5 file, which has no layer names: start from .keras.",
+                    file=path,
                 )
             root.visititems(visit)
     except OSError as error:
-        raise ModelError(f"{path} is not an HDF5 file: {error}") from error
+        raise ModelError(f"This is not an HDF5 file: {error}", file=path) from error
     result = {}
     for name, parts in found.items():
         kernel = next((parts[k] for k in ("kernel", "depthwise_kernel", "w") if k in parts), None)
@@ -250,7 +252,7 @@ def read_h5(path: Path) -> dict[str, Weights]:
 def assign_weights(
     model: keras.Model, config: NetworkConfig, found: dict[str, Weights], classes: Sequence[str]
 ) -> TransferReport:
-    """Give each layer the weights of its name; classes known to both are carried over."""
+    """Assign weights by the name of the layer; shared classes are carried over."""
     by_name = {layer.name: layer for layer in model.layers}
     loaded, left = [], {}
     for layer in _convolutions(model):
@@ -277,7 +279,7 @@ def _assign(layer: keras.layers.Layer, norm: keras.layers.Layer | None, source: 
     layer.kernel.assign(source.kernel)
     if layer.use_bias:
         layer.bias.assign(source.bias)
-    if norm is not None:  # a normalization that does nothing but add the bias
+    if norm is not None:  # a normalization that only adds the bias
         count = len(source.bias)
         unit = np.full(count, np.sqrt(1 + norm.epsilon), np.float32)
         norm.set_weights([unit, source.bias, np.zeros(count), np.ones(count)])
@@ -286,7 +288,7 @@ def _assign(layer: keras.layers.Layer, norm: keras.layers.Layer | None, source: 
 def _carry_classes(
     layer: keras.layers.Layer, source: Weights, config: NetworkConfig, classes: Sequence[str]
 ) -> Weights | None:
-    """The new class outputs: those the file knows from the file, the others as they are."""
+    """The new class outputs: shared classes from the file, the others unchanged."""
     count, num_anchors = len(config.classes), config.num_anchors
     if source.kernel.shape[-1] != len(classes) * num_anchors:
         same = not classes and source.kernel.shape == tuple(layer.kernel.shape)
@@ -308,7 +310,7 @@ def _carry_classes(
 
 
 def freeze(model: keras.Model, regime: str) -> int:
-    """Fix a part of the network; frozen normalization uses its stored statistics.
+    """Freeze a part of the network; frozen normalization uses its stored statistics.
 
     Args:
         model: changed in place.
@@ -316,17 +318,17 @@ def freeze(model: keras.Model, regime: str) -> int:
             comma-separated prefixes of layer names.
 
     Returns:
-        How many weights stay trainable.
+        The number of weights that stay trainable.
 
     Raises:
-        ConfigError: a prefix fits no layer.
+        ConfigError: no layer's name starts with a prefix.
     """
     prefixes = {"none": [], "backbone": ["backbone_"], "all": ["backbone_", "neck_", "head_"]}
     chosen = prefixes.get(regime, [p.strip() for p in regime.split(",") if p.strip()])
     for prefix in chosen:
         if not any(layer.name.startswith(prefix) for layer in model.layers):
             raise ConfigError(
-                f"freeze: no layer's name begins with {prefix!r}: use {', '.join(FREEZES)} or "
+                f"--freeze: no layer's name begins with {prefix!r}: use {', '.join(FREEZES)} or "
                 f"a prefix such as {model.layers[1].name.rsplit('_', 1)[0]}"
             )
     for layer in model.layers:

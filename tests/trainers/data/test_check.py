@@ -49,8 +49,8 @@ def test_every_kind_of_problem_is_told_at_once(tmp_path: Path):
     for expected in (
         "lies outside the picture of 160x120",
         "boxes 0 and 1 are the same object labeled twice",
-        "p002.png: is broken or cut off",
-        "p003.png: does not exist",
+        "p002.png: This picture is broken or truncated",
+        "p003.png: This picture does not exist",
         "shows the same as",
         "in another group: a split leaks it",
         "the name p005 is used more than once",
@@ -65,7 +65,7 @@ def test_a_cut_off_jpeg_is_noticed(tmp_path: Path):
     cv2.imwrite(str(path), textured(0))
     path.write_bytes(path.read_bytes()[:-400])
     result = check(Dataset(("face",), (replace(example, path=path, size_wh=(240, 180)),)))
-    assert "x.jpg: is broken or cut off" in str(result)
+    assert "x.jpg: This picture is broken or truncated" in str(result)
 
 
 def test_an_empty_data_set_is_a_problem(tmp_path: Path):
