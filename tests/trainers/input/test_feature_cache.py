@@ -162,7 +162,9 @@ def test_broken_features_are_made_anew_once_deleted(dataset, tmp_path, left):
     broken = sorted(mine.folder.iterdir())[2]
     broken.write_bytes(broken.read_bytes()[:left])
     assert mine.compute().computed == 0  # nobody reads them all again
-    with pytest.raises(ConfigError, match=f"{broken.name} cannot be read.*delete the file"):
+    with pytest.raises(
+        ConfigError, match=f"{broken.name}: This file cannot be read.*delete the file"
+    ):
         mine.make(0, 0, np.array([2]))
     broken.unlink()
     assert mine.compute().computed == 1
