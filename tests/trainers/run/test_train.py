@@ -121,7 +121,7 @@ def test_a_state_that_was_cut_short_says_what_to_do(finished, tmp_path, left):
     folder = RunFolder(shutil.copytree(whole.path, tmp_path / "r"))
     (state,) = folder.state.iterdir()
     state.write_bytes(state.read_bytes()[:left])
-    with pytest.raises(ConfigError, match="This file cannot be read .*: begin a new run"):
+    with pytest.raises(ConfigError, match=r"This file cannot be read .*: begin a new run"):
         train(data, folder.path, replace(SETTINGS, epochs=3), resume=True)
 
 
