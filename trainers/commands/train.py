@@ -262,15 +262,11 @@ def embedder(
     size: Annotated[
         str, typer.Option("--encoder", help="Size of the encoder: pico, nano or full.")
     ] = "nano",
-    lessons: Annotated[
-        int, typer.Option("--distillation-images", help="Faces that the teacher embeds.")
+    distillation_images: Annotated[
+        int, typer.Option(help="Faces that the teacher embeds.")
     ] = 20_000,
-    pictures: Annotated[
-        int, typer.Option("--max-images", help="Images per epoch; 0: all of them.")
-    ] = 0,
-    each: Annotated[
-        int, typer.Option("--images-per-person", help="Images of a person in a batch.")
-    ] = 4,
+    max_images: Annotated[int, typer.Option(help="Images per epoch; 0: all of them.")] = 0,
+    images_per_person: Annotated[int, typer.Option(help="Images of a person in a batch.")] = 4,
     fade: Annotated[
         float, typer.Option(help="Epochs in which the PReLU slopes of --start fade to 0.")
     ] = 4.5,
@@ -305,9 +301,9 @@ def embedder(
             start, lr, epochs=epochs, batch=batch, seed=seed,
             patience=patience, validate_every=every, mixed_precision=mixed, clip_norm=5.0,
         ),
-        images_per_person=each, fade=fade, start=opt.find_start(start),
+        images_per_person=images_per_person, fade=fade, start=opt.find_start(start),
         teacher=opt.load_contract_embedder(teacher) if teacher else None,
-        distillation_images=lessons, max_images=pictures, cache=cache,
+        distillation_images=distillation_images, max_images=max_images, cache=cache,
         finder=opt.load_face_detector(finder) if finder else None,
     )  # fmt: skip
     _show_metrics(train_embedder(job, resume=resume, verbose=1))

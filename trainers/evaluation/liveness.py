@@ -48,10 +48,10 @@ def evaluate_pad(
         config = read_clip_config(path)
         if config not in fixed:
             fixed[config] = build_pad_set(people, config, tuple(ALL), around, each)
-        said = load_clip_scorer(path, config)(fixed[config].clips)
-        clips = pad.compute_pad_metrics(said, fixed[config].kind, score)
-        together, names = pad.fuse_tracks(said, fixed[config].track)
-        tracks = pad.compute_pad_metrics(together, [n.partition("/")[0] for n in names], score)
+        scores = load_clip_scorer(path, config)(fixed[config].clips)
+        clips = pad.compute_pad_metrics(scores, fixed[config].kind, score)
+        fused, names = pad.fuse_tracks(scores, fixed[config].track)
+        tracks = pad.compute_pad_metrics(fused, [n.partition("/")[0] for n in names], score)
         found[name] = _rows(clips, tracks)
     return found
 

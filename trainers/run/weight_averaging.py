@@ -1,4 +1,4 @@
-"""Averaged weights: what is measured and kept is the mean of the last steps, not the last step."""
+"""Weight averaging: the mean of the last steps is validated and saved, not the last step."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import Any
 import keras
 import numpy as np
 
-_EVERY = 8  # steps between looks at the statistics: cheap, and they move slowly
+_EVERY = 8  # steps between updates: cheap, and the statistics move slowly
 
 
 class SwapAverages(keras.callbacks.SwapEMAWeights):
-    """Puts the averages in after each epoch, for the callbacks behind it, and takes them out again.
+    """Swaps the averages in after each epoch, for the callbacks behind it, and out again.
 
-    The optimizer averages what is trained. The statistics of batch normalization are not, and
-    those of the last step do not fit averaged weights: early in a run an average without them
-    finds nothing. So they are averaged here over the same span.
+    The optimizer averages trained weights, but not the statistics of batch normalization. Those of
+    the last step do not fit averaged weights, so that early in a run nothing is detected. So they
+    are averaged here over the same span.
     """
 
     def __init__(self, momentum: float) -> None:
-        """Args: momentum: share of the old average kept at each step, as the optimizer's."""
+        """Args: momentum: fraction of the old average kept at each step, as in the optimizer."""
         super().__init__(swap_on_epoch=True)
         self._momentum = momentum
         self._steps = 0
@@ -27,24 +27,24 @@ class SwapAverages(keras.callbacks.SwapEMAWeights):
         self._own: list[np.ndarray] | None = None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
-        """Begin with what is there."""
+        """Start from the current statistics."""
         self._average = self._now()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
-        """Take the statistics in, every few steps."""
+        """Update the averages every few steps."""
         self._steps += 1
         if self._steps % _EVERY == 0:
             self._blend(_EVERY)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Go on with what was trained."""
+        """Restore the trained statistics."""
         super().on_epoch_begin(epoch, logs)
         if self._own is not None:
             self._put(self._own)
             self._own = None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Show the averages."""
+        """Swap the averages in."""
         self._blend(self._steps % _EVERY)
         self._steps = 0
         super().on_epoch_end(epoch, logs)
