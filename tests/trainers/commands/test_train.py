@@ -25,10 +25,10 @@ from trainers.commands.app import app
         (["label", "{here}", "--teacher", "{here}/empty/classes.txt", "--out", "{here}/r"],
          "is not a contract model"),
         (["faces", "{here}/none", "--out", "{here}/r", "--teacher", "zoo:faces-nano"], "data set"),
-        (["faces", "{here}/none", "--out", "{here}/r", "--teacher", "zoo:no"], "the zoo has no model"),
-        (["liveness", "{here}/none", "--out", "{here}/r", "--teacher", "zoo:no"], "the zoo has no model"),
+        (["faces", "{here}/none", "--out", "{here}/r", "--teacher", "zoo:no"], "has no model"),
+        (["liveness", "{here}/none", "--out", "{here}/r", "--teacher", "zoo:no"], "has no model"),
         (["liveness", "{here}/none", "--out", "{here}/r", "--keep", "0.5"], "leave --keep out"),
-        (["embedder", "{here}/none", "--out", "{here}/r", "--teacher", "zoo:no"], "the zoo has no model"),
+        (["embedder", "{here}/none", "--out", "{here}/r", "--teacher", "zoo:no"], "has no model"),
         (["evaluate", "zoo:x", "--data", "{here}", "--shrink-to", "16"], "add --faces"),
     ],
 )  # fmt: skip
