@@ -18,16 +18,22 @@ from edge.models.paths import resolve_model
 
 def bench_command(
     models: Annotated[list[str], typer.Argument(help="Contract models, or zoo:NAME.")],
-    batches: Annotated[str, typer.Option(help="Batch sizes, with commas.")] = "1,8,32",
-    seconds: Annotated[float, typer.Option(help="For each batch size, all together.")] = 10.0,
-    triton: Annotated[str, typer.Option(help="A Triton server's gRPC port that has them.")] = "",
-    png: Annotated[Path | None, typer.Option(help="Draw pictures a second by batch.")] = None,
+    batches: Annotated[str, typer.Option(help="Batch sizes, separated by commas.")] = "1,8,32",
+    seconds: Annotated[
+        float, typer.Option(help="Seconds per batch size, for all models together.")
+    ] = 10.0,
+    triton: Annotated[
+        str, typer.Option(help="Address of a Triton server with the models, HOST:8001.")
+    ] = "",
+    png: Annotated[
+        Path | None, typer.Option(help="Plot pictures per second by batch size.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Time MODELS in every runtime that is here, in turn: p50, p99, pictures a second."""
+    """Time MODELS in every available runtime, in turn: p50, p99, pictures per second."""
     sizes = [int(part) for part in batches.split(",") if part.strip().isdigit()]
     if not sizes or min(sizes) < 1:
-        raise ConfigError(f"--batches {batches}: give sizes from 1 on with commas, say 1,8,32")
+        raise ConfigError(f"--batches {batches}: give sizes of at least 1, say 1,8,32")
     files = {name: read_model(resolve_model(name, Path.cwd())) for name in models}
     options = {**RUNTIMES, "triton": {"kind": "triton", "url": triton}}
     with show_progress("batch sizes", len(sizes)) as advance:

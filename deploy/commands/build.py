@@ -18,27 +18,32 @@ from edge.models.paths import resolve_model
 
 
 def build_command(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model, or zoo:NAME.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Contract model, or zoo:NAME.")],
     ahead: Annotated[
-        str, typer.Option("--for", help="Compute capabilities, say sm86,sm89; this box's card.")
+        str, typer.Option("--for", help="Compute capabilities, say sm86,sm89; by default this GPU.")
     ] = "",
-    library: Annotated[str, typer.Option(help="auto, tensorrt or tensorrt_rtx.")] = "auto",
-    device: Annotated[int, typer.Option(help="Number of the card.")] = 0,
-    max_batch: Annotated[int, typer.Option(help="Largest batch.", min=1)] = DEFAULT.max_batch,
+    library: Annotated[str, typer.Option(help="Library: auto, tensorrt or tensorrt_rtx.")] = "auto",
+    device: Annotated[int, typer.Option(help="Number of the GPU.")] = 0,
+    max_batch: Annotated[int, typer.Option(help="Largest batch size.", min=1)] = DEFAULT.max_batch,
     usual_batch: Annotated[
-        int, typer.Option(help="Batch that kernels are chosen for.", min=1)
+        int, typer.Option(help="Batch size to optimize for.", min=1)
     ] = DEFAULT.opt_batch,
     workspace: Annotated[
-        int, typer.Option(help="MiB a layer may take for itself.", min=1)
+        int, typer.Option(help="MiB of workspace per layer.", min=1)
     ] = DEFAULT.workspace_mib,
     sweeps: Annotated[
-        int, typer.Option(help="Of NMS; 0 keeps its loop, without CUDA graphs.", min=0)
+        int,
+        typer.Option(
+            help="Unrolled sweeps of NMS; 0 keeps its loop and forgoes CUDA graphs.", min=0
+        ),
     ] = DEFAULT.sweeps,
-    cache: Annotated[Path | None, typer.Option(help="Folder of engines; the user's.")] = None,
-    timeout_s: Annotated[float, typer.Option("--timeout", help="Give up after so long.")] = 3600,
-    sha256: Annotated[str, typer.Option(help="Refuse any other bytes.")] = "",
+    cache: Annotated[Path | None, typer.Option(help="Engine cache; the user's by default.")] = None,
+    timeout_s: Annotated[float, typer.Option("--timeout", help="Seconds before giving up.")] = 3600,
+    sha256: Annotated[
+        str, typer.Option(help="Expected SHA-256 of MODEL; refuse any other file.")
+    ] = "",
 ) -> None:
-    """Build the TensorRT engine of MODEL into the cache, from where `edge run` takes it."""
+    """Build the TensorRT engine of MODEL into the cache that `edge run` loads from."""
     order = parse_request(
         BuildOptions(min(usual_batch, max_batch), max_batch, workspace, sweeps),
         ahead, library, device, timeout_s,
@@ -55,7 +60,7 @@ def build_command(
 
 @contextlib.contextmanager
 def _shares() -> Iterator[Callable[[str, float], None]]:
-    """A bar on the terminal, lines elsewhere; call what it gives with what and its share."""
+    """Show progress: a bar on a terminal, lines elsewhere; call the result with step and share."""
     console = Console(stderr=True)
     said = 0
     with Progress(

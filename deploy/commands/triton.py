@@ -12,12 +12,12 @@ from deploy.triton import render_config, write_repository
 
 
 def triton_command(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A contract model, or zoo:NAME.")],
-    out: Annotated[Path, typer.Option(help="The server's model repository.")],
-    batch: Annotated[int, typer.Option(help="Pictures in one batch, of all boxes.")] = 32,
-    wait_us: Annotated[int, typer.Option(help="Microseconds to wait for more of them.")] = 2000,
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Contract model, or zoo:NAME.")],
+    out: Annotated[Path, typer.Option(help="Model repository of the server.")],
+    batch: Annotated[int, typer.Option(help="Largest batch, across all clients.")] = 32,
+    wait_us: Annotated[int, typer.Option(help="Microseconds to wait for a fuller batch.")] = 2000,
     tensorrt: Annotated[
-        bool, typer.Option("--tensorrt", help="The server runs it with TensorRT.")
+        bool, typer.Option("--tensorrt", help="Let the server run it with TensorRT.")
     ] = False,
 ) -> None:
     """Write MODEL and its config.pbtxt, with dynamic batching, for `tritonserver`."""

@@ -16,16 +16,22 @@ from trainers.keras_import import load_keras
 
 
 def verify_command(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A contract model, or zoo:NAME.")],
-    run: Annotated[Path | None, typer.Option(help="The run it was exported from.")] = None,
-    pictures: Annotated[
-        list[Path] | None, typer.Option(help="Pictures or folders of them; repeatable.")
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Contract model, or zoo:NAME.")],
+    run: Annotated[
+        Path | None, typer.Option(help="Training run that the model was exported from.")
     ] = None,
-    candidates: Annotated[int, typer.Option(help="As in the export.")] = 256,
-    triton: Annotated[str, typer.Option(help="A Triton server's gRPC port that has it.")] = "",
+    pictures: Annotated[
+        list[Path] | None, typer.Option(help="Picture or folder of pictures; repeatable.")
+    ] = None,
+    candidates: Annotated[
+        int, typer.Option(help="Boxes that take part in NMS, as in the export.")
+    ] = 256,
+    triton: Annotated[
+        str, typer.Option(help="Address of a Triton server with the model, HOST:8001.")
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Compare what Keras, ONNX Runtime and every engine that is here answer to pictures.
+    """Compare the outputs of Keras, ONNX Runtime and every available engine on pictures.
 
     Exit 1 when a box differs by more than 0.5 px, a score or probability by more than 0.001 or a
     face's description by a cosine of 0.001; a model in FP16 may differ by 8 times as much, one in

@@ -15,13 +15,9 @@ from edge.manifest import Manifest
 from edge.types import F32
 from edge.vision import boxes
 
-SCORE_MARGIN = (
-    0.1  # above the model's threshold, so that rounding does not decide whether a row is there
-)
+SCORE_MARGIN = 0.1  # above the model's threshold, so that rounding does not decide on a row
 SCORE = 0.15  # a row's score may differ by this
-IOU = (
-    0.5  # and its box so much that this overlap is left; a neighbour may have survived NMS instead
-)
+IOU = 0.5  # that a row's boxes keep at least; NMS may have kept a neighbor instead
 POINT = 0.1  # a point may move by this share of its face
 MAX_LOST = 0.1  # share of rows that may be without counterpart
 COSINE = 0.98  # of two descriptions of one face
@@ -29,14 +25,14 @@ LIVE = 0.05  # two probabilities may differ by this
 
 
 class ParityCheck:
-    """Outputs of an engine beside those of its reference, added up over batches.
+    """Compares the outputs of an engine with those of its reference, batch by batch.
 
     Args:
-        manifest: of the model.
+        manifest: The manifest of the model.
 
     Attributes:
-        rows: findings, descriptions or answers that were compared, on either side.
-        problem: how the engine differs; empty while it does not.
+        rows: Detections, embeddings or probabilities compared so far, on either side.
+        problem: How the engine differs; empty while it does not.
     """
 
     def __init__(self, manifest: Manifest) -> None:
@@ -45,20 +41,20 @@ class ParityCheck:
         self.rows = 0
         self.problem = ""
 
-    def add(self, wanted: Mapping[str, F32], given: Mapping[str, F32]) -> None:
-        """One batch: the reference's outputs and the engine's."""
-        problem = _unlike(wanted, given)
-        if not problem and "detections" in wanted:
-            problem = self._add_rows(wanted, given)
+    def add(self, expected: Mapping[str, F32], actual: Mapping[str, F32]) -> None:
+        """Compare one batch: the outputs of the reference and of the engine."""
+        problem = _compare_shapes(expected, actual)
+        if not problem and "detections" in expected:
+            problem = self._add_rows(expected, actual)
         elif not problem:
-            self.rows += len(next(iter(wanted.values())))
-            problem = _far(wanted, given)
+            self.rows += len(next(iter(expected.values())))
+            problem = _compare_vectors(expected, actual)
         self.problem = self.problem or problem
 
-    def _add_rows(self, wanted: Mapping[str, F32], given: Mapping[str, F32]) -> str:
-        for picture in range(len(wanted["detections"])):
-            a = {name: value[picture] for name, value in wanted.items()}
-            b = {name: given[name][picture] for name in wanted}
+    def _add_rows(self, expected: Mapping[str, F32], actual: Mapping[str, F32]) -> str:
+        for picture in range(len(expected["detections"])):
+            a = {name: value[picture] for name, value in expected.items()}
+            b = {name: actual[name][picture] for name in expected}
             for one, two in ((a, b), (b, a)):
                 missing, sure = _missing(one, two, self._manifest.score_threshold + SCORE_MARGIN)
                 self._lost, self.rows = self._lost + missing, self.rows + sure
@@ -67,9 +63,9 @@ class ParityCheck:
         return ""
 
 
-def _unlike(wanted: Mapping[str, F32], given: Mapping[str, F32]) -> str:
-    for name, value in wanted.items():
-        other = given.get(name)
+def _compare_shapes(expected: Mapping[str, F32], actual: Mapping[str, F32]) -> str:
+    for name, value in expected.items():
+        other = actual.get(name)
         if other is None or other.shape != value.shape:
             return f"{name} should be {value.shape}, is {None if other is None else other.shape}"
         if not np.isfinite(other).all():
@@ -77,12 +73,12 @@ def _unlike(wanted: Mapping[str, F32], given: Mapping[str, F32]) -> str:
     return ""
 
 
-def _far(wanted: Mapping[str, F32], given: Mapping[str, F32]) -> str:
+def _compare_vectors(expected: Mapping[str, F32], actual: Mapping[str, F32]) -> str:
     """Descriptions and probabilities."""
-    if "embeddings" in wanted:
-        cosine = (wanted["embeddings"] * given["embeddings"]).sum(axis=1).min(initial=1)
+    if "embeddings" in expected:
+        cosine = (expected["embeddings"] * actual["embeddings"]).sum(axis=1).min(initial=1)
         return "" if cosine >= COSINE else f"descriptions of a face have a cosine of {cosine:.3f}"
-    worst = max(float(np.abs(wanted[name] - given[name]).max(initial=0)) for name in wanted)
+    worst = max(float(np.abs(expected[name] - actual[name]).max(initial=0)) for name in expected)
     return "" if worst <= LIVE else f"answers differ by {worst:.3f}"
 
 
