@@ -15,6 +15,7 @@ PREFIX := /usr/local
 OPT := /opt/edgewatch
 PYTHON := /usr/bin/python3
 DEB := build/deb
+DEMO :=
 
 .PHONY: help setup demo test lint types docs reference bench lock install install-files deb deb-check clean
 
@@ -24,7 +25,7 @@ help: ## show this list
 setup: $(VENV)/dev.stamp ## set up the development environment
 
 demo: $(VENV)/runtime.stamp ## run the daemon on a synthetic camera
-	$(BIN)/edge demo
+	$(BIN)/edge demo $(DEMO)
 
 test: $(VENV)/dev.stamp ## run the tests
 	$(BIN)/python -m pytest
@@ -38,7 +39,7 @@ types: $(VENV)/dev.stamp ## check static types
 	$(BIN)/mypy
 
 docs: $(VENV)/dev.stamp reference ## build the documentation in build/docs
-	$(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 reference: $(VENV)/dev.stamp ## generate docs/reference from the code
 	$(BIN)/python docs/generate.py

@@ -296,6 +296,8 @@ def generate_messages() -> str:
             f"## {name}\n\n{definition['description']}\n\n"
             f"| field | type | always | meaning |\n|---|---|---|---|\n{rows}\n"
         )
+    example = (FOLDER.parents[1] / "tests/golden/detections.json").read_text(encoding="utf-8")
+    parts.insert(4, f"A message on `v1/detections/door/`:\n\n```json\n{example.strip()}\n```\n")
     parts.append("## Reason codes\n\n`reason_code` of a status message:\n")
     parts.append(", ".join(f"`{code}`" for code in StatusReason) + ".\n")
     parts.append("`reason_code` of a face:\n")

@@ -1,77 +1,19 @@
 """The project's own papers: what they promise is there."""
 
-import importlib
-import json
 import re
 import tomllib
 from pathlib import Path
 
-import jsonschema
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
-from typer.main import get_command
 
 import edge
-from edge import config_file
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 LOCKS = ["runtime", "dev"]
-APPS = {
-    "edge": "edge.cli", "edge-train": "trainers.commands.app", "edge-deploy": "deploy.commands.app"
-}  # fmt: skip
-
-
-def blocks(language):
-    """Code blocks of the README."""
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-
-
-def named_commands():
-    """``edge run`` and the like, wherever the README shows code."""
-    code = re.findall(r"`([^`\n]+)`", README) + "\n".join(blocks("sh")).splitlines()
-    calls = [re.findall(r"(?:^|[\s/])(edge(?:-\w+)?) ([a-z]+)\b", text) for text in code]
-    return sorted({call for found in calls for call in found})
-
-
-@pytest.mark.parametrize(("program", "command"), named_commands())
-def test_a_command_in_the_readme_exists(program, command):
-    app = importlib.import_module(APPS[program]).app
-    assert command in get_command(app).commands
-
-
-def test_every_command_of_edge_is_in_the_readme():
-    from edge.cli import app
-
-    named = {command for program, command in named_commands() if program == "edge"}
-    assert named == set(get_command(app).commands)
-
-
-@pytest.mark.parametrize("target", re.findall(r"\bmake ([a-z]+)\b", "\n".join(blocks("sh"))))
-def test_a_make_target_in_the_readme_exists(target):
-    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
-
-
-def test_the_configuration_in_the_readme_is_right():
-    (example,) = blocks("toml")
-    settings = config_file.parse(tomllib.loads(example))
-    assert [camera.name for camera in settings.cameras] == ["door", "yard"]
-
-
-def test_the_message_in_the_readme_follows_the_schema():
-    (example,) = blocks("json")
-    schema = json.loads((ROOT / "edge/wire/edge-1.schema.json").read_text(encoding="utf-8"))
-    definitions = {"$defs": schema["$defs"], "$ref": "#/$defs/DetectionsMessage"}
-    jsonschema.validate(json.loads(example), definitions)
-
-
-def test_what_the_client_example_imports_exists():
-    (example,) = blocks("python")
-    exec(compile(example.split("\n\n")[0], "README.md", "exec"), {})
-    compile(example, "README.md", "exec")
 
 
 def test_the_changelog_begins_with_this_version():
