@@ -17,7 +17,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -82,6 +82,24 @@ def locate(
         error.camera = error.camera or camera
         error.key = f"{key}.{error.key}" if key and error.key else key or error.key
         raise
+
+
+@contextmanager
+def translate_unexpected(translate: Callable[[Exception], Exception]) -> Iterator[None]:
+    """Replace an exception that is not an `EdgeError`: the only broad `except` of the product.
+
+    Args:
+        translate: Returns the exception to raise in place of another, or the other itself.
+    """
+    try:
+        yield
+    except EdgeError:
+        raise
+    except Exception as error:
+        translated = translate(error)
+        if translated is error:
+            raise
+        raise translated from error
 
 
 class ConfigError(EdgeError):

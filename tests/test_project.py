@@ -64,3 +64,15 @@ def test_the_runtime_does_not_pull_the_trainer():
 def test_both_locks_agree():
     small, large = pinned("runtime"), pinned("dev")
     assert {name: large.get(name) for name in small} == small
+
+
+def test_one_place_catches_what_nobody_expected():
+    broad = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for package in ("edge", "trainers", "deploy")
+        for path in sorted((ROOT / package).rglob("*.py"))
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+        if re.search(r"except(:| Exception)", line)
+    ]
+    assert len(broad) == 1, broad
+    assert broad[0].startswith("edge/errors.py")

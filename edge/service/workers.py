@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
-from edge.errors import GpuLostError, WorkerError
+from edge.errors import EdgeError, GpuLostError, WorkerError, translate_unexpected
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class Worker:
         self.name = name
         self.stop = threading.Event()
         self.finished = False
-        self.error: Exception | None = None
+        self.error: EdgeError | None = None
         self._work = work
         self._on_death = on_death
         self._max_silence_s = max_silence_s
@@ -72,8 +72,11 @@ class Worker:
 
     def _run(self) -> None:
         try:
-            self._work(self)
-        except Exception as error:
+            with translate_unexpected(
+                lambda error: WorkerError(f"{type(error).__name__}: {error}")
+            ):
+                self._work(self)
+        except EdgeError as error:
             self.error = error
             log.exception("worker %s died", self.name)
         else:

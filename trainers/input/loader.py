@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from edge.errors import EdgeError
 from trainers.input.pipeline import BatchSource, identity, stream_batches
 
 
@@ -34,7 +35,7 @@ class Loader(keras.utils.PyDataset):
             epoch: the first epoch, ``initial_epoch`` of a resumed run.
         """
         super().__init__(workers=1, use_multiprocessing=False)
-        self.failure: Exception | None = None
+        self.failure: EdgeError | None = None
         self._steps = source.steps
         self._batches = stream_batches(
             source, workers=threads, epoch=epoch, epochs=None, finish=finish
@@ -48,7 +49,7 @@ class Loader(keras.utils.PyDataset):
         """The next batch, whatever its index."""
         try:
             return next(self._batches)
-        except Exception as error:
+        except EdgeError as error:
             self.failure = error
             raise
 

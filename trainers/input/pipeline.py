@@ -21,7 +21,7 @@ from typing import Any, Protocol, TypedDict, TypeVar
 import numpy as np
 
 from edge.atomic_file import write_file
-from edge.errors import ConfigError, EdgeError, WorkerError
+from edge.errors import ConfigError, WorkerError, translate_unexpected
 from edge.types import F32, I32, U8, RgbPicture
 from edge.vision.preprocess import letterbox, place_letterbox
 from edge.vision.resize import resize
@@ -256,12 +256,10 @@ def locate_picture(path: Path) -> Iterator[None]:
     Raises:
         WorkerError: in place of any error that is not an `EdgeError`.
     """
-    try:
+    with translate_unexpected(
+        lambda error: WorkerError(f"{type(error).__name__}: {error}", file=path)
+    ):
         yield
-    except EdgeError:
-        raise
-    except Exception as error:
-        raise WorkerError(f"{type(error).__name__}: {error}", file=path) from error
 
 
 def build_batches(

@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from edge.errors import ConfigError, EdgeError
+from edge.errors import ConfigError, EdgeError, translate_unexpected
 from trainers.input.loader import Loader
 from trainers.input.pipeline import BatchSource, identity
 from trainers.run.callbacks import (
@@ -108,27 +108,30 @@ def train(
         task.optimizer.build(task.trainable_variables)
         load_state(folder, task, done)
     callbacks = build_callbacks(folder, settings, validate, metric, source.steps, resumed=done > 0)
-    with closing(Loader(source, finish, threads=settings.threads, epoch=done)) as batches:
-        try:
-            task.fit(
-                batches, epochs=settings.epochs, initial_epoch=done, verbose=verbose,
-                shuffle=False, callbacks=[*extra, *callbacks],
-            )  # fmt: skip
-        except EdgeError:
-            raise
-        except Exception as error:
-            if isinstance(batches.failure, EdgeError):
-                batches.failure.problem += f"; {describe_checkpoint(folder)}"
-                raise batches.failure from error
-            if is_full_disk(error):
-                raise EdgeError(
-                    "The disk is full: free some space and continue with --resume; "
-                    f"{describe_checkpoint(folder)}",
-                    file=folder.path,
-                ) from error
-            raise
+    with (
+        closing(Loader(source, finish, threads=settings.threads, epoch=done)) as batches,
+        translate_unexpected(lambda error: _explain_failure(error, batches, folder)),
+    ):
+        task.fit(
+            batches, epochs=settings.epochs, initial_epoch=done, verbose=verbose,
+            shuffle=False, callbacks=[*extra, *callbacks],
+        )  # fmt: skip
     draw_curves(folder)
     return folder.read("metrics.json") if (folder.path / "metrics.json").is_file() else {}
+
+
+def _explain_failure(error: Exception, batches: Loader, folder: RunFolder) -> Exception:
+    """The error to report when ``fit`` failed, which wraps what its generators raise."""
+    if batches.failure:
+        batches.failure.problem += f"; {describe_checkpoint(folder)}"
+        return batches.failure
+    if is_full_disk(error):
+        return EdgeError(
+            "The disk is full: free some space and continue with --resume; "
+            f"{describe_checkpoint(folder)}",
+            file=folder.path,
+        )
+    return error
 
 
 def is_full_disk(error: BaseException) -> bool:

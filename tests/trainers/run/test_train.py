@@ -145,13 +145,13 @@ tf.config.run_functions_eagerly(True)
 from tests.trainers.run import test_train
 from trainers import detector
 count = 0
-def to_fit(batch, real=detector.to_fit):
+def to_keras_batch(batch, real=detector.to_keras_batch):
     global count
     count += 1
     if (Path(sys.argv[2]) / "state" / "epoch-00002.npz").exists():
         os.kill(os.getpid(), signal.SIGKILL)  # in the middle of the third epoch
     return real(batch)
-detector.to_fit = to_fit
+detector.to_keras_batch = to_keras_batch
 settings = test_train.replace(test_train.SETTINGS, epochs=40)
 test_train.train(Path(sys.argv[1]), Path(sys.argv[2]), settings)
 """
