@@ -29,7 +29,7 @@ UNSEEN = (  # people of ytf_dev that the trainers hold back
     "Adrian_Nastase", "Albert_Brooks", "Alejandro_Toledo", "Alfredo_di_Stefano", "Barbara_Walters",
     "Barry_Alvarez", "Benedita_da_Silva", "Bill_Bradley", "Carlos_Queiroz", "Carrie-Anne_Moss",
 )  # fmt: skip
-CARD_SECTIONS = ("Data", "Licence", "Not for", "Measured", "Made by")
+CARD_SECTIONS = ("Data", "License", "Not for", "Measured", "Made by")
 
 
 @pytest.fixture(scope="module")
