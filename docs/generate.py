@@ -119,16 +119,21 @@ def _describe_type(annotation: Any) -> str:
         return " or ".join(_describe_type(part) for part in inner if part is not NoneType)
     if origin is tuple:
         if inner[-1] is Ellipsis:
-            return f"list of {_describe_type(inner[0])}"
-        return f"list of {len(inner)} {_describe_type(inner[0])}s"
+            return f"list of {_plural(inner[0])}"
+        return f"list of {len(inner)} {_plural(inner[0])}"
     if origin is dict:
-        return "table" if inner[1] is Any else f"table of {_describe_type(inner[1])}s"
+        return "table" if inner[1] is Any else f"table of {_plural(inner[1])}"
     if hasattr(annotation, "__metadata__"):
         return _describe_type(inner[0])
     if _tables(annotation):
         return "model" if annotation is config.ModelFile else "table"
     names = {str: "string", SecretStr: "string", Path: "path", bool: "boolean", int: "integer"}
     return names.get(annotation, "number" if annotation is float else str(annotation))
+
+
+def _plural(annotation: Any) -> str:
+    first, *rest = _describe_type(annotation).split(" ", 1)
+    return " ".join([f"{first}s", *rest])
 
 
 def _describe_limits(info: FieldInfo) -> str:
