@@ -98,12 +98,23 @@ $(BIN)/python:
 	echo 'Python 3.11 or newer with its venv module is needed: install python3.11 and' \
 		'python3.11-venv' >&2; exit 1
 
+# pip takes packages whose installation was interrupted for whole, so such an environment is made anew.
+INSTALLING := $(VENV)/installing
+define begin_installation
+	@if [ -e $(INSTALLING) ] && ! kill -0 "$$(cat $(INSTALLING))" 2>/dev/null; then \
+		echo 'the last installation into $(VENV) was interrupted: starting again'; \
+		rm -rf $(VENV) && $(MAKE) --no-print-directory $(BIN)/python; fi
+	@echo $$PPID >$(INSTALLING)
+endef
+
 $(VENV)/runtime.stamp: .ci/runtime.lock pyproject.toml | $(BIN)/python
+	$(begin_installation)
 	$(PIP) --require-hashes -r .ci/runtime.lock
 	$(PIP) --no-deps --no-build-isolation --editable .
-	@touch $@
+	@rm $(INSTALLING) && touch $@
 
 $(VENV)/dev.stamp: .ci/dev.lock pyproject.toml | $(BIN)/python
+	$(begin_installation)
 	$(PIP) --require-hashes -r .ci/dev.lock
 	$(PIP) --no-deps --no-build-isolation --editable .
-	@touch $(VENV)/runtime.stamp $@
+	@rm $(INSTALLING) && touch $(VENV)/runtime.stamp $@

@@ -1,6 +1,8 @@
 """The project's own papers: what they promise is there."""
 
+import os
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -76,3 +78,38 @@ def test_one_place_catches_what_nobody_expected():
     ]
     assert len(broad) == 1, broad
     assert broad[0].startswith("edge/errors.py")
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """What make needs; pip only says what it was asked for."""
+    for name in ("Makefile", "pyproject.toml", ".ci"):
+        (tmp_path / name).symlink_to(ROOT / name)
+
+    def make(target):
+        command = ["make", target, "PIP=echo pip"]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+
+    return tmp_path / ".venv", make
+
+
+def test_an_environment_whose_installation_was_interrupted_is_made_anew(clone):
+    environment, make = clone
+    make("setup")
+    assert not (environment / "installing").exists()
+    (environment / "dev.stamp").unlink()
+    (environment / "half-a-package").touch()
+    with subprocess.Popen(["true"]) as ended:
+        ended.wait()
+    (environment / "installing").write_text(f"{ended.pid}\n")
+    assert "was interrupted" in make("setup").stdout
+    assert (environment / "dev.stamp").exists()
+    assert not (environment / "half-a-package").exists()
+    assert not (environment / "installing").exists()
+
+
+def test_an_environment_that_somebody_is_installing_into_is_left_alone(clone):
+    environment, make = clone
+    environment.mkdir()
+    (environment / "installing").write_text(f"{os.getpid()}\n")
+    assert "was interrupted" not in make("setup").stdout
