@@ -61,11 +61,7 @@ class EdgeError(Exception):
 
 @contextmanager
 def locate(
-    *,
-    file: Path | str | None = None,
-    line: int | None = None,
-    camera: str = "",
-    key: str = "",
+    *, file: Path | str | None = None, line: int | None = None, camera: str = "", key: str = ""
 ) -> Iterator[None]:
     """Tell an `EdgeError` that passes through where it happened.
 

@@ -64,10 +64,7 @@ def _check_models(settings: Config, path: Path) -> Iterator[Finding]:
 
 
 def _check_gallery(
-    settings: Recognition,
-    embedder: ContractEmbedder,
-    liveness: ContractLiveness | None,
-    base: Path,
+    settings: Recognition, embedder: ContractEmbedder, liveness: ContractLiveness | None, base: Path
 ) -> Finding:
     """Open the gallery as the daemon does."""
     part = "recognition.gallery"

@@ -46,8 +46,7 @@ class Result:
 
 def detect(
     paths: Annotated[
-        list[Path],
-        typer.Argument(metavar="PATH", exists=True, help="Images, videos and folders."),
+        list[Path], typer.Argument(metavar="PATH", exists=True, help="Images, videos and folders.")
     ],
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per image or frame.")
@@ -55,8 +54,7 @@ def detect(
     detector: Annotated[str, typer.Option(help="Object detector, a file or zoo:NAME.")] = "",
     faces: Annotated[str, typer.Option(help="Face detector, a file or zoo:NAME.")] = "",
     min_score: Annotated[
-        float | None,
-        typer.Option(min=0, max=1, help="Minimum score (default 0.3; 0 with --json)."),
+        float | None, typer.Option(min=0, max=1, help="Minimum score (default 0.3; 0 with --json).")
     ] = None,
     batch: Annotated[int, typer.Option(min=1, max=256, help="Images per batch.")] = 8,
     workers: Annotated[int, typer.Option(min=0, help="Inference workers; 0 is one per core.")] = 0,
@@ -195,10 +193,7 @@ def format_line(result: Result) -> str:
                     "landmarks": [_rounded(point) for point in points],
                 }
                 for score, box, points in zip(
-                    faces.score.tolist(),
-                    faces.xyxy.tolist(),
-                    faces.landmarks.tolist(),
-                    strict=True,
+                    faces.score.tolist(), faces.xyxy.tolist(), faces.landmarks.tolist(), strict=True
                 )
             ],
         },

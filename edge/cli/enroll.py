@@ -172,11 +172,7 @@ def _make_observer(
 
 
 def _enroll_live(
-    name: str,
-    source: Source,
-    observer: EnrollmentObserver,
-    enrollment: Enrollment,
-    acts: int,
+    name: str, source: Source, observer: EnrollmentObserver, enrollment: Enrollment, acts: int
 ) -> EnrollmentResult:
     """Lead one person through a challenge.
 

@@ -14,12 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.text import Text
 
 from edge.errors import SourceError
-from edge.people.enrollment.challenge import (
-    Act,
-    ChallengeError,
-    ChallengeProgress,
-    ChallengeState,
-)
+from edge.people.enrollment.challenge import Act, ChallengeError, ChallengeProgress, ChallengeState
 from edge.ports import Source
 from edge.service.frame_rate import FrameRateLimiter
 from edge.types import Frame

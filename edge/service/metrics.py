@@ -89,10 +89,7 @@ class Metrics:
             "detections", "Tracked objects in processed frames.", "camera", "label"
         )
         self.faces = counter(
-            "faces",
-            "Faces in processed frames; `found` without recognition.",
-            "camera",
-            "outcome",
+            "faces", "Faces in processed frames; `found` without recognition.", "camera", "outcome"
         )
         self.face_similarity = histogram(
             "face_match_similarity",
@@ -122,8 +119,7 @@ class Metrics:
         )
         self._info("build", "The version of this program.").info({"version": __version__})
         self.reload_successful = gauge(
-            "config_last_reload_successful",
-            "1 when the last load of the configuration succeeded.",
+            "config_last_reload_successful", "1 when the last load of the configuration succeeded."
         )
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:

@@ -101,8 +101,7 @@ class MessageBuilder:
         with self._lock:
             last_seq = {t: seq for t, seq in self._last_seq.items() if t != topics.HEARTBEAT}
         body = HeartbeatMessage(
-            **self._envelope(topics.HEARTBEAT, self._wall_s()),
-            last_seq=last_seq,
+            **self._envelope(topics.HEARTBEAT, self._wall_s()), last_seq=last_seq
         )
         return Message(topics.HEARTBEAT, body, captured_monotonic_s=self._monotonic_s())
 
