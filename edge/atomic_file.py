@@ -11,7 +11,7 @@ from pathlib import Path
 
 @contextmanager
 def replace_file(
-    path: Path, *, sync: bool = False, mode: int = 0o666, suffix: str = ".part"
+    path: Path, *, sync: bool = False, mode: int = 0o666, suffix: str = ".part", keep: bool = False
 ) -> Iterator[Path]:
     """A path to write to; on success it becomes ``path``, on failure it is removed.
 
@@ -21,6 +21,7 @@ def replace_file(
             leaves the old file or the new one.
         mode: Permission bits, from which the umask is taken away.
         suffix: How the temporary name ends, for writers that choose a format by it.
+        keep: Keep a ``path`` that exists by then, as another process may have created it.
 
     Raises:
         OSError: The folder cannot be written or the disk is full; ``path`` is as it was.
@@ -31,7 +32,12 @@ def replace_file(
         yield part
         if sync:
             _sync(part)
-        part.replace(path)
+        if keep:
+            with suppress(FileExistsError):
+                path.hardlink_to(part)
+            part.unlink()
+        else:
+            part.replace(path)
     except BaseException:
         with suppress(OSError):
             part.unlink()
@@ -40,9 +46,16 @@ def replace_file(
         _sync(path.parent)
 
 
-def write_file(path: Path, content: bytes | str, *, sync: bool = False, mode: int = 0o666) -> None:
+def write_file(
+    path: Path,
+    content: bytes | str,
+    *,
+    sync: bool = False,
+    mode: int = 0o666,
+    keep: bool = False,
+) -> None:
     """Write bytes, or text as UTF-8, whole or not at all; see `replace_file`."""
-    with replace_file(path, sync=sync, mode=mode) as part:
+    with replace_file(path, sync=sync, mode=mode, keep=keep) as part:
         part.write_bytes(content.encode() if isinstance(content, str) else content)
 
 

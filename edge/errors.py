@@ -31,7 +31,6 @@ class EdgeError(Exception):
         problem: A whole sentence: what was expected, what came, what to do.
         file: The file at fault: a configuration, a model, a gallery.
         line: The line in ``file``, counted from 1.
-        camera: The name of the camera concerned.
         key: The dotted path of a configuration key, such as ``cameras[0].fps``.
     """
 

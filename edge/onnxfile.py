@@ -1,6 +1,6 @@
-"""ONNX files as bytes: what must be known of one before a library opens it.
+"""ONNX files as bytes: what must be checked before a library opens one.
 
-Runtimes follow references from a model's bytes to other files, from the working directory even;
+Runtimes follow references from a model's bytes to other files, even from the working directory;
 what was hashed would then not be what runs. So the protobuf is walked here, down to its tensors.
 """
 
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Literal
+
+from edge.errors import ModelError
 
 _VARINT, _FIXED64, _MESSAGE, _FIXED32 = 0, 1, 2, 5
 
@@ -30,10 +32,10 @@ _OPERATOR, _DATA_TYPE, _FLOAT16 = 4, 2, 10
 
 
 def has_external_data(model: bytes) -> bool:
-    """True when any tensor of an ONNX file lies in another file.
+    """Whether any tensor of an ONNX file is stored in another file.
 
     Raises:
-        ValueError: the bytes are no protobuf.
+        ValueError: The bytes are not a protobuf.
     """
     todo = [("model", memoryview(model))]
     while todo:
@@ -54,7 +56,7 @@ def metadata_of(model: bytes) -> dict[str, str]:
     """The metadata entries of an ONNX file.
 
     Raises:
-        ValueError: the bytes are no protobuf, or no text where text must be.
+        ValueError: The bytes are not a protobuf, or an entry is not text.
     """
     entries = {}
     for field, entry in _fields(memoryview(model)):
@@ -64,11 +66,30 @@ def metadata_of(model: bytes) -> dict[str, str]:
     return entries
 
 
-def precision_of(model: bytes) -> Literal["fp32", "fp16", "int8"]:
-    """What an ONNX file mostly computes in: int8 where it quantises, fp16 where weights are.
+def read_metadata(model: bytes, name: str) -> dict[str, str]:
+    """The metadata entries of a model that is one whole file; ``name`` is for messages.
 
     Raises:
-        ValueError: the bytes are no protobuf.
+        ModelError: The bytes are not an ONNX file, or keep weights in another one.
+    """
+    try:
+        if has_external_data(model):
+            raise ModelError(
+                f"{name} keeps weights outside its file, where no hash guards them: "
+                "save it as one file"
+            )
+        if model:
+            return metadata_of(model)
+    except ValueError as error:
+        raise ModelError(f"{name} is not an ONNX model: export it again") from error
+    raise ModelError(f"{name} is empty: export it again")
+
+
+def precision_of(model: bytes) -> Literal["fp32", "fp16", "int8"]:
+    """What an ONNX file mostly computes in: int8 if it quantizes, fp16 if any weight is.
+
+    Raises:
+        ValueError: The bytes are not a protobuf.
     """
     halves = False
     for graph in _children(memoryview(model), _GRAPH):
@@ -101,9 +122,9 @@ def _fields(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:
         elif wire in (_FIXED64, _FIXED32):
             size = 8 if wire == _FIXED64 else 4
         else:
-            raise ValueError(f"no protobuf: wire type {wire}")
+            raise ValueError(f"not a protobuf: wire type {wire}")
         if at + size > len(message):
-            raise ValueError("no complete protobuf: a field ends after the file")
+            raise ValueError("not a complete protobuf: a field ends after the file")
         if wire == _MESSAGE:
             yield field, message[at : at + size]
         at += size
@@ -119,4 +140,4 @@ def _varint(message: memoryview, at: int) -> tuple[int, int]:
         value, at = value | (byte & 0x7F) << shift, at + 1
         if byte < 0x80:
             return value & (1 << 64) - 1, at
-    raise ValueError("no protobuf: a number does not end")
+    raise ValueError("not a protobuf: a number does not end")

@@ -104,11 +104,8 @@ class Frame:
     """A capture with its camera, connection and number.
 
     Attributes:
-        camera: The camera's name.
         epoch: Changes at every reconnect; grows, and is never reused on this machine.
         seq: Number of the capture within the epoch; gaps are drops.
-        captured_s: Wall clock, Unix seconds.
-        monotonic_s: Monotonic clock, for ages.
     """
 
     camera: str
@@ -254,7 +251,7 @@ class Faces(Columns):
 
 
 class Outcome(StrEnum):
-    """The decision about a face."""
+    """The decision about a face: unknown is not enrolled, rejected is too poor to be compared."""
 
     KNOWN = "known"
     UNKNOWN = "unknown"
@@ -305,18 +302,15 @@ class Decision:
     """Who a face is, and why.
 
     Attributes:
-        track_id: of the person whose face it is, of the face alone where there is none.
-        outcome: known; unknown: nobody who is enrolled; spoof: not alive; undecided: so far;
-            rejected: too poor to be compared.
-        person: id of the person for known, else empty.
-        name: the person's name for known, else empty.
-        similarity: cosine to the nearest person, -1..1; NaN when nobody looked.
-        margin: by which that person is ahead of the second; NaN when nobody looked.
-        liveness: whether it is alive.
-        live_score: fused over the track, 0..1; NaN when nobody looked.
-        votes: how many looks agree.
-        reason: why, in words without names.
-        reason_code: the same for programs.
+        track_id: Track of the person, or of the face alone if it belongs to none.
+        person: Id of the person if known, else empty.
+        name: Name of the person if known, else empty.
+        similarity: Cosine to the nearest person, -1..1; NaN before the first look.
+        margin: By which that person is ahead of the second; NaN before the first look.
+        live_score: Fused over the track, 0..1; NaN before the first look.
+        votes: Number of looks that agree.
+        reason: A sentence without names.
+        reason_code: The same for programs.
     """
 
     track_id: int
@@ -351,9 +345,7 @@ class TrackEvent:
     """An event in the life of a track.
 
     Attributes:
-        change: What happened.
         xyxy: The box at that moment, source pixels.
-        score: The latest score.
         place: Name of the zone or line; empty for BEGAN and ENDED.
         direction: For CROSSED "left_to_right" or "right_to_left", looking from the line's `a`
             to its `b`; else empty.
@@ -379,7 +371,6 @@ class FrameResult:
         tracks: Confirmed tracks detected in this frame (``missed == 0``).
         zones: For each row of ``tracks``, the names of the zones it is in.
         faces: Detected faces; ``track_row`` points into ``tracks``.
-        changes: Track events, in order.
         decisions: One decision per row of ``faces``; empty without recognition.
         decided: Rows of ``faces`` whose decision is new.
     """
@@ -418,7 +409,6 @@ class CameraStatus:
     """A camera's state and the reason for it.
 
     Attributes:
-        camera: The camera's name.
         epoch: The connection, 0 before the first one.
         reason: One sentence without secrets.
         reason_code: The same for programs.

@@ -91,10 +91,10 @@ def find_target(order: BuildRequest) -> EngineTarget:
     library = find_library(choice)
     if not order.ahead:
         try:
-            card = open_cuda(order.device).card()
+            gpu = open_cuda(order.device).get_gpu()
         except ConfigError as error:
             raise ConfigError(f"{error}; --for builds ahead for other boxes") from error
-        return EngineTarget(library.name, library.version, card.name, (card.capability,))
+        return EngineTarget(library.name, library.version, gpu.name, (gpu.capability,))
     if not library.is_rtx:
         raise ConfigError("--for: needs TensorRT-RTX; tensorrt measures on the card it builds for")
     return EngineTarget(

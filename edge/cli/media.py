@@ -41,7 +41,6 @@ class Media:
     """Files read one after the other.
 
     Attributes:
-        files: Images and videos.
         done: The number of files that were read to the end.
         frames: The number of images and video frames so far.
         skipped: The name of each file that could not be read to the end, and the reason.

@@ -55,11 +55,7 @@ class GalleryOptions:
     """The gallery, its key and the models.
 
     Attributes:
-        gallery: The gallery's file.
         key: File of the master key, or credential:NAME.
-        embedder: File or zoo:NAME.
-        faces: File or zoo:NAME.
-        liveness: File or zoo:NAME.
     """
 
     gallery: Path

@@ -49,7 +49,6 @@ class Load:
 
     Attributes:
         clip: The video that every camera plays.
-        cameras: The number of cameras.
         detector: The object detector; empty uses one that costs nothing and detects nothing.
         faces: The face detector, or empty.
         workers: Inference workers of ONNX Runtime; 0 is one per core.
@@ -73,10 +72,8 @@ class Cost:
     """The result of a measurement.
 
     Attributes:
-        frames: The number of frames processed.
         wall_s: How long they took.
         cpu_s: CPU time of the whole process meanwhile.
-        peak_bytes: Peak resident memory.
         per_camera: Frames of each camera.
         ages_s: Age of each message at publication.
         batch_s: Mean duration of a batch.
@@ -113,11 +110,7 @@ class Cost:
 def make_clip(folder: Path, size_wh: tuple[int, int], frames: int, video: str = "") -> Path:
     """Encode a test clip: H.264, ``CLIP_FPS``, one key frame per second.
 
-    Args:
-        folder: Where to write it.
-        size_wh: Width and height in pixels.
-        frames: The number of frames.
-        video: A video to scale and loop; empty pans over the photograph of the demo.
+    It shows ``video``, scaled and looped; empty pans over the photograph of the demo.
     """
     path = folder / f"{size_wh[1]}p.mp4"
     source = (

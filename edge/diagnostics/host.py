@@ -43,9 +43,7 @@ class Finding:
     """The result of one check.
 
     Attributes:
-        part: What was checked.
         ok: Whether nothing needs to be done.
-        detail: What was found.
         hint: What to do about it; empty when ok.
     """
 

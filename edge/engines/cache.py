@@ -1,14 +1,12 @@
-"""The engine cache: what was built stays, until anything that matters changes.
+"""The engine cache: engines on disk, each valid for one model, library, GPU and set of options.
 
 An engine is code that runs on the GPU and in this process. So an entry carries an HMAC under a key
-that only this box has, and is refused when the two do not match. One entry is one file::
+that only this machine has, and is refused when the two do not match. One entry is one file::
 
     EDGE-ENGINE-1
     HMAC-SHA256 of all that follows, in hex
     {"key": {...}, "name": "detect-nano", "built_s": 1767225600.0, "took_s": 12.5}
     the engine as TensorRT serialized it
-
-It is written aside, synced and renamed, so that it is there whole or not at all.
 """
 
 from __future__ import annotations
@@ -19,17 +17,16 @@ import json
 import os
 import re
 import secrets
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Self
 
+from edge.atomic_file import write_file
 from edge.errors import ConfigError, EngineError
 from edge.onnxfile import precision_of
 
-BUILDER = "builder=1"  # another number where `deploy.engine.builder` builds otherwise
+BUILDER = "builder=1"  # to be raised when `deploy.engine.builder` builds other engines
 _MAGIC = b"EDGE-ENGINE-1"
 _SUFFIX = ".engine"
 _HEADER_BYTES = 65536
@@ -37,13 +34,12 @@ _HEADER_BYTES = 65536
 
 @dataclass(frozen=True, slots=True)
 class BuildOptions:
-    """How engines are built.
+    """Options of the builder.
 
     Attributes:
-        opt_batch: batch size that kernels are chosen for.
-        max_batch: largest batch.
-        workspace_mib: memory that a layer may take for itself.
-        sweeps: into which the loop of NMS is unrolled; 0 keeps the loop and forgoes CUDA graphs.
+        opt_batch: Batch size that kernels are optimized for.
+        workspace_mib: Scratch memory that a layer may use.
+        sweeps: Number of unrolled NMS sweeps; 0 keeps the loop and disables CUDA graphs.
     """
 
     opt_batch: int = 8
@@ -52,7 +48,7 @@ class BuildOptions:
     sweeps: int = 16
 
     def smaller(self) -> BuildOptions:
-        """For a GPU whose memory is short; itself when there is nothing smaller."""
+        """Options for a GPU that is short of memory; the same when the batch is 1 already."""
         max_batch = max(self.max_batch // 4, 1)
         return replace(self, max_batch=max_batch, opt_batch=min(self.opt_batch, max_batch))
 
@@ -62,13 +58,12 @@ DEFAULT = BuildOptions()
 
 @dataclass(frozen=True, slots=True)
 class EngineTarget:
-    """What an engine runs on and with.
+    """The library and the GPU that an engine is built for.
 
     Attributes:
         library: ``tensorrt`` or ``tensorrt_rtx``.
-        version: of the library.
-        gpu: name of the card; empty for an engine that was built ahead for any.
-        capabilities: compute capabilities of the cards, as ``sm86``.
+        gpu: Name of the GPU; empty for an engine that was built ahead for any.
+        capabilities: Compute capabilities of the GPUs, such as ``sm86``.
     """
 
     library: str
@@ -78,43 +73,35 @@ class EngineTarget:
 
 
 @dataclass(frozen=True, slots=True)
-class EngineKey:
-    """Everything that makes an engine another one.
+class EngineKey(EngineTarget):
+    """Everything that an engine depends on.
 
     Attributes:
-        model: sha256 of the ONNX file.
-        library: see ``Target``.
-        version: see ``Target``.
-        gpu: see ``Target``.
-        capabilities: see ``Target``.
+        model: SHA-256 of the ONNX file.
         precision: fp32, fp16 or int8.
-        batch: smallest, optimal and largest.
-        flags: whatever else was asked of the builder.
+        batch: Smallest, optimal and largest batch size.
+        flags: Other options of the builder.
     """
 
     model: str
-    library: str
-    version: str
-    gpu: str
-    capabilities: tuple[str, ...]
     precision: str
     batch: tuple[int, int, int]
     flags: tuple[str, ...]
 
     @classmethod
     def for_model(cls, model: bytes, target: EngineTarget, options: BuildOptions) -> Self:
-        """For the bytes of an ONNX file.
+        """The key of the engine for the bytes of an ONNX file.
 
         Raises:
-            EngineError: the bytes are no ONNX file.
+            EngineError: The bytes are not an ONNX file.
         """
         try:
             precision = precision_of(model)
         except ValueError as error:
             raise EngineError("this is not an ONNX file: export it again") from error
         return cls(
-            hashlib.sha256(model).hexdigest(),
             **asdict(target),
+            model=hashlib.sha256(model).hexdigest(),
             precision=precision,
             batch=(1, options.opt_batch, options.max_batch),
             flags=(BUILDER, f"sweeps={options.sweeps}", f"workspace={options.workspace_mib}MiB"),
@@ -122,28 +109,26 @@ class EngineKey:
 
     @classmethod
     def from_json(cls, table: Mapping[str, object]) -> Self:
-        """From what ``asdict`` gave, after JSON made lists of its tuples."""
-        found = {f.name: table[f.name] for f in fields(cls)}
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in found.items()})  # type: ignore[arg-type]
+        """Undo ``asdict``, after JSON made lists of its tuples."""
+        values = {f.name: table[f.name] for f in fields(cls)}
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})  # type: ignore[arg-type]
 
     @property
     def id(self) -> str:
-        """32 hex digits."""
+        """A hash of all fields, 32 hex digits."""
         text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def fits(self, wanted: EngineKey) -> bool:
-        """Whether an engine of this key may stand in for one of another."""
+        """Whether an engine of this key can be used where ``wanted`` is needed."""
         ahead = not self.gpu and set(wanted.capabilities) <= set(self.capabilities)
         same = replace(self, gpu=wanted.gpu, capabilities=wanted.capabilities)
         return self == wanted or (ahead and same == wanted)
 
     def __str__(self) -> str:
-        where = self.gpu or "any card"
-        return (
-            f"{self.library} {self.version}, {where} ({'+'.join(self.capabilities)}), "
-            f"{self.precision}, batch {self.batch[0]} to {self.batch[2]}"
-        )
+        gpu = f"{self.gpu or 'any GPU'} ({'+'.join(self.capabilities)})"
+        batch = f"batch {self.batch[0]} to {self.batch[2]}"
+        return f"{self.library} {self.version}, {gpu}, {self.precision}, {batch}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,12 +136,9 @@ class EngineEntry:
     """A file of the cache.
 
     Attributes:
-        path: its file.
-        key: what it was built for.
-        name: of the model.
-        built_s: Unix time.
-        took_s: to build it, seconds.
-        size_bytes: of the file.
+        built_s: When it was built, Unix seconds.
+        took_s: How long that took, seconds.
+        size_bytes: Size of the file.
     """
 
     path: Path
@@ -168,10 +150,10 @@ class EngineEntry:
 
 
 class EngineCache:
-    """A folder of engines and the key that proves that they are this box's own.
+    """A folder of engines, and the key that proves that this machine built them.
 
     Args:
-        root: folder; made when something is stored.
+        root: The folder; created when something is stored.
     """
 
     def __init__(self, root: Path) -> None:
@@ -182,10 +164,11 @@ class EngineCache:
     def store(
         self, key: EngineKey, name: str, engine: bytes, built_s: float, took_s: float
     ) -> EngineEntry:
-        """Keep an engine; one of the same key is replaced.
+        """Store an engine; one with the same key is replaced.
 
         Raises:
-            ConfigError: the folder cannot be written, or its key is not private.
+            ConfigError: The folder cannot be written.
+            EngineError: The machine's key is broken or not private.
         """
         header = {"key": asdict(key), "name": name, "built_s": built_s, "took_s": took_s}
         text = json.dumps(header, separators=(",", ":")).encode()
@@ -194,7 +177,7 @@ class EngineCache:
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             signature = self._sign(text, engine)
-            _write(path, b"\n".join((_MAGIC, signature, text, engine)))
+            write_file(path, b"\n".join((_MAGIC, signature, text, engine)), sync=True, mode=0o600)
         except OSError as error:
             raise ConfigError(
                 f"{self.folder} cannot be written ({error.strerror}): make room, or choose another "
@@ -203,7 +186,7 @@ class EngineCache:
         return EngineEntry(path, key, name, built_s, took_s, path.stat().st_size)
 
     def find(self, wanted: EngineKey) -> list[EngineEntry]:
-        """Engines for a key, unproven: this very card's before those built ahead, newest first."""
+        """Engines for a key, unverified; those of this GPU first, then the newest."""
         fitting = [entry for entry in self.entries() if entry.key.fits(wanted)]
         return sorted(fitting, key=lambda e: (e.key == wanted, e.built_s), reverse=True)
 
@@ -211,7 +194,7 @@ class EngineCache:
         """The engine of an entry.
 
         Raises:
-            EngineError: it is not what this box has built, or was changed since.
+            EngineError: This machine did not build it, or it was changed since.
         """
         try:
             magic, signature, text, engine = entry.path.read_bytes().split(b"\n", 3)
@@ -227,8 +210,9 @@ class EngineCache:
 
     def entries(self) -> list[EngineEntry]:
         """All entries with a readable header, by name, then newest first."""
-        found = [entry for path in self.folder.glob(f"*{_SUFFIX}") if (entry := _entry(path))]
-        return sorted(found, key=lambda entry: (entry.name, -entry.built_s))
+        paths = self.folder.glob(f"*{_SUFFIX}")
+        entries = [entry for path in paths if (entry := _read_entry(path))]
+        return sorted(entries, key=lambda entry: (entry.name, -entry.built_s))
 
     def is_own(self, entry: EngineEntry) -> bool:
         """Whether an entry would be loaded."""
@@ -242,16 +226,16 @@ class EngineCache:
         """Import an engine that another machine built, and trust it from now on.
 
         Raises:
-            ConfigError: the file is none of a cache, or the folder cannot be written.
+            ConfigError: The file is not an entry of a cache, or the folder cannot be written.
         """
-        entry = _entry(path)
+        entry = _read_entry(path)
         if entry is None:
             raise ConfigError(f"{path} is not an entry of an engine cache: copy it again")
         engine = path.read_bytes().split(b"\n", 3)[3]
         return self.store(entry.key, entry.name, engine, entry.built_s, entry.took_s)
 
     def leftovers(self) -> Iterator[Path]:
-        """Files that a killed process left."""
+        """Unfinished files that a killed process left, see `replace_file`."""
         yield from self.folder.glob(".*.part")
 
     def _sign(self, text: bytes, engine: bytes, *, create: bool = True) -> bytes:
@@ -260,13 +244,14 @@ class EngineCache:
         return mac.hexdigest().encode()
 
     def _secret(self, *, create: bool) -> bytes:
-        """The key of this box, made when it is needed first.
+        """The key of this machine, created when it is first needed.
 
         Raises:
-            EngineError: others can read or write it, or it is broken.
+            EngineError: Others can read or write it, or it is broken.
         """
         if create and not self._key_file.exists():
-            _create(self._key_file, secrets.token_bytes(32))
+            key = secrets.token_bytes(32)
+            write_file(self._key_file, key, sync=True, mode=0o600, keep=True)
         if self._key_file.stat().st_mode & 0o077:
             raise EngineError(
                 f"{self._key_file} is open to other users, so engines cannot be trusted: delete "
@@ -282,51 +267,21 @@ def default_root(environ: Mapping[str, str] = os.environ) -> Path:
     """``$CACHE_DIRECTORY`` of systemd, else ``$XDG_CACHE_HOME/edgewatch``, else the user's."""
     if given := environ.get("CACHE_DIRECTORY", "").partition(":")[0]:
         return Path(given)
-    told = Path(environ.get("XDG_CACHE_HOME", ""))
-    return (told if told.is_absolute() else Path.home() / ".cache") / "edgewatch"
+    cache = Path(environ.get("XDG_CACHE_HOME", ""))
+    return (cache if cache.is_absolute() else Path.home() / ".cache") / "edgewatch"
 
 
-def _entry(path: Path) -> EngineEntry | None:
-    """The header of a file, unproven; None when it has none."""
+def _read_entry(path: Path) -> EngineEntry | None:
+    """The header of a file, unverified; None when it has none."""
     try:
         with path.open("rb") as file:
             start = file.read(_HEADER_BYTES)
             size_bytes = os.fstat(file.fileno()).st_size
         magic, _, text, _ = start.split(b"\n", 3)
         header = json.loads(text)
-        key = EngineKey.from_json(header["key"])
-        entry = EngineEntry(
-            path, key, str(header["name"]), float(header["built_s"]), float(header["took_s"]),
-            size_bytes,
-        )  # fmt: skip
+        key, name = EngineKey.from_json(header["key"]), str(header["name"])
+        built_s, took_s = float(header["built_s"]), float(header["took_s"])
+        entry = EngineEntry(path, key, name, built_s, took_s, size_bytes)
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return entry if magic == _MAGIC else None
-
-
-def _create(path: Path, content: bytes) -> None:
-    """Write a private file once, whoever comes first."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".part") as part:
-        part.write(content)  # mode 0600 from birth
-        part.flush()
-        os.fsync(part.fileno())
-        with suppress(FileExistsError):
-            os.link(part.name, path)
-
-
-def _write(path: Path, content: bytes) -> None:
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
-    try:
-        with os.fdopen(descriptor, "wb") as part:
-            part.write(content)
-            part.flush()
-            os.fsync(part.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink()
-        raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

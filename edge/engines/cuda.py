@@ -1,7 +1,7 @@
-"""CUDA: memory, streams and graphs of one card; its errors become ours at one place.
+"""CUDA: memory, streams and graphs of one GPU; its errors become ours at one place.
 
-Everything goes through the functions of ``cuda.bindings.runtime``, which are given: they return
-``(status, ...)``, and a test hands in its own.
+The functions of ``cuda.bindings.runtime``, which return ``(status, ...)``, are passed in, so that
+tests can pass their own.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from edge.errors import ConfigError, EngineError, GpuLostError, GpuMemoryError
 
 _OUT_OF_MEMORY = 2
 _NO_DRIVER = frozenset({3, 34, 35, 36, 100, 803, 804})  # of cudaGetDeviceCount
-# What spoils the process's context: every later call fails alike, and only a new process helps.
+# Errors that break the process's context: every later call fails alike, only a new process helps.
 _STICKY = frozenset(
     {
         4,  # cudaErrorCudartUnloading
@@ -40,27 +40,18 @@ _STICKY = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Card:
-    """A GPU.
-
-    Attributes:
-        name: as the driver calls it.
-        capability: as ``sm86``.
-    """
+class Gpu:
+    """The driver's name of a GPU, and its compute capability, such as ``sm86``."""
 
     name: str
     capability: str
 
 
 class Cuda:
-    """One card.
-
-    Args:
-        api: ``cuda.bindings.runtime``, or functions like its own.
-        device: number of the card.
+    """CUDA on one GPU.
 
     Raises:
-        ConfigError: there is no driver, or no such card.
+        ConfigError: There is no driver, or no such GPU.
     """
 
     def __init__(self, api: Any, device: int = 0) -> None:  # noqa: ANN401 - a module
@@ -74,38 +65,39 @@ class Cuda:
             )
         self._check("cudaGetDeviceCount", status)
         if device >= count:
-            raise ConfigError(f"device {device}: this box has {count}, the first is 0")
+            raise ConfigError(f"device {device}: this machine has {count}, the first is 0")
         self.enter()
 
     def enter(self) -> None:
-        """Make this card the calling thread's."""
+        """Make this GPU the current one of the calling thread."""
         self._call("cudaSetDevice", self._device)
 
-    def card(self) -> Card:
-        """What it is."""
-        found = self._call("cudaGetDeviceProperties", self._device)
-        name = found.name.decode() if isinstance(found.name, bytes) else str(found.name)
-        return Card(name.rstrip("\0"), f"sm{found.major}{found.minor}")
+    def get_gpu(self) -> Gpu:
+        """Name and capability of the GPU."""
+        properties = self._call("cudaGetDeviceProperties", self._device)
+        name = properties.name
+        name = name.decode() if isinstance(name, bytes) else str(name)
+        return Gpu(name.rstrip("\0"), f"sm{properties.major}{properties.minor}")
 
     # --- memory -------------------------------------------------------------------------------
 
     def allocate(self, size_bytes: int) -> int:
-        """Memory of the card; its address.
+        """Allocate GPU memory; returns its address.
 
         Raises:
-            GpuMemoryError: there is not so much.
+            GpuMemoryError: There is not enough.
         """
         return int(self._call("cudaMalloc", max(size_bytes, 1)))
 
     def free(self, address: int) -> None:
-        """Give memory back."""
+        """Free GPU memory."""
         self._call("cudaFree", address)
 
     def pinned(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Pinned:
-        """Memory of the processor that the card reads and writes by itself.
+        """Allocate page-locked memory of the host, which the GPU reads and writes directly.
 
         Raises:
-            GpuMemoryError: there is not so much.
+            GpuMemoryError: There is not enough.
         """
         size_bytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
         address = int(self._call("cudaHostAlloc", max(size_bytes, 1), 0))
@@ -114,38 +106,38 @@ class Cuda:
         return Pinned(array, lambda: self._call("cudaFreeHost", address))
 
     def upload(self, address: int, rows: NDArray[Any], stream: Any) -> None:  # noqa: ANN401
-        """Begin to copy pinned rows to the card."""
+        """Begin to copy pinned rows to the GPU."""
         kind = self._api.cudaMemcpyKind.cudaMemcpyHostToDevice
         self._call("cudaMemcpyAsync", address, rows.ctypes.data, rows.nbytes, kind, stream)
 
     def download(self, rows: NDArray[Any], address: int, stream: Any) -> None:  # noqa: ANN401
-        """Begin to copy from the card into pinned rows."""
+        """Begin to copy from the GPU into pinned rows."""
         kind = self._api.cudaMemcpyKind.cudaMemcpyDeviceToHost
         self._call("cudaMemcpyAsync", rows.ctypes.data, address, rows.nbytes, kind, stream)
 
     # --- work ---------------------------------------------------------------------------------
 
     def stream(self) -> Any:  # noqa: ANN401 - CUDA's
-        """A queue of work that waits for no other."""
+        """Create a stream that does not wait for the default one."""
         return self._call("cudaStreamCreateWithFlags", 1)
 
     def drop_stream(self, stream: Any) -> None:  # noqa: ANN401
-        """Free a queue."""
+        """Free a stream."""
         self._call("cudaStreamDestroy", stream)
 
     def wait(self, stream: Any) -> None:  # noqa: ANN401
-        """Until everything in a queue is done.
+        """Wait until everything in a stream is done.
 
         Raises:
-            GpuLostError: something in there broke the context.
+            GpuLostError: Something in it broke the context.
         """
         self._call("cudaStreamSynchronize", stream)
 
     def check(self, what: str, *, fine: bool) -> None:
-        """Raise what CUDA says when TensorRT only says that something failed.
+        """Raise CUDA's error when TensorRT only reports that something failed.
 
         Raises:
-            GpuMemoryError, GpuLostError, EngineError: see ``_check``.
+            GpuMemoryError, GpuLostError, EngineError: See ``_check``.
         """
         if fine:
             return
@@ -154,7 +146,7 @@ class Cuda:
         raise EngineError(f"{what} failed without a CUDA error: see the log above")
 
     def capture(self, stream: Any, work: Callable[[], bool]) -> Any:  # noqa: ANN401
-        """Record what ``work`` enqueues; the graph, or None where that cannot be recorded."""
+        """Record what ``work`` enqueues as a graph; None where that cannot be recorded."""
         mode = self._api.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         self._call("cudaStreamBeginCapture", stream, mode)
         done = work()
@@ -162,14 +154,14 @@ class Cuda:
         if int(status) in _STICKY:
             self._check("cudaStreamEndCapture", status)
         if not done or int(status):
-            self._api.cudaGetLastError()  # forget it: this batch size runs without a graph
+            self._api.cudaGetLastError()  # clears it: this batch size runs without a graph
             return None
         ready = self._call("cudaGraphInstantiate", graph, 0)
         self._call("cudaGraphDestroy", graph)
         return ready
 
     def launch(self, graph: Any, stream: Any) -> None:  # noqa: ANN401
-        """Begin what was recorded."""
+        """Begin to run a graph."""
         self._call("cudaGraphLaunch", graph, stream)
 
     def drop_graph(self, graph: Any) -> None:  # noqa: ANN401
@@ -179,32 +171,27 @@ class Cuda:
     # --- errors -------------------------------------------------------------------------------
 
     def _call(self, function: str, *arguments: Any) -> Any:  # noqa: ANN401
-        """The value of a CUDA function.
-
-        Raises:
-            GpuMemoryError, GpuLostError, EngineError: see ``_check``.
-        """
         status, *values = getattr(self._api, function)(*arguments)
         self._check(function, status)
         return values[0] if values else None
 
     def _check(self, function: str, status: Any) -> None:  # noqa: ANN401
-        """Raise what a status means.
+        """Raise the error that a status stands for.
 
         Raises:
-            GpuMemoryError: out of memory.
-            GpuLostError: the process must end.
-            EngineError: anything else, which is this call's own trouble.
+            GpuMemoryError: Out of memory.
+            GpuLostError: The process must end.
+            EngineError: Anything else, which concerns this call alone.
         """
         number = int(status)
         if not number:
             return
-        told = f"{self._name(status)} in {function}"
+        detail = f"{self._name(status)} in {function}"
         if number == _OUT_OF_MEMORY:
-            raise GpuMemoryError(f"the GPU has not enough memory left ({told})")
+            raise GpuMemoryError(f"the GPU has not enough memory left ({detail})")
         if number in _STICKY:
-            raise GpuLostError(f"the GPU failed ({told}): this process must end")
-        raise EngineError(f"CUDA failed ({told}): build the engine again")
+            raise GpuLostError(f"the GPU failed ({detail}): this process must end")
+        raise EngineError(f"CUDA failed ({detail}): build the engine again")
 
     def _name(self, status: Any) -> str:  # noqa: ANN401
         _, name = self._api.cudaGetErrorName(status)
@@ -213,22 +200,17 @@ class Cuda:
 
 @dataclass(frozen=True, slots=True)
 class Pinned:
-    """Pinned memory.
-
-    Attributes:
-        array: it as an array; not to be used after ``free``.
-        free: gives it back.
-    """
+    """Page-locked memory as an array, which must not be used after ``free``."""
 
     array: NDArray[Any]
     free: Callable[[], None]
 
 
 def open_cuda(device: int = 0) -> Cuda:
-    """The card of this box.
+    """Open a GPU of this machine.
 
     Raises:
-        ConfigError: no driver, no card, or the package is not installed.
+        ConfigError: There is no driver or no such GPU, or the package is not installed.
     """
     try:
         api = importlib.import_module("cuda.bindings.runtime")

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 SAMPLE_S = 1.0  # between two batches that are kept or compared
 MAX_SAMPLES, SAMPLE_ROWS = 3, 4
-TRIAL_ROWS = 40  # findings that must agree on live frames before an engine is trusted
+TRIAL_ROWS = 40  # rows that must agree on live frames before an engine is trusted
 TRIAL_FRACTION = 0.05  # of the time may go into comparing: the reference may be far slower
 
 
@@ -31,7 +31,6 @@ class InstalledEngine:
     """An engine that answers for a model.
 
     Attributes:
-        session: The engine.
         trial: What was compared so far; None once the engine is trusted.
         users: Batches that run on it now.
     """
@@ -44,12 +43,7 @@ class InstalledEngine:
 class SwappableSession:
     """A session whose engine can be installed and removed between two batches.
 
-    Args:
-        reference: The model on ONNX Runtime.
-        name: The model's name, for messages.
-
     Attributes:
-        metadata: The metadata of the ONNX file.
         reference: The model on ONNX Runtime.
         samples: The latest batches, while no engine is installed.
     """

@@ -1,7 +1,7 @@
-"""TensorRT in its two flavours: found, told apart, and asked through one door.
+"""TensorRT in its two flavors, behind one interface.
 
-``tensorrt`` (10.3 to 11, and what JetPack brings) and ``tensorrt_rtx`` have the same API; where
-they differ, this file and the builder know.
+``tensorrt`` (10.3 to 11, and what JetPack brings) and ``tensorrt_rtx`` have the same API; only
+this file and the builder know where they differ.
 """
 
 from __future__ import annotations
@@ -19,21 +19,12 @@ from edge.errors import ConfigError, EngineError, GpuMemoryError
 log = logging.getLogger(__name__)
 
 Flavor = Literal["auto", "tensorrt", "tensorrt_rtx"]
-NAMES: tuple[Flavor, ...] = (
-    "tensorrt",
-    "tensorrt_rtx",
-)  # the first chooses kernels by measuring them on the card
+NAMES: tuple[Flavor, ...] = ("tensorrt", "tensorrt_rtx")  # the first measures kernels on the GPU
 
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """A flavour of TensorRT.
-
-    Attributes:
-        name: of its module.
-        version: of it.
-        module: itself.
-    """
+    """A flavor of TensorRT: name and version of its module, and the module itself."""
 
     name: str
     version: str
@@ -41,7 +32,7 @@ class Library:
 
     @property
     def is_rtx(self) -> bool:
-        """TensorRT-RTX: builds without a GPU, compiles kernels where they run."""
+        """Whether this is TensorRT-RTX, which builds without a GPU and compiles kernels later."""
         return self.name == "tensorrt_rtx"
 
 
@@ -49,7 +40,7 @@ def find_library(choice: Flavor = "auto") -> Library:
     """Import TensorRT.
 
     Raises:
-        ConfigError: it is not installed, or broken.
+        ConfigError: It is not installed, or broken.
     """
     reasons = []
     for name in NAMES if choice == "auto" else (choice,):
@@ -64,24 +55,17 @@ def find_library(choice: Flavor = "auto") -> Library:
     )
 
 
-def create_logger(library: Library, said: list[str] | None = None) -> Any:  # noqa: ANN401 - TensorRT's
-    """What TensorRT tells goes to our log; errors also to ``said``.
-
-    Args:
-        library: the flavour.
-        said: takes errors, for messages.
-    """
+def create_logger(library: Library, errors: list[str] | None = None) -> Any:  # noqa: ANN401 - TensorRT's
+    """Create a logger that passes TensorRT's messages to our log, and its errors to ``errors``."""
     base: Any = library.module.ILogger
 
     class Logger(base):  # type: ignore[misc]
-        """Levels of TensorRT are those of ours."""
-
         def __init__(self) -> None:
             base.__init__(self)
 
         def log(self, severity: Any, message: str) -> None:  # noqa: ANN401
-            if severity <= base.ERROR and said is not None:
-                said.append(message.strip())
+            if severity <= base.ERROR and errors is not None:
+                errors.append(message.strip())
             level = logging.WARNING if severity <= base.WARNING else logging.DEBUG
             log.log(level, "%s: %s", library.name, message.strip())
 
@@ -90,13 +74,7 @@ def create_logger(library: Library, said: list[str] | None = None) -> Any:  # no
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """An input or output.
-
-    Attributes:
-        name: in the graph.
-        shape: without the batch.
-        dtype: of its values.
-    """
+    """An input or output; ``shape`` is without the batch."""
 
     name: str
     shape: tuple[int, ...]
@@ -104,40 +82,33 @@ class Tensor:
 
     @property
     def row_bytes(self) -> int:
-        """Of one picture."""
+        """Size of one row of a batch."""
         return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
 
 
 class TensorRtEngine:
     """A deserialized engine.
 
-    Args:
-        library: the flavour that built it.
-        plan: as it was serialized.
-        name: for messages.
-
-    Attributes:
-        input: what it reads.
-        outputs: what it gives.
-        max_batch: largest batch.
-
     Raises:
-        EngineError: this library, driver or card cannot run it.
-        GpuMemoryError: its weights do not fit.
+        EngineError: This library, driver or GPU cannot run it.
+        GpuMemoryError: Its weights do not fit.
     """
 
     def __init__(self, library: Library, plan: bytes, name: str) -> None:
         trt = library.module
-        said: list[str] = []
-        self._library, self._logger = library, create_logger(library, said)
+        errors: list[str] = []
+        self._library, self._logger = library, create_logger(library, errors)
         self._runtime = trt.Runtime(self._logger)
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
-            reason = said[-1] if said else "no reason given"
-            if "out of memory" in "".join(said).lower():
+            reason = errors[-1] if errors else "no reason given"
+            if "out of memory" in "".join(errors).lower():
                 raise GpuMemoryError(f"{name}: {reason}")
             raise EngineError(f"{name}: {library.name} cannot load its engine ({reason})")
-        self._how = _rtx_config(trt, self._engine) if library.is_rtx else _managed(trt)
+        managed = trt.ExecutionContextAllocationStrategy.USER_MANAGED  # the caller brings memory
+        self._context_config = (
+            _configure_rtx(trt, self._engine, managed) if library.is_rtx else managed
+        )
         names = [self._engine.get_tensor_name(n) for n in range(self._engine.num_io_tensors)]
         inputs = [n for n in names if self._engine.get_tensor_mode(n) == trt.TensorIOMode.INPUT]
         self.input = self._tensor(inputs[0])
@@ -150,30 +121,25 @@ class TensorRtEngine:
         return Tensor(name, shape, np.dtype(dtype))
 
     def execution(self, rows: int) -> Execution:
-        """A way to run batches of one size. Memory is the caller's, so that many can share it.
+        """Prepare to run batches of one size, in the caller's memory, which several can share.
 
         Raises:
-            GpuMemoryError: there is no room for it.
-            EngineError: the engine takes no such batch.
+            GpuMemoryError: The GPU is full.
+            EngineError: The engine does not take such a batch.
         """
-        context = self._engine.create_execution_context(self._how)
-        if context is None:  # no shape was asked for yet
+        context = self._engine.create_execution_context(self._context_config)
+        if context is None:  # not because of the shape, which is set next
             raise GpuMemoryError(f"TensorRT has no memory to prepare batches of {rows}")
         if not context.set_input_shape(self.input.name, (rows, *self.input.shape)):
-            raise EngineError(f"the engine takes no batch of {rows}: build it again")
+            raise EngineError(f"the engine does not take a batch of {rows}: build it again")
         return Execution(context)
 
 
-def _managed(trt: Any) -> Any:  # noqa: ANN401 - TensorRT's
-    """Whoever makes contexts brings their memory."""
-    return trt.ExecutionContextAllocationStrategy.USER_MANAGED
-
-
-def _rtx_config(trt: Any, engine: Any) -> Any:  # noqa: ANN401 - TensorRT's
-    """TensorRT-RTX compiles kernels where they run: at once, and once for all contexts."""
+def _configure_rtx(trt: Any, engine: Any, managed: Any) -> Any:  # noqa: ANN401 - TensorRT's
+    """TensorRT-RTX compiles kernels on the GPU that runs them, once for all contexts."""
     config = engine.create_runtime_config()
-    config.set_execution_context_allocation_strategy(_managed(trt))
-    eager = trt.DynamicShapesKernelSpecializationStrategy.EAGER  # not while cameras wait
+    config.set_execution_context_allocation_strategy(managed)
+    eager = trt.DynamicShapesKernelSpecializationStrategy.EAGER  # now, not while cameras wait
     config.dynamic_shapes_kernel_specialization_strategy = eager
     config.set_runtime_cache(config.create_runtime_cache())
     return config
@@ -186,21 +152,21 @@ class Execution:
         self._context = context
 
     def memory_bytes(self) -> int:
-        """What it needs while it runs."""
+        """GPU memory that it needs while it runs."""
         return int(self._context.update_device_memory_size_for_shapes())
 
     def bind(self, addresses: Mapping[str, int], memory: int, size_bytes: int) -> None:
-        """Say where tensors are, and the memory to work in."""
+        """Set the addresses of the tensors and of the working memory."""
         if size_bytes:
             self._context.set_device_memory(memory, size_bytes)
         for name, address in addresses.items():
             self._context.set_tensor_address(name, address)
 
     def enqueue(self, stream: int) -> bool:
-        """Begin; False when CUDA refused."""
+        """Begin to run; False when CUDA refused."""
         return bool(self._context.execute_async_v3(stream))
 
     def is_capturable(self, stream: int) -> bool:
-        """Whether CUDA may record it; TensorRT without the question records what has no loop."""
-        ask = getattr(self._context, "is_stream_capturable", None)
-        return bool(ask(stream)) if ask else True
+        """Whether CUDA can record it; True for a TensorRT that cannot tell."""
+        is_capturable = getattr(self._context, "is_stream_capturable", None)
+        return bool(is_capturable(stream)) if is_capturable else True

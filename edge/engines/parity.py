@@ -1,8 +1,8 @@
 """Parity: whether an engine finds what the model's reference finds, before it is trusted.
 
-Arithmetic of another order or width moves scores and corners a little and turns over decisions
-that stood on an edge. What is refused here is more: an engine that lost objects, sees others, or
-describes faces differently, as an unlucky INT8 engine does without a word.
+Arithmetic in another order or width moves scores and corners a little and flips close decisions.
+What is refused here is more: an engine that loses objects, sees others, or describes faces
+differently, as an unlucky INT8 engine does silently.
 """
 
 from __future__ import annotations
@@ -26,9 +26,6 @@ LIVE = 0.05  # two probabilities may differ by this
 
 class ParityCheck:
     """Compares the outputs of an engine with those of its reference, batch by batch.
-
-    Args:
-        manifest: The manifest of the model.
 
     Attributes:
         rows: Detections, embeddings or probabilities compared so far, on either side.
@@ -56,7 +53,8 @@ class ParityCheck:
             a = {name: value[picture] for name, value in expected.items()}
             b = {name: actual[name][picture] for name in expected}
             for one, two in ((a, b), (b, a)):
-                missing, sure = _missing(one, two, self._manifest.score_threshold + SCORE_MARGIN)
+                min_score = self._manifest.score_threshold + SCORE_MARGIN
+                missing, sure = _count_missing(one, two, min_score)
                 self._lost, self.rows = self._lost + missing, self.rows + sure
         if self._lost > MAX_LOST * self.rows:
             return f"{self._lost} of {self.rows} findings have no counterpart"
@@ -74,7 +72,7 @@ def _compare_shapes(expected: Mapping[str, F32], actual: Mapping[str, F32]) -> s
 
 
 def _compare_vectors(expected: Mapping[str, F32], actual: Mapping[str, F32]) -> str:
-    """Descriptions and probabilities."""
+    """Compare embeddings and probabilities."""
     if "embeddings" in expected:
         cosine = (expected["embeddings"] * actual["embeddings"]).sum(axis=1).min(initial=1)
         return "" if cosine >= COSINE else f"descriptions of a face have a cosine of {cosine:.3f}"
@@ -82,9 +80,11 @@ def _compare_vectors(expected: Mapping[str, F32], actual: Mapping[str, F32]) -> 
     return "" if worst <= LIVE else f"answers differ by {worst:.3f}"
 
 
-def _missing(one: Mapping[str, F32], two: Mapping[str, F32], least: float) -> tuple[int, int]:
-    """Rows of one picture from a score on that the other lacks, and how many there are."""
-    sure = one["detections"][:, 4] >= least
+def _count_missing(
+    one: Mapping[str, F32], two: Mapping[str, F32], min_score: float
+) -> tuple[int, int]:
+    """Rows of one picture with at least ``min_score``: those that ``two`` lacks, and all."""
+    sure = one["detections"][:, 4] >= min_score
     rows, others = one["detections"][sure], two["detections"]
     same = boxes.iou(rows[:, :4], others[:, :4]) >= IOU  # (S, K)
     same &= rows[:, None, 5] == others[None, :, 5]

@@ -1,14 +1,14 @@
-"""An engine at work: two channels that copy and compute at the same time, batches cut to fit.
+"""Engine sessions: two channels that copy and compute at the same time, batches split to fit.
 
 ::
 
     channel 0   copy in | compute | copy out
     channel 1             copy in | compute | copy out
 
-A channel has a stream, pinned buffers and memory of the card, made once for the largest batch. Per
+A channel has a stream, pinned buffers and GPU memory, allocated once for the largest batch. Per
 batch size (1, 2, 4 .. the largest; others are run as the next of these) it has an execution
 context and, where CUDA can record it, a graph; all of them share the channel's memory. Two threads
-use a channel each; a thread that is alone cuts a large batch in two and uses both.
+use a channel each; a thread that is alone splits a large batch in two and uses both.
 """
 
 from __future__ import annotations
@@ -18,78 +18,34 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge.engines.cuda import Cuda
-from edge.engines.library import Tensor
+from edge.engines.library import Execution, TensorRtEngine
 from edge.errors import EdgeError, GpuLostError, GpuMemoryError, ModelError
 
 log = logging.getLogger(__name__)
 
 CHANNELS = 2
-SPLIT_FROM = 8  # rows from which on a batch is cut in two, to copy one half beside the other
-
-
-class Execution(Protocol):
-    """See `edge.engines.library.Execution`."""
-
-    def memory_bytes(self) -> int:
-        """What it needs while it runs."""
-
-    def bind(self, addresses: Mapping[str, int], memory: int, size_bytes: int) -> None:
-        """Say where tensors and working memory are."""
-
-    def enqueue(self, stream: int) -> bool:
-        """Begin."""
-
-    def is_capturable(self, stream: int) -> bool:
-        """Whether CUDA may record it."""
-
-
-class Engine(Protocol):
-    """See `edge.engines.library.TensorRtEngine`."""
-
-    @property
-    def input(self) -> Tensor:
-        """What it reads."""
-
-    @property
-    def outputs(self) -> tuple[Tensor, ...]:
-        """What it gives."""
-
-    @property
-    def max_batch(self) -> int:
-        """Largest batch."""
-
-    def execution(self, rows: int) -> Execution:
-        """A way to run batches of one size."""
+SPLIT_FROM = 8  # rows from which a batch is split in two, to copy one half beside the other
 
 
 class Channel:
-    """Buffers, memory and contexts for one batch at a time.
-
-    Args:
-        cuda: the card.
-        engine: what runs.
-        max_batch: largest batch.
-        graphs: record CUDA graphs.
-
-    Attributes:
-        max_batch: largest batch.
+    """Buffers, memory and contexts for one batch at a time; ``graphs`` records CUDA graphs.
 
     Raises:
-        GpuMemoryError: not enough memory; nothing stays allocated.
+        GpuMemoryError: There is not enough memory; nothing stays allocated.
     """
 
-    def __init__(self, cuda: Cuda, engine: Engine, max_batch: int, *, graphs: bool) -> None:
+    def __init__(self, cuda: Cuda, engine: TensorRtEngine, max_batch: int, *, graphs: bool) -> None:
         self.max_batch = max_batch
         self._cuda, self._engine, self._graphs = cuda, engine, graphs
         self._free: list[Callable[[], None]] = []
         self._runs: dict[int, tuple[Execution, Any]] = {}
-        self._taken: tuple[int, int] | None = None  # first and last row under way
+        self._pending: tuple[int, int] | None = None  # first and last row of the batch in progress
         try:
             self._open(max_batch)
         except EdgeError:
@@ -122,7 +78,7 @@ class Channel:
         return address
 
     def _record(self, execution: Execution) -> Any:  # noqa: ANN401 - CUDA's graph, or None
-        """Run once, so that everything is allocated and compiled; then record."""
+        """Run once, so that everything is allocated and compiled; then record a graph."""
         self._cuda.check("TensorRT's first batch", fine=execution.enqueue(self._stream))
         self._cuda.wait(self._stream)
         if not (self._graphs and execution.is_capturable(self._stream)):
@@ -134,13 +90,13 @@ class Channel:
 
     @property
     def graphs(self) -> int:
-        """Batch sizes that were recorded."""
+        """Number of batch sizes that have a graph."""
         return sum(graph is not None for _, graph in self._runs.values())
 
     def start(self, rows: NDArray[np.uint8], first: int) -> None:
-        """Begin with rows that belong at ``first`` of the whole batch."""
+        """Begin to run the rows of a batch from ``first`` on."""
         count, source = len(rows), self._engine.input.name
-        self._taken = first, first + count
+        self._pending = first, first + count
         np.copyto(self._host[source][:count], rows)
         self._cuda.upload(self._address[source], self._host[source][:count], self._stream)
         execution, graph = self._runs[next(size for size in self._runs if size >= count)]
@@ -153,19 +109,19 @@ class Channel:
             self._cuda.download(into, self._address[tensor.name], self._stream)
 
     def finish(self, outputs: Mapping[str, NDArray[np.float32]]) -> None:
-        """Wait for what was begun and take its rows over, each copied once."""
-        if self._taken is None:
+        """Wait for the rows in progress, and copy their results into ``outputs``."""
+        if self._pending is None:
             return
-        (first, last), self._taken = self._taken, None
+        (first, last), self._pending = self._pending, None
         self._cuda.wait(self._stream)
         for name, whole in outputs.items():
             whole[first:last] = self._host[name][: last - first]
 
     def abandon(self) -> None:
-        """Forget rows that nobody will take, once the card has done with them."""
-        if self._taken is not None:
-            self._taken = None
-            with suppress(EdgeError):  # why they are not taken was told already
+        """Discard the rows in progress after an error, once the GPU is done with them."""
+        if self._pending is not None:
+            self._pending = None
+            with suppress(EdgeError):  # the first error is being raised already
                 self._cuda.wait(self._stream)
 
     def close(self) -> None:
@@ -182,53 +138,38 @@ def prepared_sizes(max_batch: int) -> list[int]:
 
 
 class EngineSession:
-    """An engine that answers as every session does; several threads may use it at once.
+    """An engine as a session; several threads may use it at once.
 
-    When the card's memory is short, the largest batch is halved until it fits; longer batches are
+    When the GPU is short of memory, the largest batch is halved until it fits; longer batches are
     then run in parts.
 
-    Args:
-        cuda: the card.
-        engine: what runs.
-        metadata: of the ONNX file it was built from.
-        name: for messages.
-        graphs: record CUDA graphs.
-
     Raises:
-        GpuMemoryError: not even one picture fits.
+        GpuMemoryError: Not even one picture fits.
     """
 
     def __init__(
-        self,
-        cuda: Cuda,
-        engine: Engine,
-        metadata: Mapping[str, str],
-        name: str,
-        *,
-        graphs: bool = True,
-    ) -> None:
+        self, cuda: Cuda, engine: TensorRtEngine, metadata: Mapping[str, str], name: str,
+        *, graphs: bool = True,
+    ) -> None:  # fmt: skip
         self.metadata = metadata
         self._cuda, self._engine, self._name, self._graphs = cuda, engine, name, graphs
         self._max_batch = engine.max_batch
-        self._free: queue.LifoQueue[Channel | None] = queue.LifoQueue()  # None: there is no memory
+        self._free: queue.LifoQueue[Channel | None] = queue.LifoQueue()  # None: no memory for one
         self._resizing = threading.Lock()
         self._open()
 
     @property
     def max_batch(self) -> int:
-        """Largest batch that fits the card's memory."""
+        """Largest batch that fits the GPU's memory."""
         return self._max_batch
 
     def infer(self, batch: NDArray[np.uint8]) -> Mapping[str, NDArray[np.float32]]:
-        """``(B, ...)`` uint8 -> output name to array, owned by the caller.
-
-        Args:
-            batch: pictures; as many as there are, whatever the engine's largest batch.
+        """``(B, ...)`` uint8, any B -> output name to array, owned by the caller.
 
         Raises:
-            ModelError: the engine takes no such pictures.
-            GpuMemoryError: not even one picture fits any more.
-            GpuLostError: the process must end.
+            ModelError: The engine does not take such pictures.
+            GpuMemoryError: Not even one picture fits any more.
+            GpuLostError: The process must end.
         """
         want = self._engine.input
         if batch.shape[1:] != want.shape or batch.dtype != want.dtype:
@@ -240,13 +181,13 @@ class EngineSession:
         while True:
             max_batch = self._max_batch
             try:
-                with self._taken(len(batch)) as channels:
+                with self._borrow_channels(len(batch)) as channels:
                     return self._run(batch, channels)
             except GpuMemoryError as error:
                 self._shrink(max_batch, error)
 
     def close(self) -> None:
-        """Free the card's memory; a lost card has nothing left to free."""
+        """Free the GPU's memory; a lost GPU has nothing left to free."""
         with suppress(GpuLostError):
             self._cuda.enter()
             for _ in range(CHANNELS):
@@ -272,8 +213,8 @@ class EngineSession:
         return outputs
 
     @contextmanager
-    def _taken(self, count: int) -> Iterator[list[Channel]]:
-        """A channel for a batch of so many rows; a second one where it pays and nobody has it."""
+    def _borrow_channels(self, count: int) -> Iterator[list[Channel]]:
+        """A channel for a batch of ``count`` rows; a second one where it pays and is free."""
         channels = [self._free.get()]
         if count >= SPLIT_FROM:
             with suppress(queue.Empty):
@@ -290,21 +231,19 @@ class EngineSession:
                 self._free.put(channel)
 
     def _open(self) -> None:
-        """Make channels for the largest batch that fits."""
+        """Open channels for the largest batch that fits."""
         while True:
             channels: list[Channel] = []
             try:
                 for _ in range(CHANNELS):
-                    channel = Channel(
-                        self._cuda, self._engine, self._max_batch, graphs=self._graphs
-                    )
-                    channels.append(channel)
+                    parts = (self._cuda, self._engine, self._max_batch)
+                    channels.append(Channel(*parts, graphs=self._graphs))
             except EdgeError as error:
                 with suppress(GpuLostError):
                     for channel in channels:
                         channel.close()
                 if not isinstance(error, GpuMemoryError):
-                    for _ in range(CHANNELS):  # who waits for one must not wait for ever
+                    for _ in range(CHANNELS):  # threads that wait for one must not wait for ever
                         self._free.put(None)
                     raise
                 self._halve(error)
@@ -327,15 +266,11 @@ class EngineSession:
         log.warning("%s: %s: batches of %d from here on", self._name, error, self._max_batch)
 
     def _shrink(self, max_batch: int, error: GpuMemoryError) -> None:
-        """Open anew with smaller batches, unless another thread did so since.
-
-        Raises:
-            GpuMemoryError: there are no smaller ones.
-        """
+        """Open smaller channels, unless another thread has done so; see `_halve` for errors."""
         with self._resizing:
             if self._max_batch != max_batch:
                 return
-            channels = [self._free.get() for _ in range(CHANNELS)]  # once nobody uses them
+            channels = [self._free.get() for _ in range(CHANNELS)]  # once they are not in use
             for channel in channels:
                 if channel:
                     channel.close()
@@ -345,7 +280,7 @@ class EngineSession:
 
 
 def split_batch(count: int, max_batch: int, channels: int = CHANNELS) -> list[tuple[int, int]]:
-    """Parts of a batch, equal but for one row: one a channel where halves are worth it."""
+    """Parts of a batch, equal but for one row: one per channel where splitting pays."""
     parts = max(-(-count // max_batch), channels if count >= SPLIT_FROM else 1)
     edges = [count * n // parts for n in range(parts + 1)]
     return [(edges[n], edges[n + 1]) for n in range(parts)] if count else []

@@ -1,4 +1,4 @@
-"""Drawn pictures: what a model is shown that has seen no camera yet."""
+"""Synthetic images, which a model is checked with before any camera delivers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from edge.types import F32, U8
 
-# A face in units of its half height, painted in this order: centre xy, radii xy, colour RGB.
+# A face in units of its half height, painted in this order: center xy, radii xy, color RGB.
 _FACE = (
     ((0.0, 0.0), (0.75, 1.0), (60, 40, 30)),  # hair
     ((0.0, 0.1), (0.65, 0.85), (224, 180, 150)),
@@ -24,13 +24,8 @@ _FACE = (
 def draw_synthetic_images(shape: tuple[int, ...], count: int = 4, seed: int = 1) -> U8:
     """Faces of several sizes before noise of every scale: ``(count, *shape)``.
 
-    Face finders find them. Networks for objects see little in any drawing; they are compared on the
-    first real frames as well.
-
-    Args:
-        shape: of one row: ``(h, w, 3)``, or ``(T, h, w, 3)`` of clips.
-        count: of rows.
-        seed: of noise and places.
+    Face finders find them. Object detectors see little in any drawing, so they are compared on the
+    first real frames as well. A row has shape ``(h, w, 3)``, or ``(T, h, w, 3)`` for clips.
     """
     rng = np.random.default_rng(seed)
     height, width = shape[-3:-1]
@@ -41,15 +36,14 @@ def draw_synthetic_images(shape: tuple[int, ...], count: int = 4, seed: int = 1)
             coarse = rng.normal(0, 12, (height // cell + 1, width // cell + 1, 3))
             picture += coarse.repeat(cell, 0).repeat(cell, 1)[:height, :width]
         for column, share in enumerate((0.1, 0.16, 0.24)):
-            place = (width * (column + 0.5) / 3, height * rng.uniform(0.3, 0.7))
-            _paint(picture, place, share * min(height, width))
+            center_xy = (width * (column + 0.5) / 3, height * rng.uniform(0.3, 0.7))
+            _paint_face(picture, center_xy, share * min(height, width))
     return pictures.clip(0, 255).astype(np.uint8)
 
 
-def _paint(picture: F32, center_xy: tuple[float, float], half_px: float) -> None:
-    """A face, in place; rows and columns of the picture ``(h, w, 3)``."""
+def _paint_face(picture: F32, center_xy: tuple[float, float], half_px: float) -> None:
     y, x = np.mgrid[: picture.shape[0], : picture.shape[1]].astype(np.float32)
     x, y = (x - center_xy[0]) / half_px, (y - center_xy[1]) / half_px
-    for center, radii, colour in _FACE:
+    for center, radii, color in _FACE:
         inside = ((x - center[0]) / radii[0]) ** 2 + ((y - center[1]) / radii[1]) ** 2 < 1
-        picture[inside] = colour
+        picture[inside] = color

@@ -22,15 +22,11 @@ class CatalogEntry(BaseModel):
     """One model of the catalog.
 
     Attributes:
-        name: Its name here.
         task: Its task once adopted.
-        family: The family it is adopted as.
         url: The original release.
         sha256: The hash of the released file.
         size_bytes: The size of the released file.
-        license: SPDX identifier of the weights.
         input_wh: Width and height of its input once adopted, pixels.
-        trained_on: The training data, in words.
         quality: What its publisher measured.
         quality_source: Where that is published.
         note: What a user should know before choosing it.

@@ -53,11 +53,7 @@ def load_model(
 def load_model(task: Task, runtime: Runtime, path: Path, sha256: str = "") -> ContractModel:
     """Load a model and run it once to check that it keeps the contract of its task.
 
-    Args:
-        task: What it must be for.
-        runtime: What executes it.
-        path: Its file.
-        sha256: The pinned hash, or empty.
+    Its file must have the hash ``sha256``, if one is given.
 
     Raises:
         ModelError: The file is missing, broken, untrusted, of another task, or breaks the

@@ -38,8 +38,6 @@ class Download:
         url: ``http`` or ``https``; redirects to other schemes are not followed.
         target: Where the complete and verified file goes; ``.part`` beside it holds the partial
             download until then.
-        size_bytes: Size of the file.
-        sha256: Hash of the file.
         timeout_s: Silence after which the server counts as failed.
     """
 

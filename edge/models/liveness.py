@@ -18,7 +18,6 @@ class ContractLiveness:
     Attributes:
         clip_frames: Pictures of a face per clip.
         clip_s: Longest time a clip may span, seconds.
-        manifest: Its manifest.
     """
 
     def __init__(self, session: Session, manifest: Manifest, sha256: str) -> None:
@@ -30,12 +29,7 @@ class ContractLiveness:
         self._session = session
 
     def crops(self, picture: Picture, xyxy: F32) -> U8:
-        """Crop one face of one picture at each scale: ``(S, h, w, 3)`` uint8 RGB.
-
-        Args:
-            picture: Any size.
-            xyxy: ``(4,)`` float32, the face in pixels of the picture.
-        """
+        """Crop the face ``(4,)`` of one picture at each scale: ``(S, h, w, 3)`` uint8 RGB."""
         size_wh = self.manifest.input_wh
         return np.stack(
             [crop_wide(picture, xyxy, scale, size_wh) for scale in self.manifest.crop_scales]

@@ -8,12 +8,7 @@ from edge.types import ReasonCode
 
 
 class Reason(NamedTuple):
-    """Why something was decided.
-
-    Attributes:
-        code: A stable word for programs.
-        text: A sentence for people, with measured values and without names.
-    """
+    """A reason: a stable word for programs, and a sentence for people with measured values."""
 
     code: ReasonCode
     text: str

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # a camera box reports to nobody
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # must precede the import
 
 import onnxruntime as ort
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from pydantic import Field
 
 from edge.config import Table
 from edge.errors import ConfigError, ModelError
-from edge.onnxfile import has_external_data
+from edge.onnxfile import read_metadata
 
 CUDA, TENSORRT = "CUDAExecutionProvider", "TensorrtExecutionProvider"
 BROKEN = (  # what ONNX Runtime raises about a model
@@ -58,18 +58,18 @@ class Options(Table):
     fp16: bool = False
     cache: str = ""
 
-    def of_provider(self, provider: str) -> dict[str, str]:
-        """What a provider is told beside the model."""
+    def get_provider_options(self, provider: str) -> dict[str, str]:
+        """The options to start a provider with."""
         if provider == CUDA:
             return {"device_id": str(self.device), "cudnn_conv_algo_search": "HEURISTIC"}
         if provider != TENSORRT:
             return {}
-        told = {"device_id": str(self.device), "trt_fp16_enable": str(int(self.fp16))}
+        options = {"device_id": str(self.device), "trt_fp16_enable": str(int(self.fp16))}
         if self.cache:
             folder = str(Path(self.cache).expanduser())
-            told |= {"trt_engine_cache_enable": "1", "trt_engine_cache_path": folder}
-            told |= {"trt_timing_cache_enable": "1", "trt_timing_cache_path": folder}
-        return told
+            options |= {"trt_engine_cache_enable": "1", "trt_engine_cache_path": folder}
+            options |= {"trt_timing_cache_enable": "1", "trt_timing_cache_path": folder}
+        return options
 
 
 class OnnxSession:
@@ -92,7 +92,7 @@ class OnnxSession:
         """``(B, ...)`` uint8 -> output name to array, owned by the caller.
 
         Raises:
-            ModelError: the model takes no such batch.
+            ModelError: The model does not take such a batch.
         """
         try:
             outputs = self._session.run(None, {self._input: batch})
@@ -135,26 +135,22 @@ class OnnxRuntime:
         """Load a model from its bytes.
 
         Raises:
-            ModelError: the bytes are no model that can be executed.
+            ModelError: The bytes are not a model that can be executed.
         """
+        read_metadata(model, name)
         settings = session_settings(self._options.threads)
         spinning = "1" if self._options.spinning else "0"
         settings.add_session_config_entry("session.intra_op.allow_spinning", spinning)
         settings.add_session_config_entry("session.load_model_format", "ONNX")
+        names = self._options.providers
+        providers = [(key, self._options.get_provider_options(key)) for key in names]
         try:
-            if has_external_data(model):
-                raise ModelError(
-                    f"{name} keeps weights outside its file, where no hash guards them: "
-                    "save it as one file"
-                )
-            session = ort.InferenceSession(model, settings, providers=self._providers())
+            session = ort.InferenceSession(model, settings, providers=providers)
         except BROKEN as error:
-            raise ModelError(f"{name} is no ONNX model that can be run: export it again") from error
-        refuse_absent(self._options.providers, session.get_providers())
+            problem = f"{name} is not an ONNX model that can be run: export it again"
+            raise ModelError(problem) from error
+        refuse_absent(names, session.get_providers())
         return OnnxSession(session, name)
-
-    def _providers(self) -> list[tuple[str, dict[str, str]]]:
-        return [(name, self._options.of_provider(name)) for name in self._options.providers]
 
 
 def session_settings(threads: int) -> ort.SessionOptions:
@@ -175,10 +171,10 @@ def session_settings(threads: int) -> ort.SessionOptions:
 
 
 def refuse_absent(wanted: Sequence[str], given: Sequence[str]) -> None:
-    """ONNX Runtime runs on the CPU what it cannot start elsewhere, and says so to nobody.
+    """Check that all providers started: ONNX Runtime silently falls back to the CPU.
 
     Raises:
-        ConfigError: a provider that was asked for did not start.
+        ConfigError: A requested provider did not start.
     """
     absent = [name for name in wanted if name not in given]
     if absent:

@@ -22,8 +22,8 @@ from edge.engines.cache import (
 from edge.engines.cuda import Cuda, open_cuda
 from edge.engines.library import Flavor, Library, TensorRtEngine, find_library
 from edge.engines.session import EngineSession
-from edge.errors import ConfigError, EngineError, GpuLostError, GpuMemoryError, ModelError
-from edge.onnxfile import has_external_data, metadata_of
+from edge.errors import ConfigError, EngineError, GpuLostError, GpuMemoryError
+from edge.onnxfile import read_metadata
 from edge.ports import Runtime
 
 log = logging.getLogger(__name__)
@@ -64,28 +64,18 @@ class Options(Table):
 
     @property
     def build_options(self) -> BuildOptions:
-        """How engines are built."""
+        """The options to build engines with."""
         opt_batch = min(self.opt_batch, self.max_batch)
         return BuildOptions(opt_batch, self.max_batch, self.workspace_mib, self.sweeps)
 
     @property
     def root(self) -> Path:
-        """Of the engine cache."""
+        """The folder of the engine cache."""
         return Path(self.cache).expanduser() if self.cache else default_root()
 
 
 class TensorRtRuntime:
-    """Loads engines from the cache.
-
-    Args:
-        options: how.
-        cuda: the card.
-        library: the flavour.
-
-    Attributes:
-        waits: until its engine is there, a model is not to be run by anything else.
-        build_timeout_s: a build that takes longer is to be given up.
-    """
+    """Loads engines from the cache; see `edge.ports.EngineRuntime`."""
 
     def __init__(self, options: Options, cuda: Cuda, library: Library) -> None:
         self.waits = options.fallback == "none"
@@ -93,8 +83,8 @@ class TensorRtRuntime:
         self._options, self._cuda, self._library = options, cuda, library
         self._build_options = options.build_options
         self._cache = EngineCache(options.root)
-        card = cuda.card()
-        self._target = EngineTarget(library.name, library.version, card.name, (card.capability,))
+        gpu = cuda.get_gpu()
+        self._target = EngineTarget(library.name, library.version, gpu.name, (gpu.capability,))
 
     @property
     def workers(self) -> int:
@@ -105,11 +95,11 @@ class TensorRtRuntime:
         """Load the engine of a model from the cache.
 
         Raises:
-            ModelError: the bytes are no model.
-            EngineError: there is no engine for it, or none that is to be trusted.
-            GpuMemoryError: not even one picture fits the card.
+            ModelError: The bytes are not a model.
+            EngineError: There is no engine for it, or none that can be trusted.
+            GpuMemoryError: Not even one picture fits the GPU.
         """
-        _metadata(model, name)  # what is no model needs no engine
+        read_metadata(model, name)
         key = EngineKey.for_model(model, self._target, self._build_options)
         refused = []
         for entry in self._cache.find(key):
@@ -125,29 +115,29 @@ class TensorRtRuntime:
         """Load one engine of a model.
 
         Raises:
-            ModelError: the bytes are no model.
-            EngineError: it cannot run here, or is not to be trusted.
-            GpuMemoryError: not even one picture fits the card.
+            ModelError: The bytes are not a model.
+            EngineError: It cannot run here, or cannot be trusted.
+            GpuMemoryError: Not even one picture fits the GPU.
         """
-        metadata = _metadata(model, name)
-        if problem := self._unfit(entry.key):
+        metadata = read_metadata(model, name)
+        if problem := self._find_mismatch(entry.key):
             raise EngineError(f"{name}: {problem}")
         self._cuda.enter()
         engine = TensorRtEngine(self._library, self._cache.load(entry), name)
         return EngineSession(self._cuda, engine, metadata, name, graphs=self._options.graphs)
 
-    def _unfit(self, key: EngineKey) -> str:
-        """Why an engine is not for this box; empty when it is."""
+    def _find_mismatch(self, key: EngineKey) -> str:
+        """Why an engine is not for this machine; empty when it is."""
         here = self._target
         if (key.library, key.version) != (here.library, here.version):
             return f"its engine is of {key.library} {key.version}, here is {here.version}"
         if key.gpu not in ("", here.gpu) or not set(here.capabilities) <= set(key.capabilities):
-            cards = key.gpu or "+".join(key.capabilities)
-            return f"its engine is for {cards}, here is {here.gpu} ({here.capabilities[0]})"
+            gpus = key.gpu or "+".join(key.capabilities)
+            return f"its engine is for {gpus}, here is {here.gpu} ({here.capabilities[0]})"
         return ""
 
     def build_command(self, name: str, sha256: str) -> list[str]:
-        """What builds the engine that ``load`` looks for."""
+        """The command that builds the engine that ``load`` looks for."""
         options = self._build_options
         return [
             sys.executable, "-m", "deploy", "build", name,
@@ -163,40 +153,23 @@ class TensorRtRuntime:
         ]  # fmt: skip
 
     def shrink(self) -> bool:
-        """From here on ask for engines of smaller batches; False when there are none."""
+        """From here on use engines of smaller batches; False when there are none."""
         smaller = self._build_options.smaller()
         shrunk, self._build_options = smaller != self._build_options, smaller
         return shrunk
 
 
-def _metadata(model: bytes, name: str) -> dict[str, str]:
-    """The metadata of a model that is whole.
-
-    Raises:
-        ModelError: the bytes are no ONNX file, or only a part of one.
-    """
-    try:
-        if has_external_data(model):
-            raise ModelError(
-                f"{name} keeps weights outside its file, where no hash guards them: "
-                "save it as one file"
-            )
-        return metadata_of(model)
-    except ValueError as error:
-        raise ModelError(f"{name} is no ONNX model: export it again") from error
-
-
 def build(options: Options) -> Runtime:
-    """The runtime that ``options`` describe; ONNX Runtime where there is no GPU and it may be.
+    """Create the runtime that options describe; ONNX Runtime without a GPU if `fallback` is onnx.
 
     Raises:
-        ConfigError: no driver, no card or no TensorRT, and `fallback` is none.
-        GpuMemoryError: the card is full, and `fallback` is none.
-        GpuLostError: the card is busy or hangs, and `fallback` is none.
+        ConfigError: There is no driver, no GPU or no TensorRT, and `fallback` is none.
+        GpuMemoryError: The GPU is full, and `fallback` is none.
+        GpuLostError: The GPU is busy or hangs, and `fallback` is none.
     """
     try:
         return TensorRtRuntime(options, open_cuda(options.device), find_library(options.library))
-    except (ConfigError, GpuMemoryError, GpuLostError) as error:  # nothing runs there yet
+    except (ConfigError, GpuMemoryError, GpuLostError) as error:
         if options.fallback == "none":
             raise type(error)(f"runtime: {error}") from error
         log.warning("runtime: %s. Models run on the processor until then", error)

@@ -23,14 +23,7 @@ PATIENCE = 6  # a source may block as long as its own timeouts, so the watchdog 
 
 
 class CameraPool:
-    """The cameras of a daemon.
-
-    Args:
-        frames: Where the cameras' frames wait.
-        group: Runs their threads.
-        metrics: Their series.
-        report: Takes their states.
-    """
+    """The cameras of a daemon."""
 
     def __init__(
         self,

@@ -24,13 +24,9 @@ class CameraLoop:
     """The work of one camera's thread.
 
     Attributes:
-        camera: The camera's configuration.
-        source: Where captures come from.
         queue: Where frames wait for inference.
         epochs: Ids for connections, shared by all cameras.
-        metrics: The camera's series.
         report: Called with every change of the camera's state.
-        backoff: Delays between connections.
         epoch: The present connection, 0 before the first one.
         reported: The state that was reported last.
     """

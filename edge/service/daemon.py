@@ -48,7 +48,6 @@ class Daemon:
     """One node: cameras, pipeline, sinks, metrics.
 
     Args:
-        settings: The configuration.
         path: Its file, read again on reload; model paths are relative to its folder.
         models: Loaded models; None loads those of the configuration.
         on_result: Called in the inference threads with every result; must be quick.

@@ -55,13 +55,7 @@ class _Server(uvicorn.Server):
 
 
 def create_app(metrics: Metrics, health: HealthBoard, token: str = "") -> Starlette:
-    """Create the web application.
-
-    Args:
-        metrics: Shown at /metrics.
-        health: Shown at /readyz.
-        token: Bearer token that /metrics and /readyz require; empty requires none.
-    """
+    """Create the web application; /metrics and /readyz require ``token`` if there is one."""
 
     def is_refused(request: Request) -> bool:
         sent = request.headers.get("authorization", "").encode()

@@ -37,8 +37,6 @@ class Family:
     Attributes:
         name: The name in the exposition, with the suffix of its type.
         kind: counter, gauge, histogram or info.
-        text: What it measures.
-        labels: Names of its labels.
     """
 
     name: str

@@ -17,11 +17,9 @@ class Worker:
     """A thread with a name, a stop flag and a progress mark.
 
     Args:
-        name: The name in logs and for the watchdog.
         work: Runs until the stop flag is set; calls ``worker.mark_progress()`` as it goes.
         on_death: Called from the thread when ``work`` raised or returned early.
         max_silence_s: The longest time between two progress marks of a healthy worker.
-        clock: A monotonic clock.
     """
 
     def __init__(
@@ -87,11 +85,7 @@ class Worker:
 
 
 class WorkerGroup:
-    """The workers of a process, which ends when one of them dies.
-
-    Args:
-        max_silence_s: The longest time between two progress marks of a healthy worker.
-    """
+    """The workers of a process, which ends when one of them dies."""
 
     def __init__(self, max_silence_s: float) -> None:
         self._max_silence_s = max_silence_s

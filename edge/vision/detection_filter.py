@@ -14,10 +14,6 @@ from edge.vision.polygons import Polygons
 class DetectionFilter:
     """Drops detections by a camera's `labels`, `min_score`, `min_height` and `masks`.
 
-    Args:
-        camera: Its configuration.
-        classes: The model's class names by class id.
-
     Raises:
         ConfigError: The model does not have one of the labels.
     """

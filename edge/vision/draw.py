@@ -16,17 +16,10 @@ _FACE = (255, 255, 255)
 
 
 def draw(rgb: U8, xyxy: F32, labels: Sequence[str], faces_xyxy: F32, landmarks: F32) -> U8:
-    """Mark objects and faces.
-
-    Args:
-        rgb: ``(H, W, 3)`` uint8, not modified.
-        xyxy: ``(N, 4)`` objects, pixels of ``rgb``.
-        labels: N captions.
-        faces_xyxy: ``(M, 4)`` faces.
-        landmarks: ``(M, 5, 2)`` landmarks of the faces.
+    """Mark ``(N, 4)`` objects with N labels, and ``(M, 4)`` faces with ``(M, 5, 2)`` landmarks.
 
     Returns:
-        ``(H, W, 3)`` uint8 RGB.
+        A copy of ``rgb``, ``(H, W, 3)`` uint8 RGB; boxes and landmarks are in its pixels.
     """
     canvas = np.ascontiguousarray(rgb).copy()
     thickness = max(1, round(max(canvas.shape) / 500))

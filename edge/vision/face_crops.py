@@ -78,11 +78,6 @@ def place_wide_box(xyxy: F32, scale: float, size_wh: tuple[int, int]) -> tuple[i
     A box that is larger than the picture shrinks, keeping its aspect, until it fits: as MiniFASNet
     cuts its crops (minivision-ai/Silent-Face-Anti-Spoofing, generate_patches.py).
 
-    Args:
-        xyxy: ``(4,)`` float32, pixels of the picture.
-        scale: Of width and height.
-        size_wh: The picture's.
-
     Returns:
         Whole pixels, x1 y1 x2 y2, the last ones excluded.
     """
@@ -99,11 +94,8 @@ def place_wide_box(xyxy: F32, scale: float, size_wh: tuple[int, int]) -> tuple[i
 def crop_wide(picture: Picture, xyxy: F32, scale: float, size_wh: tuple[int, int]) -> U8:
     """Crop a face with its surroundings: ``(h, w, 3)`` uint8 RGB; black if the box is not finite.
 
-    Args:
-        picture: Any size.
-        xyxy: ``(4,)`` float32, the face in pixels of the picture.
-        scale: Side of the crop, in sides of the face.
-        size_wh: Width and height of the result; the aspect of the face is not kept.
+    The crop is ``scale`` times as large as the face, ``(4,)`` in pixels of the picture, and is
+    resized to ``size_wh`` without keeping its aspect.
     """
     if not np.isfinite(xyxy).all():
         return np.zeros((size_wh[1], size_wh[0], 3), np.uint8)

@@ -19,9 +19,6 @@ class Polygons:
     A polygon that crosses itself is inside by the even-odd rule (Shimrat 1962, CACM
     algorithm 112). The upper and left parts of its outline belong to it, the lower and right
     ones do not, so that neighbors with a common edge share no point.
-
-    Args:
-        corners: The corners of each polygon, in any unit.
     """
 
     def __init__(self, corners: Sequence[Points]) -> None:
@@ -56,10 +53,7 @@ class Polygons:
     def distance(self, polygon: int, points: F64, unit_xy: tuple[float, float]) -> F64:
         """``(N, 2)`` points -> ``(N,)`` distance to a polygon's outline.
 
-        Args:
-            polygon: Its row.
-            points: In the polygon's units.
-            unit_xy: Length of the polygon's units, across and down.
+        ``unit_xy`` is the length of the polygon's units, across and down.
         """
         edges = slice(self._first[polygon], self._first[polygon + 1])
         along = self._along[edges] * unit_xy  # (E, 2)

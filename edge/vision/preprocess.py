@@ -12,12 +12,7 @@ from edge.vision.resize import resize_to_rgb
 def place_letterbox(
     source_wh: tuple[int, int], network_wh: tuple[int, int], align: str = "top_left"
 ) -> tuple[Letterbox, tuple[int, int]]:
-    """Compute where an image of ``source_wh`` goes in a network input, and its size there.
-
-    Args:
-        source_wh: Source pixels.
-        network_wh: Network pixels.
-        align: ``top_left`` or ``center``.
+    """Compute where an image goes in a network input, ``top_left`` or ``center``.
 
     Returns:
         The letterbox and the width and height of the image inside the input.
@@ -35,13 +30,9 @@ def place_letterbox(
 
 
 def letterbox(picture: Picture, out: U8, align: str = "top_left", fill: int = 114) -> Letterbox:
-    """Lay a picture into a network input, keeping its aspect.
+    """Lay a picture into a network input ``out``, ``(h, w, 3)`` uint8, keeping its aspect.
 
-    Args:
-        picture: Any size.
-        out: ``(h, w, 3)`` uint8, entirely overwritten.
-        align: ``top_left`` or ``center``.
-        fill: Gray value around the image.
+    All of ``out`` is overwritten; ``fill`` is the gray value around the image.
     """
     network_wh = (out.shape[1], out.shape[0])
     placed, (w, h) = place_letterbox(picture.size_wh, network_wh, align)

@@ -16,13 +16,7 @@ cv2.setNumThreads(1)  # threads belong to cameras and to the runtime
 
 
 def resize(plane: U8, size_wh: tuple[int, int], out: U8 | None = None) -> U8:
-    """``(H, W)`` or ``(H, W, C)`` uint8 -> ``(h, w[, C])``, anti-aliased.
-
-    Args:
-        plane: Pixels; rows may be padded.
-        size_wh: New width and height.
-        out: Where to write, of the new shape.
-    """
+    """``(H, W)`` or ``(H, W, C)`` uint8 -> ``(h, w[, C])``, anti-aliased, into ``out`` if given."""
     while plane.shape[1] > 2 * size_wh[0] and plane.shape[0] > 2 * size_wh[1]:
         even = plane[: plane.shape[0] // 2 * 2, : plane.shape[1] // 2 * 2]
         half_wh = (even.shape[1] // 2, even.shape[0] // 2)
@@ -67,10 +61,7 @@ def to_rgb(picture: Picture) -> U8:
 def resize_to_rgb(picture: Picture, size_wh: tuple[int, int], out: U8 | None = None) -> U8:
     """The whole picture as ``(h, w, 3)`` uint8 RGB, upright, resized to ``size_wh``.
 
-    Args:
-        picture: Any size.
-        size_wh: New width and height.
-        out: Where to write, of the new shape; fresh pages cost more than the arithmetic.
+    It is written to ``out`` if given: fresh pages cost more than the arithmetic.
     """
     if isinstance(picture, RgbPicture):
         if out is None and picture.size_wh == size_wh:

@@ -56,17 +56,11 @@ Rows = NDArray[Any]
 def make_track_ids(start_s: float) -> Iterator[int]:
     """Make track ids that are unique across cameras and across restarts of the process.
 
-    The n-th id is ``floor(start_s * 2**20) + n``: the start time in seconds in the high bits,
+    The n-th id is ``floor(start_s * 2**20) + n``: the start time in Unix seconds in the high bits,
     20 low bits to count in. A process that starts s seconds later begins ``s * 2**20`` higher,
     so no id is reused unless more than a million tracks began in each second of the earlier
     run, or the wall clock was set back. Ids stay below 2**53, which JavaScript represents exactly,
-    until the year 2242.
-
-    Args:
-        start_s: Unix time of the process's start.
-
-    Returns:
-        An iterator that all cameras share; calling ``next`` on it is atomic.
+    until the year 2242. All cameras share the iterator; calling ``next`` on it is atomic.
     """
     if not 0 <= start_s < 2**33:
         raise ValueError(f"start_s must be Unix seconds in 0..2**33, got {start_s}: use time.time")
@@ -90,12 +84,7 @@ class TrackUpdate:
 
 
 class Tracker:
-    """Follows the objects of one camera.
-
-    Args:
-        options: Thresholds.
-        ids: Ids of new tracks, see `make_track_ids`; shared by all cameras.
-    """
+    """Follows the objects of one camera."""
 
     def __init__(self, options: Tracking, ids: Iterator[int]) -> None:
         self._options = options
@@ -106,12 +95,9 @@ class Tracker:
         self._step_s = 0.0
 
     def update(self, detections: Detections, at_s: float) -> TrackUpdate:
-        """Take one frame's detections.
+        """Take one frame's detections, those of low scores included.
 
-        Args:
-            detections: Of all classes, low scores included.
-            at_s: When the frame was captured, monotonic seconds. Time that stands still or goes
-                back counts as zero.
+        Time that stands still or goes back counts as zero.
         """
         ended = self._tick(at_s)
         found = self._drop_unusable(detections)

@@ -36,9 +36,6 @@ class ZoneMonitor:
     Args:
         zones: Polygons in fractions of width and height; the upper and left parts of an outline
             belong to the zone, the lower and right ones do not, except at the picture's edge.
-        lines: Lines in fractions of width and height.
-        classes: The model's class names by class id.
-        camera: Its name, for messages.
 
     Raises:
         ConfigError: The model does not have one of the labels.
@@ -78,12 +75,7 @@ class ZoneMonitor:
     def update(
         self, tracks: Tracks, size_wh: tuple[int, int], at_s: float
     ) -> tuple[tuple[tuple[str, ...], ...], tuple[TrackEvent, ...]]:
-        """Take the tracks of one frame.
-
-        Args:
-            tracks: Those seen in this frame.
-            size_wh: Size of the image, pixels.
-            at_s: When the frame was captured, monotonic seconds.
+        """Take the tracks that were detected in a frame captured at ``at_s`` (monotonic).
 
         Returns:
             For each track the names of the zones it is in, and the events.
@@ -106,10 +98,7 @@ class ZoneMonitor:
     def forget(self, track_ids: Iterable[int], at_s: float) -> tuple[TrackEvent, ...]:
         """Drop tracks that ended; LEFT for the zones they were last seen in.
 
-        Args:
-            track_ids: Their ids; unknown ones are ignored.
-            at_s: Now, monotonic seconds. Dwell times end when the track was last seen, and never
-                later than this.
+        Dwell times end when the track was last seen, and never later than ``at_s`` (monotonic).
         """
         gone = np.isin(self._known["track_id"], np.array(list(track_ids), np.int64))
         if not gone.any():

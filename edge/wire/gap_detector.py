@@ -88,10 +88,7 @@ class GapDetector:
     def check_heartbeat(self, node: str, boot: str, last_seq: Mapping[str, int]) -> list[Gap]:
         """Take a heartbeat into account: gaps at the end of topics since the one before.
 
-        Args:
-            node: The node's name.
-            boot: Its boot id.
-            last_seq: The last numbers of the topics that are subscribed to.
+        ``last_seq`` holds the last numbers of the topics that are subscribed to.
         """
         run = self._boot(node, boot)
         gaps = []

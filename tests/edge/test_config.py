@@ -241,7 +241,7 @@ BROKEN = [
     Broken("model_truncated", detector('"truncated.onnx"'),
            "models.detector", "truncated.onnx", "export it again", late=True),
     Broken("model_is_text", detector('"text.onnx"'),
-           "models.detector", "no ONNX model", "export it again", late=True),
+           "models.detector", "is not an ONNX model", "export it again", late=True),
     Broken("model_of_the_wrong_task", detector('"faces.onnx"'),
            "models.detector", "is a faces model", "expected one for detect", late=True),
     Broken("model_not_adopted", detector('"foreign.onnx"'),
@@ -255,7 +255,7 @@ BROKEN = [
     Broken("hash_too_short", detector('{ path = "detector.onnx", sha256 = "abc" }'),
            "models.detector.sha256", "must match", "change it"),
     Broken("not_in_the_zoo", detector('"zoo:unicorn"'),
-           "models.detector", "zoo:unicorn", "use one of them or a path", late=True),
+           "models.detector", "zoo:unicorn", "use one of zoo:", late=True),
     # labels the model does not know
     Broken("zone_label", Toml(more=f'{ZONE}\nlabels = ["unicorn"]'),
            "cameras[0].zones[0].labels", "'unicorn'", "use one of person, car", late=True),

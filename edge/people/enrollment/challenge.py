@@ -117,11 +117,8 @@ class Observation:
         frontal_px: Distance of the eyes as seen from the front, pixels.
         quality_issue: Why the face is not good enough to be compared; empty when it is.
         enrollment_issue: Why it is not good enough to be enrolled; empty when it is.
-        quality: 0..1.
         embedding: ``(D,)`` float32 of unit length if the face is good enough, else empty.
         thumbnail: ``(46, 46)`` float32, see `planarity.make_thumbnail`.
-        liveness: Of the face so far.
-        liveness_reason: Why.
     """
 
     at_s: float
@@ -147,10 +144,7 @@ class ChallengeProgress:
         act: What is to be done now.
         left_s: Seconds until its deadline.
         limit_s: Seconds it may take in all.
-        done: Number of acts that are done.
-        total: Number of acts.
         hint: What keeps the act from being recognized, or empty.
-        state: Running, passed or failed.
         reason: Why it failed, or empty.
     """
 
@@ -173,12 +167,7 @@ def draw_acts(rng: Random, count: int) -> list[Act]:
 
 
 class Challenge:
-    """One attempt.
-
-    Args:
-        rules: What is required.
-        rng: Draws the acts; the system's generator except in tests.
-    """
+    """One attempt."""
 
     def __init__(self, rules: ChallengeRules, rng: Random) -> None:
         self._rules = rules

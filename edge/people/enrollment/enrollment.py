@@ -50,9 +50,6 @@ class Enrollment:
     """Enrolls people in a gallery.
 
     Attributes:
-        finder: Finds faces.
-        embedder: Describes faces.
-        gallery: Stores templates.
         until: Last day to keep the data.
         replace: Drop the templates a person had before.
         allow_duplicates: Accept faces that resemble another person.

@@ -50,7 +50,6 @@ class AuditEntry:
 
     Attributes:
         seq: Counts from 1 without gaps.
-        at_s: Unix seconds.
         actor: The system user who did it, ``uid:N``.
         action: One of `Action` unless the log was tampered with.
         person: The id of the person concerned, or empty.

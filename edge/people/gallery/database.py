@@ -33,7 +33,6 @@ class Database:
     """One connection, used by the thread that opened it.
 
     Args:
-        path: The file.
         create: Create an empty one, readable by its owner alone, if the file does not exist.
 
     Raises:

@@ -56,11 +56,10 @@ class MasterKey:
 
 
 def load_key(where: str) -> MasterKey:
-    """Read a master key: 32 raw bytes, or the same as base64.
+    """Read a master key, 32 raw bytes or the same as base64, from a file or ``credential:NAME``.
 
-    Args:
-        where: A file that only its owner can read, or ``credential:NAME`` for a credential that
-            systemd passes to the service (``LoadCredential=``).
+    Only the owner may be able to read the file; systemd passes a credential to the service
+    (``LoadCredential=``).
 
     Raises:
         GalleryError: The file is missing, readable by other users, or not a key.
@@ -167,10 +166,6 @@ def unseal(key: bytes, sealed: bytes, about: bytes) -> bytes:
 
 class KeyStore:
     """The keys of one gallery.
-
-    Args:
-        master: The master key.
-        gallery_id: Random bytes, stored in the gallery.
 
     Attributes:
         audit_key: The key of the audit log's HMACs.

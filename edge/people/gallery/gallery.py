@@ -40,13 +40,10 @@ class Gallery:
     """An open gallery. Use it in a ``with``, in one thread.
 
     Args:
-        path: The file.
-        key: The master key.
         embedder: What templates are compared with; None for work that compares nothing.
         create: Make the file if it does not exist; needs an embedder.
         change_embedder: Let a gallery of another embedder change over; its people are not
             recognized until they are enrolled again.
-        clock: Gives Unix seconds.
 
     Raises:
         GalleryError: There is no such file, the key is wrong, it belongs to another embedder, or
@@ -223,12 +220,7 @@ class Gallery:
         return self.find(person).person
 
     def add_negatives(self, name: str, templates: F32) -> Person:
-        """Add negative templates: faces that are not this person, however similar.
-
-        Args:
-            name: The person they are not.
-            templates: ``(V, D)`` float32, V at least 1, unit length.
-        """
+        """Add negative templates, ``(V, D)``: faces that are not this person, however similar."""
         store = self.store
         with self._changing() as change:
             store.check_templates(templates)
@@ -258,16 +250,13 @@ class Gallery:
         return self.find(person).person
 
     def forget(self, name: str) -> str:
-        """Destroy a person's key and everything encrypted with it.
-
-        Args:
-            name: Name or id; a damaged record is forgotten by its id.
+        """Destroy the key of a person (name or id) and everything encrypted with it.
 
         Returns:
             The id, by which the audit log still refers to the person.
 
         Raises:
-            GalleryError: Nobody has that name; or the person is forgotten, but another process
+            GalleryError: No person has that name; or the person is forgotten, but another process
                 holds old pages of the file.
         """
         store = self.store

@@ -49,12 +49,7 @@ class Matches:
 
 @dataclass(frozen=True, slots=True)
 class IndexedPerson:
-    """A person in an index.
-
-    Attributes:
-        id: Opaque, stable across renames.
-        name: As it is displayed.
-    """
+    """A person in an index; the id is stable across renames."""
 
     id: str
     name: str
@@ -65,7 +60,6 @@ class Index:
     """An immutable snapshot of the gallery, ready to be searched.
 
     Attributes:
-        people: P people.
         templates: ``(T, D)`` float32, unit length, sorted by person.
         starts: ``(P,)`` int64, first template of each person; each has at least one.
         negatives: ``(V, D)`` float32, unit length: negative templates.
@@ -86,10 +80,10 @@ class Index:
         negatives: Sequence[F32] = (),
         dimension: int = 0,
     ) -> Index:
-        """Build an index.
+        """Build an index of P people.
 
         Args:
-            people: P people.
+            people: The people.
             templates: P times ``(t, D)``, t at least 1.
             negatives: P times ``(v, D)``, v may be 0; empty when there are none at all.
             dimension: D, needed when there may be no people.

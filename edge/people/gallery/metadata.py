@@ -20,13 +20,7 @@ TABLES = "CREATE TABLE setting (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT R
 
 @dataclass(frozen=True, slots=True)
 class EmbedderId:
-    """The model that templates come from.
-
-    Attributes:
-        name: As it is displayed.
-        sha256: The hash of its file, in hex.
-        dimension: D, the length of an embedding.
-    """
+    """The model that templates come from; ``dimension`` is D, the length of an embedding."""
 
     name: str
     sha256: str

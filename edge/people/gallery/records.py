@@ -54,7 +54,6 @@ class PersonDetails:
     """What is stored of a person beside the templates; the field names are stored, too.
 
     Attributes:
-        name: As it is displayed.
         enrolled_s: Unix seconds.
         consent_s: When the person's consent was stated, Unix seconds.
         until: Last day (UTC) the data may be kept, as ISO date; empty is without end.
@@ -77,7 +76,6 @@ class Person:
     Attributes:
         id: Opaque, stable across renames.
         details: `UNREADABLE` for a damaged record.
-        state: Whether the person can be recognized.
         generation: The gallery's generation when the record was last changed.
     """
 
@@ -97,7 +95,6 @@ class Record:
     """A person with the templates.
 
     Attributes:
-        person: Who it is.
         own: ``(T, D)`` float32, unit length.
         negatives: ``(V, D)`` float32, unit length: negative templates.
     """

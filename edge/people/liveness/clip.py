@@ -16,13 +16,10 @@ class Clip:
         self._crops: deque[tuple[float, U8]] = deque()  # at_s, (S, h, w, 3)
 
     def add(self, crops: U8, at_s: float, length: int, max_s: float) -> U8 | None:
-        """Add wide crops ``(S, h, w, 3)``; returns the clip ``(T, h, w, 3)`` once it is complete.
+        """Add ``(S, h, w, 3)`` crops of one picture, at each scale, taken at ``at_s`` (monotonic).
 
-        Args:
-            crops: One picture of the face, at each scale.
-            at_s: When, monotonic seconds.
-            length: Pictures per clip.
-            max_s: The longest time a clip may span.
+        Returns:
+            The clip ``(T, h, w, 3)`` once it has ``length`` pictures within ``max_s`` seconds.
         """
         self._crops.append((at_s, crops))
         while len(self._crops) > length or not 0 <= at_s - self._crops[0][0] <= max_s:

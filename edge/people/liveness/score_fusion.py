@@ -34,7 +34,6 @@ class LivenessPolicy:
     Attributes:
         live_score: Fused score from which a face is live.
         spoof_score: Fused score up to which it is a spoof.
-        window_s: Older scores do not count.
         motion: Whether the face must have changed as no flat picture does.
     """
 

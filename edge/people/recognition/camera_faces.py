@@ -19,9 +19,6 @@ FACE_TRACKING = Tracking(confirm_frames=1, max_missed_s=1.0)
 class CameraFaces:
     """Follows the faces of one camera.
 
-    Args:
-        ids: Track ids of faces that belong to no tracked person.
-
     Attributes:
         spoofed: Tracks of people who showed a picture of a face.
         face_tracks: By the face's own track.

@@ -111,8 +111,6 @@ class FaceQuality:
     """Quality measures of M faces.
 
     Attributes:
-        eyes_px: ``(M,)`` distance of the eyes, source pixels.
-        pose: M poses.
         sharpness: ``(M,)`` variance of the Laplacian of the aligned crop.
         brightness: ``(M,)`` mean luma of the aligned crop.
         contrast: ``(M,)`` standard deviation of that luma.
@@ -143,12 +141,7 @@ class FaceQuality:
 
 
 def assess(landmarks: F32, crops: U8) -> FaceQuality:
-    """Measure M faces.
-
-    Args:
-        landmarks: ``(M, 5, 2)`` float32, source pixels.
-        crops: ``(M, 112, 112, 3)`` uint8 RGB, aligned by those points.
-    """
+    """Measure M faces: ``(M, 5, 2)`` landmarks, ``(M, 112, 112, 3)`` crops aligned by them."""
     inner = crops[:, _INNER, _INNER]
     # no matrix product: BLAS threads would wait for each other longer than they compute
     luma = inner[..., 0] * _LUMA[0] + inner[..., 1] * _LUMA[1] + inner[..., 2] * _LUMA[2]

@@ -30,9 +30,6 @@ class FaceTrack:
     """One face.
 
     Args:
-        settings: Budgets and times.
-        policy: What a live face must show.
-        track: The face's own track.
         owner: Track of the person the face belongs to, -1 without one.
         spoofed: That person showed a picture of a face before.
     """
@@ -115,8 +112,8 @@ class FaceTrack:
 
         Args:
             now_s: Monotonic seconds.
-            rules: Of the votes.
-            checked: There is a liveness model.
+            rules: Rules of the votes.
+            checked: Whether there is a liveness model.
             closed: Why no names can be given; None when they can.
         """
         liveness, liveness_reason = Liveness.NOT_CHECKED, NO_LIVENESS_MODEL

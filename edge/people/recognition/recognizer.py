@@ -42,8 +42,6 @@ class TrackedFace:
     """A face in a frame of this batch.
 
     Attributes:
-        state: What is known of it.
-        frame: Where it is.
         xyxy: ``(4,)`` float32, source pixels.
         landmarks: ``(5, 2)`` float32, source pixels.
         visible_px: Distance of the eyes times the cosine of the pitch, source pixels: grows as
@@ -81,8 +79,6 @@ class Recognizer:
     """Decides who faces are. `look` is called by one thread at a time.
 
     Args:
-        settings: Thresholds and budgets.
-        embedder: Describes faces.
         liveness: Tells faces from pictures of faces; None checks nothing.
         ids: Track ids of faces that belong to no tracked person; those of the pipeline's tracks.
     """
@@ -113,11 +109,8 @@ class Recognizer:
     def use(self, index: Index, threshold: float) -> None:
         """Compare with these people from the next batch on; safe from any thread.
 
-        Earlier looks at faces in view are matched again.
-
-        Args:
-            index: A snapshot of the gallery.
-            threshold: Similarity a name needs unless the configuration gives one.
+        Earlier looks at faces in view are matched again. A name needs the similarity ``threshold``
+        unless the configuration gives one.
         """
         if len(index) and index.templates.shape[1:] != (self._embedder.dimension,):
             self.close("the gallery belongs to another embedder")

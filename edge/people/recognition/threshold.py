@@ -165,7 +165,6 @@ class Calibration:
     """A tail and the requested rate.
 
     Attributes:
-        tail: Of the embedder, on these people.
         fpir: Fraction of looks at strangers that may exceed the threshold with anybody.
     """
 
@@ -193,12 +192,9 @@ class Calibration:
 
 
 def _fit_weighted(rising: F64, weight: F64, total: float) -> tuple[float, float, float]:
-    """Start, scale and shape as in `Tail.fit`, of weighted similarities in rising order.
+    """Start, scale and shape as in `Tail.fit`, of similarities in rising order and their weights.
 
-    Args:
-        rising: The highest similarities, in rising order.
-        weight: Of each.
-        total: Weight of all comparisons, the lower ones included.
+    ``total`` is the weight of all comparisons, the lower ones included.
     """
     above = np.cumsum(weight[::-1])[::-1]  # weight from here up
     first = int(np.count_nonzero(above > TAIL * total))

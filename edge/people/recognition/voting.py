@@ -61,8 +61,6 @@ class Look:
 
     Attributes:
         embedding: ``(D,)`` float32.
-        vote: What the gallery says of it.
-        at_s: Monotonic seconds.
         live: Whether the face seemed live in it.
     """
 
@@ -80,10 +78,8 @@ class VoteResult:
         person: The winner, or None.
         unknown: Enough votes say that the face is not of an enrolled person.
         similarity: The best of the votes it rests on; NaN without votes.
-        margin: Of that same vote; NaN without votes.
         votes: Number of agreeing votes.
         seen_s: When the person was last voted for, monotonic seconds; NaN without a person.
-        reason: Why.
     """
 
     person: IndexedPerson | None

@@ -268,7 +268,7 @@ def test_pictures_of_another_size_are_refused(gpu):
     [
         (FakeGpu(fails={"cudaGetDeviceCount": INSUFFICIENT_DRIVER}), "no NVIDIA driver answers"),
         (FakeGpu(cards=0), "no NVIDIA driver answers"),
-        (FakeGpu(cards=1), "this box has 1"),
+        (FakeGpu(cards=1), "this machine has 1"),
     ],
 )
 def test_without_driver_or_card_one_sentence_says_so(gpu, says):
@@ -277,5 +277,5 @@ def test_without_driver_or_card_one_sentence_says_so(gpu, says):
 
 
 def test_a_card_is_called_what_its_driver_calls_it(gpu):
-    card = Cuda(gpu.api).card()
+    card = Cuda(gpu.api).get_gpu()
     assert (card.name, card.capability) == ("Fake 1000", "sm86")

@@ -116,7 +116,7 @@ def test_a_model_tells_its_name_its_hash_and_its_classes(load, tmp_path):
         (constant_model("detect", {"detections": rows([0] * 5)}), "N, K, 6"),
         (without_manifest(constant_model("detect", {"detections": rows([0] * 6)})), "adopt it"),
         (b"", "empty"),
-        (b"text", "no ONNX model"),
+        (b"text", "not an ONNX model"),
     ],
 )
 def test_a_file_that_breaks_the_contract_is_refused(tmp_path, model, message):

@@ -63,7 +63,7 @@ def test_the_serialized_form_of_onnx_runtime_itself_is_refused(model, tmp_path):
     settings.add_session_config_entry("session.save_model_format", "ORT")
     settings.log_severity_level = 4
     ort.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
-    with pytest.raises(ModelError, match="no ONNX model"):
+    with pytest.raises(ModelError, match="not an ONNX model"):
         build(Options(threads=1)).load((tmp_path / "model.ort").read_bytes(), "model.ort")
 
 
@@ -89,11 +89,11 @@ def test_int8_sums_are_exact_on_a_processor_without_vnni():
 
 def test_providers_of_a_card_are_told_which_and_where_engines_lie():
     options = Options(providers=(TENSORRT, CUDA), device=1, fp16=True, cache="/var/cache/edge")
-    tensorrt = options.of_provider(TENSORRT)
-    assert tensorrt["device_id"] == options.of_provider(CUDA)["device_id"] == "1"
+    tensorrt = options.get_provider_options(TENSORRT)
+    assert tensorrt["device_id"] == options.get_provider_options(CUDA)["device_id"] == "1"
     assert tensorrt["trt_fp16_enable"] == "1"
     assert tensorrt["trt_engine_cache_path"] == "/var/cache/edge"
-    assert not options.of_provider("CPUExecutionProvider")
+    assert not options.get_provider_options("CPUExecutionProvider")
 
 
 def test_a_provider_that_is_not_here_is_refused_with_what_to_install():
