@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -56,6 +57,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.families: list[Family] = []
         self._cameras: dict[str, CameraMetrics] = {}
+        self._lock = threading.Lock()
         ProcessCollector(registry=self.registry)
         counter, gauge, histogram = self._counter, self._gauge, self._histogram
         self.capture_frames = counter("capture_frames", "Frames decoded.", "camera")
@@ -143,29 +145,27 @@ class Metrics:
         return self._cameras[camera]
 
     def forget_camera(self, camera: str) -> None:
-        """Remove every series of a camera that was removed."""
-        self._cameras.pop(camera, None)
-        for family in (
-            self.capture_frames,
-            self.frames_dropped,
-            self.camera_up,
-            self.camera_reconnects,
-            self.camera_last_frame,
-            self.latency,
-            self.detections,
-            self.faces,
-        ):
-            family.remove_by_labels({"camera": camera})
+        """Remove every series of a camera; what still comes from it is not counted."""
+        with self._lock:
+            self._cameras.pop(camera, None)
+            for family in (
+                self.capture_frames, self.frames_dropped, self.camera_up, self.camera_reconnects,
+                self.camera_last_frame, self.latency, self.detections, self.faces,
+            ):  # fmt: skip
+                family.remove_by_labels({"camera": camera})
 
     def count_result(self, result: FrameResult, classes: Sequence[str]) -> None:
         """Count the content of one processed frame."""
         camera = result.frame.camera
-        for class_id in result.tracks.class_id.tolist():
-            self.detections.labels(camera, classes[class_id]).inc()
-        if result.decisions:
-            self._count_decisions(result)
-        elif len(result.faces):
-            self.faces.labels(camera, "found").inc(len(result.faces))
+        with self._lock:
+            if camera not in self._cameras:  # removed since
+                return
+            for class_id in result.tracks.class_id.tolist():
+                self.detections.labels(camera, classes[class_id]).inc()
+            if result.decisions:
+                self._count_decisions(result)
+            elif len(result.faces):
+                self.faces.labels(camera, "found").inc(len(result.faces))
 
     def _count_decisions(self, result: FrameResult) -> None:
         for decision in result.decisions:
@@ -177,7 +177,13 @@ class Metrics:
 
     def set_status(self, status: CameraStatus) -> None:
         """Record whether a camera delivers."""
-        self.camera(status.camera).up.set(1 if status.state is CameraState.ONLINE else 0)
+        if camera := self._cameras.get(status.camera):
+            camera.up.set(1 if status.state is CameraState.ONLINE else 0)
+
+    def observe_latency(self, camera: str, age_s: float) -> None:
+        """Record the age of a message at publication."""
+        if metrics := self._cameras.get(camera):
+            metrics.latency.observe(age_s)
 
     def render(self) -> bytes:
         """Render the exposition text."""

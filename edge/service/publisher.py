@@ -52,7 +52,7 @@ class Publisher:
             body = message.body
             self._metrics.messages_published.labels(topics.parse_family(message.topic)).inc()
             if isinstance(body, DetectionsMessage):
-                self._metrics.camera(body.camera).latency.observe(body.age_s)
+                self._metrics.observe_latency(body.camera, body.age_s)
 
     def _count_dropped(self, count: int, reason: str) -> None:
         self._metrics.messages_dropped.labels(reason).inc(count)

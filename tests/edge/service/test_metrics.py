@@ -1,0 +1,57 @@
+"""Metrics: the series of a camera live as long as the camera."""
+
+import numpy as np
+import pytest
+
+from edge.service.metrics import Metrics
+from edge.types import (
+    CameraState,
+    CameraStatus,
+    Faces,
+    Frame,
+    FrameResult,
+    RgbPicture,
+    StatusReason,
+    Tracks,
+)  # fmt: skip
+
+
+def result(camera):
+    picture = RgbPicture(np.zeros((4, 4, 3), np.uint8))
+    one = np.ones(1, np.int32)
+    tracks = Tracks(
+        np.zeros((1, 4), np.float32), np.ones(1, np.float32), 0 * one, np.ones(1, np.int64),
+        one, 0 * one,
+    )  # fmt: skip
+    frame = Frame(camera, 1, 0, 0.0, 0.0, picture)
+    return FrameResult(frame, tracks, ((),), Faces.empty(), ())
+
+
+LATE = {
+    "a result": lambda metrics: metrics.count_result(result("gate"), ("person",)),
+    "a status": lambda metrics: metrics.set_status(
+        CameraStatus("gate", 1, CameraState.OFFLINE, "", StatusReason.STOPPED, 0.0)
+    ),
+    "a message": lambda metrics: metrics.observe_latency("gate", 0.1),
+}
+
+
+@pytest.mark.parametrize("arrive", LATE.values(), ids=LATE)
+def test_what_arrives_after_a_camera_was_removed_does_not_bring_its_series_back(arrive):
+    metrics = Metrics()
+    metrics.camera("gate")
+    arrive(metrics)
+    assert b'camera="gate"' in metrics.render()
+    metrics.forget_camera("gate")
+    arrive(metrics)
+    assert b'"gate"' not in metrics.render()
+
+
+def test_a_camera_that_is_added_again_is_counted_from_zero():
+    metrics = Metrics()
+    for _ in range(2):
+        metrics.camera("gate")
+        metrics.count_result(result("gate"), ("person",))
+        labels = {"camera": "gate", "label": "person"}
+        assert metrics.registry.get_sample_value("edge_detections_total", labels) == 1
+        metrics.forget_camera("gate")
