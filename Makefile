@@ -17,18 +17,25 @@ PYTHON := /usr/bin/python3
 DEB := build/deb
 DEMO :=
 
-.PHONY: help setup demo test lint types docs reference bench lock install install-files deb deb-check clean
+# Tests run beside each other, those of one file in one process, which needs up to 2 GB.
+WORKERS := 2
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
+
+.PHONY: help setup demo test test-slow lint types docs reference bench lock install install-files deb deb-check clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
 setup: $(VENV)/dev.stamp ## set up the development environment
 
 demo: $(VENV)/runtime.stamp ## run the daemon on a synthetic camera
 	$(BIN)/edge demo $(DEMO)
 
-test: $(VENV)/dev.stamp ## run the tests
-	$(BIN)/python -m pytest
+test: $(VENV)/dev.stamp ## run the tests but the slow ones
+	$(PYTEST) -m 'not slow'
+
+test-slow: $(VENV)/dev.stamp ## run the tests that train for long or kill processes
+	$(PYTEST) -m slow
 
 lint: $(VENV)/dev.stamp ## check style, format and import contracts
 	$(BIN)/ruff check .

@@ -1,14 +1,20 @@
 """What the tests share: the real data beside the repository, and models adopted from it."""
 
+from __future__ import annotations
+
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from deploy.adopt.adopt import Adoption, adopt
-from deploy.graph.nms import Nms
-from edge.engines.cuda import open_cuda
-from edge.errors import ConfigError
-from trainers.data.coco import COCO
+if TYPE_CHECKING:
+    from deploy.adopt.adopt import Adoption
+
+# Several tests run at once, each on one processor. The libraries read this when they are imported,
+# so this file imports none of them at its top.
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
+    os.environ.setdefault(_name, "1")
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -16,6 +22,9 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.fixture
 def no_driver():
     """For what is only so on a machine without an NVIDIA driver."""
+    from edge.engines.cuda import open_cuda
+    from edge.errors import ConfigError
+
     try:
         open_cuda()
     except ConfigError:
@@ -35,6 +44,8 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def adopt_file(shared_data, tmp_path_factory):
     """Adopt a file of ../shared/data/models; the path of the contract model."""
+    from deploy.adopt.adopt import adopt
+
     folder = tmp_path_factory.mktemp("adopted")
 
     def make(file: str, options: Adoption) -> Path:
@@ -49,12 +60,18 @@ def adopt_file(shared_data, tmp_path_factory):
 @pytest.fixture(scope="session")
 def adopted_yolox(adopt_file) -> Path:
     """YOLOX-nano, 80 classes, 416x416."""
+    from deploy.adopt.adopt import Adoption
+    from trainers.data.coco import COCO
+
     return adopt_file("yolox_nano.onnx", Adoption("yolox", "yolox-nano", COCO))
 
 
 @pytest.fixture(scope="session")
 def adopted_yunet(adopt_file) -> Path:
     """YuNet at 320x320."""
+    from deploy.adopt.adopt import Adoption
+    from deploy.graph.nms import Nms
+
     nms = Nms(score_threshold=0.5, iou_threshold=0.3, max_rows=50, candidates=128)
     options = Adoption("yunet", "yunet", ("face",), input_wh=(320, 320), nms=nms)
     return adopt_file("yunet_n_dynamic.onnx", options)

@@ -32,7 +32,7 @@ MIXING = [mixing.Mosaic()]
 
 
 def _name(change: object) -> str:
-    return str(change)[:40]
+    return str(change).partition(" at 0x")[0][:40]
 
 
 def draw(rng: np.random.Generator) -> Sample:
