@@ -1,14 +1,14 @@
-"""The path of data: frames of several cameras in, events out. No I/O.
+"""The pipeline: frames of several cameras in, results out. No I/O.
 
-Several threads may step at once as long as each has other cameras. What cameras share is the
-models, which allow it, and the recognizer, which takes turns.
+Several threads may step at once as long as each has other cameras. Cameras share the models, which
+are thread-safe, and the recognizer, which is locked.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,24 +25,19 @@ MIN_FACE_INSIDE = 0.7  # share of a face's box that must lie inside its person's
 
 
 @dataclass(slots=True)
-class View:
-    """What the pipeline remembers of one camera.
-
-    Attributes:
-        filter: what is dropped before tracking.
-        tracker: objects of the current epoch.
-        places: zones and lines.
-        epoch: of the last frame; another one ends all tracks.
-    """
+class CameraView:
+    """The state of one camera; a new ``epoch`` ends all tracks."""
 
     filter: DetectionFilter
     tracker: Tracker
-    places: ZoneMonitor
-    epoch: int = field(default=-1)
+    zones: ZoneMonitor
+    epoch: int = -1
 
     @classmethod
-    def of(cls, camera: Camera, classes: tuple[str, ...], track_ids: Iterator[int]) -> View:
-        """A fresh view of a configured camera."""
+    def create(
+        cls, camera: Camera, classes: tuple[str, ...], track_ids: Iterator[int]
+    ) -> CameraView:
+        """Create the view of a configured camera."""
         return cls(
             DetectionFilter(camera, classes),
             Tracker(camera.tracking, track_ids),
@@ -50,30 +45,29 @@ class View:
         )
 
     def follow(self, frame: Frame, detections: Detections, faces: Faces) -> FrameResult:
-        """One frame's detections and faces -> its event."""
+        """One frame's detections and faces -> its result."""
         at_s = frame.monotonic_s
         ended: tuple[TrackEvent, ...] = ()
         if frame.epoch != self.epoch:
             ended = self.tracker.reset(at_s)
             self.epoch = frame.epoch
-        kept = self.filter.keep(detections, frame.size_wh)
-        update = self.tracker.update(kept, at_s)
+        update = self.tracker.update(self.filter.keep(detections, frame.size_wh), at_s)
         ended += update.ended
-        gone = [change.track_id for change in ended]
-        left = self.places.forget(gone, at_s) if gone else ()
-        zones, moves = self.places.update(update.tracks, frame.size_wh, at_s)
+        ended_ids = [event.track_id for event in ended]
+        left = self.zones.forget(ended_ids, at_s) if ended_ids else ()
+        zones, moves = self.zones.update(update.tracks, frame.size_wh, at_s)
         changes = (*left, *ended, *update.began, *moves)
         return FrameResult(frame, update.tracks, zones, faces, changes)
 
 
 class Pipeline:
-    """Detect, find faces, track: one batch across cameras a step.
+    """Detection, face detection, tracking and recognition of one batch across cameras.
 
     Args:
-        detector: finds objects.
-        faces: finds faces; None leaves faces out.
-        track_ids: ids for new tracks, shared by all cameras.
-        recognizer: says who the faces are; None leaves that out.
+        detector: Detects objects.
+        faces: Detects faces; None detects none.
+        track_ids: Ids of new tracks, shared by all cameras.
+        recognizer: Recognizes faces; None recognizes none.
     """
 
     def __init__(
@@ -87,7 +81,7 @@ class Pipeline:
         self._faces = faces
         self._track_ids = track_ids
         self._recognizer = recognizer
-        self._views: Mapping[str, View] = {}
+        self._views: Mapping[str, CameraView] = {}
         self._recognizing = threading.Lock()
         self._person = detector.classes.index("person") if "person" in detector.classes else -1
 
@@ -95,56 +89,56 @@ class Pipeline:
         """Set the cameras that are watched; those not in ``changed`` keep their tracks.
 
         Raises:
-            ConfigError: a camera names a label the detector does not know.
+            ConfigError: A camera names a label the detector does not know.
         """
+        views = {name: view for name, view in self._views.items() if name not in changed}
+        classes, ids = self._detector.classes, self._track_ids
         self._views = {
-            camera.name: self._views[camera.name]
-            if camera.name in self._views and camera.name not in changed
-            else View.of(camera, self._detector.classes, self._track_ids)
+            camera.name: views.get(camera.name) or CameraView.create(camera, classes, ids)
             for camera in cameras
         }
         if self._recognizer:
-            self._recognizer.keep([name for name in self._views if name not in changed])
+            self._recognizer.forget_other_cameras([n for n in self._views if n not in changed])
 
     def step(self, frames: Sequence[Frame]) -> list[FrameResult]:
-        """Frames, those of one camera in its order -> one event a frame, in the same order."""
+        """Frames, those of one camera in its order -> one result per frame, in the same order."""
         views = self._views
         frames = [frame for frame in frames if frame.camera in views]  # removed by a reload
         if not frames:
             return []
         detections = self._detector.detect(frames)
         faces = self._faces.find(frames) if self._faces else [Faces.empty()] * len(frames)
-        events = [
-            self._tie(views[frame.camera].follow(frame, objects, heads))
-            for frame, objects, heads in zip(frames, detections, faces, strict=True)
+        results = [
+            self._assign_faces(views[frame.camera].follow(frame, objects, frame_faces))
+            for frame, objects, frame_faces in zip(frames, detections, faces, strict=True)
         ]
         if self._recognizer is None:
-            return events
+            return results
         with self._recognizing:
-            return [event for turn in turns(events) for event in self._recognizer.look(turn)]
+            return [r for turn in split_turns(results) for r in self._recognizer.look(turn)]
 
-    def _tie(self, event: FrameResult) -> FrameResult:
+    def _assign_faces(self, result: FrameResult) -> FrameResult:
         """Give each face the row of the person that contains it."""
-        if not len(event.faces) or not len(event.tracks):
-            return event
-        rows = person_rows(event.faces, event.tracks, self._person)
-        return replace(event, faces=replace(event.faces, track_row=rows))
+        if not len(result.faces) or not len(result.tracks):
+            return result
+        rows = find_person_rows(result.faces, result.tracks, self._person)
+        return replace(result, faces=replace(result.faces, track_row=rows))
 
 
-def turns(events: Sequence[FrameResult]) -> Iterator[Sequence[FrameResult]]:
+def split_turns(results: Sequence[FrameResult]) -> Iterator[Sequence[FrameResult]]:
     """Parts of a batch, in order, in which no camera comes twice."""
     cameras: set[str] = set()
     first = 0
-    for row, event in enumerate(events):
-        if event.frame.camera in cameras:
-            yield events[first:row]
+    for row, result in enumerate(results):
+        if result.frame.camera in cameras:
+            yield results[first:row]
             first = row
             cameras.clear()
-        cameras.add(event.frame.camera)
-    yield events[first:]
+        cameras.add(result.frame.camera)
+    yield results[first:]
 
 
-def person_rows(faces: Faces, tracks: Tracks, person: int) -> np.ndarray:
+def find_person_rows(faces: Faces, tracks: Tracks, person: int) -> np.ndarray:
     """``(M,)`` int32: row of the smallest person that contains each face, or -1."""
     inside = boxes.containment(faces.xyxy, tracks.xyxy) >= MIN_FACE_INSIDE  # (M, N)
     inside &= tracks.class_id[None, :] == person

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from edge.cli.report import AsJsonLines
 from edge.diagnostics.benchmark import (
     Cost,
     Load,
@@ -58,9 +59,7 @@ def bench(
     ] = 0,
     rounds: Annotated[int, typer.Option(help="Number of baseline/daemon rounds (odd).")] = 3,
     sizes: Annotated[str, typer.Option(help="Frame sizes.")] = "360p,720p,1080p",
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object per line.")
-    ] = False,
+    as_json: AsJsonLines = False,
 ) -> None:
     """Measure throughput, CPU time, latency and memory against a decode-plus-inference baseline."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())

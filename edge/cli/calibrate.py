@@ -11,25 +11,12 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
+from edge.cli import options
 from edge.cli.media import PICTURES
-from edge.cli.options import (
-    EMBEDDER,
-    FACES,
-    GALLERY,
-    KEY,
-    AsJson,
-    EmbedderName,
-    FacesName,
-    GalleryPath,
-    KeyPath,
-    load_models,
-)
+from edge.cli.options import AsJson, load_models, open_gallery
 from edge.errors import ConfigError
 from edge.models.embedder import ContractEmbedder
 from edge.people.enrollment.face_photo import PhotoError, read_face
-from edge.people.gallery.encryption import load_key
-from edge.people.gallery.gallery import Gallery
-from edge.people.gallery.metadata import get_embedder_id
 from edge.people.recognition.face_quality import LOOK
 from edge.people.recognition.threshold import Calibration, Tail, compare_strangers
 from edge.ports import FaceFinder
@@ -57,10 +44,10 @@ def calibrate(
             "--per-day", min=0, help="People who are not enrolled and pass your cameras per day."
         ),
     ] = 1000,
-    gallery: GalleryPath = GALLERY,
-    key: KeyPath = KEY,
-    embedder: EmbedderName = EMBEDDER,
-    faces: FacesName = FACES,
+    gallery: options.GalleryPath = options.GALLERY,
+    key: options.KeyPath = options.KEY,
+    embedder: options.EmbedderName = options.EMBEDDER,
+    faces: options.FacesName = options.FACES,
     as_json: AsJson = False,
 ) -> None:
     """Measure the similarity threshold for names and store it in the gallery.
@@ -69,7 +56,7 @@ def calibrate(
     """
     finder, model = load_models(faces, embedder)
     groups = _embed_people(strangers, finder, model, quiet=as_json)
-    with Gallery(gallery, load_key(key), get_embedder_id(model)) as opened:
+    with open_gallery(gallery, key, model) as opened:
         index = opened.index()
         calibration = Calibration(Tail.fit_conservatively(compare_strangers(index, groups)), fpir)
         opened.set_calibration(calibration.values())

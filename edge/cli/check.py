@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from edge import config_file, plugins
-from edge.cli.report import show_report
+from edge.cli.report import AsJsonLines, show_report
 from edge.config import Camera, Config, Recognition
 from edge.config_file import locate_in
 from edge.diagnostics.host import Finding
@@ -35,9 +35,7 @@ def check(
     configuration: Annotated[
         Path, typer.Argument(metavar="CONFIG", help="Configuration file (TOML).")
     ],
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object per line.")
-    ] = False,
+    as_json: AsJsonLines = False,
 ) -> None:
     """Open every model, sink and camera of CONFIG once; exit with 0 if all work, else 78."""
     settings = config_file.load(configuration)

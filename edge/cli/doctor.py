@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from edge.cli.report import show_report
+from edge.cli.report import AsJsonLines, show_report
 from edge.diagnostics.host import Host, run_command
 from edge.engines.cache import default_root
 
 STATE = "/var/lib/edge"
 
 
-def doctor(
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object per line.")
-    ] = False,
-) -> None:
+def doctor(as_json: AsJsonLines = False) -> None:
     """Check GPU, libraries, cameras, disk and clock of this machine, with fixes."""
     state = os.environ.get("STATE_DIRECTORY", STATE)
     host = Host(Path("/"), state, run_command, default_root())

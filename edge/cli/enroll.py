@@ -20,25 +20,11 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from edge import config_file
+from edge.cli import options
 from edge.cli.cameras import open_source
 from edge.cli.enroll_live import guide, read_frames
 from edge.cli.media import PICTURES
-from edge.cli.options import (
-    EMBEDDER,
-    FACES,
-    GALLERY,
-    KEY,
-    LIVENESS,
-    AsJson,
-    EmbedderName,
-    FacesName,
-    GalleryOptions,
-    GalleryPath,
-    KeyPath,
-    LivenessName,
-    load_liveness_model,
-    load_models,
-)
+from edge.cli.options import AsJson, GalleryOptions, load_liveness_model, load_models
 from edge.config import Config, Recognition
 from edge.errors import ConfigError
 from edge.models.embedder import ContractEmbedder
@@ -86,11 +72,11 @@ def enroll(
         datetime | None,
         typer.Option(metavar="DATE", formats=["%Y-%m-%d"], help="Last day to keep the data (UTC)."),
     ] = None,
-    gallery: GalleryPath = GALLERY,
-    key: KeyPath = KEY,
-    embedder: EmbedderName = EMBEDDER,
-    faces: FacesName = FACES,
-    liveness: LivenessName = LIVENESS,
+    gallery: options.GalleryPath = options.GALLERY,
+    key: options.KeyPath = options.KEY,
+    embedder: options.EmbedderName = options.EMBEDDER,
+    faces: options.FacesName = options.FACES,
+    liveness: options.LivenessName = options.LIVENESS,
     acts: Annotated[
         int, typer.Option(min=3, max=8, help="With --camera: number of movements to ask for.")
     ] = 3,
@@ -124,15 +110,15 @@ def enroll(
     refuse_past(day.isoformat() if day else "", time.time())
     name = normalize_name(name) if name else ""
     settings = config_file.load(configuration) if configuration else None
-    options = GalleryOptions(gallery, key, embedder, faces, liveness)
+    chosen = GalleryOptions(gallery, key, embedder, faces, liveness)
     if configuration and settings:
-        options = options.with_defaults(context, settings, configuration)
-    master = load_key(options.key)
+        chosen = chosen.with_defaults(context, settings, configuration)
+    master = load_key(chosen.key)
     source = open_source(camera, settings) if camera else None
-    finder, model = load_models(options.faces, options.embedder)
-    observer = _make_observer(options, finder, model, settings) if source else None
+    finder, model = load_models(chosen.faces, chosen.embedder)
+    observer = _make_observer(chosen, finder, model, settings) if source else None
     with Gallery(
-        options.gallery, master, get_embedder_id(model), create=True,
+        chosen.gallery, master, get_embedder_id(model), create=True,
         change_embedder=change_embedder,
     ) as opened:  # fmt: skip
         enrollment = Enrollment(finder, model, opened, day, replace, allow_duplicates)
@@ -157,16 +143,16 @@ def _enroll_photos(
 
 
 def _make_observer(
-    options: GalleryOptions, finder: FaceFinder, embedder: ContractEmbedder, settings: Config | None
+    chosen: GalleryOptions, finder: FaceFinder, embedder: ContractEmbedder, settings: Config | None
 ) -> EnrollmentObserver:
     """An observer as strict as the daemon.
 
     Raises:
         ModelError: There is no liveness model.
     """
-    model = load_liveness_model(options.liveness)
+    model = load_liveness_model(chosen.liveness)
     rules = settings.recognition if settings else None
-    rules = rules or Recognition(gallery=str(options.gallery), key_file=options.key)
+    rules = rules or Recognition(gallery=str(chosen.gallery), key_file=chosen.key)
     policy = LivenessPolicy(rules.live_score, rules.spoof_score, rules.live_window_s, motion=True)
     return EnrollmentObserver(finder, embedder, model, policy)
 

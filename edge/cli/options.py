@@ -17,7 +17,8 @@ from edge.models.liveness import ContractLiveness
 from edge.models.paths import resolve_model
 from edge.people.gallery.encryption import load_key
 from edge.people.gallery.gallery import Gallery
-from edge.ports import FaceFinder
+from edge.people.gallery.metadata import get_embedder_id
+from edge.ports import Embedder, FaceFinder
 from edge.service.gallery_sync import resolve_gallery, resolve_key
 
 GalleryPath = Annotated[
@@ -92,13 +93,13 @@ def _is_given(context: typer.Context, name: str) -> bool:
     return source is not None and not source.name.startswith("DEFAULT")
 
 
-def open_gallery(path: Path, key: str) -> Gallery:
-    """Open a gallery for work that compares nothing.
+def open_gallery(path: Path, key: str, embedder: Embedder | None = None) -> Gallery:
+    """Open a gallery; comparing faces needs the embedder.
 
     Raises:
-        GalleryError: There is no such gallery, or the key is wrong.
+        GalleryError: There is no such gallery, the key is wrong, or it has another embedder.
     """
-    return Gallery(path, load_key(key))
+    return Gallery(path, load_key(key), get_embedder_id(embedder) if embedder else None)
 
 
 def load_models(faces: str, embedder: str) -> tuple[FaceFinder, ContractEmbedder]:

@@ -15,28 +15,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from edge.cli import options
 from edge.cli.application import application
 from edge.cli.calibrate import calibrate
-from edge.cli.options import (
-    EMBEDDER,
-    FACES,
-    GALLERY,
-    KEY,
-    AsJson,
-    EmbedderName,
-    FacesName,
-    GalleryPath,
-    KeyPath,
-    load_models,
-    open_gallery,
-)
+from edge.cli.options import GALLERY, KEY, AsJson, GalleryPath, KeyPath, load_models, open_gallery
 from edge.errors import EdgeError, GalleryError
 from edge.people.enrollment.enrollment import compute_duplicate_threshold
 from edge.people.enrollment.face_photo import read_face
-from edge.people.gallery.encryption import load_key
 from edge.people.gallery.export import export_person
-from edge.people.gallery.gallery import Gallery
-from edge.people.gallery.metadata import get_embedder_id
 from edge.people.gallery.records import Person, RecordState
 from edge.people.recognition.face_quality import LOOK
 
@@ -171,8 +157,8 @@ def verify(
     photo: Photo,
     gallery: GalleryPath = GALLERY,
     key: KeyPath = KEY,
-    embedder: EmbedderName = EMBEDDER,
-    faces: FacesName = FACES,
+    embedder: options.EmbedderName = options.EMBEDDER,
+    faces: options.FacesName = options.FACES,
     as_json: AsJson = False,
 ) -> None:
     """Check whether PHOTO shows NAME: exit 0 if so, 1 if not, 65 if the photo is unusable.
@@ -180,7 +166,7 @@ def verify(
     It compares photos and does not check liveness.
     """
     finder, model = load_models(faces, embedder)
-    with Gallery(gallery, load_key(key), get_embedder_id(model)) as opened:
+    with open_gallery(gallery, key, model) as opened:
         record = opened.find(name)
         person = record.person
         if person.state is not RecordState.ACTIVE:
@@ -216,12 +202,12 @@ def not_person(
     ],
     gallery: GalleryPath = GALLERY,
     key: KeyPath = KEY,
-    embedder: EmbedderName = EMBEDDER,
-    faces: FacesName = FACES,
+    embedder: options.EmbedderName = options.EMBEDDER,
+    faces: options.FacesName = options.FACES,
 ) -> None:
     """Add negative templates: faces nearer to PHOTO than to NAME are never reported as NAME."""
     finder, model = load_models(faces, embedder)
-    with Gallery(gallery, load_key(key), get_embedder_id(model)) as opened:
+    with open_gallery(gallery, key, model) as opened:
         crops = np.stack([read_face(finder, photo, LOOK).crop for photo in photos])
         embeddings = model.embed(crops)
         own = opened.find(name).own

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from edge.diagnostics.host import Finding
+
+AsJsonLines = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 
 
 def show_report(findings: Sequence[Finding], as_json: bool) -> None:

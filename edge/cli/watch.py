@@ -130,7 +130,6 @@ class Board:
     """The table of all cameras."""
 
     def __init__(self, endpoint: str) -> None:
-        """Start without cameras."""
         self._endpoint = endpoint
         self._rows: dict[str, Row] = {}
 

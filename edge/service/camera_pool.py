@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from edge import plugins
 from edge.config import Camera
@@ -22,27 +23,24 @@ from edge.vision.thumbnail import JpegSampler
 PATIENCE = 6  # a source may block as long as its own timeouts, so the watchdog waits for it
 
 
+def _count_epochs() -> Iterator[int]:
+    return itertools.count(int(time.time() * 1000))  # grows across restarts
+
+
+@dataclass(slots=True)
 class CameraPool:
     """The cameras of a daemon."""
 
-    def __init__(
-        self,
-        frames: FrameQueue,
-        group: WorkerGroup,
-        metrics: Metrics,
-        report: Callable[[CameraStatus], None],
-    ) -> None:
-        self._frames = frames
-        self._group = group
-        self._metrics = metrics
-        self._report = report
-        self._epochs = itertools.count(int(time.time() * 1000))
-        self._rng = random.Random()  # noqa: S311 - jitter
-        self._cameras: dict[str, tuple[Camera, Worker]] = {}
-        self._samplers: dict[str, JpegSampler] = {}
+    frames: FrameQueue
+    group: WorkerGroup
+    metrics: Metrics
+    report: Callable[[CameraStatus], None]
+    _epochs: Iterator[int] = field(default_factory=_count_epochs)
+    _rng: random.Random = field(default_factory=random.Random)  # of jitter
+    _cameras: dict[str, tuple[Camera, Worker]] = field(default_factory=dict)
+    _samplers: dict[str, JpegSampler] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        """The number of cameras."""
         return len(self._cameras)
 
     @property
@@ -59,23 +57,16 @@ class CameraPool:
         """Start a camera."""
         if camera.jpeg_hz:
             self._samplers[camera.name] = JpegSampler(camera.jpeg_hz, camera.jpeg_max_px)
-        loop = CameraLoop(
-            camera,
-            source,
-            self._frames,
-            self._epochs,
-            self._metrics.camera(camera.name),
-            self._report,
-            Backoff(self._rng),
-        )
-        worker = self._group.start(f"camera {camera.name}", loop.run, PATIENCE)
+        metrics, backoff = self.metrics.camera(camera.name), Backoff(self._rng)
+        loop = CameraLoop(camera, source, self.frames, self._epochs, metrics, self.report, backoff)
+        worker = self.group.start(f"camera {camera.name}", loop.run, PATIENCE)
         self._cameras[camera.name] = (camera, worker)
 
     def remove(self, name: str) -> None:
         """Stop a camera and drop the frames that wait."""
         _, worker = self._cameras.pop(name)
-        self._group.remove(worker)
-        self._frames.forget(name)
+        self.group.remove(worker)
+        self.frames.forget(name)
         self._samplers.pop(name, None)
 
     def sample_jpeg(self, frame: Frame) -> bytes | None:

@@ -92,14 +92,8 @@ class CameraLoop:
     def _queue(
         self, capture: Capture, seq: int, freeze: FreezeDetector, stop: threading.Event
     ) -> None:
-        frame = Frame(
-            self.camera.name,
-            self.epoch,
-            seq,
-            capture.captured_s,
-            capture.monotonic_s,
-            capture.picture,
-        )
+        captured_s, at_s = capture.captured_s, capture.monotonic_s
+        frame = Frame(self.camera.name, self.epoch, seq, captured_s, at_s, capture.picture)
         if freeze.is_frozen(capture):
             problem = f"the same picture for {self.camera.frozen_after_s:g} s"
             self._report(CameraState.FROZEN, StatusReason.FROZEN_PICTURE, problem, frame.size_wh)
@@ -116,11 +110,8 @@ class CameraLoop:
         reported = (self.epoch, state, reason, size_wh)
         if reported != self.reported:
             self.reported = reported
-            self.report(
-                CameraStatus(
-                    self.camera.name, self.epoch, state, reason, code, time.time(), size_wh
-                )
-            )
+            name, epoch, now_s = self.camera.name, self.epoch, time.time()
+            self.report(CameraStatus(name, epoch, state, reason, code, now_s, size_wh))
 
     def _wait(self, worker: Worker, delay_s: float) -> None:
         """Wait, marking progress each second, so that a waiting camera does not look dead."""

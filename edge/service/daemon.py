@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import FrameType
 from uuid import uuid4
 
 from edge import config_file
@@ -83,7 +82,7 @@ class Daemon:
     # --- the three verbs ----------------------------------------------------------------------
 
     def run(self) -> None:
-        """Start, run until told to stop, shut down.
+        """Start, run until stopped, shut down.
 
         Raises:
             EdgeError: Something in the configuration cannot be used.
@@ -101,11 +100,14 @@ class Daemon:
         base = self._path.parent if self._path else Path()
         models = self._models or ModelSet.load(settings, base)
         self._describe_models(models)
-        self._builder = builder = _create_builder(settings.node, models)
+        detector = models.detector
+        self._builder = builder = MessageBuilder(
+            settings.node, uuid4().hex, detector.classes, detector.name, detector.sha256
+        )
         ids = make_track_ids(time.time())
         follower = self._create_follower(models, base, ids)
         recognizer = follower.recognizer if follower else None
-        self._pipeline = Pipeline(models.detector, models.faces, ids, recognizer)
+        self._pipeline = Pipeline(detector, models.faces, ids, recognizer)
         self._pipeline.watch(settings.cameras)
         sources = create_sources(settings.cameras)
         self._http = HttpServer(settings.http, self.metrics, self.health)
@@ -117,11 +119,11 @@ class Daemon:
             settings.batching,
             models.workers,
             lambda: models.manager is None or models.manager.is_ready,
-            lambda results: self._publish_results(results, builder, models.detector.classes),
+            lambda results: self._publish_results(results, builder, detector.classes),
             self.metrics,
             self.health,
+            len(settings.cameras),
         )
-        self._inference.camera_count = len(settings.cameras)
         self._inference.start(group)
         self._helpers.append(group.start("heartbeat", self._send_heartbeats))
         if follower:
@@ -183,16 +185,9 @@ class Daemon:
 
     def handle_signals(self) -> None:
         """SIGTERM and SIGINT stop, SIGHUP reloads. Only from the main thread."""
-
-        def on_stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-            self.stop()
-
-        def on_reload(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-            self.reload()
-
-        signal.signal(signal.SIGTERM, on_stop)
-        signal.signal(signal.SIGINT, on_stop)
-        signal.signal(signal.SIGHUP, on_reload)
+        signal.signal(signal.SIGTERM, lambda *_: self.stop())
+        signal.signal(signal.SIGINT, lambda *_: self.stop())
+        signal.signal(signal.SIGHUP, lambda *_: self.reload())
 
     @property
     def http_port(self) -> int:
@@ -235,7 +230,7 @@ class Daemon:
     def _create_follower(
         self, models: ModelSet, base: Path, ids: Iterator[int]
     ) -> GalleryFollower | None:
-        """What recognizes people, when the configuration asks for it."""
+        """The recognizer and its follower, if the configuration asks for them."""
         recognition = self._settings.recognition
         if recognition is None:
             return None
@@ -246,7 +241,7 @@ class Daemon:
             return follow_gallery(recognition, base, models.embedder, models.liveness, ids, count)
 
     def _start_engines(self, manager: EngineManager) -> Worker:
-        """Start what builds and loads engines."""
+        """Start the worker that builds and loads engines."""
         metrics = self.metrics
         manager.building = lambda task, took_s: metrics.engine_build.labels(task).set(took_s)
         manager.using = lambda task, used: metrics.engine_in_use.labels(task).set(used)
@@ -284,17 +279,6 @@ class Daemon:
         self._inference.camera_count = len(new)
         self.metrics.reload_successful.set(1)
         log.info("reloaded: %d cameras", len(self._cameras))
-
-
-def _create_builder(node: str, models: ModelSet) -> MessageBuilder:
-    detector = models.detector
-    return MessageBuilder(
-        node=node,
-        boot=uuid4().hex,
-        classes=detector.classes,
-        model_name=detector.name,
-        model_sha256=detector.sha256,
-    )
 
 
 def _choose_silence_s(watchdog_s: float) -> float:

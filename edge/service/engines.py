@@ -28,11 +28,11 @@ from edge.service.workers import Worker
 
 log = logging.getLogger(__name__)
 
-SAY_S = 10.0  # between two log lines of a build
+LOG_EVERY_S = 10.0  # during a build
 NICE = 10
-FRAMES_S = 3.0  # an engine that is there at once waits so long for real frames to be tried on
+FRAMES_S = 3.0  # how long an engine that is there at once waits for real frames to be tried on
 
-Told = Callable[[str, float], None]  # task, value
+Report = Callable[[str, float], None]  # task, value
 
 
 @dataclass(slots=True)
@@ -40,10 +40,10 @@ class Job:
     """A model that is to get an engine.
 
     Attributes:
-        name: its path.
-        model: bytes of its file.
-        session: its session, which runs on ONNX Runtime first.
-        task: of its manifest; empty when it has none.
+        name: Path of the model.
+        model: Bytes of its file; empty once the engine runs.
+        session: Its session, which runs on ONNX Runtime first.
+        task: Task in its manifest; empty when it has none.
     """
 
     name: str
@@ -53,44 +53,43 @@ class Job:
 
 
 class EngineManager:
-    """A runtime that runs models on ONNX Runtime and, by and by, on engines.
+    """A runtime that runs models on ONNX Runtime until their engines are ready.
 
-    Args:
-        runtime: loads engines and knows what builds them.
-        reference: ONNX Runtime.
-        building: is told a model's task and for how long its engine was built.
-        using: is told a model's task and 1 or 0: whether an engine runs it.
-        say_s: between two log lines of a build.
+    Attributes:
+        building: Called with a model's task and for how long its engine has been building.
+        using: Called with a model's task and 1 or 0: whether an engine runs it.
     """
 
-    def __init__(self, runtime: EngineRuntime, reference: Runtime, say_s: float = SAY_S) -> None:
-        self.building: Told = _ignored
-        self.using: Told = _ignored
-        self._runtime, self._reference, self._say_s = runtime, reference, say_s
+    def __init__(
+        self, runtime: EngineRuntime, reference: Runtime, log_every_s: float = LOG_EVERY_S
+    ) -> None:
+        self.building: Report = lambda _task, _took_s: None
+        self.using: Report = lambda _task, _used: None
+        self._runtime, self._reference, self._log_every_s = runtime, reference, log_every_s
         self._jobs: list[Job] = []
 
     @property
     def workers(self) -> int:
-        """As many as suit the engines: that is where models are to run."""
+        """The number that suits the engines."""
         return self._runtime.workers
 
     def load(self, model: bytes, name: str) -> SwappableSession:
-        """Load a model into ONNX Runtime; its engine is to follow.
+        """Load a model into ONNX Runtime; its engine follows.
 
         Raises:
-            ModelError: the bytes are no model.
+            ModelError: The bytes are not a model.
         """
         session = SwappableSession(self._reference.load(model, name), name)
         try:
             task = str(Manifest.model_validate_json(session.metadata[KEY]).task)
         except (KeyError, ValueError):
-            task = ""  # whoever asked for the model will refuse it
+            task = ""  # the caller will refuse the model
         self._jobs.append(Job(name, model, session, task))
         return session
 
     @property
     def is_ready(self) -> bool:
-        """Whether frames may be looked at."""
+        """Whether the models may run."""
         return not self._runtime.waits or all(job.session.has_engine for job in self._jobs)
 
     def missing(self) -> Iterator[tuple[str, str]]:
@@ -102,15 +101,15 @@ class EngineManager:
                 yield job.name, str(error)
 
     def run(self, worker: Worker) -> None:
-        """Load, and build where it must be, the engine of one model after the other.
+        """Load the engine of one model after the other, building those that are missing.
 
         Raises:
-            GpuLostError: this process cannot use the GPU any more.
-            EngineError: an engine was given up, and nothing else may run its model.
+            GpuLostError: This process cannot use the GPU any more.
+            EngineError: An engine failed, and nothing else may run its model.
         """
         for job in self._jobs:
             self.using(job.task, 0)
-            job.session.samples = []  # until here: the black pictures that models are checked with
+            job.session.samples = []  # so far the black pictures that models are checked with
         for job in self._jobs:
             if worker.stop.is_set():
                 return
@@ -122,14 +121,12 @@ class EngineManager:
             except EdgeError as error:
                 state = "is not ready" if self._runtime.waits else "stays on ONNX Runtime"
                 log.error("%s %s: %s", job.name, state, error)  # noqa: TRY400
-        while not worker.stop.wait(1):  # engines may be given up
+        while not worker.stop.wait(1):  # engines may fail
             worker.mark_progress()
             for job in self._jobs:
                 self.using(job.task, job.session.has_engine)
                 if self._runtime.waits and not (job.model or job.session.has_engine):
-                    raise EngineError(
-                        f"{job.name}: its engine was given up, and it may run nowhere"
-                    )
+                    raise EngineError(f"{job.name}: its engine failed, and it may run nowhere else")
 
     def _equip(self, job: Job, worker: Worker) -> None:
         engine = self._load_or_build(job, worker)
@@ -145,14 +142,14 @@ class EngineManager:
         job.session.install(engine, check if check.rows < TRIAL_ROWS else None)
         job.model = b""
         self.using(job.task, 1)
-        log.info("%s: runs on its engine, %d findings agree so far", job.name, check.rows)
+        log.info("%s: runs on its engine, %d results agree so far", job.name, check.rows)
 
     def _load_or_build(self, job: Job, worker: Worker) -> Session | None:
         """The engine of a model; None when the worker was stopped.
 
         Raises:
-            EngineError: it cannot be built, or what was built not be loaded.
-            GpuMemoryError: not even an engine of the smallest batch fits.
+            EngineError: It cannot be built, or not be loaded once it was built.
+            GpuMemoryError: Not even an engine of the smallest batch fits.
         """
         built = False
         while not worker.stop.is_set():
@@ -168,37 +165,37 @@ class EngineManager:
                 log.info("%s: %s", job.name, error)
                 try:
                     self._build(job, worker)
-                except OSError as failed:  # a full disk, no process to be had
+                except OSError as failed:  # the disk is full, or no process can be started
                     raise EngineError(f"its builder cannot be run: {failed}") from failed
                 built = True
         return None
 
     def _build(self, job: Job, worker: Worker) -> None:
-        """Run the builder and wait, telling how long it takes.
+        """Run the builder and wait, reporting how long it takes.
 
         Raises:
-            EngineError: it failed or took too long; with its last words.
+            EngineError: It failed or took too long; with the last line of its output.
         """
         command = self._runtime.build_command(job.name, sha256(job.model).hexdigest())
         with tempfile.TemporaryFile() as output:
             with _niced(command, output) as child:
-                started_s = said_s = time.monotonic()
+                started_s = logged_s = time.monotonic()
                 while child.poll() is None and not worker.stop.wait(0.1):
                     worker.mark_progress()
                     took_s = time.monotonic() - started_s
                     self.building(job.task, took_s)
-                    if time.monotonic() - said_s >= self._say_s:
-                        said_s = time.monotonic()
-                        what = _last_line(output)
-                        log.info("%s: building its engine for %.0f s: %s", job.name, took_s, what)
+                    if time.monotonic() - logged_s >= self._log_every_s:
+                        logged_s = time.monotonic()
+                        line = _read_last_line(output)
+                        log.info("%s: building its engine for %.0f s: %s", job.name, took_s, line)
                     if took_s > self._runtime.build_timeout_s:
                         raise EngineError(f"its engine was not built in {took_s:.0f} s")
             if child.returncode and not worker.stop.is_set():
-                raise EngineError(f"its engine cannot be built: {_last_line(output)}")
+                raise EngineError(f"its engine cannot be built: {_read_last_line(output)}")
         self.building(job.task, time.monotonic() - started_s)
 
     def _compare(self, job: Job, engine: Session, worker: Worker) -> ParityCheck:
-        """The engine beside ONNX Runtime, on synthetic images and on frames of the cameras."""
+        """Compare the engine with ONNX Runtime on synthetic images and on frames of the cameras."""
         manifest = Manifest.model_validate_json(job.session.metadata[KEY])
         deadline_s = time.monotonic() + FRAMES_S
         while not (self._runtime.waits or job.session.samples or worker.stop.is_set()):
@@ -211,10 +208,6 @@ class EngineManager:
             worker.mark_progress()
             check.add(job.session.reference.infer(batch), engine.infer(batch))
         return check
-
-
-def _ignored(task: str, value: float) -> None:
-    """Nobody asked."""
 
 
 @contextlib.contextmanager
@@ -233,9 +226,9 @@ def _niced(command: Sequence[str], output: IO[bytes]) -> Iterator[subprocess.Pop
         child.wait()
 
 
-def _last_line(output: IO[bytes]) -> str:
-    """What a child wrote last; read without moving the place where it writes on."""
+def _read_last_line(output: IO[bytes]) -> str:
+    """The last line that a child wrote, read without moving the position at which it writes."""
     size_bytes = os.fstat(output.fileno()).st_size
     tail = os.pread(output.fileno(), 4096, max(size_bytes - 4096, 0)).decode(errors="replace")
     lines = tail.strip().splitlines()
-    return lines[-1].strip() if lines else "it says nothing"
+    return lines[-1].strip() if lines else "no output"

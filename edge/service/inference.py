@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from edge.config import Batching
 from edge.pipeline import Pipeline
@@ -33,83 +34,68 @@ class BatchTimer:
             self.frame_s = max(frame_s, self.frame_s + 0.1 * (frame_s - self.frame_s))
 
 
+@dataclass(slots=True)
 class InferencePool:
     """Runs the pipeline on waiting frames, in one thread per worker.
 
-    Args:
-        pipeline: Turns frames into results.
-        frames: Where frames wait.
-        batching: How frames of several cameras share a batch.
+    Attributes:
         worker_count: The number of batches that run side by side.
-        is_ready: Whether the models may run now.
+        is_ready: Whether the models may run now; reported to ``health``.
         publish: Takes the results of one batch, in order.
-        metrics: Durations and batch sizes.
-        health: Is told whether the models may run.
     """
 
-    def __init__(
-        self,
-        pipeline: Pipeline,
-        frames: FrameQueue,
-        batching: Batching,
-        worker_count: int,
-        is_ready: Callable[[], bool],
-        publish: Callable[[Sequence[FrameResult]], None],
-        metrics: Metrics,
-        health: HealthBoard,
-    ) -> None:
-        self.batching = batching
-        self.camera_count = 0
-        self.workers: list[Worker] = []
-        self._pipeline = pipeline
-        self._frames = frames
-        self._worker_count = worker_count
-        self._is_ready = is_ready
-        self._publish = publish
-        self._metrics = metrics
-        self._health = health
-        self._timer = BatchTimer()
+    pipeline: Pipeline
+    frames: FrameQueue
+    batching: Batching
+    worker_count: int
+    is_ready: Callable[[], bool]
+    publish: Callable[[Sequence[FrameResult]], None]
+    metrics: Metrics
+    health: HealthBoard
+    camera_count: int
+    workers: list[Worker] = field(default_factory=list)
+    timer: BatchTimer = field(default_factory=BatchTimer)
 
     def start(self, group: WorkerGroup) -> None:
         """Start the workers."""
-        self._health.models_loaded = self._is_ready()
-        self.workers = [group.start(f"inference {n}", self._run) for n in range(self._worker_count)]
+        self.health.models_loaded = self.is_ready()
+        self.workers = [group.start(f"inference {n}", self._run) for n in range(self.worker_count)]
 
     def _run(self, worker: Worker) -> None:
         while not worker.stop.is_set():
             worker.mark_progress()
-            self._health.models_loaded = self._is_ready()
-            if not self._health.models_loaded:
+            self.health.models_loaded = self.is_ready()
+            if not self.health.models_loaded:
                 worker.stop.wait(0.1)
                 continue
-            frames = self._frames.take(
+            frames = self.frames.take(
                 self._max_cameras(), self._max_delay_s(), 0.5, self._max_frames()
             )
             worker.mark_progress()
             if frames:
                 self._infer(frames)
-                self._frames.done(frames)
+                self.frames.done(frames)
 
     def _infer(self, frames: Sequence[Frame]) -> None:
         started_s = time.perf_counter()
-        results = self._pipeline.step(frames)
+        results = self.pipeline.step(frames)
         took_s = time.perf_counter() - started_s
-        self._timer.record(took_s, len(frames))
-        self._metrics.stage.labels("look").observe(took_s)
-        self._metrics.batch_size.observe(len(frames))
-        self._publish(results)
+        self.timer.record(took_s, len(frames))
+        self.metrics.stage.labels("look").observe(took_s)
+        self.metrics.batch_size.observe(len(frames))
+        self.publish(results)
 
     def _max_cameras(self) -> int:
-        per_worker = -(-self.camera_count // self._worker_count)
+        per_worker = -(-self.camera_count // self.worker_count)
         return self.batching.max_batch_size or max(per_worker, 1)
 
     def _max_frames(self) -> int:
         """More than one per camera only while a batch stays short."""
-        quick = int(MAX_FILE_BATCH_S / self._timer.frame_s) if self._timer.frame_s else 1
+        quick = int(MAX_FILE_BATCH_S / self.timer.frame_s) if self.timer.frame_s else 1
         return self.batching.max_batch_size or max(quick, self._max_cameras())
 
     def _max_delay_s(self) -> float:
-        if self._worker_count > 1:  # a frame that comes later finds another worker free
+        if self.worker_count > 1:  # a frame that comes later finds another worker free
             return 0.0
         configured_s = self.batching.max_queue_delay_ms / 1000
-        return min(configured_s, MAX_DELAY_RATIO * self._timer.batch_s)
+        return min(configured_s, MAX_DELAY_RATIO * self.timer.batch_s)

@@ -50,26 +50,21 @@ class ModelSet:
 
     @classmethod
     def _load(cls, settings: Config, base: Path, runtime: Runtime) -> ModelSet:
-        chosen = settings.models
+        faces = embedder = liveness = None
         with locate(key="models.detector"):
-            path = resolve_model(chosen.detector.path, base)
-            detector = load_model("detect", runtime, path, chosen.detector.sha256)
-        if chosen.faces is None:
-            return cls(detector, None)
-        with locate(key="models.faces"):
-            path = resolve_model(chosen.faces.path, base)
-            faces = load_model("faces", runtime, path, chosen.faces.sha256)
-        recognition = settings.recognition
-        if recognition is None:
-            return cls(detector, faces)
-        with locate(key="recognition.embedder"):
-            path = resolve_model(recognition.embedder.path, base)
-            embedder = load_model("embed", runtime, path, recognition.embedder.sha256)
-        if recognition.liveness is None:
-            return cls(detector, faces, embedder)
-        with locate(key="recognition.liveness"):
-            path = resolve_model(recognition.liveness.path, base)
-            liveness = load_model("liveness", runtime, path, recognition.liveness.sha256)
+            own = settings.models.detector
+            detector = load_model("detect", runtime, resolve_model(own.path, base), own.sha256)
+        if file := settings.models.faces:
+            with locate(key="models.faces"):
+                faces = load_model("faces", runtime, resolve_model(file.path, base), file.sha256)
+        if recognition := settings.recognition:
+            with locate(key="recognition.embedder"):
+                path = resolve_model(recognition.embedder.path, base)
+                embedder = load_model("embed", runtime, path, recognition.embedder.sha256)
+            if file := recognition.liveness:
+                with locate(key="recognition.liveness"):
+                    path = resolve_model(file.path, base)
+                    liveness = load_model("liveness", runtime, path, file.sha256)
         return cls(detector, faces, embedder, liveness)
 
     def by_task(self) -> dict[str, Model]:

@@ -36,8 +36,9 @@ class Publisher:
             try_open(sink, f"sinks[{row}]")
             name = f"sink {row} ({table['kind']})"
             set_up = self._metrics.sink_up.labels(f"{row}-{table['kind']}").set
+            backoff = Backoff(self._rng)
             send_queue = SendQueue(
-                name, sink, Backoff(self._rng), self._count_sent, self._count_dropped, set_up
+                name, sink, backoff, self._count_sent, self._count_dropped, set_up
             )
             self._queues.append(send_queue)
             self.workers.append(group.start(name, send_queue.run))

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from edge.errors import ConfigError, EdgeError, SinkError
 from edge.service.backoff import Backoff
@@ -21,64 +22,54 @@ IDLE_S = 0.1
 FLUSH_S = 2.0
 
 
+@dataclass(slots=True)
 class SendQueue:
     """Messages on their way to one sink. While it is slow, the oldest are dropped and counted.
 
-    Args:
+    Attributes:
         name: The sink's name in logs.
         sink: Opened, used and closed in the worker's thread.
-        backoff: Delays between attempts to open the sink.
         on_sent: Called with the messages that were handed over, stamped with their ages.
         on_dropped: Called with the number of lost messages and the reason.
         on_up: Called with True when the sink opens and False when it fails.
         max_messages: The number of messages that may wait.
     """
 
-    def __init__(
-        self,
-        name: str,
-        sink: Sink,
-        backoff: Backoff,
-        on_sent: Callable[[Sequence[Message]], None],
-        on_dropped: Callable[[int, str], None],
-        on_up: Callable[[bool], None],
-        max_messages: int = 1000,
-    ) -> None:
-        self.name = name
-        self._sink = sink
-        self._backoff = backoff
-        self._on_sent = on_sent
-        self._on_dropped = on_dropped
-        self._on_up = on_up
-        self._max_messages = max_messages
-        self._waiting: deque[Message] = deque()
-        self._changed = threading.Condition()
+    name: str
+    sink: Sink
+    backoff: Backoff
+    on_sent: Callable[[Sequence[Message]], None]
+    on_dropped: Callable[[int, str], None]
+    on_up: Callable[[bool], None]
+    max_messages: int = 1000
+    _waiting: deque[Message] = field(default_factory=deque)
+    _changed: threading.Condition = field(default_factory=threading.Condition)
 
     def put(self, messages: Sequence[Message]) -> None:
         """Append messages; never blocks."""
         with self._changed:
             self._waiting.extend(messages)
-            excess = len(self._waiting) - self._max_messages
+            excess = len(self._waiting) - self.max_messages
             for _ in range(excess):
                 self._waiting.popleft()
             self._changed.notify()
         if excess > 0:
-            self._on_dropped(excess, "outbox_full")
+            self.on_dropped(excess, "outbox_full")
 
     def run(self, worker: Worker) -> None:
         """Open the sink and send until stopped; reopen after failures."""
-        self._on_up(False)
+        self.on_up(False)
         while not worker.stop.is_set():
             try:
-                with self._sink.open():
+                with self.sink.open():
                     log.info("%s is open", self.name)
-                    self._on_up(True)
-                    self._backoff.reset()
+                    self.on_up(True)
+                    self.backoff.reset()
                     self._send_all(worker)
             except SinkError as error:
                 log.warning("%s failed: %s", self.name, error)
-                self._on_up(False)
-                worker.stop.wait(self._backoff.short())
+                self.on_up(False)
+                worker.stop.wait(self.backoff.short())
                 worker.mark_progress()
 
     def _send_all(self, worker: Worker) -> None:
@@ -87,12 +78,12 @@ class SendQueue:
             worker.mark_progress()
             self._send_waiting(IDLE_S)
             if time.monotonic() - idle_s >= IDLE_S:
-                self._sink.idle()
+                self.sink.idle()
                 idle_s = time.monotonic()
         deadline_s = time.monotonic() + FLUSH_S
         while self._waiting and time.monotonic() < deadline_s:
             self._send_waiting(0)
-        self._sink.idle()
+        self.sink.idle()
 
     def _send_waiting(self, timeout_s: float) -> None:
         with self._changed:
@@ -104,11 +95,11 @@ class SendQueue:
         now_s, now_monotonic_s = time.time(), time.monotonic()
         stamped_messages = [stamp(message, now_s, now_monotonic_s) for message in messages]
         try:
-            self._sink.send(stamped_messages)
+            self.sink.send(stamped_messages)
         except SinkError:
-            self._on_dropped(len(stamped_messages), "sink_failed")
+            self.on_dropped(len(stamped_messages), "sink_failed")
             raise
-        self._on_sent(stamped_messages)
+        self.on_sent(stamped_messages)
 
 
 def try_open(sink: Sink, key: str) -> None:

@@ -37,7 +37,6 @@ class JsonLines:
     """Appends messages to a file."""
 
     def __init__(self, options: Options) -> None:
-        """Create the sink without opening the file."""
         self._options = options
         self._path = Path(options.path)
         self._file = -1

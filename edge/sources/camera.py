@@ -90,7 +90,6 @@ class LocalCamera:
     def __init__(
         self, options: Options, opener: Callable[[Options], Grabber] | None = None
     ) -> None:
-        """Create the source without opening it."""
         self._options = options
         self._opener = opener or open_capture
         self._capture_thread: _CaptureThread | None = None
@@ -173,8 +172,11 @@ class _CaptureThread:
 
     def _run(self) -> None:
         try:
-            with contextlib.closing(_Closing(self._opener(self._options))) as camera:
-                self._grab(camera.grabber)
+            grabber = self._opener(self._options)
+            try:
+                self._grab(grabber)
+            finally:
+                grabber.release()
         except SourceError as error:
             self._store(problem=str(error))
         except cv2.error as error:
@@ -195,14 +197,6 @@ class _CaptureThread:
         with self._changed:
             self._latest, self._problem = latest or self._latest, problem
             self._changed.notify_all()
-
-
-class _Closing:
-    def __init__(self, grabber: Grabber) -> None:
-        self.grabber = grabber
-
-    def close(self) -> None:
-        self.grabber.release()
 
 
 _TO_RGB = {2: cv2.COLOR_GRAY2RGB, 3: cv2.COLOR_BGR2RGB}

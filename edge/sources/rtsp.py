@@ -79,7 +79,6 @@ class RtspCamera:
     every_frame = False
 
     def __init__(self, options: Options) -> None:
-        """Create the source without connecting."""
         self._options = options
         self._lookup = NameLookup()
 

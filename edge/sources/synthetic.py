@@ -48,7 +48,6 @@ class SyntheticCamera:
     every_frame = False
 
     def __init__(self, options: Options) -> None:
-        """Create the source without opening it."""
         self._options = options
 
     @property

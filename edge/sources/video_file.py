@@ -176,7 +176,6 @@ class VideoFile:
     """A video file, played as a camera."""
 
     def __init__(self, options: Options) -> None:
-        """Create the source without opening it."""
         self._options = options
         self._lookup = NameLookup()
         self._resume_at = 0  # row of the first frame after a change of the picture size

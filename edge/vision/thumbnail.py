@@ -11,16 +11,14 @@ from edge.vision.resize import resize_to_rgb
 
 
 class JpegSampler:
-    """Makes JPEGs of one camera at a limited rate and size; the first frame gives one."""
+    """Makes JPEGs of one camera at a limited rate and size; the first frame gives one.
+
+    Args:
+        rate_hz: Maximum number of JPEGs per second, by the frames' monotonic clock; 0 is none.
+        max_px: Longest side; smaller pictures keep their size.
+    """
 
     def __init__(self, rate_hz: float, max_px: int = 320, quality: int = 80) -> None:
-        """Prepare; no picture is made yet.
-
-        Args:
-            rate_hz: Most JPEGs per second, by the frames' monotonic clock; 0 makes none.
-            max_px: Longest side; smaller pictures keep their size.
-            quality: 1 to 100.
-        """
         self._period_s = 1 / rate_hz if rate_hz > 0 else math.inf
         self._due_s = -math.inf if rate_hz > 0 else math.inf
         self._max_px = max_px

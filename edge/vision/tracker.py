@@ -99,14 +99,14 @@ class Tracker:
 
         Time that stands still or goes back counts as zero.
         """
-        ended = self._tick(at_s)
-        found = self._drop_unusable(detections)
-        if not len(self._rows) and not len(found):
+        ended = self._advance(at_s)
+        detections = self._drop_unusable(detections)
+        if not len(self._rows) and not len(detections):
             return TrackUpdate(Tracks.empty(), (), ended)
-        cxcywh = boxes.xyxy_to_cxcywh(found.xyxy)
-        row, column = self._associate(found, cxcywh)
-        self._see(row, found, cxcywh, column)
-        self._begin(found, cxcywh, column)
+        cxcywh = boxes.xyxy_to_cxcywh(detections.xyxy)
+        row, column = self._associate(detections, cxcywh)
+        self._correct(row, detections, cxcywh, column)
+        self._begin(detections, cxcywh, column)
         rows = self._rows
         seen_now = rows[(rows["missed"] == 0) & (rows["seen"] >= self._options.confirm_frames)]
         began = seen_now["seen"] == self._options.confirm_frames
@@ -119,7 +119,7 @@ class Tracker:
         self._at_s, self._step_s = at_s, 0.0
         return self._drop(np.ones(len(self._rows), np.bool_))
 
-    def _tick(self, at_s: float) -> tuple[TrackEvent, ...]:
+    def _advance(self, at_s: float) -> tuple[TrackEvent, ...]:
         """Move the clock and all tracks to ``at_s``; end those unseen for too long.
 
         Nothing can be seen between two frames, so a camera slower than ``max_missed_s`` keeps its
@@ -143,31 +143,31 @@ class Tracker:
             usable &= (np.abs(detections.xyxy) < MAX_COORDINATE_PX).all(axis=1)
         return detections if usable.all() else detections[usable]
 
-    def _associate(self, found: Detections, cxcywh: F32) -> tuple[I64, I64]:
+    def _associate(self, detections: Detections, cxcywh: F32) -> tuple[I64, I64]:
         """Rows of matched tracks and of their detections: by stage, then by overlap."""
         rows = self._rows
         grown = boxes.cxcywh_to_xyxy(
             np.concatenate([rows["motion"][:, kalman.VALUE], cxcywh]), 1 + 2 * GROWTH
         )
         overlap = boxes.iou(grown[: len(rows)], grown[len(rows) :])
-        overlap *= rows["class_id"][:, None] == found.class_id  # (T, N)
+        overlap *= rows["class_id"][:, None] == detections.class_id  # (T, N)
         row, column = np.nonzero(overlap >= max(self._options.min_iou, 1e-6))
         confirmed = rows["seen"][row] >= self._options.confirm_frames
-        high = found.score[column] >= self._options.high_score
+        high = detections.score[column] >= self._options.high_score
         stage = 2 * confirmed + high  # 3 confirmed high, 2 confirmed low, 1 tentative high
         allowed = high | (confirmed & (rows["missed"][row] == 0))
         rank = np.where(allowed, stage + overlap[row, column], 0)
         return _match_greedily(rank, row, column)
 
-    def _see(self, row: I64, found: Detections, cxcywh: F32, column: I64) -> None:
-        """Correct the tracks that were seen; drop the tentative ones that were not."""
+    def _correct(self, row: I64, detections: Detections, cxcywh: F32, column: I64) -> None:
+        """Correct the tracks that were detected; drop the tentative ones that were not."""
         rows = self._rows
         rows["age"] += 1
         rows["missed"] += 1
         if len(row):
             rows["motion"][row] = kalman.update(rows["motion"][row], cxcywh[column])
-            rows["xyxy"][row] = found.xyxy[column]
-            rows["score"][row] = found.score[column]
+            rows["xyxy"][row] = detections.xyxy[column]
+            rows["score"][row] = detections.score[column]
             rows["seen_s"][row] = self._now_s
             rows["missed"][row] = 0
             rows["seen"][row] += 1
@@ -176,9 +176,9 @@ class Tracker:
             rows["motion"][unseen, kalman.SIZE_VELOCITY] = 0  # a hidden object does not grow
             self._drop(unseen & (rows["seen"] < self._options.confirm_frames))
 
-    def _begin(self, found: Detections, cxcywh: F32, taken: I64) -> None:
+    def _begin(self, detections: Detections, cxcywh: F32, taken: I64) -> None:
         """Begin a tentative track for each high-score detection without a track."""
-        free = found.score >= self._options.high_score
+        free = detections.score >= self._options.high_score
         free[taken] = False
         if not free.any():
             return
@@ -186,8 +186,8 @@ class Tracker:
         new["track_id"] = list(itertools.islice(self._ids, len(new)))
         new["motion"] = kalman.begin(cxcywh[free])
         new["began_s"] = new["seen_s"] = self._now_s
-        new["xyxy"], new["score"] = found.xyxy[free], found.score[free]
-        new["class_id"], new["seen"] = found.class_id[free], 1
+        new["xyxy"], new["score"] = detections.xyxy[free], detections.score[free]
+        new["class_id"], new["seen"] = detections.class_id[free], 1
         self._rows = np.concatenate([self._rows, new])
 
     def _drop(self, gone: Bool) -> tuple[TrackEvent, ...]:
@@ -196,9 +196,8 @@ class Tracker:
             return ()
         dropped = self._rows[gone]
         self._rows = self._rows[~gone]
-        return _make_events(
-            dropped[dropped["seen"] >= self._options.confirm_frames], TrackEventType.ENDED
-        )
+        confirmed = dropped[dropped["seen"] >= self._options.confirm_frames]
+        return _make_events(confirmed, TrackEventType.ENDED)
 
 
 def _match_greedily(rank: F64, row: I64, column: I64) -> tuple[I64, I64]:

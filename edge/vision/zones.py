@@ -111,7 +111,6 @@ class ZoneMonitor:
         return tuple(changes)
 
     def __len__(self) -> int:
-        """Number of tracks that are remembered."""
         return len(self._known)
 
     def _find_rows(self, tracks: Tracks, feet: F64, size_wh: tuple[int, int]) -> I64:
@@ -152,10 +151,8 @@ class ZoneMonitor:
                 known["since_s"][row, zone], known["dwelled"][row, zone] = at_s, False
                 self._report(changes, row, TrackEventType.ENTERED, self._zones[zone].name)
             elif self._polygons.distance(zone, feet[n : n + 1], size_wh)[0] > margin_px[n]:
-                dwell_s = at_s - known["since_s"][row, zone]
-                self._report(
-                    changes, row, TrackEventType.LEFT, self._zones[zone].name, dwell_s=dwell_s
-                )
+                name, dwell_s = self._zones[zone].name, at_s - known["since_s"][row, zone]
+                self._report(changes, row, TrackEventType.LEFT, name, dwell_s=dwell_s)
             else:
                 inside[n, zone] = True
         known["inside"][rows] = inside
@@ -164,10 +161,8 @@ class ZoneMonitor:
         for n, zone in np.argwhere(long).tolist():
             row = rows[n]
             known["dwelled"][row, zone] = True
-            dwell_s = at_s - known["since_s"][row, zone]
-            self._report(
-                changes, row, TrackEventType.DWELLED, self._zones[zone].name, dwell_s=dwell_s
-            )
+            name, dwell_s = self._zones[zone].name, at_s - known["since_s"][row, zone]
+            self._report(changes, row, TrackEventType.DWELLED, name, dwell_s=dwell_s)
 
     def _update_lines(
         self, rows: I64, feet: F64, margin_px: F32, size_wh: tuple[int, int], changes: Moves
@@ -190,14 +185,9 @@ class ZoneMonitor:
             if abs(now) <= margin_px[n]:
                 continue
             if known["through"][row, line] and (now >= 0) != side[n, line]:
+                name = self._lines[line].name
                 direction = LEFT_TO_RIGHT if now >= 0 else RIGHT_TO_LEFT
-                self._report(
-                    changes,
-                    row,
-                    TrackEventType.CROSSED,
-                    self._lines[line].name,
-                    direction=direction,
-                )
+                self._report(changes, row, TrackEventType.CROSSED, name, direction)
             known["side"][row, line], known["through"][row, line] = now >= 0, False
 
     def _right_px(self, feet: F64, size_wh: tuple[int, int]) -> tuple[F64, F64]:

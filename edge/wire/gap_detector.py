@@ -56,7 +56,6 @@ class GapDetector:
     """Follows the sequence numbers that one subscriber receives. Not thread-safe."""
 
     def __init__(self) -> None:
-        """Start without any numbers."""
         self._boots: dict[tuple[str, str], _Boot] = {}
         self._current: dict[str, str] = {}  # node -> boot
 

@@ -39,14 +39,9 @@ class _LiveTrack:
 
 
 class LastValueCache:
-    """Messages of status and tracks by topic; bounded by cameras and `MAX_TRACKS`."""
+    """Messages of status and tracks by topic; beyond ``max_tracks`` per camera the oldest go."""
 
     def __init__(self, max_tracks: int = MAX_TRACKS) -> None:
-        """Start empty.
-
-        Args:
-            max_tracks: Live tracks kept per camera; beyond it the oldest are removed.
-        """
         self._max_tracks = max_tracks
         self._status: dict[str, Message] = {}  # by topic
         self._tracks: dict[str, dict[int, _LiveTrack]] = {}  # by topic, by track

@@ -34,7 +34,8 @@ class MessageBuilder:
     """Builds the messages of one run of the daemon; safe to call from any thread.
 
     A message gets its sequence number when it is built. Hand the messages of one topic to the
-    sinks in that order; dropping some is allowed, and the numbers make it visible.
+    sinks in that order; dropping some is allowed, and the numbers make it visible. ``boot`` is a
+    random id of this start; ``wall_s`` dates heartbeats.
     """
 
     def __init__(
@@ -48,17 +49,6 @@ class MessageBuilder:
         wall_s: Clock = time.time,
         monotonic_s: Clock = time.monotonic,
     ) -> None:
-        """Start every topic at sequence number 1.
-
-        Args:
-            node: The name of this node.
-            boot: A random id of this start.
-            classes: Labels by class id.
-            model_name: The detector's name.
-            model_sha256: The digest of the detector's file in hex.
-            wall_s: The clock that dates heartbeats, Unix seconds.
-            monotonic_s: The clock for the age of status and heartbeat messages.
-        """
         self._node = node
         self._boot = boot
         self._classes = tuple(classes)

@@ -33,7 +33,7 @@ class Recognizer:
     def __init__(self):
         self.turns = []
 
-    def keep(self, cameras):
+    def forget_other_cameras(self, cameras):
         pass
 
     def look(self, events):

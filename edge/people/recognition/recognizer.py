@@ -125,7 +125,7 @@ class Recognizer:
         rules = VotingRules(1.0, 1.0, self._settings.min_votes, self._settings.min_vote_ratio)
         self._next_gallery = GallerySnapshot(empty, rules, Reason(ReasonCode.GALLERY_CLOSED, why))
 
-    def keep(self, cameras: Sequence[str]) -> None:
+    def forget_other_cameras(self, cameras: Sequence[str]) -> None:
         """Forget all cameras but these; safe from any thread."""
         self._cameras = {
             name: faces for name, faces in self._cameras.copy().items() if name in cameras
