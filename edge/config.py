@@ -194,7 +194,7 @@ class Recognition(Table):
         embedder: Face embedding model. It must be the one the gallery was enrolled with.
         liveness: Liveness model (presentation attack detection); `false` uses none.
         require_liveness: Name only faces that the liveness model takes for live; without a
-            model, nobody is named.
+            model, no one is named.
         require_motion: Name only faces that moved in a way that no flat picture can.
         threshold: Similarity that a name needs. 0 uses the calibrated threshold
             (`edge people calibrate`), or the embedder's own before calibration. Raising it
@@ -312,7 +312,7 @@ class Config(Table):
         node: Name of this node in messages.
         models: Which models look at the frames.
         runtime: What executes the models: `kind` and the options of that kind.
-        recognition: Face recognition; left out, nobody is recognized.
+        recognition: Face recognition; left out, no one is recognized.
         cameras: The cameras to watch.
         sinks: Where messages go: a list of `kind` and the options of that kind.
         batching: How frames of several cameras share a batch.

@@ -9,5 +9,5 @@ import re
 def parse_docstring(thing: type) -> tuple[str, dict[str, str]]:
     """The head of a class's docstring, and its ``Attributes:`` by name, each on one line."""
     head, _, attributes = inspect.cleandoc(thing.__doc__ or "").partition("\n\nAttributes:\n")
-    found = re.findall(r"^    (\w+): (.*(?:\n {5,}.*)*)", attributes, re.MULTILINE)
-    return head, {name: re.sub(r"\s+", " ", text) for name, text in found}
+    pairs = re.findall(r"^    (\w+): (.*(?:\n {5,}.*)*)", attributes, re.MULTILINE)
+    return head, {name: re.sub(r"\s+", " ", text) for name, text in pairs}

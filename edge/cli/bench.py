@@ -31,7 +31,7 @@ FRAMES = 150
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class BenchRow:
     """One row of the report."""
 
     what: str
@@ -104,7 +104,7 @@ def bench(
     report.say("memory_of_fifth_camera_mb", grown, "goal <= 40")
 
 
-def _compare(what: str, load: Load, size: str, rounds: int) -> Row:
+def _compare(what: str, load: Load, size: str, rounds: int) -> BenchRow:
     baselines, costs = [], []
     for _ in range(rounds):
         baselines.append(measure_baseline(load))
@@ -121,9 +121,9 @@ def _compare(what: str, load: Load, size: str, rounds: int) -> Row:
     return replace(row, floor_cpu_ms=baseline_ms, cpu_ratio=ratio, throughput_ratio=share)
 
 
-def _make_row(what: str, load: Load, size: str, cost: Cost) -> Row:
+def _make_row(what: str, load: Load, size: str, cost: Cost) -> BenchRow:
     nan = float("nan")
-    return Row(
+    return BenchRow(
         what=what,
         cameras=load.cameras,
         input=size,
@@ -144,9 +144,9 @@ class _Report:
 
     def __init__(self, as_json: bool) -> None:
         self._as_json = as_json
-        self._rows: list[Row] = []
+        self._rows: list[BenchRow] = []
 
-    def add(self, row: Row) -> None:
+    def add(self, row: BenchRow) -> None:
         self._rows.append(row)
         if self._as_json:
             typer.echo(json.dumps(asdict(row)))

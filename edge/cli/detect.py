@@ -134,16 +134,14 @@ class ModelPair:
         no_objects, no_faces = [Detections.empty()] * len(frames), [Faces.empty()] * len(frames)
         all_objects = self.detector.detect(frames) if self.detector else no_objects
         all_faces = self.faces.find(frames) if self.faces else no_faces
+        classes = self.detector.classes if self.detector else ()
         results = []
         for frame, objects, faces in zip(frames, all_objects, all_faces, strict=True):
-            kept = objects[objects.score >= self.min_score]
-            kept_faces = faces[faces.score >= self.min_score]
-            results.append(Result(frame, kept, self._labels(kept), kept_faces))
+            objects = objects[objects.score >= self.min_score]
+            faces = faces[faces.score >= self.min_score]
+            labels = tuple(classes[number] for number in objects.class_id)
+            results.append(Result(frame, objects, labels, faces))
         return results
-
-    def _labels(self, objects: Detections) -> tuple[str, ...]:
-        classes = self.detector.classes if self.detector else ()
-        return tuple(classes[number] for number in objects.class_id)
 
 
 # --- printing ---------------------------------------------------------------------------------

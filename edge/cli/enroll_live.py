@@ -46,7 +46,7 @@ def read_frames(source: Source, stop: threading.Event) -> Generator[Frame]:
                     at_s, monotonic_s = capture.captured_s, capture.monotonic_s
                     yield Frame("enrollment", 1, seq, at_s, monotonic_s, capture.picture)
     except SourceError as error:
-        raise ChallengeError(f"nobody was enrolled: {error}") from error
+        raise ChallengeError(f"no one was enrolled: {error}") from error
 
 
 def make_panel(name: str, progress: ChallengeProgress) -> RenderableType:

@@ -102,7 +102,7 @@ def purge(gallery: GalleryPath = GALLERY, key: KeyPath = KEY) -> None:
     """Forget everybody whose retention date has passed."""
     with open_gallery(gallery, key) as opened:
         names = opened.purge()
-    typer.echo(f"forgotten: {', '.join(names) or 'nobody'}")
+    typer.echo(f"forgotten: {', '.join(names) or 'no one'}")
 
 
 @app.command()

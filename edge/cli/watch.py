@@ -106,7 +106,7 @@ def _show_table(subscriber: Subscriber) -> None:
 
 
 @dataclass(slots=True)
-class Row:
+class CameraRow:
     """The row of one camera."""
 
     state: str = "?"
@@ -131,7 +131,7 @@ class Board:
 
     def __init__(self, endpoint: str) -> None:
         self._endpoint = endpoint
-        self._rows: dict[str, Row] = {}
+        self._rows: dict[str, CameraRow] = {}
 
     def update(self, item: Item, now_s: float) -> None:
         """Take an item into account that came at ``now_s`` (monotonic)."""
@@ -165,8 +165,8 @@ class Board:
             table.add_row(*map(Text, cells))  # text from a node is not markup
         return table
 
-    def _row(self, camera: str) -> Row:
-        return self._rows.setdefault(camera, Row())
+    def _row(self, camera: str) -> CameraRow:
+        return self._rows.setdefault(camera, CameraRow())
 
     def _update_message(self, item: Received, now_s: float) -> None:
         body = item.body

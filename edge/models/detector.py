@@ -21,23 +21,22 @@ class ContractDetector:
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """Run one batch: one result per frame, boxes in source pixels."""
-        outputs, placed = self._model.run(frames)
-        return [
-            self._read(rows, box) for rows, box in zip(outputs["detections"], placed, strict=True)
-        ]
+        outputs, letterboxes = self._model.run(frames)
+        pairs = zip(outputs["detections"], letterboxes, strict=True)
+        return [self._read(rows, letterbox) for rows, letterbox in pairs]
 
-    def _read(self, rows: F32, placed: Letterbox) -> Detections:
+    def _read(self, rows: F32, letterbox: Letterbox) -> Detections:
         rows = drop_unused_rows(rows)  # (N, 6)
         if not len(rows):
             return Detections.empty()
-        xyxy = placed.to_source(rows[:, :4])
+        xyxy = letterbox.to_source(rows[:, :4])
         class_id = rows[:, 5].astype(np.int32)
-        found = Detections(xyxy, rows[:, 4].copy(), class_id)
+        detections = Detections(xyxy, rows[:, 4].copy(), class_id)
         size = xyxy[:, 2:] - xyxy[:, :2]
         known = class_id.view(np.uint32) < len(self.classes)  # a negative id becomes a large one
         if size.min() > 0 and known.all():
-            return found
-        return found[(size > 0).all(axis=1) & known]
+            return detections
+        return detections[(size > 0).all(axis=1) & known]
 
 
 def drop_unused_rows(rows: F32) -> F32:

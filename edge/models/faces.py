@@ -20,27 +20,23 @@ class ContractFaceFinder:
 
     def find(self, frames: Sequence[Frame]) -> list[Faces]:
         """Run one batch: one result per frame, boxes and landmarks in source pixels."""
-        outputs, placed = self._model.run(frames)
-        return [
-            _read(rows, points, box)
-            for rows, points, box in zip(
-                outputs["detections"], outputs["landmarks"], placed, strict=True
-            )
-        ]
+        outputs, letterboxes = self._model.run(frames)
+        columns = zip(outputs["detections"], outputs["landmarks"], letterboxes, strict=True)
+        return [_read(rows, points, letterbox) for rows, points, letterbox in columns]
 
 
-def _read(rows: F32, points: F32, placed: Letterbox) -> Faces:
+def _read(rows: F32, points: F32, letterbox: Letterbox) -> Faces:
     used = (rows[:, 4] > 0) & np.isfinite(rows).all(axis=1) & np.isfinite(points).all(axis=(1, 2))
     rows, points = rows[used], points[used]
     if not len(rows):
         return Faces.empty()
-    xyxy = placed.to_source(rows[:, :4])
-    found = Faces(
+    xyxy = letterbox.to_source(rows[:, :4])
+    faces = Faces(
         xyxy,
         rows[:, 4].copy(),
-        placed.points_to_source(points),
+        letterbox.points_to_source(points),
         np.full(len(rows), -1, np.int32),
         np.zeros(len(rows), np.float32),
     )
     size = xyxy[:, 2:] - xyxy[:, :2]
-    return found[size.min(axis=1) > 0]
+    return faces[size.min(axis=1) > 0]

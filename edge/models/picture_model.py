@@ -27,11 +27,11 @@ class PictureModel:
         """Run one batch: outputs by name, and the letterbox of each frame."""
         images = self._buffer.reserve(len(frames))
         align, fill = self.manifest.letterbox_align, self.manifest.letterbox_fill
-        placed = [
+        letterboxes = [
             preprocess.letterbox(frame.picture, image, align, fill)
             for frame, image in zip(frames, images, strict=True)
         ]
-        return self._session.infer(images), placed
+        return self._session.infer(images), letterboxes
 
 
 class _InputBuffer(threading.local):

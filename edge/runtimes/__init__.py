@@ -1,1 +1,1 @@
-"""What executes a model file: one plug-in a file, reached through `edge.plugins`."""
+"""What executes a model file: one plug-in per file, reached through `edge.plugins`."""

@@ -25,11 +25,11 @@ class TextFormatter(_Formatter):
         """Format a record as one line."""
         stamp = self.formatTime(record, "%Y-%m-%dT%H:%M:%SZ")
         camera = getattr(record, "camera", "")
-        who = f"{camera}: " if camera else ""
+        prefix = f"{camera}: " if camera else ""
         text = record.getMessage()
         if record.exc_info:
             text += " | " + self.formatException(record.exc_info)
-        line = f"{stamp} {record.levelname.lower()} {who}{text}"
+        line = f"{stamp} {record.levelname.lower()} {prefix}{text}"
         return redact(line.replace("\n", " | "))
 
 

@@ -1,1 +1,1 @@
-"""Where messages go: one plug-in a file, reached through `edge.plugins`."""
+"""Where messages go: one plug-in per file, reached through `edge.plugins`."""

@@ -1,1 +1,1 @@
-"""Where frames come from: one plug-in a file, reached through `edge.plugins`."""
+"""Where frames come from: one plug-in per file, reached through `edge.plugins`."""

@@ -33,9 +33,9 @@ class CaptureSession:
             GalleryError: Too many challenges failed lately.
         """
         for frame in frames:
-            seen = self.observer.observe(frame)
+            observation = self.observer.observe(frame)
             is_new = not self.challenge.begun
-            progress = self.challenge.observe(seen)
+            progress = self.challenge.observe(observation)
             if is_new and self.challenge.begun:
                 self.gallery.attempts.begin()
             self.show(progress)
@@ -49,4 +49,4 @@ class CaptureSession:
     def _fail(self, reason: str) -> ChallengeError:
         wait_s = self.gallery.attempts.lock_s()
         remedy = f"try again in {wait_s:.0f} s" if wait_s else "try again"
-        return ChallengeError(f"nobody was enrolled: {reason}; {remedy}")
+        return ChallengeError(f"no one was enrolled: {reason}; {remedy}")

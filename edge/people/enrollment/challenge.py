@@ -114,7 +114,7 @@ class Observation:
         other_faces: Number of other faces of about its size.
         yaw_deg: See `face_quality.Pose`.
         pitch_deg: See `face_quality.Pose`.
-        frontal_px: Distance of the eyes as seen from the front, pixels.
+        frontal_px: Distance of the eyes as observation from the front, pixels.
         quality_issue: Why the face is not good enough to be compared; empty when it is.
         enrollment_issue: Why it is not good enough to be enrolled; empty when it is.
         embedding: ``(D,)`` float32 of unit length if the face is good enough, else empty.
@@ -204,21 +204,21 @@ class Challenge:
 
     # --- observing ------------------------------------------------------------------------------
 
-    def observe(self, seen: Observation) -> ChallengeProgress:
+    def observe(self, observation: Observation) -> ChallengeProgress:
         """Take one picture into account."""
         if self._failure or self.passed:
-            return self._report(seen, "")
+            return self._report(observation, "")
         if math.isnan(self._deadline_s):
-            self._deadline_s = seen.at_s + self._rules.begin_s
-            self._seen_s = self._picture_s = seen.at_s
-        self._failure = self._find_breach(seen)
+            self._deadline_s = observation.at_s + self._rules.begin_s
+            self._seen_s = self._picture_s = observation.at_s
+        self._failure = self._find_breach(observation)
         hint = ""
         if not self._failure:
-            hint = self._take_act(seen) if self.begun else self._take_first_look(seen)
-        self._picture_s = seen.at_s
-        return self._report(seen, hint)
+            hint = self._take_act(observation) if self.begun else self._take_first_look(observation)
+        self._picture_s = observation.at_s
+        return self._report(observation, hint)
 
-    def _report(self, seen: Observation, hint: str) -> ChallengeProgress:
+    def _report(self, observation: Observation, hint: str) -> ChallengeProgress:
         act = Act.STRAIGHT if self.passed else self._stages[self._stage]
         done = self._stage // 2
         state = ChallengeState.RUNNING
@@ -226,136 +226,141 @@ class Challenge:
             state = ChallengeState.FAILED
         elif self.passed:
             state = ChallengeState.PASSED
-        left_s = max(0.0, self._deadline_s - seen.at_s)
+        left_s = max(0.0, self._deadline_s - observation.at_s)
         limit_s = self._rules.act_s if self.begun else self._rules.begin_s
         return ChallengeProgress(
             act, left_s, limit_s, done, len(self._acts), hint, state, self._failure
         )
 
-    def _find_breach(self, seen: Observation) -> str:
+    def _find_breach(self, observation: Observation) -> str:
         """Why the attempt is over, whatever the face does; empty when it is not."""
         act = self._stages[self._stage]
-        if not 0 <= seen.at_s - self._picture_s <= self._rules.gap_s:  # nor NaN
+        if not 0 <= observation.at_s - self._picture_s <= self._rules.gap_s:  # nor NaN
             return "the camera sent no picture for too long"
-        if not seen.at_s <= self._deadline_s:
+        if not observation.at_s <= self._deadline_s:
             last = self._stage == len(self._stages) - 1
-            if last and seen.liveness is not Liveness.LIVE:
-                return f"not certainly live: {seen.liveness_reason}"
-            issue = "" if self.begun else seen.quality_issue or seen.enrollment_issue
+            if last and observation.liveness is not Liveness.LIVE:
+                return f"not certainly live: {observation.liveness_reason}"
+            issue = "" if self.begun else observation.quality_issue or observation.enrollment_issue
             return f"too late: {act} ({issue})" if issue else f"too late: {act}"
-        if seen.liveness is Liveness.SPOOF:
-            return seen.liveness_reason
+        if observation.liveness is Liveness.SPOOF:
+            return observation.liveness_reason
         if not self.begun:
             return ""
-        if seen.track >= 0:
-            self._seen_s = seen.at_s
-        if seen.at_s - self._seen_s > self._rules.gap_s:
+        if observation.track >= 0:
+            self._seen_s = observation.at_s
+        if observation.at_s - self._seen_s > self._rules.gap_s:
             return "the face was lost"
-        if seen.track >= 0 and seen.track != self._first[0].track:
+        if observation.track >= 0 and observation.track != self._first[0].track:
             return "the face was lost or replaced by another one"
         return ""
 
     # --- the first straight look ----------------------------------------------------------------
 
-    def _take_first_look(self, seen: Observation) -> str:
+    def _take_first_look(self, observation: Observation) -> str:
         """Collect the looks with which all later ones are compared."""
-        facing = abs(seen.yaw_deg) <= FACING_DEG[0] and abs(seen.pitch_deg) <= FACING_DEG[1]
-        hint = _find_hint(seen, seen.enrollment_issue)
+        facing = (
+            abs(observation.yaw_deg) <= FACING_DEG[0]
+            and abs(observation.pitch_deg) <= FACING_DEG[1]
+        )
+        hint = _find_hint(observation, observation.enrollment_issue)
         if not hint and not facing:
             hint = "turned away"
-        if hint or not self._is_steady(seen):
+        if hint or not self._is_steady(observation):
             self._first = []
             self._best.clear()  # earlier looks may show another person
         if not hint:
-            self._first.append(seen)
-            self._keep_best(seen)
+            self._first.append(observation)
+            self._keep_best(observation)
         if len(self._first) >= FIRST_LOOKS:
-            self._advance(seen)
+            self._advance(observation)
         return hint
 
-    def _is_steady(self, seen: Observation) -> bool:
+    def _is_steady(self, observation: Observation) -> bool:
         return all(
-            look.track == seen.track
-            and abs(look.yaw_deg - seen.yaw_deg) <= STEADY_DEG
-            and abs(look.pitch_deg - seen.pitch_deg) <= STEADY_DEG
-            and float(look.embedding @ seen.embedding) >= self._rules.min_similarity
+            look.track == observation.track
+            and abs(look.yaw_deg - observation.yaw_deg) <= STEADY_DEG
+            and abs(look.pitch_deg - observation.pitch_deg) <= STEADY_DEG
+            and float(look.embedding @ observation.embedding) >= self._rules.min_similarity
             for look in self._first
         )
 
     # --- the acts and the straight looks after them ---------------------------------------------
 
-    def _take_act(self, seen: Observation) -> str:
-        hint = _find_hint(seen, seen.quality_issue)
+    def _take_act(self, observation: Observation) -> str:
+        hint = _find_hint(observation, observation.quality_issue)
         if hint:
             self._held = 0
             return hint
-        rules, asked = self._rules, self._stages[self._stage]
-        straight = max(map(abs, self._measure_turn(seen))) <= rules.straight_deg
-        similarity = np.mean([look.embedding @ seen.embedding for look in self._first])
+        rules, act = self._rules, self._stages[self._stage]
+        straight = max(map(abs, self._measure_turn(observation))) <= rules.straight_deg
+        similarity = np.mean([look.embedding @ observation.embedding for look in self._first])
         required = rules.min_similarity if straight else rules.min_turned_similarity
         same = bool(similarity >= required)  # NaN is not
-        done = straight if asked is Act.STRAIGHT else self._shows(asked, seen)
-        wrong = set() if done or asked is Act.STRAIGHT else self._find_wrong_acts(asked, seen)
+        done = straight if act is Act.STRAIGHT else self._shows(act, observation)
+        wrong = set() if done or act is Act.STRAIGHT else self._find_wrong_acts(act, observation)
         self._unlike = 0 if same else self._unlike + 1
         self._wrong = self._wrong + 1 if wrong else 0
         self._held = self._held + 1 if done and same else 0
         if self._unlike >= rules.hold_frames:
             self._failure = "another face took its place"
         elif self._wrong >= rules.hold_frames:
-            self._failure = f"{' and '.join(sorted(wrong))} instead of {asked}"
+            self._failure = f"{' and '.join(sorted(wrong))} instead of {act}"
         elif same:
-            self._keep_best(seen)
+            self._keep_best(observation)
             if self._held >= rules.hold_frames:
-                return self._finish(seen)
+                return self._finish(observation)
         return ""
 
-    def _finish(self, seen: Observation) -> str:
+    def _finish(self, observation: Observation) -> str:
         """End the stage; the last one only with a live face."""
         last = self._stage == len(self._stages) - 1
-        if last and seen.liveness is not Liveness.LIVE:
-            return seen.liveness_reason
-        self._advance(seen)
+        if last and observation.liveness is not Liveness.LIVE:
+            return observation.liveness_reason
+        self._advance(observation)
         return ""
 
-    def _advance(self, seen: Observation) -> None:
+    def _advance(self, observation: Observation) -> None:
         if self._stages[self._stage] is Act.STRAIGHT:
-            self._before_px = seen.frontal_px
+            self._before_px = observation.frontal_px
         self._stage += 1
         self._held = self._wrong = 0
-        self._deadline_s = seen.at_s + self._rules.act_s
-        self._seen_s = seen.at_s
+        self._deadline_s = observation.at_s + self._rules.act_s
+        self._seen_s = observation.at_s
 
-    def _keep_best(self, seen: Observation) -> None:
+    def _keep_best(self, observation: Observation) -> None:
         best = self._best.get(self._stage)
-        if not seen.enrollment_issue and (best is None or seen.quality > best.quality):
-            self._best[self._stage] = seen
+        if not observation.enrollment_issue and (
+            best is None or observation.quality > best.quality
+        ):
+            self._best[self._stage] = observation
 
     # --- poses ----------------------------------------------------------------------------------
 
-    def _measure_turn(self, seen: Observation) -> tuple[float, float]:
+    def _measure_turn(self, observation: Observation) -> tuple[float, float]:
         """Yaw and pitch since the first straight look, degrees."""
-        yaw = seen.yaw_deg - float(np.mean([look.yaw_deg for look in self._first]))
-        pitch = seen.pitch_deg - float(np.mean([look.pitch_deg for look in self._first]))
+        yaw = observation.yaw_deg - float(np.mean([look.yaw_deg for look in self._first]))
+        pitch = observation.pitch_deg - float(np.mean([look.pitch_deg for look in self._first]))
         return yaw, pitch
 
-    def _shows(self, asked: Act, seen: Observation) -> bool:
+    def _shows(self, act: Act, observation: Observation) -> bool:
         """Whether a picture shows the act."""
-        if asked is Act.CLOSER:
-            return seen.frontal_px >= self._before_px * self._rules.min_approach
-        yaw, pitch = self._measure_turn(seen)
+        if act is Act.CLOSER:
+            return observation.frontal_px >= self._before_px * self._rules.min_approach
+        yaw, pitch = self._measure_turn(observation)
         turn, nod = self._rules.turn_deg, self._rules.nod_deg
-        if asked not in _find_acts(yaw, pitch, turn, nod):
+        if act not in _find_acts(yaw, pitch, turn, nod):
             return False
-        residual = compute_residual(self._first[-1].thumbnail, seen.thumbnail)
+        residual = compute_residual(self._first[-1].thumbnail, observation.thumbnail)
         return residual >= self._rules.min_residual
 
-    def _find_wrong_acts(self, asked: Act, seen: Observation) -> set[Act]:
+    def _find_wrong_acts(self, act: Act, observation: Observation) -> set[Act]:
         """Acts that a picture shows clearly although they were not asked for."""
-        yaw, pitch = self._measure_turn(seen)
-        turn = WRONG_SIDE * self._rules.turn_deg if asked in TURNS else WRONG_TURN_DEG
-        nod = WRONG_SIDE * self._rules.nod_deg if asked in NODS else WRONG_NOD_DEG
-        wrong = _find_acts(yaw, pitch, turn, nod) - {asked}
-        if asked is not Act.CLOSER and seen.frontal_px >= self._before_px * WRONG_APPROACH:
+        yaw, pitch = self._measure_turn(observation)
+        turn = WRONG_SIDE * self._rules.turn_deg if act in TURNS else WRONG_TURN_DEG
+        nod = WRONG_SIDE * self._rules.nod_deg if act in NODS else WRONG_NOD_DEG
+        wrong = _find_acts(yaw, pitch, turn, nod) - {act}
+        if act is not Act.CLOSER and observation.frontal_px >= self._before_px * WRONG_APPROACH:
             wrong.add(Act.CLOSER)
         return wrong
 
@@ -371,5 +376,5 @@ def _find_acts(yaw: float, pitch: float, turn: float, nod: float) -> set[Act]:
     return {act for act, is_shown in checks.items() if is_shown}
 
 
-def _find_hint(seen: Observation, issue: str) -> str:
-    return "two faces" if seen.track >= 0 and seen.other_faces else issue
+def _find_hint(observation: Observation, issue: str) -> str:
+    return "two faces" if observation.track >= 0 and observation.other_faces else issue

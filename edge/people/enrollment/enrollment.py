@@ -84,7 +84,7 @@ class Enrollment:
         others = self.gallery.index().without(name)
         for template in templates:
             if duplicate := self._find_duplicate(template, others):
-                raise ChallengeError(f"nobody was enrolled: {duplicate}; twins: --allow-duplicates")
+                raise ChallengeError(f"no one was enrolled: {duplicate}; twins: --allow-duplicates")
         self._store(name, templates)
         return EnrollmentResult(name, len(templates), ())
 

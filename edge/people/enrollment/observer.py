@@ -111,15 +111,15 @@ class EnrollmentObserver:
             part, corner = crop(frame.picture, *map(int, (*low, *high)))
             crops.append(replace(frame, picture=part))
             corners.append(corner)
-        found = [landmarks]
+        estimates = [landmarks]
         for faces, corner in zip(self._finder.find(crops), corners, strict=True):
             if len(faces):
                 centers = (faces.xyxy[:, :2] + faces.xyxy[:, 2:]) / 2 + corner
                 distance = np.abs(centers - center).max(axis=1)
                 nearest = int(distance.argmin())
                 if distance[nearest] <= side / 4:  # otherwise it is another face
-                    found.append(faces.landmarks[nearest] + np.array(corner, np.float32))
-        mean: F32 = np.mean(found, axis=0, dtype=np.float32)
+                    estimates.append(faces.landmarks[nearest] + np.array(corner, np.float32))
+        mean: F32 = np.mean(estimates, axis=0, dtype=np.float32)
         return mean
 
     def _find_subject(self, tracks: np.ndarray, height: np.ndarray) -> int:

@@ -91,7 +91,7 @@ class AuditLog:
                 yield entry.at_s, bool(json.loads(entry.detail)["passed"])
 
     def entries(self) -> Iterator[AuditEntry]:
-        """All entries in order, as they stand: `verify` says whether they are genuine."""
+        """All entries in order, as they stand; see `verify`."""
         for seq, at_s, *texts in self._connection.execute(
             "SELECT seq, at_s, actor, action, person, detail FROM audit ORDER BY seq"
         ):

@@ -14,7 +14,7 @@ class AuditTrail:
         self._store = store
 
     def entries(self) -> list[AuditEntry]:
-        """All entries as they stand: `verify` says whether they are genuine."""
+        """All entries as they stand; see `verify`."""
         with self._store.database.reading():
             return list(self._store.audit.entries())
 

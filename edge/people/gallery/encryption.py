@@ -10,7 +10,7 @@
         |-- audit key      HMAC chain of the audit log
         `-- check value    reveals a wrong master key at once
 
-"Sealed" means AES-256-GCM, nonce first, with associated data that says what the content is.
+"Sealed" means AES-256-GCM, nonce first, with the kind of the content as associated data.
 """
 
 from __future__ import annotations

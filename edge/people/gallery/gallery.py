@@ -100,7 +100,7 @@ class Gallery:
         """The record of a person, by name (in any case) or id.
 
         Raises:
-            GalleryError: Nobody has that name.
+            GalleryError: No person has that name.
         """
         with self.store.database.reading():
             return self.store.read(self.store.get_id(name))
@@ -235,7 +235,7 @@ class Gallery:
         """Give a person another name; the id stays.
 
         Raises:
-            GalleryError: Nobody has the old name, or another person has the new one.
+            GalleryError: No person has the old name, or another person has the new one.
         """
         new_name = normalize_name(new_name)
         store = self.store

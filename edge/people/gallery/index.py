@@ -15,7 +15,7 @@ import numpy as np
 from edge.people.gallery.names import fold_name
 from edge.types import F32, I32, I64, Bool
 
-NOBODY = -1
+NO_PERSON = -1
 UNIT_TOLERANCE = 0.01
 
 
@@ -24,7 +24,7 @@ class Matches:
     """The nearest people of M faces.
 
     Attributes:
-        person_row: ``(M,)`` int32, row of the nearest person in `Index.people`; -1 when nobody
+        person_row: ``(M,)`` int32, row of the nearest person in `Index.people`; -1 when no one
             is enrolled or the embedding is not a unit vector (contains NaN, for example).
         similarity: ``(M,)`` float32, cosine to that person, -1 without one.
         second: ``(M,)`` float32, cosine to the second-nearest person, -1 without one.
@@ -138,7 +138,7 @@ class Index:
     def _nearest(self, embedding: F32) -> tuple[int, float, float, bool]:
         length = float(np.linalg.norm(embedding))
         if not self.people or not abs(length - 1) <= UNIT_TOLERANCE:
-            return NOBODY, -1.0, -1.0, False
+            return NO_PERSON, -1.0, -1.0, False
         best = self.similarities(embedding)  # (P,)
         first = int(best.argmax())
         if len(self.negatives):
@@ -150,4 +150,4 @@ class Index:
         best[row] = -1
         second = float(best.max())
         vetoed = row != first or similarity == -1
-        return (NOBODY if similarity == -1 else row), similarity, second, vetoed
+        return (NO_PERSON if similarity == -1 else row), similarity, second, vetoed

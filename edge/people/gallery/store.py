@@ -53,7 +53,7 @@ class GalleryStore:
         self._open(create=create, change_embedder=change_embedder)
 
     def reopen(self) -> None:
-        """Open the file that now lies at the path."""
+        """Open the file that is at the path now."""
         self.database.close()
         self._open(create=False, change_embedder=False)
 

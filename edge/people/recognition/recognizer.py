@@ -68,7 +68,7 @@ class FaceSample:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GallerySnapshot:
-    """What faces are compared with; ``closed`` says why no names can be given, if they cannot."""
+    """What faces are compared with; ``closed`` is why no names can be given, if so."""
 
     index: Index
     rules: VotingRules

@@ -1,6 +1,6 @@
 """Voting: what the looks at one face say together about who it is.
 
-Each look is a vote: for a person, ambiguous between several, or for nobody enrolled. A name needs
+Each look is a vote: for a person, ambiguous between several, or for no one enrolled. A name needs
 enough agreeing votes of a live face and a minimum ratio of all votes, so that one good look does
 not outvote eleven bad ones.
 """
@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from edge.people import reasons
-from edge.people.gallery.index import NOBODY, Index, IndexedPerson
+from edge.people.gallery.index import NO_PERSON, Index, IndexedPerson
 from edge.people.reasons import Reason
 from edge.types import F32, ReasonCode
 
@@ -40,7 +40,7 @@ class VotingRules:
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """What one look says.
+    """The verdict of one look.
 
     Attributes:
         person: The person it is for; None when ambiguous or unknown.
@@ -72,7 +72,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class VoteResult:
-    """What all votes say.
+    """The outcome of all votes.
 
     Attributes:
         person: The winner, or None.
@@ -92,7 +92,7 @@ class VoteResult:
 
 
 def match_votes(index: Index, embeddings: F32, rules: VotingRules) -> list[Vote]:
-    """Search for ``(M, D)`` unit vectors; any other vector votes for nobody."""
+    """Search for ``(M, D)`` unit vectors; any other vector is unknown."""
     matches = index.search(embeddings)
     columns = zip(
         matches.person_row.tolist(),
@@ -102,7 +102,7 @@ def match_votes(index: Index, embeddings: F32, rules: VotingRules) -> list[Vote]
     )
     votes = []
     for row, similarity, margin in columns:
-        near = row != NOBODY and similarity >= rules.threshold
+        near = row != NO_PERSON and similarity >= rules.threshold
         clear = margin >= rules.min_margin
         person = index.people[row] if near and clear else None
         votes.append(Vote(person, near and not clear, similarity, margin))

@@ -258,7 +258,7 @@ def test_a_camera_that_is_none_is_explained(edge):
     result = edge("enroll", "Ann", "--camera", "door", "--consent", exit_code=78)
     assert "no camera of that name (give --config)" in result.output
     result = edge("enroll", "Ann", "--camera", "/dev/null", "--consent", exit_code=1)
-    assert "nobody was enrolled: /dev/null" in result.output
+    assert "no one was enrolled: /dev/null" in result.output
 
 
 def test_another_embedder_is_refused_until_everybody_is_enrolled_again(edge, photo, models):
@@ -326,7 +326,7 @@ def test_a_tampered_audit_log_exits_78(edge, photo, tmp_path):
 
 def test_purge_forgets_whose_time_is_over(edge, photo, tmp_path):
     edge("enroll", "Ann", photo("a.png", RED), "--consent", "--until", "2090-01-01")
-    assert "forgotten: nobody" in edge("people", "purge").stdout
+    assert "forgotten: no one" in edge("people", "purge").stdout
     path, key = tmp_path / "gallery.db", load_key(str(tmp_path / "key"))
     with Gallery(path, key) as gallery:
         embedder = gallery.embedder

@@ -16,7 +16,7 @@ from edge.people.gallery import database
 from edge.people.gallery.encryption import GalleryError, KeyStore, MasterKey
 from edge.people.gallery.export import export_person
 from edge.people.gallery.gallery import Gallery
-from edge.people.gallery.index import NOBODY
+from edge.people.gallery.index import NO_PERSON
 from edge.people.gallery.records import RecordState
 from tests.support.gallery import (
     EMBEDDER,
@@ -116,11 +116,11 @@ def test_unsound_templates_are_refused(path, templates):
 def test_a_look_alike_vetoes_only_whom_it_is_not(path):
     look_alike = faces(1, seed=9)
     with Gallery(path, KEY, EMBEDDER) as gallery:
-        assert gallery.index().search(look_alike).person_row[0] != NOBODY
+        assert gallery.index().search(look_alike).person_row[0] != NO_PERSON
         gallery.add_negatives("Bob", look_alike)
         gallery.add_negatives(NAME, look_alike)
         found = gallery.index().search(np.concatenate([look_alike, BOB[:1]]))
-    assert found.person_row.tolist() == [NOBODY, 1]
+    assert found.person_row.tolist() == [NO_PERSON, 1]
     assert found.vetoed.tolist() == [True, False]
 
 

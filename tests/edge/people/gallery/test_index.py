@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.people.gallery.index import NOBODY, Index, IndexedPerson
+from edge.people.gallery.index import NO_PERSON, Index, IndexedPerson
 from tests.support.gallery import faces
 
 
@@ -29,7 +29,7 @@ def test_search_equals_comparing_one_by_one(counts, queries, seed):
         assert found.similarity[row] == pytest.approx(ranked[0], abs=1e-5)
         assert found.second[row] == pytest.approx(ranked[1], abs=1e-5)
         assert found.margin[row] == pytest.approx(ranked[0] - ranked[1], abs=1e-5)
-        assert found.person_row[row] == (int(np.argmax(best)) if best else NOBODY)
+        assert found.person_row[row] == (int(np.argmax(best)) if best else NO_PERSON)
         assert not found.vetoed[row]
 
 
@@ -39,7 +39,7 @@ def test_what_is_no_unit_vector_is_nobody(spoil):
     asked = np.concatenate([index.templates[:1] * np.float32(spoil), index.templates[:1]])
     with np.errstate(invalid="ignore"):
         found = index.search(asked)
-    assert found.person_row.tolist() == [NOBODY, 0]
+    assert found.person_row.tolist() == [NO_PERSON, 0]
     assert found.similarity[0] == -1
     assert found.second[0] == -1
 
@@ -48,12 +48,12 @@ def test_one_number_that_is_none_is_enough():
     index = index_of([1, 1])
     asked = index.templates[:1].copy()
     asked[0, 3] = np.nan
-    assert index.search(asked).person_row[0] == NOBODY
+    assert index.search(asked).person_row[0] == NO_PERSON
 
 
 def test_an_empty_index_knows_nobody():
     found = index_of([]).search(faces(3))
-    assert found.person_row.tolist() == [NOBODY] * 3
+    assert found.person_row.tolist() == [NO_PERSON] * 3
     assert not found.vetoed.any()
 
 
@@ -72,7 +72,7 @@ def test_a_nearer_look_alike_vetoes_its_person_only():
 def test_when_the_only_person_is_vetoed_it_is_nobody():
     look_alike = faces(1, seed=7)
     found = index_of([2], [look_alike]).search(look_alike)
-    assert found.person_row.tolist() == [NOBODY]
+    assert found.person_row.tolist() == [NO_PERSON]
     assert found.similarity.tolist() == [-1]
     assert found.vetoed.tolist() == [True]
 
