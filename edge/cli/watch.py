@@ -153,15 +153,8 @@ class Board:
         table.add_column("lost", justify="right")
         for camera, row in sorted(self._rows.items()):
             state = row.state if row.state in ("online", "?") else f"{row.state}: {row.reason}"
-            cells = (
-                camera,
-                state,
-                f"{row.fps(now_s):.1f}",
-                f"{row.age_s * 1000:.0f}",
-                str(row.objects),
-                row.labels,
-                str(row.lost),
-            )
+            fps, age_ms = f"{row.fps(now_s):.1f}", f"{row.age_s * 1000:.0f}"
+            cells = (camera, state, fps, age_ms, str(row.objects), row.labels, str(row.lost))
             table.add_row(*map(Text, cells))  # text from a node is not markup
         return table
 

@@ -305,15 +305,9 @@ class _Meter:
     def cost(self) -> Cost:
         """The cost between the two marks."""
         (wall_0, cpu_0, counts_0), (wall_1, cpu_1, counts_1) = self._marks
-        per_camera = tuple((counts_1 - counts_0).values())
-        return Cost(
-            sum(per_camera),
-            wall_1 - wall_0,
-            cpu_1 - cpu_0,
-            _peak_bytes(),
-            per_camera,
-            batch_s=self._batch_s,
-        )
+        wall_s, cpu_s, per_camera = wall_1 - wall_0, cpu_1 - cpu_0, (counts_1 - counts_0).values()
+        frames, peak_bytes = sum(per_camera), _peak_bytes()
+        return Cost(frames, wall_s, cpu_s, peak_bytes, tuple(per_camera), batch_s=self._batch_s)
 
     def _is_warm(self) -> bool:
         counts = self._counts.values()

@@ -138,15 +138,11 @@ class Host:
             else:
                 installed.append(f"{module} {answer}")
         yield from broken
-        cuda = (
-            self._import("cuda", "import cuda.bindings as c; d = c.__version__")
-            if installed
-            else ""
-        )
-        if isinstance(cuda, Finding):
-            hint = "pip install 'edgewatch[tensorrt]': TensorRT needs cuda-bindings"
-            yield Finding("cuda", False, cuda.detail, hint)
         if installed:
+            cuda = self._import("cuda", "import cuda.bindings as c; d = c.__version__")
+            if isinstance(cuda, Finding):
+                hint = "pip install 'edgewatch[tensorrt]': TensorRT needs cuda-bindings"
+                yield Finding("cuda", False, cuda.detail, hint)
             yield Finding("tensorrt", True, ", ".join(installed))
         elif not broken:
             yield Finding("tensorrt", True, "none; used only with an NVIDIA GPU")
@@ -182,13 +178,9 @@ class Host:
             yield answer
             return
         version, decoders, devices = answer
-        detail = f"{version} decodes {', '.join(decoders)}"
-        yield Finding(
-            "decoders",
-            "h264" in decoders,
-            detail,
-            "" if "h264" in decoders else _advise_reinstall("av"),
-        )
+        ok = "h264" in decoders
+        hint = "" if ok else _advise_reinstall("av")
+        yield Finding("decoders", ok, f"{version} decodes {', '.join(decoders)}", hint)
         yield Finding("hwaccels", True, f"built in: {', '.join(devices) or 'none'}")
 
     def _opencv(self) -> Iterator[Finding]:
@@ -234,17 +226,14 @@ class Host:
         if state < 0:
             yield Finding("clock", True, "unknown: it cannot be queried here")
         elif state == TIME_ERROR:
-            hint = (
-                "run a time service (systemd-timesyncd, chrony): messages contain wall-clock time"
-            )
+            hint = "run a time service (systemd-timesyncd, chrony): messages carry wall-clock time"
             yield Finding("clock", False, "not synchronized", hint)
         else:
             yield Finding("clock", True, "synchronized")
 
     def _systemd(self) -> Iterator[Finding]:
         if not (self.root / "run/systemd/system").is_dir():
-            detail = "not running"
-            yield Finding("systemd", True, f"{detail}; start `edge run` in another way")
+            yield Finding("systemd", True, "not running; start `edge run` in another way")
             return
         try:
             words = self.run(["systemctl", "--version"]).split()

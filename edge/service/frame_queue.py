@@ -77,13 +77,12 @@ class FrameQueue:
 
     def is_done(self, camera: str, timeout_s: float) -> bool:
         """Whether every frame of a camera is done, waiting at most ``timeout_s``."""
+
+        def is_done() -> bool:
+            return self._closed or not (camera in self._waiting or camera in self._in_progress)
+
         with self._room_free:
-            done = self._room_free.wait_for(
-                lambda: (
-                    self._closed or not (camera in self._waiting or camera in self._in_progress)
-                ),
-                timeout_s,
-            )
+            done = self._room_free.wait_for(is_done, timeout_s)
             if done:
                 self._files.discard(camera)
             return done

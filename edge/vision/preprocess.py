@@ -20,11 +20,8 @@ def place_letterbox(
     scale = min(network_wh[0] / source_wh[0], network_wh[1] / source_wh[1])
     inner_w = min(network_wh[0], max(1, round(source_wh[0] * scale)))
     inner_h = min(network_wh[1], max(1, round(source_wh[1] * scale)))
-    pad = (
-        ((network_wh[0] - inner_w) // 2, (network_wh[1] - inner_h) // 2)
-        if align == "center"
-        else (0, 0)
-    )
+    rest = network_wh[0] - inner_w, network_wh[1] - inner_h
+    pad = (rest[0] // 2, rest[1] // 2) if align == "center" else (0, 0)
     placed = Letterbox((inner_w / source_wh[0], inner_h / source_wh[1]), pad, source_wh)
     return placed, (inner_w, inner_h)
 
