@@ -86,7 +86,7 @@ class Manifest(BaseModel):
         """Read the manifest and check its task; None takes any.
 
         Raises:
-            ModelError: no manifest, a broken one, or another task.
+            ModelError: The manifest is missing or broken, or of another task.
         """
         if KEY not in metadata:
             raise ModelError(
@@ -105,7 +105,7 @@ def read_model(path: Path, sha256: str = "") -> bytes:
     """The bytes of a model file; hashed as loaded, so that what was checked is what runs.
 
     Raises:
-        ModelError: missing, unreadable, empty, or its hash differs from ``sha256``.
+        ModelError: It is missing, unreadable or empty, or its hash differs from ``sha256``.
     """
     try:
         model = path.read_bytes()

@@ -1,4 +1,4 @@
-"""Letterboxing: a picture of any size laid into a network's input."""
+"""Letterboxing: a picture of any size, placed into a network's input."""
 
 from __future__ import annotations
 

@@ -94,14 +94,9 @@ class VoteResult:
 def match_votes(index: Index, embeddings: F32, rules: VotingRules) -> list[Vote]:
     """Search for ``(M, D)`` unit vectors; any other vector is unknown."""
     matches = index.search(embeddings)
-    columns = zip(
-        matches.person_row.tolist(),
-        matches.similarity.tolist(),
-        matches.margin.tolist(),
-        strict=True,
-    )
+    columns = (matches.person_row, matches.similarity, matches.margin)
     votes = []
-    for row, similarity, margin in columns:
+    for row, similarity, margin in zip(*(column.tolist() for column in columns), strict=True):
         near = row != NO_PERSON and similarity >= rules.threshold
         clear = margin >= rules.min_margin
         person = index.people[row] if near and clear else None
