@@ -106,7 +106,7 @@ def test_a_file_that_is_no_network_is_told(cache, server):
     path.write_bytes(b"junk")
     from edge.cli.models import adopt
 
-    with pytest.raises(ModelError, match=r"(?s)tiny cannot be adopted: .*no complete ONNX file"):
+    with pytest.raises(ModelError, match=r"(?s)tiny cannot be adopted: .*not a complete ONNX file"):
         adopt(entry, path, cache / "out.onnx")
 
 
