@@ -44,7 +44,8 @@ def manage(tmp_path):
             "runtimes",
             {"kind": "tests.support.engines:Options", "cache": tmp_path / "cache", **options},
         )
-        manager = EngineManager(runtime, plugins.create("runtimes", {"kind": "onnx"}), log_every_s=0.1)
+        reference = plugins.create("runtimes", {"kind": "onnx"})
+        manager = EngineManager(runtime, reference, log_every_s=0.1)
         session = manager.load(MODEL, str(tmp_path / "m.onnx"))
         worker = Worker("engines", manager.run, lambda dead: None)
         worker.start()
