@@ -14,6 +14,7 @@ from pathlib import Path
 
 import onnx
 
+from edge.atomic_file import write_file
 from edge.errors import ConfigError
 from edge.manifest import KEY, Manifest
 
@@ -33,18 +34,14 @@ def render_config(
 ) -> str:
     """The text of config.pbtxt.
 
-    Args:
-        model: a contract model.
-        manifest: what it promises.
-        batch: pictures that the server puts into one batch at most, across all boxes.
-        wait_us: microseconds that it waits for more of them.
-        tensorrt: ONNX Runtime there uses TensorRT, which builds an engine at the first call.
+    The server batches at most ``batch`` pictures across all clients and waits ``wait_us``
+    microseconds for them. With ``tensorrt`` it builds an engine at the first call.
     """
     graph = onnx.load_model_from_string(model).graph
-    told = {SHA256: hashlib.sha256(model).hexdigest(), KEY: manifest.model_dump_json()}
+    values = {SHA256: hashlib.sha256(model).hexdigest(), KEY: manifest.model_dump_json()}
     parameters = "\n".join(
         f"parameters {{ key: {json.dumps(key)} value {{ string_value: {json.dumps(value)} }} }}"
-        for key, value in told.items()
+        for key, value in values.items()
     )
     return (
         f'name: "{manifest.name}"\n'
@@ -70,18 +67,13 @@ def write_repository(repository: Path, model: bytes, manifest: Manifest, config:
     """Write a model's folder; the model first, so that a server that polls sees it whole.
 
     Raises:
-        ConfigError: it cannot be written.
+        ConfigError: The folder cannot be written.
     """
     folder = repository / manifest.name
     try:
         (folder / "1").mkdir(parents=True, exist_ok=True)
-        for path, content in (
-            (folder / "1" / "model.onnx", model),
-            (folder / "config.pbtxt", config.encode()),
-        ):
-            part = path.with_suffix(".part")
-            part.write_bytes(content)
-            part.replace(path)
+        write_file(folder / "1" / "model.onnx", model)
+        write_file(folder / "config.pbtxt", config)
     except OSError as error:
         raise ConfigError(f"--out {folder}: {error.strerror}: choose another place") from error
     return folder

@@ -30,11 +30,9 @@ class Adoption:
 
     Attributes:
         family: One of `FAMILIES`.
-        name: Name of the new model.
         classes: The network's class names, in its order.
         keep: Classes that the new model reports; empty is all.
         input_wh: Input size in pixels; (0, 0) takes it from the file.
-        nms: How rows are chosen.
         license: SPDX identifier of the weights.
         trained_on: The training data, in words.
         layout: Layout of a yolo output, one of `YOLO_LAYOUTS`; empty derives it from the shape.

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from onnx import TensorProto
 
 from deploy.graph.graph_builder import Graph
 from deploy.graph.model_proto import get_input_name
-from deploy.graph.nms import RawOutputs
+from deploy.graph.nms import RawOutputs, append_corners
 from edge.errors import ModelError
 from edge.manifest import Task
 from edge.vision.face_crops import FACE_PX
@@ -29,12 +28,11 @@ class Family:
     """A kind of foreign network.
 
     Attributes:
-        task: of the contract.
-        bgr: it wants blue first.
-        mean: is subtracted from 0..255.
-        scale: multiplies then.
-        center: it was trained with the picture in the middle of the letterbox.
-        head: builds its decoding.
+        bgr: Whether its input has blue first.
+        mean: Subtracted from the input 0..255.
+        scale: Factor of the difference.
+        center: Whether it was trained with the picture in the middle of the letterbox.
+        head: Appends its decoding to a graph.
     """
 
     task: Task
@@ -64,14 +62,6 @@ def build_grid(input_wh: tuple[int, int], strides: Sequence[int] = (8, 16, 32)) 
     return np.concatenate(grids).astype(np.float32)
 
 
-def _corners(graph: Graph, center: str, size: str) -> str:
-    """``(N, A, 2)`` centers and sizes -> ``(N, A, 4)`` xyxy."""
-    half = graph.add("Mul", size, graph.constant(0.5))
-    return graph.add(
-        "Concat", graph.add("Sub", center, half), graph.add("Add", center, half), axis=2
-    )
-
-
 def _yolox(graph: Graph, shapes: Shapes, input_wh: tuple[int, int]) -> RawOutputs:
     """(1, A, 5 + C): xy = (p + cell) * stride, wh = exp(p) * stride, score = object * class."""
     output, (_, anchors, width) = _only(shapes, "yolox")
@@ -82,11 +72,13 @@ def _yolox(graph: Graph, shapes: Shapes, input_wh: tuple[int, int]) -> RawOutput
             f"has {anchors}: give its --input-size"
         )
     split = graph.integers(2, 2, 1, width - 5)
-    xy, wh, seen, classes = graph.add_many("Split", 4, output, split, axis=2)
+    xy, wh, objectness, classes = graph.add_many("Split", 4, output, split, axis=2)
     stride = graph.constant(grid[None, :, 2:])
     center = graph.add("Mul", graph.add("Add", xy, graph.constant(grid[None, :, :2])), stride)
     size = graph.add("Mul", graph.add("Exp", wh), stride)
-    return RawOutputs(_corners(graph, center, size), classes, anchors, width - 5, seen=seen)
+    return RawOutputs(
+        append_corners(graph, center, size), classes, anchors, width - 5, objectness=objectness
+    )
 
 
 def _yolo(graph: Graph, shapes: Shapes, input_wh: tuple[int, int], layout: str = "") -> RawOutputs:  # noqa: ARG001
@@ -105,10 +97,10 @@ def _yolo(graph: Graph, shapes: Shapes, input_wh: tuple[int, int], layout: str =
         output = graph.add("Transpose", output, perm=[0, 2, 1])
         split = graph.integers(2, 2, a - 4)
         center, size, scores = graph.add_many("Split", 3, output, split, axis=2)
-        return RawOutputs(_corners(graph, center, size), scores, b, a - 4)
+        return RawOutputs(append_corners(graph, center, size), scores, b, a - 4)
     split = graph.integers(2, 2, 1, b - 5)  # (1, A, 5 + C)
-    center, size, seen, classes = graph.add_many("Split", 4, output, split, axis=2)
-    return RawOutputs(_corners(graph, center, size), classes, a, b - 5, seen=seen)
+    center, size, objectness, classes = graph.add_many("Split", 4, output, split, axis=2)
+    return RawOutputs(append_corners(graph, center, size), classes, a, b - 5, objectness=objectness)
 
 
 def _yolo_layout(a: int, b: int) -> str:
@@ -121,26 +113,26 @@ def _yolo_layout(a: int, b: int) -> str:
 def _yunet(graph: Graph, shapes: Shapes, input_wh: tuple[int, int]) -> RawOutputs:
     """Twelve maps; score = sqrt(cls * obj), points = (k + cell) * stride."""
     strides = (8, 16, 32)
-    wanted = {f"{noun}_{s}" for noun in ("cls", "obj", "bbox", "kps") for s in strides}
-    if set(shapes) != wanted:
+    expected = {f"{noun}_{s}" for noun in ("cls", "obj", "bbox", "kps") for s in strides}
+    if set(shapes) != expected:
         raise ModelError(
-            f"a yunet network has the outputs {', '.join(sorted(wanted))}, this file has "
+            f"a yunet network has the outputs {', '.join(sorted(expected))}, this file has "
             f"{', '.join(sorted(shapes))}: choose the family that fits"
         )
 
-    def joined(noun: str) -> str:
+    def join(noun: str) -> str:
         return graph.add("Concat", *(f"{noun}_{s}" for s in strides), axis=1)
 
     grid = build_grid(input_wh)
     stride = graph.constant(grid[None, :, 2:])
     cell = graph.constant(grid[None, :, :2])
-    xy, wh = graph.add_many("Split", 2, joined("bbox"), graph.integers(2, 2), axis=2)
+    xy, wh = graph.add_many("Split", 2, join("bbox"), graph.integers(2, 2), axis=2)
     center = graph.add("Mul", graph.add("Add", xy, cell), stride)
     size = graph.add("Mul", graph.add("Exp", wh), stride)
-    scores = graph.add("Sqrt", graph.add("Mul", joined("cls"), joined("obj")))
+    scores = graph.add("Sqrt", graph.add("Mul", join("cls"), join("obj")))
     cells5 = graph.constant(np.tile(grid[None, :, :2], (1, 1, 5)))
-    points = graph.add("Mul", graph.add("Add", joined("kps"), cells5), stride)
-    return RawOutputs(_corners(graph, center, size), scores, len(grid), 1, points)
+    points = graph.add("Mul", graph.add("Add", join("kps"), cells5), stride)
+    return RawOutputs(append_corners(graph, center, size), scores, len(grid), 1, points)
 
 
 def _ultraface(graph: Graph, shapes: Shapes, input_wh: tuple[int, int]) -> RawOutputs:
@@ -185,17 +177,16 @@ FAMILIES = {
 }  # fmt: skip
 
 
-def prepend_preprocessing(graph: Graph, family: Family, wanted: str) -> None:
-    """Make the contract input (N, h, w, 3) uint8 RGB and feed ``wanted`` (N, 3, h, w) float.
+def prepend_preprocessing(graph: Graph, family: Family, source: str) -> None:
+    """Turn the contract input (N, h, w, 3) uint8 RGB into ``source`` (N, 3, h, w) float.
 
     Only for a graph that holds no nodes yet.
     """
-    value = graph.add("Cast", get_input_name(family.task), to=TensorProto.FLOAT)
-    value = graph.add("Transpose", value, perm=[0, 3, 1, 2])
+    value = graph.add_pictures(get_input_name(family.task))
     if family.bgr:
         value = graph.add("Gather", value, graph.integers(2, 1, 0), axis=1)
     if family.mean:
         value = graph.add("Sub", value, graph.constant(family.mean))
     if family.scale != 1:
         value = graph.add("Mul", value, graph.constant(family.scale))
-    graph.proto.node[-1].output[0] = wanted
+    graph.proto.node[-1].output[0] = source

@@ -1,8 +1,8 @@
 """Adopting MiniFASNet: one network, or several that look at a face at different scales.
 
 Each network takes a picture (1, 3, h, w), BGR 0..255, and gives softmax (1, 3) whose second
-column is alive (minivision-ai/Silent-Face-Anti-Spoofing). Those of a pair go into one graph, each
-gets the crop of its own scale, and the mean of their answers comes out.
+column is alive (minivision-ai/Silent-Face-Anti-Spoofing). All go into one graph, each gets the
+crop of its own scale, and the output is the mean of their probabilities.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from deploy.adopt.adopt import free_batch_of_reshapes, parse_foreign
 from deploy.graph.contract import finish_model
 from deploy.graph.graph_builder import Graph, get_inputs
 from deploy.graph.manifest import Provenance, build_manifest
-from deploy.graph.model_proto import get_opset
+from deploy.graph.model_proto import declare_io, get_opset
 from edge.errors import ModelError
 
 FAMILY = "minifasnet"
@@ -34,15 +34,11 @@ def adopt_minifasnet(
 ) -> bytes:
     """Wrap S networks into one model of the liveness contract.
 
-    Args:
-        models: S files.
-        name: of the new model.
-        scales: side of each one's crop, in sides of the face's box; of more the first S.
-        license: SPDX identifier of the weights.
-        trained_on: in words.
+    The side of network n's crop is ``scales[n]`` sides of the face's box; more scales than networks
+    are ignored.
 
     Raises:
-        ModelError: the bytes are no such networks, or too few scales.
+        ModelError: The bytes are not such networks, or there are fewer scales than networks.
     """
     if not 0 < len(models) <= len(scales):
         raise ModelError(f"each of {len(models)} networks needs a scale, {len(scales)} were given")
@@ -62,10 +58,7 @@ def adopt_minifasnet(
     if len(alive) > 1:
         mean = graph.add("Mul", graph.add("Sum", *alive), graph.constant(1 / len(alive)))
     graph.rename(graph.add("Squeeze", mean, graph.integers(1)), "live")
-    value, (width, height) = onnx.helper.make_tensor_value_info, input_wh
-    crops: list[str | int | None] = ["N", len(models), height, width, 3]
-    whole.graph.input.append(value("faces", TensorProto.UINT8, crops))
-    whole.graph.output.append(value("live", TensorProto.FLOAT, ["N"]))
+    declare_io(whole.graph, "faces", input_wh, {"live": []}, crops=len(models))
     manifest = build_manifest(
         Provenance(name, license, trained_on), task="liveness", family=FAMILY, input_wh=input_wh,
         crop_scales=tuple(scales[: len(models)]),

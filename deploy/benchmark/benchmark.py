@@ -1,7 +1,7 @@
 """The benchmark: how long contract models take, by runtime, precision and batch.
 
-Everything that can run here is called in turn with the same pictures, so that a machine with other
-users is unfair to nobody. What cannot run is told with its reason, and has no figures.
+Everything that can run here is called in turn with the same pictures, so that other load on the
+machine slows all of it alike. What cannot run is listed with the reason and has no figures.
 """
 
 from __future__ import annotations
@@ -39,17 +39,13 @@ ROUNDS = (5, 400)  # at least, at most
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One model in one runtime with one batch size.
+    """Times of one model in one runtime, per batch.
 
     Attributes:
-        model: its name.
-        precision: of its network.
-        runtime: one of `RUNTIMES`.
-        batch: pictures.
-        p50_ms: of a batch.
-        p99_ms: of a batch.
-        fps: pictures a second at the median.
-        calls: that were timed.
+        runtime: One of `RUNTIMES`.
+        batch: Pictures per batch.
+        fps: Pictures per second at the median.
+        calls: Number of timed calls.
     """
 
     model: str
@@ -64,12 +60,11 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was measured.
+    """All measurements on a machine.
 
     Attributes:
-        machine: in words.
-        rows: by model, runtime and batch.
-        skipped: by runtime, why it was not measured.
+        rows: By model, runtime and batch.
+        skipped: By runtime, the reason why it was not measured.
     """
 
     machine: str
@@ -77,7 +72,7 @@ class Report:
     skipped: Mapping[str, str]
 
     def to_json(self) -> str:
-        """For scripts."""
+        """The report for scripts."""
         rows = [asdict(row) for row in self.rows]
         return json.dumps({"machine": self.machine, "rows": rows, "skipped": dict(self.skipped)})
 
@@ -108,17 +103,13 @@ def measure(
     options: Mapping[str, Mapping[str, Any]] = RUNTIMES,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Report:
-    """Time every model in every runtime that is here.
+    """Time every model (file name -> bytes) in every runtime that is available.
 
-    Args:
-        models: file name to bytes.
-        batches: sizes.
-        seconds: for each batch size, all models and runtimes together.
-        options: of the runtimes, by name.
-        advance: is told when a batch size is done.
+    Each batch size takes ``seconds`` for all models and runtimes together; then ``advance`` is
+    called with 1.
 
     Raises:
-        ModelError: a model is none of the contract, or ONNX Runtime cannot load it.
+        ModelError: A file is not a contract model, or ONNX Runtime cannot load it.
     """
     table: list[list[Row]] = []  # by batch, then by model and runtime
     skipped: dict[str, str] = {}
@@ -131,11 +122,9 @@ def measure(
 
 @contextlib.contextmanager
 def _loaded(
-    models: Mapping[str, bytes],
-    options: Mapping[str, Mapping[str, Any]],
-    skipped: dict[str, str],
+    models: Mapping[str, bytes], options: Mapping[str, Mapping[str, Any]], skipped: dict[str, str]
 ) -> Iterator[list[Loaded]]:
-    found: list[Loaded] = []
+    loaded: list[Loaded] = []
     with contextlib.ExitStack() as stack:
         for runtime_name, table in options.items():
             for name, model in models.items():
@@ -148,15 +137,14 @@ def _loaded(
                         raise
                     skipped[runtime_name] = str(error).partition("\n")[0]
                     continue
-                found.append(Loaded(manifest, precision_of(model), runtime_name, session))
-        yield found
+                loaded.append(Loaded(manifest, precision_of(model), runtime_name, session))
+        yield loaded
 
 
 def _rows(loaded: Sequence[Loaded], count: int, seconds: float) -> Iterator[Row]:
     calls = [partial(one.session.infer, one.batch(count)) for one in loaded]
-    once_s = float(time_in_turn(calls, 1).seconds.sum())
-    least, most = ROUNDS
-    times = time_in_turn(calls, int(np.clip(seconds / max(once_s, 1e-6), least, most)))
+    round_s = float(time_in_turn(calls, 1).seconds.sum())
+    times = time_in_turn(calls, int(np.clip(seconds / max(round_s, 1e-6), *ROUNDS)))
     for column, one in enumerate(loaded):
         p50_s, p99_s = (times.percentile_s(column, percent) for percent in (50, 99))
         yield Row(
@@ -174,10 +162,10 @@ def _machine() -> str:
 
 
 def draw(report: Report, path: Path) -> None:
-    """Pictures a second by batch size, a line for each model and runtime, as a PNG.
+    """Draw pictures per second by batch size as a PNG, a line per model and runtime.
 
     Raises:
-        ConfigError: the file cannot be written.
+        ConfigError: The file cannot be written.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -192,9 +180,7 @@ def draw(report: Report, path: Path) -> None:
         axes.plot([r.batch for r in rows], [r.fps for r in rows], marker="o", label=label)
     axes.set_xscale("log", base=2)
     axes.set_xticks([row.batch for row in report.rows], [str(row.batch) for row in report.rows])
-    axes.set_ylim(bottom=0)
-    axes.set_xlabel("batch")
-    axes.set_ylabel("pictures a second")
+    axes.set(ylim=(0, None), xlabel="batch", ylabel="pictures per second")
     axes.set_title(report.machine, fontsize="small")
     axes.legend(fontsize="small")
     try:

@@ -12,10 +12,9 @@ from deploy.adopt.adopt import Adoption, adopt
 from deploy.adopt.families import FAMILIES, YOLO_LAYOUTS
 from deploy.adopt.minifasnet import FAMILY as MINIFASNET
 from deploy.adopt.minifasnet import adopt_minifasnet
+from deploy.commands import build, quantize
 from deploy.commands import engines as engines_commands
-from deploy.commands import quantize
 from deploy.commands.bench import bench_command
-from deploy.commands.build import build_command
 from deploy.commands.terminal import USES, read_contract, require_training_extra, write_model
 from deploy.commands.triton import triton_command
 from deploy.commands.verify import verify_command
@@ -29,16 +28,10 @@ from trainers.data.coco import COCO
 from trainers.keras_import import load_keras
 
 app = application("Turn trained and foreign networks into models of the Edgewatch contract.")
-app.command("build")(build_command)
+app.command("build", cls=build.RENAMED)(build.build_command)
 app.add_typer(engines_commands.app, name="engines")
 
-
 RENAMED = deprecated_options({"--input": "--input-size"})
-
-
-@app.callback()
-def _group() -> None:
-    pass
 
 
 @app.command("adopt", cls=RENAMED)

@@ -1,4 +1,4 @@
-"""`edge-deploy build`: the engine of a model, for this box or ahead for others."""
+"""`edge-deploy build`: the engine of a model, for this machine or ahead for others."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from deploy.engine.build import build, parse_request
+from edge.cli.application import deprecated_options
 from edge.engines.cache import DEFAULT, BuildOptions, EngineCache, default_root
 from edge.manifest import read_model
 from edge.models.paths import resolve_model
+
+RENAMED = deprecated_options({"--usual-batch": "--opt-batch"})
 
 
 def build_command(
@@ -25,7 +28,7 @@ def build_command(
     library: Annotated[str, typer.Option(help="Library: auto, tensorrt or tensorrt_rtx.")] = "auto",
     device: Annotated[int, typer.Option(help="Number of the GPU.")] = 0,
     max_batch: Annotated[int, typer.Option(help="Largest batch size.", min=1)] = DEFAULT.max_batch,
-    usual_batch: Annotated[
+    opt_batch: Annotated[
         int, typer.Option(help="Batch size to optimize for.", min=1)
     ] = DEFAULT.opt_batch,
     workspace: Annotated[
@@ -44,36 +47,32 @@ def build_command(
     ] = "",
 ) -> None:
     """Build the TensorRT engine of MODEL into the cache that `edge run` loads from."""
-    order = parse_request(
-        BuildOptions(min(usual_batch, max_batch), max_batch, workspace, sweeps),
-        ahead, library, device, timeout_s,
-    )  # fmt: skip
-    path = resolve_model(model, Path.cwd())
-    with _shares() as tell:
-        found = build(
-            read_model(path, sha256), str(path), order, EngineCache(cache or default_root()), tell
-        )
-    entry = found.entry
-    done = f"built in {entry.took_s:.1f} s" if found.is_new else "was there"
+    options = BuildOptions(min(opt_batch, max_batch), max_batch, workspace, sweeps)
+    request = parse_request(options, ahead, library, device, timeout_s)
+    path, engines = resolve_model(model, Path.cwd()), EngineCache(cache or default_root())
+    with _show_progress() as report:
+        result = build(read_model(path, sha256), str(path), request, engines, report)
+    entry = result.entry
+    done = f"built in {entry.took_s:.1f} s" if result.is_new else "was there"
     typer.echo(f"{entry.name}: {entry.key}: {entry.size_bytes / 1e6:.1f} MB, {done}\n{entry.path}")
 
 
 @contextlib.contextmanager
-def _shares() -> Iterator[Callable[[str, float], None]]:
-    """Show progress: a bar on a terminal, lines elsewhere; call the result with step and share."""
+def _show_progress() -> Iterator[Callable[[str, float], None]]:
+    """Show a bar on a terminal, lines elsewhere; call the result with step and fraction."""
     console = Console(stderr=True)
-    said = 0
+    tenths = 0
     with Progress(
         TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(),
         console=console, transient=True, disable=not console.is_terminal,
     ) as progress:  # fmt: skip
         task = progress.add_task("building", total=1.0)
 
-        def tell(what: str, share: float) -> None:
-            nonlocal said
-            progress.update(task, description=what, completed=share)
-            if not console.is_terminal and int(share * 10) > said:
-                said = int(share * 10)
-                typer.echo(f"{share:.0%} {what}", err=True)
+        def report(step: str, fraction: float) -> None:
+            nonlocal tenths
+            progress.update(task, description=step, completed=fraction)
+            if not console.is_terminal and int(fraction * 10) > tenths:
+                tenths = int(fraction * 10)
+                typer.echo(f"{fraction:.0%} {step}", err=True)
 
-        yield tell
+        yield report

@@ -34,14 +34,12 @@ from edge.errors import ConfigError, EngineError, ModelError
 
 @dataclass(frozen=True, slots=True)
 class BuildRequest:
-    """What is to be built, and for what.
+    """What to build.
 
     Attributes:
-        options: how.
-        ahead: compute capabilities to build for; empty is the card of this box.
-        library: flavour of TensorRT.
-        device: number of the card.
-        timeout_s: a build that takes longer is given up.
+        ahead: Compute capabilities to build for; empty is the GPU of this machine.
+        device: Number of the GPU.
+        timeout_s: Time after which a build is given up.
     """
 
     options: BuildOptions = DEFAULT
@@ -53,12 +51,7 @@ class BuildRequest:
 
 @dataclass(frozen=True, slots=True)
 class BuildResult:
-    """An engine in the cache.
-
-    Attributes:
-        entry: where.
-        is_new: False when it was there before.
-    """
+    """An engine in the cache; ``is_new`` is False if it was there before."""
 
     entry: EngineEntry
     is_new: bool
@@ -67,130 +60,119 @@ class BuildResult:
 def parse_request(
     options: BuildOptions, ahead: str, library: str, device: int, timeout_s: float
 ) -> BuildRequest:
-    """An order in the words of the command line.
+    """A request in the words of the command line.
 
     Raises:
-        ConfigError: a word that is none.
+        ConfigError: A library or compute capability is unknown.
     """
     if library not in get_args(Flavor):
         raise ConfigError(f"--library {library}: use one of {', '.join(get_args(Flavor))}")
-    wanted = tuple(part.strip().lower() for part in ahead.split(",") if part.strip())
-    wrong = [part for part in wanted if not re.fullmatch(r"sm\d{2,3}", part)]
+    capabilities = tuple(part.strip().lower() for part in ahead.split(",") if part.strip())
+    wrong = [part for part in capabilities if not re.fullmatch(r"sm\d{2,3}", part)]
     if wrong:
         raise ConfigError(f"--for {ahead}: {wrong[0]} is not a compute capability, say sm86,sm89")
-    return BuildRequest(options, wanted, cast("Flavor", library), device, timeout_s)
+    return BuildRequest(options, capabilities, cast("Flavor", library), device, timeout_s)
 
 
-def find_target(order: BuildRequest) -> EngineTarget:
+def find_target(request: BuildRequest) -> EngineTarget:
     """What an engine would run on and with.
 
     Raises:
-        ConfigError: TensorRT is not here, or no card is and none was named.
+        ConfigError: TensorRT is missing, or there is no GPU and none was named.
     """
-    choice: Flavor = "tensorrt_rtx" if order.ahead and order.library == "auto" else order.library
-    library = find_library(choice)
-    if not order.ahead:
+    ahead = request.ahead
+    library = find_library(
+        "tensorrt_rtx" if ahead and request.library == "auto" else request.library
+    )
+    if not ahead:
         try:
-            gpu = open_cuda(order.device).get_gpu()
+            gpu = open_cuda(request.device).get_gpu()
         except ConfigError as error:
-            raise ConfigError(f"{error}; --for builds ahead for other boxes") from error
+            raise ConfigError(f"{error}; --for builds ahead for other machines") from error
         return EngineTarget(library.name, library.version, gpu.name, (gpu.capability,))
     if not library.is_rtx:
-        raise ConfigError("--for: needs TensorRT-RTX; tensorrt measures on the card it builds for")
-    return EngineTarget(
-        library.name,
-        library.version,
-        "",
-        tuple(sorted(set(order.ahead), key=lambda name: int(name[2:]))),
-    )
+        raise ConfigError("--for: needs TensorRT-RTX; tensorrt measures on the GPU it builds for")
+    capabilities = sorted(set(ahead), key=lambda name: int(name[2:]))
+    return EngineTarget(library.name, library.version, "", tuple(capabilities))
 
 
 def build(
-    model: bytes, name: str, order: BuildRequest, cache: EngineCache, tell: Progress
+    model: bytes, name: str, request: BuildRequest, cache: EngineCache, report: Progress
 ) -> BuildResult:
     """Build the engine of a model, unless the cache has it.
 
-    Args:
-        model: bytes of its ONNX file.
-        name: for messages.
-        order: what and for what.
-        cache: where to.
-        tell: is told what is done, and the share of the whole.
+    Messages call the model ``name``; ``report`` receives each step and the finished fraction.
 
     Raises:
-        ModelError: the model is broken or cannot be built; everything TensorRT said.
-        ConfigError: something is missing here, or the cache cannot be written.
+        ModelError: The model is broken or cannot be built; holds everything TensorRT said.
+        ConfigError: Something is missing here, or the cache cannot be written.
     """
-    target = find_target(order)
+    target = find_target(request)
     try:
-        key = EngineKey.for_model(model, target, order.options)
+        key = EngineKey.for_model(model, target, request.options)
     except EngineError as error:
         raise ModelError(error.problem, file=name) from error
     for entry in cache.find(key):
         if entry.key == key and cache.is_own(entry):
             return BuildResult(entry, is_new=False)
     library: Flavor = "tensorrt_rtx" if target.library == "tensorrt_rtx" else "tensorrt"
-    spec = BuildSpec(library, order.options, target.capabilities, order.device)
+    spec = BuildSpec(library, request.options, target.capabilities, request.device)
     started_s = time.monotonic()
-    graph = prepare_for_tensorrt(model, order.options)
-    engine = _in_child(graph, spec, name, order.timeout_s, tell)
+    graph = prepare_for_tensorrt(model, request.options)
+    engine = _build_in_child(graph, spec, name, request.timeout_s, report)
     took_s = time.monotonic() - started_s
-    return BuildResult(
-        cache.store(key, read_name(model, name), engine, time.time(), took_s), is_new=True
-    )
+    entry = cache.store(key, read_name(model, name), engine, time.time(), took_s)
+    return BuildResult(entry, is_new=True)
 
 
 def prepare_for_tensorrt(model: bytes, options: BuildOptions) -> bytes:
     """The same model as TensorRT takes it: bytes cast first, NMS without its loop.
 
     Raises:
-        ModelError: the bytes are no ONNX file.
+        ModelError: The bytes are not an ONNX file.
     """
     return cast_first(unroll_nms(model, options.sweeps))
 
 
 def read_name(model: bytes, name: str) -> str:
-    """What a model calls itself, else its file's name."""
+    """The name in a model's manifest, else that of its file."""
     try:
         return read_manifest(model, name).name
     except ModelError:
         return Path(name).stem
 
 
-def _in_child(model: bytes, spec: BuildSpec, name: str, timeout_s: float, tell: Progress) -> bytes:
-    """Run `deploy.engine.builder` and follow what it says.
-
-    Raises:
-        ModelError, ConfigError: what it said; it crashed; it took too long.
-    """
+def _build_in_child(
+    model: bytes, spec: BuildSpec, name: str, timeout_s: float, report: Progress
+) -> bytes:
+    """Run `deploy.engine.builder` and follow its output."""
     with tempfile.TemporaryDirectory(prefix="edge-build-") as folder:
         source, out = Path(folder, "model.onnx"), Path(folder, "engine")
         source.write_bytes(model)
-        command = [
-            sys.executable, "-m", "deploy.engine.builder", spec.to_json(), str(source), str(out),
-        ]  # fmt: skip
-        with Path(folder, "stderr").open("w+", encoding="utf-8", errors="replace") as complaints:
-            code, problem, late = _run(command, complaints, timeout_s, tell)
-            complaints.seek(0)
-            told = complaints.read().strip().splitlines()
+        module = [sys.executable, "-m", "deploy.engine.builder"]
+        command = [*module, spec.to_json(), str(source), str(out)]
+        with Path(folder, "stderr").open("w+", encoding="utf-8", errors="replace") as stderr:
+            code, problem, late = _run(command, stderr, timeout_s, report)
+            stderr.seek(0)
+            messages = stderr.read().strip().splitlines()
         if late:
             raise ModelError(f"{name} was not built in {timeout_s:g} s: raise --timeout")
         if problem:
             raise ModelError(f"{name}: {problem}")
         if code:
             how = f"was killed ({signal.Signals(-code).name})" if code < 0 else f"ended with {code}"
-            last = f": {told[-1]}" if told else ""
+            last = f": {messages[-1]}" if messages else ""
             raise ModelError(f"{name} was not built, {spec.library}'s process {how}{last}")
         return out.read_bytes()
 
 
 def _run(
-    command: list[str], complaints: IO[str], timeout_s: float, tell: Progress
+    command: list[str], stderr: IO[str], timeout_s: float, report: Progress
 ) -> tuple[int, str, bool]:
     """Run a builder; its exit status, the error it reports, and whether it took too long."""
     late = threading.Event()
     with subprocess.Popen(  # noqa: S603 - our own module
-        command, stdout=subprocess.PIPE, stderr=complaints, text=True
+        command, stdout=subprocess.PIPE, stderr=stderr, text=True
     ) as child:
 
         def give_up() -> None:
@@ -200,7 +182,7 @@ def _run(
         timer = threading.Timer(timeout_s, give_up)
         timer.start()
         try:
-            problem = _follow(child.stdout or (), tell)
+            problem = _follow(child.stdout or (), report)
             return child.wait(), problem, late.is_set()
         except BaseException:
             child.kill()
@@ -209,16 +191,16 @@ def _run(
             timer.cancel()
 
 
-def _follow(lines: Iterable[str], tell: Progress) -> str:
+def _follow(lines: Iterable[str], report: Progress) -> str:
     """Pass progress on; the error that ended the build, or nothing."""
     problem = ""
     for line in lines:
         try:
-            said = json.loads(line)
+            message = json.loads(line)
         except ValueError:
             continue  # a library's own print
-        if "error" in said:
-            problem = str(said["error"])
-        elif "share" in said:
-            tell(str(said["what"]), float(said["share"]))
+        if "error" in message:
+            problem = str(message["error"])
+        elif "share" in message:
+            report(str(message["what"]), float(message["share"]))
     return problem

@@ -1,11 +1,11 @@
 """The builder: an ONNX file to a serialized engine, in a process of its own.
 
-``python -m deploy.engine.builder SPEC MODEL ENGINE``; SPEC is the JSON of `Spec`. Building takes
-memory, minutes and now and then a crash, none of which belongs into the process that asked for it.
-Standard output is one JSON object a line: progress, or at the end what went wrong.
+``python -m deploy.engine.builder SPEC MODEL ENGINE``; SPEC is the JSON of `BuildSpec`. Building
+takes memory, minutes and now and then a crash, none of which belongs in the calling process.
+Standard output is one JSON object per line: progress, or at the end what went wrong.
 
 Precision is in the graph: networks are strongly typed, which is TensorRT 11's only way and has to
-be said to the others. TensorRT-RTX gets no timing cache, for which it would ask a GPU.
+be set in other versions. TensorRT-RTX gets no timing cache, which would need a GPU.
 """
 
 from __future__ import annotations
@@ -24,20 +24,18 @@ from edge.engines.cuda import open_cuda
 from edge.engines.library import Flavor, Library, create_logger, find_library
 from edge.errors import ConfigError, EdgeError, ModelError
 
-SAY_S = 0.2  # between two lines of progress
+REPORT_S = 0.2  # between two lines of progress
 
 Progress = Callable[[str, float], None]  # what is done, share of the whole
 
 
 @dataclass(frozen=True, slots=True)
 class BuildSpec:
-    """What is to be built.
+    """What to build.
 
     Attributes:
-        library: flavour of TensorRT.
-        options: how.
-        capabilities: that the engine is for, of TensorRT-RTX.
-        device: card that `tensorrt` measures on.
+        capabilities: Compute capabilities that a TensorRT-RTX engine is for.
+        device: Number of the GPU that TensorRT measures on.
     """
 
     library: Flavor
@@ -57,28 +55,29 @@ class BuildSpec:
         return cls(table["library"], options, capabilities, table["device"])
 
 
-def build_engine(model: bytes, spec: BuildSpec, library: Library, tell: Progress) -> bytes:
+def build_engine(model: bytes, spec: BuildSpec, library: Library, report: Progress) -> bytes:
     """The serialized engine of an ONNX file.
 
     Raises:
-        ModelError: the parser or the builder refuses the model; everything they said.
-        ConfigError: a capability the library does not know.
+        ModelError: The parser or the builder refuses the model; holds everything they said.
+        ConfigError: The library does not know a compute capability.
     """
-    trt, said = library.module, list[str]()
-    logger = create_logger(library, said)
+    trt, messages = library.module, list[str]()
+    logger = create_logger(library, messages)
     builder = trt.Builder(logger)
     flags = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     network = builder.create_network(0 if flags is None else 1 << int(flags))
     parser = trt.OnnxParser(network, logger)
     if not parser.parse(model):
         problems = [_problem(parser.get_error(n)) for n in range(parser.num_errors)]
-        raise ModelError(f"{library.name} cannot parse it:\n" + "\n".join(problems or said))
+        raise ModelError(f"{library.name} cannot parse it:\n" + "\n".join(problems or messages))
     config = _config(builder, network, spec, library)
-    config.progress_monitor = monitor = _monitor(trt, tell)
+    config.progress_monitor = monitor = _monitor(trt, report)
     plan = builder.build_serialized_network(network, config)
     del monitor
     if plan is None:
-        raise ModelError(f"{library.name} cannot build it:\n" + "\n".join(said or ["no reason"]))
+        reasons = messages or ["no reason was given"]
+        raise ModelError(f"{library.name} cannot build it:\n" + "\n".join(reasons))
     return bytes(plan)
 
 
@@ -94,9 +93,9 @@ def _config(builder: Any, network: Any, spec: BuildSpec, library: Library) -> An
     config = builder.create_builder_config()
     pool = trt.MemoryPoolType.WORKSPACE
     config.set_memory_pool_limit(pool, options.workspace_mib * 2**20)
-    config.clear_flag(trt.BuilderFlag.TF32)  # float32 is float32; who wants less says fp16
+    config.clear_flag(trt.BuilderFlag.TF32)  # float32 stays float32; FP16 is a choice of the graph
     if library.is_rtx:
-        _choose(config, spec.capabilities, library)
+        _set_capabilities(config, spec.capabilities, library)
         if options.sweeps and hasattr(trt.BuilderFlag, "REQUIRE_USER_ALLOCATION"):
             config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)  # or no CUDA graph
     profile = builder.create_optimization_profile()
@@ -109,7 +108,7 @@ def _config(builder: Any, network: Any, spec: BuildSpec, library: Library) -> An
     return config
 
 
-def _choose(config: Any, capabilities: tuple[str, ...], library: Library) -> None:  # noqa: ANN401
+def _set_capabilities(config: Any, capabilities: tuple[str, ...], library: Library) -> None:  # noqa: ANN401
     known = library.module.ComputeCapability.__members__
     unknown = [name for name in capabilities if name.upper() not in known]
     if unknown:
@@ -123,7 +122,7 @@ def _choose(config: Any, capabilities: tuple[str, ...], library: Library) -> Non
         config.set_compute_capability(known[name.upper()], number)
 
 
-def _monitor(trt: Any, tell: Progress) -> Any:  # noqa: ANN401
+def _monitor(trt: Any, report: Progress) -> Any:  # noqa: ANN401
     base: Any = trt.IProgressMonitor
 
     class Monitor(base):  # type: ignore[misc]
@@ -135,7 +134,7 @@ def _monitor(trt: Any, tell: Progress) -> Any:  # noqa: ANN401
 
         def phase_start(self, name: str, parent: str | None, steps: int) -> None:  # noqa: ARG002
             self._phases[name] = [0, max(steps, 1)]
-            self._tell(name)
+            self._report(name)
 
         def phase_finish(self, name: str) -> None:
             self._phases.pop(name, None)
@@ -143,15 +142,15 @@ def _monitor(trt: Any, tell: Progress) -> Any:  # noqa: ANN401
         def step_complete(self, name: str, step: int) -> bool:
             if name in self._phases:
                 self._phases[name][0] = step + 1
-            self._tell(name)
+            self._report(name)
             return True
 
-        def _tell(self, name: str) -> None:
+        def _report(self, name: str) -> None:
             share, width = 0.0, 1.0
             for done, steps in list(self._phases.values()):
                 share += width * min(done, steps) / steps
                 width /= steps
-            tell(name, min(share, 1.0))
+            report(name, min(share, 1.0))
 
     return Monitor()
 
@@ -162,24 +161,24 @@ def main(arguments: list[str]) -> int:
     logging.disable(logging.WARNING)  # errors come with the exception
     last_s = 0.0
 
-    def tell(what: str, share: float) -> None:
+    def report(what: str, share: float) -> None:
         nonlocal last_s
-        if time.monotonic() - last_s >= SAY_S:
+        if time.monotonic() - last_s >= REPORT_S:
             last_s = time.monotonic()
-            _say(what=what, share=share)
+            _print(what=what, share=share)
 
     try:
         library = find_library(spec.library)
         if not library.is_rtx:
             open_cuda(spec.device).enter()
-        out.write_bytes(build_engine(model.read_bytes(), spec, library, tell))
+        out.write_bytes(build_engine(model.read_bytes(), spec, library, report))
     except EdgeError as error:
-        _say(error=str(error), code=error.exit_code)
+        _print(error=str(error), code=error.exit_code)
         return error.exit_code
     return 0
 
 
-def _say(**line: object) -> None:
+def _print(**line: object) -> None:
     sys.stdout.write(json.dumps(line) + "\n")
     sys.stdout.flush()
 

@@ -2,9 +2,9 @@
 
 Keras computes on ``(N, h, w, C)``, ONNX on ``(N, C, h, w)``. tf2onnx translates TensorFlow's
 operators one by one; its graph keeps paddings as nodes of their own, builds upsampling from tiles
-and computes shapes that are known. Our networks consist of a dozen kinds of layers, so we write
-each as what it means: padding and normalisation go into the convolution, shapes are constants. It
-needs no TensorFlow, whichever backend trained, and weights keep their layer's name.
+and computes shapes that are known. Our networks consist of a dozen kinds of layers, so each is
+written as what it means: padding and normalization go into the convolution, shapes are constants.
+This needs no TensorFlow, whichever backend trained, and weights keep their layer's name.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class Value:
     """A value of the ONNX graph that stands for a Keras tensor.
 
     Attributes:
-        name: of the value; maps are ``(N, C, h, w)``, rows ``(N, A, R)``.
+        name: Of maps ``(N, C, h, w)`` or rows ``(N, A, R)``.
         shape: Keras's, without the batch: ``(h, w, C)`` or ``(A, R)``.
-        padding: zeros that the next convolution adds around it.
+        padding: Zeros that the next convolution adds around it.
     """
 
     name: str
@@ -45,12 +45,7 @@ class Value:
 
 
 class Writer:
-    """Writes a network's layers into a graph.
-
-    Args:
-        graph: where to.
-        network: made of the layers that ``trainers.networks.yolo`` uses.
-    """
+    """Writes the layers of a network into a graph."""
 
     def __init__(self, graph: Graph, network: keras.Model) -> None:
         self._graph = graph

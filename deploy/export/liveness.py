@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import keras
-import onnx
 from onnx import TensorProto
 
 from deploy.export.keras_layers import Writer, digest
 from deploy.graph.contract import finish_model
 from deploy.graph.graph_builder import Graph
 from deploy.graph.manifest import Provenance, build_manifest
-from deploy.graph.model_proto import create_model
+from deploy.graph.model_proto import create_model, declare_io
 from trainers.networks.config import LivenessConfig
 from trainers.networks.minifasnet import ALIVE
 
@@ -21,13 +20,8 @@ CLIP_S = 3.0  # a clip must not span more
 def export_liveness(network: keras.Model, config: LivenessConfig, provenance: Provenance) -> bytes:
     """A network of ``trainers.networks.minifasnet`` as a model of the liveness contract.
 
-    Args:
-        network: float ``(N, C, h, w, 3)`` RGB 0..255 -> ``(N,)``.
-        config: what it was built from.
-        provenance: for the manifest.
-
     Raises:
-        ModelError: a layer that cannot be exported, or a bad name.
+        ModelError: A layer cannot be exported, or the name is not allowed.
     """
     manifest = build_manifest(
         provenance, task="liveness", family=FAMILY, input_wh=config.input_wh,
@@ -39,14 +33,11 @@ def export_liveness(network: keras.Model, config: LivenessConfig, provenance: Pr
     live = _over_space_time if config.over_time == "conv3d" else _branched
     flat = graph.add("Reshape", live(graph, network, config, clips), graph.integers(-1))
     graph.rename(flat, "live")
-    value, (width, height) = onnx.helper.make_tensor_value_info, config.input_wh
-    shape: list[str | int | None] = ["N", config.crops, height, width, 3]
-    proto.graph.input.append(value("faces", TensorProto.UINT8, shape))
-    proto.graph.output.append(value("live", TensorProto.FLOAT, ["N"]))
+    declare_io(proto.graph, "faces", config.input_wh, {"live": []}, config.crops)
     return finish_model(proto, manifest)
 
 
-def _of_scale(graph: Graph, clips: str, config: LivenessConfig, row: int) -> str:
+def _select_scale(graph: Graph, clips: str, config: LivenessConfig, row: int) -> str:
     """The crops of one scale: ``(N, T, h, w, 3)``."""
     if config.crops == 1:
         return clips
@@ -56,18 +47,18 @@ def _of_scale(graph: Graph, clips: str, config: LivenessConfig, row: int) -> str
 
 def _branched(graph: Graph, network: keras.Model, config: LivenessConfig, clips: str) -> str:
     width, height = config.input_wh
-    found = []
+    outputs = []
     for row in range(len(config.scales)):
-        crops = _of_scale(graph, clips, config, row)
+        crops = _select_scale(graph, clips, config, row)
         crops = graph.add("Reshape", crops, graph.integers(-1, height, width, 3))
         crops = graph.add("Transpose", crops, perm=[0, 3, 1, 2])
-        found.append(Writer(graph, network.get_layer(f"scale{row}")).write(crops).name)
-    if config.over_time == "none":  # answers (N, 3, 1, 1)
-        whole = graph.add("Sum", *found) if len(found) > 1 else found[0]
-        alive = graph.add("Gather", whole, graph.integers(ALIVE), axis=1)
-        return graph.add("Mul", alive, graph.constant(1 / len(found)))
+        outputs.append(Writer(graph, network.get_layer(f"scale{row}")).write(crops).name)
+    if config.over_time == "none":  # probabilities (N, 3, 1, 1)
+        total = graph.add("Sum", *outputs) if len(outputs) > 1 else outputs[0]
+        alive = graph.add("Gather", total, graph.integers(ALIVE), axis=1)
+        return graph.add("Mul", alive, graph.constant(1 / len(outputs)))
     rows = []
-    for value in found:  # numbers (N*T, 128, 1, 1) -> (N, 128, T, 1)
+    for value in outputs:  # features (N*T, 128, 1, 1) -> (N, 128, T, 1)
         shape = graph.integers(-1, config.frames, 128, 1)
         rows.append(graph.add("Transpose", graph.add("Reshape", value, shape), perm=[0, 2, 1, 3]))
     joined = graph.add("Concat", *rows, axis=1) if len(rows) > 1 else rows[0]
@@ -75,7 +66,7 @@ def _branched(graph: Graph, network: keras.Model, config: LivenessConfig, clips:
 
 
 def _over_space_time(graph: Graph, network: keras.Model, config: LivenessConfig, clips: str) -> str:
-    parts = [_of_scale(graph, clips, config, row) for row in range(len(config.scales))]
+    parts = [_select_scale(graph, clips, config, row) for row in range(len(config.scales))]
     stacked = graph.add("Concat", *parts, axis=4) if len(parts) > 1 else parts[0]
     stacked = graph.add("Transpose", stacked, perm=[0, 4, 1, 2, 3])
     return Writer(graph, network.get_layer("over_time")).write(stacked).name

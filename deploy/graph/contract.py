@@ -20,10 +20,7 @@ def finish_model(
 ) -> bytes:
     """Write the manifest, check the whole model, prove that a batch equals single pictures.
 
-    Args:
-        proto: its metadata are replaced.
-        manifest: what it promises.
-        more: other metadata.
+    Other metadata of ``proto`` are replaced by ``extra_metadata``.
     """
     del proto.metadata_props[:]
     onnx.helper.set_model_props(proto, manifest.to_metadata() | dict(more or {}))

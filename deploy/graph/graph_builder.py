@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx
 from numpy.typing import DTypeLike
-from onnx import numpy_helper
+from onnx import TensorProto, numpy_helper
 
 PREFIX = "edge/"
 Attribute = int | float | str | list[int] | onnx.GraphProto
@@ -20,12 +20,7 @@ def get_inputs(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
 
 
 class Graph:
-    """Appends to an ONNX graph in the order of execution; values are handled by name.
-
-    Args:
-        proto: the graph, changed in place.
-        opset: version of the operators.
-    """
+    """Appends to an ONNX graph (in place) in the order of execution; values are handled by name."""
 
     def __init__(self, proto: onnx.GraphProto, opset: int = 17) -> None:
         self.proto = proto
@@ -37,8 +32,7 @@ class Graph:
     ) -> str:
         """A constant of ``dtype``; its name."""
         name = self._name("constant")
-        array = np.asarray(value, dtype)
-        self.proto.initializer.append(numpy_helper.from_array(array, name))
+        self.proto.initializer.append(numpy_helper.from_array(np.asarray(value, dtype), name))
         return name
 
     def integers(self, *value: int) -> str:
@@ -60,6 +54,11 @@ class Graph:
         )
         self.proto.node.append(node)
         return names
+
+    def add_pictures(self, source: str) -> str:
+        """Append the conversion of ``(N, h, w, 3)`` uint8 to ``(N, 3, h, w)`` float."""
+        value = self.add("Cast", source, to=TensorProto.FLOAT)  # all TensorRT does with uint8
+        return self.add("Transpose", value, perm=[0, 3, 1, 2])
 
     def maximum(self, value: str, axis: int) -> str:
         """Append a maximum that keeps its axis; opset 18 made the axes an input."""

@@ -40,12 +40,14 @@ def get_opset(proto: onnx.ModelProto) -> int:
 
 
 def declare_io(
-    graph: onnx.GraphProto, source: str, input_wh: tuple[int, int], outputs: dict[str, list[int]]
-) -> None:
-    """Declare inputs and outputs; the batch is dynamic."""
+    graph: onnx.GraphProto, source: str, input_wh: tuple[int, int], outputs: dict[str, list[int]],
+    crops: int = 0,
+) -> None:  # fmt: skip
+    """Declare inputs and outputs; the batch is dynamic. Liveness models take ``crops`` per face."""
     del graph.input[:], graph.output[:], graph.value_info[:]
-    value = onnx.helper.make_tensor_value_info
-    graph.input.append(value(source, TensorProto.UINT8, ["N", input_wh[1], input_wh[0], 3]))
+    value, (width, height) = onnx.helper.make_tensor_value_info, input_wh
+    pictures: list[str | int | None] = ["N", *([crops] if crops else ()), height, width, 3]
+    graph.input.append(value(source, TensorProto.UINT8, pictures))
     for name, shape in outputs.items():
         graph.output.append(value(name, TensorProto.FLOAT, ["N", *shape]))
 

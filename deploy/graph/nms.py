@@ -16,7 +16,7 @@ are. Sweeps therefore reach it in at most `candidates` steps, and once a sweep c
 it is reached. The sweeps stand in an ONNX Loop that ends there: two to six sweeps on pictures,
 as many as it takes on adversarial chains, so the result is exact always.
 `sweeps` > 0 unrolls that many sweeps instead, for engines that are captured into CUDA graphs;
-that is exact for chains of up to so many boxes.
+that is exact for chains of up to that many boxes.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class Nms:
     """How rows are chosen.
 
     Attributes:
-        score_threshold: boxes below it are dropped.
-        iou_threshold: a box that overlaps a better one of its class by more is dropped.
+        score_threshold: Boxes with a lower score are dropped.
+        iou_threshold: A box that overlaps a better one of its class by more is dropped.
         max_rows: K, rows of the output.
-        candidates: boxes that take part, the best by score.
-        sweeps: 0 is a loop that ends by itself, else so many unrolled sweeps.
+        candidates: Number of boxes that take part, the best by score.
+        sweeps: Number of unrolled sweeps; 0 is a loop that ends by itself.
     """
 
     score_threshold: float = 0.1
@@ -61,14 +61,7 @@ class Nms:
 
 @dataclass(frozen=True, slots=True)
 class NmsOverrides:
-    """How rows are chosen, as far as somebody said so; see ``Nms``.
-
-    Attributes:
-        score: None takes what suits the task.
-        iou: None takes what suits the task.
-        rows: of the output.
-        candidates: boxes that take part.
-    """
+    """How rows are chosen, as far as the user says; see `Nms`. None takes what suits the task."""
 
     score: float | None = None
     iou: float | None = None
@@ -84,17 +77,14 @@ class NmsOverrides:
 
 @dataclass(frozen=True, slots=True)
 class RawOutputs:
-    """What a head gives to NMS; see the module.
+    """Outputs of a head, as names of values; empty where the network has none. See the module.
 
     Attributes:
-        boxes: value name.
-        scores: value name.
         anchors: A.
         classes: C.
-        points: value name or empty.
-        seen: ``(N, A, 1)`` value name that multiplies the scores, or empty.
-        finished: ``(N, R, 6)`` value name, when the network did its own NMS; else empty.
-        embeddings: ``(N, D)`` value name of unit length; else empty.
+        objectness: ``(N, A, 1)``, multiplies the scores.
+        finished: ``(N, R, 6)`` rows of a network with NMS of its own.
+        embeddings: ``(N, D)`` of unit length.
         dimension: D.
     """
 
@@ -103,87 +93,69 @@ class RawOutputs:
     anchors: int = 0
     classes: int = 0
     points: str = ""
-    seen: str = ""
+    objectness: str = ""
     finished: str = ""
     embeddings: str = ""
     dimension: int = 0
 
 
+def append_corners(graph: Graph, center: str, size: str) -> str:
+    """Append the conversion of ``(N, A, 2)`` centers and sizes to ``(N, A, 4)`` xyxy."""
+    half = graph.add("Mul", size, graph.constant(0.5))
+    low, high = graph.add("Sub", center, half), graph.add("Add", center, half)
+    return graph.add("Concat", low, high, axis=2)
+
+
 def append_rows(graph: Graph, nms: Nms, raw: RawOutputs) -> dict[str, list[int]]:
     """Append NMS; name and shape of each contract output, without the batch."""
     rows = nms.max_rows
-    found, points = append_nms(graph, nms, raw.boxes, raw.scores, raw.anchors, raw.points, raw.seen)
-    graph.rename(found, "detections")
+    detections, points = append_nms(graph, nms, raw)
+    graph.rename(detections, "detections")
     if not points:
         return {"detections": [rows, 6]}
     graph.rename(graph.add("Reshape", points, graph.integers(0, rows, 5, 2)), "landmarks")
     return {"detections": [rows, 6], "landmarks": [rows, 5, 2]}
 
 
-def append_nms(
-    graph: Graph,
-    options: Nms,
-    boxes: str,
-    scores: str,
-    anchors: int,
-    extra: str = "",
-    seen: str = "",
-) -> tuple[str, str]:
-    """Append NMS.
+def append_nms(graph: Graph, options: Nms, raw: RawOutputs) -> tuple[str, str]:
+    """Append NMS: ``(N, K, 6)`` rows x1 y1 x2 y2 score class, ``(N, K, E)`` points or no name.
 
-    Args:
-        graph: where to.
-        options: how rows are chosen.
-        boxes: ``(N, A, 4)`` xyxy, network pixels.
-        scores: ``(N, A, C)``.
-        anchors: A.
-        extra: ``(N, A, E)`` values that travel with their box, or empty.
-        seen: ``(N, A, 1)`` by which all scores of a box are to be multiplied, or empty. Scores
-            are searched before they are multiplied, 1/C of the work: rounding is monotone, so
-            the best product is the product of the best.
-
-    Returns:
-        ``(N, K, 6)`` rows x1 y1 x2 y2 score class, and ``(N, K, E)`` or an empty name.
+    The best score is searched before objectness is multiplied, 1/C of the work: rounding is
+    monotone, so the best product is the product of the best.
     """
-    best = graph.maximum(scores, axis=2)  # (N, A, 1)
-    best = graph.add("Mul", best, seen) if seen else best
+    best = graph.maximum(raw.scores, axis=2)  # (N, A, 1)
+    best = graph.add("Mul", best, raw.objectness) if raw.objectness else best
     best = graph.add("Squeeze", best, graph.integers(2))  # (N, A)
     enough = graph.add("GreaterOrEqual", best, graph.constant(options.score_threshold))
     best = graph.add("Where", enough, best, graph.constant(0.0))
-    count = graph.integers(min(options.candidates, anchors))
-    score, chosen = graph.add_many("TopK", 2, best, count, axis=1)  # (N, C)
-    box = _rows(graph, boxes, chosen)  # (N, C, 4)
-    label = graph.add("ArgMax", _rows(graph, scores, chosen), axis=2, keepdims=0)
+    count = min(options.candidates, raw.anchors)
+    score, chosen = graph.add_many("TopK", 2, best, graph.integers(count), axis=1)  # (N, C)
+    box = _rows(graph, raw.boxes, chosen)  # (N, C, 4)
+    label = graph.add("ArgMax", _rows(graph, raw.scores, chosen), axis=2, keepdims=0)
     label = graph.add("Cast", label, to=TensorProto.FLOAT)  # (N, C)
-    suppress = _suppress(graph, options, box, label, min(options.candidates, anchors))
+    suppress = _suppress(graph, options, box, label, count)
     keep = _sweep_until_still(graph, options, score, suppress)  # (N, C)
 
     kept_score = graph.add("Mul", score, keep)
-    rows = min(options.max_rows, options.candidates, anchors)
+    rows = min(options.max_rows, count)
     score, order = graph.add_many("TopK", 2, kept_score, graph.integers(rows), axis=1)  # (N, K)
     column = graph.integers(2)
     zero = graph.constant(0.0)
     used = graph.add("Unsqueeze", graph.add("Greater", score, zero), column)
-    found = graph.add(
-        "Concat",
-        _rows(graph, box, order),
-        graph.add("Unsqueeze", score, column),
-        graph.add("Unsqueeze", _rows(graph, label, order), column),
-        axis=2,
-    )
-    detections = _padded(graph, graph.add("Where", used, found, zero), options.max_rows - rows)
-    if not extra:
+    columns = [graph.add("Unsqueeze", x, column) for x in (score, _rows(graph, label, order))]
+    detections = graph.add("Concat", _rows(graph, box, order), *columns, axis=2)
+    detections = _padded(graph, graph.add("Where", used, detections, zero), options.max_rows - rows)
+    if not raw.points:
         return detections, ""
     anchor = _rows(graph, chosen, order)  # (N, K) into the anchors
-    values = graph.add("Where", used, _rows(graph, extra, anchor), zero)
+    values = graph.add("Where", used, _rows(graph, raw.points, anchor), zero)
     return detections, _padded(graph, values, options.max_rows - rows)
 
 
 def _rows(graph: Graph, values: str, rows: str) -> str:
     """``(N, A, ...)`` at ``(N, R)`` -> ``(N, R, ...)``."""
-    return graph.add(
-        "GatherND", values, graph.add("Unsqueeze", rows, graph.integers(2)), batch_dims=1
-    )
+    rows = graph.add("Unsqueeze", rows, graph.integers(2))
+    return graph.add("GatherND", values, rows, batch_dims=1)
 
 
 def _padded(graph: Graph, rows: str, missing: int) -> str:
@@ -195,9 +167,8 @@ def _padded(graph: Graph, rows: str, missing: int) -> str:
 
 def _suppress(graph: Graph, options: Nms, box: str, label: str, count: int) -> str:
     """``(N, C, 4)``, ``(N, C)`` -> ``(N, C, C)``: row j forbids column i."""
-    x1, y1, x2, y2 = graph.add_many(
-        "Split", 4, box, graph.integers(1, 1, 1, 1), axis=2
-    )  # (N, C, 1)
+    ones = graph.integers(1, 1, 1, 1)
+    x1, y1, x2, y2 = graph.add_many("Split", 4, box, ones, axis=2)  # (N, C, 1)
 
     def transposed(value: str) -> str:
         return graph.add("Transpose", value, perm=[0, 2, 1])
@@ -234,10 +205,9 @@ def _sweep_until_still(graph: Graph, options: Nms, score: str, suppress: str) ->
         for _ in range(options.sweeps):
             keep = _sweep(graph, keep, suppress, one)
     else:
-        body = _loop_body(suppress, one)
-        most = graph.constant(options.candidates + 1, np.int64)
+        max_sweeps = graph.constant(options.candidates + 1, np.int64)
         go = graph.constant(True, np.bool_)
-        keep = graph.add("Loop", most, go, keep, body=body)
+        keep = graph.add("Loop", max_sweeps, go, keep, body=_loop_body(suppress, one))
     return graph.add("Squeeze", keep, graph.integers(1))
 
 
@@ -248,19 +218,14 @@ def _sweep(graph: Graph, keep: str, suppress: str, one: str) -> str:
 
 def _loop_body(suppress: str, one: str) -> onnx.GraphProto:
     """One sweep; goes on while it changed anything. Reads two values of the outer graph."""
-    proto = onnx.GraphProto(name="sweep")
+    proto, value = onnx.GraphProto(name="sweep"), onnx.helper.make_tensor_value_info
     body = Graph(proto)
     before = "edge/keep_before"
-    proto.input.extend(
-        [
-            onnx.helper.make_tensor_value_info("edge/sweep", TensorProto.INT64, []),
-            onnx.helper.make_tensor_value_info("edge/go", TensorProto.BOOL, []),
-            onnx.helper.make_tensor_value_info(before, TensorProto.FLOAT, None),
-        ]
-    )
+    proto.input.append(value("edge/sweep", TensorProto.INT64, []))
+    proto.input.append(value("edge/go", TensorProto.BOOL, []))
+    proto.input.append(value(before, TensorProto.FLOAT, None))
     after = _sweep(body, before, suppress, one)
-    moved = body.add("Abs", body.add("Sub", after, before))
-    moved = body.add("ReduceMax", moved, keepdims=0)
+    moved = body.add("ReduceMax", body.add("Abs", body.add("Sub", after, before)), keepdims=0)
     go = body.add("Greater", moved, body.constant(0.5))
     for node in proto.node:  # names of a subgraph must differ from the outer ones
         for names in (node.input, node.output):
@@ -268,10 +233,6 @@ def _loop_body(suppress: str, one: str) -> onnx.GraphProto:
         node.name = f"body/{node.name}"
     for initializer in proto.initializer:
         initializer.name = f"body/{initializer.name}"
-    proto.output.extend(
-        [
-            onnx.helper.make_tensor_value_info(f"body/{go}", TensorProto.BOOL, []),
-            onnx.helper.make_tensor_value_info(f"body/{after}", TensorProto.FLOAT, None),
-        ]
-    )
+    proto.output.append(value(f"body/{go}", TensorProto.BOOL, []))
+    proto.output.append(value(f"body/{after}", TensorProto.FLOAT, None))
     return proto

@@ -25,7 +25,7 @@ def cast_first(model: bytes) -> bytes:
     """A model whose uint8 inputs are cast before they are moved; others as they are.
 
     Raises:
-        ModelError: the bytes are no ONNX file.
+        ModelError: The bytes are not an ONNX file.
     """
     proto = parse_model(model)
     graph = proto.graph

@@ -33,12 +33,10 @@ _ASIDE = frozenset({"Cast", "Constant", "Identity"})  # what converters add
 def unroll_nms(model: bytes, sweeps: int = SWEEPS) -> bytes:
     """A model with each loop of `deploy.graph.nms` as that many sweeps; other loops stay.
 
-    Args:
-        model: an ONNX file.
-        sweeps: 0 leaves the model as it is.
+    With ``sweeps`` 0 the model stays as it is.
 
     Raises:
-        ModelError: the bytes are no ONNX file.
+        ModelError: The bytes are not an ONNX file.
     """
     proto = parse_model(model)
     if not sweeps or not any(_is_ours(node) for node in proto.graph.node):

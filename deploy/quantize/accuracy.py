@@ -52,12 +52,9 @@ class AccuracyCheck:
 
 
 def build_accuracy_check(manifest: Manifest, dataset: Dataset, model: Infer) -> AccuracyCheck:
-    """The accuracy check for a model's task.
+    """The accuracy check for a model's task on labeled pictures.
 
-    Args:
-        manifest: The manifest of the model.
-        dataset: Labeled pictures.
-        model: The float model, whose decisions stand in for labels where there are none.
+    For liveness, the decisions of the float ``model`` stand in for labels.
 
     Raises:
         ConfigError: The data share no class with the model, or lack the labels that are needed.

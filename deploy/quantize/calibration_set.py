@@ -25,12 +25,7 @@ def read_calibration_set(
 ) -> tuple[U8, Dataset]:
     """Inputs to calibrate on ``(P, ...)`` and labeled pictures to check the accuracy on.
 
-    Args:
-        manifest: The manifest of the model.
-        data: Pictures to calibrate on.
-        val_data: Labeled pictures to check on; None takes those of ``data`` that are left.
-        max_calibration: Largest number of pictures to calibrate on, evenly spread.
-        max_images: Largest number of pictures to check on, evenly spread.
+    Both are spread evenly. Without ``val_data`` the pictures left of ``data`` are checked on.
 
     Raises:
         ConfigError: There are no pictures, or none with the labels that are needed.

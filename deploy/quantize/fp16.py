@@ -1,6 +1,6 @@
-"""FP16 in the graph: the trunk computes in halves, decoding and NMS in float32.
+"""FP16 in the graph: the trunk computes in FP16, decoding and NMS in float32.
 
-A half has 11 bits: above 2048 it knows whole numbers only, above 65504 none. So coordinates stay
+FP16 has 11 bits: above 2048 it holds whole numbers only, above 65504 none. So coordinates stay
 in float32, which is all that follows the trunk, and so do sums over many values within it, up to
 the next layer.
 """
@@ -28,7 +28,7 @@ def convert_to_fp16(proto: onnx.ModelProto) -> onnx.ModelProto:
     """A copy of a float model whose trunk runs in FP16.
 
     Raises:
-        ModelError: a weight is too large for a half.
+        ModelError: A weight is too large for FP16.
     """
     result = onnx.ModelProto()
     result.CopyFrom(proto)
@@ -92,7 +92,7 @@ class _Writer:
         self._nodes.append(node)
 
     def _as(self, name: str, kind: int) -> str:
-        """A value as halves or floats, with a cast where it is the other."""
+        """A value in FP16 or FP32, with a cast where it is the other."""
         weight = self._trunk.weights.get(name)
         if weight is not None:
             return self._weight(weight) if kind == TensorProto.FLOAT16 else name

@@ -35,11 +35,11 @@ class Int8Options:
     """How a trunk is quantized.
 
     Attributes:
-        target: who runs it.
-        kept: layers (their outputs' names) that stay in float.
-        flowing: operators between layers that are quantized for a CPU.
-        weight_steps: of an int8 weight to either side; 63 where the model runs without VNNI in a
-            program that does not ask ONNX Runtime for exact sums, see ``session_settings``.
+        target: The runtime.
+        kept: Layers (names of their outputs) that stay in float.
+        flowing: Operators between layers that are quantized for a CPU.
+        weight_steps: Largest int8 weight; 63 where the model runs without VNNI in a program that
+            does not ask ONNX Runtime for exact sums, see ``session_settings``.
     """
 
     target: Target
@@ -49,13 +49,7 @@ class Int8Options:
 
 
 def quantize_trunk(proto: onnx.ModelProto, ranges: Ranges, options: Int8Options) -> onnx.ModelProto:
-    """A copy of a float model whose trunk runs in INT8.
-
-    Args:
-        proto: with an opset of at least 13.
-        ranges: of the trunk's values.
-        options: How to quantize.
-    """
+    """A copy of a float model (opset 13 or later) whose trunk runs in INT8."""
     result = onnx.ModelProto()
     result.CopyFrom(proto)
     trunk = find_trunk(result.graph)
@@ -158,7 +152,7 @@ class _Writer:
     # --- between layers ---
 
     def _flow(self, node: NodeProto) -> None:
-        """Quantise an operator whose inputs all are; one that copies keeps its input's steps."""
+        """Quantize an operator whose inputs all are; one that copies keeps its input's steps."""
         inputs = [n for n, name in enumerate(node.input) if name in self._ranges]
         if node.op_type in SAME:
             inputs = inputs[:1]

@@ -54,12 +54,7 @@ class Trial:
 
 
 class Quantizer:
-    """Makes smaller models of one contract model.
-
-    Args:
-        model: The bytes of the ONNX file, in FP32.
-        manifest: The manifest of the model.
-        check: How accuracy is measured.
+    """Makes smaller models of one contract model in FP32.
 
     Attributes:
         layers: The number of layers with weights.

@@ -19,12 +19,12 @@ SHARES = np.linspace(1.0, 0.2, 17)  # of the whole range to either side that are
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """What a value was seen to be.
+    """The observed range of a value.
 
     Attributes:
-        low: end of what INT8 is to represent.
-        high: the other end.
-        mean: of each channel, ``(C,)`` of ``(N, C, ...)``.
+        low: Lower end of what INT8 is to represent.
+        high: Upper end.
+        mean: Of each channel, ``(C,)`` of ``(N, C, ...)``.
     """
 
     low: float
@@ -44,17 +44,9 @@ def observe_ranges(
 ) -> Ranges:
     """Run the float model and choose a range for each float value of its trunk.
 
-    Args:
-        proto: of the contract.
-        trunk: of its graph.
-        batches: ``(B, ...)`` uint8 contract inputs.
-        advance: is told how many inputs were seen.
-        seed: of the sampling.
-
-    Returns:
-        Ranges by value, which minimise the squared error of 255 steps on a sample:
-        clipping a few outliers buys finer steps for everything else. What SiLU reads is judged
-        by what SiLU makes of it.
+    The ranges minimize the squared error of 255 steps on a sample: clipping a few outliers buys
+    finer steps for everything else. What SiLU reads is judged by the output of SiLU. ``batches``
+    are contract inputs ``(B, ...)`` uint8; ``advance`` receives the number of inputs of each.
     """
     names = _float_values(proto, trunk)
     session = open_session(with_outputs(proto, names))
@@ -85,17 +77,17 @@ def _float_values(proto: onnx.ModelProto, trunk: Trunk) -> list[str]:
     return [name for name in inside if kinds.get(name, TensorProto.FLOAT) == TensorProto.FLOAT]
 
 
-def _best_range(values: F32, seen: Callable[[F32], F32]) -> tuple[float, float]:
+def _best_range(values: F32, function: Callable[[F32], F32]) -> tuple[float, float]:
     """Cut the lower end, then the upper one, where that makes the error smaller."""
     low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
     if low == high:
         return low, low + 1.0
-    truth = seen(values)
+    truth = function(values)
 
     def error(low: float, high: float) -> float:
         step = (high - low) / 255
         rounded = (np.round(np.clip(values, low, high) / step) * step).astype(np.float32)
-        difference: np.ndarray = truth - seen(rounded)
+        difference: np.ndarray = truth - function(rounded)
         return float(np.square(difference, dtype=np.float64).mean())
 
     low = min((low * share for share in SHARES), key=lambda end: error(end, high))
@@ -114,14 +106,14 @@ def _silu_inputs(trunk: Trunk) -> set[str]:
     for node in trunk.nodes:
         for name in node.input:
             readers.setdefault(name, []).append(node)
-    found = set()
+    inputs = set()
     for node in trunk.nodes:
         if node.op_type == "Sigmoid":
             kinds = sorted(reader.op_type for reader in readers[node.input[0]])
             gates = readers.get(node.output[0], [])
             if kinds == ["Mul", "Sigmoid"] and all(node.input[0] in gate.input for gate in gates):
-                found.add(node.input[0])
-    return found
+                inputs.add(node.input[0])
+    return inputs
 
 
 def with_outputs(proto: onnx.ModelProto, exits: Sequence[str]) -> bytes:

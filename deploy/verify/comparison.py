@@ -1,12 +1,12 @@
-"""Comparison: what counts as the same answer of two engines, and what is told of the others.
+"""Comparison: which outputs of two engines count as the same, and a report of the others.
 
 Each row of the reference must have a row of the same class with its box within 0.5 px and its
-score within 1e-3; a model in halves or integers may differ by more. Arithmetic in another order may
-turn over a decision that stood on an edge: a score at the threshold, an overlap at NMS's threshold,
-the last row of a full output. Such a row may be missing or additional, and is counted.
+score within 1e-3; a model in FP16 or INT8 may differ by more. Arithmetic in another order may flip
+a decision that was borderline: a score at the threshold, an overlap at NMS's threshold, the last
+row of a full output. Such a row may be missing or additional, and is counted.
 
-Embedders and liveness models give one answer a picture: a cosine of 1 - 1e-3 is the same
-description, a probability within 1e-3 the same probability.
+Embedders and liveness models have one output per picture: a cosine of 1 - 1e-3 is the same
+embedding, a probability within 1e-3 the same probability.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from edge.vision import boxes
 
 BOX_PX, SCORE = 0.5, 1e-3
 SLACK = {"fp32": 1.0, "fp16": 8.0, "int8": 16.0}  # of both, for other orders of coarser sums
-EDGE_IOU = 5e-3  # so near to NMS's threshold either decision is right
+BORDER_IOU = 5e-3  # this near to NMS's threshold, either decision is right
 
 Rows = F32  # (K, 6) or, with five points, (K, 16): box, score, class, points; unused rows 0
 
@@ -34,10 +34,9 @@ class Difference:
     """A row that is not the same.
 
     Attributes:
-        picture: its name.
-        row: of the reference; of the other where the reference has none.
-        reference: ``(6,)`` or ``(16,)``; empty when only the other has the row.
-        other: the same of the other; empty when it lacks the row.
+        row: Row of the reference, or of the other engine where the reference has none.
+        reference: ``(6,)`` or ``(16,)``; empty when only the other engine has the row.
+        other: The same of the other engine; empty when it lacks the row.
     """
 
     picture: str
@@ -47,7 +46,7 @@ class Difference:
 
     @property
     def box_px(self) -> float:
-        """Largest difference of a corner or point; infinite when one has no such row."""
+        """Largest difference of a corner or point; infinite when one engine lacks the row."""
         if not (len(self.reference) and len(self.other)):
             return float("inf")
         different = np.abs(self.reference - self.other)
@@ -55,38 +54,52 @@ class Difference:
 
     @property
     def score(self) -> float:
-        """Difference of the scores; the score itself when one has no such row."""
+        """Difference of the scores; the score itself when one engine lacks the row."""
         if not (len(self.reference) and len(self.other)):
             return float(max(self.reference[4:5].sum(), self.other[4:5].sum()))
         return float(abs(self.reference[4] - self.other[4]))
 
     @property
     def size(self) -> tuple[bool, float]:
-        """By which the worst one is found: 1 is just allowed."""
+        """Sort key: infinite differences last, by score; 1 is just allowed."""
         ratio = max(self.box_px / BOX_PX, self.score / SCORE)
         return np.isinf(ratio), self.score if np.isinf(ratio) else ratio
+
+    def describe(self, *names: str) -> list[str]:
+        """Both rows in lines to print, under the names of their engines."""
+        lines = [f"worst: {self.picture}, row {self.row}"]
+        for name, row in zip(names, (self.reference, self.other), strict=True):
+            values = " ".join(f"{value:.3f}" for value in (*row[:4], *row[6:]))
+            text = f"box {values} score {row[4]:.4f} class {row[5]:.0f}" if len(row) else "nothing"
+            lines.append(f"  {name}: {text}")
+        return lines
+
+    def to_dict(self) -> dict[str, object]:
+        """Both rows for scripts."""
+        return {
+            "picture": self.picture, "row": self.row,
+            "reference": self.reference.tolist(), "other": self.other.tolist(),
+        }  # fmt: skip
 
 
 @dataclass(slots=True)
 class Comparison:
-    """One engine beside the reference.
+    """The rows of one engine compared with those of the reference.
 
     Attributes:
-        engine: its name.
-        slack: by which BOX_PX and SCORE are multiplied.
-        pictures: compared.
-        rows: of the reference.
-        on_edge: rows missing or additional that stood on an edge.
-        box_px: largest difference of a matched row.
-        score: largest difference of a matched row.
-        failures: what is not the same.
+        slack: Factor of BOX_PX and SCORE.
+        pictures: Number of compared pictures.
+        rows: Number of rows of the reference.
+        borderline: Number of missing or additional rows that were borderline.
+        box_px: Largest difference of a matched row.
+        score: Largest difference of a matched row.
     """
 
     engine: str
     slack: float = 1.0
     pictures: int = 0
     rows: int = 0
-    on_edge: int = 0
+    borderline: int = 0
     box_px: float = 0.0
     score: float = 0.0
     failures: list[Difference] = field(default_factory=list)
@@ -105,58 +118,58 @@ class Comparison:
         if not np.isfinite(other).all():
             self.failures.append(Difference(name, 0, a[0] if len(a) else a.ravel(), other[0]))
             return
-        pairs, lost, extra = match(a, b, self.slack)
+        pairs, missing, extra = match(a, b, self.slack)
         for i, j in pairs:
             difference = Difference(name, i, a[i], b[j])
             self.box_px = max(self.box_px, difference.box_px)
             self.score = max(self.score, difference.score)
-        lost, extra = (
-            self._without_edges(rows, found, theirs, manifest, full)
-            for rows, found, theirs in ((lost, a, b), (extra, b, a))
-        )
-        self.failures += _nearest(name, a, b, lost, extra)
+        missing = self._drop_borderline(missing, a, b, manifest, full)
+        extra = self._drop_borderline(extra, b, a, manifest, full)
+        self.failures += _nearest(name, a, b, missing, extra)
 
-    def told(self, reference: str) -> list[str]:
+    def describe(self, reference: str) -> list[str]:
         """Lines to be shown."""
         line = (
-            f"{self.engine} beside {reference}: {self.pictures} pictures, {self.rows} rows, "
+            f"{self.engine} against {reference}: {self.pictures} pictures, {self.rows} rows, "
             f"{len(self.failures)} differ; the others by at most {self.box_px:.4f} px and "
-            f"{self.score:.1e}, {self.on_edge} stood on an edge"
+            f"{self.score:.1e}, {self.borderline} were borderline"
         )
-        return [line, *(_shown(self.worst, reference, self.engine) if self.worst else ())]
+        return [line, *(self.worst.describe(reference, self.engine) if self.worst else ())]
 
-    def plain(self) -> dict[str, object]:
+    def to_dict(self) -> dict[str, object]:
         """For scripts."""
         return {
             "engine": self.engine, "pictures": self.pictures, "rows": self.rows,
-            "differ": len(self.failures), "on_edge": self.on_edge,
+            "differ": len(self.failures), "on_edge": self.borderline,
             "box_px": self.box_px, "score": self.score,
-            "worst": _plain(self.worst) if self.worst else None,
+            "worst": self.worst.to_dict() if self.worst else None,
         }  # fmt: skip
 
-    def _without_edges(
-        self, rows: list[int], found: Rows, theirs: Rows, manifest: Manifest, full: int
+    def _drop_borderline(
+        self, rows: list[int], own: Rows, theirs: Rows, manifest: Manifest, full: int
     ) -> list[int]:
-        left = [row for row in rows if not self._on_edge(row, found, theirs, manifest, full)]
-        self.on_edge += len(rows) - len(left)
-        return left
+        clear = [row for row in rows if not self._is_borderline(row, own, theirs, manifest, full)]
+        self.borderline += len(rows) - len(clear)
+        return clear
 
-    def _on_edge(self, row: int, found: Rows, theirs: Rows, manifest: Manifest, full: int) -> bool:
-        """Whether a row stands where rounding decides."""
+    def _is_borderline(
+        self, row: int, own: Rows, theirs: Rows, manifest: Manifest, full: int
+    ) -> bool:
+        """Whether rounding decides about a row."""
         near = SCORE * self.slack
-        box, score, kind = found[row, :4], found[row, 4], found[row, 5]
+        box, score, class_id = own[row, :4], own[row, 4], own[row, 5]
         if abs(score - manifest.score_threshold) <= near:
             return True
         if len(theirs) == full and score <= theirs[-1, 4] + near:
             return True  # their output was full
-        rivals = np.concatenate([found, theirs])
-        rivals = rivals[(rivals[:, 5] == kind) & (rivals[:, 4] > score - near)]
+        rivals = np.concatenate([own, theirs])
+        rivals = rivals[(rivals[:, 5] == class_id) & (rivals[:, 4] > score - near)]
         overlap = boxes.iou(box[None], rivals[:, :4])
-        return bool(np.any(np.abs(overlap - manifest.iou_threshold) <= EDGE_IOU))
+        return bool(np.any(np.abs(overlap - manifest.iou_threshold) <= BORDER_IOU))
 
 
 @dataclass(slots=True)
-class Answers:
+class VectorComparison:
     """One engine beside the reference, of a model that gives one answer a picture.
 
     Attributes:
@@ -192,10 +205,10 @@ class Answers:
         else:
             self.failures.append((name, distance))
 
-    def told(self, reference: str) -> list[str]:
+    def describe(self, reference: str) -> list[str]:
         """Lines to be shown."""
         line = (
-            f"{self.engine} beside {reference}: {self.pictures} pictures, {len(self.failures)} "
+            f"{self.engine} against {reference}: {self.pictures} pictures, {len(self.failures)} "
             f"differ; the others by at most {self.furthest:.1e}"
         )
         if not self.worst:
@@ -203,7 +216,7 @@ class Answers:
         name, by = self.worst
         return [line, f"worst: {name}, by {by:.1e}"]
 
-    def plain(self) -> dict[str, object]:
+    def to_dict(self) -> dict[str, object]:
         """For scripts."""
         name, by = self.worst or ("", 0.0)
         worst = {"picture": name, "by": by if math.isfinite(by) else None}
@@ -239,12 +252,12 @@ def _ratio(row: F32, rows: Rows) -> F32:
 
 
 def _nearest(
-    name: str, a: Rows, b: Rows, lost: list[int], extra: list[int]
+    name: str, a: Rows, b: Rows, missing: list[int], extra: list[int]
 ) -> Iterator[Difference]:
-    """Failures: what was lost beside what is most like it among what is additional."""
+    """Failures: each missing row beside the additional row that is most like it."""
     free = list(extra)
     nothing = np.zeros(0, np.float32)
-    for i in lost:
+    for i in missing:
         size = _ratio(a[i], b[free])
         near = int(size.argmin()) if free else -1
         if near >= 0 and np.isfinite(size[near]):
@@ -257,16 +270,15 @@ def _nearest(
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The whole comparison, to be shown.
+    """The whole comparison, to be printed.
 
     Attributes:
-        reference: name of the engine that the others were compared with.
-        results: of the others.
-        skipped: engines that cannot run here, and why.
+        reference: Name of the engine that the others were compared with.
+        skipped: Engines that cannot run here, and why.
     """
 
     reference: str
-    results: Sequence[Comparison | Answers]
+    results: Sequence[Comparison | VectorComparison]
     skipped: Mapping[str, str]
 
     @property
@@ -277,31 +289,12 @@ class Report:
     def __str__(self) -> str:
         lines = [f"skipped {engine}: {why}" for engine, why in self.skipped.items()]
         for result in self.results:
-            lines += result.told(self.reference)
+            lines += result.describe(self.reference)
         return "\n".join(lines)
 
     def to_json(self) -> str:
-        """For scripts."""
+        """The report for scripts."""
+        engines = [result.to_dict() for result in self.results]
         return json.dumps(
-            {
-                "reference": self.reference,
-                "engines": [result.plain() for result in self.results],
-                "skipped": dict(self.skipped),
-            }
+            {"reference": self.reference, "engines": engines, "skipped": dict(self.skipped)}
         )
-
-
-def _shown(worst: Difference, *names: str) -> list[str]:
-    lines = [f"worst: {worst.picture}, row {worst.row}"]
-    for name, row in zip(names, (worst.reference, worst.other), strict=True):
-        values = " ".join(f"{value:.3f}" for value in (*row[:4], *row[6:]))
-        found = f"box {values} score {row[4]:.4f} class {row[5]:.0f}" if len(row) else "nothing"
-        lines.append(f"  {name}: {found}")
-    return lines
-
-
-def _plain(worst: Difference) -> dict[str, object]:
-    return {
-        "picture": worst.picture, "row": worst.row,
-        "reference": worst.reference.tolist(), "other": worst.other.tolist(),
-    }  # fmt: skip

@@ -1,4 +1,4 @@
-"""The reference: what a run's Keras network answers, boxes after greedy NMS."""
+"""The reference: the outputs of a run's Keras network, boxes after greedy NMS."""
 
 from __future__ import annotations
 
@@ -18,15 +18,10 @@ OUTPUTS = {"embed": "embeddings", "liveness": "live"}  # of networks that give t
 
 
 def load_reference(run: RunFolder, manifest: Manifest, candidates: int) -> Infer:
-    """What answers as the model that was exported from a run should.
-
-    Args:
-        run: its folder.
-        manifest: of the exported model.
-        candidates: see ``Reference``.
+    """Load the network of a run as a function with the outputs of its exported model.
 
     Raises:
-        ConfigError: no epoch has finished, or the run is not that of the model.
+        ConfigError: No epoch has finished, or the run is not that of the model.
     """
     if run.kind != manifest.task:
         raise _another(run, f"was trained for {run.kind}, the model is for {manifest.task}")
@@ -50,14 +45,7 @@ def _another(run: RunFolder, what: str) -> ConfigError:
 
 
 class Reference:
-    """Runs a network as its exported model is meant to.
-
-    Args:
-        network: float ``(N, h, w, 3)`` RGB 0..255 -> raw rows.
-        config: what it was built from.
-        manifest: of the exported model: thresholds and rows.
-        candidates: boxes that take part in NMS, as in the export.
-    """
+    """Runs a network as its exported model is meant to, with ``candidates`` boxes in NMS."""
 
     def __init__(
         self, network: keras.Model, config: NetworkConfig, manifest: Manifest, candidates: int

@@ -1,9 +1,8 @@
-"""Verification: a model gives the same answers wherever it runs, and those of its Keras network.
+"""Verification: a model gives the same outputs in every runtime, and those of its Keras network.
 
-What is compared are a model's outputs for whole pictures, letterboxed to its input; a liveness
-model gets each picture as often as its clips are long. What is the same,
-`deploy.verify.comparison` says.
-Whether it is right is another question, which `deploy.quantize.accuracy` asks.
+The outputs for whole pictures are compared, letterboxed to the input; a liveness model gets clips
+that repeat each picture. `deploy.verify.comparison` defines what is the same. Whether it is right
+is another question, which `deploy.quantize.accuracy` asks.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from deploy.graph.session import Infer, Outputs
-from deploy.verify.comparison import Answers, Comparison
+from deploy.verify.comparison import Comparison, VectorComparison
 from edge import plugins
 from edge.engines.cache import EngineCache, EngineEntry, default_root
 from edge.errors import ConfigError, EdgeError
@@ -34,11 +33,11 @@ PICTURES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
 @dataclass(frozen=True, slots=True)
 class Engines:
-    """What can run the model here.
+    """The engines that can run the model here.
 
     Attributes:
-        infer: by name; the first is the reference.
-        skipped: by name, why.
+        infer: By name; the first is the reference.
+        skipped: By name, the reason why it cannot run.
     """
 
     infer: dict[str, Infer]
@@ -49,17 +48,13 @@ class Engines:
 def open_engines(
     model: bytes, name: str, reference: Infer | None = None, triton: str = ""
 ) -> Iterator[Engines]:
-    """Every runtime that is there with the model loaded; ONNX Runtime first, Keras before it.
+    """Load the model into every available runtime; ONNX Runtime first, Keras before it.
 
-    Args:
-        model: its bytes.
-        name: for messages.
-        reference: what its Keras network answers.
-        triton: gRPC port of a Triton server that has it.
+    ``reference`` runs the Keras network; ``triton`` is the gRPC address of a server.
 
     Raises:
         ModelError: ONNX Runtime cannot load it, or the Triton server has another one.
-        ConfigError: the Triton server does not answer.
+        ConfigError: The Triton server does not answer.
     """
     infer: dict[str, Infer] = {"keras": reference} if reference else {}
     skipped: dict[str, str] = {}
@@ -107,21 +102,16 @@ def verify(
     pictures: Sequence[Path],
     advance: Callable[[int], None] = lambda _: None,
     slack: float = 1.0,
-) -> Sequence[Comparison | Answers]:
+) -> Sequence[Comparison | VectorComparison]:
     """Compare every engine with the first on pictures.
 
-    Args:
-        manifest: of the model.
-        infer: engines by name; the first is the reference.
-        pictures: files.
-        advance: is told how many pictures were compared.
-        slack: see ``Comparison``.
+    ``advance`` receives the number of pictures after each batch; see `Comparison` for ``slack``.
 
     Raises:
-        ConfigError: a picture cannot be read.
+        ConfigError: A picture cannot be read.
     """
     (_, reference), *others = infer.items()
-    kind = Comparison if manifest.task in ("detect", "faces") else Answers
+    kind = Comparison if manifest.task in ("detect", "faces") else VectorComparison
     results = [kind(name, slack) for name, _ in others]
     for start in range(0, len(pictures), BATCH):
         part = pictures[start : start + BATCH]
@@ -148,10 +138,10 @@ def merge_outputs(outputs: Outputs) -> F32:
 
 
 def find_pictures(paths: Sequence[Path]) -> list[Path]:
-    """Pictures as given; of folders those below them, sorted.
+    """The pictures as given; of folders, those below them, sorted.
 
     Raises:
-        ConfigError: a path that does not exist, or nothing found.
+        ConfigError: A path does not exist, or nothing was found.
     """
     found: list[Path] = []
     for path in paths:

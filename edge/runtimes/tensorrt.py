@@ -145,7 +145,7 @@ class TensorRtRuntime:
             "--library", self._library.name,
             "--device", str(self._options.device),
             "--max-batch", str(options.max_batch),
-            "--usual-batch", str(options.opt_batch),
+            "--opt-batch", str(options.opt_batch),
             "--workspace", str(options.workspace_mib),
             "--sweeps", str(options.sweeps),
             "--cache", str(self._options.root),

@@ -29,7 +29,7 @@ def session(sweeps: int) -> ort.InferenceSession:
     proto.input.append(value("raw", TensorProto.FLOAT, ["N", *shape[1:]]))
     raw = FAMILIES["yolox"].head(graph, {"raw": shape}, (SIDE, SIDE))
     options = Nms(sweeps=sweeps)
-    found, _ = append_nms(graph, options, raw.boxes, raw.scores, ANCHORS, "", raw.seen)
+    found, _ = append_nms(graph, options, raw)
     proto.output.append(value(found, TensorProto.FLOAT, ["N", options.max_rows, 6]))
     model = onnx.helper.make_model(proto, opset_imports=[onnx.helper.make_opsetid("", 17)])
     model.ir_version = 8

@@ -55,7 +55,7 @@ def bare(network, config):
     proto.graph.input.append(value("images", TensorProto.FLOAT, ["N", 3, height, width]))
     rows = Writer(graph, network).write("images").name
     raw = append_decoding(graph, rows, config)
-    score = graph.add("Mul", raw.scores, raw.seen)
+    score = graph.add("Mul", raw.scores, raw.objectness)
     wanted = {"rows": rows, "boxes": raw.boxes, "score": score, "points": raw.points}
     for name, inner in wanted.items():
         if inner:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto
 
 from deploy.graph.graph_builder import Graph
-from deploy.graph.nms import Nms, append_nms
+from deploy.graph.nms import Nms, RawOutputs, append_nms
 from edge.vision import boxes
 
 ANCHORS, CLASSES = 48, 3
@@ -36,7 +36,9 @@ def nms_model(options: Nms, anchors: int = ANCHORS, classes: int = CLASSES) -> b
             value("extra", TensorProto.FLOAT, ["N", anchors, 2]),
         ]
     )
-    found, extra = append_nms(graph, options, "boxes", "scores", anchors, "extra")
+    found, extra = append_nms(
+        graph, options, RawOutputs("boxes", "scores", anchors, points="extra")
+    )
     graph.rename(found, "detections")
     graph.rename(extra, "points")
     proto.output.extend(
@@ -189,7 +191,7 @@ def test_objectness_multiplies_the_best_class(seed, batch):
     value = onnx.helper.make_tensor_value_info
     for name, width in (("boxes", 4), ("scores", CLASSES), ("seen", 1)):
         proto.input.append(value(name, TensorProto.FLOAT, ["N", ANCHORS, width]))
-    found, _ = append_nms(graph, OPTIONS, "boxes", "scores", ANCHORS, "", "seen")
+    found, _ = append_nms(graph, OPTIONS, RawOutputs("boxes", "scores", ANCHORS, objectness="seen"))
     proto.output.append(value(found, TensorProto.FLOAT, ["N", OPTIONS.max_rows, 6]))
     model = onnx.helper.make_model(proto, opset_imports=[onnx.helper.make_opsetid("", 17)])
     model.ir_version = 8

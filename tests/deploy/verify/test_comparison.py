@@ -1,11 +1,11 @@
-"""Answers that differ are found, and shown; decisions on an edge are not held against an engine."""
+"""Outputs that differ are found, and shown; borderline decisions are not held against an engine."""
 
 import json
 
 import numpy as np
 import pytest
 
-from deploy.verify.comparison import Answers, Comparison, Report, match
+from deploy.verify.comparison import Comparison, Report, VectorComparison, match
 from edge.manifest import Manifest
 
 MANIFEST = Manifest(
@@ -84,7 +84,7 @@ def test_two_rows_are_never_matched_with_the_same_one():
 def test_a_decision_on_an_edge_may_turn_over(reference, other):
     result = compare(reference, other)
     assert not result.failures
-    assert result.on_edge >= 1
+    assert result.borderline >= 1
 
 
 def test_the_worst_case_is_a_row_that_is_missing_before_one_that_moved():
@@ -113,7 +113,7 @@ def turned(cosine, length=1.0):
 
 
 def answered(task, reference, *others, slack=1.0):
-    result = Answers("other", slack)
+    result = VectorComparison("other", slack)
     for count, other in enumerate(others):
         manifest = Manifest(task=task, name="m", input_wh=(8, 8))
         result.add(f"{count}.jpg", np.float32(reference), np.float32(other), manifest)
@@ -160,9 +160,9 @@ def test_a_report_of_answers_is_a_sentence_and_json():
     report = Report("onnx", [result, answered("liveness", 0.5, 0.5)], {})
     assert report.failed
     assert str(report).splitlines() == [
-        "other beside onnx: 3 pictures, 2 differ; the others by at most 0.0e+00",
+        "other against onnx: 3 pictures, 2 differ; the others by at most 0.0e+00",
         "worst: 2.jpg, by nan",
-        "other beside onnx: 1 pictures, 0 differ; the others by at most 0.0e+00",
+        "other against onnx: 1 pictures, 0 differ; the others by at most 0.0e+00",
     ]
     first, second = json.loads(report.to_json(), parse_constant=pytest.fail)["engines"]
     assert first["worst"] == {"picture": "2.jpg", "by": None}
