@@ -43,21 +43,19 @@ class DetectorJob(Job):
     """One training of a detector, complete.
 
     Attributes:
-        data: data sets in any known format; classes are united by name.
-        classes: which classes to learn, in this order; all unless given.
-        split_seed: seed of the split into training and validation data.
-        start_classes: classes of the outputs of ``start``; empty where the file names them or is
+        data: Data sets in any known format; classes are united by name.
+        classes: Classes to learn, in this order; all unless given.
+        start_classes: Classes of the outputs of ``start``; empty where the file names them or is
             YOLOX.
-        start_only: prefixes of the layers that take weights from ``start``; all unless given.
-        network: the network to build; its classes and anchors come from the data.
-        choose_size: choose the input size from the data, see `choose_input_size`.
-        choose_epochs: choose the number of epochs from the data, see `choose_epoch_count`.
+        start_only: Prefixes of the layers that take weights from ``start``; all unless given.
+        network: The network to build; its classes and anchors come from the data.
+        choose_size: Choose the input size from the data, see `choose_input_size`.
+        choose_epochs: Choose the number of epochs from the data, see `choose_epoch_count`.
         head: ``free``, or ``anchor`` with anchors fitted to the training data.
-        loss: weights of the loss.
-        cache: folder of cached images, or None.
-        devices: number of devices to train on.
-        teacher: completes the labels of the training data and labels ``unlabeled``.
-        unlabeled: images, videos or folders of them that only the teacher labels.
+        cache: Folder of cached images.
+        devices: Number of devices to train on.
+        teacher: Completes the labels of the training data and labels ``unlabeled``.
+        unlabeled: Images, videos or folders of them that only the teacher labels.
     """
 
     data: tuple[Path, ...]

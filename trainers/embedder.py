@@ -44,17 +44,15 @@ class EmbedderJob(Job):
     """One training of an embedder, complete; ``settings.batch`` counts faces.
 
     Attributes:
-        data: portraits with videos; ``val_fraction`` of their people is held out.
-        more: more portraits to train on, of which none are held out.
-        network: the encoder to build.
-        objective: the losses.
-        images_per_person: images of a person in a batch.
-        teacher: an adopted embedder; required by the loss of that name.
-        distillation_images: number of faces the teacher embeds.
-        max_images: images per epoch; 0 is the whole set.
-        fade: epochs in which the PReLU slopes of ``start`` fade to 0.
-        finder: detects the faces in portraits without landmarks.
-        cache: folder of the teacher's embeddings, or None.
+        data: Portraits with videos; ``val_fraction`` of their people is held out.
+        more: More portraits to train on, of which none are held out.
+        images_per_person: Images of a person in a batch.
+        teacher: An adopted embedder; required by the loss of that name.
+        distillation_images: Number of faces the teacher embeds.
+        max_images: Images per epoch; 0 is the whole set.
+        fade: Epochs in which the PReLU slopes of ``start`` fade to 0.
+        finder: Detects the faces in portraits without landmarks.
+        cache: Folder of the teacher's embeddings.
     """
 
     data: Path
@@ -150,10 +148,9 @@ def build_batch_plan(job: EmbedderJob, faces: DistillationSet) -> BatchPlan:
 
 
 class FadeSlopes(keras.callbacks.Callback):
-    """Fades the PReLU slopes step by step; the last part of the training has none."""
+    """Fades the PReLU slopes in ``steps`` steps; the last part of the training has none."""
 
     def __init__(self, steps: int, epoch_steps: int) -> None:
-        """Args: steps: in how many steps they fade. epoch_steps: steps per epoch."""
         super().__init__()
         self._steps, self._epoch_steps, self._done = max(steps, 1), epoch_steps, 0
 
@@ -181,15 +178,10 @@ def embed(network: keras.Model, portraits: Portraits) -> np.ndarray:
 def compute_metrics(
     network: keras.Model, portraits: Portraits, teacher: np.ndarray | None = None
 ) -> dict[str, float]:
-    """How well people are told apart, and the similarity to the teacher.
+    """How well people are told apart, and the similarity to the teacher's ``(N, D)`` embeddings.
 
     With a teacher the similarity decides, because it hardly depends on which few people were
     chosen. Slopes that have not faded yet count against a network.
-
-    Args:
-        network: the encoder.
-        portraits: of the validation people.
-        teacher: ``(N, D)`` the teacher's embeddings of them.
     """
     embeddings = embed(network, portraits)
     pairs = across_videos(embeddings, portraits.person, portraits.video)

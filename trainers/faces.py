@@ -121,13 +121,7 @@ def compute_metrics(
 def score_faces(
     validation: Dataset, detected: Sequence[Faces], score: float = SCORE
 ) -> dict[str, float]:
-    """Metrics of a face detector.
-
-    Args:
-        validation: labeled images, and images without a face.
-        detected: the faces detected in each.
-        score: threshold from which they count.
-    """
+    """Metrics of the faces that were detected in each image; some images may have no face."""
     true, objects, errors, false, empty = 0, 0, [], [], []
     for example, every in zip(validation.examples, detected, strict=True):
         faces = every[every.score >= score]

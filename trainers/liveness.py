@@ -47,14 +47,13 @@ class LivenessJob(Job):
     """One training of a liveness network, complete.
 
     Attributes:
-        data: data sets whose boxes are faces of live people.
-        people: images and videos of live people without boxes; ``predict`` detects the faces.
-        predict: a face detector; required with ``people``.
-        scenes: folders of images used as backgrounds of attacks.
-        config: the network to build.
-        teacher: scores clips with another network, or None.
-        trust: weight of the teacher's scores in the targets of live clips, 0 to 1.
-        keep: fraction of the starting weights mixed into the best network at the end, see
+        data: Data sets whose boxes are faces of live people.
+        people: Images and videos of live people without boxes; ``predict`` detects the faces.
+        predict: A face detector; required with ``people``.
+        scenes: Folders of images used as backgrounds of attacks.
+        teacher: Scores clips with another network.
+        trust: Weight of the teacher's scores in the targets of live clips, 0 to 1.
+        keep: Fraction of the starting weights mixed into the best network at the end, see
             `mix_weights`.
     """
 
@@ -84,7 +83,6 @@ class LivenessTask(keras.Model):
     """Wraps a network; ``x`` is uint8 ``(B, C, h, w, 3)``, ``y`` is ``(B,)`` in 0..1."""
 
     def __init__(self, network: keras.Model, config: LivenessConfig) -> None:
-        """Args: network: what is saved. config: what it was built from."""
         super().__init__(name="liveness_task")
         self.network = network
         self.config = config
@@ -215,15 +213,10 @@ def train_liveness(job: LivenessJob, *, resume: bool = False, verbose: int = 0) 
 
 
 def mix_weights(trained: keras.Model, start: keras.Model, keep: float) -> None:
-    """Move trained weights back towards where they started.
+    """Move trained weights back towards where they started, by the fraction ``keep``.
 
     What simulated attacks teach is learned at the cost of what real ones taught before. Between
     the two lies a network that has most of both (Wortsman et al. 2022, "Robust fine-tuning").
-
-    Args:
-        trained: changed in place.
-        start: a network of the same layout.
-        keep: fraction of ``start``, 0 to 1.
     """
     pairs = zip(trained.get_weights(), start.get_weights(), strict=True)
     trained.set_weights([(1 - keep) * new + keep * old for new, old in pairs])

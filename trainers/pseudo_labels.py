@@ -30,7 +30,15 @@ from edge.vision import boxes
 from edge.vision.resize import to_rgb
 from trainers.data import image_file
 from trainers.data.coco import to_coco
-from trainers.data.dataset import IMAGE_SUFFIXES, Dataset, Example, group_by_folder, unknown_points
+from trainers.data.dataset import (
+    IMAGE_SUFFIXES,
+    Dataset,
+    Example,
+    group_by_folder,
+    join_labels,
+    no_labels,
+    unknown_points,
+)
 from trainers.data.read import read_dataset
 from trainers.data.yolo import format_rows
 
@@ -58,17 +66,13 @@ def wrap_face_detector(finder: FaceFinder) -> Predict:
 
 def load_teacher(path: Path, classes: Sequence[str] = (), score: float = 0.5, *,
           soft: bool = False) -> Teacher:  # fmt: skip
-    """Load a contract model, a detector or a face detector, as a teacher.
+    """Load a contract model, a detector or a face detector, as a teacher; see `Teacher`.
 
-    Args:
-        path: the ONNX file.
-        classes: the classes it labels; all it knows unless given.
-        score: see `Teacher`.
-        soft: see `Teacher`.
+    It labels the given classes, or all it knows.
 
     Raises:
-        ConfigError: the model does not know such a class.
-        ModelError: it is not a contract model, or detects neither objects nor faces.
+        ConfigError: The model does not know such a class.
+        ModelError: It is not a contract model, or detects neither objects nor faces.
     """
     runtime = onnx.build(onnx.Options())
     own: tuple[str, ...]
@@ -105,13 +109,8 @@ def remap_classes(
 ) -> Callable[[RgbPicture], Detections]:
     """A model's detections with the class ids of the data; other classes are dropped.
 
-    Args:
-        ask: the model.
-        own: its classes by class_id.
-        wanted: the classes of the data.
-
     Raises:
-        ConfigError: they have no class in common.
+        ConfigError: They have no class in common.
     """
     if not set(own) & set(wanted):
         raise ConfigError(
@@ -200,10 +199,8 @@ def add_teacher_labels(dataset: Dataset, teacher: Teacher, iou: float = 0.5) -> 
 def merge_labels(human: Dataset, taught: Dataset, iou: float = 0.5) -> Dataset:
     """Merge human and teacher labels, picture by picture (by name).
 
-    Args:
-        human: every label is kept.
-        taught: teacher labels; pictures that ``human`` lacks are added.
-        iou: a teacher's box that overlaps a human one by more is dropped.
+    Every human label is kept; a teacher's box that overlaps one by more than ``iou`` is dropped.
+    Pictures that ``human`` lacks are added.
     """
     classes = tuple(dict.fromkeys(human.classes + taught.classes))
     mine = (human + Dataset(classes, ())).select(classes)
@@ -217,17 +214,11 @@ def _add(human: Example, taught: Example | None, iou: float) -> Example:
         return human
     overlap = boxes.iou(taught.xyxy, human.xyxy).max(1, initial=0)  # (N,)
     new = taught[np.less_equal(overlap, iou)]
-    return replace(
-        human,
-        xyxy=np.concatenate([human.xyxy, new.xyxy]),
-        class_id=np.concatenate([human.class_id, new.class_id]),
-        landmarks=np.concatenate([human.landmarks, new.landmarks]),
-        weight=np.concatenate([human.weight, new.weight]),
-    )
+    return replace(human, **join_labels([human, new]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Unlabelled:
+class _Unlabeled:
     """A picture and its path below ``images/``."""
 
     relative: Path
@@ -235,14 +226,14 @@ class _Unlabelled:
     encoded: bytes  # content of the file; a frame of a video as JPEG
 
 
-def _video_frames(path: Path, folder: Path, every: int) -> Iterator[_Unlabelled]:
+def _video_frames(path: Path, folder: Path, every: int) -> Iterator[_Unlabeled]:
     """Every n-th frame of a video; its folder makes it one group."""
     source = video_file.build(video_file.Options(path=str(path), every_frame=True))
     try:
         with source.connect(Stop()) as captures:
             for n, capture in enumerate(itertools.islice(captures, 0, None, every)):
                 picture = RgbPicture(np.ascontiguousarray(to_rgb(capture.picture)))
-                yield _Unlabelled(folder / f"{n * every:06d}.jpg", picture, _jpeg(picture))
+                yield _Unlabeled(folder / f"{n * every:06d}.jpg", picture, _jpeg(picture))
     except SourceError as error:
         raise ConfigError(f"{error}: repair the video or leave it out.") from error
 
@@ -252,7 +243,7 @@ def _jpeg(picture: RgbPicture) -> bytes:
     return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1].tobytes()
 
 
-def _unlabelled(source: Path, every: int) -> Iterator[_Unlabelled]:
+def _iterate_unlabeled(source: Path, every: int) -> Iterator[_Unlabeled]:
     """All pictures of a file or folder, and the frames of videos."""
     root = source.parent if source.is_file() else source
     files = [source] if source.is_file() else sorted(p for p in source.rglob("*") if p.is_file())
@@ -261,7 +252,7 @@ def _unlabelled(source: Path, every: int) -> Iterator[_Unlabelled]:
         if suffix in VIDEO_SUFFIXES:
             yield from _video_frames(path, relative.with_suffix(""), every)
         elif suffix in IMAGE_SUFFIXES:
-            yield _Unlabelled(relative, image_file.read(path), path.read_bytes())
+            yield _Unlabeled(relative, image_file.read(path), path.read_bytes())
 
 
 def label_folder(
@@ -271,19 +262,16 @@ def label_folder(
     """Label images and videos and write them as a data set; GIFs count as videos.
 
     Args:
-        sources: images, videos, or folders of them.
-        target: a new or empty folder; gets ``images/`` and, for YOLO text, ``labels/`` and
+        sources: Images, videos, or folders of them.
+        target: A new or empty folder; gets ``images/`` and, for YOLO text, ``labels/`` and
             ``classes.txt``, for COCO ``annotations.json``.
-        teacher: labels the pictures.
-        every: label every n-th frame of a video.
-        progress: called after each picture.
+        teacher: Labels the pictures.
+        every: Label every n-th frame of a video.
+        progress: Called after each picture.
         form: ``yolo`` or ``coco``.
 
-    Returns:
-        The data set that was written.
-
     Raises:
-        ConfigError: there is nothing to label, ``target`` is in use, a file cannot be read, or
+        ConfigError: There is nothing to label, ``target`` is in use, a file cannot be read, or
             the disk is full.
     """
     sources = [sources] if isinstance(sources, Path) else list(sources)
@@ -294,7 +282,7 @@ def label_folder(
         raise ConfigError("This folder is not empty: choose a new one.", file=target)
     examples: dict[str, Example] = {}
     try:
-        for source, one in ((s, one) for s in sources for one in _unlabelled(s, every)):
+        for source, one in ((s, one) for s in sources for one in _iterate_unlabeled(s, every)):
             example = _write(target, one, teacher)
             if example.name in examples:
                 raise ConfigError(
@@ -325,15 +313,8 @@ def label_into_run(
     A new run labels again, because labels of an earlier attempt may be of other pictures or of
     another teacher. The folder is complete: it is written under another name first.
 
-    Args:
-        sources: see `label_folder`.
-        target: the folder; replaced if an earlier attempt wrote it.
-        teacher: labels the pictures.
-        every: label every n-th frame of a video.
-        resume: whether the run continues.
-
     Raises:
-        ConfigError: see `label_folder`, or the folder was not written by a run.
+        ConfigError: See `label_folder`, or the folder was not written by a run.
     """
     if not (resume and target.is_dir()):
         if target.exists() and not (target / _MARKER).is_file():
@@ -357,23 +338,17 @@ def _write_labels(target: Path, dataset: Dataset, form: Form) -> None:
         return
     for example in dataset.examples:
         example.label_file.parent.mkdir(parents=True, exist_ok=True)
-        example.label_file.write_text(
-            format_rows(
-                example.xyxy, example.size_wh, example.class_id, example.landmarks, example.weight
-            ),
-            "utf-8",
-        )
+        example.label_file.write_text(format_rows(example), "utf-8")
     (target / "classes.txt").write_text("".join(f"{c}\n" for c in dataset.classes), "utf-8")
 
 
-def _write(target: Path, one: _Unlabelled, teacher: Teacher) -> Example:
+def _write(target: Path, one: _Unlabeled, teacher: Teacher) -> Example:
     """Write the picture and label it."""
     image = target / "images" / one.relative
     text = (target / "labels" / one.relative).with_suffix(".txt")
     blank = Example(
-        image, one.picture.size_wh, np.zeros((0, 4), np.float32), np.zeros(0, np.int32),
-        unknown_points(0), np.zeros(0, np.float32), one.relative.with_suffix("").as_posix(),
-        group_by_folder(one.relative), text,
+        image, one.picture.size_wh, **no_labels(), label_file=text,
+        name=one.relative.with_suffix("").as_posix(), group=group_by_folder(one.relative),
     )  # fmt: skip
     taught = teacher.label(one.picture, blank)
     image.parent.mkdir(parents=True, exist_ok=True)

@@ -27,7 +27,6 @@ class Augment(Protocol):
 
     def __call__(self, sample: Sample, rng: Rng) -> Sample:
         """The augmented sample; ``sample`` is not changed."""
-        ...
 
 
 @runtime_checkable
@@ -36,7 +35,6 @@ class Mixing(Protocol):
 
     def bind(self, draw: Draw) -> Augment:
         """The same augmentation, which draws other pictures from a data set."""
-        ...
 
 
 def bind(augments: Sequence[Augment], draw: Draw) -> list[Augment]:
@@ -53,22 +51,17 @@ def bind(augments: Sequence[Augment], draw: Draw) -> list[Augment]:
 
 
 def no_pictures(_rng: Rng) -> Sample:
-    """Stands in until an augmentation is bound to a data set.
+    """Stand in until an augmentation is bound to a data set.
 
     Raises:
-        LookupError: always.
+        LookupError: Always.
     """
     raise LookupError("this augmentation mixes in other pictures: bind it to a data set first")
 
 
 @dataclass(frozen=True, slots=True)
 class Sometimes:
-    """An augmentation that is applied by chance.
-
-    Attributes:
-        chance: its probability.
-        change: the augmentation.
-    """
+    """An augmentation that is applied by chance, a probability."""
 
     chance: float
     change: Augment

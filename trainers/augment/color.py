@@ -66,8 +66,7 @@ class ColorShift:
 class PcaColor:
     """Shift along the picture's own principal colors (Krizhevsky et al., 2012, section 4.1).
 
-    Attributes:
-        strength: standard deviations; raising it shifts more.
+    The shift has ``strength`` standard deviations.
     """
 
     strength: float = 0.15

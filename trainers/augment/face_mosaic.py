@@ -12,7 +12,7 @@ from edge.types import F32, U8
 from trainers.augment.augment import FILL, Draw, Rng, no_pictures, visible_share, with_image
 from trainers.augment.geometry import mirror
 from trainers.augment.mixing import scaled
-from trainers.data.dataset import Sample
+from trainers.data.dataset import Sample, join_labels
 
 _LEAST_VISIBLE = 0.5
 _LARGEST_SCALE = 2.2
@@ -27,12 +27,11 @@ class FaceMosaic:
     becomes a random crop of itself.
 
     Attributes:
-        size_px: side of the image.
-        smallest_px: of a face; lowering it detects smaller ones and costs precision.
-        mosaic: probability of a mosaic.
-        empty: fraction of the tiles of a mosaic without a face.
-        draw: draws other tiles and backgrounds.
-        joins: whether labels of other pictures are added.
+        size_px: Side of the image.
+        smallest_px: Smallest face; lowering it detects smaller ones and costs precision.
+        mosaic: Probability of a mosaic.
+        empty: Fraction of the tiles of a mosaic without a face.
+        draw: Draws other tiles and backgrounds.
     """
 
     size_px: int = 256
@@ -68,18 +67,8 @@ class FaceMosaic:
             x1, x2, y1, y2 = columns[column], columns[column + 1], rows[row], rows[row + 1]
             part = self._tile(sample if tile == first else None, (x2 - x1, y2 - y1), rng)
             image[y1:y2, x1:x2] = part.image
-            shift = np.array([x1, y1], np.float32)
-            parts.append(
-                replace(part, xyxy=part.xyxy + np.tile(shift, 2), landmarks=part.landmarks + shift)
-            )
-        return replace(
-            sample,
-            image=image,
-            xyxy=np.concatenate([p.xyxy for p in parts]),
-            class_id=np.concatenate([p.class_id for p in parts]),
-            landmarks=np.concatenate([p.landmarks for p in parts]),
-            weight=np.concatenate([p.weight for p in parts]),
-        )
+            parts.append(part.move_labels(shift=(x1, y1)))
+        return replace(sample, image=image, **join_labels(parts))
 
     def _tile(self, sample: Sample | None, tile_wh: tuple[int, int], rng: Rng) -> Sample:
         chosen = sample or self.draw(rng)

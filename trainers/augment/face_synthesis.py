@@ -13,22 +13,13 @@ import numpy as np
 
 from edge.types import U8
 from edge.vision.face_crops import FACE_PX
-from trainers.augment.augment import Augment, Rng, Sometimes
+from trainers.augment.augment import Augment, Rng, Sometimes, apply
 from trainers.augment.color import CheapCamera, ColorShift, Night
-from trainers.data.dataset import Sample, unknown_points
-
-
-def _sample(crop: U8) -> Sample:
-    """A crop as a sample without labels, for the color augmentations."""
-    nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.int32)
-    return Sample(crop, *nothing, unknown_points(0), np.zeros(0, np.float32), "", "")
+from trainers.data.dataset import Sample, no_labels
 
 
 def _apply(crop: U8, augments: tuple[Augment, ...], rng: Rng) -> U8:
-    sample = _sample(crop)
-    for augment in augments:
-        sample = augment(sample, rng)
-    return sample.image
+    return apply(augments, Sample(crop, **no_labels(), name="", group=""), rng).image
 
 
 def blend_faces(first: U8, second: U8, rng: Rng) -> U8:
@@ -55,13 +46,13 @@ def bend_face(crop: U8, max_px: float, rng: Rng) -> U8:
     return np.asarray(bent, np.uint8)
 
 
-def misalign(crop: U8, much: float, rng: Rng) -> U8:
-    """Align it with slightly wrong landmarks; ``much`` 1 is a poor detector."""
-    turn, grow = rng.normal(0, 4 * much), 1 + rng.normal(0, 0.04 * much)
+def misalign(crop: U8, strength: float, rng: Rng) -> U8:
+    """Align it with slightly wrong landmarks; ``strength`` 1 is a poor detector."""
+    turn, grow = rng.normal(0, 4 * strength), 1 + rng.normal(0, 0.04 * strength)
     matrix = np.asarray(
         cv2.getRotationMatrix2D((FACE_PX / 2, FACE_PX * 0.6), turn, grow), np.float64
     )
-    matrix[:, 2] += rng.normal(0, 2 * much, 2)
+    matrix[:, 2] += rng.normal(0, 2 * strength, 2)
     return np.asarray(cv2.warpAffine(crop, matrix, (FACE_PX, FACE_PX)), np.uint8)
 
 

@@ -29,11 +29,7 @@ def mirror(sample: Sample) -> Sample:
 
 @dataclass(frozen=True, slots=True)
 class Mirror:
-    """Mirror by chance.
-
-    Attributes:
-        chance: its probability.
-    """
+    """Mirror by chance."""
 
     chance: float = 0.5
 
@@ -45,12 +41,7 @@ class Mirror:
 def crop(sample: Sample, xyxy: tuple[int, int, int, int]) -> Sample:
     """Crop the picture to ``xyxy``; labels move and are not yet clipped."""
     x1, y1, x2, y2 = xyxy
-    corner = np.array([x1, y1], np.float32)
-    return replace(
-        with_image(sample, sample.image[y1:y2, x1:x2]),
-        xyxy=(sample.xyxy.reshape(-1, 2, 2) - corner).reshape(-1, 4),
-        landmarks=sample.landmarks - corner,
-    )
+    return with_image(sample, sample.image[y1:y2, x1:x2]).move_labels(shift=(-x1, -y1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +100,7 @@ def affine(sample: Sample, matrix: np.ndarray, size_wh: tuple[int, int]) -> Samp
     """Move the picture by a ``(2, 3)`` matrix, old to new continuous coordinates."""
     centers = matrix.astype(np.float64).copy()  # OpenCV counts from the pixels' centers
     centers[:, 2] += matrix[:, :2] @ [0.5, 0.5] - 0.5
-    image = cv2.warpAffine(
-        sample.image, centers, size_wh, flags=cv2.INTER_LINEAR, borderValue=(FILL, FILL, FILL)
-    )
+    image = cv2.warpAffine(sample.image, centers, size_wh, borderValue=(FILL, FILL, FILL))
     moved = replace(
         with_image(sample, image),
         xyxy=transform_boxes(sample.xyxy, matrix),
@@ -168,10 +157,7 @@ def _look_up(field: F32, points: F32) -> F32:
 def warp(sample: Sample, field: F32) -> Sample:
     """New pixel q shows old pixel ``q + field(q)``.
 
-    Args:
-        sample: the picture.
-        field: ``(H, W, 2)`` displacement in pixels; its slope must stay below 1, so that no
-            two points coincide.
+    The slope of the ``(H, W, 2)`` field in pixels must stay below 1, so that no points coincide.
     """
     h, w = sample.image.shape[:2]
     y, x = np.mgrid[:h, :w].astype(np.float32)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 import numpy as np
 
-from edge.types import U8
 from edge.vision.resize import resize
 from trainers.augment.augment import FILL, Draw, Rng, keep_visible, no_pictures, with_image
 from trainers.augment.geometry import crop
-from trainers.data.dataset import Sample
+from trainers.data.dataset import Sample, join_labels
 
 _LEAST_VISIBLE = 0.3
 
@@ -20,38 +18,14 @@ _LEAST_VISIBLE = 0.3
 def scaled(sample: Sample, size_wh: tuple[int, int]) -> Sample:
     """Resize the sample."""
     scale = np.divide(size_wh, sample.size_wh, dtype=np.float32)
-    return replace(
-        with_image(sample, resize(sample.image, size_wh)),
-        xyxy=(sample.xyxy.reshape(-1, 2, 2) * scale).reshape(-1, 4),
-        landmarks=sample.landmarks * scale,
-    )
-
-
-def _joined(image: U8, parts: Sequence[tuple[Sample, tuple[int, int]]], of: Sample) -> Sample:
-    """One sample with the labels of all parts, each moved by its offset."""
-    xyxy = [p.xyxy + np.array([*at, *at], np.float32) for p, at in parts]
-    return Sample(
-        image,
-        np.concatenate(xyxy).astype(np.float32),
-        np.concatenate([p.class_id for p, _ in parts]),
-        np.concatenate([p.landmarks + np.array(at, np.float32) for p, at in parts]).astype(
-            np.float32
-        ),
-        np.concatenate([p.weight for p, _ in parts]),
-        of.name,
-        of.group,
-    )
+    return with_image(sample, resize(sample.image, size_wh)).move_labels(scale)
 
 
 @dataclass(frozen=True, slots=True)
 class Mosaic:
     """Four pictures in one (Bochkovskiy et al., 2020), around a random middle.
 
-    Each is scaled to fit its quarter, to fill it, or in between.
-
-    Attributes:
-        draw: draws the other three.
-        joins: whether labels of other pictures are added.
+    Each is scaled to fit its quarter, to fill it, or in between; ``draw`` draws the other three.
     """
 
     draw: Draw = no_pictures
@@ -68,18 +42,18 @@ class Mosaic:
         canvas = np.full((h, w, 3), FILL, np.uint8)
         tiles = [(0, 0, x, y), (x, 0, w, y), (0, y, x, h), (x, y, w, h)]
         first = int(rng.integers(4))
-        parts: list[tuple[Sample, tuple[int, int]]] = []
+        parts: list[Sample] = []
         for n, (x1, y1, x2, y2) in enumerate(tiles):
             source = sample if n == first else self.draw(rng)
-            part = _fitted(source, (max(1, x2 - x1), max(1, y2 - y1)), rng)
+            part = _fit(source, (max(1, x2 - x1), max(1, y2 - y1)), rng)
             pw, ph = part.size_wh
-            at = (x1 if x1 else x2 - pw, y1 if y1 else y2 - ph)  # towards the middle
-            canvas[at[1] : at[1] + ph, at[0] : at[0] + pw] = part.image
-            parts.append((part, at))
-        return _joined(canvas, parts, sample)
+            left, top = x1 if x1 else x2 - pw, y1 if y1 else y2 - ph  # towards the middle
+            canvas[top : top + ph, left : left + pw] = part.image
+            parts.append(part.move_labels(shift=(left, top)))
+        return replace(sample, image=canvas, **join_labels(parts))
 
 
-def _fitted(sample: Sample, tile_wh: tuple[int, int], rng: Rng) -> Sample:
+def _fit(sample: Sample, tile_wh: tuple[int, int], rng: Rng) -> Sample:
     """Scale to fit the tile, to fill it, or in between, and crop to it."""
     ratios = np.array(tile_wh) / np.array(sample.size_wh)
     scale = rng.uniform(ratios.min(), ratios.max())

@@ -10,11 +10,7 @@ from trainers.augment.mixing import Mosaic
 
 
 def detector_augments(strength: float = 1.0) -> list[Augment]:
-    """The augmentations of an object detector.
-
-    Args:
-        strength: 0 only mirrors, 1 is the default.
-    """
+    """The augmentations of an object detector; ``strength`` 0 only mirrors."""
     if not strength:
         return [Mirror()]
     return [
@@ -33,9 +29,7 @@ def detector_augments(strength: float = 1.0) -> list[Augment]:
 def face_augments(size_px: int, strength: float = 1.0) -> list[Augment]:
     """The augmentations of a face detector: mosaics of faces of every size, then color.
 
-    Args:
-        size_px: side of the mosaics, the network's input.
-        strength: of the camera artifacts, 0 to 1.
+    The mosaics have the size of the network's input; ``strength`` is that of the camera artifacts.
     """
     return [
         FaceMosaic(size_px),

@@ -69,8 +69,7 @@ def detector(
         str, typer.Option(help="A contract model whose detections complete the labels.")
     ] = "",
     unlabeled: Annotated[
-        list[Path] | None,
-        typer.Option(help="Images and videos that --teacher labels; repeatable."),
+        list[Path] | None, typer.Option(help="Images and videos that --teacher labels; repeatable.")
     ] = None,
     teacher_score: opt.Score = 0.5,
     soft: opt.Soft = False,

@@ -27,13 +27,13 @@ class DatasetReport:
     """Contents and problems of a data set.
 
     Attributes:
-        pictures: number of pictures.
-        empty: number of pictures without a label.
-        groups: number of groups (videos, people).
-        objects: number of objects per class.
-        landmarked: objects with at least one landmark.
-        soft: objects labeled by a teacher (weight below 1).
-        problems: in the order of the files.
+        pictures: Number of pictures.
+        empty: Number of pictures without a label.
+        groups: Number of groups (videos, people).
+        objects: Number of objects by class.
+        landmarked: Number of objects with at least one landmark.
+        soft: Number of objects labeled by a teacher (weight below 1).
+        problems: In the order of the files.
     """
 
     pictures: int
@@ -64,7 +64,6 @@ class DatasetReport:
         return lines
 
     def __str__(self) -> str:
-        """The lines."""
         return "\n".join(self.lines())
 
 
@@ -94,10 +93,7 @@ def _inspect(example: Example) -> tuple[list[Problem], str]:
         image_file.verify(example.path)
         sample = example.load()
     except ConfigError as error:
-        return [
-            *problems,
-            Problem(example.path, 0, error.problem),
-        ], ""
+        return [*problems, Problem(example.path, 0, error.problem)], ""
     return problems, hashlib.sha256(sample.image.tobytes()).hexdigest()
 
 
@@ -119,32 +115,28 @@ def _repeated_names(dataset: Dataset) -> Iterator[Problem]:
             yield Problem(example.label_file, 0, f"the name {example.name} is used more than once")
 
 
-def check(dataset: Dataset, found: Sequence[Problem] = (), where: Path | None = None,
-          workers: int = 2) -> DatasetReport:  # fmt: skip
+def check(
+    dataset: Dataset, problems: Sequence[Problem] = (), path: Path | None = None, workers: int = 2
+) -> DatasetReport:
     """Decode every picture and check every label.
 
-    Args:
-        dataset: what to check.
-        found: problems already found while reading it.
-        where: its folder or file, for messages about the whole.
-        workers: threads that decode.
+    ``problems`` were found while reading it; problems of the whole are reported for ``path``.
     """
-    problems = list(found)
+    problems, path = list(problems), path or Path()
     with ThreadPoolExecutor(workers) as pool:
         inspected = list(pool.map(_inspect, dataset.examples))
-    for of_one, _ in inspected:
-        problems += of_one
+    for picture_problems, _ in inspected:
+        problems += picture_problems
     problems += _duplicates(dataset.examples, [digest for _, digest in inspected])
     problems += _repeated_names(dataset)
-    place = where or Path()
     every = np.concatenate([np.zeros(0, np.int32), *(e.class_id for e in dataset.examples)])
     count = np.bincount(every, minlength=len(dataset.classes))
     if not dataset.examples:
-        problems.append(Problem(place, 0, "the data set holds no picture: check the folder"))
-    for name, of_class in zip(dataset.classes, count, strict=True):
-        if dataset.examples and not of_class:
+        problems.append(Problem(path, 0, "the data set holds no picture: check the folder"))
+    for name, n in zip(dataset.classes, count, strict=True):
+        if dataset.examples and not n:
             what = f"class {name!r} has no example: label some or drop the class"
-            problems.append(Problem(place, 0, what))
+            problems.append(Problem(path, 0, what))
     return DatasetReport(
         pictures=len(dataset),
         empty=sum(not len(e) for e in dataset.examples),

@@ -100,16 +100,13 @@ def read_coco(
     on_problem: OnProblem = raise_problem,
     group: Callable[[Path], str] = group_by_folder,
 ) -> Dataset:
-    """The data set of one JSON file.
+    """Read the data set of a JSON file.
 
-    Args:
-        path: the JSON.
-        images: folder of the pictures; ``images`` beside the JSON, or the JSON's own folder.
-        on_problem: called with every problem; raises at the first unless given.
-        group: from the picture's file name to its group, where the image names none.
+    The pictures lie in ``images`` beside the JSON or in its own folder, unless ``images`` is given.
+    ``group`` turns a picture's file name into its group, where the image names none.
 
     Raises:
-        ConfigError: names the file and the annotation.
+        ConfigError: There is a problem and ``on_problem`` is not given.
     """
     document = _read_document(path)
     if images is None:
@@ -147,9 +144,7 @@ def _example(path: Path, picture: Path, image: Json, rows: list[list[float]],
 def to_coco(dataset: Dataset, images: Path | None = None) -> Json:
     """The data set as a COCO document, for other tools and for pycocotools.
 
-    Args:
-        dataset: what to write.
-        images: file names are relative to it; their plain names when None.
+    File names are relative to ``images``, or plain names without it.
     """
     notes: list[Json] = []
     pictures: list[Json] = []

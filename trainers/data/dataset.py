@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NoReturn, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from edge.columns import Columns, Rows
 from edge.errors import ConfigError
@@ -29,9 +30,8 @@ class Problem:
     """A problem with the data.
 
     Attributes:
-        file: the file at fault.
-        line: its line, 0 where there is none.
-        what: what was expected, what came, what to do.
+        line: Its line, 0 where there is none.
+        what: What was expected, what came, what to do.
     """
 
     file: Path
@@ -39,7 +39,6 @@ class Problem:
     what: str
 
     def __str__(self) -> str:
-        """``file:line: what``."""
         return str(self.error())
 
     def error(self) -> ConfigError:
@@ -54,7 +53,7 @@ def raise_problem(problem: Problem) -> NoReturn:
     """Raise at the first problem, as a reader does unless ``check`` collects them.
 
     Raises:
-        ConfigError: always.
+        ConfigError: Always.
     """
     raise problem.error()
 
@@ -79,6 +78,25 @@ class _Labeled(Columns):
         """The same picture with some of its labels, by mask, indices or slice."""
         columns: dict[str, Any] = {name: getattr(self, name)[rows] for name in self.layout}
         return replace(self, **columns)
+
+    def move_labels(self, scale: ArrayLike = 1, shift: ArrayLike = 0) -> Self:
+        """The same with coordinates multiplied and then shifted, ``(2,)`` x y or a number each."""
+        scale, shift = np.asarray(scale, np.float32), np.asarray(shift, np.float32)
+        columns: dict[str, Any] = {}
+        for name in ("xyxy", "landmarks"):
+            column = getattr(self, name)
+            columns[name] = (column.reshape(-1, 2) * scale + shift).reshape(column.shape)
+        return replace(self, **columns)
+
+
+def join_labels(parts: Sequence[_Labeled]) -> dict[str, Any]:
+    """The label columns of all parts, one after another, by name."""
+    return {name: np.concatenate([getattr(p, name) for p in parts]) for name in _Labeled.layout}
+
+
+def no_labels() -> dict[str, Any]:
+    """Empty label columns, by name."""
+    return {name: np.zeros((0, *row), dtype) for name, (dtype, row) in _Labeled.layout.items()}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -158,10 +176,12 @@ class Example(_Labeled):
                 f"{self.label_file} are for {want[0]}x{want[1]}: label it again.",
                 file=self.path,
             )
-        return Sample(
-            picture.rgb, self.xyxy, self.class_id, self.landmarks, self.weight,
-            self.name, self.group,
-        )  # fmt: skip
+        return self.with_pixels(picture.rgb)
+
+    def with_pixels(self, image: U8) -> Sample:
+        """The sample with these pixels, whose size may differ from that of the labels."""
+        columns = (self.xyxy, self.class_id, self.landmarks, self.weight)
+        return Sample(image, *columns, self.name, self.group)
 
 
 def is_held_out(group: str, fraction: float, seed: int) -> bool:
@@ -183,23 +203,19 @@ class Dataset:
     examples: tuple[Example, ...]
 
     def __len__(self) -> int:
-        """The number of pictures."""
         return len(self.examples)
 
     def __add__(self, other: Dataset) -> Dataset:
         """Both data sets; classes are united by name, names of pictures may repeat."""
         classes = tuple(dict.fromkeys(self.classes + other.classes))
-        return Dataset(
-            classes,
-            tuple(_remap(e, self.classes, classes) for e in self.examples)
-            + tuple(_remap(e, other.classes, classes) for e in other.examples),
-        )
+        parts = [_remap(e, part.classes, classes) for part in (self, other) for e in part.examples]
+        return Dataset(classes, tuple(parts))
 
     def require_examples(self) -> Self:
         """Return itself if it can be trained on.
 
         Raises:
-            ConfigError: there is no picture, or no picture has a label.
+            ConfigError: It has no pictures, or none of them has a label.
         """
         if not self.examples:
             raise ConfigError("The data set holds no picture: check the folder and its format.")
@@ -266,18 +282,15 @@ class Dataset:
 
 def describe_split(training: Dataset, validation: Dataset) -> dict[str, str | int]:
     """What a run records of its data: hash and number of images."""
-    return {
-        "data_sha256": training.sha256(),
-        "pictures": len(training),
-        "held_back": len(validation),
-    }
+    sizes = {"pictures": len(training), "held_back": len(validation)}
+    return {"data_sha256": training.sha256(), **sizes}
 
 
 def _remap(example: Example, old: tuple[str, ...], new: tuple[str, ...]) -> Example:
     if old == new:
         return example
-    place = np.array([new.index(c) if c in new else -1 for c in old] or [-1], np.int32)
-    class_id = place[example.class_id]
+    new_id = np.array([new.index(c) if c in new else -1 for c in old] or [-1], np.int32)
+    class_id = new_id[example.class_id]
     return replace(example, class_id=class_id)[class_id >= 0]
 
 

@@ -55,7 +55,6 @@ class Portraits:
             raise ValueError(f"crops must be {shape} uint8, got {self.crops.shape}")
 
     def __len__(self) -> int:
-        """N."""
         return len(self.person)
 
     def select_people(self, people: Sequence[int]) -> Self:
@@ -112,14 +111,12 @@ class _Row:
 
 
 def read_portraits(path: Path, finder: FaceFinder | None = None) -> Portraits:
-    """Read and align every face of a data set.
+    """Read and align every face of a data set in one of the module's layouts.
 
-    Args:
-        path: a folder in one of the module's layouts.
-        finder: detects faces in pictures without landmarks, which are left out otherwise.
+    In pictures without landmarks ``finder`` detects the face; without it they are left out.
 
     Raises:
-        ConfigError: the data is unreadable, or shows no face.
+        ConfigError: The data is unreadable, or shows no face.
     """
     rows = list(_csv_rows(path / "labels.csv") if (path / "labels.csv").is_file() else _tree(path))
     crops, points, kept = [], [], []

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from edge.errors import ConfigError
 from trainers.data import image_file
 from trainers.data.coco import read_coco
@@ -15,8 +13,8 @@ from trainers.data.dataset import (
     Dataset,
     Example,
     OnProblem,
+    no_labels,
     raise_problem,
-    unknown_points,
 )
 from trainers.data.face_csv import read_face_csv
 from trainers.data.voc import read_voc
@@ -75,19 +73,15 @@ def read_face_dataset(path: Path) -> Dataset:
 def read_negatives(folders: Sequence[Path]) -> Dataset:
     """Read images that show no face.
 
-    Args:
-        folders: data sets that label people, of which the images without a person are taken, or
-            folders of images, which are taken whole.
+    Of data sets that label people, the images without a person are taken; other folders whole.
     """
     examples = []
     for folder in folders:
-        images = _find_without_people(folder) or find_images(folder)
-        for path in images:
+        for path in _find_without_people(folder) or find_images(folder):
             examples.append(
                 Example(
-                    path, image_file.size_wh(path), np.zeros((0, 4), np.float32),
-                    np.zeros(0, np.int32), unknown_points(0), np.zeros(0, np.float32),
-                    path.stem, path.stem, path,
+                    path, image_file.size_wh(path), **no_labels(), name=path.stem, group=path.stem,
+                    label_file=path,
                 )
             )  # fmt: skip
     return Dataset(("face",), tuple(examples))

@@ -1,7 +1,7 @@
 """Pascal VOC: ``annotations/NAME.xml`` beside ``images/``, boxes in pixels.
 
-Pixel coordinates are taken as they stand (labeling tools disagree on whether 1 or 0 is the
-first pixel; a pixel is less than anybody's hand). Objects marked difficult are kept.
+Pixel coordinates are read as they are: labeling tools disagree on whether the first pixel is 0 or
+1, which is less than the precision of hand-drawn boxes. Objects marked difficult are kept.
 """
 
 from __future__ import annotations
@@ -139,16 +139,13 @@ def read_voc(
     on_problem: OnProblem = raise_problem,
     group: Callable[[Path], str] = group_by_folder,
 ) -> Dataset:
-    """The data set in ``folder``: ``annotations/*.xml`` and ``images/``.
+    """Read the data set in ``folder``: ``annotations/*.xml`` and ``images/``.
 
-    Args:
-        folder: where it lies; the layout of the original (Annotations, JPEGImages) works too.
-        classes: names in the order of their ids; sorted names of all objects when empty.
-        on_problem: called with every problem; raises at the first unless given.
-        group: from the annotation's path below ``annotations/`` to its group.
+    The original layout (Annotations, JPEGImages) works too. Class ids follow ``classes``, or the
+    sorted names of all objects. ``group`` turns a path below ``annotations/`` into its group.
 
     Raises:
-        ConfigError: names the file and the line.
+        ConfigError: There is a problem and ``on_problem`` is not given.
     """
     notes = next(
         (folder / n for n in ("annotations", "Annotations") if (folder / n).is_dir()), folder

@@ -1,8 +1,8 @@
-"""YOLO text: ``labels/NAME.txt`` beside ``images/NAME.jpg``, one object a line, in 0..1.
+"""YOLO text: ``labels/NAME.txt`` beside ``images/NAME.jpg``, one object per line, in 0..1.
 
 A line is ``class cx cy w h``, then optionally the five landmarks ``x y`` (``nan nan`` where
-unknown), then optionally the label's confidence. ``classes.txt`` names the classes, one a
-line. An empty label file means that the picture shows nothing; a missing one is a problem.
+unknown), then optionally the label's confidence. ``classes.txt`` holds one class name per line. An
+empty label file means that the picture shows nothing; a missing one is a problem.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 
 from edge.errors import ConfigError
-from edge.types import F32
 from edge.vision import boxes
 from trainers.data import image_file
 from trainers.data.dataset import (
@@ -32,17 +31,17 @@ _LINE_LENGTHS = {_BOX, _BOX + 1, _BOX + 2 * POINTS, _BOX + 2 * POINTS + 1}
 
 
 def read_classes(path: Path) -> tuple[str, ...]:
-    """Class names, one a line.
+    """Read class names, one per line.
 
     Raises:
-        ConfigError: missing, empty, or a name twice.
+        ConfigError: The file is missing or empty, or a name occurs twice.
     """
     try:
         names = tuple(n.strip() for n in path.read_text("utf-8").splitlines() if n.strip())
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: write one class name a line") from error
+        raise ConfigError(f"{path}: cannot be read: write one class name per line") from error
     if not names or len(set(names)) < len(names):
-        raise ConfigError(f"{path}: expected different class names, one a line, got {names}")
+        raise ConfigError(f"{path}: expected different class names, one per line, got {names}")
     return names
 
 
@@ -90,15 +89,12 @@ def read_yolo(
     on_problem: OnProblem = raise_problem,
     group: Callable[[Path], str] = group_by_folder,
 ) -> Dataset:
-    """The data set in ``folder``: ``images/``, ``labels/`` and ``classes.txt``.
+    """Read the data set in ``folder``: ``images/``, ``labels/`` and ``classes.txt``.
 
-    Args:
-        folder: where it lies; pictures may lie in folders below ``images/``.
-        on_problem: called with every problem; raises at the first unless given.
-        group: from the picture's path below ``images/`` to its group.
+    Pictures may lie in folders below ``images/``; ``group`` turns such a path into its group.
 
     Raises:
-        ConfigError: names the file and the line.
+        ConfigError: There is a problem and ``on_problem`` is not given.
     """
     classes = read_classes(folder / "classes.txt")
     images = folder / "images"
@@ -129,21 +125,16 @@ def read_yolo(
     return Dataset(classes, tuple(examples))
 
 
-def format_rows(xyxy: F32, size_wh: tuple[int, int], class_id: np.ndarray,
-                landmarks: F32, weight: F32) -> str:  # fmt: skip
-    """The text of a label file; landmarks only where one is known, weight only where not 1.
+def format_rows(example: Example) -> str:
+    """The text of a label file.
 
-    Args:
-        xyxy: ``(N, 4)`` xyxy, pixels.
-        size_wh: of the picture.
-        class_id: ``(N,)``.
-        landmarks: ``(N, 5, 2)`` pixels, NaN where unknown.
-        weight: ``(N,)`` in (0, 1].
+    Landmarks are written only where one is known, weights only where not 1.
     """
-    cxcywh = boxes.xyxy_to_cxcywh(xyxy) / np.array([*size_wh, *size_wh], np.float32)
-    points = landmarks.reshape(-1, POINTS, 2) / np.array(size_wh, np.float32)
+    size_wh = np.array(example.size_wh, np.float32)
+    cxcywh = boxes.xyxy_to_cxcywh(example.xyxy) / np.tile(size_wh, 2)
+    points = example.landmarks / size_wh
     lines: list[str] = []
-    for c, box, five, w in zip(class_id, cxcywh, points, weight, strict=True):
+    for c, box, five, w in zip(example.class_id, cxcywh, points, example.weight, strict=True):
         fields = [str(int(c)), *(f"{v:.6f}" for v in box)]
         if np.isfinite(five).any():
             fields += [f"{v:.6f}" for v in five.ravel()]

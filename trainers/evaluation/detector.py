@@ -30,14 +30,14 @@ class DetectorResult:
     """Result of an evaluation.
 
     Attributes:
-        figures: metrics with bootstrap intervals, by name.
-        found: detections in each picture, with the classes of the data set.
-        seconds: time per picture.
-        passes: inferences per picture.
+        figures: Metrics with bootstrap intervals, by name.
+        detections: Detections in each picture, with the classes of the data set.
+        seconds: Time per picture.
+        passes: Inferences per picture.
     """
 
     figures: dict[str, Interval]
-    found: tuple[Detections, ...]
+    detections: tuple[Detections, ...]
     seconds: float
     passes: int
 
@@ -54,18 +54,18 @@ def evaluate_detector(
 ) -> DetectorResult:
     """Average precision, and recall and precision at a score threshold."""
     started_s = time.perf_counter()
-    found = tuple(detect(RgbPicture(e.load().image)) for e in dataset.examples)
-    seconds = (time.perf_counter() - started_s) / max(len(found), 1)
-    result = metrics.evaluate(dataset.examples, found, dataset.classes)
+    detections = tuple(detect(RgbPicture(e.load().image)) for e in dataset.examples)
+    seconds = (time.perf_counter() - started_s) / max(len(detections), 1)
+    result = metrics.evaluate(dataset.examples, detections, dataset.classes)
     figures = {
         "AP": result.interval(lambda draws: result.ap(draws=draws)),
         "AP50": result.interval(lambda draws: result.ap(iou=0.5, draws=draws)),
     }
     for class_id, name in enumerate(dataset.classes):
         figures[f"AP50 {name}"] = result.interval(partial(_ap50, result, class_id))
-    point = metrics.evaluate_at(dataset.examples, found, score)
+    point = metrics.evaluate_at(dataset.examples, detections, score)
     figures |= {f"recall@{score}": point.recall(), f"precision@{score}": point.precision()}
-    return DetectorResult(figures, found, seconds, fusion.passes(detect))
+    return DetectorResult(figures, detections, seconds, fusion.passes(detect))
 
 
 def _ap50(result: metrics.Evaluation, class_id: int, draws: I64) -> float:
@@ -77,10 +77,10 @@ def evaluate_faces(dataset: Dataset, ask: Predict, score: float = SCORE) -> Dete
     started_s = time.perf_counter()
     faces: list[Faces] = []
     for example in dataset.examples:
-        found = ask(RgbPicture(example.load().image))
-        if not isinstance(found, Faces):
+        detections = ask(RgbPicture(example.load().image))
+        if not isinstance(detections, Faces):
             raise ConfigError("The model does not detect faces: evaluate it without --faces.")
-        faces.append(found[found.score >= score])
+        faces.append(detections[detections.score >= score])
     seconds = (time.perf_counter() - started_s) / max(len(faces), 1)
     plain = tuple(Detections(f.xyxy, f.score, np.zeros(len(f), np.int32)) for f in faces)
     shown = [(e, d) for e, d in zip(dataset.examples, plain, strict=True) if len(e)]
@@ -117,8 +117,8 @@ def evaluate_small_faces(
         sample = example.load()
         for row in range(len(example)):
             picture, box = shrink_object(sample, row, longest_px, input_wh)
-            found = ask(picture)
-            overlap = boxes.iou(box[None], found.xyxy[found.score >= score])
+            detections = ask(picture)
+            overlap = boxes.iou(box[None], detections.xyxy[detections.score >= score])
             hits.append(float(overlap.max(initial=0) >= 0.5))
             groups.append(example.group)
     seconds = (time.perf_counter() - started_s) / max(len(hits), 1)
@@ -150,11 +150,11 @@ def _point_errors(dataset: Dataset, faces: Sequence[Faces]) -> tuple[list[float]
     """Landmark error of each detected face over the eye distance, and its group."""
     errors: list[float] = []
     groups: list[str] = []
-    for example, found in zip(dataset.examples, faces, strict=True):
-        overlap = boxes.iou(example.xyxy, found.xyxy)
+    for example, detections in zip(dataset.examples, faces, strict=True):
+        overlap = boxes.iou(example.xyxy, detections.xyxy)
         hit = overlap.max(axis=1, initial=0) >= 0.5
         if hit.any():
-            points = found.landmarks[overlap[hit].argmax(axis=1)]
+            points = detections.landmarks[overlap[hit].argmax(axis=1)]
             error = metrics.landmark_errors(example.landmarks[hit], points)
             errors += error.tolist()
             groups += [example.group] * len(error)
@@ -171,9 +171,9 @@ def draw(
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.png" for name in ("precision_recall", "confusion", "worst")]
-    result = metrics.evaluate(dataset.examples, examined.found, dataset.classes)
+    result = metrics.evaluate(dataset.examples, examined.detections, dataset.classes)
     report.precision_recall_png(result, paths[0])
-    table = metrics.confusion(dataset.examples, examined.found, len(dataset.classes), score)
+    table = metrics.confusion(dataset.examples, examined.detections, len(dataset.classes), score)
     report.confusion_png(table, dataset.classes, paths[1])
-    report.worst_pictures(dataset, examined.found, paths[2], score)
+    report.worst_pictures(dataset, examined.detections, paths[2], score)
     return paths

@@ -30,10 +30,9 @@ class EmbedderResult:
     """Result of the evaluation of one model.
 
     Attributes:
-        name: of the model.
-        figures: metrics with intervals, by name; rates in 0..1.
-        pairs: the similarities they rest on.
-        discard: fraction of pictures discarded and false reject rate.
+        figures: Metrics with intervals, by name; rates in 0..1.
+        pairs: The similarities they rest on.
+        discard: Fraction of pictures discarded and false reject rate.
     """
 
     name: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -18,10 +19,10 @@ from edge.vision.preprocess import letterbox
 from trainers.data.dataset import Dataset, Sample
 from trainers.metrics.detection import Evaluation, evaluate_at
 
-_COLOURS = np.array(
+_COLORS = np.array(
     [[230, 60, 60], [60, 160, 230], [80, 190, 80], [240, 160, 40], [170, 90, 210], [50, 190, 190]]
 )
-_POINT_COLOURS = np.array(
+_POINT_COLORS = np.array(
     [[255, 60, 60], [60, 120, 255], [60, 230, 60], [255, 220, 40], [255, 80, 255]]
 )
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -85,10 +86,10 @@ def draw_sample(sample: Sample, classes: Sequence[str]) -> U8:
         classes[c] if w == 1 else f"{classes[c]} {w:.2f}"
         for c, w in zip(sample.class_id, sample.weight, strict=True)
     ]
-    color = [_COLOURS[c % len(_COLOURS)] for c in sample.class_id]
+    color = [_COLORS[c % len(_COLORS)] for c in sample.class_id]
     canvas = draw_boxes(sample.image, sample.xyxy, names, color)
     for five in sample.landmarks:
-        for point, c in zip(five, _POINT_COLOURS, strict=True):
+        for point, c in zip(five, _POINT_COLORS, strict=True):
             if np.isfinite(point).all():
                 cv2.circle(canvas, (int(point[0]), int(point[1])), 2, _rgb(c), -1, cv2.LINE_AA)
     return canvas
@@ -110,16 +111,11 @@ def tile(images: Sequence[U8], columns: int, titles: Sequence[str] = ()) -> U8:
     return sheet
 
 
-def _placed(sample: Sample, size_wh: tuple[int, int]) -> Sample:
+def _letterbox_sample(sample: Sample, size_wh: tuple[int, int]) -> Sample:
     """The sample letterboxed."""
     image = np.empty((size_wh[1], size_wh[0], 3), np.uint8)
     placed = letterbox(RgbPicture(sample.image), image)
-    scale, pad = np.array(placed.scale_xy, np.float32), np.array(placed.pad_xy, np.float32)
-    return Sample(
-        image, placed.to_network(sample.xyxy), sample.class_id,
-        (sample.landmarks * scale + pad).astype(np.float32), sample.weight, sample.name,
-        sample.group,
-    )  # fmt: skip
+    return replace(sample, image=image).move_labels(placed.scale_xy, placed.pad_xy)
 
 
 def contact_sheet(dataset: Dataset, path: Path, count: int = 24, seed: int = 0,
@@ -140,7 +136,7 @@ def contact_sheet(dataset: Dataset, path: Path, count: int = 24, seed: int = 0,
             sample = dataset.examples[int(n)].load()
         except ConfigError:
             continue
-        images.append(draw_sample(_placed(sample, size_wh), dataset.classes))
+        images.append(draw_sample(_letterbox_sample(sample, size_wh), dataset.classes))
         titles.append(sample.name)
     if not images:
         raise ConfigError(f"None of the {len(dataset)} pictures can be read: run edge-train check.")
@@ -172,14 +168,9 @@ def confusion_png(table: I64, classes: Sequence[str], path: Path) -> None:
     axes = figure.add_subplot()
     share = table / np.maximum(table.sum(1, keepdims=True), 1)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    axes.set(
-        xlabel="detected as",
-        ylabel="labeled as",
-        xticks=range(len(names)),
-        yticks=range(len(names)),
-    )
-    axes.set_xticklabels(names, rotation=60, ha="right", fontsize=8)
-    axes.set_yticklabels(names, fontsize=8)
+    axes.set(xlabel="detected as", ylabel="labeled as")
+    axes.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=8)
+    axes.set_yticks(range(len(names)), names, fontsize=8)
     if len(names) <= 25:
         for y, x in np.ndindex(table.shape):
             color = "white" if share[y, x] > 0.5 else "black"
@@ -214,7 +205,7 @@ _DETECTED, _MISSED, _FALSE = np.array([[70, 200, 70], [250, 210, 40], [240, 60, 
 
 def _draw_errors(sample: Sample, found: Detections, classes: Sequence[str],
                  size_wh: tuple[int, int]) -> U8:  # fmt: skip
-    placed = _placed(sample, size_wh)
+    placed = _letterbox_sample(sample, size_wh)
     frame = np.empty((size_wh[1], size_wh[0], 3), np.uint8)
     xyxy = letterbox(RgbPicture(sample.image), frame).to_network(found.xyxy)
     same = np.equal(placed.class_id[:, None], found.class_id[None])

@@ -24,9 +24,9 @@ class Throughput:
     """Pictures per second.
 
     Attributes:
-        bare: of the step on prepared batches.
-        loop: of the step with its input pipeline.
-        pipeline: of the input pipeline alone.
+        bare: Rate of the step on prepared batches.
+        loop: Rate of the step with its input pipeline.
+        pipeline: Rate of the input pipeline alone.
     """
 
     bare: float
@@ -39,7 +39,6 @@ class Throughput:
         return self.loop / self.bare
 
     def __str__(self) -> str:
-        """One line to print."""
         verdict = "reached" if self.ratio >= GOAL else "missed"
         return (
             f"whole loop {self.loop:.1f} pictures/s, bare step {self.bare:.1f}, "
@@ -56,23 +55,18 @@ def _rate(batches: Iterator[Batch], step: Step, clock: Callable[[], float]) -> f
     return count / max(clock() - start_s, 1e-9)
 
 
-def measure_throughput(made: DatasetBatches, step: Step, steps: int = 30, workers: int = 2,
-            clock: Callable[[], float] = time.perf_counter) -> Throughput:  # fmt: skip
+def measure_throughput(
+    source: DatasetBatches, step: Step, steps: int = 30, workers: int = 2,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Throughput:  # fmt: skip
     """Measure ``steps`` steps of each kind, with a full image cache and a traced step.
 
-    The loop is measured between two halves of the bare step, so that a machine whose speed drifts
-    distorts the ratio less.
-
-    Args:
-        made: the input batches.
-        step: one training step, for instance ``model.train_on_batch`` on a batch's columns.
-        steps: number of steps.
-        workers: threads of the pipeline.
-        clock: returns seconds.
+    ``step`` runs one training step and returns only when it is done. The loop is measured between
+    two halves of the bare step, so that a machine whose speed drifts distorts the ratio less.
     """
-    for example in made.dataset.examples:
-        made.pictures.load(example)
-    endless: Generator[Batch] = stream_batches(made, workers=workers, epochs=None)
+    for example in source.dataset.examples:
+        source.pictures.load(example)
+    endless: Generator[Batch] = stream_batches(source, workers=workers, epochs=None)
     ready = list(itertools.islice(endless, _READY))
     alone = _rate(itertools.islice(endless, steps), lambda _: None, clock)
     endless.close()
@@ -83,7 +77,7 @@ def measure_throughput(made: DatasetBatches, step: Step, steps: int = 30, worker
 
     half = max(1, steps // 2)
     before = bare(half)
-    endless = stream_batches(made, workers=workers, epochs=None)
+    endless = stream_batches(source, workers=workers, epochs=None)
     next(endless)
     loop = _rate(itertools.islice(endless, steps), step, clock)
     endless.close()

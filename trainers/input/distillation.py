@@ -38,7 +38,6 @@ class DistillationSet:
     teacher: F32
 
     def __len__(self) -> int:
-        """N."""
         return len(self.person)
 
 
@@ -57,16 +56,10 @@ def build_distillation_set(
     portraits: Portraits, train_people: set[int], teacher: ContractEmbedder | None, count: int,
     seed: int = 0, cache: Path | None = None, change: FaceSynthesizer | None = None,
 ) -> DistillationSet:  # fmt: skip
-    """Build a distillation set.
+    """Build a distillation set of at least the portraits.
 
-    Args:
-        portraits: faces to learn from.
-        train_people: the people among them whose identities are learned.
-        teacher: an adopted embedder; without one no faces are synthesized.
-        count: size of the set; at least the portraits.
-        seed: of the synthesis.
-        cache: folder that keeps the teacher's embeddings.
-        change: synthesizes a face from two.
+    ``count`` faces need a teacher; without one no faces are synthesized. Only the identities of
+    ``train_people`` are learned. ``cache`` is a folder that keeps the teacher's embeddings.
     """
     count = max(count, len(portraits)) if teacher else len(portraits)
     crops = synthesize_faces(portraits, count, seed, change or FaceSynthesizer())

@@ -68,11 +68,11 @@ class FeatureCacheReport:
     """What a feature cache costs and saves.
 
     Attributes:
-        views: views per image.
-        computed: views computed now; the others were on disk.
-        seconds: time of the computation.
-        mebibytes: disk space of all views.
-        epoch_s: time saved per epoch, of augmentation and frozen layers; 0 when nothing was
+        views: Views per image.
+        computed: Views computed now; the others were on disk.
+        seconds: Time of the computation.
+        mebibytes: Disk space of all views.
+        epoch_s: Time saved per epoch, of augmentation and frozen layers; 0 when nothing was
             computed and so nothing was measured.
     """
 
@@ -83,7 +83,6 @@ class FeatureCacheReport:
     epoch_s: float
 
     def __str__(self) -> str:
-        """One line to print."""
         summary = f"features of {self.views} views per image: {self.mebibytes:.0f} MB on disk, "
         if not self.computed:
             return f"{summary}all from an earlier run"
@@ -98,10 +97,9 @@ class FeatureCache:
     """Batches of features: a `BatchSource`.
 
     Attributes:
-        images: the batches of images that the features stand for.
-        front: the frozen layers.
-        views: views per image.
-        folder: where the features are.
+        images: The batches of images that the features stand for.
+        front: The frozen layers.
+        views: Views per image.
     """
 
     images: DatasetBatches

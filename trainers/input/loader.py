@@ -15,25 +15,18 @@ class Loader(keras.utils.PyDataset):
     """A stream of batches for ``fit`` that continues across epochs.
 
     Keras asks for batches by index from one thread. The order is decided here, and the threads
-    of `stream_batches` work ahead, beyond the end of an epoch too. Keras wraps what its generators
-    raise: the original error is in ``failure``.
+    of `stream_batches` work ahead, beyond the end of an epoch too; ``finish`` runs in them. A
+    resumed run begins with a later ``epoch``. Keras wraps what its generators raise: the original
+    error is in ``failure``.
 
     Attributes:
-        failure: what stopped the stream; None unless something did.
+        failure: The error that stopped the stream.
     """
 
     def __init__(
         self, source: BatchSource, finish: Callable[[Any], object] = identity, *,
         threads: int = 2, epoch: int = 0,
     ) -> None:  # fmt: skip
-        """Start at an epoch.
-
-        Args:
-            source: what the batches are made of.
-            finish: applied to each batch in its worker: returns what ``fit`` gets.
-            threads: number of workers.
-            epoch: the first epoch, ``initial_epoch`` of a resumed run.
-        """
         super().__init__(workers=1, use_multiprocessing=False)
         self.failure: EdgeError | None = None
         self._steps = source.steps
@@ -42,11 +35,9 @@ class Loader(keras.utils.PyDataset):
         )
 
     def __len__(self) -> int:
-        """Batches per epoch."""
         return self._steps
 
     def __getitem__(self, index: int) -> object:
-        """The next batch, whatever its index."""
         try:
             return next(self._batches)
         except EdgeError as error:

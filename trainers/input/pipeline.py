@@ -80,15 +80,7 @@ class ImageCache:
         grow = min(self.oversample, source_wh[0] / w, source_wh[1] / h)  # never above the source
         kept_wh = (round(w * grow), round(h * grow))
         scale = np.array([kept_wh[0] / source_wh[0], kept_wh[1] / source_wh[1]], np.float32)
-        return Sample(
-            self._pixels(example, kept_wh),
-            (example.xyxy.reshape(-1, 2, 2) * scale).reshape(-1, 4),
-            example.class_id,
-            example.landmarks * scale,
-            example.weight,
-            example.name,
-            example.group,
-        )
+        return example.with_pixels(self._pixels(example, kept_wh)).move_labels(scale)
 
     def _pixels(self, example: Example, kept_wh: tuple[int, int]) -> U8:
         image = self._kept.get(example.path)
@@ -159,21 +151,20 @@ def collate(samples: Sequence[Sample], size_wh: tuple[int, int], rows: int) -> B
     for n, whole in enumerate(samples):
         sample = select_largest(whole.inside(), rows)
         placed = letterbox(RgbPicture(sample.image), batch["images"][n])
+        sample = sample.move_labels(placed.scale_xy, placed.pad_xy)
         g = len(sample)
-        batch["boxes"][n, :g] = placed.to_network(sample.xyxy)
+        batch["boxes"][n, :g] = sample.xyxy
         batch["class_id"][n, :g] = sample.class_id
-        batch["landmarks"][n, :g] = sample.landmarks * np.array(
-            placed.scale_xy, np.float32
-        ) + np.array(placed.pad_xy, np.float32)
+        batch["landmarks"][n, :g] = sample.landmarks
         batch["weight"][n, :g] = sample.weight
     return batch
 
 
 def default_rows(dataset: Dataset, augments: Sequence[Augment]) -> int:
     """G: the most labels of an image, or of four for a mosaic; a multiple of 8, at most 128."""
-    most = max((len(e) for e in dataset.examples), default=0)
+    max_labels = max((len(e) for e in dataset.examples), default=0)
     joined = 4 if any(getattr(a, "joins", False) for a in augments) else 1
-    return min(128, max(8, -(-most * joined // 8) * 8))
+    return min(128, max(8, -(-max_labels * joined // 8) * 8))
 
 
 def plan_epoch(n: int, batch: int, seed: int, epoch: int, *, shuffle: bool) -> list[np.ndarray]:
@@ -194,14 +185,12 @@ class DatasetBatches:
     """Batches of a data set: a `BatchSource`. ``make`` is pure except for the cache.
 
     Attributes:
-        dataset: the images.
-        size_wh: input size of the network.
+        size_wh: Input size of the network.
         batch: B.
-        augment: augmentations of a sample, in order.
-        seed: of every random choice.
+        augment: Augmentations of a sample, in order.
+        seed: Seed of every random choice.
         rows: G, labels per image.
-        shuffle: use a new order in each epoch, and full batches only.
-        pictures: the image cache.
+        shuffle: Use a new order in each epoch, and full batches only.
     """
 
     dataset: Dataset
@@ -274,10 +263,10 @@ def build_batches(
     cache: Path | None = None,
     ram_bytes: int = 2 << 30,
 ) -> DatasetBatches:
-    """A recipe with its cache; its arguments are those of `DatasetBatches`.
+    """Batches of a data set with an image cache; see `DatasetBatches` and `ImageCache`.
 
     Raises:
-        ConfigError: the data set is empty.
+        ConfigError: The data set is empty.
     """
     if not dataset.examples:
         raise ConfigError("The data set holds no picture: check the folder and its format.")
@@ -293,20 +282,17 @@ def build_batches(
 
 
 class BatchSource(Protocol):
-    """What ``stream_batches`` works off: a ``DatasetBatches``, features kept of one, or clips."""
+    """What ``stream_batches`` takes: batches of images, of cached features, or of clips."""
 
     @property
     def steps(self) -> int:
         """Batches per epoch."""
-        ...
 
     def plan(self, epoch: int) -> Iterator[tuple[int, int, Any]]:
         """Epoch, step and contents of each batch of an epoch."""
-        ...
 
     def make(self, epoch: int, step: int, chosen: Any) -> Any:  # noqa: ANN401
         """Make a batch."""
-        ...
 
 
 T = TypeVar("T")
@@ -325,18 +311,14 @@ def stream_batches(
     epochs: int | None = 1,
     finish: Callable[[Any], T] = identity,
 ) -> Generator[T, None, None]:
-    """Yield the batches of ``epochs`` epochs, prepared ahead across epochs.
+    """Yield the batches of ``epochs`` epochs (None: endlessly), prepared ahead across epochs.
 
-    Args:
-        source: what the batches are made of.
-        workers: threads; 0 makes each batch when it is requested.
-        epoch: the first epoch, to resume an interrupted run.
-        epochs: number of epochs; None for an endless stream.
-        finish: applied to each batch in its worker.
+    A resumed run begins with a later ``epoch``. ``finish`` is applied to each batch in its worker;
+    0 workers make each batch when it is requested.
 
     Raises:
-        ConfigError: an image is missing or broken.
-        WorkerError: a worker failed.
+        ConfigError: An image is missing or broken.
+        WorkerError: A worker failed.
     """
     rounds = itertools.count(epoch) if epochs is None else range(epoch, epoch + epochs)
     plan = itertools.chain.from_iterable(source.plan(e) for e in rounds)

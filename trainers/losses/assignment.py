@@ -45,13 +45,13 @@ def pairwise_iou(a_xyxy: Tensor, b_xyxy: Tensor) -> Tensor:
     a, b = a_xyxy[:, :, None], b_xyxy[:, None]
     size = ops.maximum(ops.minimum(a[..., 2:], b[..., 2:]) - ops.maximum(a[..., :2], b[..., :2]), 0)
     overlap = size[..., 0] * size[..., 1]
-    union = _area(a) + _area(b) - overlap
+    union = compute_area(a) + compute_area(b) - overlap
     return overlap / ops.maximum(union, 1e-9)
 
 
-def _area(xyxy: Tensor) -> Tensor:
-    size = ops.maximum(xyxy[..., 2:] - xyxy[..., :2], 0)
-    return size[..., 0] * size[..., 1]
+def compute_area(xyxy: Tensor) -> Tensor:
+    """``(..., 4)`` -> ``(...)``."""
+    return ops.prod(ops.maximum(xyxy[..., 2:] - xyxy[..., :2], 0), -1)
 
 
 def gather_boxes(values: Tensor, box_row: Tensor) -> Tensor:

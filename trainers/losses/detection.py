@@ -21,10 +21,7 @@ class LossConfig:
         assignment: ``assign_dynamic`` (SimOTA) or ``assign_grid`` (classic).
         box: ``giou`` has a gradient for boxes that do not touch; ``iou`` is the squared form of
             YOLOX.
-        box_weight: raising it favors tight boxes over calibrated scores.
-        class_weight: of the class loss.
-        object_weight: of the objectness loss.
-        points_weight: of the landmark loss.
+        box_weight: Raising it favors tight boxes over calibrated scores.
     """
 
     assignment: Literal["dynamic", "grid"] = "dynamic"
@@ -45,7 +42,7 @@ def box_loss(a_xyxy: Tensor, b_xyxy: Tensor, kind: str = "giou") -> Tensor:
     low = ops.maximum(a_xyxy[..., :2], b_xyxy[..., :2])
     high = ops.minimum(a_xyxy[..., 2:], b_xyxy[..., 2:])
     overlap = ops.prod(ops.maximum(high - low, 0), -1)
-    union = _area(a_xyxy) + _area(b_xyxy) - overlap
+    union = assign.compute_area(a_xyxy) + assign.compute_area(b_xyxy) - overlap
     iou = overlap / ops.maximum(union, 1e-9)
     if kind == "iou":
         return 1 - iou * iou
@@ -55,17 +52,10 @@ def box_loss(a_xyxy: Tensor, b_xyxy: Tensor, kind: str = "giou") -> Tensor:
     return 1 - iou + (hull - union) / ops.maximum(hull, 1e-9)
 
 
-def _area(xyxy: Tensor) -> Tensor:
-    return ops.prod(ops.maximum(xyxy[..., 2:] - xyxy[..., :2], 0), -1)
-
-
 def wing(error: Tensor, width: float = 0.1, bend: float = 0.02) -> Tensor:
-    """Wing loss (Feng et al. 2018), elementwise: steep for small errors, linear for large.
+    """Wing loss (Feng et al. 2018), elementwise: steep for small errors, linear from ``width`` on.
 
-    Args:
-        error: in any unit; here in box sizes.
-        width: where it becomes linear.
-        bend: raising it flattens the steep part.
+    Raising ``bend`` flattens the steep part.
     """
     size = ops.abs(error)
     near = width * ops.log(1 + size / bend)
@@ -80,11 +70,9 @@ def yolo_loss(
 
     Args:
         raw: ``(B, A, 5 + C [+ 10])`` raw rows.
-        labels: a batch as ``trainers.input.pipeline`` makes it, without its images: ``boxes``
-            ``(B, G, 4)``, ``class_id`` ``(B, G)``, ``landmarks`` ``(B, G, 5, 2)``, ``weight``
-            ``(B, G)``.
-        config: the network.
-        loss: the weights.
+        labels: A `Batch` of the input pipeline, without its images.
+        config: The network.
+        loss: The weights.
 
     Returns:
         ``box``, ``object``, ``class`` and, for faces, ``points``: scalars.
@@ -121,6 +109,6 @@ def _points(points: Tensor, labels: dict[str, Tensor], match: assign.Match, box:
     truth = assign.gather_boxes(labels["landmarks"], match.box_row)  # (B, A, 5, 2)
     known = ops.cast(truth == truth, "float32")  # NaN is unknown
     truth = ops.where(known > 0, truth, ops.zeros_like(truth))
-    size = ops.sqrt(ops.maximum(_area(box), 1.0))[..., None, None]
+    size = ops.sqrt(ops.maximum(assign.compute_area(box), 1.0))[..., None, None]
     error = ops.where(known > 0, (points - truth) / size, ops.zeros_like(truth))
     return ops.sum(wing(error), (-1, -2)) / ops.maximum(ops.sum(known, (-1, -2)), 1.0)

@@ -16,21 +16,14 @@ from trainers.networks.config import NetworkConfig
 class YoloTask(keras.Model):
     """Wraps a network; ``x`` is uint8 ``(B, h, w, 3)`` RGB, ``y`` the labels of the batch.
 
-    Only ``network`` is saved: the task itself has no weights.
+    Only ``network`` is saved: the task itself has no weights. Where ``x`` holds cached features,
+    ``trained`` are the layers behind the frozen ones.
     """
 
     def __init__(
         self, network: keras.Model, config: NetworkConfig, loss: LossConfig,
         trained: keras.Model | None = None,
     ) -> None:  # fmt: skip
-        """A task.
-
-        Args:
-            network: what is saved and measured.
-            config: what it was built from.
-            loss: weights of the loss.
-            trained: the layers behind the frozen ones, where ``x`` holds cached features.
-        """
         super().__init__(name="yolo_task")
         self.network = network
         self.trained = network if trained is None else trained

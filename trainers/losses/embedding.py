@@ -169,7 +169,6 @@ class EmbedTask(keras.Model):
     """
 
     def __init__(self, network: keras.Model, config: ObjectiveConfig, people: int) -> None:
-        """Args: the encoder, its losses, and how many people there are."""
         super().__init__(name="embed_task")
         self.network = network
         self.config = config

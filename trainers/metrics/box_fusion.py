@@ -23,11 +23,9 @@ class View(Protocol):
     @property
     def passes(self) -> int:
         """Inferences per picture."""
-        ...
 
     def __call__(self, picture: RgbPicture) -> Detections:
         """Detections in source pixels."""
-        ...
 
 
 def passes(detect: Detect) -> int:
@@ -124,12 +122,7 @@ def _mirrored(found: Detections, width: int) -> Detections:
 
 @dataclass(frozen=True, slots=True)
 class Flip:
-    """Detect in the picture and in its mirror image.
-
-    Attributes:
-        detect: the detector.
-        iou: for the fusion.
-    """
+    """Detect in the picture and in its mirror image; ``iou`` is that of the fusion."""
 
     detect: Detect
     iou: float = 0.55
@@ -156,10 +149,9 @@ class MultiCrop:
     Detections at an inner border of a crop are left to the whole picture or another crop.
 
     Attributes:
-        detect: the detector.
-        grid: crops across and down; raising it detects smaller objects at quadratic cost.
-        overlap: of a crop with its neighbor, as a fraction of the crop.
-        iou: for the fusion.
+        grid: Crops across and down; raising it detects smaller objects at quadratic cost.
+        overlap: Overlap of a crop with its neighbor, as a fraction of the crop.
+        iou: IoU threshold of the fusion.
     """
 
     detect: Detect
@@ -205,13 +197,7 @@ class MultiCrop:
 
 @dataclass(frozen=True, slots=True)
 class Ensemble:
-    """Fuse several detectors of the same classes.
-
-    Attributes:
-        detects: the detectors.
-        weight: of each detector; equal unless given.
-        iou: for the fusion.
-    """
+    """Fuse several detectors of the same classes, with equal weight unless given."""
 
     detects: tuple[Detect, ...]
     weight: tuple[float, ...] = ()

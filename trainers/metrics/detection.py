@@ -22,7 +22,7 @@ F64 = NDArray[np.float64]
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 _RECALL_POINTS = np.linspace(0, 1, 101)
-_MOST = 100  # detections of a class in a picture
+_MAX_DETECTIONS = 100  # detections of a class in a picture
 AREAS = {
     "all": (0.0, 1e10),
     "small": (0.0, 32.0**2),
@@ -37,12 +37,10 @@ class Labels(Protocol):
     @property
     def xyxy(self) -> F32:
         """``(N, 4)`` xyxy, source pixels."""
-        ...
 
     @property
     def class_id(self) -> I32:
         """``(N,)``."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,16 +64,15 @@ class Matches:
     def curve(self, draws: I64 | None = None) -> tuple[F64, F64]:
         """``(T, D)`` precision and recall after each detection.
 
-        Args:
-            draws: ``(P,)`` number of times each picture counts; once unless given.
+        ``draws`` ``(P,)`` is the number of times each picture counts; once unless given.
         """
         times = np.ones(len(self.truths), np.int64) if draws is None else draws
         each = times[self.picture]  # (D,)
         counted = ~self.ignored * each
         true = np.cumsum(counted * self.hit, axis=1).astype(np.float64)
         false = np.cumsum(counted * ~self.hit, axis=1).astype(np.float64)
-        there = float(times @ self.truths)
-        recall = true / there if there else np.full_like(true, np.nan)
+        objects = float(times @ self.truths)
+        recall = true / objects if objects else np.full_like(true, np.nan)
         return true / (true + false + np.spacing(1)), recall
 
     def average_precision(self, draws: I64 | None = None) -> F64:
@@ -154,7 +151,7 @@ def _match_class(
     there = np.zeros(len(truths), np.int64)
     for p, (labels, rows) in enumerate(zip(truths, found, strict=True)):
         mine = rows[rows.class_id == c]
-        mine = mine[np.argsort(-mine.score, kind="stable")[:_MOST]]
+        mine = mine[np.argsort(-mine.score, kind="stable")[:_MAX_DETECTIONS]]
         objects = labels.xyxy[labels.class_id == c].astype(np.float64)
         if not len(mine) and not len(objects):
             continue
@@ -178,12 +175,7 @@ def _mean(values: Sequence[float] | F64) -> float:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
-    """Matches of a detector on a data set, and the metrics derived from them.
-
-    Attributes:
-        classes: names by class_id.
-        matches: by area range, then by class.
-    """
+    """Matches of a detector by area range and class, and the metrics derived from them."""
 
     classes: tuple[str, ...]
     matches: dict[str, list[Matches]]
@@ -198,8 +190,8 @@ class Evaluation:
             class_id: one class; the mean over those with objects unless given.
             draws: ``(P,)`` how often each picture counts.
         """
-        of = self.matches[area]
-        chosen = of if class_id is None else [of[class_id]]
+        matches = self.matches[area]
+        chosen = matches if class_id is None else [matches[class_id]]
         table = np.stack([m.average_precision(draws) for m in chosen])  # (C, T)
         return _mean(table if iou is None else table[:, _threshold_row(iou)])
 
@@ -208,13 +200,10 @@ class Evaluation:
         return _mean(np.stack([m.final_recall() for m in self.matches[area]]))
 
     def interval(self, figure: Callable[[I64], float], draws: int = 200, seed: int = 0) -> Interval:
-        """A metric and its 95 % bootstrap interval over pictures.
+        """A metric and its 95 % bootstrap interval over ``draws`` samples of the pictures.
 
-        Args:
-            figure: computes the metric from ``(P,)`` counts of the pictures, for instance
-                ``lambda d: e.ap(iou=0.5, draws=d)``.
-            draws: number of bootstrap samples.
-            seed: of the sampling.
+        ``figure`` computes the metric from ``(P,)`` counts of the pictures, for instance
+        ``lambda d: e.ap(iou=0.5, draws=d)``.
         """
         n = len(self.matches["all"][0].truths) if self.matches["all"] else 0
         return _bootstrap(figure, n, draws, seed)
@@ -254,28 +243,31 @@ def _bootstrap(figure: Callable[[I64], float], n: int, draws: int, seed: int) ->
     return Interval(value, float(low), float(high), n)
 
 
+def _ratio_interval(part: I64 | F64, whole: I64, draws: int, seed: int = 0) -> Interval:
+    """Sum of ``part`` over sum of ``whole``, columns of a row per picture or group."""
+
+    def figure(times: I64) -> float:
+        total = times @ whole
+        return float(times @ part / total) if total else float("nan")
+
+    return _bootstrap(figure, len(whole), draws, seed)
+
+
 def evaluate(
     truths: Sequence[Labels], found: Sequence[Detections], classes: Sequence[str]
 ) -> Evaluation:
-    """Match detections with labels.
-
-    Args:
-        truths: labels of each picture.
-        found: detections in the same pictures, source pixels.
-        classes: names by class_id.
+    """Match the detections in each picture, source pixels, with its labels.
 
     Raises:
-        ValueError: the numbers of pictures differ.
+        ValueError: The numbers of pictures differ.
     """
     if len(truths) != len(found):
         raise ValueError(f"{len(truths)} labeled pictures but detections of {len(found)}")
-    return Evaluation(
-        tuple(classes),
-        {
-            area: [_match_class(truths, found, c, limits) for c in range(len(classes))]
-            for area, limits in AREAS.items()
-        },
-    )
+    matches = {
+        area: [_match_class(truths, found, c, limits) for c in range(len(classes))]
+        for area, limits in AREAS.items()
+    }
+    return Evaluation(tuple(classes), matches)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -294,22 +286,15 @@ class OperatingPoint:
 
     def recall(self, draws: int = 1000) -> Interval:
         """Fraction of the objects that were detected."""
-        return self._share(self.true, self.true + self.missed, draws)
+        return _ratio_interval(self.true, self.true + self.missed, draws)
 
     def precision(self, draws: int = 1000) -> Interval:
         """Fraction of the detections that are objects."""
-        return self._share(self.true, self.true + self.false, draws)
+        return _ratio_interval(self.true, self.true + self.false, draws)
 
     def false_per_picture(self, draws: int = 1000) -> Interval:
         """False positives per picture."""
-        return self._share(self.false, np.ones_like(self.false), draws)
-
-    def _share(self, part: I64, whole: I64, draws: int) -> Interval:
-        def figure(times: I64) -> float:
-            of = times @ whole
-            return float(times @ part / of) if of else float("nan")
-
-        return _bootstrap(figure, len(part), draws, 0)
+        return _ratio_interval(self.false, np.ones_like(self.false), draws)
 
 
 def evaluate_at(
@@ -375,10 +360,4 @@ def mean_interval(values: Sequence[float] | F64, groups: Sequence[str], draws: i
     value = np.asarray(values, np.float64)
     known = ~np.isnan(value)
     _, row = np.unique(np.asarray(groups, str)[known], return_inverse=True)
-    total, count = np.bincount(row, value[known]), np.bincount(row)
-
-    def figure(times: I64) -> float:
-        of = times @ count
-        return float(times @ total / of) if of else float("nan")
-
-    return _bootstrap(figure, len(count), draws, seed)
+    return _ratio_interval(np.bincount(row, value[known]), np.bincount(row), draws, seed)

@@ -7,13 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A metric with its 95 % interval.
+    """A metric with its 95 % interval, NaN where there is none.
 
     Attributes:
-        value: the metric.
-        low: lower bound; NaN without an interval.
-        high: upper bound; NaN without an interval.
-        n: number of units (pictures, groups, pairs, searches, presentations) it rests on.
+        n: Number of units (pictures, groups, pairs, searches, presentations) it rests on.
     """
 
     value: float
@@ -22,5 +19,4 @@ class Interval:
     n: int
 
     def __str__(self) -> str:
-        """As in a model card."""
         return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"

@@ -42,12 +42,7 @@ def average_rates(one: Interval, other: Interval) -> Interval:
 
 @dataclass(frozen=True, slots=True)
 class PadMetrics:
-    """PAD metrics at one threshold.
-
-    Attributes:
-        apcer: by kind of attack.
-        bpcer: of live presentations.
-    """
+    """PAD metrics at one threshold; APCER by kind of attack."""
 
     apcer: Mapping[str, Interval]
     bpcer: Interval
@@ -67,7 +62,7 @@ def compute_pad_metrics(score: F32, kind: Sequence[str], threshold: float = 0.5)
     """PAD metrics of scores ``(N,)``: live from ``threshold`` on. NaN counts as an attack.
 
     Raises:
-        ValueError: there is no live presentation, or no attack.
+        ValueError: All presentations are live, or all are attacks.
     """
     kinds = np.array(kind)
     if len(score) != len(kinds) or not (kinds == LIVE).any() or (kinds == LIVE).all():

@@ -102,14 +102,9 @@ class Searches:
 def open_set(
     embeddings: F32, person: I64, video: I64, enrolled: Sequence[int], *, tracks: bool = False
 ) -> Searches:
-    """Search with every picture, or with the mean of every video.
+    """Search with every picture, or with the mean of every video (``tracks``).
 
-    Args:
-        embeddings: ``(N, D)`` of unit length.
-        person: ``(N,)``.
-        video: ``(N,)``.
-        enrolled: people in the gallery, each with the pictures of the first video.
-        tracks: search with the mean of each video.
+    Each of the ``enrolled`` people is in the gallery with the pictures of the first video.
     """
     gallery, own = [], []
     probes, who = [], []

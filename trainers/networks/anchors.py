@@ -21,11 +21,11 @@ def shape_iou(a_wh: F32, b_wh: F32) -> F32:
 def k_means(wh: F32, k: int, seed: int = 0, rounds: int = 300) -> F32:
     """``(N, 2)`` box sizes -> ``(k, 2)`` anchors by rising area (Redmon & Farhadi 2017).
 
-    Centres are medians, which are robust to a few huge boxes; an empty cluster starts again
+    Centers are medians, which are robust to a few huge boxes; an empty cluster starts again
     from the box that fits worst.
 
     Raises:
-        ConfigError: fewer than ``k`` boxes of different size.
+        ConfigError: There are fewer than ``k`` boxes of different size.
     """
     wh = wh[(wh > 0).all(1)].astype(np.float32)
     if len(np.unique(wh, axis=0)) < k:
@@ -61,9 +61,7 @@ def _spread(wh: F32, k: int, rng: np.random.Generator) -> F32:
 def fit_anchors(wh: F32, seed: int = 0) -> tuple[tuple[tuple[float, float], ...], ...]:
     """Three anchors for each stride, small ones first: ``NetworkConfig.anchors_wh``.
 
-    Args:
-        wh: ``(N, 2)`` box sizes in network pixels.
-        seed: of the first centers.
+    The box sizes ``(N, 2)`` are in network pixels.
     """
     found = k_means(wh, PER_STRIDE * len(STRIDES), seed).reshape(len(STRIDES), PER_STRIDE, 2)
     return tuple(tuple((float(w), float(h)) for w, h in level) for level in found)

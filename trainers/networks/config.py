@@ -21,7 +21,7 @@ def _freeze(value: object) -> object:
 
 
 @dataclass(frozen=True, slots=True)
-class _Config:
+class Config:
     """A configuration that can be stored as JSON."""
 
     def to_json(self) -> dict[str, Any]:
@@ -37,7 +37,7 @@ class _Config:
 
 
 @dataclass(frozen=True, slots=True)
-class NetworkConfig(_Config):
+class NetworkConfig(Config):
     """The YOLO network of a detector or face detector.
 
     Attributes:
@@ -93,7 +93,7 @@ class NetworkConfig(_Config):
 
 
 @dataclass(frozen=True, slots=True)
-class LivenessConfig(_Config):
+class LivenessConfig(Config):
     """The MiniFASNet liveness network.
 
     Attributes:
@@ -132,7 +132,7 @@ class LivenessConfig(_Config):
 
 
 @dataclass(frozen=True, slots=True)
-class EncoderConfig(_Config):
+class EncoderConfig(Config):
     """The MobileFaceNet encoder of an embedder.
 
     Attributes:

@@ -30,14 +30,12 @@ def load_pictures(examples: Sequence[Example], batch: int = BATCH) -> Iterator[l
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Predictor:
-    """Detects objects, and faces where the network has landmarks.
+    """Detects objects, and faces where the network (of ``yolo.build``) has landmarks.
 
     Attributes:
-        network: as ``yolo.build`` returns it.
-        config: what it was built from.
-        score: rows below it are dropped; low for average precision.
-        iou: suppression threshold.
-        max_detections: detections kept per picture.
+        score: Rows with a lower score are dropped; low for average precision.
+        iou: IoU threshold of suppression.
+        max_detections: Detections kept per picture.
     """
 
     network: keras.Model

@@ -137,10 +137,12 @@ def _head(x: Tensor, kit: LayerFactory, config: NetworkConfig, level: int) -> Te
 
 @keras.saving.register_keras_serializable("edgewatch")
 class FoldAnchors(layers.Layer):
-    """Center stays in its cell (sigmoid), size multiplies the anchor: classic YOLO as raw rows."""
+    """Center stays in its cell (sigmoid), size multiplies the anchor: classic YOLO as raw rows.
+
+    ``log_wh`` is ``(num_anchors, 2)``, the logarithm of the size of the anchors in strides.
+    """
 
     def __init__(self, log_wh: list[list[float]], **options: Any) -> None:  # noqa: ANN401
-        """Args: log_wh: ``(num_anchors, 2)`` log of anchor size in strides."""
         super().__init__(**options)
         self.log_wh = log_wh
 

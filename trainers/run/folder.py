@@ -19,41 +19,25 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, TypeVar
 
 import keras
 
 from edge.atomic_file import replace_file, write_file
 from edge.errors import ConfigError
+from trainers.networks.config import Config
 from trainers.run.settings import Settings
 from trainers.weights.archive import read_network
 
 Json = dict[str, Any]
 
 
-class NetworkConfig(Protocol):
-    """The configuration a network was built from."""
-
-    def to_json(self) -> Json:
-        """The fields as plain JSON values."""
-        ...
-
-    @classmethod
-    def from_json(cls, values: Json) -> Self:
-        """Read what `to_json` returned."""
-        ...
-
-
-ConfigT = TypeVar("ConfigT", bound=NetworkConfig)
+ConfigT = TypeVar("ConfigT", bound=Config)
 
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """The folder of a run.
-
-    Attributes:
-        path: the folder.
-    """
+    """The folder of a run."""
 
     path: Path
 
@@ -69,16 +53,10 @@ class RunFolder:
 
     @classmethod
     def begin(cls, path: Path, config: Json, about: Json, *, resume: bool) -> RunFolder:
-        """Create the folder of a new run, or open the one to resume.
-
-        Args:
-            path: the folder.
-            config: what config.json holds, see `build_run_config`.
-            about: the rest of about.json; ``data_sha256`` is the hash of the training data.
-            resume: whether the run continues.
+        """Create the folder of a new run with its config.json and about.json, or open one.
 
         Raises:
-            ConfigError: there is no run to resume, it was trained on other data, or there is
+            ConfigError: There is no run to resume, it was trained on other data, or there is
                 one where another is to begin.
         """
         cls.require_ready(path, resume=resume)
@@ -167,14 +145,11 @@ class RunFolder:
         )
 
     def load_with_config(self, config: type[ConfigT]) -> tuple[keras.Model, ConfigT]:
-        """Load the best network and the configuration it was built from.
-
-        Args:
-            config: class of the configuration, by the kind of the run.
+        """Load the best network and the configuration it was built from, by class.
 
         Raises:
-            ConfigError: no epoch has finished yet.
-            ModelError: the file is broken.
+            ConfigError: No epoch has finished yet.
+            ModelError: The file is broken.
         """
         return self.load(), config.from_json(self.read("config.json")["network"])
 
@@ -212,19 +187,9 @@ def git_revision() -> str:
 
 
 def build_run_config(
-    kind: str, network: NetworkConfig, loss: Any, settings: Settings, **data: object  # noqa: ANN401
+    kind: str, network: Config, loss: Any, settings: Settings, **data: object  # noqa: ANN401
 ) -> Json:  # fmt: skip
-    """Values of config.json.
-
-    Args:
-        kind: the task.
-        network: what the network is built from.
-        loss: configuration of the loss, a dataclass; None without one.
-        settings: how the network is trained.
-        data: paths, split and other options.
-    """
-    weights = {} if loss is None else {"loss": asdict(loss)}
-    return {
-        "task": kind, "network": network.to_json(), **weights,
-        "settings": asdict(settings), "data": data,
-    }  # fmt: skip
+    """The values of config.json; ``data`` are paths, split and other options."""
+    values = {"task": kind, "network": network.to_json()}
+    values |= {} if loss is None else {"loss": asdict(loss)}
+    return values | {"settings": asdict(settings), "data": data}

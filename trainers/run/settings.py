@@ -12,23 +12,23 @@ class Settings:
     """How a network is trained.
 
     Attributes:
-        epochs: passes over the training data; 0 keeps the weights it starts from.
-        batch: images per step.
-        learning_rate: its peak; a transferred network needs a tenth of the default.
-        warmup_epochs: epochs in which the rate rises, before it falls along a cosine.
-        weight_decay: of AdamW.
-        clip_norm: longest gradient; lowering it calms a loss that jumps.
-        ema: fraction of the old average kept at each step; 0 averages nothing. A short run keeps
+        epochs: Passes over the training data; 0 keeps the weights it starts from.
+        batch: Images per step.
+        learning_rate: Peak of the rate; a transferred network needs a tenth of the default.
+        warmup_epochs: Epochs in which the rate rises, before it falls along a cosine.
+        weight_decay: Weight decay of AdamW.
+        clip_norm: Longest gradient; lowering it calms a loss that jumps.
+        ema: Fraction of the old average kept at each step; 0 averages nothing. A short run keeps
             less, so that the average spans at most a thirtieth of it.
-        patience: epochs without a better metric before the run stops; 0 never stops.
-        validate_every: epochs between validations.
-        freeze: which layers stay fixed, see ``transfer.freeze``.
-        seed: of weights, order and augmentation.
-        strength: of the augmentation, 0 to 1.
-        mixed_precision: float16 arithmetic with float32 weights; for GPUs.
-        threads: threads of the input pipeline.
-        cache_features: train on cached features of the frozen layers, of this many augmented
-            views per image; 0 augments anew in each epoch. See ``feature_cache``.
+        patience: Epochs without a better metric before the run stops; 0 never stops.
+        validate_every: Epochs between validations.
+        freeze: Layers that stay fixed, see ``transfer.freeze``.
+        seed: Seed of weights, order and augmentation.
+        strength: Strength of the augmentation, 0 to 1.
+        mixed_precision: Use float16 arithmetic with float32 weights; for GPUs.
+        threads: Threads of the input pipeline.
+        cache_features: Augmented views per image whose features of the frozen layers are cached;
+            0 augments anew in each epoch. See ``feature_cache``.
     """
 
     epochs: int = 60

@@ -29,14 +29,10 @@ Task = Any
 
 
 def prepare(settings: Settings, devices: int = 1) -> None:
-    """Set seed, precision and devices, before the network is built.
-
-    Args:
-        settings: how the network is trained.
-        devices: over how many each batch is spread (Keras's distribution API).
+    """Set seed, precision and devices (Keras's distribution API), before the network is built.
 
     Raises:
-        ConfigError: the machine has fewer devices.
+        ConfigError: The machine has fewer devices.
     """
     keras.utils.set_random_seed(settings.seed)
     keras.config.set_dtype_policy("mixed_float16" if settings.mixed_precision else "float32")
@@ -51,13 +47,7 @@ def prepare(settings: Settings, devices: int = 1) -> None:
 
 
 def compile_task(task: Task, settings: Settings, steps: int) -> None:
-    """Compile with AdamW, warm-up, cosine decay and averaged weights.
-
-    Args:
-        task: the network with its loss.
-        settings: how it is trained.
-        steps: steps per epoch.
-    """
+    """Compile for epochs of ``steps`` steps: AdamW, warm-up, cosine decay and averaged weights."""
     total = max(settings.epochs, 1) * steps
     warmup = min(int(settings.warmup_epochs * steps), max(total - 1, 0))
     rate = keras.optimizers.schedules.CosineDecay(
@@ -77,24 +67,21 @@ def train(
     validate: Validate, metric: str, *, finish: Callable[[Any], object] = identity,
     verbose: int = 0, extra: Sequence[keras.callbacks.Callback] = (),
 ) -> dict[str, float]:  # fmt: skip
-    """Fit, from the start or from the last finished epoch.
+    """Fit, from the start or from the last finished epoch; return the metrics of the best one.
 
     Args:
-        folder: the folder of the run.
-        task: the network with its loss; not compiled yet.
-        settings: how it is trained.
-        source: training batches.
-        validate: computes the metrics of a network on the validation data.
-        metric: the one that decides which epoch is best; higher is better.
-        finish: applied to each batch in its worker: returns inputs and labels for ``fit``.
+        folder: The folder of the run.
+        task: The network with its loss; not compiled yet.
+        settings: How it is trained.
+        source: Training batches.
+        validate: Computes the metrics of a network on the validation data.
+        metric: The one that decides which epoch is best; higher is better.
+        finish: Applied to each batch in its worker: returns inputs and labels for ``fit``.
         verbose: 1 shows a progress bar, 2 a line per epoch, 0 nothing.
-        extra: callbacks that run before the others.
-
-    Returns:
-        The metrics of the best epoch.
+        extra: Callbacks that run before the others.
 
     Raises:
-        EdgeError: the loss is not finite, or the disk is full; the last good checkpoint is kept.
+        EdgeError: The loss is not finite, or the disk is full; the last good checkpoint is kept.
     """
     compile_task(task, settings, source.steps)
     if not settings.epochs:  # nothing to learn: keep the network as it starts

@@ -15,11 +15,10 @@ class SwapAverages(keras.callbacks.SwapEMAWeights):
 
     The optimizer averages trained weights, but not the statistics of batch normalization. Those of
     the last step do not fit averaged weights, so that early in a run nothing is detected. So they
-    are averaged here over the same span.
+    are averaged here over the same span, with the momentum of the optimizer.
     """
 
     def __init__(self, momentum: float) -> None:
-        """Args: momentum: fraction of the old average kept at each step, as in the optimizer."""
         super().__init__(swap_on_epoch=True)
         self._momentum = momentum
         self._steps = 0

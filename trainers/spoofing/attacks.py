@@ -48,7 +48,6 @@ class Clip:
         self.xyxy.flags.writeable = False
 
     def __len__(self) -> int:
-        """T."""
         return len(self.images)
 
     def still(self) -> Clip:
@@ -96,14 +95,9 @@ ALL = KINDS | HELD_OUT
 
 
 def simulate_attack(clip: Clip, kind: Kind, scene: Scene, bearer: Bearer, rng: Rng) -> Clip:
-    """Simulate an attack that shows ``clip``; as many images, with the new box of the face.
+    """Simulate an attack that shows a live ``clip``; as many images, with the new box of the face.
 
-    Args:
-        clip: of a live person.
-        kind: the kind of attack.
-        scene: draws the background.
-        bearer: draws the live person who bears a mask.
-        rng: random generator of everything else.
+    ``scene`` draws the background, ``bearer`` the live person who bears a mask.
     """
     near = rng.random() < kind.near
     cut = _cut(clip, rng.uniform(1.5, 2.4) if near else rng.uniform(1.25, 3.0), rng)
@@ -342,11 +336,7 @@ class _Band:
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """Camera artifacts, each by chance; all but the noise stay the same through a clip.
-
-    Attributes:
-        chance: probability of each; raising it degrades more clips.
-    """
+    """Camera artifacts, each with a ``chance``; all but the noise stay the same through a clip."""
 
     chance: float = 0.35
 
@@ -390,12 +380,7 @@ def mirror_clip(clip: Clip) -> Clip:
 
 
 def extend_surroundings(clip: Clip, grow: float) -> Clip:
-    """Extend the surroundings by reflection, blurred outwards: for images cropped close.
-
-    Args:
-        clip: its images end near the face.
-        grow: factor of both sides.
-    """
+    """Extend images cropped close by reflection, blurred outwards, to ``grow`` times their size."""
     images, boxes = [], []
     for image, box in zip(clip.images, clip.xyxy, strict=True):
         h, w = image.shape[:2]

@@ -48,12 +48,7 @@ def parse_track_name(example: Example) -> str:
 
 @dataclass(eq=False)
 class LiveFaces:
-    """Images of live people by track.
-
-    Attributes:
-        dataset: its boxes are faces.
-        ram_bytes: limit of the images cached in memory.
-    """
+    """Images of live people by track; the boxes of the data set are faces."""
 
     dataset: Dataset
     ram_bytes: int = 1 << 30
@@ -75,7 +70,6 @@ class LiveFaces:
         self._tracks = dict(tracks)
 
     def __len__(self) -> int:
-        """The number of images."""
         return len(self.dataset)
 
     def tracks(self) -> list[list[int]]:
@@ -123,11 +117,10 @@ def _large_faces(example: Example) -> Example:
 
 @dataclass(frozen=True, slots=True)
 class Scenes:
-    """Backgrounds of attacks: any images, or a wall with colored lights.
+    """Backgrounds of attacks: any images ``(H, W, 3)``, or a wall with colored lights.
 
     Attributes:
-        pictures: ``(H, W, 3)`` uint8 each.
-        walls: probability of a wall; 1 without pictures.
+        walls: Probability of a wall; 1 without pictures.
     """
 
     pictures: tuple[U8, ...] = ()
@@ -184,15 +177,13 @@ class ClipBatches:
     """Batches of which half is live and half attacks: a `BatchSource`.
 
     Attributes:
-        people: live people.
-        config: of the network.
         batch: B.
-        kinds: names of the attacks.
-        seed: of every random choice.
-        scenes: backgrounds of attacks.
-        teacher: scores live clips with another network, or None.
-        trust: weight of the teacher in the targets of live clips; 0 sets them to 1.
-        strength: of the camera artifacts.
+        kinds: Names of the attacks.
+        seed: Seed of every random choice.
+        scenes: Backgrounds of attacks.
+        teacher: Scores live clips with another network.
+        trust: Weight of the teacher in the targets of live clips; 0 sets them to 1.
+        strength: Strength of the camera artifacts.
     """
 
     people: LiveFaces
@@ -306,16 +297,9 @@ def build_pad_set(
     people: LiveFaces, config: LivenessConfig, kinds: Sequence[str], scenes: Scenes,
     each: int = 40, frames: int = 4, seed: int = 7,
 ) -> PadSet:  # fmt: skip
-    """Build a set of live tracks and as many attacks of each kind.
+    """Build a set of ``each`` live tracks at most and as many attacks of each kind.
 
-    Args:
-        people: people that were not trained on.
-        config: of the network.
-        kinds: names of the attacks.
-        scenes: backgrounds of attacks.
-        each: tracks per kind at most.
-        frames: clips per track.
-        seed: of every random choice.
+    The people must not have been trained on. A track has ``frames`` clips.
     """
     tracks = people.tracks()
     order = np.random.default_rng(seed).permutation(len(tracks))[:each]
@@ -375,13 +359,9 @@ def read_clip_config(path: Path) -> LivenessConfig:
 def load_clip_scorer(path: Path, config: LivenessConfig) -> ClipScorer:
     """Load a contract model as a function of clips; scores of single frames are averaged.
 
-    Args:
-        path: the ONNX file.
-        config: of the clips.
-
     Raises:
-        ConfigError: the model takes other crops.
-        ModelError: it cannot be loaded.
+        ConfigError: The model takes other crops.
+        ModelError: It cannot be loaded.
     """
     from edge.models.contract import load_model
     from edge.runtimes.onnx import Options, build

@@ -116,8 +116,7 @@ class Print:
 class Halftone:
     """A newspaper print: a halftone of ink dots, almost without color.
 
-    Attributes:
-        pitch_px: largest distance of the dots, pixels of the picture.
+    The dots are at most ``pitch_px`` pixels of the picture apart.
     """
 
     pitch_px: float = 3.5
@@ -137,12 +136,7 @@ class Halftone:
 
 @dataclass(frozen=True, slots=True)
 class Gloss:
-    """A glossy medium with reflections of lamps and windows.
-
-    Attributes:
-        medium: the medium that is glossy.
-        spots: largest number of reflections.
-    """
+    """A glossy medium with at most ``spots`` reflections of lamps and windows."""
 
     medium: Medium
     spots: int = 3
@@ -226,12 +220,7 @@ class Bare:
 
 @dataclass(frozen=True, slots=True)
 class Cutout:
-    """A face cut out along its outline, as a mask; the eyes may be holes.
-
-    Attributes:
-        medium: the medium it is cut from.
-        holes: probability of holes at the eyes.
-    """
+    """A face cut out of a medium along its outline, as a mask; the eyes may be holes by chance."""
 
     medium: Medium
     holes: float = 0.5

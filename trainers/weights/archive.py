@@ -17,14 +17,10 @@ _BROKEN = (OSError, ValueError, KeyError, EOFError, BadZipFile)
 
 
 def read_network(path: Path, remedy: str) -> keras.Model:
-    """A network as Keras stored it, not compiled.
-
-    Args:
-        path: the .keras file.
-        remedy: what to do, the end of the message.
+    """A network as Keras stored it, not compiled; ``remedy`` ends the message of an error.
 
     Raises:
-        ModelError: the file is missing, broken or truncated.
+        ModelError: The file is missing, broken or truncated.
     """
     try:
         return keras.saving.load_model(path, compile=False)
@@ -35,14 +31,10 @@ def read_network(path: Path, remedy: str) -> keras.Model:
 
 
 def read_arrays(path: Path, remedy: str) -> dict[str, np.ndarray]:
-    """Every array of a .npz file by name, in the order in which they were stored.
-
-    Args:
-        path: the .npz file.
-        remedy: what to do, the end of the message.
+    """The arrays of a .npz file by name, in stored order; ``remedy`` ends the message of an error.
 
     Raises:
-        ConfigError: the file is missing, broken or truncated.
+        ConfigError: The file is missing, broken or truncated.
     """
     try:
         with path.open("rb") as file, np.load(file) as saved:  # numpy leaves broken ones open

@@ -65,12 +65,9 @@ def assign_weights(encoder: keras.Model, parts: dict[str, Convolution]) -> None:
 def prune_channels(
     parts: dict[str, Convolution], config: EncoderConfig, faces: U8
 ) -> dict[str, Convolution]:
-    """Prune the convolutions to the inner channels of ``config``.
+    """Prune the convolutions to the inner channels of ``config``, otherwise sized like the file.
 
-    Args:
-        parts: convolutions of the file.
-        config: with the widths, depths, last and dimension of the file, and fewer inner channels.
-        faces: ``(N, 112, 112, 3)`` uint8, some dozens, which show the channels that matter.
+    Some dozens of faces ``(N, 112, 112, 3)`` uint8 show which channels matter.
     """
     original = build(ORIGINAL)
     assign_weights(original, parts)

@@ -32,8 +32,8 @@ class TransferReport:
     """Result of a transfer.
 
     Attributes:
-        loaded: names of the layers that took weights.
-        left: reasons of the layers that did not, by name.
+        loaded: Names of the layers that took weights.
+        left: Reasons of the layers that did not, by name.
     """
 
     loaded: tuple[str, ...]
@@ -72,18 +72,13 @@ def start_from(
     model: keras.Model, config: NetworkConfig, path: Path, classes: Sequence[str] = (),
     only: Sequence[str] = (),
 ) -> TransferReport:  # fmt: skip
-    """Load what fits from a file.
+    """Load what fits from a file: .keras or .h5 by layer name, .onnx also in the order of YOLOX.
 
-    Args:
-        model: built from ``config``; changed in place.
-        config: the new network.
-        path: .keras or .h5 by layer name, .onnx by layer name or in YOLOX's order.
-        classes: classes of the outputs of the file, required to carry classes over except for
-            an 80-class YOLOX file.
-        only: prefixes of the layers that may take weights; all unless given.
+    The outputs of the file have ``classes``, which may be omitted for an 80-class YOLOX file. Only
+    layers whose name has a prefix of ``only`` take weights; all unless given.
 
     Raises:
-        ConfigError: the file is unreadable or of another kind, or nothing fits.
+        ConfigError: The file is unreadable or of another kind, or nothing fits.
     """
     readers = {".onnx": read_onnx, ".keras": read_keras, ".h5": read_h5}
     if path.suffix not in readers:
@@ -312,16 +307,11 @@ def _carry_classes(
 def freeze(model: keras.Model, regime: str) -> int:
     """Freeze a part of the network; frozen normalization uses its stored statistics.
 
-    Args:
-        model: changed in place.
-        regime: ``none``, ``backbone``, ``all`` (everything but the last 1x1 of each branch), or
-            comma-separated prefixes of layer names.
-
-    Returns:
-        The number of weights that stay trainable.
+    The regime is ``none``, ``backbone``, ``all`` (everything but the last 1x1 of each branch), or
+    comma-separated prefixes of layer names. Returns the number of weights that stay trainable.
 
     Raises:
-        ConfigError: no layer's name starts with a prefix.
+        ConfigError: No layer's name starts with a prefix.
     """
     prefixes = {"none": [], "backbone": ["backbone_"], "all": ["backbone_", "neck_", "head_"]}
     chosen = prefixes.get(regime, [p.strip() for p in regime.split(",") if p.strip()])

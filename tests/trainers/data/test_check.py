@@ -44,7 +44,7 @@ def test_every_kind_of_problem_is_told_at_once(tmp_path: Path):
     e[3].path.unlink()
     e[4].path.write_bytes(e[5].path.read_bytes())
     e.append(replace(e[5], class_id=e[5].class_id))
-    result = check(Dataset(("face", "ghost"), tuple(e)), where=tmp_path)
+    result = check(Dataset(("face", "ghost"), tuple(e)), path=tmp_path)
     text = str(result)
     for expected in (
         "lies outside the picture of 160x120",
@@ -69,7 +69,7 @@ def test_a_cut_off_jpeg_is_noticed(tmp_path: Path):
 
 
 def test_an_empty_data_set_is_a_problem(tmp_path: Path):
-    assert "holds no picture" in str(check(Dataset(("a",), ()), where=tmp_path))
+    assert "holds no picture" in str(check(Dataset(("a",), ()), path=tmp_path))
 
 
 def test_a_long_list_is_cut_and_counted(tmp_path: Path):

@@ -11,7 +11,7 @@ import pytest
 from edge.errors import ConfigError
 from tests.support.drawn_data import drawn_dataset, face, shared, write_example
 from trainers.data.coco import read_coco, to_coco
-from trainers.data.dataset import Dataset, Problem
+from trainers.data.dataset import Dataset, Example, Problem
 from trainers.data.face_csv import read_face_csv
 from trainers.data.read import read_dataset
 from trainers.data.voc import read_voc
@@ -33,9 +33,7 @@ def write_yolo(folder: Path, dataset: Dataset) -> None:
     (folder / "labels").mkdir(exist_ok=True)
     (folder / "classes.txt").write_text("\n".join(dataset.classes))
     for e in dataset.examples:
-        (folder / "labels" / f"{e.name}.txt").write_text(
-            format_rows(e.xyxy, e.size_wh, e.class_id, e.landmarks, e.weight)
-        )
+        (folder / "labels" / f"{e.name}.txt").write_text(format_rows(e))
 
 
 def test_yolo_and_coco_give_back_what_was_written(tmp_path: Path):
@@ -50,11 +48,11 @@ def test_yolo_and_coco_give_back_what_was_written(tmp_path: Path):
 def test_soft_labels_and_unknown_points_survive_the_text():
     points = np.full((2, 5, 2), np.nan, np.float32)
     points[0, 2] = [50, 60]
-    text = format_rows(
-        np.float32([[10, 10, 90, 90], [0, 0, 20, 20]]), (100, 100), np.int32([0, 1]), points,
-        np.float32([0.25, 1]),
+    example = Example(
+        Path("a.jpg"), (100, 100), np.float32([[10, 10, 90, 90], [0, 0, 20, 20]]),
+        np.int32([0, 1]), points, np.float32([0.25, 1]), "a", "a", Path("a.txt"),
     )  # fmt: skip
-    first, second = text.splitlines()
+    first, second = format_rows(example).splitlines()
     assert first.split()[-1] == "0.2500"
     assert first.split()[5:9] == ["nan"] * 4
     assert len(second.split()) == 5
