@@ -47,3 +47,12 @@ def test_permissions_follow_mode_and_umask(mode, tmp_path):
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == mode & ~0o027
+
+
+def test_a_file_to_keep_is_created_once(tmp_path):
+    path = tmp_path / "key"
+    for content in (b"first", b"second"):
+        write_file(path, content, mode=0o600, keep=True)
+    assert path.read_bytes() == b"first"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert list(tmp_path.iterdir()) == [path]
