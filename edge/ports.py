@@ -90,7 +90,7 @@ class EngineRuntime(Runtime, Protocol):
         """From here on use engines of smaller batches; False when there are none."""
 
 
-class Model(Protocol):
+class LoadedModel(Protocol):
     """A loaded model file."""
 
     @property
@@ -102,7 +102,7 @@ class Model(Protocol):
         """SHA-256 of the bytes that were loaded, in hex."""
 
 
-class Detector(Model, Protocol):
+class Detector(LoadedModel, Protocol):
     """Detects objects."""
 
     @property
@@ -113,14 +113,14 @@ class Detector(Model, Protocol):
         """Run one batch: one result per frame, boxes in source pixels."""
 
 
-class FaceFinder(Model, Protocol):
+class FaceFinder(LoadedModel, Protocol):
     """Detects faces."""
 
     def find(self, frames: Sequence[Frame]) -> list[Faces]:
         """Run one batch: one result per frame; ``track_row`` is -1, ``quality`` 0."""
 
 
-class Embedder(Model, Protocol):
+class Embedder(LoadedModel, Protocol):
     """Computes face embeddings."""
 
     @property
@@ -135,7 +135,7 @@ class Embedder(Model, Protocol):
         """``(M, 112, 112, 3)`` uint8 RGB, aligned -> ``(M, D)`` of unit length."""
 
 
-class LivenessModel(Model, Protocol):
+class LivenessModel(LoadedModel, Protocol):
     """Detects presentation attacks: live faces against pictures of faces."""
 
     @property

@@ -59,7 +59,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class BenchmarkReport:
     """All measurements on a machine.
 
     Attributes:
@@ -102,7 +102,7 @@ def measure(
     seconds: float,
     options: Mapping[str, Mapping[str, Any]] = RUNTIMES,
     advance: Callable[[int], None] = lambda _: None,
-) -> Report:
+) -> BenchmarkReport:
     """Time every model (file name -> bytes) in every runtime that is available.
 
     Each batch size takes ``seconds`` for all models and runtimes together; then ``advance`` is
@@ -117,7 +117,9 @@ def measure(
         for count in batches:
             table.append(list(_rows(loaded, count, seconds)))
             advance(1)
-    return Report(_machine(), [row for one in zip(*table, strict=True) for row in one], skipped)
+    return BenchmarkReport(
+        _machine(), [row for one in zip(*table, strict=True) for row in one], skipped
+    )
 
 
 @contextlib.contextmanager
@@ -161,7 +163,7 @@ def _machine() -> str:
     return f"{names[0] if names else platform.machine()}, {cores} cores"
 
 
-def draw(report: Report, path: Path) -> None:
+def draw(report: BenchmarkReport, path: Path) -> None:
     """Draw pictures per second by batch size as a PNG, a line per model and runtime.
 
     Raises:

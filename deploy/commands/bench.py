@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from deploy.benchmark.benchmark import RUNTIMES, Report, draw, measure
+from deploy.benchmark.benchmark import RUNTIMES, BenchmarkReport, draw, measure
 from deploy.commands.terminal import show_progress
 from edge.errors import ConfigError
 from edge.manifest import read_model
@@ -46,7 +46,7 @@ def bench_command(
             raise ConfigError("--png needs matplotlib: pip install 'edgewatch[demo]'") from error
 
 
-def _show(report: Report) -> None:
+def _show(report: BenchmarkReport) -> None:
     table = Table(
         "model", "precision", "runtime", "batch", "p50 ms", "p99 ms", "pictures/s", "calls",
         title=report.machine,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from deploy.commands.terminal import read_contract, require_training_extra, show_progress
-from deploy.verify.comparison import SLACK, Report
+from deploy.verify.comparison import SLACK, ComparisonReport
 from deploy.verify.verify import find_pictures, open_engines, verify
 from edge.errors import ConfigError
 from edge.onnxfile import precision_of
@@ -56,7 +56,7 @@ def verify_command(
             )
         with show_progress("comparing", len(files)) as advance:
             results = verify(manifest, found.infer, files, advance, SLACK[precision_of(source)])
-    report = Report(next(iter(found.infer)), results, found.skipped)
+    report = ComparisonReport(next(iter(found.infer)), results, found.skipped)
     typer.echo(report.to_json() if as_json else str(report))
     if report.failed:
         raise typer.Exit(1)

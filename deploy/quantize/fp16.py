@@ -32,11 +32,11 @@ def convert_to_fp16(proto: onnx.ModelProto) -> onnx.ModelProto:
     """
     result = onnx.ModelProto()
     result.CopyFrom(proto)
-    _Writer(result.graph, find_trunk(result.graph), infer_types(result)).write()
+    _Fp16Writer(result.graph, find_trunk(result.graph), infer_types(result)).write()
     return result
 
 
-class _Writer:
+class _Fp16Writer:
     def __init__(self, graph: onnx.GraphProto, trunk: Trunk, kinds: dict[str, int]) -> None:
         self._graph, self._trunk, self._kinds = graph, trunk, kinds
         self._nodes: list[NodeProto] = []

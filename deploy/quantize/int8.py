@@ -53,11 +53,11 @@ def quantize_trunk(proto: onnx.ModelProto, ranges: Ranges, options: Int8Options)
     result = onnx.ModelProto()
     result.CopyFrom(proto)
     trunk = find_trunk(result.graph)
-    _Writer(result.graph, trunk, ranges, options).write()
+    _Int8Writer(result.graph, trunk, ranges, options).write()
     return result
 
 
-class _Writer:
+class _Int8Writer:
     def __init__(
         self, graph: onnx.GraphProto, trunk: Trunk, ranges: Ranges, options: Int8Options
     ) -> None:

@@ -269,7 +269,7 @@ def _nearest(
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ComparisonReport:
     """The whole comparison, to be printed.
 
     Attributes:

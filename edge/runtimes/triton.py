@@ -87,7 +87,7 @@ class TritonSession:
     """
 
     def __init__(
-        self, server: _Server, metadata: Mapping[str, str], source: str,
+        self, server: _TritonServer, metadata: Mapping[str, str], source: str,
         outputs: tuple[str, ...], max_batch: int,
     ) -> None:  # fmt: skip
         self._server = server
@@ -122,7 +122,7 @@ class TritonSession:
         self._server.close()
 
 
-class _Server:
+class _TritonServer:
     """One connection; every call has a deadline and is retried while the server does not answer."""
 
     def __init__(self, options: Options, model: str) -> None:
@@ -200,7 +200,7 @@ class TritonRuntime:
         except ValueError as error:
             problem = f"{name} carries no {KEY}: adopt it first (edge-deploy adopt)"
             raise ModelError(problem) from error
-        server = _Server(self._options, self._options.model or manifest.name)
+        server = _TritonServer(self._options, self._options.model or manifest.name)
         try:
             of = (server.model, server.version)
             server.call(lambda c, t: _require_ready(c, of, t), self._options.connect_timeout_s)

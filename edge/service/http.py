@@ -43,7 +43,7 @@ class _TimeoutProtocol(H11Protocol):
             self.transport.abort()
 
 
-class _Server(uvicorn.Server):
+class _UvicornServer(uvicorn.Server):
     """A server that marks its progress ten times per second."""
 
     progress_s = 0.0
@@ -110,7 +110,7 @@ class HttpServer:
         _check_tls(options)
         self._socket = listen(options.host, options.port)
         self.port: int = self._socket.getsockname()[1]
-        self._server = _Server(
+        self._server = _UvicornServer(
             uvicorn.Config(
                 create_app(metrics, health, token),
                 http=_TimeoutProtocol,

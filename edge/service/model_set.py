@@ -13,7 +13,7 @@ from edge.models.contract import load_model
 from edge.models.embedder import ContractEmbedder
 from edge.models.liveness import ContractLiveness
 from edge.models.paths import resolve_model
-from edge.ports import Detector, EngineRuntime, FaceFinder, Model, Runtime
+from edge.ports import Detector, EngineRuntime, FaceFinder, LoadedModel, Runtime
 from edge.service.engines import EngineManager
 
 
@@ -67,9 +67,9 @@ class ModelSet:
                     liveness = load_model("liveness", runtime, path, file.sha256)
         return cls(detector, faces, embedder, liveness)
 
-    def by_task(self) -> dict[str, Model]:
+    def by_task(self) -> dict[str, LoadedModel]:
         """The loaded models by task: detect, faces, embed, liveness."""
-        models: dict[str, Model | None] = {
+        models: dict[str, LoadedModel | None] = {
             "detect": self.detector,
             "faces": self.faces,
             "embed": self.embedder,

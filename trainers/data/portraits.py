@@ -101,7 +101,7 @@ class Portraits:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Row:
+class _PortraitRow:
     """A picture, its person and video, and the landmarks if they are labeled."""
 
     path: Path
@@ -144,7 +144,7 @@ def read_portraits(path: Path, finder: FaceFinder | None = None) -> Portraits:
     )
 
 
-def _csv_rows(file: Path) -> Iterator[_Row]:
+def _csv_rows(file: Path) -> Iterator[_PortraitRow]:
     with file.open(newline="", encoding="utf-8") as opened:
         table = csv.DictReader(opened)
         missing = [c for c in ("file", "identity", *_AXES) if c not in (table.fieldnames or [])]
@@ -156,17 +156,17 @@ def _csv_rows(file: Path) -> Iterator[_Row]:
                 np.array([row[c] for c in _AXES], np.float32).reshape(POINTS, 2) if known else None
             )
             video = row.get("video") or str(number)  # a picture alone is its own video
-            yield _Row(file.parent / "images" / row["file"], row["identity"], video, points)
+            yield _PortraitRow(file.parent / "images" / row["file"], row["identity"], video, points)
 
 
-def _tree(folder: Path) -> Iterator[_Row]:
+def _tree(folder: Path) -> Iterator[_PortraitRow]:
     """The pictures below a folder; each counts as a video of its own."""
     for person in sorted(p for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else ():
         for picture in sorted(p for p in person.iterdir() if p.suffix.lower() in SUFFIXES):
-            yield _Row(picture, person.name, picture.name, None)
+            yield _PortraitRow(picture, person.name, picture.name, None)
 
 
-def _face(row: _Row, finder: FaceFinder | None) -> tuple[U8, F32] | None:
+def _face(row: _PortraitRow, finder: FaceFinder | None) -> tuple[U8, F32] | None:
     """Crop and landmarks of the face; None where neither labels nor a detector tell it."""
     if row.landmarks is not None:
         return align_face(image_file.read(row.path), row.landmarks), row.landmarks

@@ -75,12 +75,12 @@ class _Document:
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class _VocRow:
     name: str
     xyxy: tuple[float, ...]
 
 
-def _read_object(item: _Object) -> _Row:
+def _read_object(item: _Object) -> _VocRow:
     missing = [tag for tag in ("name", *_SIDES) if not item.text.get(tag)]
     if missing:
         raise ValueError(f"an object lacks <{missing[0]}>: add it or drop the object")
@@ -90,12 +90,12 @@ def _read_object(item: _Object) -> _Row:
         raise ValueError("a box must have four numbers: correct the bndbox") from None
     if not (np.isfinite(xyxy).all() and xyxy[0] < xyxy[2] and xyxy[1] < xyxy[3]):
         raise ValueError(f"a box must have xmin < xmax and ymin < ymax, got {xyxy}")
-    return _Row(item.text["name"], xyxy)
+    return _VocRow(item.text["name"], xyxy)
 
 
 def _read_rows(path: Path, document: _Document, known: Sequence[str], on_problem: OnProblem
-               ) -> list[_Row]:  # fmt: skip
-    rows: list[_Row] = []
+               ) -> list[_VocRow]:  # fmt: skip
+    rows: list[_VocRow] = []
     for item in document.objects:
         try:
             row = _read_object(item)
@@ -151,7 +151,7 @@ def read_voc(
         (folder / n for n in ("annotations", "Annotations") if (folder / n).is_dir()), folder
     )
     images = next((folder / n for n in ("images", "JPEGImages") if (folder / n).is_dir()), folder)
-    read: list[tuple[Path, Path, list[_Row]]] = []
+    read: list[tuple[Path, Path, list[_VocRow]]] = []
     for path in sorted(notes.rglob("*.xml")):
         document = _parse(path, on_problem)
         relative = path.relative_to(notes)

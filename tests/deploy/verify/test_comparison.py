@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from deploy.verify.comparison import Comparison, Report, VectorComparison, match
+from deploy.verify.comparison import Comparison, ComparisonReport, VectorComparison, match
 from edge.manifest import Manifest
 
 MANIFEST = Manifest(
@@ -157,7 +157,7 @@ def test_the_worst_answer_is_the_furthest_and_none_is_worse_than_no_number():
 
 def test_a_report_of_answers_is_a_sentence_and_json():
     result = answered("liveness", 0.5, 0.5, 0.75, np.nan)
-    report = Report("onnx", [result, answered("liveness", 0.5, 0.5)], {})
+    report = ComparisonReport("onnx", [result, answered("liveness", 0.5, 0.5)], {})
     assert report.failed
     assert str(report).splitlines() == [
         "other against onnx: 3 pictures, 2 differ; the others by at most 0.0e+00",
