@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +32,14 @@ def no_driver():
     except ConfigError:
         return
     pytest.skip("this machine has an NVIDIA driver")
+
+
+@pytest.fixture
+def default_ports():
+    """For what listens where a daemon does by default: one test at a time on this machine."""
+    with (Path(tempfile.gettempdir()) / "edgewatch-tests-default-ports").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -77,7 +77,7 @@ def desk(tmp_path, shared_data):
         for page in PAGES
     ],
 )
-def test_the_commands_of_a_page_work_in_their_order(page, desk):
+def test_the_commands_of_a_page_work_in_their_order(page, desk, default_ports):
     environ = os.environ | {
         "PATH": f"{ROOT / '.venv' / 'bin'}:{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),

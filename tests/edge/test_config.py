@@ -70,7 +70,7 @@ class Toml:
 
 
 def check(path, command="check"):
-    return CliRunner().invoke(app, [command, str(path)])
+    return CliRunner(env={"COLUMNS": "300"}).invoke(app, [command, str(path)])
 
 
 def test_a_whole_configuration_passes_the_check(shelf):

@@ -20,6 +20,7 @@ from trainers.losses.embedding import ObjectiveConfig
 from trainers.run.folder import RunFolder
 from trainers.run.settings import Settings
 
+pytestmark = pytest.mark.filterwarnings("ignore:Even though the:UserWarning")  # see eagerly
 TINY = replace(ENCODER, depths=(0, 0, 0))  # every layer costs a second of compiling
 NAMES = [f"person {n}" for n in range(24)]
 
@@ -55,14 +56,15 @@ def job_of(people: Path, out: Path, **options: object) -> EmbedderJob:
 
 
 @pytest.fixture(scope="module")
-def finished(people, tmp_path_factory) -> RunFolder:
+def finished(people, tmp_path_factory, eager_steps) -> RunFolder:
     job = job_of(
         people, tmp_path_factory.mktemp("runs") / "r",
         objective=ObjectiveConfig((("teacher", 1.0), ("triplet", 0.5), ("binary", 0.1),
                                    ("margin", 0.1))),
         teacher=Teacher(), distillation_images=60,
     )  # fmt: skip
-    return train_embedder(job)
+    with eager_steps():
+        return train_embedder(job)
 
 
 def test_a_run_is_trained_with_all_losses_and_knows_its_threshold(finished):

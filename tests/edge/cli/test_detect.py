@@ -35,7 +35,7 @@ def picture(path, size_wh=(64, 48)):
 
 
 def detect(*arguments):
-    return CliRunner().invoke(app, ["detect", *map(str, arguments)])
+    return CliRunner(env={"COLUMNS": "300"}).invoke(app, ["detect", *map(str, arguments)])
 
 
 def lines(result):

@@ -26,8 +26,9 @@ from trainers.weights import transfer
 
 SMALL = NetworkConfig(
     ("face",), (64, 64), "slim", 0.05, neck="fpn", neck_channels=(8, 8, 8),
-    head_channels=8, head_depth=1, shared_head=True,
+    head_channels=8, head_depth=1, shared_head=True, depthwise=False,
 )  # fmt: skip
+DEPTHWISE = replace(SMALL, depthwise=True)
 pytestmark = pytest.mark.filterwarnings("ignore:Even though the:UserWarning")  # see eagerly
 SETTINGS = Settings(epochs=2, batch=4, threads=1, freeze="backbone", cache_features=2)
 
@@ -51,10 +52,10 @@ def dataset(tmp_path: Path) -> Dataset:
 @pytest.mark.parametrize(
     ("config", "regime"),
     [
-        (SMALL, "backbone"),
-        (SMALL, "all"),
+        (DEPTHWISE, "backbone"),
+        (DEPTHWISE, "all"),
         (SMALL, "backbone_,neck_"),
-        (replace(SMALL, neck="pafpn"), "backbone"),
+        (replace(DEPTHWISE, neck="pafpn"), "backbone"),
         (replace(NETWORKS["yunet"], input_wh=(64, 64)), "backbone"),
         (replace(NETWORKS["yunet"], input_wh=(64, 64)), "all"),
     ],

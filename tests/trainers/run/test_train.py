@@ -34,7 +34,7 @@ from trainers.run.settings import Settings
 
 TINY = NetworkConfig(
     ("object",), (32, 32), "slim", 0.05, neck="fpn", neck_channels=(8, 8, 8),
-    head_channels=8, head_depth=1, shared_head=True,
+    head_channels=8, head_depth=1, shared_head=True, depthwise=False,
 )  # fmt: skip
 pytestmark = pytest.mark.filterwarnings("ignore:Even though the:UserWarning")  # see eagerly
 SETTINGS = Settings(epochs=2, batch=4, threads=1, strength=0)
