@@ -78,7 +78,7 @@ def read_parts(job: DetectorJob) -> tuple[Dataset, Dataset]:
     """Read the training and the validation data; near-duplicates are on one side.
 
     Raises:
-        ConfigError: the data is empty or unreadable, or lacks a class.
+        ConfigError: The data is empty or unreadable, or lacks a class.
     """
     if not job.data:
         raise ConfigError("No data set was given: name at least one.")
@@ -174,7 +174,7 @@ def fit(
     """Train on the first part, validate on the second; shared by detectors and face detectors.
 
     Raises:
-        EdgeError: bad settings or data, a loss that is not finite, a full disk.
+        EdgeError: Bad settings or data, a loss that is not finite, a full disk.
     """
     training, validation = parts
     job = apply_data_defaults(job, training)
@@ -213,7 +213,7 @@ def train_detector(job: DetectorJob, *, resume: bool = False, verbose: int = 0) 
     """Train a detector; the network with the best AP50 on the validation data is kept.
 
     Raises:
-        EdgeError: bad settings or data, a loss that is not finite, a full disk.
+        EdgeError: Bad settings or data, a loss that is not finite, a full disk.
     """
     RunFolder.require_ready(job.out, resume=resume)
     parts = add_pseudo_labels(job, read_parts(job), resume=resume)
@@ -232,7 +232,7 @@ def add_pseudo_labels(
     run folder; near-duplicates of validation images are left out.
 
     Raises:
-        ConfigError: the teacher knows none of the classes, a picture cannot be read, or the disk
+        ConfigError: The teacher knows none of the classes, a picture cannot be read, or the disk
             is full.
     """
     training, validation = parts

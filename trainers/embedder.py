@@ -88,9 +88,9 @@ class EmbedderSplit:
     """The training portraits and the roles of their people.
 
     Attributes:
-        portraits: everything that may be shown.
-        train_people: people whose identities are learned.
-        val_people: people who choose the best epoch.
+        portraits: Everything that may be shown.
+        train_people: People whose identities are learned.
+        val_people: People who choose the best epoch.
     """
 
     portraits: Portraits
@@ -111,7 +111,7 @@ def read_parts(job: EmbedderJob) -> EmbedderSplit:
     """Read the portraits and split their people.
 
     Raises:
-        ConfigError: the data is unreadable, or has too few people.
+        ConfigError: The data is unreadable, or has too few people.
     """
     portraits, _ = read_portraits(job.data, job.finder).split(job.val_fraction)
     _, validation = portraits.split(VAL_FRACTION, VAL_SEED)
@@ -201,7 +201,7 @@ def remove_fading(network: keras.Model, config: EncoderConfig) -> tuple[keras.Mo
     """The same encoder without fading activations, once their slopes are gone.
 
     Raises:
-        ConfigError: they are not gone yet.
+        ConfigError: They are not gone yet.
     """
     if not any(isinstance(layer, Fading) for layer in network.layers):
         return network, replace(config, fading=False)
@@ -219,7 +219,7 @@ def train_embedder(job: EmbedderJob, *, resume: bool = False, verbose: int = 0) 
     """Train an embedder; the network that is best across videos of validation people is kept.
 
     Raises:
-        EdgeError: bad settings or data, a loss that is not finite, a full disk.
+        EdgeError: Bad settings or data, a loss that is not finite, a full disk.
     """
     RunFolder.require_ready(job.out, resume=resume)
     train.prepare(job.settings)

@@ -42,12 +42,12 @@ class FaceJob(DetectorJob):
     """One training of a face detector; its data holds faces with landmarks.
 
     Attributes:
-        negatives: folders of images without faces, or data sets that label people, of which the
+        negatives: Folders of images without faces, or data sets that label people, of which the
             images without people are taken; half of them is held out.
-        negative_fraction: fraction of the training images without a face.
-        predict: a face detector that completes the labels, or None.
-        full_score: score from which its faces count as full labels.
-        half_score: score from which they count as half labels.
+        negative_fraction: Fraction of the training images without a face.
+        predict: A face detector that completes the labels, or None.
+        full_score: Score from which its faces count as full labels.
+        half_score: Score from which they count as half labels.
     """
 
     network: NetworkConfig = field(default_factory=lambda: NETWORKS["yunet"])
@@ -93,7 +93,7 @@ def read_parts(job: FaceJob) -> tuple[Dataset, Dataset]:
     """Read training data (with teacher labels and negatives) and validation data (as labeled).
 
     Raises:
-        ConfigError: the data is empty or unreadable.
+        ConfigError: The data is empty or unreadable.
     """
     training, validation = detector.read_parts(job)
     training = blend_teacher_labels(training, job)
@@ -151,7 +151,7 @@ def train_faces(job: FaceJob, *, resume: bool = False, verbose: int = 0) -> RunF
     """Train a face detector; the network with the best F1 on the validation data is kept.
 
     Raises:
-        EdgeError: bad settings or data, a loss that is not finite, a full disk.
+        EdgeError: Bad settings or data, a loss that is not finite, a full disk.
     """
     RunFolder.require_ready(job.out, resume=resume)
     augment = face_augments(job.network.input_wh[0], job.settings.strength)

@@ -15,7 +15,6 @@ from edge.types import F32, U8
 from trainers.data.dataset import Dataset, describe_split
 from trainers.data.near_duplicates import drop_near_duplicates, split_dataset
 from trainers.data.read import read_face_dataset
-from trainers.metrics import pad
 from trainers.networks.backbone import Tensor
 from trainers.networks.config import LivenessConfig
 from trainers.networks.minifasnet import build, build_blank_clip, index_layers
@@ -32,6 +31,7 @@ from trainers.spoofing.clips import (
     PadSet,
     build_pad_set,
     read_scenes,
+    score_pad_set,
 )
 from trainers.weights.minifasnet import start_from
 
@@ -113,7 +113,7 @@ def read_people(job: LivenessJob, *, resume: bool = False) -> tuple[Dataset, Dat
     images are left out.
 
     Raises:
-        ConfigError: the data is empty or unreadable, or has a class besides faces.
+        ConfigError: The data is empty or unreadable, or has a class besides faces.
     """
     if not job.data:
         raise ConfigError("No data set was given: name at least one.")
@@ -146,9 +146,7 @@ def compute_metrics(
 ) -> dict[str, float]:
     """BPCER, APCER per kind and ACER of clips and tracks; ``accuracy`` is 1 - the mean error."""
     score = score_clips(validation.clips)
-    clips = pad.compute_pad_metrics(score, validation.kind, threshold)
-    fused, names = pad.fuse_tracks(score, validation.track)
-    tracks = pad.compute_pad_metrics(fused, [n.partition("/")[0] for n in names], threshold)
+    clips, tracks = score_pad_set(score, validation, threshold)
     mean = float(np.mean([rate.value for rate in clips.apcer.values()]))
     return {
         METRIC: 1 - (mean + clips.bpcer.value) / 2,
@@ -164,7 +162,7 @@ def freeze(network: keras.Model, prefixes: str) -> None:
     """Freeze the layers whose names start with one of these prefixes; ``none`` freezes nothing.
 
     Raises:
-        ConfigError: no layer's name starts with a prefix.
+        ConfigError: No layer's name starts with a prefix.
     """
     by_name = index_layers(network)
     chosen = [p.strip() for p in prefixes.split(",") if p.strip() and prefixes != "none"]
@@ -179,7 +177,7 @@ def train_liveness(job: LivenessJob, *, resume: bool = False, verbose: int = 0) 
     """Train; the network with the best accuracy on held-out people and known attacks is kept.
 
     Raises:
-        EdgeError: bad settings or data, a loss that is not finite, a full disk.
+        EdgeError: Bad settings or data, a loss that is not finite, a full disk.
     """
     RunFolder.require_ready(job.out, resume=resume)
     scenes, kinds = read_scenes(job.scenes), tuple(KINDS)

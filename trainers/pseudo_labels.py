@@ -92,7 +92,7 @@ def read_task_manifest(path: Path) -> Manifest:
     """Read the manifest of a contract model of any task.
 
     Raises:
-        ModelError: it is missing or not a contract model.
+        ModelError: It is missing or not a contract model.
     """
     try:
         metadata = metadata_of(read_model(path))
@@ -134,10 +134,10 @@ class Teacher:
     """A model that labels, and the score from which its detections become labels.
 
     Attributes:
-        ask: the model.
-        classes: names by the class_id of its detections; ``("face",)`` for faces.
-        score: threshold of a label; raising it trades false labels for missing ones.
-        soft: use the score as the weight of the label.
+        ask: The model.
+        classes: Names by the class_id of its detections; ``("face",)`` for faces.
+        score: Threshold of a label; raising it trades false labels for missing ones.
+        soft: Use the score as the weight of the label.
     """
 
     ask: Predict
@@ -149,7 +149,7 @@ class Teacher:
         """The same teacher for these classes only, in this order.
 
         Raises:
-            ConfigError: it knows none of them.
+            ConfigError: It knows none of them.
         """
         wanted = tuple(classes)
         if wanted == self.classes:
@@ -160,7 +160,7 @@ class Teacher:
         """The example with the teacher's labels.
 
         Raises:
-            ConfigError: the model detects a class that ``classes`` does not name.
+            ConfigError: The model detects a class that ``classes`` does not name.
         """
         found = self.ask(picture)
         sure = found[found.score >= self.score]
@@ -190,7 +190,7 @@ def add_teacher_labels(dataset: Dataset, teacher: Teacher, iou: float = 0.5) -> 
     the classes. Classes are united by name.
 
     Raises:
-        ConfigError: a picture cannot be read.
+        ConfigError: A picture cannot be read.
     """
     taught = (teacher.label(RgbPicture(e.load().image), e) for e in dataset.examples)
     return merge_labels(dataset, Dataset(teacher.classes, tuple(taught)), iou)

@@ -84,7 +84,7 @@ def parse_foreign(model: bytes) -> onnx.ModelProto:
     """An ONNX file's bytes -> its proto, at our opset.
 
     Raises:
-        ModelError: not ONNX, or with weights outside the file.
+        ModelError: Not ONNX, or with weights outside the file.
     """
     try:
         proto = onnx.load_model_from_string(model)

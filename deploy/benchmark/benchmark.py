@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 
-from deploy.benchmark.timing import time_in_turn
 from deploy.graph.manifest import read_manifest
 from edge import plugins
 from edge.errors import ConfigError, EdgeError
@@ -26,6 +25,7 @@ from edge.manifest import Manifest
 from edge.onnxfile import precision_of
 from edge.ports import Runtime, Session
 from edge.types import U8
+from trainers.evaluation.timing import time_in_turn
 
 RUNTIMES: Mapping[str, Mapping[str, Any]] = {
     "onnx": {"kind": "onnx", "threads": 0},

@@ -58,7 +58,7 @@ class Writer:
             layers.Conv2D: self._convolution,
             layers.Conv3D: self._convolution,
             layers.ZeroPadding2D: self._padding,
-            layers.BatchNormalization: self._normalisation,
+            layers.BatchNormalization: self._normalization,
             layers.Activation: self._activation,
             layers.PReLU: self._slope,
             layers.Rescaling: self._rescaling,
@@ -124,9 +124,9 @@ class Writer:
         (top, bottom), (left, right) = layer.padding
         return replace(x, padding=(top, left, bottom, right))
 
-    def _normalisation(self, layer: layers.BatchNormalization, x: Value) -> Value:
+    def _normalization(self, layer: layers.BatchNormalization, x: Value) -> Value:
         if layer.name.removesuffix("_bn") not in self._weights:
-            raise ModelError(f"layer {layer.name} does not normalise the convolution of its name")
+            raise ModelError(f"layer {layer.name} does not normalize the convolution of its name")
         return x  # it is in the convolution's weights
 
     def _activation(self, layer: layers.Activation, x: Value) -> Value:

@@ -27,10 +27,10 @@ class Trunk:
     """The trunk of a graph.
 
     Attributes:
-        nodes: in the order of execution.
-        layers: those of them that have weights, the names of their first outputs.
-        exits: float values that leave it.
-        weights: constants by name, of the whole graph.
+        nodes: In the order of execution.
+        layers: Names of the first outputs of the nodes with weights.
+        exits: Float values that leave the trunk.
+        weights: Constants of the whole graph, by name.
     """
 
     nodes: tuple[NodeProto, ...]

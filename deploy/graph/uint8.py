@@ -44,7 +44,7 @@ def cast_first(model: bytes) -> bytes:
         for name in late
     ]
     rest = list(graph.node)
-    del graph.node[:], graph.value_info[:]  # what was told of types is no longer so
+    del graph.node[:], graph.value_info[:]  # the declared types no longer hold
     graph.node.extend([*casts, *rest])
     cast: bytes = proto.SerializeToString()
     return cast

@@ -10,6 +10,7 @@ sweeps keep a box too many, odd ones lose a box that is there.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 
 import onnx
 from onnx import helper
@@ -18,15 +19,8 @@ from deploy.graph.model_proto import parse_model
 from deploy.graph.trunk import drop_unused_constants
 
 SWEEPS = 16  # real pictures need two to six
-_SWEEP = [
-    "MatMul",
-    "Min",
-    "Sub",
-    "Sub",
-    "Abs",
-    "ReduceMax",
-    "Greater",
-]  # deploy.graph.nms._loop_body
+# deploy.graph.nms._loop_body
+_SWEEP = ["MatMul", "Min", "Sub", "Sub", "Abs", "ReduceMax", "Greater"]
 _ASIDE = frozenset({"Cast", "Constant", "Identity"})  # what converters add
 
 
@@ -79,8 +73,7 @@ def _sweeps(loop: onnx.NodeProto, count: int) -> Iterator[onnx.NodeProto]:
         if sweep == count - 1:
             names[result] = loop.output[0]
         for node in needed:
-            copy = onnx.NodeProto()
-            copy.CopyFrom(node)
+            copy = deepcopy(node)
             copy.name = f"{loop.name}/{sweep}/{node.name}"
             copy.input[:] = [names.get(name, name) for name in node.input]
             copy.output[:] = [names.get(name, name) for name in node.output]

@@ -7,6 +7,8 @@ the next layer.
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
@@ -30,8 +32,7 @@ def convert_to_fp16(proto: onnx.ModelProto) -> onnx.ModelProto:
     Raises:
         ModelError: A weight is too large for FP16.
     """
-    result = onnx.ModelProto()
-    result.CopyFrom(proto)
+    result = deepcopy(proto)
     _Fp16Writer(result.graph, find_trunk(result.graph), infer_types(result)).write()
     return result
 
@@ -40,26 +41,25 @@ class _Fp16Writer:
     def __init__(self, graph: onnx.GraphProto, trunk: Trunk, kinds: dict[str, int]) -> None:
         self._graph, self._trunk, self._kinds = graph, trunk, kinds
         self._nodes: list[NodeProto] = []
-        self._halves: set[str] = set()  # values of the graph that are halves now
+        self._fp16: set[str] = set()  # values of the graph that are FP16 now
         self._floats: set[str] = set()  # values of the trunk that stay floats, from sums on
         self._cast: dict[tuple[str, int], str] = {}
 
     def write(self) -> None:
         inside = {id(node) for node in self._trunk.nodes}
         for node in list(self._graph.node):
-            copy = NodeProto()
-            copy.CopyFrom(node)
-            if id(node) in inside and self._may_be_half(node):
-                self._half(copy)
+            copy = deepcopy(node)
+            if id(node) in inside and self._may_be_fp16(node):
+                self._convert(copy)
             else:
-                self._whole(copy)
+                self._keep_float(copy)
                 self._floats.update(node.output if id(node) in inside else ())
         del self._graph.node[:]
         self._graph.node.extend(self._nodes)
         drop_unused_constants(self._graph)
 
-    def _may_be_half(self, node: NodeProto) -> bool:
-        """A sum stays in float up to the next layer, for it may be larger than any half."""
+    def _may_be_fp16(self, node: NodeProto) -> bool:
+        """A sum stays in float up to the next layer, for it may be too large for FP16."""
         if node.op_type in SUMS or not self._is_float(node):
             return False
         return self._trunk.is_layer(node) or not self._floats.intersection(node.input)
@@ -68,7 +68,7 @@ class _Fp16Writer:
         """Whether a node of the trunk computes floats, not shapes."""
         return self._kinds.get(node.output[0], TensorProto.FLOAT) == TensorProto.FLOAT
 
-    def _half(self, node: NodeProto) -> None:
+    def _convert(self, node: NodeProto) -> None:
         skipped = NOT_FLOAT.get(node.op_type, ())
         if node.op_type == "Cast":  # of the pictures
             node.attribute[0].i = TensorProto.FLOAT16
@@ -81,9 +81,9 @@ class _Fp16Writer:
                 for n, x in enumerate(node.input)
             ]
         self._nodes.append(node)
-        self._halves.update(node.output)
+        self._fp16.update(node.output)
 
-    def _whole(self, node: NodeProto) -> None:
+    def _keep_float(self, node: NodeProto) -> None:
         node.input[:] = [self._as(x, TensorProto.FLOAT) for x in node.input]
         for attribute in node.attribute:
             for graph in (attribute.g, *attribute.graphs):
@@ -96,9 +96,9 @@ class _Fp16Writer:
         weight = self._trunk.weights.get(name)
         if weight is not None:
             return self._weight(weight) if kind == TensorProto.FLOAT16 else name
-        is_half = name in self._halves
-        floating = is_half or self._kinds.get(name, 0) == TensorProto.FLOAT
-        if not floating or is_half == (kind == TensorProto.FLOAT16):
+        is_fp16 = name in self._fp16
+        is_floating = is_fp16 or self._kinds.get(name, 0) == TensorProto.FLOAT
+        if not is_floating or is_fp16 == (kind == TensorProto.FLOAT16):
             return name
         if (name, kind) not in self._cast:
             cast = f"{PREFIX}{name}/{'half' if kind == TensorProto.FLOAT16 else 'float'}"
@@ -114,8 +114,8 @@ class _Fp16Writer:
             array = to_array(weight)
             if np.abs(array).max(initial=0) > LARGEST:
                 raise ModelError(
-                    f"has a weight of {np.abs(array).max():.0f} in {weight.name}, a half ends at "
-                    f"{LARGEST:.0f}: it cannot be made FP16"
+                    f"the model has a weight of {np.abs(array).max():.0f} in {weight.name}, but "
+                    f"FP16 ends at {LARGEST:.0f}: it cannot be converted to FP16"
                 )
             self._graph.initializer.append(numpy_helper.from_array(array.astype(np.float16), name))
             self._cast[name, TensorProto.FLOAT16] = name

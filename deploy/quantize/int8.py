@@ -11,6 +11,7 @@ Weights are int8, symmetric, one scale per channel. Activations depend on who ru
 from __future__ import annotations
 
 from collections.abc import Collection
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -50,10 +51,8 @@ class Int8Options:
 
 def quantize_trunk(proto: onnx.ModelProto, ranges: Ranges, options: Int8Options) -> onnx.ModelProto:
     """A copy of a float model (opset 13 or later) whose trunk runs in INT8."""
-    result = onnx.ModelProto()
-    result.CopyFrom(proto)
-    trunk = find_trunk(result.graph)
-    _Int8Writer(result.graph, trunk, ranges, options).write()
+    result = deepcopy(proto)
+    _Int8Writer(result.graph, find_trunk(result.graph), ranges, options).write()
     return result
 
 
@@ -76,8 +75,7 @@ class _Int8Writer:
     def write(self) -> None:
         inside = {id(node): node for node in self._trunk.nodes}
         for node in list(self._graph.node):
-            copy = NodeProto()
-            copy.CopyFrom(node)
+            copy = deepcopy(node)
             if self._trunk.is_layer(node) and id(node) in inside:
                 self._layer(copy)
             elif self._cpu and node.op_type in self._options.flowing and id(node) in inside:
@@ -157,7 +155,8 @@ class _Int8Writer:
         if node.op_type in SAME:
             inputs = inputs[:1]
         ready = [n for n in inputs if node.input[n] in self._pairs]
-        if len(ready) < max(len(inputs), 1) or len(inputs) < self._least(node):
+        min_inputs = 2 if node.op_type in ("Add", "Mul") else 1
+        if len(ready) < max(len(inputs), 1) or len(inputs) < min_inputs:
             self._float(node)
             return
         source = node.input[0]
@@ -167,9 +166,6 @@ class _Int8Writer:
         if node.op_type in SAME:
             self._steps[node.output[0]] = self._steps[source]
         self._out(node.output[0])
-
-    def _least(self, node: NodeProto) -> int:
-        return 2 if node.op_type in ("Add", "Mul") else 1
 
     def _out(self, name: str) -> None:
         """Add a pair behind a value that is read only through it, so that its node runs in INT8."""
@@ -235,9 +231,5 @@ def _mean_output(node: NodeProto, weight: np.ndarray, mean: np.ndarray) -> np.nd
 
 
 def _channel_axis(node: NodeProto) -> int:
-    if node.op_type == "Conv":
-        return 0
-    if node.op_type == "Gemm":
-        transposed = any(a.name == "transB" and a.i for a in node.attribute)
-        return 0 if transposed else 1
-    return 1  # MatMul (K, N)
+    transposed = any(a.name == "transB" and a.i for a in node.attribute)  # Gemm (N, K)
+    return 0 if node.op_type == "Conv" or transposed else 1  # MatMul (K, N)

@@ -16,7 +16,6 @@ from functools import partial
 import numpy as np
 import onnx
 
-from deploy.benchmark.timing import Times, time_in_turn
 from deploy.graph.model_proto import first_line
 from deploy.graph.session import open_infer, open_session
 from deploy.graph.trunk import find_trunk, simplify
@@ -27,6 +26,7 @@ from deploy.quantize.ranges import Ranges, observe_ranges, with_outputs
 from edge.errors import ModelError
 from edge.manifest import Manifest
 from edge.types import F32, U8
+from trainers.evaluation.timing import Times, time_in_turn
 
 KEPT_SHARES = (0.02, 0.04, 0.08, 0.15, 0.3)  # of the layers to try in float
 FIRST_LAYERS = (0, 1, 3)  # left in float where that is faster

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
@@ -118,8 +119,7 @@ def _silu_inputs(trunk: Trunk) -> set[str]:
 
 def with_outputs(proto: onnx.ModelProto, exits: Sequence[str]) -> bytes:
     """The model with other outputs, such as the exits of its trunk."""
-    cut = onnx.ModelProto()
-    cut.CopyFrom(proto)
+    cut = deepcopy(proto)
     del cut.graph.output[:]
     cut.graph.output.extend(onnx.ValueInfoProto(name=name) for name in exits)
     model: bytes = cut.SerializeToString()

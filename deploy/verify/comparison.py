@@ -128,7 +128,7 @@ class Comparison:
         self.failures += _nearest(name, a, b, missing, extra)
 
     def describe(self, reference: str) -> list[str]:
-        """Lines to be shown."""
+        """The result in lines to print."""
         line = (
             f"{self.engine} against {reference}: {self.pictures} pictures, {self.rows} rows, "
             f"{len(self.failures)} differ; the others by at most {self.box_px:.4f} px and "
@@ -137,7 +137,7 @@ class Comparison:
         return [line, *(self.worst.describe(reference, self.engine) if self.worst else ())]
 
     def to_dict(self) -> dict[str, object]:
-        """For scripts."""
+        """The result for scripts."""
         return {
             "engine": self.engine, "pictures": self.pictures, "rows": self.rows,
             "differ": len(self.failures), "on_edge": self.borderline,
@@ -170,14 +170,13 @@ class Comparison:
 
 @dataclass(slots=True)
 class VectorComparison:
-    """One engine beside the reference, of a model that gives one answer a picture.
+    """One engine compared with the reference, for models with one output per picture.
 
     Attributes:
-        engine: its name.
-        slack: by which SCORE is multiplied.
-        pictures: compared.
-        furthest: largest difference that is allowed.
-        failures: pictures whose answers are not the same, and how far these lie apart.
+        slack: Factor of SCORE.
+        pictures: Number of compared pictures.
+        furthest: Largest difference that is allowed.
+        failures: Pictures whose outputs differ, and by how much.
     """
 
     engine: str
@@ -192,7 +191,7 @@ class VectorComparison:
         return max(self.failures, key=lambda one: (math.isnan(one[1]), one[1]), default=None)
 
     def add(self, name: str, reference: F32, other: F32, manifest: Manifest) -> None:
-        """Compare one picture's answer: ``(D,)`` of unit length, or a probability."""
+        """Compare one picture's output: ``(D,)`` of unit length, or a probability."""
         distance = math.inf  # descriptions of other dimensions
         if reference.shape == other.shape:
             different = np.abs(reference - other)
@@ -206,7 +205,7 @@ class VectorComparison:
             self.failures.append((name, distance))
 
     def describe(self, reference: str) -> list[str]:
-        """Lines to be shown."""
+        """The result in lines to print."""
         line = (
             f"{self.engine} against {reference}: {self.pictures} pictures, {len(self.failures)} "
             f"differ; the others by at most {self.furthest:.1e}"
@@ -217,7 +216,7 @@ class VectorComparison:
         return [line, f"worst: {name}, by {by:.1e}"]
 
     def to_dict(self) -> dict[str, object]:
-        """For scripts."""
+        """The result for scripts."""
         name, by = self.worst or ("", 0.0)
         worst = {"picture": name, "by": by if math.isfinite(by) else None}
         return {

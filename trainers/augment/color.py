@@ -36,12 +36,12 @@ class ColorShift:
     """Hue, saturation, brightness, contrast and gamma; occasionally grayscale.
 
     Attributes:
-        hue_degrees: largest rotation either way.
-        saturation: largest relative change.
-        brightness: largest change, fraction of the range.
-        contrast: largest relative change.
-        gamma: largest relative change.
-        gray: probability of grayscale, as of infrared cameras at night.
+        hue_degrees: Largest rotation either way.
+        saturation: Largest relative change.
+        brightness: Largest change, fraction of the range.
+        contrast: Largest relative change.
+        gamma: Largest relative change.
+        gray: Probability of grayscale, as of infrared cameras at night.
     """
 
     hue_degrees: float = 12.0
@@ -110,10 +110,10 @@ class CheapCamera:
     """Low resolution, a soft lens, motion blur, noise, strong JPEG: each by chance.
 
     Attributes:
-        chance: probability of each; raising it degrades more pictures.
-        coarsest: lowest remaining resolution, as a fraction.
-        noise: largest standard deviation, gray levels.
-        worst_quality: lowest JPEG quality.
+        chance: Probability of each; raising it degrades more pictures.
+        coarsest: Lowest remaining resolution, as a fraction.
+        noise: Largest standard deviation, gray levels.
+        worst_quality: Lowest JPEG quality.
     """
 
     chance: float = 0.3
@@ -159,9 +159,9 @@ class Night:
     """Day to night: dark, bluish or grayscale, noisy, lit by a few lamps.
 
     Attributes:
-        darkest: least brightness away from the lamps.
-        infrared: probability of an infrared camera: grayscale with a bright spot.
-        noise: largest standard deviation, gray levels.
+        darkest: Least brightness away from the lamps.
+        infrared: Probability of an infrared camera: grayscale with a bright spot.
+        noise: Largest standard deviation, gray levels.
     """
 
     darkest: float = 0.2

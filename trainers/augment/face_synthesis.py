@@ -81,10 +81,10 @@ class FaceSynthesizer:
     """Makes a new face of one or two.
 
     Attributes:
-        mixed: probability of blending in the second face.
-        bent: probability of moving features.
-        bend_px: largest movement, pixels.
-        covered: probability of an occlusion.
+        mixed: Probability of blending in the second face.
+        bent: Probability of moving features.
+        bend_px: Largest movement, pixels.
+        covered: Probability of an occlusion.
     """
 
     mixed: float = 0.4

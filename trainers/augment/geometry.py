@@ -52,9 +52,9 @@ class Crop:
     no such crop the picture stays as it is.
 
     Attributes:
-        smallest: fraction of width and height; lowering it zooms in more.
-        whole: raising it keeps more of each object.
-        gone: raising it allows larger unlabeled remains.
+        smallest: Fraction of width and height; lowering it zooms in more.
+        whole: Raising it keeps more of each object.
+        gone: Raising it allows larger unlabeled remains.
     """
 
     smallest: float = 0.5
@@ -114,11 +114,11 @@ class Affine:
     """Rotation, shear, scale and shift about the picture's middle, in one interpolation.
 
     Attributes:
-        degrees: largest rotation either way; raising it loosens boxes.
-        shear_degrees: largest shear along x and y.
-        smallest: smallest scale.
-        largest: largest scale; raising it cuts more objects at the border.
-        shift: largest shift, as a fraction of the picture.
+        degrees: Largest rotation either way; raising it loosens boxes.
+        shear_degrees: Largest shear along x and y.
+        smallest: Smallest scale.
+        largest: Largest scale; raising it cuts more objects at the border.
+        shift: Largest shift, as a fraction of the picture.
     """
 
     degrees: float = 5.0
@@ -203,9 +203,9 @@ class Warp:
     """Local warping by a smooth random displacement.
 
     Attributes:
-        strength: largest displacement as a fraction of the grid spacing; below 0.3 nothing
+        strength: Largest displacement as a fraction of the grid spacing; below 0.3 nothing
             folds over.
-        nodes: of the grid along each side; raising it bends more locally.
+        nodes: Nodes of the grid along each side; raising it bends more locally.
     """
 
     strength: float = 0.12

@@ -16,7 +16,9 @@ RENAMED = deprecated_options({"--size": "--input-size"})
 
 def bench(
     data: Annotated[Path, typer.Argument(help="A data set for a detector.")],
-    backbone: Annotated[str, typer.Option(help="nano, slim, squeezenet, vgg16 ..")] = "nano",
+    backbone: Annotated[
+        str, typer.Option(help="Backbone: nano, slim, squeezenet, vgg16 ..")
+    ] = "nano",
     size: InputSize = 416,
     batch: Batch = 8,
     steps: Annotated[int, typer.Option(help="Steps per measurement.")] = 20,
@@ -39,11 +41,8 @@ def bench(
     config = NetworkConfig(dataset.classes, (size, size), backbone)
     task = YoloTask(build(config), config, LossConfig())
     compile_task(task, Settings(), steps)
-    made = build_batches(dataset, config.input_wh, batch, detector_augments(), seed=0)
-    typer.echo(
-        str(
-            measure_throughput(
-                made, lambda ready: task.train_on_batch(*to_keras_batch(ready)), steps
-            )
-        )
+    source = build_batches(dataset, config.input_wh, batch, detector_augments(), seed=0)
+    throughput = measure_throughput(
+        source, lambda ready: task.train_on_batch(*to_keras_batch(ready)), steps
     )
+    typer.echo(str(throughput))

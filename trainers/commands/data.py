@@ -21,7 +21,7 @@ def label(
     score: Score = 0.5,
     soft: Soft = False,
     every: Annotated[int, typer.Option(help="Label every N-th frame of a video.", min=1)] = 10,
-    form: Annotated[str, typer.Option("--format", help="yolo or coco.")] = "yolo",
+    form: Annotated[str, typer.Option("--format", help="Format: yolo or coco.")] = "yolo",
 ) -> None:
     """Label images and videos with a model: a data set to correct or to train on."""
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn

@@ -58,32 +58,30 @@ def evaluate(
 ) -> None:
     """Evaluate detectors and face detectors on labeled images."""
     from trainers.evaluation import detector as evaluation
+    from trainers.pseudo_labels import read_task_manifest
 
     if shrink_to and not faces:
         raise ConfigError("--shrink-to is for face detectors: add --faces")
     if faces:
         dataset = _read_faces(data, negatives, val_fraction)
         ask = load_face_teacher(model[0])
-        examined = (
-            evaluation.evaluate_small_faces(
-                dataset, ask, shrink_to, _read_input_wh(model[0]), score
-            )
-            if shrink_to
-            else evaluation.evaluate_faces(dataset, ask, score)
-        )
+        if shrink_to:
+            wh = read_task_manifest(find_model(model[0])).input_wh
+            result = evaluation.evaluate_small_faces(dataset, ask, shrink_to, wh, score)
+        else:
+            result = evaluation.evaluate_faces(dataset, ask, score)
     else:
         dataset, detects = _read_detection_data(data, val_fraction, model)
-        examined = evaluation.evaluate_detector(
-            dataset, evaluation.build_detect(detects, flip=flip, crops=crops), score
-        )
+        detect = evaluation.build_detect(detects, flip=flip, crops=crops)
+        result = evaluation.evaluate_detector(dataset, detect, score)
     table = Table("metric", "value", "95 %", "n", title=", ".join(model))
-    for name, figure in examined.figures.items():
+    for name, figure in result.figures.items():
         value, low, high = (f"{x:.4f}" for x in (figure.value, figure.low, figure.high))
         table.add_row(name, value, f"{low} to {high}", str(figure.n))
     Console().print(table)
-    ms = examined.seconds * 1e3
-    typer.echo(f"{ms:.1f} ms per image including reading it, {examined.passes} inference(s) each")
-    for path in evaluation.draw(dataset, examined, draw, score) if draw and not shrink_to else ():
+    ms = result.seconds * 1e3
+    typer.echo(f"{ms:.1f} ms per image including reading it, {result.passes} inference(s) each")
+    for path in evaluation.draw(dataset, result, draw, score) if draw and not shrink_to else ():
         typer.echo(path)
 
 
@@ -117,12 +115,6 @@ def _read_detection_data(
     return part, [remap_classes(wrap_detector(m), m.classes, part.classes) for m in loaded]
 
 
-def _read_input_wh(name: str) -> tuple[int, int]:
-    from trainers.pseudo_labels import read_task_manifest
-
-    return read_task_manifest(find_model(name)).input_wh
-
-
 def attacks(
     model: Annotated[list[str], typer.Argument(help="Liveness models or zoo:NAME.")],
     data: Annotated[Path, typer.Option(help="A data set whose boxes are live faces.")],
@@ -137,8 +129,8 @@ def attacks(
     """Evaluate liveness models on simulated attacks, including kinds held out from training."""
     from trainers.evaluation.liveness import draw, evaluate_pad
 
-    found = evaluate_pad(model, data, val_fraction, tuple(scenes or ()), score=score, each=each)
-    for name, rows in found.items():
+    results = evaluate_pad(model, data, val_fraction, tuple(scenes or ()), score=score, each=each)
+    for name, rows in results.items():
         table = Table("metric", "clips", "n", "tracks", "n", title=f"{name}, simulated attacks")
         for figure, clip, track in rows:
             table.add_row(figure, str(clip), str(clip.n), str(track), str(track.n))
@@ -168,42 +160,42 @@ def verification(
     portraits = read_portraits(data, load_face_detector(finder) if finder else None)
     portraits = portraits.split(val_fraction)[1] if val_fraction else portraits
     embedders = [load_contract_embedder(name) for name in model]
-    examined = [evaluation.evaluate_embedder(embedder, portraits) for embedder in embedders]
+    results = [evaluation.evaluate_embedder(embedder, portraits) for embedder in embedders]
     times = evaluation.measure_times(embedders, portraits.crops[:1])
     if as_json:
         answer = {
             one.name: {name: asdict(figure) for name, figure in one.figures.items()}
             | {"ms": seconds * 1e3, "ratio": ratio, "discard": one.discard}
-            for one, (seconds, ratio) in zip(examined, times, strict=True)
+            for one, (seconds, ratio) in zip(results, times, strict=True)
         }
         typer.echo(json.dumps(answer))
     else:
         title = f"{len(portraits.names)} people, {len(portraits)} faces"
-        _show_verification(examined, times, title)
-    for path in evaluation.draw(examined, draw) if draw else ():
+        _show_verification(results, times, title)
+    for path in evaluation.draw(results, draw) if draw else ():
         typer.echo(path, err=as_json)
 
 
 def _show_verification(
-    examined: Sequence[EmbedderResult], times: Sequence[tuple[float, float]], title: str
+    results: Sequence[EmbedderResult], times: Sequence[tuple[float, float]], title: str
 ) -> None:
-    table = Table("metric", *(one.name for one in examined), "n", title=title)
-    for name, first in examined[0].figures.items():
-        cells = [_format(one.figures[name]) if name in one.figures else "" for one in examined]
+    table = Table("metric", *(one.name for one in results), "n", title=title)
+    for name, first in results[0].figures.items():
+        cells = [_format(one.figures[name]) if name in one.figures else "" for one in results]
         table.add_row(name, *cells, str(first.n))
-    for one in examined[1:]:  # thresholds differ from model to model
-        for name in one.figures.keys() - examined[0].figures.keys():
-            cells = [_format(o.figures[name]) if o is one else "" for o in examined]
+    for one in results[1:]:  # thresholds differ from model to model
+        for name in one.figures.keys() - results[0].figures.keys():
+            cells = [_format(o.figures[name]) if o is one else "" for o in results]
             table.add_row(name, *cells, str(one.figures[name].n))
     table.add_row("ms per face, one thread", *(f"{s * 1e3:.2f}" for s, _ in times), "")
     table.add_row("time, ratio to the first", *(f"{ratio:.3f}" for _, ratio in times), "")
-    for share in range(len(examined[0].discard)):
-        cells = [f"{one.discard[share][1]:.3f}" for one in examined]
-        table.add_row(f"false rejects, {examined[0].discard[share][0]:.0%} discarded", *cells, "")
+    for share in range(len(results[0].discard)):
+        cells = [f"{one.discard[share][1]:.3f}" for one in results]
+        table.add_row(f"false rejects, {results[0].discard[share][0]:.0%} discarded", *cells, "")
     Console().print(table)
 
 
 def _format(figure: Interval) -> str:
-    if figure.low != figure.low:  # NaN: there is no interval
+    if figure.low != figure.low:  # NaN: without an interval
         return f"{figure.value:.4f}"
     return f"{figure.value:.4f} ({figure.low:.4f} to {figure.high:.4f})"

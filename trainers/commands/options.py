@@ -25,7 +25,9 @@ Out = Annotated[Path, typer.Option("--out", "-o", help="Run folder.")]
 Start = Annotated[
     str, typer.Option(help="Start from the weights of a .keras, .h5 or .onnx file or zoo:NAME.")
 ]
-Freeze = Annotated[str, typer.Option(help="none, backbone, all, or prefixes of layer names.")]
+Freeze = Annotated[
+    str, typer.Option(help="Layers to freeze: none, backbone, all, or prefixes of their names.")
+]
 Epochs = Annotated[int, typer.Option(help="Passes over the training data.")]
 Batch = Annotated[int, typer.Option(help="Images per step.")]
 Rate = Annotated[
@@ -123,7 +125,7 @@ def check_choice(option: str, value: str, choices: Collection[str]) -> Any:  # n
     """The value of an option that has a few choices.
 
     Raises:
-        ConfigError: it is not one of them.
+        ConfigError: It is not one of them.
     """
     if value not in choices:
         *others, last = choices

@@ -61,10 +61,15 @@ def detector(
     ] = "",
     freeze: opt.Freeze = "none",
     backbone: Annotated[
-        str, typer.Option(help="nano, slim, squeezenet, vgg16 ..; nano with --start, else slim.")
+        str,
+        typer.Option(
+            help="Backbone: nano, slim, squeezenet, vgg16 ..; nano with --start, else slim."
+        ),
     ] = "",
-    head: Annotated[str, typer.Option(help="free or anchor.")] = "free",
-    assignment: Annotated[str, typer.Option(help="dynamic or grid; unless given, by --head.")] = "",
+    head: Annotated[str, typer.Option(help="Head: free or anchor.")] = "free",
+    assignment: Annotated[
+        str, typer.Option(help="Label assignment: dynamic or grid; by --head unless given.")
+    ] = "",
     teacher: Annotated[
         str, typer.Option(help="A contract model whose detections complete the labels.")
     ] = "",
@@ -146,7 +151,7 @@ def faces(
     teacher: Annotated[
         str, typer.Option(help="A face detector or zoo:NAME that completes the labels.")
     ] = "",
-    backbone: Annotated[str, typer.Option(help="yunet or slim.")] = "yunet",
+    backbone: Annotated[str, typer.Option(help="Backbone: yunet or slim.")] = "yunet",
     start: opt.Start = "",
     freeze: opt.Freeze = "none",
     size: opt.InputSize = 256,
@@ -195,13 +200,16 @@ def liveness(
     keep: Annotated[
         float, typer.Option(help="Fraction of the weights of --start mixed in at the end.")
     ] = 0.0,
-    over_time: Annotated[str, typer.Option(help="none, conv1d or conv3d.")] = "none",
+    over_time: Annotated[
+        str, typer.Option(help="Convolutions over time: none, conv1d or conv3d.")
+    ] = "none",
     frames: Annotated[
         int, typer.Option(help="Frames per clip; more than 1 needs --over-time.")
     ] = 1,
     start: opt.Start = "",
     freeze: Annotated[
-        str, typer.Option(help="none, or prefixes of layer names: scale0_stem,scale0_stage0.")
+        str,
+        typer.Option(help="Layers to freeze: none, or prefixes such as scale0_stem,scale0_stage0."),
     ] = "none",
     epochs: opt.Epochs = 10,
     batch: opt.Batch = 32,
@@ -242,7 +250,7 @@ def embedder(
     data: Annotated[Path, typer.Argument(help="Portraits: labels.csv with video, or DIR/NAME/*.")],
     out: opt.Out,
     loss: Annotated[
-        str, typer.Option(help="triplet, binary, margin, teacher; several: teacher+triplet:0.2")
+        str, typer.Option(help="Losses: triplet, binary, margin, teacher, or teacher+triplet:0.2.")
     ] = "triplet",
     more: Annotated[
         list[Path] | None, typer.Option(help="More portraits for training; none are held out.")

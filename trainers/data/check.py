@@ -152,7 +152,7 @@ def check_path(path: Path, workers: int = 2) -> tuple[Dataset, DatasetReport]:
     """Read a data set of any format, skipping what cannot be used, and check the rest.
 
     Raises:
-        ConfigError: the path holds no data set of a known format.
+        ConfigError: The path holds no data set of a known format.
     """
     problems: list[Problem] = []
     dataset = read_dataset(path, problems.append)

@@ -109,8 +109,8 @@ class Sample(_Labeled):
         class_id: ``(N,)`` int32, index into the classes of the data set.
         landmarks: ``(N, 5, 2)`` float32, pixels of ``image``, NaN where unknown.
         weight: ``(N,)`` float32 in (0, 1]: 1 for a human label, less for a teacher's.
-        name: name of the picture, unique in its data set.
-        group: video or person; a split never parts a group.
+        name: Name of the picture, unique in its data set.
+        group: Video or person; a split never parts a group.
     """
 
     image: U8
@@ -147,9 +147,9 @@ class Example(_Labeled):
     """The labels of a picture in a file; columns as in `Sample`.
 
     Attributes:
-        path: file of the picture.
-        size_wh: its upright size in pixels, which the labels refer to.
-        label_file: file of the labels, for messages.
+        path: File of the picture.
+        size_wh: Its upright size in pixels, which the labels refer to.
+        label_file: File of the labels, for messages.
     """
 
     path: Path
@@ -166,7 +166,7 @@ class Example(_Labeled):
         """Read the picture.
 
         Raises:
-            ConfigError: the file is missing or broken, or not of the size its labels are for.
+            ConfigError: The file is missing or broken, or not of the size its labels are for.
         """
         picture = image_file.read(self.path)
         if picture.size_wh != self.size_wh:
@@ -195,8 +195,8 @@ class Dataset:
     """Examples that share their classes.
 
     Attributes:
-        classes: names by class_id.
-        examples: in the order of their names.
+        classes: Names by class_id.
+        examples: In the order of their names.
     """
 
     classes: tuple[str, ...]
@@ -233,7 +233,7 @@ class Dataset:
         other. The validation part is therefore only about ``fraction`` of the data.
 
         Raises:
-            ConfigError: one side would be empty.
+            ConfigError: One side would be empty.
         """
         sides = (
             self.where(lambda e: not is_held_out(e.group, fraction, seed)),
@@ -251,7 +251,7 @@ class Dataset:
         """These classes only, renumbered in the order given; every picture stays.
 
         Raises:
-            ConfigError: the data set lacks a class.
+            ConfigError: The data set lacks a class.
         """
         for name in classes:
             if name not in self.classes:
@@ -269,7 +269,7 @@ class Dataset:
         """Hash of classes, labels and the bytes of the pictures: equal hashes mean equal data.
 
         Raises:
-            ConfigError: a picture cannot be read.
+            ConfigError: A picture cannot be read.
         """
         whole = hashlib.sha256("\n".join(self.classes).encode())
         for e in sorted(self.examples, key=lambda e: e.name):

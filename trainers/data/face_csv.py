@@ -45,7 +45,7 @@ def read_face_csv(label_file: Path, on_problem: OnProblem = raise_problem) -> Da
     """The data set of ``label_file``; its one class is ``face``.
 
     Raises:
-        ConfigError: names the file and the line.
+        ConfigError: Names the file and the line.
     """
     examples: list[Example] = []
     try:

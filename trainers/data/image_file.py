@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image
@@ -13,27 +15,17 @@ from edge.vision.image_file import read_picture
 
 _ORIENTATION = 0x0112  # EXIF tag; 5..8 lie on their side
 _SIDEWAYS = frozenset({5, 6, 7, 8})
-_MISSING = "This picture does not exist: restore it or drop it."
 
 
 def size_wh(path: Path) -> tuple[int, int]:
     """Width and height in pixels, upright, from the header alone.
 
     Raises:
-        ConfigError: it is missing, or not a picture.
+        ConfigError: It is missing, or not a picture.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of odd but readable metadata
-            with Image.open(path) as picture:
-                width, height = picture.size
-                sideways = picture.getexif().get(_ORIENTATION) in _SIDEWAYS
-    except FileNotFoundError as error:
-        raise ConfigError(_MISSING, file=path) from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ConfigError(
-            "This is not a readable picture: replace it or drop it.", file=path
-        ) from error
+    with _open(path, "is not a readable picture") as picture:
+        width, height = picture.size
+        sideways = picture.getexif().get(_ORIENTATION) in _SIDEWAYS
     return (height, width) if sideways else (width, height)
 
 
@@ -41,7 +33,7 @@ def read(path: Path) -> RgbPicture:
     """Read the picture, upright.
 
     Raises:
-        ConfigError: it is missing, or not a complete picture.
+        ConfigError: It is missing, or not a complete picture.
     """
     try:
         return read_picture(path)
@@ -53,16 +45,22 @@ def verify(path: Path) -> None:
     """Decode the file strictly, while OpenCV fills in what a truncated file lacks.
 
     Raises:
-        ConfigError: it is missing, broken or truncated.
+        ConfigError: It is missing, broken or truncated.
     """
+    with _open(path, "picture is broken or truncated") as picture:
+        picture.load()
+
+
+@contextmanager
+def _open(path: Path, problem: str) -> Iterator[Image.Image]:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+            warnings.simplefilter("ignore")  # Pillow warns of odd but readable metadata
             with Image.open(path) as picture:
-                picture.load()
+                yield picture
     except FileNotFoundError as error:
-        raise ConfigError(_MISSING, file=path) from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ConfigError(
-            f"This picture is broken or truncated ({error}): replace it or drop it.", file=path
+            "This picture does not exist: restore it or drop it.", file=path
         ) from error
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ConfigError(f"This {problem} ({error}): replace it or drop it.", file=path) from error

@@ -39,7 +39,7 @@ def find_near_duplicates(examples: Sequence[Example], workers: int = 2) -> list[
     """Find pairs (first, second) of near-duplicates.
 
     Raises:
-        ConfigError: a picture cannot be read.
+        ConfigError: A picture cannot be read.
     """
     if not examples:
         return []
@@ -58,7 +58,7 @@ def drop_near_duplicates(
     """Those of ``new`` that are no near-duplicates of ``held``.
 
     Raises:
-        ConfigError: a picture cannot be read.
+        ConfigError: A picture cannot be read.
     """
     if not new or not held:
         return tuple(new)
@@ -75,7 +75,7 @@ def unite_near_duplicates(dataset: Dataset, workers: int = 2) -> Dataset:
     The united group takes the first of the names.
 
     Raises:
-        ConfigError: a picture cannot be read.
+        ConfigError: A picture cannot be read.
     """
     root = {e.group: e.group for e in dataset.examples}
 
@@ -98,6 +98,6 @@ def split_dataset(dataset: Dataset, val_fraction: float, seed: int = 0) -> tuple
     The split depends on group names, near-duplicates and the seed alone.
 
     Raises:
-        ConfigError: one side would be empty, or a picture cannot be read.
+        ConfigError: One side would be empty, or a picture cannot be read.
     """
     return unite_near_duplicates(dataset).split(val_fraction, seed)

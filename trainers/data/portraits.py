@@ -40,7 +40,7 @@ class Portraits:
         video: ``(N,)`` index of the video, unique over all people; pictures of one video are
             so similar that only pairs across videos mean anything.
         quality: ``(N,)`` face quality as the daemon computes it.
-        names: names of the people.
+        names: Names of the people.
     """
 
     crops: U8
@@ -71,7 +71,7 @@ class Portraits:
         """Split into (training, held out) by person; the side depends on the name alone.
 
         Raises:
-            ConfigError: one side would be empty.
+            ConfigError: One side would be empty.
         """
         held = [p for p, name in enumerate(self.names) if is_held_out(name, val_fraction, seed)]
         rest = [p for p in range(len(self.names)) if p not in set(held)]

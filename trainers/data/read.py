@@ -24,14 +24,12 @@ from trainers.data.yolo import read_yolo
 def read_dataset(path: Path, on_problem: OnProblem = raise_problem) -> Dataset:
     """Read COCO JSON, Pascal VOC, YOLO text or a table of faces.
 
-    Args:
-        path: ``x.json`` (COCO), ``labels.csv`` (faces), or a folder that holds ``labels.csv``,
-            ``classes.txt`` with ``labels/`` (YOLO), ``annotations/*.xml`` (VOC) or one
-            ``*.json`` in itself or in ``annotations/``.
-        on_problem: called with every problem; raises at the first unless given.
+    The path is ``x.json`` (COCO), ``labels.csv`` (faces), or a folder that holds ``labels.csv``,
+    ``classes.txt`` with ``labels/`` (YOLO), ``annotations/*.xml`` (VOC) or one ``*.json`` in itself
+    or in ``annotations/``. ``on_problem`` gets every problem; unless given, the first is raised.
 
     Raises:
-        ConfigError: no such path or format, or a problem with the data.
+        ConfigError: There is no such path or format, or a problem with the data.
     """
     if path.suffix == ".json":
         return read_coco(path, on_problem=on_problem)
@@ -59,7 +57,7 @@ def read_face_dataset(path: Path) -> Dataset:
     """Read a data set whose only class is ``face``.
 
     Raises:
-        ConfigError: it labels something else, or no picture has a label.
+        ConfigError: It labels something else, or no picture has a label.
     """
     dataset = read_dataset(path).require_examples()
     if set(dataset.classes) != {"face"}:

@@ -167,7 +167,7 @@ def draw(
     """Draw precision-recall curves, confusion matrix and the worst pictures as PNG.
 
     Raises:
-        ConfigError: the folder cannot be written.
+        ConfigError: The folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.png" for name in ("precision_recall", "confusion", "worst")]

@@ -6,9 +6,9 @@ of them.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from edge.models.embedder import ContractEmbedder
 from trainers.data.portraits import Portraits
 from trainers.evaluation.figures import save_figure
+from trainers.evaluation.timing import time_in_turn
 from trainers.metrics import verification
 from trainers.metrics.interval import Interval
 from trainers.metrics.verification import FPIRS, Pairs
@@ -68,35 +69,23 @@ def evaluate_embedder(
 def measure_times(
     embedders: Sequence[ContractEmbedder], face: np.ndarray, rounds: int = 60
 ) -> list[tuple[float, float]]:
-    """Median seconds per face of each model, and the median ratio to the first model.
-
-    Args:
-        embedders: the models.
-        face: ``(1, 112, 112, 3)`` uint8.
-        rounds: number of turns, after a few that do not count.
-    """
-    taken = np.empty((rounds + 5, len(embedders)))
-    for turn in taken:
-        for place, embedder in enumerate(embedders):
-            begun = time.perf_counter()
-            embedder.embed(face)
-            turn[place] = time.perf_counter() - begun
-    kept = taken[5:]
-    ratios = np.median(kept / kept[:, :1], axis=0)
-    return list(zip(np.median(kept, axis=0).tolist(), ratios.tolist(), strict=True))
+    """Median seconds per face ``(1, 112, 112, 3)`` of each model, and the ratio to the first."""
+    times = time_in_turn([partial(embedder.embed, face) for embedder in embedders], rounds)
+    ratios = np.median(times.seconds / times.seconds[:, :1], axis=0)
+    return [(times.median_s(n), float(ratio)) for n, ratio in enumerate(ratios)]
 
 
 def draw(examined: Sequence[EmbedderResult], folder: Path) -> list[Path]:
     """Draw roc.png and discard.png, with a line per model.
 
     Raises:
-        ConfigError: a file cannot be written.
+        ConfigError: A file cannot be written.
     """
     roc, discard = Figure(figsize=(6, 5)), Figure(figsize=(6, 5))
     left, right = roc.subplots(), discard.subplots()
     for one in examined:
         far, tar, _ = verification.roc(one.pairs.genuine, one.pairs.impostor)
-        rows = _thinned(far)
+        rows = _thin_out(far)
         left.plot(far[rows], tar[rows], label=f"{one.name}: AUC {one.figures['AUC'].value:.3f}")
         right.plot(*zip(*one.discard, strict=True), marker="o", label=one.name)
     left.set(xscale="log", xlim=(1e-4, 1), ylim=(0, 1), xlabel="false accept rate",
@@ -112,7 +101,7 @@ def draw(examined: Sequence[EmbedderResult], folder: Path) -> list[Path]:
     return paths
 
 
-def _thinned(far: np.ndarray, max_rows: int = 4000) -> np.ndarray:
+def _thin_out(far: np.ndarray, max_rows: int = 4000) -> np.ndarray:
     """Rows that suffice to draw a curve on a logarithmic scale."""
     if len(far) <= max_rows:
         return np.arange(len(far))

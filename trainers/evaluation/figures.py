@@ -38,7 +38,7 @@ def save_image(path: Path, rgb: U8) -> None:
     """Write an image as PNG.
 
     Raises:
-        ConfigError: the folder cannot be written or the disk is full.
+        ConfigError: The folder cannot be written or the disk is full.
     """
     _, encoded = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
     _write(path, encoded.tobytes())
@@ -60,7 +60,7 @@ def save_figure(path: Path, figure: Figure) -> None:
     """Write a figure as PNG.
 
     Raises:
-        ConfigError: the folder is missing or the disk is full.
+        ConfigError: The folder is missing or the disk is full.
     """
     png = io.BytesIO()
     figure.savefig(png, dpi="figure", format="png")
@@ -123,7 +123,7 @@ def contact_sheet(dataset: Dataset, path: Path, count: int = 24, seed: int = 0,
     """Draw some pictures of a data set with their labels; broken ones are left out.
 
     Raises:
-        ConfigError: the data set is empty or the PNG cannot be written.
+        ConfigError: The data set is empty or the PNG cannot be written.
     """
     dataset.require_examples()
     order = np.random.default_rng(seed).permutation(len(dataset))

@@ -24,6 +24,7 @@ from trainers.spoofing.clips import (
     load_clip_scorer,
     read_clip_config,
     read_scenes,
+    score_pad_set,
 )
 
 Row = tuple[str, Interval, Interval]  # metric, of clips, of tracks
@@ -37,23 +38,20 @@ def evaluate_pad(
     """Evaluate each model on the same attacks.
 
     Raises:
-        ConfigError: the data cannot be used.
-        ModelError: a model cannot be loaded.
+        ConfigError: The data cannot be used.
+        ModelError: A model cannot be loaded.
     """
     dataset = read_face_dataset(data)
     people = LiveFaces(split_dataset(dataset, held)[1] if held else dataset)
-    found, fixed, around = {}, dict[LivenessConfig, PadSet](), read_scenes(scenes)
+    results, pad_sets, backgrounds = {}, dict[LivenessConfig, PadSet](), read_scenes(scenes)
     for name in models:
         path = resolve_model(name, Path.cwd())
         config = read_clip_config(path)
-        if config not in fixed:
-            fixed[config] = build_pad_set(people, config, tuple(ALL), around, each)
-        scores = load_clip_scorer(path, config)(fixed[config].clips)
-        clips = pad.compute_pad_metrics(scores, fixed[config].kind, score)
-        fused, names = pad.fuse_tracks(scores, fixed[config].track)
-        tracks = pad.compute_pad_metrics(fused, [n.partition("/")[0] for n in names], score)
-        found[name] = _rows(clips, tracks)
-    return found
+        if config not in pad_sets:
+            pad_sets[config] = build_pad_set(people, config, tuple(ALL), backgrounds, each)
+        scores = load_clip_scorer(path, config)(pad_sets[config].clips)
+        results[name] = _rows(*score_pad_set(scores, pad_sets[config], score))
+    return results
 
 
 def _rows(clips: pad.PadMetrics, tracks: pad.PadMetrics) -> list[Row]:
@@ -68,16 +66,16 @@ def draw(data: Path, scenes: tuple[Path, ...], path: Path, across: int = 8, seed
     """Draw a contact sheet: live people, then each kind of attack, a row each.
 
     Raises:
-        ConfigError: the data cannot be used.
+        ConfigError: The data cannot be used.
     """
-    people, around = LiveFaces(read_face_dataset(data)), read_scenes(scenes)
+    people, backgrounds = LiveFaces(read_face_dataset(data)), read_scenes(scenes)
     tiles, titles = [], []
     for name in ("live", *ALL):
         for n in range(across):
             rng = np.random.default_rng((seed, n, *name.encode()))
-            clip = people.clip(int(rng.integers(len(people))), 1, rng)
+            clip = people.draw(rng)
             if name != "live":
-                clip = simulate_attack(clip, ALL[name], around, lambda r: people.clip(0, 1, r), rng)
+                clip = simulate_attack(clip, ALL[name], backgrounds, people.draw, rng)
             tiles.append(_thumbnail(Camera()(clip, rng)))
             titles.append(name)
     sheet = tile(tiles, across, titles)

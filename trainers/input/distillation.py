@@ -98,12 +98,11 @@ class BatchPlan:
     """What a batch and an epoch consist of.
 
     Attributes:
-        people: known people per batch; 0 draws from the whole set only.
-        images_per_person: images of each of them.
-        others: images besides, drawn from the whole set.
-        images: images per epoch.
-        degraded: fraction of images degraded as by a worse camera.
-        seed: of the choice.
+        people: Known people per batch; 0 draws from the whole set only.
+        images_per_person: Images of each of them.
+        others: Further images per batch, drawn from the whole set.
+        images: Images per epoch.
+        degraded: Fraction of images degraded as by a worse camera.
     """
 
     people: int

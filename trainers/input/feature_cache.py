@@ -35,7 +35,7 @@ def split_at_frozen(model: keras.Model) -> tuple[keras.Model, keras.Model]:
     Both share their layers with ``model``.
 
     Raises:
-        ConfigError: no layer at the input is frozen, or all layers are.
+        ConfigError: No layer at the input is frozen, or all layers are.
     """
     fixed: set[str] = set()
     for operation in model.operations:  # in topological order
@@ -132,7 +132,7 @@ class FeatureCache:
         """Feature maps and labels of one batch, as ``fit`` takes them.
 
         Raises:
-            ConfigError: a file of the cache is missing or broken.
+            ConfigError: A file of the cache is missing or broken.
         """
         kept = [self._read(int(which), epoch % self.views) for which in chosen]
         maps = tuple(
@@ -146,7 +146,7 @@ class FeatureCache:
         """Compute the views that are not on disk yet.
 
         Raises:
-            ConfigError: an image cannot be read, or the disk is full.
+            ConfigError: An image cannot be read, or the disk is full.
         """
         count = len(self.images.dataset)
         todo = [

@@ -54,11 +54,11 @@ class ImageCache:
     Memory comes first, then the disk cache, then the file; each returns the same pixels.
 
     Attributes:
-        size_wh: input size of the network.
-        oversample: factor by which cached images exceed their size in the network; 1 caches
+        size_wh: Input size of the network.
+        oversample: Factor by which cached images exceed their size in the network; 1 caches
             what the letterbox would make.
-        folder: disk cache of raw pixels, keyed by a hash of file and size; None for no cache.
-        ram_bytes: limit of the images cached in memory.
+        folder: Disk cache of raw pixels, keyed by a hash of file and size.
+        ram_bytes: Limit of the images cached in memory.
     """
 
     size_wh: tuple[int, int]
@@ -73,7 +73,7 @@ class ImageCache:
         """Load an image and its labels at the cached size.
 
         Raises:
-            ConfigError: the image is missing, broken or of another size.
+            ConfigError: The image is missing, broken or of another size.
         """
         source_wh = example.size_wh
         _, (w, h) = place_letterbox(source_wh, self.size_wh)
@@ -217,8 +217,8 @@ class DatasetBatches:
         """Make a batch.
 
         Raises:
-            ConfigError: an image is missing or broken.
-            WorkerError: anything else went wrong; names the image.
+            ConfigError: An image is missing or broken.
+            WorkerError: Anything else went wrong; names the image.
         """
         samples = [
             self.sample(self.dataset.examples[int(which)], (self.seed, epoch, step, place))
@@ -230,8 +230,8 @@ class DatasetBatches:
         """Load and augment an image with the random generator of ``seed``.
 
         Raises:
-            ConfigError: the image is missing or broken.
-            WorkerError: anything else went wrong; names the image.
+            ConfigError: The image is missing or broken.
+            WorkerError: Anything else went wrong; names the image.
         """
         rng = np.random.default_rng(seed)
         with locate_picture(example.path):
@@ -243,7 +243,7 @@ def locate_picture(path: Path) -> Iterator[None]:
     """Name the image in errors raised inside.
 
     Raises:
-        WorkerError: in place of any error that is not an `EdgeError`.
+        WorkerError: In place of any error that is not an `EdgeError`.
     """
     with translate_unexpected(
         lambda error: WorkerError(f"{type(error).__name__}: {error}", file=path)

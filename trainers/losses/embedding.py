@@ -33,12 +33,12 @@ class ObjectiveConfig:
     """Losses and their parameters.
 
     Attributes:
-        parts: name and weight of each loss.
-        alpha: margin of the triplet loss; raising it pushes people further apart.
-        mining: which triplets of the batch count.
-        pair: input of the logistic unit.
-        scale: of the margin softmax; raising it sharpens the softmax.
-        angle: its margin in radians; raising it packs the images of a person tighter.
+        parts: Name and weight of each loss.
+        alpha: Margin of the triplet loss; raising it pushes people further apart.
+        mining: Which triplets of the batch count.
+        pair: Input of the logistic unit.
+        scale: Raising it sharpens the margin softmax.
+        angle: Margin of the softmax in radians; raising it packs the images of a person tighter.
     """
 
     parts: tuple[tuple[str, float], ...] = (("triplet", 1.0),)
@@ -57,7 +57,7 @@ def parse_parts(text: str) -> tuple[tuple[str, float], ...]:
     """``teacher+triplet:0.2`` -> names and weights.
 
     Raises:
-        ConfigError: a name is unknown or a weight not positive.
+        ConfigError: A name is unknown or a weight not positive.
     """
     parts = []
     for piece in text.split("+"):
@@ -177,7 +177,7 @@ class EmbedTask(keras.Model):
             self.unit = layers.Dense(1, name="unit")
         if config.weight("margin"):
             shape = (network.output.shape[-1], people)
-            self.centers = self.add_weight(shape=shape, name="centres")
+            self.centers = self.add_weight(shape=shape, name="centers")
 
     def call(self, faces: Tensor, training: bool = False) -> Tensor:
         """uint8 ``(B, 112, 112, 3)`` -> ``(B, D)`` of unit length."""

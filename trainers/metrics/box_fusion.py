@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
@@ -15,17 +14,6 @@ from edge.types import F32, Detections, RgbPicture
 from edge.vision import boxes
 
 Detect = Callable[[RgbPicture], Detections]
-
-
-class View(Protocol):
-    """A detector with several inferences per picture."""
-
-    @property
-    def passes(self) -> int:
-        """Inferences per picture."""
-
-    def __call__(self, picture: RgbPicture) -> Detections:
-        """Detections in source pixels."""
 
 
 def passes(detect: Detect) -> int:
@@ -48,20 +36,27 @@ class _Cluster:
         self.scores[view] = max(mass, self.scores.get(view, 0.0))
 
 
-def _rows(found: Sequence[Detections], weight: Sequence[float]) -> list[tuple[float, int, int]]:
+def _rows(
+    detections: Sequence[Detections], weight: Sequence[float]
+) -> list[tuple[float, int, int]]:
     """Weighted score, view and row of every detection, by falling weighted score."""
     rows = [
         (float(d.score[n]) * w, view, n)
-        for view, (d, w) in enumerate(zip(found, weight, strict=True))
+        for view, (d, w) in enumerate(zip(detections, weight, strict=True))
         for n in range(len(d))
     ]
     return sorted(rows, key=lambda r: (-r[0], r[1], r[2]))
 
 
-def _clusters(found: Sequence[Detections], weight: Sequence[float], iou: float) -> list[_Cluster]:
+def _clusters(
+    detections: Sequence[Detections], weight: Sequence[float], iou: float
+) -> list[_Cluster]:
     clusters: list[_Cluster] = []
-    for mass, view, n in _rows(found, weight):
-        box, class_id = found[view].xyxy[n].astype(np.float64), int(found[view].class_id[n])
+    for mass, view, n in _rows(detections, weight):
+        box, class_id = (
+            detections[view].xyxy[n].astype(np.float64),
+            int(detections[view].class_id[n]),
+        )
         rivals = [c for c in clusters if c.class_id == class_id]
         overlap = boxes.iou(box[None], np.array([c.xyxy for c in rivals]).reshape(-1, 4))[0]
         best = int(np.argmax(overlap)) if rivals else -1
@@ -73,7 +68,7 @@ def _clusters(found: Sequence[Detections], weight: Sequence[float], iou: float) 
 
 
 def weighted_box_fusion(
-    found: Sequence[Detections],
+    detections: Sequence[Detections],
     weight: Sequence[float] = (),
     iou: float = 0.55,
     regions: F32 | None = None,
@@ -84,40 +79,40 @@ def weighted_box_fusion(
     the views that contain the object, so that detections of a single view count less.
 
     Args:
-        found: detections of each view, source pixels.
-        weight: of each view; equal unless given.
-        iou: boxes that overlap by more are one object.
+        detections: Detections of each view, source pixels.
+        weight: Of each view; equal unless given.
+        iou: Boxes that overlap by more are one object.
         regions: ``(V, 4)`` region of each view; the whole picture unless given.
     """
-    trust = list(weight) or [1.0] * len(found)
-    if len(trust) != len(found) or min(trust, default=1) <= 0:
-        raise ValueError(f"expected {len(found)} positive weights, got {trust}")
-    clusters = _clusters(found, trust, iou)
+    weights = list(weight) or [1.0] * len(detections)
+    if len(weights) != len(detections) or min(weights, default=1) <= 0:
+        raise ValueError(f"expected {len(detections)} positive weights, got {weights}")
+    clusters = _clusters(detections, weights, iou)
     if not clusters:
         return Detections.empty()
     xyxy = np.stack([c.xyxy for c in clusters]).astype(np.float32)
-    score = np.array([_score(c, trust, regions) for c in clusters], np.float32)
+    score = np.array([_score(c, weights, regions) for c in clusters], np.float32)
     order = np.argsort(-score, kind="stable")
     class_id = np.array([c.class_id for c in clusters], np.int32)
     return Detections(xyxy[order], score[order], class_id[order])
 
 
-_SEEN = 0.999  # share of a box inside a region that counts as seen; 1 but for rounding
+_INSIDE = 0.999  # share of a box inside a region that counts as seen; 1 but for rounding
 
 
-def _score(cluster: _Cluster, trust: Sequence[float], regions: F32 | None) -> float:
+def _score(cluster: _Cluster, weights: Sequence[float], regions: F32 | None) -> float:
     """Sum of weighted scores over the weights of all views that contain the object."""
-    could = set(range(len(trust)))
+    able = set(range(len(weights)))
     if regions is not None:
         share = boxes.containment(cluster.xyxy[None].astype(np.float32), regions)[0]
-        could = set(np.flatnonzero(share >= _SEEN).tolist()) | set(cluster.scores)
-    return sum(cluster.scores.values()) / sum(trust[v] for v in could)
+        able = set(np.flatnonzero(share >= _INSIDE).tolist()) | set(cluster.scores)
+    return sum(cluster.scores.values()) / sum(weights[v] for v in able)
 
 
-def _mirrored(found: Detections, width: int) -> Detections:
-    xyxy = found.xyxy.copy()
+def _mirrored(detections: Detections, width: int) -> Detections:
+    xyxy = detections.xyxy.copy()
     xyxy[:, [0, 2]] = np.float32(width) - xyxy[:, [2, 0]]
-    return Detections(xyxy, found.score, found.class_id)
+    return Detections(xyxy, detections.score, detections.class_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,8 +178,8 @@ class MultiCrop:
 
     def _look(self, picture: RgbPicture, region: F32) -> Detections:
         x1, y1, x2, y2 = (int(v) for v in region)
-        found = self.detect(RgbPicture(np.ascontiguousarray(picture.rgb[y1:y2, x1:x2])))
-        xyxy = found.xyxy + np.array([x1, y1, x1, y1], np.float32)
+        detections = self.detect(RgbPicture(np.ascontiguousarray(picture.rgb[y1:y2, x1:x2])))
+        xyxy = detections.xyxy + np.array([x1, y1, x1, y1], np.float32)
         w, h = picture.size_wh
         cut = (
             ((xyxy[:, 0] < x1 + _BORDER_PX) & (x1 > 0))
@@ -192,7 +187,7 @@ class MultiCrop:
             | ((xyxy[:, 2] > x2 - _BORDER_PX) & (x2 < w))
             | ((xyxy[:, 3] > y2 - _BORDER_PX) & (y2 < h))
         )
-        return Detections(xyxy, found.score, found.class_id)[~cut]
+        return Detections(xyxy, detections.score, detections.class_id)[~cut]
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,13 +96,8 @@ class Matches:
 def _match(overlap: F64 | F32, counts: NDArray[np.bool_], threshold: float) -> list[int]:
     """Match greedily: each detection takes the best free object, preferably one that counts.
 
-    Args:
-        overlap: ``(D, G)`` IoU, detections by falling score, counting objects first.
-        counts: ``(G,)``.
-        threshold: least IoU.
-
-    Returns:
-        Object of each detection, or -1.
+    ``overlap`` is ``(D, G)`` IoU of detections by falling score, ``counts`` ``(G,)``. Returns the
+    object of each detection, or -1.
     """
     taken = np.zeros(len(counts), bool)
     result: list[int] = []
@@ -182,13 +177,10 @@ class Evaluation:
 
     def ap(self, area: str = "all", iou: float | None = None, class_id: int | None = None,
            draws: I64 | None = None) -> float:  # fmt: skip
-        """Mean average precision.
+        """Mean average precision of an area: all, small, medium or large.
 
-        Args:
-            area: all, small, medium or large.
-            iou: one threshold; the mean over 0.5 to 0.95 unless given.
-            class_id: one class; the mean over those with objects unless given.
-            draws: ``(P,)`` how often each picture counts.
+        Without ``iou`` it is the mean over 0.5 to 0.95, without ``class_id`` that over classes with
+        objects. ``draws`` ``(P,)`` is the number of times each picture counts.
         """
         matches = self.matches[area]
         chosen = matches if class_id is None else [matches[class_id]]

@@ -197,7 +197,7 @@ def backbone(name: str) -> Callable[..., Features]:
     scales the channels; the default is that of the published network.
 
     Raises:
-        ValueError: no backbone has that name.
+        ValueError: No backbone has that name.
     """
     if name not in _BUILDERS:
         raise ValueError(f"backbone must be one of {', '.join(NAMES)}, got {name!r}")

@@ -41,23 +41,23 @@ class NetworkConfig(Config):
     """The YOLO network of a detector or face detector.
 
     Attributes:
-        classes: names by class_id.
-        input_wh: network pixels, multiples of 32.
-        backbone: name of the backbone.
-        width: width multiplier of the backbone; 0 selects the published one.
+        classes: Names by class_id.
+        input_wh: Network pixels, multiples of 32.
+        backbone: Name of the backbone.
+        width: Width multiplier of the backbone; 0 selects the published one.
         activation: ``silu`` or ``relu``.
         norm: ``batch``, or ``none`` where weights come from an exported file.
-        depthwise: depthwise 3x3 convolutions (nano and slim).
+        depthwise: Depthwise 3x3 convolutions (nano and slim).
         neck: ``pafpn`` (top-down and bottom-up), or ``fpn`` (top-down only): faster, a little
             worse.
-        neck_channels: channels of the three levels; empty uses the backbone's.
+        neck_channels: Channels of the three levels; empty uses the backbone's.
         head: ``free`` (decoupled, anchor-free) or ``anchor``.
-        head_channels: raising it helps with many classes and costs time at stride 8.
+        head_channels: Raising it helps with many classes and costs time at stride 8.
         head_depth: 3x3 convolutions in each branch.
-        shared_head: one branch serves classes and boxes, at half the cost.
-        anchors_wh: for the anchor head, three ``(w, h)`` in network pixels per stride.
-        landmarks: predict five points per row.
-        points_in: unit of the points: ``sizes`` of the face from its center, or ``strides`` from
+        shared_head: One branch serves classes and boxes, at half the cost.
+        anchors_wh: For the anchor head, three ``(w, h)`` in network pixels per stride.
+        landmarks: Predict five points per row.
+        points_in: Unit of the points: ``sizes`` of the face from its center, or ``strides`` from
             the cell, as in YuNet.
     """
 
@@ -97,12 +97,12 @@ class LivenessConfig(Config):
     """The MiniFASNet liveness network.
 
     Attributes:
-        scales: side of each crop, in sides of the face box.
-        input_wh: size of a crop, multiples of 16 from 80 on.
+        scales: Side of each crop, in sides of the face box.
+        input_wh: Size of a crop, multiples of 16 from 80 on.
         frames: T, frames per clip; 1 unless there is a convolution over time.
         over_time: ``none`` averages class probabilities, ``conv1d`` convolves the branches'
             features along time, ``conv3d`` the crops themselves.
-        branches: architecture per scale: ``plain``, or ``squeeze`` with squeeze-and-excitation.
+        branches: Architecture per scale: ``plain``, or ``squeeze`` with squeeze-and-excitation.
     """
 
     scales: tuple[float, ...] = (2.7, 4.0)
@@ -137,14 +137,14 @@ class EncoderConfig(Config):
 
     Attributes:
         dimension: D of the embeddings.
-        stem: channels at stride 2; most of the time is spent there.
-        widths: channels between the blocks of the three stages; each block is residual.
-        depths: blocks of each stage after the one that halves the map.
-        inner: channels inside those blocks.
-        down: channels inside the block that halves the map.
-        last: channels of the last map.
+        stem: Channels at stride 2; most of the time is spent there.
+        widths: Channels between the blocks of the three stages; each block is residual.
+        depths: Blocks of each stage after the one that halves the map.
+        inner: Channels inside those blocks.
+        down: Channels inside the block that halves the map.
+        last: Channels of the last map.
         norm: ``batch`` to train from scratch; ``none`` where weights come from an exported file.
-        fading: activations start as PReLU and fade into ReLU, see ``Fading``.
+        fading: Activations start as PReLU and fade into ReLU, see ``Fading``.
     """
 
     dimension: int = 128

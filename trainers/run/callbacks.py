@@ -84,7 +84,7 @@ def load_state(run: RunFolder, task: keras.Model, epoch: int) -> None:
     """Restore the state after ``epoch`` epochs into a task that was built and compiled.
 
     Raises:
-        ConfigError: the file is broken, or of another network or optimizer.
+        ConfigError: The file is broken, or of another network or optimizer.
     """
     path = run.state / f"epoch-{epoch:05d}.npz"
     variables = get_state(task)

@@ -77,7 +77,7 @@ class RunFolder:
         """Refuse a folder before anything is read or learned.
 
         Raises:
-            ConfigError: there is no run to resume, or one where another is to begin.
+            ConfigError: The run to resume is missing, or there is a run where another is to begin.
         """
         if resume:
             cls.open(path)
@@ -92,7 +92,7 @@ class RunFolder:
         """An existing run.
 
         Raises:
-            ConfigError: there is none.
+            ConfigError: It does not exist.
         """
         if not (path / "config.json").is_file():
             raise ConfigError(
@@ -104,7 +104,7 @@ class RunFolder:
         """Read a JSON file of the folder.
 
         Raises:
-            ConfigError: it is missing or broken.
+            ConfigError: It is missing or broken.
         """
         try:
             values: Json = json.loads((self.path / name).read_text())
@@ -133,8 +133,8 @@ class RunFolder:
         """Load the best network.
 
         Raises:
-            ConfigError: no epoch has finished yet.
-            ModelError: the file is broken.
+            ConfigError: No epoch has finished yet.
+            ModelError: The file is broken.
         """
         if not self.best.is_file():
             raise ConfigError(

@@ -13,11 +13,11 @@ class Job:
     """One training run, complete.
 
     Attributes:
-        out: the run folder.
-        val_fraction: fraction of the groups (videos, people) held out; which ones depends on
+        out: The run folder.
+        val_fraction: Fraction of the groups (videos, people) held out; which ones depends on
             their names and looks alone.
-        start: file of weights to start from, or None.
-        settings: how the network is trained.
+        start: File of weights to start from, or None.
+        settings: How the network is trained.
     """
 
     out: Path

@@ -60,13 +60,13 @@ class Kind:
     """One kind of attack.
 
     Attributes:
-        medium: turns an image into a surface.
-        video: show the whole clip; otherwise its first image, as a still.
-        bends: whether the surface bends like paper.
-        near: probability that it fills the image, so that no edge is visible.
-        band: probability of a refresh band.
-        soft_px: largest blur of a lens out of focus.
-        worn: whether it is worn as a mask in front of a live face.
+        medium: Turns an image into a surface.
+        video: Show the whole clip; otherwise its first image, as a still.
+        bends: Whether the surface bends like paper.
+        near: Probability that it fills the image, so that no edge is visible.
+        band: Probability of a refresh band.
+        soft_px: Largest blur of a lens out of focus.
+        worn: Whether it is worn as a mask in front of a live face.
     """
 
     medium: Medium
@@ -167,11 +167,11 @@ class Pose:
     """How a surface is held in front of the camera.
 
     Attributes:
-        scale: pixels of the image per pixel of the surface.
-        roll: rotation in the image plane, radians.
-        yaw: rotation out of the image plane, radians.
-        pitch: rotation out of the image plane, radians.
-        at_xy: position of the middle of the face, pixels of the image.
+        scale: Pixels of the image per pixel of the surface.
+        roll: Rotation in the image plane, radians.
+        yaw: Rotation out of the image plane, radians.
+        pitch: Rotation out of the image plane, radians.
+        at_xy: Position of the middle of the face, pixels of the image.
     """
 
     scale: float

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 import cv2
 import numpy as np
@@ -22,6 +22,7 @@ from trainers.data import image_file
 from trainers.data.dataset import Dataset, Example
 from trainers.data.read import find_images
 from trainers.input.pipeline import locate_picture, plan_epoch
+from trainers.metrics import pad
 from trainers.networks.config import LivenessConfig
 from trainers.spoofing.attacks import (
     ALL,
@@ -31,6 +32,9 @@ from trainers.spoofing.attacks import (
     mirror_clip,
     simulate_attack,
 )
+
+if TYPE_CHECKING:
+    from edge.models.liveness import ContractLiveness
 
 ClipScorer = Callable[[U8], F32]  # clips (N, C, h, w, 3) -> (N,) liveness score
 _NUMBER = re.compile(r"[_/-]?[a-z]*\d+$")
@@ -83,7 +87,7 @@ class LiveFaces:
         repeated, because their identity in the next image is unknown.
 
         Raises:
-            ConfigError: an image is missing or broken.
+            ConfigError: An image is missing or broken.
         """
         example = self.dataset.examples[row]
         if len(example) > 1 or frames == 1:
@@ -97,6 +101,10 @@ class LiveFaces:
         examples = [self.dataset.examples[r] for r in rows]
         boxes = np.concatenate([e.xyxy for e in examples])
         return Clip(tuple(self._image(e) for e in examples), boxes)
+
+    def draw(self, rng: Rng) -> Clip:
+        """Draw a live person, as one image."""
+        return self.clip(int(rng.integers(len(self))), 1, rng)
 
     def _image(self, example: Example) -> U8:
         image = self._kept.get(example.path)
@@ -131,7 +139,7 @@ class Scenes:
         """Read image files and shrink them.
 
         Raises:
-            ConfigError: a file cannot be read.
+            ConfigError: A file cannot be read.
         """
         return cls(tuple(_small(image_file.read(file).rgb) for file in files))
 
@@ -154,7 +162,7 @@ def read_scenes(folders: Sequence[Path]) -> Scenes:
     """Read all pictures below these folders as backgrounds.
 
     Raises:
-        ConfigError: a folder holds none, or a picture cannot be read.
+        ConfigError: A folder holds none, or a picture cannot be read.
     """
     files: list[Path] = []
     for folder in folders:
@@ -204,17 +212,16 @@ class ClipBatches:
     def plan(self, epoch: int) -> Iterator[tuple[int, int, np.ndarray]]:
         """Epoch, step and live images of each batch of an epoch."""
         half = max(self.batch // 2, 1)
-        for step, chosen in enumerate(
-            plan_epoch(len(self.people), half, self.seed, epoch, shuffle=True)
-        ):
+        order = plan_epoch(len(self.people), half, self.seed, epoch, shuffle=True)
+        for step, chosen in enumerate(order):
             yield epoch, step, chosen
 
     def make(self, epoch: int, step: int, chosen: np.ndarray) -> ClipBatch:
         """Make a batch: each chosen image once live, once as an attack.
 
         Raises:
-            ConfigError: an image is missing or broken.
-            WorkerError: anything else went wrong; names the image.
+            ConfigError: An image is missing or broken.
+            WorkerError: Anything else went wrong; names the image.
         """
         clips, live = [], []
         for place, row in enumerate(chosen.tolist()):
@@ -238,18 +245,14 @@ class ClipBatches:
             clip = cut_surroundings(clip, self.config)  # camera artifacts cost time per pixel
         else:
             kind = ALL[self.kinds[int(rng.integers(len(self.kinds)))]]
-            clip = simulate_attack(clip, kind, self.scene, self.bearer, rng)
+            clip = simulate_attack(clip, kind, self.scene, self.people.draw, rng)
         clip = Camera(0.35 * self.strength)(clip, rng)
         clip = mirror_clip(clip) if rng.random() < 0.5 else clip
         return cut_crops(clip, self.config, rng)
 
     def scene(self, rng: Rng) -> U8:
         """Draw the background of an attack: half of the time that of a live person."""
-        return self.scenes(rng) if rng.random() < 0.5 else self.bearer(rng).images[0]
-
-    def bearer(self, rng: Rng) -> Clip:
-        """Draw a live person."""
-        return self.people.clip(int(rng.integers(len(self.people))), 1, rng)
+        return self.scenes(rng) if rng.random() < 0.5 else self.people.draw(rng).images[0]
 
 
 def cut_surroundings(clip: Clip, config: LivenessConfig) -> Clip:
@@ -284,13 +287,23 @@ class PadSet:
 
     Attributes:
         clips: ``(N, C, h, w, 3)`` uint8.
-        kind: of each clip: ``live``, or the name of the attack.
-        track: of each clip; the scores of a track are fused too.
+        kind: Of each clip: ``live``, or the name of the attack.
+        track: Of each clip; the scores of a track are fused too.
     """
 
     clips: U8
     kind: tuple[str, ...]
     track: tuple[str, ...]
+
+
+def score_pad_set(
+    score: F32, pad_set: PadSet, threshold: float
+) -> tuple[pad.PadMetrics, pad.PadMetrics]:
+    """PAD metrics of its clips, and of its tracks with fused scores."""
+    fused, names = pad.fuse_tracks(score, pad_set.track)
+    kinds = [name.partition("/")[0] for name in names]
+    clips = pad.compute_pad_metrics(score, pad_set.kind, threshold)
+    return clips, pad.compute_pad_metrics(fused, kinds, threshold)
 
 
 def build_pad_set(
@@ -317,38 +330,34 @@ def build_pad_set(
 
 
 def _track(
-    people: LiveFaces,
-    rows: Sequence[int],
-    name: str,
-    config: LivenessConfig,
-    scenes: Scenes,
+    people: LiveFaces, rows: Sequence[int], name: str, config: LivenessConfig, scenes: Scenes,
     rng: Rng,
-) -> Iterator[U8]:
+) -> Iterator[U8]:  # fmt: skip
     """Clips of one track: the same attack continues through all of them."""
     parts = [people.clip(row, config.frames, rng) for row in rows]
     whole = Clip(tuple(i for t in parts for i in t.images), np.concatenate([t.xyxy for t in parts]))
     if name != "live":
-
-        def bearer(rng: Rng) -> Clip:
-            return people.clip(int(rng.integers(len(people))), 1, rng)
-
-        whole = simulate_attack(whole, ALL[name], scenes, bearer, rng)
+        whole = simulate_attack(whole, ALL[name], scenes, people.draw, rng)
     whole = Camera()(whole, rng)
     for first in range(0, len(whole), config.frames):
         part = slice(first, first + config.frames)
         yield cut_crops(Clip(whole.images[part], whole.xyxy[part].copy()), config, rng)
 
 
+def _load_model(path: Path) -> ContractLiveness:
+    from edge.models.contract import load_model
+    from edge.runtimes.onnx import Options, build
+
+    return load_model("liveness", build(Options(workers=1)), path)
+
+
 def read_clip_config(path: Path) -> LivenessConfig:
     """The configuration of clips as a contract model takes them.
 
     Raises:
-        ModelError: it cannot be loaded.
+        ModelError: It cannot be loaded.
     """
-    from edge.models.contract import load_model
-    from edge.runtimes.onnx import Options, build
-
-    manifest = load_model("liveness", build(Options(workers=1)), path).manifest
+    manifest = _load_model(path).manifest
     return LivenessConfig(
         manifest.crop_scales, manifest.input_wh, manifest.clip_frames,
         "conv1d" if manifest.clip_frames > 1 else "none",
@@ -363,10 +372,7 @@ def load_clip_scorer(path: Path, config: LivenessConfig) -> ClipScorer:
         ConfigError: The model takes other crops.
         ModelError: It cannot be loaded.
     """
-    from edge.models.contract import load_model
-    from edge.runtimes.onnx import Options, build
-
-    model = load_model("liveness", build(Options(workers=1)), path)
+    model = _load_model(path)
     manifest = model.manifest
     if (manifest.crop_scales, manifest.input_wh) != (config.scales, config.input_wh) or (
         manifest.clip_frames not in (1, config.frames)

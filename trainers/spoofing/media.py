@@ -25,9 +25,9 @@ class Surface:
 
     Attributes:
         rgba: ``(H, W, 4)`` uint8; transparent where the last channel is 0.
-        offset_xy: position of the upper left corner of the picture, pixels of the surface.
-        scale: pixels of the surface per pixel of the picture.
-        glow: whether it emits light, so that shade does not darken it.
+        offset_xy: Position of the upper left corner of the picture, pixels of the surface.
+        scale: Pixels of the surface per pixel of the picture.
+        glow: Whether it emits light, so that shade does not darken it.
     """
 
     rgba: U8
@@ -83,11 +83,11 @@ class Print:
     """A print: fewer colors, off-white paper with grain, perhaps a white margin.
 
     Attributes:
-        blackest: lightest black of the ink, 0..1.
-        whitest: darkest white of the paper, 0..1.
-        colors: least remaining fraction of saturation.
-        grain: strongest grain of the paper, gray levels.
-        margin: probability of a white margin.
+        blackest: Lightest black of the ink, 0..1.
+        whitest: Darkest white of the paper, 0..1.
+        colors: Least remaining fraction of saturation.
+        grain: Strongest grain of the paper, gray levels.
+        margin: Probability of a white margin.
     """
 
     blackest: float = 0.22
@@ -167,8 +167,8 @@ class Screen:
     produces moire.
 
     Attributes:
-        strips: darkest gaps, 0..1; raising it strengthens the moire.
-        bezel: probability of a frame around it.
+        strips: Darkest gaps, 0..1; raising it strengthens the moire.
+        bezel: Probability of a frame around it.
     """
 
     strips: float = 0.5

@@ -21,8 +21,8 @@ def start_from(network: keras.Model, config: LivenessConfig, path: Path) -> int:
     """Load what fits from our ``.keras`` file or an adopted MiniFASNet; return how many layers.
 
     Raises:
-        ConfigError: the file is of another kind, or nothing fits.
-        ModelError: it cannot be read.
+        ConfigError: The file is of another kind, or nothing fits.
+        ModelError: It cannot be read.
     """
     if not path.is_file():
         raise ConfigError("This file does not exist: check --start.", file=path)

@@ -18,6 +18,7 @@ from trainers.networks.config import EncoderConfig
 from trainers.networks.mobilefacenet import Fading, build, convolutions
 from trainers.weights import onnx as onnxweights
 from trainers.weights.onnx import Convolution
+from trainers.weights.transfer import assign_layer
 
 ORIGINAL = EncoderConfig(
     stem=64, inner=(128, 256, 256), down=(128, 256, 512), norm="none", fading=True
@@ -28,11 +29,12 @@ def read_parts(path: Path) -> dict[str, Convolution]:
     """The file's convolutions under the encoder's names.
 
     Raises:
-        ModelError: it is not an ONNX file, or not of this layout.
+        ModelError: It is not an ONNX file, or not of this layout.
     """
     found = list(onnxweights.convolutions(onnxweights.read_graph(path)))
     names = convolutions(ORIGINAL)
-    shapes = [tuple(layer.kernel.shape) for layer in _layers(build(ORIGINAL), names)]
+    original = build(ORIGINAL)
+    shapes = [tuple(original.get_layer(name).kernel.shape) for name in names]
     if [part.kernel.shape for part in found] != shapes:
         raise ModelError(
             "This file does not have the layers of MobileFaceNet: start from another.", file=path
@@ -40,23 +42,11 @@ def read_parts(path: Path) -> dict[str, Convolution]:
     return dict(zip(names, found, strict=True))
 
 
-def _layers(encoder: keras.Model, names: list[str]) -> list[keras.layers.Layer]:
-    by_name = {layer.name: layer for layer in encoder.layers}
-    return [by_name[name] for name in names]
-
-
 def assign_weights(encoder: keras.Model, parts: dict[str, Convolution]) -> None:
     """Assign weights to the layers of the encoder; shapes must fit."""
     by_name = {layer.name: layer for layer in encoder.layers}
     for name, part in parts.items():
-        layer = by_name[name]
-        layer.kernel.assign(part.kernel)
-        if layer.use_bias:
-            layer.bias.assign(part.bias)
-        else:  # a normalization that only adds the bias
-            norm = by_name[f"{name}_bn"]
-            one, none = np.ones(len(part.bias)), np.zeros(len(part.bias))
-            norm.set_weights([one * np.sqrt(1 + norm.epsilon), part.bias, none, one])
+        assign_layer(by_name[name], by_name.get(f"{name}_bn"), part.kernel, part.bias)
         act = by_name.get(f"{name}_act")
         if isinstance(act, Fading):
             act.slope.assign(part.slope)
@@ -97,12 +87,10 @@ def _groups(config: EncoderConfig) -> list[tuple[list[str], str, int]]:
 
 def _strongest(encoder: keras.Model, name: str, reader: Convolution, faces: U8, count: int) -> I64:
     """Channels of the activation of ``name`` that affect the output of ``reader`` most."""
-    layer = next(x for x in encoder.layers if x.name == f"{name}_act")
-    seen = keras.Model(encoder.inputs, layer.output).predict(
-        faces.astype(np.float32), batch_size=32, verbose=0
-    )
-    moved = seen.std(axis=(0, 1, 2)) * np.linalg.norm(reader.kernel[0, 0], axis=1)
-    return np.sort(np.argsort(-moved)[:count])
+    front = keras.Model(encoder.inputs, encoder.get_layer(f"{name}_act").output)
+    activations = front.predict(faces.astype(np.float32), batch_size=32, verbose=0)
+    effect = activations.std(axis=(0, 1, 2)) * np.linalg.norm(reader.kernel[0, 0], axis=1)
+    return np.sort(np.argsort(-effect)[:count])
 
 
 def _outputs(part: Convolution, keep: I64) -> Convolution:

@@ -38,7 +38,7 @@ def read_graph(path: Path) -> onnx.GraphProto:
     """Read the graph of an ONNX file.
 
     Raises:
-        ModelError: it is not an ONNX file.
+        ModelError: It is not an ONNX file.
     """
     try:
         return onnx.load(path, load_external_data=False).graph

@@ -43,7 +43,7 @@ class TransferReport:
         """Return itself if a layer took weights.
 
         Raises:
-            ConfigError: none did.
+            ConfigError: None did.
         """
         if not self.loaded:
             why = next(iter(self.left.items()), ("no layer", "the file holds no weights"))
@@ -265,19 +265,22 @@ def assign_weights(
         if shape != source.kernel.shape:
             left[layer.name] = f"expected a kernel {shape}, the file has {source.kernel.shape}"
             continue
-        _assign(layer, by_name.get(f"{layer.name}_bn"), source)
+        assign_layer(layer, by_name.get(f"{layer.name}_bn"), source.kernel, source.bias)
         loaded.append(layer.name)
     return TransferReport(tuple(loaded), left)
 
 
-def _assign(layer: keras.layers.Layer, norm: keras.layers.Layer | None, source: Weights) -> None:
-    layer.kernel.assign(source.kernel)
+def assign_layer(
+    layer: keras.layers.Layer, norm: keras.layers.Layer | None, kernel: F32, bias: F32
+) -> None:
+    """Assign the weights of a convolution; a normalization behind it only adds the bias."""
+    layer.kernel.assign(kernel)
     if layer.use_bias:
-        layer.bias.assign(source.bias)
-    if norm is not None:  # a normalization that only adds the bias
-        count = len(source.bias)
+        layer.bias.assign(bias)
+    if norm is not None:
+        count = len(bias)
         unit = np.full(count, np.sqrt(1 + norm.epsilon), np.float32)
-        norm.set_weights([unit, source.bias, np.zeros(count), np.ones(count)])
+        norm.set_weights([unit, bias, np.zeros(count), np.ones(count)])
 
 
 def _carry_classes(

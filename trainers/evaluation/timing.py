@@ -1,4 +1,4 @@
-"""Speed: how long calls take on a machine whose other users come and go."""
+"""Timing: how long calls take on a machine whose other load comes and goes."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class Times:
     seconds: np.ndarray
 
     def median_s(self, call: int) -> float:
-        """Of one call."""
+        """Median time of a call."""
         return float(np.median(self.seconds[:, call]))
 
     def percentile_s(self, call: int, percent: float) -> float:
-        """Of one call."""
+        """A percentile of the time of a call."""
         return float(np.percentile(self.seconds[:, call], percent))
 
     def speed(self, call: int) -> float:
-        """How many times as fast as the first: the median over the rounds."""
+        """How many times as fast as the first call: the median over the rounds."""
         return float(np.median(self.seconds[:, 0] / self.seconds[:, call]))
 
 
@@ -39,10 +39,7 @@ def time_in_turn(
 ) -> Times:
     """Time calls in turn, so that a machine that slows down meanwhile slows all of them.
 
-    Args:
-        calls: each is called once before it counts.
-        rounds: how often each is timed.
-        clock: seconds; ``time.thread_time`` does not see what others do to the machine.
+    Each is called once before it counts. The clock ``time.thread_time`` does not see other load.
     """
     for call in calls:
         call()
