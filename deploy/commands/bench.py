@@ -1,4 +1,4 @@
-"""`edge-deploy bench`: how fast models are here."""
+"""`edge-deploy bench`: how fast models are on this machine."""
 
 from __future__ import annotations
 
@@ -57,5 +57,5 @@ def _show(report: BenchmarkReport) -> None:
             f"{row.p99_ms:.2f}", f"{row.fps:.1f}", str(row.calls),
         )  # fmt: skip
     Console().print(table)
-    for runtime, why in report.skipped.items():
-        typer.echo(f"{runtime}: not measured: {why}")
+    for runtime, reason in report.skipped.items():
+        typer.echo(f"{runtime}: not measured: {reason}")

@@ -1,7 +1,8 @@
-"""`edge-deploy engines`: what the engine cache holds, and what may go."""
+"""`edge-deploy engines`: list, prune and import the engines of the cache."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from dataclasses import asdict
@@ -35,8 +36,8 @@ def list_command(
     for entry in engines.entries():
         why = reason_against(engines, entry)
         if as_json:
-            told = {"file": str(entry.path), "name": entry.name, "loads": not why, "why": why}
-            typer.echo(json.dumps(told | {"key": asdict(entry.key), "bytes": entry.size_bytes}))
+            row = {"file": str(entry.path), "name": entry.name, "loads": not why, "why": why}
+            typer.echo(json.dumps(row | {"key": asdict(entry.key), "bytes": entry.size_bytes}))
         built = time.strftime("%Y-%m-%d %H:%M", time.gmtime(entry.built_s))
         size = f"{entry.size_bytes / 1e6:.1f}"
         table.add_row(entry.name, str(entry.key), size, built, why or "yes")
@@ -55,14 +56,14 @@ def prune_command(
     """Remove engines that this machine would not load, such as those of an earlier library."""
     engines = EngineCache(cache or default_root())
     oldest_s = time.time() - days * 86400 if days else 0.0
-    gone = list(engines.leftovers())
+    paths = list(engines.leftovers())
     for entry in engines.entries():
         if everything or entry.built_s < oldest_s or reason_against(engines, entry):
-            gone.append(entry.path)
-    freed = sum(path.stat().st_size for path in gone)
-    for path in gone:
+            paths.append(entry.path)
+    freed = sum(path.stat().st_size for path in paths)
+    for path in paths:
         path.unlink(missing_ok=True)
-    typer.echo(f"{engines.folder}: removed {len(gone)} files, {freed / 1e6:.1f} MB")
+    typer.echo(f"{engines.folder}: removed {len(paths)} files, {freed / 1e6:.1f} MB")
 
 
 @app.command("trust")
@@ -81,7 +82,7 @@ def trust_command(
 
 
 def reason_against(cache: EngineCache, entry: EngineEntry) -> str:
-    """Why this box would not load an engine, apart from its card; empty when it would."""
+    """Why this machine would not load an engine, apart from its GPU; empty when it would."""
     if not cache.is_own(entry):
         return "changed, or built elsewhere"
     here = versions()
@@ -93,11 +94,9 @@ def reason_against(cache: EngineCache, entry: EngineEntry) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Flavours of TensorRT that are here."""
-    found: dict[str, str] = {}
+    """Versions of the installed flavors of TensorRT, by name."""
+    installed: dict[str, str] = {}
     for name in NAMES:
-        try:
-            found[name] = find_library(name).version
-        except ConfigError:
-            continue
-    return found
+        with contextlib.suppress(ConfigError):
+            installed[name] = find_library(name).version
+    return installed

@@ -1,4 +1,4 @@
-"""What the commands share: progress bars, models read and written."""
+"""Helpers of several commands: progress bars, reading and writing models."""
 
 from __future__ import annotations
 

@@ -25,4 +25,4 @@ def triton_command(
     config = render_config(source, manifest, batch, wait_us, tensorrt=tensorrt)
     folder = write_repository(out, source, manifest, config)
     typer.echo(f"{folder}: start the server with: tritonserver --model-repository={out}")
-    typer.echo('the boxes run it with: runtime = { kind = "triton", url = "HOST:8001" }')
+    typer.echo('clients run it with: runtime = { kind = "triton", url = "HOST:8001" }')

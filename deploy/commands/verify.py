@@ -1,4 +1,4 @@
-"""`edge-deploy verify`: whether a model answers the same wherever it runs."""
+"""`edge-deploy verify`: whether a model gives the same outputs in every runtime."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def verify_command(
 ) -> None:
     """Compare the outputs of Keras, ONNX Runtime and every available engine on pictures.
 
-    Exit 1 when a box differs by more than 0.5 px, a score or probability by more than 0.001 or a
-    face's description by a cosine of 0.001; a model in FP16 may differ by 8 times as much, one in
+    Exit 1 when a box differs by more than 0.5 px, a score or probability by more than 0.001 or an
+    embedding by a cosine of 0.001; a model in FP16 may differ by 8 times as much, one in
     INT8 by 16 times.
     """
     files = find_pictures(pictures or [])
@@ -47,16 +47,16 @@ def verify_command(
             from trainers.run.folder import RunFolder
 
         reference = load_reference(RunFolder.open(run), manifest, candidates)
-    with open_engines(source, model, reference, triton) as found:
-        if len(found.infer) < 2:
-            skipped = "".join(f"\n  {engine}: {why}" for engine, why in found.skipped.items())
+    with open_engines(source, model, reference, triton) as engines:
+        if len(engines.infer) < 2:
+            skipped = "".join(f"\n  {engine}: {why}" for engine, why in engines.skipped.items())
             raise ConfigError(
-                f"only {', '.join(found.infer)} can run {model} here, which leaves nothing to "
+                f"only {', '.join(engines.infer)} can run {model} here, which leaves nothing to "
                 f"compare: name its training run with --run, or make another runtime work{skipped}"
             )
         with show_progress("comparing", len(files)) as advance:
-            results = verify(manifest, found.infer, files, advance, SLACK[precision_of(source)])
-    report = ComparisonReport(next(iter(found.infer)), results, found.skipped)
+            results = verify(manifest, engines.infer, files, advance, SLACK[precision_of(source)])
+    report = ComparisonReport(next(iter(engines.infer)), results, engines.skipped)
     typer.echo(report.to_json() if as_json else str(report))
     if report.failed:
         raise typer.Exit(1)

@@ -29,13 +29,13 @@ def load_reference(run: RunFolder, manifest: Manifest, candidates: int) -> Infer
         trained = run.load_with_config(NetworkConfig)
         return Reference(*resize_network(*trained, manifest.input_wh), manifest, candidates)
     network, output = run.load(), OUTPUTS[manifest.task]
-    taken, wanted = network.input.shape[1:], manifest.input_shape
-    if taken != wanted:
-        raise _another(run, f"takes {taken}, the model {wanted}")
+    shape = network.input.shape[1:]
+    if shape != manifest.input_shape:
+        raise _another(run, f"takes {shape}, the model {manifest.input_shape}")
 
     def infer(inputs: U8) -> Outputs:
-        answers = network(inputs.astype(np.float32), training=False)
-        return {output: keras.ops.convert_to_numpy(answers)}
+        outputs = network(inputs.astype(np.float32), training=False)
+        return {output: keras.ops.convert_to_numpy(outputs)}
 
     return infer
 
@@ -56,13 +56,12 @@ class Reference:
     def __call__(self, images: U8) -> Outputs:
         """``(B, h, w, 3)`` uint8 -> the contract's outputs."""
         raw = self._network(images.astype(np.float32), training=False)
-        found = decode(raw, self._config)
-        xyxy, score, points = (
-            keras.ops.convert_to_numpy(x) for x in (found.xyxy, found.score, found.points)
-        )
+        decoded = decode(raw, self._config)
+        columns = (decoded.xyxy, decoded.score, decoded.points)
+        xyxy, score, points = map(keras.ops.convert_to_numpy, columns)
         rows = np.zeros((len(images), self._manifest.max_rows, 16), np.float32)
-        for one, *columns in zip(rows, xyxy, score, points, strict=True):
-            kept = self._rows(*columns)
+        for one, *picture in zip(rows, xyxy, score, points, strict=True):
+            kept = self._rows(*picture)
             one[: len(kept)] = kept
         outputs = {"detections": rows[..., :6]}
         if self._config.landmarks:

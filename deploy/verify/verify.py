@@ -79,8 +79,8 @@ def _sessions(
     kind: str, model: bytes, name: str, triton: str
 ) -> Iterator[tuple[str, Callable[[], Session]]]:
     """What a runtime has of the model: itself, or of TensorRT each engine in the cache."""
-    told = {"tensorrt": {"fallback": "none"}, "triton": {"url": triton}}
-    table = {"kind": kind, **told.get(kind, {})}
+    options = {"tensorrt": {"fallback": "none"}, "triton": {"url": triton}}
+    table = {"kind": kind, **options.get(kind, {})}
     built = EngineCache(default_root()).entries() if kind == "tensorrt" else ()
     digest = hashlib.sha256(model).hexdigest()
     entries = [entry for entry in built if entry.key.model == digest]
@@ -116,19 +116,19 @@ def verify(
     for start in range(0, len(pictures), BATCH):
         part = pictures[start : start + BATCH]
         images = read_letterboxed(part, manifest)
-        wanted = merge_outputs(reference(images))
+        expected = merge_outputs(reference(images))
         for result, (_, other) in zip(results, others, strict=True):
-            given = merge_outputs(other(images))
-            for path, a, b in zip(part, wanted, given, strict=True):
+            outputs = merge_outputs(other(images))
+            for path, a, b in zip(part, expected, outputs, strict=True):
                 result.add(path.name, a, b, manifest)
         advance(len(part))
     return results
 
 
 def merge_outputs(outputs: Outputs) -> F32:
-    """The contract's outputs as one array, a row for each picture.
+    """The contract's outputs as one array, a row per picture.
 
-    ``(B, K, 6)``, or ``(B, K, 16)`` with points; ``(B, D)`` descriptions, ``(B,)`` probabilities.
+    ``(B, K, 6)``, or ``(B, K, 16)`` with points; ``(B, D)`` embeddings, ``(B,)`` probabilities.
     """
     if "landmarks" not in outputs:
         (only,) = outputs.values()
@@ -143,15 +143,15 @@ def find_pictures(paths: Sequence[Path]) -> list[Path]:
     Raises:
         ConfigError: A path does not exist, or nothing was found.
     """
-    found: list[Path] = []
+    pictures: list[Path] = []
     for path in paths:
         if not path.exists():
             raise ConfigError(f"{path} does not exist: check --pictures")
         inside = sorted(path.rglob("*")) if path.is_dir() else [path]
-        found += [p for p in inside if p == path or p.suffix.lower() in PICTURES]
-    if not found:
+        pictures += [p for p in inside if p == path or p.suffix.lower() in PICTURES]
+    if not pictures:
         raise ConfigError("no picture to compare on: name some with --pictures FOLDER")
-    return found
+    return pictures
 
 
 def read_letterboxed(paths: Sequence[Path], manifest: Manifest) -> U8:

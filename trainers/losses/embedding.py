@@ -78,6 +78,11 @@ def parse_parts(text: str) -> tuple[tuple[str, float], ...]:
 # --- pairs and triplets -----------------------------------------------------------------------
 
 
+def _mean(loss: Tensor, counts: Tensor) -> Tensor:
+    """The mean of the terms that count (0 or 1), zero without any."""
+    return ops.sum(loss * counts) / ops.maximum(ops.sum(counts), 1)
+
+
 def squared_distances(embeddings: Tensor) -> Tensor:
     """``(B, D)`` of unit length -> ``(B, B)`` squared distances."""
     return 2 - 2 * ops.clip(ops.matmul(embeddings, ops.transpose(embeddings)), -1, 1)
@@ -101,8 +106,7 @@ def semi_hard(squared: Tensor, person: Tensor, alpha: float) -> Tensor:
     farthest = ops.max(ops.where(different > 0, squared, -1e9), -1)[:, None]
     chosen = ops.where(ops.max(valid, -1) > 0, nearest, farthest)
     counts = same * ops.max(different, -1)[:, None]
-    loss = ops.maximum(squared - chosen + alpha, 0) * counts
-    return ops.sum(loss) / ops.maximum(ops.sum(counts), 1)
+    return _mean(ops.maximum(squared - chosen + alpha, 0), counts)
 
 
 def batch_hard(squared: Tensor, person: Tensor, alpha: float) -> Tensor:
@@ -111,8 +115,7 @@ def batch_hard(squared: Tensor, person: Tensor, alpha: float) -> Tensor:
     farthest = ops.max(ops.where(same > 0, squared, -1e9), 1)
     nearest = ops.min(ops.where(different > 0, squared, 1e9), 1)
     counts = ops.max(same, 1) * ops.max(different, 1)
-    loss = ops.where(counts > 0, ops.maximum(farthest - nearest + alpha, 0), 0.0)
-    return ops.sum(loss) / ops.maximum(ops.sum(counts), 1)
+    return _mean(ops.where(counts > 0, ops.maximum(farthest - nearest + alpha, 0), 0.0), counts)
 
 
 MINERS: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {
@@ -136,8 +139,7 @@ def binary_loss(logit: Tensor, person: Tensor) -> Tensor:
     """``(B, B)`` logits of being the same; both kinds of pairs weigh the same."""
     same, different = relations(person)
     loss = logistic(logit, same)
-    parts = [ops.sum(loss * m) / ops.maximum(ops.sum(m), 1) for m in (same, different)]
-    return (parts[0] + parts[1]) / 2
+    return (_mean(loss, same) + _mean(loss, different)) / 2
 
 
 def margin_loss(cosine: Tensor, person: Tensor, scale: float, angle: float) -> Tensor:
@@ -147,15 +149,13 @@ def margin_loss(cosine: Tensor, person: Tensor, scale: float, angle: float) -> T
     cosine = ops.clip(cosine, -1 + 1e-6, 1 - 1e-6)
     turned = ops.cos(ops.minimum(ops.arccos(cosine) + angle, 3.14159))
     logit = scale * ops.where(target > 0, turned, cosine)
-    loss = ops.logsumexp(logit, -1) - ops.sum(logit * target, -1)
-    return ops.sum(loss * known) / ops.maximum(ops.sum(known), 1)
+    return _mean(ops.logsumexp(logit, -1) - ops.sum(logit * target, -1), known)
 
 
 def teacher_loss(embeddings: Tensor, teacher: Tensor) -> Tensor:
     """``(B, D)`` twice, unit length; rows of zeros have no teacher."""
     known = ops.cast(ops.sum(ops.square(teacher), -1) > 0.5, "float32")
-    loss = 1 - ops.sum(embeddings * teacher, -1)
-    return ops.sum(loss * known) / ops.maximum(ops.sum(known), 1)
+    return _mean(1 - ops.sum(embeddings * teacher, -1), known)
 
 
 # --- the task ---------------------------------------------------------------------------------

@@ -102,11 +102,11 @@ _INSIDE = 0.999  # share of a box inside a region that counts as seen; 1 but for
 
 def _score(cluster: _Cluster, weights: Sequence[float], regions: F32 | None) -> float:
     """Sum of weighted scores over the weights of all views that contain the object."""
-    able = set(range(len(weights)))
+    views = set(range(len(weights)))
     if regions is not None:
         share = boxes.containment(cluster.xyxy[None].astype(np.float32), regions)[0]
-        able = set(np.flatnonzero(share >= _INSIDE).tolist()) | set(cluster.scores)
-    return sum(cluster.scores.values()) / sum(weights[v] for v in able)
+        views = set(np.flatnonzero(share >= _INSIDE).tolist()) | set(cluster.scores)
+    return sum(cluster.scores.values()) / sum(weights[v] for v in views)
 
 
 def _mirrored(detections: Detections, width: int) -> Detections:

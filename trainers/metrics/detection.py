@@ -103,10 +103,10 @@ def _match(overlap: F64 | F32, counts: NDArray[np.bool_], threshold: float) -> l
     result: list[int] = []
     for row in overlap:
         best = -1
-        for among in (counts, ~counts):
-            able = np.flatnonzero(among & ~taken & (row >= min(threshold, 1 - 1e-10)))
-            if len(able):
-                best = int(able[len(able) - 1 - np.argmax(row[able][::-1])])  # the last of equals
+        for group in (counts, ~counts):
+            free = np.flatnonzero(group & ~taken & (row >= min(threshold, 1 - 1e-10)))
+            if len(free):
+                best = int(free[len(free) - 1 - np.argmax(row[free][::-1])])  # the last of equals
                 break
         if best >= 0:
             taken[best] = True
@@ -119,46 +119,46 @@ def _outside(area: F32, limits: tuple[float, float]) -> NDArray[np.bool_]:
 
 
 def _match_picture(
-    truth: F32, found: F32, limits: tuple[float, float]
+    truth: F32, detections: F32, limits: tuple[float, float]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], int]:
     """``(T, D)`` hit, ``(T, D)`` ignored and the number of objects that count."""
     outside = _outside(boxes.area(truth), limits)
     order = np.argsort(outside, kind="stable")
     counts = ~outside[order]
-    overlap = boxes.iou(found, truth[order])
-    hit = np.zeros((len(IOU_THRESHOLDS), len(found)), bool)
+    overlap = boxes.iou(detections, truth[order])
+    hit = np.zeros((len(IOU_THRESHOLDS), len(detections)), bool)
     ignored = np.zeros_like(hit)
-    strange = _outside(boxes.area(found), limits)
+    outside_range = _outside(boxes.area(detections), limits)
     for t, threshold in enumerate(IOU_THRESHOLDS):
         match = np.array(_match(overlap, counts, threshold), np.int64)
         hit[t] = match >= 0
         met_ignored = hit[t] & ~np.append(counts, True)[match]
-        ignored[t] = met_ignored | (~hit[t] & strange)
+        ignored[t] = met_ignored | (~hit[t] & outside_range)
     return hit, ignored, int(counts.sum())
 
 
 def _match_class(
-    truths: Sequence[Labels], found: Sequence[Detections], c: int, limits: tuple[float, float]
+    truths: Sequence[Labels], detections: Sequence[Detections], c: int, limits: tuple[float, float]
 ) -> Matches:
     t = len(IOU_THRESHOLDS)
     score, picture = [np.zeros(0)], [np.zeros(0, np.int64)]
     hit, ignored = [np.zeros((t, 0), bool)], [np.zeros((t, 0), bool)]
-    there = np.zeros(len(truths), np.int64)
-    for p, (labels, rows) in enumerate(zip(truths, found, strict=True)):
-        mine = rows[rows.class_id == c]
-        mine = mine[np.argsort(-mine.score, kind="stable")[:_MAX_DETECTIONS]]
+    counts = np.zeros(len(truths), np.int64)
+    for p, (labels, rows) in enumerate(zip(truths, detections, strict=True)):
+        selected = rows[rows.class_id == c]
+        selected = selected[np.argsort(-selected.score, kind="stable")[:_MAX_DETECTIONS]]
         objects = labels.xyxy[labels.class_id == c].astype(np.float64)
-        if not len(mine) and not len(objects):
+        if not len(selected) and not len(objects):
             continue
-        h, i, there[p] = _match_picture(objects, mine.xyxy.astype(np.float64), limits)
-        score.append(mine.score.astype(np.float64))
-        picture.append(np.full(len(mine), p))
+        h, i, counts[p] = _match_picture(objects, selected.xyxy.astype(np.float64), limits)
+        score.append(selected.score.astype(np.float64))
+        picture.append(np.full(len(selected), p))
         hit.append(h)
         ignored.append(i)
     order = np.argsort(-np.concatenate(score), kind="stable")
     return Matches(
         np.concatenate(score)[order], np.concatenate(picture)[order],
-        np.concatenate(hit, 1)[:, order], np.concatenate(ignored, 1)[:, order], there,
+        np.concatenate(hit, 1)[:, order], np.concatenate(ignored, 1)[:, order], counts,
     )  # fmt: skip
 
 
@@ -246,17 +246,17 @@ def _ratio_interval(part: I64 | F64, whole: I64, draws: int, seed: int = 0) -> I
 
 
 def evaluate(
-    truths: Sequence[Labels], found: Sequence[Detections], classes: Sequence[str]
+    truths: Sequence[Labels], detections: Sequence[Detections], classes: Sequence[str]
 ) -> Evaluation:
     """Match the detections in each picture, source pixels, with its labels.
 
     Raises:
         ValueError: The numbers of pictures differ.
     """
-    if len(truths) != len(found):
-        raise ValueError(f"{len(truths)} labeled pictures but detections of {len(found)}")
+    if len(truths) != len(detections):
+        raise ValueError(f"{len(truths)} labeled pictures but detections of {len(detections)}")
     matches = {
-        area: [_match_class(truths, found, c, limits) for c in range(len(classes))]
+        area: [_match_class(truths, detections, c, limits) for c in range(len(classes))]
         for area, limits in AREAS.items()
     }
     return Evaluation(tuple(classes), matches)
@@ -290,23 +290,23 @@ class OperatingPoint:
 
 
 def evaluate_at(
-    truths: Sequence[Labels], found: Sequence[Detections], score: float, iou: float = 0.5
+    truths: Sequence[Labels], detections: Sequence[Detections], score: float, iou: float = 0.5
 ) -> OperatingPoint:
     """True and false positives at a score threshold; classes must agree."""
     counts = np.zeros((len(truths), 3), np.int64)
-    for p, (labels, rows) in enumerate(zip(truths, found, strict=True)):
-        mine = rows[rows.score >= score]
-        mine = mine[np.argsort(-mine.score, kind="stable")]
-        same = mine.class_id[:, None] == labels.class_id[None]
-        overlap = np.where(same, boxes.iou(mine.xyxy, labels.xyxy), -1.0)
+    for p, (labels, rows) in enumerate(zip(truths, detections, strict=True)):
+        selected = rows[rows.score >= score]
+        selected = selected[np.argsort(-selected.score, kind="stable")]
+        same = selected.class_id[:, None] == labels.class_id[None]
+        overlap = np.where(same, boxes.iou(selected.xyxy, labels.xyxy), -1.0)
         match = _match(overlap, np.ones(len(labels.xyxy), bool), iou)
         true = sum(m >= 0 for m in match)
-        counts[p] = true, len(mine) - true, len(labels.xyxy) - true
+        counts[p] = true, len(selected) - true, len(labels.xyxy) - true
     return OperatingPoint(counts[:, 0], counts[:, 1], counts[:, 2])
 
 
 def confusion(
-    truths: Sequence[Labels], found: Sequence[Detections], n_classes: int,
+    truths: Sequence[Labels], detections: Sequence[Detections], n_classes: int,
     score: float = 0.25, iou: float = 0.5,
 ) -> I64:  # fmt: skip
     """Confusion matrix ``(C + 1, C + 1)``: rows are labels, columns detections.
@@ -315,19 +315,19 @@ def confusion(
     an object, the last column objects that were missed.
     """
     table = np.zeros((n_classes + 1, n_classes + 1), np.int64)
-    for labels, rows in zip(truths, found, strict=True):
-        mine = rows[rows.score >= score]
-        overlap = boxes.iou(labels.xyxy, mine.xyxy)  # (G, D)
+    for labels, rows in zip(truths, detections, strict=True):
+        selected = rows[rows.score >= score]
+        overlap = boxes.iou(labels.xyxy, selected.xyxy)  # (G, D)
         met = np.full(len(labels.xyxy), n_classes)
-        free = np.ones(len(mine), bool)
+        free = np.ones(len(selected), bool)
         order = np.argsort(-overlap, axis=None, kind="stable")
         for g, d in zip(*np.unravel_index(order, overlap.shape), strict=True):
             if overlap[g, d] < iou:
                 break
             if free[d] and met[g] == n_classes:
-                met[g], free[d] = mine.class_id[d], False
+                met[g], free[d] = selected.class_id[d], False
         np.add.at(table, (labels.class_id, met), 1)
-        np.add.at(table, (np.full(int(free.sum()), n_classes), mine.class_id[free]), 1)
+        np.add.at(table, (np.full(int(free.sum()), n_classes), selected.class_id[free]), 1)
     return table
 
 

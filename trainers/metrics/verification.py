@@ -106,24 +106,24 @@ def open_set(
 
     Each of the ``enrolled`` people is in the gallery with the pictures of the first video.
     """
-    gallery, own = [], []
-    probes, who = [], []
+    gallery, gallery_people = [], []
+    probes, probe_people = [], []
     for one in np.unique(person):
         videos = np.unique(video[person == one])
-        looked = videos
         if one in set(enrolled):
             gallery.append(_mean(embeddings[video == videos[0]]))
-            own.append(one)
-            looked = videos[1:]
-        for clip in looked:
+            gallery_people.append(one)
+            videos = videos[1:]
+        for clip in videos:
             rows = embeddings[video == clip]
-            found = _mean(rows)[None] if tracks else rows
-            probes.append(found)
-            who += [one] * len(found)
+            probe = _mean(rows)[None] if tracks else rows
+            probes.append(probe)
+            probe_people += [one] * len(probe)
     similarity = np.concatenate(probes) @ np.stack(gallery).T  # (P, people in the gallery)
-    best, names = similarity.max(1), np.array(own)[similarity.argmax(1)]
-    known, asked = np.isin(who, own), np.array(who)
-    return Searches(np.where(names == asked, best, -1)[known].astype(np.float32), best[~known])
+    best, matched = similarity.max(1), np.array(gallery_people)[similarity.argmax(1)]
+    is_mated = np.isin(probe_people, gallery_people)
+    mated = np.where(matched == np.array(probe_people), best, -1)[is_mated]
+    return Searches(mated.astype(np.float32), best[~is_mated])
 
 
 def _mean(rows: F32) -> F32:

@@ -70,12 +70,11 @@ class Predictor:
             images = np.empty((batch, height, width, 3), np.uint8)  # always full: one graph
             placed = [letterbox(p, images[i]) for i, p in enumerate(part)]
             raw = self.network.predict_on_batch(images.astype(np.float32))
-            found = decode(keras.ops.convert_to_tensor(raw), self.config)
-            columns = [
-                keras.ops.convert_to_numpy(x) for x in (found.xyxy, found.score, found.points)
-            ]
+            rows = decode(keras.ops.convert_to_tensor(raw), self.config)
+            columns = (rows.xyxy, rows.score, rows.points)
+            xyxy, score, points = map(keras.ops.convert_to_numpy, columns)
             for i, place in enumerate(placed):
-                result.append(self._read(columns[0][i], columns[1][i], columns[2][i], place))
+                result.append(self._read(xyxy[i], score[i], points[i], place))
         return result
 
     def _read(
