@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import tempfile
 from pathlib import Path
@@ -59,8 +60,10 @@ def adopt_file(shared_data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("adopted")
 
     def make(file: str, options: Adoption) -> Path:
-        path = folder / f"{options.name}.onnx"
+        key = hashlib.sha256(f"{file} {options}".encode()).hexdigest()[:12]
+        path = folder / key / f"{options.name}.onnx"
         if not path.exists():
+            path.parent.mkdir()
             path.write_bytes(adopt((shared_data / "models" / file).read_bytes(), options))
         return path
 
