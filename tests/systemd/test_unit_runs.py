@@ -182,7 +182,7 @@ class Freezer:
 
 @pytest.mark.slow
 def test_pings_stop_while_any_one_thread_is_frozen(manage):
-    plans = [["lane 0", "sink 0"], ["heartbeat", "http"], ["camera door"]]
+    plans = [["inference 0", "sink 0"], ["heartbeat", "http"], ["camera door"]]
     freezers = [Freezer(manage(), names) for names in plans]
     for freezer in freezers:
         assert freezer.node.heard("WATCHDOG=1", 30), freezer.node.log()
@@ -196,7 +196,7 @@ def test_pings_stop_while_any_one_thread_is_frozen(manage):
 
 def _skip_unless_allowed(node):
     try:
-        with frozen(node.thread("lane 0")):
+        with frozen(node.thread("inference 0")):
             pass
     except PermissionError as error:
         pytest.skip(f"threads cannot be frozen here: {error}")
