@@ -55,7 +55,7 @@ def generate_configuration() -> str:
     for table, key in _walk(config.Config):
         parts += _describe_table(f"[{key}]", table, key)
     for folder, noun in PLUGINS.items():
-        parts.append(f"## Kinds of {noun}s {{#{folder}}}\n\n{INTROS[folder]}\n")
+        parts.append(f"## Kinds of {noun}s\n\n{INTROS[folder]}\n")
         for kind in plugins.kinds(folder):
             options = plugins.load(folder, kind).options
             parts += _describe_table(f'kind = "{kind}"', options, f"{noun}.{kind}", level=3)
@@ -99,14 +99,14 @@ def _tables(annotation: Any) -> list[type[Table]]:
 
 def _describe_table(title: str, table: type[BaseModel], key: str, level: int = 2) -> list[str]:
     head, meanings = parse_docstring(table)
-    anchor = f" {{#{key}}}" if key else ""
+    anchor = f'<a id="{key}"></a>\n\n' if key else ""
     rows = []
     for name, info in table.model_fields.items():
         limits = _describe_limits(info)
         kind = _describe_type(info.annotation) + (f", {limits}" if limits else "")
         rows.append(f"| `{name}` | {kind} | {_describe_default(info)} | {meanings[name]} |")
     return [
-        f"{'#' * level} {title}{anchor}\n\n{head}\n",
+        f"{anchor}{'#' * level} {title}\n\n{head}\n",
         "| key | type | default | meaning |\n|---|---|---|---|\n" + "\n".join(rows) + "\n",
     ]
 
@@ -139,7 +139,7 @@ def _plural(annotation: Any) -> str:
 def _describe_limits(info: FieldInfo) -> str:
     signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
     return " ".join(
-        f"{sign} {getattr(rule, name):g}"
+        f"{sign} {getattr(rule, name):.10g}"
         for rule in info.metadata
         for name, sign in signs.items()
         if getattr(rule, name, None) is not None
@@ -302,7 +302,7 @@ def generate_messages() -> str:
             f"| field | type | always | meaning |\n|---|---|---|---|\n{rows}\n"
         )
     example = (FOLDER.parents[1] / "tests/golden/detections.json").read_text(encoding="utf-8")
-    parts.insert(4, f"A message on `v1/detections/door/`:\n\n```json\n{example.strip()}\n```\n")
+    parts.append(f"A message on `v1/detections/door/`:\n\n```json\n{example.strip()}\n```\n")
     parts.append("## Reason codes\n\n`reason_code` of a status message:\n")
     parts.append(", ".join(f"`{code}`" for code in StatusReason) + ".\n")
     parts.append("`reason_code` of a face:\n")

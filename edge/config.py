@@ -161,7 +161,8 @@ class ModelFile(Table):
     """A model: a path, or a table with a pinned hash.
 
     Attributes:
-        path: ONNX file of the model contract, relative to the configuration file, or `zoo:NAME`.
+        path: ONNX file of the model contract, relative to the configuration file, `zoo:NAME`, or
+            `catalog:NAME` for a downloaded one.
         sha256: Refuse a file with any other SHA-256.
     """
 

@@ -142,6 +142,6 @@ class SinkError(EdgeError):
 
 
 class WorkerError(EdgeError):
-    """A thread that must live ended; the process gives up and is restarted."""
+    """A required thread died; the process ends and is restarted."""
 
     exit_code = 70

@@ -1,7 +1,7 @@
 """The pipeline: frames of several cameras in, results out. No I/O.
 
-Several threads may step at once as long as each has other cameras. Cameras share the models, which
-are thread-safe, and the recognizer, which is locked.
+Threads may call `step` concurrently if no two of them process the same camera.
+Cameras share the models, which are thread-safe, and the recognizer, which is locked.
 """
 
 from __future__ import annotations

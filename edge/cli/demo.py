@@ -55,7 +55,8 @@ class Showcase:
         ]
         rgb = to_rgb(result.frame.picture)
         save_picture(draw(rgb, tracks.xyxy, labels, faces.xyxy, faces.landmarks), path)
-        return f"{path} shows {len(tracks)} objects and {len(faces)} faces"
+        objects = f"{len(tracks)} object{'s' * (len(tracks) != 1)}"
+        return f"{path} shows {objects} and {len(faces)} face{'s' * (len(faces) != 1)}"
 
 
 def _score(result: FrameResult) -> float:

@@ -95,7 +95,7 @@ class Daemon:
             self.shutdown()
 
     def startup(self) -> None:
-        """Load models, open sinks, then cameras, then report ready."""
+        """Load models, start HTTP, sinks, inference and cameras, then report ready."""
         settings, group = self._settings, self._group
         base = self._path.parent if self._path else Path()
         models = self._models or ModelSet.load(settings, base)

@@ -121,8 +121,9 @@ def assign_dynamic(
 ) -> Match:
     """SimOTA: each box takes the k rows of least cost, k being the sum of its best overlaps.
 
-    cost = cross-entropy of score against the box's class + 3 * -log(IoU), for rows whose cell
-    lies within ``CENTER_RADIUS`` strides of the box's midpoint. A row that two boxes claim
+    cost = cross-entropy of the square root of the score against the box's class
+    + 3 * -log(IoU), for rows whose cell lies within ``CENTER_RADIUS`` strides of the box's center.
+    A row that two boxes claim
     goes to the cheaper one.
     """
     real = ops.cast(class_id >= 0, "float32")  # (B, G)
