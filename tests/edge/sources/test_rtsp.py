@@ -16,7 +16,7 @@ from tests.support.rtsp_server import rtsp_server
 from tests.support.videos import WALKING, shared, write_video
 
 PASSWORD = "p@ss/w:%d #1"
-GENEROUS_S = 10  # for what should take one second: the machine may be busy
+GENEROUS_S = 4  # for what should take one second: the machine may be busy
 
 
 def camera(url, **options):
