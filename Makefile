@@ -21,7 +21,7 @@ DEMO :=
 WORKERS := 2
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
-.PHONY: help setup demo test test-slow lint types docs reference bench lock install install-files deb deb-check clean
+.PHONY: help setup demo test test-slow proof lint types docs reference bench lock install install-files deb deb-check clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -32,10 +32,13 @@ demo: $(VENV)/runtime.stamp ## run the daemon on a synthetic camera
 	$(BIN)/edge demo $(DEMO)
 
 test: $(VENV)/dev.stamp ## run the tests but the slow ones
-	$(PYTEST) -m 'not slow'
+	$(PYTEST) -m 'not slow and not proof'
 
 test-slow: $(VENV)/dev.stamp ## run the tests that train for long or kill processes
-	$(PYTEST) -m slow
+	$(PYTEST) -m 'slow and not proof'
+
+proof: $(VENV)/dev.stamp ## measure the promises, for an hour or more; PROOF= names some of them
+	$(BIN)/python -m pytest --capture no -m proof tests/proof/$(PROOF)
 
 lint: $(VENV)/dev.stamp ## check style, format and import contracts
 	$(BIN)/ruff check .
