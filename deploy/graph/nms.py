@@ -31,6 +31,8 @@ from deploy.graph.graph_builder import Graph
 from edge.errors import ConfigError
 from edge.manifest import Task
 
+NAN_SCORE = 1e30  # instead of NaN, which no comparison would let through: whoever runs it refuses
+
 
 @dataclass(frozen=True, slots=True)
 class Nms:
@@ -126,6 +128,7 @@ def append_nms(graph: Graph, options: Nms, raw: RawOutputs) -> tuple[str, str]:
     best = graph.maximum(raw.scores, axis=2)  # (N, A, 1)
     best = graph.add("Mul", best, raw.objectness) if raw.objectness else best
     best = graph.add("Squeeze", best, graph.integers(2))  # (N, A)
+    best = graph.add("Where", graph.add("IsNaN", best), graph.constant(NAN_SCORE), best)
     enough = graph.add("GreaterOrEqual", best, graph.constant(options.score_threshold))
     best = graph.add("Where", enough, best, graph.constant(0.0))
     count = min(options.candidates, raw.anchors)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from edge.manifest import Manifest
+from edge.models.output_check import OutputCheck, RefusalReason, Refusals
 from edge.ports import Session
 from edge.types import F32, U8
 
 MAX_BATCH = 32  # faces: larger batches gain nothing and cost memory
+MAX_STRETCH = 0.01  # of a length of 1, by arithmetic in 16 bits
 DEFAULT_THRESHOLD = 0.4  # cautious, for a model without one
 
 
@@ -18,6 +20,7 @@ class ContractEmbedder:
     Attributes:
         threshold: Cosine from which two faces are one person's, measured for comparing two
             pictures (1:1); searching many people needs a calibrated threshold.
+        check: Tells whether what it gives can be true.
     """
 
     def __init__(self, session: Session, manifest: Manifest, sha256: str, dimension: int) -> None:
@@ -25,12 +28,28 @@ class ContractEmbedder:
         self.sha256 = sha256
         self.dimension = dimension
         self.threshold = manifest.metrics.get("threshold", DEFAULT_THRESHOLD)
+        self.check = OutputCheck(f"the embed model {manifest.name}")
         self._session = session
 
     def embed(self, faces: U8) -> F32:
-        """``(M, 112, 112, 3)`` uint8 RGB, aligned -> ``(M, D)`` float32 of unit length."""
+        """``(M, 112, 112, 3)`` uint8 RGB, aligned -> ``(M, D)`` float32 of unit length.
+
+        What the model gives of another length becomes NaN, which resembles nobody.
+        """
+        if not len(faces):
+            return np.zeros((0, self.dimension), np.float32)
         parts = [
             self._session.infer(faces[row : row + MAX_BATCH])["embeddings"]
             for row in range(0, len(faces), MAX_BATCH)
         ]
-        return np.concatenate(parts) if parts else np.zeros((0, self.dimension), np.float32)
+        embeddings = np.concatenate(parts)
+        length = np.sqrt(np.einsum("md,md->m", embeddings, embeddings))
+        unit = np.abs(length - 1) <= MAX_STRETCH  # NaN is not
+        refused = Refusals()
+        if not unit.all():
+            finite = np.isfinite(length[~unit])
+            refused[RefusalReason.NOT_FINITE] = int((~finite).sum())
+            refused[RefusalReason.LENGTH] = int(finite.sum())
+            embeddings = np.where(unit[:, None], embeddings, np.float32(np.nan))
+        self.check.record(+refused, int(unit.sum()))
+        return embeddings

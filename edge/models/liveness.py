@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from edge.manifest import Manifest
+from edge.models.output_check import OutputCheck, RefusalReason, Refusals
 from edge.ports import Session
 from edge.types import F32, U8, Picture
 from edge.vision.face_crops import crop_wide
@@ -18,6 +19,7 @@ class ContractLiveness:
     Attributes:
         clip_frames: Pictures of a face per clip.
         clip_s: Longest time a clip may span, seconds.
+        check: Tells whether what it gives can be true.
     """
 
     def __init__(self, session: Session, manifest: Manifest, sha256: str) -> None:
@@ -26,6 +28,7 @@ class ContractLiveness:
         self.clip_frames = manifest.clip_frames
         self.clip_s = manifest.clip_s
         self.manifest = manifest
+        self.check = OutputCheck(f"the liveness model {manifest.name}")
         self._session = session
 
     def crops(self, picture: Picture, xyxy: F32) -> U8:
@@ -47,5 +50,12 @@ class ContractLiveness:
         ]
         live = np.concatenate(parts) if parts else np.zeros(0, np.float32)
         if live.shape != (len(clips),):
-            return np.full(len(clips), np.nan, np.float32)
-        return np.where((live >= 0) & (live <= 1), live, np.nan).astype(np.float32)
+            live = np.full(len(clips), np.nan, np.float32)
+        good = (live >= 0) & (live <= 1)  # NaN is not
+        refused = Refusals()
+        if not good.all():
+            finite = np.isfinite(live[~good])
+            refused[RefusalReason.NOT_FINITE] = int((~finite).sum())
+            refused[RefusalReason.SCORE] = int(finite.sum())
+        self.check.record(+refused, int(good.sum()))
+        return np.where(good, live, np.nan).astype(np.float32)

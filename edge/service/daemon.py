@@ -15,6 +15,7 @@ from uuid import uuid4
 from edge import config_file
 from edge.config import Config
 from edge.errors import ConfigError, EdgeError, locate
+from edge.models.output_check import OutputCheck
 from edge.pipeline import Pipeline
 from edge.service import systemd
 from edge.service.camera_pool import CameraPool, create_sources
@@ -226,6 +227,20 @@ class Daemon:
         for task, model in models.by_task().items():
             about = {"name": model.name, "sha256": model.sha256[:12]}
             self.metrics.model_info.labels(task).info(about)
+        for task, check in models.checks().items():
+            self._watch_model(task, check)
+
+    def _watch_model(self, task: str, check: OutputCheck) -> None:
+        """Count what a model gives that cannot be true; not ready while it is broken."""
+        refused, up = self.metrics.model_rows_refused, self.metrics.model_up.labels(task)
+
+        def report(problem: str) -> None:
+            up.set(0 if problem else 1)
+            self.health.report_model(task, problem)
+
+        check.on_refused = lambda reason, count: refused.labels(task, reason).inc(count)
+        check.on_change = report
+        report(check.problem)
 
     def _create_follower(
         self, models: ModelSet, base: Path, ids: Iterator[int]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from edge.types import CameraState, CameraStatus
 
@@ -13,6 +13,9 @@ class HealthBoard:
 
     Args:
         listeners: Called with every change, in the thread that reported it.
+
+    Attributes:
+        broken_models: Why a model is broken, by task; empty while all work.
     """
 
     def __init__(self, listeners: Iterable[Callable[[CameraStatus], None]] = ()) -> None:
@@ -20,6 +23,7 @@ class HealthBoard:
         self._lock = threading.Lock()
         self._states: dict[str, CameraStatus] = {}
         self.models_loaded = False
+        self.broken_models: Mapping[str, str] = {}
 
     def report(self, status: CameraStatus) -> None:
         """Store a state; listeners are called when it differs from the last one."""
@@ -44,6 +48,13 @@ class HealthBoard:
         with self._lock:
             return sorted(self._states.values(), key=lambda status: status.camera)
 
+    def report_model(self, task: str, problem: str) -> None:
+        """Store why a model is broken; an empty problem is none."""
+        with self._lock:
+            others = {t: p for t, p in self.broken_models.items() if t != task}
+            self.broken_models = others | ({task: problem} if problem else {})
+
     def is_ready(self) -> bool:
-        """Whether models are loaded and at least one camera delivers."""
-        return self.models_loaded and any(s.state is CameraState.ONLINE for s in self.states())
+        """Whether models are loaded and work, and at least one camera delivers."""
+        works = self.models_loaded and not self.broken_models
+        return works and any(s.state is CameraState.ONLINE for s in self.states())

@@ -82,7 +82,12 @@ def create_app(metrics: Metrics, health: HealthBoard, token: str = "") -> Starle
             }
             for status in health.states()
         }
-        body = {"ready": ready, "models": health.models_loaded, "cameras": cameras}
+        body = {
+            "ready": ready,
+            "models": health.models_loaded,
+            "broken_models": health.broken_models,
+            "cameras": cameras,
+        }
         return JSONResponse(body, 200 if ready else 503)
 
     return Starlette(

@@ -107,6 +107,17 @@ class Metrics:
         )
         self.sink_up = gauge("sink_up", "1 while the sink is open.", "sink")
         self.model_info = self._info("model", "The models in use.", "task")
+        self.model_up = gauge(
+            "model_up", "1 while what the model gives can be true, 0 while it is broken.", "task"
+        )
+        self.model_rows_refused = counter(
+            "model_rows_refused",
+            "Rows of a model that cannot be true and were dropped: `not_finite`, `score` outside "
+            "0 to 1, `unknown_class`, box with `no_area` or `outside` the picture, embedding of "
+            "another `length` than 1.",
+            "task",
+            "reason",
+        )
         self.engine_build = gauge(
             "engine_build_seconds",
             "How long the engine of a model has been building, or took to build.",

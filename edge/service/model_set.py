@@ -12,6 +12,7 @@ from edge.errors import locate
 from edge.models.contract import load_model
 from edge.models.embedder import ContractEmbedder
 from edge.models.liveness import ContractLiveness
+from edge.models.output_check import OutputCheck
 from edge.models.paths import resolve_model
 from edge.ports import Detector, EngineRuntime, FaceFinder, LoadedModel, Runtime
 from edge.service.engines import EngineManager
@@ -76,6 +77,11 @@ class ModelSet:
             "liveness": self.liveness,
         }
         return {task: model for task, model in models.items() if model is not None}
+
+    def checks(self) -> dict[str, OutputCheck]:
+        """The output checks of the models by task."""
+        found = {task: getattr(model, "check", None) for task, model in self.by_task().items()}
+        return {task: check for task, check in found.items() if check is not None}
 
 
 def _create_cpu_runtime(workers: int) -> Runtime:

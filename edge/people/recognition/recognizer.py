@@ -25,7 +25,7 @@ from edge.people.recognition.camera_faces import CameraFaces
 from edge.people.recognition.face_track import FaceTrack
 from edge.people.recognition.voting import VotingRules, match_votes
 from edge.ports import Embedder, LivenessModel
-from edge.types import F32, U8, Decision, Frame, FrameResult, Liveness, Outcome, ReasonCode
+from edge.types import F32, U8, Bool, Decision, Frame, FrameResult, Liveness, Outcome, ReasonCode
 from edge.vision.face_crops import align_face
 
 # Mean similarity of a look to the earlier ones below which it is another face: 98 % of other
@@ -197,6 +197,12 @@ class Recognizer:
             return
         gallery = self._gallery
         embeddings = self._embedder.embed(np.stack([sample.crop for sample in samples]))
+        known: Bool = np.asarray(np.isfinite(embeddings).all(axis=1))
+        if not known.all():  # the embedder is broken, and says so
+            samples = [sample for sample, good in zip(samples, known, strict=True) if good]
+            embeddings = embeddings[known]
+        if not samples:
+            return
         scores = self._score_liveness(samples)
         votes = match_votes(gallery.index, embeddings, gallery.rules)
         for sample, embedding, score, vote in zip(samples, embeddings, scores, votes, strict=True):
