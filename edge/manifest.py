@@ -3,17 +3,42 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edge.errors import ModelError
+from edge.input_file import MIB, read_input
 
 KEY = "edge.manifest"
+MAX_FILE_BYTES = 1024 * MIB
+MAX_MANIFEST_CHARS = 4 * MIB
+MAX_INPUT_BYTES = 64 * MIB  # of one picture or clip
 Task = Literal["detect", "faces", "embed", "liveness"]
+
+
+def _check_printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("must have printable characters only")
+    return text
+
+
+def _check_classes(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if name != name.strip():
+            raise ValueError(f"the class name {name!r} must not begin or end with a blank")
+    if len(set(names)) < len(names):
+        twice = next(name for row, name in enumerate(names) if name in names[:row])
+        raise ValueError(f"the class name {twice!r} must be there once")
+    return names
+
+
+Text = Annotated[str, Field(max_length=4000), AfterValidator(_check_printable)]
+ClassName = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_check_printable)]
+Side = Annotated[int, Field(ge=8, le=8192)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Manifest(BaseModel):
@@ -27,6 +52,12 @@ class Manifest(BaseModel):
         input_wh: Width and height of the network's input in pixels.
         letterbox_align: Position of the image within the input.
         letterbox_fill: Gray level around the image.
+        resampling: How pictures are resized: by halves (2x2 means), then bilinearly.
+        color: Order of the channels that the network within the graph takes.
+        mean: Subtracted from the values 0 to 255 within the graph.
+        scale: Factor of the difference within the graph.
+        layout: Layout of the network's own output, where its family has several.
+        proofs: What was found when the model was tried, and what could not be proven.
         classes: Class names by class id; empty for tasks without classes.
         score_threshold: Rows below it are removed within the graph.
         iou_threshold: IoU threshold of the NMS within the graph.
@@ -41,27 +72,47 @@ class Manifest(BaseModel):
         metrics: Measured quality by name.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
     schema_version: Literal[1] = 1
     task: Task
     name: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")
-    family: str = ""
-    input_wh: tuple[int, int]
+    family: Text = ""
+    input_wh: tuple[Side, Side]
     letterbox_align: Literal["top_left", "center"] = "top_left"
     letterbox_fill: int = Field(default=114, ge=0, le=255)
-    classes: tuple[str, ...] = ()
-    score_threshold: float = 0.0
-    iou_threshold: float = 0.0
-    max_rows: int = 0
-    crop_scales: tuple[float, ...] = Field(default=(2.7,), min_length=1)
-    clip_frames: int = Field(default=1, ge=1)
-    clip_s: float = Field(default=3.0, gt=0)
-    license: str = "unknown"
-    trained_on: str = "unknown"
-    source_sha256: str = ""
+    resampling: Literal["halved_bilinear"] = "halved_bilinear"
+    color: Literal["rgb", "bgr"] = "rgb"
+    mean: float = 0.0
+    scale: float = 1.0
+    layout: Text = ""
+    proofs: tuple[Text, ...] = Field(default=(), max_length=20)
+    classes: Annotated[
+        tuple[ClassName, ...], Field(max_length=8192), AfterValidator(_check_classes)
+    ] = ()
+    score_threshold: Share = 0.0
+    iou_threshold: Share = 0.0
+    max_rows: int = Field(default=0, ge=0, le=10_000)
+    crop_scales: tuple[Annotated[float, Field(gt=0, le=20)], ...] = Field(
+        default=(2.7,), min_length=1, max_length=8
+    )
+    clip_frames: int = Field(default=1, ge=1, le=256)
+    clip_s: float = Field(default=3.0, gt=0, le=600)
+    license: Text = "unknown"
+    trained_on: Text = "unknown"
+    source_sha256: Text = ""
     precision: Literal["fp32", "fp16", "int8"] = "fp32"
-    metrics: dict[str, float] = Field(default_factory=dict)
+    metrics: dict[Text, float] = Field(default_factory=dict, max_length=50_000)
+
+    @model_validator(mode="after")
+    def _check_memory(self) -> Self:
+        size_bytes = self.crops * 3 * self.input_wh[0] * self.input_wh[1]
+        if size_bytes > MAX_INPUT_BYTES:
+            raise ValueError(
+                f"an input may have {MAX_INPUT_BYTES / MIB:.0f} MiB, this has "
+                f"{size_bytes / MIB:.0f}: use smaller pictures"
+            )
+        return self
 
     @property
     def crops(self) -> int:
@@ -92,23 +143,39 @@ class Manifest(BaseModel):
             raise ModelError(
                 f"{name} carries no {KEY}: adopt it first (edge-deploy adopt {name} --family ..)"
             )
+        text = metadata[KEY]
         try:
-            manifest = cls.model_validate_json(metadata[KEY])
-        except (ValidationError, json.JSONDecodeError) as error:
-            raise ModelError(f"{name} has a broken {KEY}: export or adopt it again") from error
+            if len(text) > MAX_MANIFEST_CHARS:
+                raise ModelError(
+                    f"{name} has an {KEY} of more than {MAX_MANIFEST_CHARS} characters"
+                )
+            manifest = cls.model_validate_json(text)
+        except ValidationError as error:
+            raise ModelError(
+                f"{name} has a broken {KEY} ({describe_invalid(error)}): export or adopt it again"
+            ) from error
         if task not in (None, manifest.task):
             raise ModelError(f"{name} is a {manifest.task} model, expected one for {task}")
         return manifest
+
+
+def describe_invalid(error: ValidationError) -> str:
+    """The first mistake that was found in a manifest, as printable text: where and what."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    where = ".".join(map(str, first["loc"]))
+    text = f"{where}: {first['msg']}" if where else first["msg"]
+    return "".join(c if c.isprintable() else "?" for c in text)[:300]
 
 
 def read_model(path: Path, sha256: str = "") -> bytes:
     """The bytes of a model file; hashed as loaded, so that what was checked is what runs.
 
     Raises:
-        ModelError: It is missing, unreadable or empty, or its hash differs from ``sha256``.
+        ModelError: It is missing, unreadable, empty, too large or no regular file, or its hash
+            differs from ``sha256``.
     """
     try:
-        model = path.read_bytes()
+        model = read_input(path, MAX_FILE_BYTES)
     except OSError as error:
         raise ModelError(f"{path}: {error.strerror}: check the path") from error
     if not model:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from edge.errors import ModelError
-from edge.manifest import Manifest
+from edge.manifest import Manifest, describe_invalid
 from edge.onnxfile import metadata_of
 
 
@@ -34,18 +35,22 @@ def build_manifest(provenance: Provenance, **promised: Any) -> Manifest:  # noqa
     """The manifest of a new model.
 
     Raises:
-        ModelError: The name is not allowed.
+        ModelError: The name, a class name or another value is not allowed.
     """
     try:
         return Manifest(
             name=provenance.name, license=provenance.license, trained_on=provenance.trained_on,
-            metrics=dict(provenance.metrics), **promised,
+            metrics={name: x for name, x in provenance.metrics.items() if math.isfinite(x)},
+            **promised,
         )  # fmt: skip
     except ValidationError as error:
-        raise ModelError(
-            f"a model cannot be named {provenance.name!r}: use 1 to 64 letters, digits, dots, _ "
-            "or - (--name)"
-        ) from error
+        wrong = describe_invalid(error)
+        if wrong.startswith("name:"):
+            raise ModelError(
+                f"a model cannot be named {provenance.name!r}: use 1 to 64 letters, digits, dots, "
+                "_ or - (--name)"
+            ) from error
+        raise ModelError(f"the model cannot be described ({wrong}): correct it") from error
 
 
 def read_manifest(model: bytes, name: str) -> Manifest:

@@ -35,7 +35,10 @@ def resolve_model(name: str, base: Path) -> Path:
     if name.startswith(catalog.PREFIX):
         return catalog.find_pulled(name, read_shipped_catalog())
     if not name.startswith(ZOO):
-        return base / Path(name).expanduser()
+        try:
+            return base / Path(name).expanduser()
+        except RuntimeError as error:
+            raise ModelError(f"{name}: there is no such user: write the whole path") from error
     path = get_zoo_folder() / f"{name.removeprefix(ZOO)}.onnx"
     if not path.is_file():
         known = ", ".join(f"{ZOO}{known}" for known in list_zoo()) or "(none)"
