@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
-from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Literal, Self
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 log = logging.getLogger(__name__)
 
@@ -18,8 +30,25 @@ class Table(BaseModel):
     accepted, with a warning.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     renamed: ClassVar[dict[str, str]] = {}
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_what_it_says(cls, value: object, info: ValidationInfo) -> object:
+        """Refuse what would be converted or does harm later: "10" for 10, control characters."""
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        for leaf in _list_leaves(value):
+            if isinstance(leaf, str):
+                if any(unicodedata.category(c) == "Cc" and c not in "\t\n" for c in leaf):
+                    raise ValueError("contains a control character: remove it")
+                if _takes(annotation, float) and not _takes(annotation, str):
+                    raise ValueError("must be a number: remove the quotes")
+            if isinstance(leaf, bool) and _takes(annotation, float):
+                raise ValueError("must be a number")
+        if annotation is bool and not isinstance(value, bool):
+            raise ValueError("must be true or false")
+        return value
 
     @model_validator(mode="before")
     @classmethod
@@ -39,16 +68,71 @@ class Table(BaseModel):
         return table
 
 
+def _list_leaves(value: object) -> Iterator[object]:
+    """The values in tables and arrays."""
+    if isinstance(value, dict | list | tuple):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _list_leaves(inner)
+    else:
+        yield value
+
+
+def _takes(annotation: object, kind: type) -> bool:
+    """Whether a type, or a type in it, is ``kind``; the keys of tables do not count."""
+    if annotation in ((float, int) if kind is float else (kind,)):
+        return True
+    inner = get_args(annotation)
+    if get_origin(annotation) is dict:
+        inner = inner[1:]
+    return any(_takes(argument, kind) for argument in inner)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach what listens on ``host``."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # an interface, a name
+        return False
+
+
 def _in_unit_square(point: tuple[float, float]) -> tuple[float, float]:
     if not all(0 <= value <= 1 for value in point):
         raise ValueError(f"must lie within the image, 0..1, got {list(point)}")
     return point
 
 
+MAX_S = 7 * 86400.0
+MAX_LABELS = 10_000
+MIN_AREA = 1e-6  # of the picture: less than a pixel
+DEFAULT_MAX_MISSED_S = 1.5
+VEHICLES_MISSED_S = dict.fromkeys(
+    ("bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat"), 120.0
+)
+
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+Labels = Annotated[tuple[str, ...], Field(max_length=MAX_LABELS)]
 Ratio = Annotated[float, Field(ge=0, le=1)]
+Seconds = Annotated[float, Field(gt=0, le=MAX_S)]
 Point = Annotated[tuple[float, float], AfterValidator(_in_unit_square)]
-Polygon = Annotated[tuple[Point, ...], Field(min_length=3)]
+
+
+def _has_area(polygon: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
+    edges = zip(polygon, (*polygon[1:], polygon[0]), strict=True)
+    turns = [
+        (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
+        for a, b in edges
+        for c in polygon
+    ]
+    if not any(abs(turn) > MIN_AREA for turn in turns):
+        raise ValueError("all corners lie on one line: it contains nothing")
+    return polygon
+
+
+Polygon = Annotated[
+    tuple[Point, ...], Field(min_length=3, max_length=200), AfterValidator(_has_area)
+]
 
 
 class Zone(Table):
@@ -59,12 +143,17 @@ class Zone(Table):
         polygon: At least three corners, as fractions of width and height.
         labels: Classes that count; empty means all.
         dwell_s: Report `dwelled` after this time inside, in seconds; 0 turns it off.
+        margin: The zone is left when the foot point is outside by more than this fraction of the
+            object's height.
+        debounce_s: The zone is left once the object stayed outside for this long, in seconds.
     """
 
     name: Name
     polygon: Polygon
-    labels: tuple[str, ...] = ()
-    dwell_s: float = Field(default=0, ge=0)
+    labels: Labels = ()
+    dwell_s: float = Field(default=0, ge=0, le=MAX_S)
+    margin: float = Field(default=0.05, ge=0, le=10)
+    debounce_s: float = Field(default=0.5, ge=0, le=MAX_S)
 
 
 class Line(Table):
@@ -76,12 +165,18 @@ class Line(Table):
             is a crossing towards the right.
         b: The other end.
         labels: Classes that count; empty means all.
+        margin: The line is crossed when the foot point is beyond it by more than this fraction of
+            the object's height.
+        debounce_s: The line is crossed once the object stayed beyond it for this long, in seconds;
+            an object that vanishes beyond it has crossed it, too.
     """
 
     name: Name
     a: Point
     b: Point
-    labels: tuple[str, ...] = ()
+    labels: Labels = ()
+    margin: float = Field(default=0.05, ge=0, le=10)
+    debounce_s: float = Field(default=0.5, ge=0, le=MAX_S)
 
     @model_validator(mode="after")
     def _has_length(self) -> Self:
@@ -100,15 +195,26 @@ class Tracking(Table):
         min_iou: Least IoU of the predicted box and a detection, both enlarged by a fifth on each
             side. Raising it breaks tracks of fast objects, lowering it swaps identities in crowds.
         confirm_frames: Report a track once it was detected in this many frames.
-        max_missed_s: End a track that was not detected for this long, in seconds. Raising it
-            bridges longer occlusions.
+        max_missed_s: End a track that was not detected for this long, in seconds; a table gives
+            it per class, and 1.5 to the others. Raising it bridges longer occlusions.
+        still_max_missed_s: The same per class for what stood still before it was hidden, such as
+            a parked car behind a bus: its track goes on for as long as it stood still, but not
+            longer than this, in seconds. What stood still also gets its track back when it is
+            found in the same place after the camera was lost for less than this.
     """
 
     high_score: Ratio = 0.5
     low_score: Ratio = 0.1
     min_iou: Ratio = 0.2
-    confirm_frames: int = Field(default=2, ge=1)
-    max_missed_s: float = Field(default=1.5, gt=0)
+    confirm_frames: int = Field(default=2, ge=1, le=1000)
+    max_missed_s: Seconds | dict[str, Seconds] = DEFAULT_MAX_MISSED_S
+    still_max_missed_s: dict[str, Seconds] = Field(default_factory=lambda: dict(VEHICLES_MISSED_S))
+
+    @model_validator(mode="after")
+    def _scores_fit(self) -> Self:
+        if self.low_score > self.high_score:
+            raise ValueError("low_score must not be above high_score")
+        return self
 
 
 class Camera(Table):
@@ -133,15 +239,15 @@ class Camera(Table):
 
     name: Name
     source: dict[str, Any]
-    fps: float = Field(default=10, gt=0, le=1000)
-    labels: tuple[str, ...] = ()
-    min_score: dict[str, Ratio] = Field(default_factory=dict)
-    min_height: dict[str, Ratio] = Field(default_factory=dict)
-    masks: tuple[Polygon, ...] = ()
-    zones: tuple[Zone, ...] = ()
-    lines: tuple[Line, ...] = ()
+    fps: float = Field(default=10, ge=0.001, le=1000)
+    labels: Labels = ()
+    min_score: dict[str, Ratio] = Field(default_factory=dict, max_length=MAX_LABELS)
+    min_height: dict[str, Ratio] = Field(default_factory=dict, max_length=MAX_LABELS)
+    masks: tuple[Polygon, ...] = Field(default=(), max_length=200)
+    zones: tuple[Zone, ...] = Field(default=(), max_length=200)
+    lines: tuple[Line, ...] = Field(default=(), max_length=200)
     tracking: Tracking = Tracking()
-    frozen_after_s: float = Field(default=30, ge=0)
+    frozen_after_s: float = Field(default=30, ge=0, le=MAX_S)
     jpeg_hz: float = Field(default=0, ge=0, le=30)
     jpeg_max_px: int = Field(default=320, ge=16, le=4096)
 
@@ -227,11 +333,11 @@ class Recognition(Table):
     min_vote_ratio: Ratio = 0.6
     live_score: Ratio = 0.7
     spoof_score: Ratio = 0.3
-    live_window_s: float = Field(default=10, gt=0)
+    live_window_s: float = Field(default=10, gt=0, le=MAX_S)
     max_faces_per_batch: int = Field(default=4, ge=1, le=256)
-    look_every_s: float = Field(default=0.2, ge=0)
-    refresh_s: float = Field(default=2, gt=0)
-    hold_s: float = Field(default=5, gt=0)
+    look_every_s: float = Field(default=0.2, ge=0, le=MAX_S)
+    refresh_s: float = Field(default=2, gt=0, le=MAX_S)
+    hold_s: float = Field(default=5, gt=0, le=MAX_S)
 
     @model_validator(mode="after")
     def _times_and_scores_fit(self) -> Self:
@@ -263,6 +369,7 @@ class Http(Table):
 
     Attributes:
         host: Address to listen on.
+        insecure: Allow an address that other machines can reach, without `token_file` or TLS.
         port: Port to listen on; 0 picks a free one.
         token_file: File with a bearer token that /metrics and /readyz require.
         tls_cert: File with the certificate chain; together with `tls_key` it turns on TLS.
@@ -270,17 +377,27 @@ class Http(Table):
         max_connections: Further connections are closed.
     """
 
-    host: str = "127.0.0.1"
+    host: str = Field(default="127.0.0.1", min_length=1)
+    insecure: bool = False
     port: int = Field(default=9470, ge=0, le=65535)
     token_file: str = ""
     tls_cert: str = ""
     tls_key: str = ""
-    max_connections: int = Field(default=32, ge=1)
+    max_connections: int = Field(default=32, ge=1, le=10_000)
 
     @model_validator(mode="after")
     def _tls_is_whole(self) -> Self:
         if bool(self.tls_cert) != bool(self.tls_key):
             raise ValueError("tls_cert and tls_key belong together: set both or none")
+        return self
+
+    @model_validator(mode="after")
+    def _is_protected(self) -> Self:
+        if not (is_loopback(self.host) or self.token_file or self.tls_cert or self.insecure):
+            raise ValueError(
+                f"host {self.host!r} would show metrics and camera states to the network: "
+                "listen on 127.0.0.1, set token_file or tls_cert, or set insecure = true"
+            )
         return self
 
 
@@ -302,7 +419,9 @@ def _with_names_of_their_own(cameras: tuple[Camera, ...]) -> tuple[Camera, ...]:
 
 
 Cameras = Annotated[
-    tuple[Camera, ...], Field(min_length=1), AfterValidator(_with_names_of_their_own)
+    tuple[Camera, ...],
+    Field(min_length=1, max_length=1000),
+    AfterValidator(_with_names_of_their_own),
 ]
 
 
@@ -328,7 +447,7 @@ class Config(Table):
     runtime: dict[str, Any] = Field(default_factory=lambda: {"kind": "onnx"})
     recognition: Recognition | None = None
     cameras: Cameras
-    sinks: tuple[dict[str, Any], ...] = ({"kind": "zeromq"},)
+    sinks: tuple[dict[str, Any], ...] = Field(default=({"kind": "zeromq"},), max_length=100)
     batching: Batching = Batching()
     http: Http = Http()
     log: Log = Log()
@@ -341,6 +460,6 @@ class Config(Table):
 
 
 def _unique(noun: str, names: Sequence[str]) -> None:
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        raise ValueError(f"{noun} {twice[0]!r} is defined twice: give each its own name")
+        raise ValueError(f"{noun} {min(twice)!r} is defined twice: give each its own name")

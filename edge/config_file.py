@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,22 @@ from pydantic import ValidationError
 
 from edge import plugins
 from edge.config import Config
-from edge.errors import ConfigError, EdgeError, locate
+from edge.errors import (
+    CombinedConfigError,
+    ConfigError,
+    EdgeError,
+    collect_errors,
+    list_errors,
+    locate,
+)
+from edge.input_file import read_input
+
+MAX_BYTES = 1 << 20
+MAX_DEPTH = 24  # of tables and arrays in each other
+MAX_PROBLEMS = 20  # that are told at once
 
 Key = tuple[str | int, ...]
+Tree = Mapping[str, Any]
 
 
 def load(path: Path) -> Config:
@@ -25,57 +38,171 @@ def load(path: Path) -> Config:
     Raises:
         ConfigError: With file, line, key and remedy; one line per problem.
     """
+    tree, text = read(path)
+    return parse(tree, path, text)
+
+
+def read(path: Path) -> tuple[Tree, str]:
+    """Read a configuration file without checking what is in it: its tree and its text.
+
+    Raises:
+        ConfigError: It cannot be read, or is not a TOML file of reasonable size.
+    """
     with locate(file=path):
-        try:
-            text = path.read_text(encoding="utf-8")
-        except OSError as error:
-            raise ConfigError(f"{error.strerror}: check the path") from error
-        except UnicodeDecodeError as error:
-            raise ConfigError("is not UTF-8 text: is it a TOML file?") from error
+        text = _read_text(path)
         try:
             tree = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             line = re.search(r"line (\d+)", str(error))
             problem = f"is not valid TOML ({error}): fix the syntax"
             raise ConfigError(problem, line=int(line[1]) if line else None) from error
-    return parse(tree, path, text)
+        except ValueError as error:  # a number of thousands of digits
+            raise ConfigError(f"is not valid TOML ({error}): fix the value") from error
+        except RecursionError:
+            raise ConfigError("nests brackets too deeply: fix the syntax") from None
+        if _measure_depth(tree) > MAX_DEPTH:
+            raise ConfigError(f"nests tables or arrays deeper than {MAX_DEPTH}: fix the syntax")
+    return tree, text
 
 
-def parse(tree: Mapping[str, Any], path: Path | str = "configuration", text: str = "") -> Config:
+def _read_text(path: Path) -> str:
+    try:
+        content = read_input(path, MAX_BYTES)
+    except OSError as error:
+        raise ConfigError(f"{error.strerror}: check the path") from error
+    try:
+        return content.decode("utf-8-sig")  # Windows editors begin with a byte order mark
+    except UnicodeDecodeError as error:
+        raise ConfigError("is not UTF-8 text: is it a TOML file?") from error
+
+
+def _measure_depth(tree: object) -> int:
+    """How many tables and arrays contain each other."""
+    depth, level = 0, [tree]
+    while level:
+        depth += 1
+        inner: list[object] = []
+        for node in level:
+            if isinstance(node, dict):
+                inner += node.values()
+            elif isinstance(node, list):
+                inner += node
+        level = inner
+    return depth - 1
+
+
+def parse(tree: Tree, path: Path | str = "configuration", text: str = "") -> Config:
     """Check a configuration tree; ``path`` and ``text`` are for messages.
 
     Raises:
         ConfigError: With file, line, key and remedy; one line per problem.
     """
     source = _Source(path, text)
-    try:
-        config = Config.model_validate(tree)
-    except ValidationError as error:
-        raise source.explain(error, ()) from None  # the input may hold a password
-    source.check_plugin("runtimes", config.runtime, ("runtime",))
-    for row, sink in enumerate(config.sinks):
-        source.check_plugin("sinks", sink, ("sinks", row))
-    for row, camera in enumerate(config.cameras):
-        source.check_plugin("sources", camera.source, ("cameras", row, "source"))
+    problems: list[EdgeError] = []
+    with collect_errors() as plugin_errors:
+        try:
+            config = Config.model_validate(tree)
+        except ValidationError as error:
+            problems += source.explain(error, ())  # without the input, which may hold a password
+        for folder, table, key in _list_plugins(tree):
+            with plugin_errors.catch():
+                source.check_plugin(folder, table, key)
+        plugin_errors.errors[:0] = problems
+        del plugin_errors.errors[MAX_PROBLEMS:]
     return config
+
+
+def parse_models(tree: Tree) -> Config | None:
+    """What a configuration says of models, with a camera of no meaning; None if it is wrong.
+
+    For telling what is wrong with the models of a file whose other tables are wrong, too.
+    """
+    parts = {key: tree[key] for key in ("models", "recognition") if key in tree}
+    camera = {"name": "none", "source": {"kind": "synthetic"}}
+    try:
+        return Config.model_validate(parts | {"cameras": [camera]})
+    except ValidationError:
+        return None
+
+
+def check_labels(tree: Tree, classes: Sequence[str], path: Path | str, text: str) -> None:
+    """Check that the detector knows every label that a configuration names.
+
+    Raises:
+        ConfigError: With file, line, key and remedy; one line per label.
+    """
+    source = _Source(path, text)
+    with collect_errors() as errors:
+        for key, label in _list_labels(tree):
+            with errors.catch():
+                if label not in classes:
+                    known = ", ".join(classes)
+                    problem = f"the model does not know the label {label!r}: use one of {known}"
+                    raise source.error(key, problem)
+
+
+def _list_plugins(tree: Tree) -> Iterator[tuple[plugins.Folder, Tree, Key]]:
+    """The tables with a kind, where they are tables at all."""
+    if isinstance(runtime := tree.get("runtime"), dict):
+        yield "runtimes", runtime, ("runtime",)
+    for row, sink in _list_tables(tree, "sinks"):
+        yield "sinks", sink, ("sinks", row)
+    for row, camera in _list_tables(tree, "cameras"):
+        if isinstance(source := camera.get("source"), dict):
+            yield "sources", source, ("cameras", row, "source")
+
+
+def _list_labels(tree: Tree) -> Iterator[tuple[Key, str]]:
+    """The labels that cameras name, each with the key that names it."""
+    for row, camera in _list_tables(tree, "cameras"):
+        here: Key = ("cameras", row)
+        owners: list[tuple[Key, Tree, tuple[str, ...]]]
+        owners = [(here, camera, ("labels", "min_score", "min_height"))]
+        for places in ("zones", "lines"):
+            owners += [
+                ((*here, places, n), place, ("labels",))
+                for n, place in _list_tables(camera, places)
+            ]
+        if isinstance(tracking := camera.get("tracking"), dict):
+            limits = ("max_missed_s", "still_max_missed_s")
+            owners.append(((*here, "tracking"), tracking, limits))
+        for owner, table, keys in owners:
+            for key in keys:
+                labels = table.get(key)
+                if isinstance(labels, dict | list):
+                    yield from (((*owner, key), x) for x in labels if isinstance(x, str))
+
+
+def _list_tables(tree: Tree, key: str) -> list[tuple[int, Tree]]:
+    rows = tree.get(key)
+    rows = rows if isinstance(rows, list) else []
+    return [(n, table) for n, table in enumerate(rows) if isinstance(table, dict)]
 
 
 @contextmanager
 def locate_in(path: Path | None) -> Iterator[None]:
-    """Add file and line to an error that a setting of the configuration ``path`` caused."""
+    """Add file and line to the errors that settings of the configuration ``path`` caused."""
     try:
         yield
-    except EdgeError as error:
-        if path is not None and error.exit_code == ConfigError.exit_code:
-            text = path.read_text(encoding="utf-8")
-            names = [camera["name"] for camera in tomllib.loads(text)["cameras"]]
-            if error.camera in names:
-                error.key = f"cameras[{names.index(error.camera)}].{error.key}".rstrip(".")
-                error.camera = ""
-            key = re.findall(r"\w+", error.key)
-            error.line = find_line(text, tuple(int(p) if p.isdigit() else p for p in key))
-            error.file = path
+    except EdgeError as caught:
+        if path is not None and caught.exit_code == ConfigError.exit_code:
+            with suppress(EdgeError):  # it may be gone
+                tree, text = read(path)
+                for error in list_errors(caught):
+                    _locate_error(error, path, tree, text)
         raise
+
+
+def _locate_error(error: EdgeError, path: Path, tree: Tree, text: str) -> None:
+    if error.file == path:
+        return
+    names = [camera.get("name") for _, camera in _list_tables(tree, "cameras")]
+    if error.camera in names:
+        error.key = f"cameras[{names.index(error.camera)}].{error.key}".rstrip(".")
+        error.camera = ""
+    key = re.findall(r"\w+", error.key)
+    error.line = find_line(text, tuple(int(p) if p.isdigit() else p for p in key))
+    error.file = path
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,23 +223,19 @@ class _Source:
         try:
             plugins.validate(plugins.load(folder, kind), table)
         except ValidationError as error:
-            raise self.explain(error, key) from None
+            raise CombinedConfigError(self.explain(error, key)) from None
         except ConfigError as error:
             raise self.error((*key, "kind"), error.problem) from None
 
-    def explain(self, error: ValidationError, prefix: Key) -> ConfigError:
-        """All problems that pydantic found as one error, a line for each."""
+    def explain(self, error: ValidationError, prefix: Key) -> list[ConfigError]:
+        """The problems that pydantic found, but no more than can be told."""
         problems = error.errors(include_input=False, include_url=False)
-        inner = [problem["loc"] for problem in problems]
-        errors = []
-        for problem in problems:
-            here = problem["loc"]
-            if any(loc[: len(here)] == here and loc != here for loc in inner):
-                continue  # a list whose entries failed is also reported as empty
-            errors.append(self.error((*prefix, *here), _remedy(problem)))
-        if len(errors) == 1:
-            return errors[0]
-        return ConfigError("\n".join(str(error) for error in errors))
+        inner = {problem["loc"][:n] for problem in problems for n in range(len(problem["loc"]))}
+        return [
+            self.error((*prefix, *problem["loc"]), _remedy(problem))
+            for problem in problems[: 2 * MAX_PROBLEMS]
+            if problem["loc"] not in inner  # a list whose entries failed is also reported as empty
+        ][:MAX_PROBLEMS]
 
 
 def _remedy(problem: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
@@ -124,6 +247,8 @@ def _remedy(problem: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
         case "too_short":
             context = problem["ctx"]
             return f"has {context['actual_length']} entries, needs at least {context['min_length']}"
+        case "too_long":
+            return f"has more than {problem['ctx']['max_length']} entries: remove some"
         case "string_pattern_mismatch":
             return f"must match {problem['ctx']['pattern']}: change it"
         case _:

@@ -4,6 +4,7 @@
 
     EdgeError                exit 1    an expected failure
     |-- ConfigError          exit 78   the user must change a file or an option (EX_CONFIG)
+    |   `-- CombinedConfigError  exit 78   several of these and of the next two at once
     |-- ModelError           exit 78   a model is missing, broken, untrusted or of the wrong task
     |   `-- EngineError      exit 78   its engine is missing, stale or refused; it can be built
     |-- GalleryError         exit 78   the gallery or its key cannot be used
@@ -17,7 +18,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -69,13 +70,14 @@ def locate(
     """
     try:
         yield
-    except EdgeError as error:
-        if error.file is not None and (file is not None or key):
-            error.problem, error.file, error.line, error.key = str(error), None, None, ""
-        error.file = file if error.file is None else error.file
-        error.line = error.line or line
-        error.camera = error.camera or camera
-        error.key = f"{key}.{error.key}" if key and error.key else key or error.key
+    except EdgeError as caught:
+        for error in list_errors(caught):
+            if error.file is not None and (file is not None or key):
+                error.problem, error.file, error.line, error.key = str(error), None, None, ""
+            error.file = file if error.file is None else error.file
+            error.line = error.line or line
+            error.camera = error.camera or camera
+            error.key = f"{key}.{error.key}" if key and error.key else key or error.key
         raise
 
 
@@ -101,6 +103,58 @@ class ConfigError(EdgeError):
     """The configuration or a command's options must be changed."""
 
     exit_code = 78
+
+
+class CombinedConfigError(ConfigError):
+    """Several mistakes at once; the message has a line for each."""
+
+    def __init__(self, errors: Sequence[EdgeError]) -> None:
+        super().__init__()
+        self.errors = tuple(errors)
+
+    def __str__(self) -> str:
+        return "\n".join(str(error) for error in self.errors)
+
+
+class ErrorCollector:
+    """Mistakes of a user that are told together."""
+
+    def __init__(self) -> None:
+        self.errors: list[EdgeError] = []
+
+    @contextmanager
+    def catch(self) -> Iterator[None]:
+        """Collect an error of the configuration or what it names; others pass through."""
+        try:
+            yield
+        except EdgeError as error:
+            if error.exit_code != ConfigError.exit_code:
+                raise
+            self.errors += list_errors(error)
+
+    def raise_all(self) -> None:
+        """Raise what was collected, if anything.
+
+        Raises:
+            EdgeError: One error as it is, several as `CombinedConfigError`.
+        """
+        if len(self.errors) == 1:
+            raise self.errors[0]
+        if self.errors:
+            raise CombinedConfigError(self.errors)
+
+
+@contextmanager
+def collect_errors() -> Iterator[ErrorCollector]:
+    """Go on after mistakes that ``with errors.catch()`` met, and raise all of them at the end."""
+    errors = ErrorCollector()
+    yield errors
+    errors.raise_all()
+
+
+def list_errors(error: EdgeError) -> Sequence[EdgeError]:
+    """The single errors that an error consists of."""
+    return error.errors if isinstance(error, CombinedConfigError) else (error,)
 
 
 class ModelError(EdgeError):

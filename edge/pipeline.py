@@ -6,6 +6,7 @@ Cameras share the models, which are thread-safe, and the recognizer, which is lo
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,9 +14,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from edge.config import Camera
+from edge.errors import collect_errors
 from edge.people.recognition.recognizer import Recognizer
 from edge.ports import Detector, FaceFinder
-from edge.types import Detections, Faces, Frame, FrameResult, TrackEvent, Tracks
+from edge.types import (
+    Detections,
+    Faces,
+    Frame,
+    FrameResult,
+    TrackEvent,
+    TrackLoss,
+    Tracks,
+    make_black,
+)
 from edge.vision import boxes
 from edge.vision.detection_filter import DetectionFilter
 from edge.vision.tracker import Tracker
@@ -26,38 +37,83 @@ MIN_FACE_INSIDE = 0.7  # share of a face's box that must lie inside its person's
 
 @dataclass(slots=True)
 class CameraView:
-    """The state of one camera; a new ``epoch`` ends all tracks."""
+    """What is known of one camera's objects.
+
+    Attributes:
+        frame: The latest frame, with a black picture.
+        previous: The view with other settings that this one goes on from.
+    """
 
     filter: DetectionFilter
     tracker: Tracker
     zones: ZoneMonitor
-    epoch: int = -1
+    frame: Frame | None = None
+    previous: CameraView | None = None
 
     @classmethod
     def create(
-        cls, camera: Camera, classes: tuple[str, ...], track_ids: Iterator[int]
+        cls,
+        camera: Camera,
+        classes: tuple[str, ...],
+        track_ids: Iterator[int],
+        previous: CameraView | None = None,
     ) -> CameraView:
-        """Create the view of a configured camera."""
+        """Create the view of a configured camera.
+
+        Raises:
+            ConfigError: The camera names a label the detector does not know.
+        """
         return cls(
             DetectionFilter(camera, classes),
-            Tracker(camera.tracking, track_ids),
+            Tracker(camera.tracking, track_ids, classes, camera.name),
             ZoneMonitor(camera.zones, camera.lines, classes, camera.name),
+            previous=previous,
         )
 
     def follow(self, frame: Frame, detections: Detections, faces: Faces) -> FrameResult:
-        """One frame's detections and faces -> its result."""
+        """One frame's detections and faces -> its result; a new epoch ends all tracks."""
         at_s = frame.monotonic_s
-        ended: tuple[TrackEvent, ...] = ()
-        if frame.epoch != self.epoch:
-            ended = self.tracker.reset(at_s)
-            self.epoch = frame.epoch
+        left = self._take_over(at_s)
+        loss = None
+        if self.frame and frame.epoch != self.frame.epoch:
+            moved = frame.size_wh != self.frame.size_wh
+            loss = self._lose(self.tracker.reset(at_s, moved=moved), at_s)
         update = self.tracker.update(self.filter.keep(detections, frame.size_wh), at_s)
-        ended += update.ended
-        ended_ids = [event.track_id for event in ended]
-        left = self.zones.forget(ended_ids, at_s) if ended_ids else ()
+        left += self._leave(update.ended, at_s)
         zones, moves = self.zones.update(update.tracks, frame.size_wh, at_s)
-        changes = (*left, *ended, *update.began, *moves)
-        return FrameResult(frame, update.tracks, zones, faces, changes)
+        self.frame = replace(frame, picture=make_black(frame.size_wh))
+        changes = (*left, *update.ended, *update.began, *moves)
+        return FrameResult(frame, update.tracks, zones, faces, changes, loss=loss)
+
+    def expire(self, silent_s: float) -> TrackLoss | None:
+        """End the tracks that are out of time, ``silent_s`` after the latest frame."""
+        if self.frame is None and self.previous is None:
+            return None
+        left = self._take_over(math.inf)
+        if self.frame is None:
+            return None
+        at_s = self.frame.monotonic_s + silent_s
+        ended = self.tracker.reset(at_s) if silent_s == math.inf else self.tracker.expire(at_s)
+        return self._lose(ended, at_s, left)
+
+    def _take_over(self, at_s: float) -> tuple[TrackEvent, ...]:
+        """Go on with what the view with the previous settings knows."""
+        previous, self.previous = self.previous, None
+        if previous is None:
+            return ()
+        left = previous._take_over(at_s)  # noqa: SLF001 - of its own kind
+        self.frame = previous.frame
+        self.tracker.take_over(previous.tracker)
+        return left + self.zones.take_over(previous.zones, at_s)
+
+    def _leave(self, ended: tuple[TrackEvent, ...], at_s: float) -> tuple[TrackEvent, ...]:
+        return self.zones.forget([event.track_id for event in ended], at_s) if ended else ()
+
+    def _lose(
+        self, ended: tuple[TrackEvent, ...], at_s: float, left: tuple[TrackEvent, ...] = ()
+    ) -> TrackLoss | None:
+        changes = (*left, *self._leave(ended, at_s), *ended)
+        return TrackLoss(self.frame, changes) if changes and self.frame else None
 
 
 class Pipeline:
@@ -85,20 +141,49 @@ class Pipeline:
         self._recognizing = threading.Lock()
         self._person = detector.classes.index("person") if "person" in detector.classes else -1
 
-    def watch(self, cameras: Sequence[Camera], changed: frozenset[str] = frozenset()) -> None:
-        """Set the cameras that are watched; those not in ``changed`` keep their tracks.
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names by class_id."""
+        return self._detector.classes
+
+    def watch(self, cameras: Sequence[Camera], renewed: frozenset[str] = frozenset()) -> None:
+        """Set the cameras that are watched; those not in ``renewed`` keep their tracks.
 
         Raises:
-            ConfigError: A camera names a label the detector does not know.
+            ConfigError: Cameras name labels the detector does not know; all of them are told.
         """
-        views = {name: view for name, view in self._views.items() if name not in changed}
-        classes, ids = self._detector.classes, self._track_ids
-        self._views = {
-            camera.name: views.get(camera.name) or CameraView.create(camera, classes, ids)
-            for camera in cameras
-        }
+        known = {name: view for name, view in self._views.items() if name not in renewed}
+        self._views = self._create_views(cameras, known)
         if self._recognizer:
-            self._recognizer.forget_other_cameras([n for n in self._views if n not in changed])
+            self._recognizer.forget_other_cameras([n for n in self._views if n not in renewed])
+
+    def check(self, cameras: Sequence[Camera]) -> None:
+        """Check that cameras could be watched.
+
+        Raises:
+            ConfigError: They name labels the detector does not know; all of them are told.
+        """
+        self._create_views(cameras, {})
+
+    def _create_views(
+        self, cameras: Sequence[Camera], known: Mapping[str, CameraView]
+    ) -> dict[str, CameraView]:
+        classes, ids = self._detector.classes, self._track_ids
+        views = {}
+        with collect_errors() as errors:
+            for camera in cameras:
+                with errors.catch():
+                    previous = known.get(camera.name)
+                    views[camera.name] = CameraView.create(camera, classes, ids, previous)
+        return views
+
+    def expire(self, camera: str, silent_s: float = math.inf) -> TrackLoss | None:
+        """End the tracks of a camera that gave no frame for ``silent_s``; by default all of them.
+
+        Not while `step` processes a frame of the camera.
+        """
+        view = self._views.get(camera)
+        return view.expire(silent_s) if view else None
 
     def step(self, frames: Sequence[Frame]) -> list[FrameResult]:
         """Frames, those of one camera in its order -> one result per frame, in the same order."""

@@ -85,6 +85,11 @@ class YuvPicture:
 Picture = RgbPicture | YuvPicture
 
 
+def make_black(size_wh: tuple[int, int]) -> RgbPicture:
+    """A black picture that takes no memory."""
+    return RgbPicture(np.broadcast_to(np.uint8(0), (size_wh[1], size_wh[0], 3)))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Capture:
     """What a source yields: a picture and the time it reached this machine.
@@ -364,6 +369,18 @@ class TrackEvent:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class TrackLoss:
+    """Tracks that ended because their camera was lost.
+
+    Attributes:
+        frame: The last frame before, with a black picture.
+    """
+
+    frame: Frame
+    changes: tuple[TrackEvent, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class FrameResult:
     """The result of one processed frame.
 
@@ -373,6 +390,7 @@ class FrameResult:
         faces: Detected faces; ``track_row`` points into ``tracks``.
         decisions: One decision per row of ``faces``; empty without recognition.
         decided: Rows of ``faces`` whose decision is new.
+        loss: Tracks of an earlier epoch, which ended before this frame.
     """
 
     frame: Frame
@@ -382,6 +400,7 @@ class FrameResult:
     changes: tuple[TrackEvent, ...]
     decisions: tuple[Decision, ...] = ()
     decided: tuple[int, ...] = ()
+    loss: TrackLoss | None = None
 
 
 class CameraState(StrEnum):

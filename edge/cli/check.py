@@ -13,7 +13,8 @@ from typing import Annotated
 
 import typer
 
-from edge import config_file, plugins
+from edge import plugins
+from edge.cli.configuration import load_configuration
 from edge.cli.report import AsJsonLines, show_report
 from edge.config import Camera, Config, Recognition
 from edge.config_file import locate_in
@@ -38,9 +39,9 @@ def check(
     as_json: AsJsonLines = False,
 ) -> None:
     """Open every model, sink and camera of CONFIG once; exit with 0 if all work, else 78."""
-    settings = config_file.load(configuration)
+    settings, models = load_configuration(configuration)
     with locate_in(configuration):
-        findings = [*_check_models(settings, configuration), *_check_outputs(settings)]
+        findings = [*_check_models(settings, models, configuration), *_check_outputs(settings)]
     with ThreadPoolExecutor(max_workers=16) as pool:
         findings += pool.map(_check_camera, settings.cameras)
     show_report(findings, as_json)
@@ -48,9 +49,8 @@ def check(
         raise typer.Exit(ConfigError.exit_code)
 
 
-def _check_models(settings: Config, path: Path) -> Iterator[Finding]:
-    models = ModelSet.load(settings, path.parent)
-    Pipeline(models.detector, models.faces, itertools.count(1)).watch(settings.cameras)
+def _check_models(settings: Config, models: ModelSet, path: Path) -> Iterator[Finding]:
+    Pipeline(models.detector, models.faces, itertools.count(1)).check(settings.cameras)
     detector = models.detector
     yield Finding("models.detector", True, f"{detector.name}: {', '.join(detector.classes[:8])}")
     if models.faces:

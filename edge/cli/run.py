@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edge import config_file
+from edge.cli.configuration import load_configuration
 from edge.config_file import locate_in
 from edge.service.daemon import Daemon
 from edge.service.log_format import set_up_logging
@@ -19,9 +19,9 @@ def run(
     ],
 ) -> None:
     """Run the daemon until SIGTERM or Ctrl-C; SIGHUP reloads CONFIG."""
-    settings = config_file.load(configuration)
+    settings, models = load_configuration(configuration)
     set_up_logging(settings.log)
-    daemon = Daemon(settings, configuration)
+    daemon = Daemon(settings, configuration, models)
     daemon.handle_signals()
     with locate_in(configuration):
         daemon.run()

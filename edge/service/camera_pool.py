@@ -37,7 +37,7 @@ class CameraPool:
     report: Callable[[CameraStatus], None]
     _epochs: Iterator[int] = field(default_factory=_count_epochs)
     _rng: random.Random = field(default_factory=random.Random)  # of jitter
-    _cameras: dict[str, tuple[Camera, Worker]] = field(default_factory=dict)
+    _cameras: dict[str, tuple[CameraLoop, Worker]] = field(default_factory=dict)
     _samplers: dict[str, JpegSampler] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -46,7 +46,7 @@ class CameraPool:
     @property
     def configured(self) -> dict[str, Camera]:
         """The cameras that run, by name."""
-        return {name: camera for name, (camera, _) in self._cameras.items()}
+        return {name: loop.camera for name, (loop, _) in self._cameras.items()}
 
     @property
     def workers(self) -> list[Worker]:
@@ -55,12 +55,22 @@ class CameraPool:
 
     def add(self, camera: Camera, source: Source) -> None:
         """Start a camera."""
-        if camera.jpeg_hz:
-            self._samplers[camera.name] = JpegSampler(camera.jpeg_hz, camera.jpeg_max_px)
+        self._sample(camera)
         metrics, backoff = self.metrics.camera(camera.name), Backoff(self._rng)
         loop = CameraLoop(camera, source, self.frames, self._epochs, metrics, self.report, backoff)
         worker = self.group.start(f"camera {camera.name}", loop.run, PATIENCE)
-        self._cameras[camera.name] = (camera, worker)
+        self._cameras[camera.name] = (loop, worker)
+
+    def adjust(self, camera: Camera) -> None:
+        """Change the settings of a camera, but its source, while it runs."""
+        loop, _ = self._cameras[camera.name]
+        loop.camera = camera
+        self._sample(camera)
+
+    def _sample(self, camera: Camera) -> None:
+        self._samplers.pop(camera.name, None)
+        if camera.jpeg_hz:
+            self._samplers[camera.name] = JpegSampler(camera.jpeg_hz, camera.jpeg_max_px)
 
     def remove(self, name: str) -> None:
         """Stop a camera and drop the frames that wait."""

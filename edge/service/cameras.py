@@ -24,6 +24,7 @@ class CameraLoop:
     """The work of one camera's thread.
 
     Attributes:
+        camera: Its settings; another with the same source may take its place at any time.
         queue: Where frames wait for inference.
         epochs: Ids for connections, shared by all cameras.
         report: Called with every change of the camera's state.
@@ -54,23 +55,28 @@ class CameraLoop:
                 self._report(CameraState.OFFLINE, StatusReason.SOURCE_FAILED, str(error))
                 delay_s = self.backoff.short()
             else:
+                self.queue.finish(self.camera.name)
                 while not (worker.stop.is_set() or self._is_done()):
                     worker.mark_progress()
                 if not worker.stop.is_set():
                     self._report(CameraState.OFFLINE, StatusReason.END_OF_FILE, "end of file")
                     worker.finish()
                 return
+            self.queue.lose(self.camera.name)
             self._wait(worker, delay_s)
 
     def _deliver(self, worker: Worker) -> None:
         """One connection, from opening to its end."""
-        limiter = FrameRateLimiter(self.camera.fps)
-        freeze = FreezeDetector(self.camera.frozen_after_s)
+        settings = None
         with self.source.connect(worker.stop) as captures:
             worker.mark_progress()
             for seq, capture in enumerate(captures):
                 if seq == 0:
                     self._begin_epoch()
+                if settings is not self.camera:  # a reload may change them
+                    settings = self.camera
+                    limiter = FrameRateLimiter(settings.fps)
+                    freeze = FreezeDetector(settings.frozen_after_s)
                 worker.mark_progress()
                 self.metrics.captured.inc()
                 self.metrics.last_frame.set(capture.captured_s)

@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from edge import config_file
 from edge.config import Config
+from edge.config_file import locate_in
 from edge.errors import ConfigError, EdgeError, locate
 from edge.models.output_check import OutputCheck
 from edge.pipeline import Pipeline
@@ -29,7 +30,7 @@ from edge.service.metrics import Metrics
 from edge.service.model_set import ModelSet
 from edge.service.publisher import Publisher
 from edge.service.workers import Worker, WorkerGroup, stop_all
-from edge.types import CameraState, CameraStatus, FrameResult, StatusReason
+from edge.types import CameraState, CameraStatus, FrameResult, StatusReason, TrackLoss
 from edge.vision.tracker import make_track_ids
 from edge.wire.message_builder import MessageBuilder
 
@@ -38,6 +39,7 @@ log = logging.getLogger(__name__)
 STOPPED = "the daemon stopped"
 STOP_S = 4.5  # everything must have ended by then
 MAX_SILENCE_S = 10.0  # of a stage; with a watchdog a third of its time, if that is less
+MAX_CLAIM_S = 2.0  # a batch that takes longer must not hold up a reload
 SWITCH_INTERVAL_S = 0.0005  # a camera's thread must not wait 5 ms for another's turn to end
 ENGINE_PATIENCE = 30  # compiling kernels for a GPU may take minutes without a sign of progress
 EXPECTED = (StatusReason.CONNECTING, StatusReason.STOPPED)  # no reason to warn
@@ -121,6 +123,7 @@ class Daemon:
             models.workers,
             lambda: models.manager is None or models.manager.is_ready,
             lambda results: self._publish_results(results, builder, detector.classes),
+            self._publish_losses,
             self.metrics,
             self.health,
             len(settings.cameras),
@@ -171,6 +174,8 @@ class Daemon:
         stop_all(self._cameras.workers, min(deadline_s, time.monotonic() + 1))
         self._frames.close()
         stop_all(inferring, min(deadline_s, time.monotonic() + 1))
+        for name in self._cameras.configured:
+            self._end_tracks(name)
         stop_all(self._publisher.workers, deadline_s)
         if self._http:
             self._http.stop()
@@ -207,6 +212,17 @@ class Daemon:
                 self._on_result(result)
             messages += builder.build(result, self._cameras.sample_jpeg(result.frame))
         self._publisher.publish(messages)
+
+    def _publish_losses(self, losses: Sequence[TrackLoss]) -> None:
+        if self._builder:
+            self._publisher.publish([m for loss in losses for m in self._builder.build_loss(loss)])
+
+    def _end_tracks(self, camera: str) -> None:
+        """End the tracks of a camera that will give no more frames."""
+        if self._pipeline and self._frames.claim(camera, MAX_CLAIM_S):
+            loss = self._pipeline.expire(camera)
+            self._publish_losses([loss] if loss else [])
+            self._frames.release([camera])
 
     def _publish_status(self, status: CameraStatus) -> None:
         expected = status.state is CameraState.ONLINE or status.reason_code in EXPECTED
@@ -265,35 +281,50 @@ class Daemon:
     # --- reload -------------------------------------------------------------------------------
 
     def _apply_reload(self) -> None:
-        """Read the file again; cameras that changed start anew, the others go on."""
+        """Read the file again; only cameras whose source changed start anew."""
         if self._path is None or self._pipeline is None or self._inference is None:
             return
-        old = self._cameras.configured
         try:
-            settings = config_file.load(self._path)
-            sources = create_sources(settings.cameras)
-            new = {camera.name: camera for camera in settings.cameras}
-            changed = frozenset(name for name in new if old.get(name) != new[name])
-            self._pipeline.watch(settings.cameras, changed)
+            with locate_in(self._path):
+                tree, text = config_file.read(self._path)
+                settings = config_file.parse(tree, self._path, text)
+                config_file.check_labels(tree, self._pipeline.classes, self._path, text)
+                sources = create_sources(settings.cameras)
+                self._pipeline.check(settings.cameras)
         except EdgeError as error:
             self.metrics.reload_successful.set(0)
             log.error("reload failed, the running configuration stays: %s", error)  # noqa: TRY400
             return
-        for name in [name for name in old if name not in new or name in changed]:
+        old = self._cameras.configured
+        new = {camera.name: camera for camera in settings.cameras}
+        renewed = frozenset(
+            name for name, camera in new.items()
+            if name not in old or old[name].source != camera.source
+        )  # fmt: skip
+        for name in [name for name in old if name not in new or name in renewed]:
             self._cameras.remove(name)
+            self._end_tracks(name)
             if name not in new:
                 self.health.forget(name)
                 self.metrics.forget_camera(name)
-        for name in changed:
-            self._cameras.add(new[name], sources[name])
-        for key in NOT_RELOADED:
-            if getattr(settings, key) != getattr(self._settings, key):
-                log.warning("reload: %s changed, which takes effect at the next start", key)
-        self._settings = settings
+        self._pipeline.watch(settings.cameras, renewed)
+        for name, camera in new.items():
+            if name in renewed:
+                self._cameras.add(camera, sources[name])
+            elif camera != old[name]:
+                self._cameras.adjust(camera)
         self._inference.batching = settings.batching
         self._inference.camera_count = len(new)
-        self.metrics.reload_successful.set(1)
+        waiting = [
+            key for key in NOT_RELOADED if getattr(settings, key) != getattr(self._settings, key)
+        ]
+        self.metrics.reload_successful.set(0 if waiting else 1)
         log.info("reloaded: %d cameras", len(self._cameras))
+        if waiting:
+            log.warning(
+                "reload: what changed in %s takes effect when the daemon is restarted",
+                ", ".join(waiting),
+            )
 
 
 def _choose_silence_s(watchdog_s: float) -> float:

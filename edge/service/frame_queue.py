@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import zip_longest
 
 from edge.types import Frame
@@ -37,7 +37,8 @@ class FrameQueue:
         self._waiting: dict[str, list[Frame]] = {}  # in order of turn
         self._in_progress: set[str] = set()
         self._files: set[str] = set()  # cameras with every_frame
-        self._live: set[str] = set()  # the others
+        self._live: dict[str, float] = {}  # the others, and when each gave its last frame
+        self._lost: dict[str, float] = {}  # files that failed then; -infinity: ended for good
         lock = threading.Lock()
         self._frame_ready = threading.Condition(lock)  # takers wait here
         self._room_free = threading.Condition(lock)  # putters of every_frame wait here
@@ -48,7 +49,8 @@ class FrameQueue:
         with self._frame_ready:
             if self._closed:
                 return False
-            self._live.add(frame.camera)
+            self._live[frame.camera] = self._clock()
+            self._lost.pop(frame.camera, None)
             replaced = frame.camera in self._waiting
             self._put(frame.camera, [frame])
             return replaced
@@ -67,6 +69,7 @@ class FrameQueue:
             if stop.is_set():  # the camera may be removed already
                 return
             self._files.add(frame.camera)
+            self._lost.pop(frame.camera, None)
             room = 1 if self._live else compute_read_ahead(frame.size_wh, len(self._files))
             while len(self._waiting.get(frame.camera, ())) >= room and not (
                 self._closed or stop.is_set()
@@ -121,6 +124,47 @@ class FrameQueue:
                 self._room_free.notify_all()
             return frames
 
+    def lose(self, camera: str) -> None:
+        """Note that a camera failed: from now on its silence counts, also for a file."""
+        with self._frame_ready:
+            self._lost.setdefault(camera, self._live.get(camera, self._clock()))
+
+    def finish(self, camera: str) -> None:
+        """Note that no frame of a camera will follow."""
+        with self._frame_ready:
+            self._lost[camera] = float("-inf")
+            self._live.pop(camera, None)
+
+    def claim_silent(self, min_silence_s: float) -> list[tuple[str, float]]:
+        """Claim the cameras without frames for ``min_silence_s``; call `release` afterwards.
+
+        Returns:
+            Their names and for how long each was silent, in seconds; infinite where no frame will
+            follow.
+        """
+        with self._frame_ready:
+            now_s = self._clock()
+            silent = [
+                (camera, now_s - since_s)
+                for camera, since_s in (self._live | self._lost).items()
+                if now_s - since_s >= min_silence_s
+                and camera not in self._waiting
+                and camera not in self._in_progress
+            ]
+            self._in_progress.update(camera for camera, _ in silent)
+            for camera, silent_s in silent:
+                if silent_s == float("inf"):
+                    del self._lost[camera]
+            return silent
+
+    def claim(self, camera: str, timeout_s: float) -> bool:
+        """Claim a camera once no frame of it is in progress; call `release` afterwards."""
+        with self._room_free:
+            free = self._room_free.wait_for(lambda: camera not in self._in_progress, timeout_s)
+            if free:
+                self._in_progress.add(camera)
+            return free
+
     def _pop(self, camera: str, max_frames: int) -> list[Frame]:
         waiting = self._waiting.pop(camera)
         if len(waiting) > max_frames:
@@ -129,8 +173,12 @@ class FrameQueue:
 
     def done(self, frames: Sequence[Frame]) -> None:
         """Release frames after inference: their cameras' next frames may be taken."""
+        self.release(frame.camera for frame in frames)
+
+    def release(self, cameras: Iterable[str]) -> None:
+        """Release cameras: their next frames may be taken."""
         with self._frame_ready:
-            self._in_progress.difference_update(frame.camera for frame in frames)
+            self._in_progress.difference_update(cameras)
             self._frame_ready.notify(len(self._ready()))
             self._room_free.notify_all()
 
@@ -143,7 +191,8 @@ class FrameQueue:
         with self._room_free:
             self._waiting.pop(camera, None)
             self._files.discard(camera)
-            self._live.discard(camera)
+            self._live.pop(camera, None)
+            self._lost.pop(camera, None)
             self._room_free.notify_all()
 
     def close(self) -> None:

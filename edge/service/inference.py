@@ -13,9 +13,10 @@ from edge.service.frame_queue import FrameQueue
 from edge.service.health import HealthBoard
 from edge.service.metrics import Metrics
 from edge.service.workers import Worker, WorkerGroup
-from edge.types import Frame, FrameResult
+from edge.types import Frame, FrameResult, TrackLoss
 
 MAX_FILE_BATCH_S = 0.5  # the watchdog and SIGTERM must not wait longer for frames of files
+SWEEP_S = 0.25
 MAX_DELAY_RATIO = 0.25  # of a batch's duration: a longer delay costs more than it saves
 
 
@@ -42,6 +43,7 @@ class InferencePool:
         worker_count: The number of batches that run side by side.
         is_ready: Whether the models may run now; reported to ``health``.
         publish: Takes the results of one batch, in order.
+        publish_losses: Takes the tracks that ended because their cameras were lost.
     """
 
     pipeline: Pipeline
@@ -50,11 +52,13 @@ class InferencePool:
     worker_count: int
     is_ready: Callable[[], bool]
     publish: Callable[[Sequence[FrameResult]], None]
+    publish_losses: Callable[[Sequence[TrackLoss]], None]
     metrics: Metrics
     health: HealthBoard
     camera_count: int
     workers: list[Worker] = field(default_factory=list)
     timer: BatchTimer = field(default_factory=BatchTimer)
+    _sweep_s: float = 0.0
 
     def start(self, group: WorkerGroup) -> None:
         """Start the workers."""
@@ -75,6 +79,18 @@ class InferencePool:
             if frames:
                 self._infer(frames)
                 self.frames.done(frames)
+            self.sweep()
+
+    def sweep(self) -> None:
+        """End the tracks of cameras that are silent, at most every `SWEEP_S`."""
+        now_s = time.monotonic()
+        if now_s < self._sweep_s:
+            return
+        self._sweep_s = now_s + SWEEP_S
+        silent = self.frames.claim_silent(SWEEP_S)
+        losses = [self.pipeline.expire(camera, silent_s) for camera, silent_s in silent]
+        self.publish_losses([loss for loss in losses if loss])
+        self.frames.release(camera for camera, _ in silent)
 
     def _infer(self, frames: Sequence[Frame]) -> None:
         started_s = time.perf_counter()

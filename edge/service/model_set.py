@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from edge import plugins
-from edge.config import Config
-from edge.errors import locate
+from edge.config import Config, ModelFile
+from edge.errors import collect_errors, locate
 from edge.models.contract import load_model
 from edge.models.embedder import ContractEmbedder
 from edge.models.liveness import ContractLiveness
@@ -40,6 +41,7 @@ class ModelSet:
 
         Raises:
             ModelError: A model is missing, broken, untrusted or of the wrong task.
+            CombinedConfigError: Several are.
             ConfigError: The runtime cannot be used as configured.
         """
         runtime: Runtime = plugins.create("runtimes", settings.runtime)
@@ -51,22 +53,29 @@ class ModelSet:
 
     @classmethod
     def _load(cls, settings: Config, base: Path, runtime: Runtime) -> ModelSet:
-        faces = embedder = liveness = None
-        with locate(key="models.detector"):
-            own = settings.models.detector
-            detector = load_model("detect", runtime, resolve_model(own.path, base), own.sha256)
-        if file := settings.models.faces:
-            with locate(key="models.faces"):
-                faces = load_model("faces", runtime, resolve_model(file.path, base), file.sha256)
-        if recognition := settings.recognition:
-            with locate(key="recognition.embedder"):
-                path = resolve_model(recognition.embedder.path, base)
-                embedder = load_model("embed", runtime, path, recognition.embedder.sha256)
-            if file := recognition.liveness:
-                with locate(key="recognition.liveness"):
-                    path = resolve_model(file.path, base)
-                    liveness = load_model("liveness", runtime, path, file.sha256)
-        return cls(detector, faces, embedder, liveness)
+        models: dict[str, Any] = {}
+        recognition = settings.recognition
+        files: dict[str, tuple[Any, str, ModelFile | None]] = {
+            "detector": ("detect", "models.detector", settings.models.detector),
+            "faces": ("faces", "models.faces", settings.models.faces),
+            "embedder": (
+                "embed",
+                "recognition.embedder",
+                recognition.embedder if recognition else None,
+            ),
+            "liveness": (
+                "liveness",
+                "recognition.liveness",
+                recognition.liveness if recognition else None,
+            ),
+        }
+        with collect_errors() as errors:
+            for name, (task, key, file) in files.items():
+                with errors.catch(), locate(key=key):
+                    if file:
+                        path = resolve_model(file.path, base)
+                        models[name] = load_model(task, runtime, path, file.sha256)
+        return cls(models.pop("detector"), models.pop("faces", None), **models)
 
     def by_task(self) -> dict[str, LoadedModel]:
         """The loaded models by task: detect, faces, embed, liveness."""

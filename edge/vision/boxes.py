@@ -37,6 +37,15 @@ def iou(a_xyxy: F32, b_xyxy: F32) -> F32:
     return ratio
 
 
+def paired_iou(a_xyxy: F32, b_xyxy: F32) -> F32:
+    """Intersection over union of each box with the one in the same row, ``(N,)``."""
+    low = np.maximum(a_xyxy[:, :2], b_xyxy[:, :2])
+    size = np.maximum(np.minimum(a_xyxy[:, 2:], b_xyxy[:, 2:]) - low, 0)
+    overlap = size[:, 0] * size[:, 1]
+    ratio: F32 = overlap / np.maximum(area(a_xyxy) + area(b_xyxy) - overlap, TINY)
+    return ratio
+
+
 def containment(inner_xyxy: F32, outer_xyxy: F32) -> F32:
     """Fraction of each inner box inside each outer box, ``(N, M)`` in [0, 1]."""
     inner_area = area(inner_xyxy)[:, None]

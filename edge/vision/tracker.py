@@ -11,6 +11,10 @@ because at 5 frames per second a pedestrian leaves their own narrow box. In simu
 30 and 60 objects at 10 and 5 frames per second that halved the tracks begun (142 to 75 for 10
 objects at 5) and changed identity switches from 11 16 76 123 279 456 to 8 14 72 109 294 446.
 
+An object that stood still before it was hidden, such as a parked car, keeps its track for longer
+than others, see `Tracking.still_max_missed_s`. After the time of others it is matched only with
+what is found where it stood.
+
 Within a stage the best overlap goes first. The optimal assignment (Hungarian) was no better in
 those crowds, 8 14 72 114 300 450 switches; greedy takes a dozen lines and has no bad worst case.
 """
@@ -26,16 +30,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.config import Tracking
+from edge.config import DEFAULT_MAX_MISSED_S, Tracking
 from edge.types import F32, I64, Bool, Detections, TrackEvent, TrackEventType, Tracks
 from edge.vision import boxes, kalman
 from edge.vision.kalman import F64
+from edge.vision.labels import class_id
 
 MAX_COORDINATE_PX = 1e6  # a box beyond it, or with NaN, is an error of the model
 MAX_STEP_S = 3600.0
 GROWTH = 0.2  # of a box's width and height, on each of its sides
+STILL_IOU = 0.6  # of a box with the one where the object came to rest
+SHIFTED_S = 1.0  # a box that is elsewhere for less, for it is partly hidden, did not move
 
 # One row per track. `seen` counts the frames it was seen in; times are on the tracker's clock.
+# `rest` is the box in which it has stood since `rested_s`; since `shifted_s` it has been elsewhere,
+# infinite if it is there. `ended` is set for a track that was reported as ended when the camera was
+# lost, and goes on if the object is found again.
 _ROW = np.dtype(
     [
         ("track_id", np.int64),
@@ -48,6 +58,10 @@ _ROW = np.dtype(
         ("age", np.int32),
         ("missed", np.int32),
         ("seen", np.int32),
+        ("rest", np.float32, (4,)),
+        ("rested_s", np.float64),
+        ("shifted_s", np.float64),
+        ("ended", np.bool_),
     ]
 )
 Rows = NDArray[Any]
@@ -73,7 +87,7 @@ class TrackUpdate:
 
     Attributes:
         tracks: Confirmed tracks seen in this frame (``missed == 0``), oldest first.
-        began: Tracks that were confirmed in this frame.
+        began: Tracks that were confirmed in this frame, or found again after the camera was lost.
         ended: Confirmed tracks that are gone, with their last box and score; ``dwell_s`` is
             the time between their first and their last detection.
     """
@@ -84,15 +98,33 @@ class TrackUpdate:
 
 
 class Tracker:
-    """Follows the objects of one camera."""
+    """Follows the objects of one camera.
 
-    def __init__(self, options: Tracking, ids: Iterator[int]) -> None:
+    Args:
+        options: Those of the camera.
+        ids: Ids of new tracks.
+        classes: The detector's class names; without them no class has limits of its own.
+        camera: For messages.
+
+    Raises:
+        ConfigError: A limit is given for a label the detector does not know.
+    """
+
+    def __init__(
+        self, options: Tracking, ids: Iterator[int], classes: tuple[str, ...] = (), camera: str = ""
+    ) -> None:
         self._options = options
         self._ids = ids
+        self._max_missed_s, self._still_max_missed_s = _get_limits(options, classes, camera)
         self._rows: Rows = np.zeros(0, _ROW)
         self._at_s = math.nan
         self._now_s = 0.0  # grows by what at_s grows, never shrinks
         self._step_s = 0.0
+
+    def take_over(self, other: Tracker) -> None:
+        """Go on with the tracks of a tracker that had other options."""
+        self._rows, self._at_s = other._rows, other._at_s
+        self._now_s, self._step_s = other._now_s, other._step_s
 
     def update(self, detections: Detections, at_s: float) -> TrackUpdate:
         """Take one frame's detections, those of low scores included.
@@ -109,33 +141,72 @@ class Tracker:
         self._begin(detections, cxcywh, column)
         rows = self._rows
         seen_now = rows[(rows["missed"] == 0) & (rows["seen"] >= self._options.confirm_frames)]
-        began = seen_now["seen"] == self._options.confirm_frames
+        began = (seen_now["seen"] == self._options.confirm_frames) | seen_now["ended"]
+        rows["ended"] &= rows["missed"] > 0
         return TrackUpdate(
             _make_tracks(seen_now), _make_events(seen_now[began], TrackEventType.BEGAN), ended
         )
 
-    def reset(self, at_s: float) -> tuple[TrackEvent, ...]:
-        """End all tracks, for a new epoch that begins ``at_s``."""
+    def expire(self, at_s: float) -> tuple[TrackEvent, ...]:
+        """End tracks that were not seen for too long, though no frame came until ``at_s``."""
+        now_s = self._now_s + _step(at_s - self._at_s)
+        return self._lose(now_s - self._rows["seen_s"] > self._get_patience_s())
+
+    def reset(self, at_s: float, *, moved: bool = False) -> tuple[TrackEvent, ...]:
+        """End all tracks, for a new epoch that begins ``at_s``.
+
+        Args:
+            at_s: On the clock of the frames.
+            moved: Whether what stood still must not be expected in its place any more.
+        """
+        self._now_s += _step(at_s - self._at_s)
         self._at_s, self._step_s = at_s, 0.0
-        return self._drop(np.ones(len(self._rows), np.bool_))
+        every = np.ones(len(self._rows), np.bool_)
+        return self._drop(every) if moved else self._lose(every)
+
+    def _lose(self, lost: Bool) -> tuple[TrackEvent, ...]:
+        """End tracks because the camera was lost; rows of what stood still are kept."""
+        rows = self._rows
+        events = self._make_ends(rows[lost])
+        rows["ended"] |= lost
+        rows["missed"][lost] = np.maximum(rows["missed"][lost], 1)
+        rows["motion"][lost, kalman.VELOCITY] = 0
+        gone = lost & ((self._get_still_s() <= 0) | (rows["seen"] < self._options.confirm_frames))
+        self._rows = rows[~gone]
+        return events
 
     def _advance(self, at_s: float) -> tuple[TrackEvent, ...]:
-        """Move the clock and all tracks to ``at_s``; end those unseen for too long.
+        """Move the clock and all tracks to ``at_s``; end those unseen for too long."""
+        step_s = _step(at_s - self._at_s)
+        patience_s = self._get_patience_s()
+        self._at_s, self._step_s = at_s, step_s
+        self._now_s += step_s
+        rows = self._rows
+        if not len(rows):
+            return ()
+        unseen_s = self._now_s - rows["seen_s"]
+        still = self._get_still_s() >= unseen_s
+        rows["motion"][still & (unseen_s > patience_s), kalman.VELOCITY] = 0
+        ended = self._drop((unseen_s > patience_s) & ~still)
+        if step_s:
+            kalman.predict(self._rows["motion"], step_s)
+        return ended
+
+    def _get_patience_s(self) -> F64:
+        """``(T,)``: how long each track may be missed.
 
         Nothing can be seen between two frames, so a camera slower than ``max_missed_s`` keeps its
         tracks for two of its intervals; a sudden gap ends them.
         """
-        step_s = at_s - self._at_s
-        step_s = min(step_s, MAX_STEP_S) if step_s > 0 else 0.0  # NaN too
-        max_missed_s = max(self._options.max_missed_s, 2 * self._step_s)
-        self._at_s, self._step_s = at_s, step_s
-        self._now_s += step_s
-        if not len(self._rows):
-            return ()
-        ended = self._drop(self._now_s - self._rows["seen_s"] > max_missed_s)
-        if step_s:
-            kalman.predict(self._rows["motion"], step_s)
-        return ended
+        max_missed_s: F64 = self._max_missed_s.take(self._rows["class_id"], mode="clip")
+        return np.maximum(max_missed_s, 2 * self._step_s)
+
+    def _get_still_s(self) -> F64:
+        """``(T,)``: how long each track may be missed because it stood still."""
+        rows = self._rows
+        still_max_s = self._still_max_missed_s.take(rows["class_id"], mode="clip")
+        stood_s: F64 = np.minimum(rows["seen_s"], rows["shifted_s"]) - rows["rested_s"]
+        return np.minimum(stood_s, still_max_s)
 
     def _drop_unusable(self, detections: Detections) -> Detections:
         usable = detections.score >= self._options.low_score  # a NaN is not
@@ -150,6 +221,11 @@ class Tracker:
             np.concatenate([rows["motion"][:, kalman.VALUE], cxcywh]), 1 + 2 * GROWTH
         )
         overlap = boxes.iou(grown[: len(rows)], grown[len(rows) :])
+        hidden = self._now_s - rows["seen_s"] > self._get_patience_s()
+        hidden |= rows["ended"]
+        if hidden.any():  # only where it stood
+            in_place = boxes.iou(rows["rest"][hidden], detections.xyxy)
+            overlap[hidden] = np.where(in_place >= STILL_IOU, in_place, 0)
         overlap *= rows["class_id"][:, None] == detections.class_id  # (T, N)
         row, column = np.nonzero(overlap >= max(self._options.min_iou, 1e-6))
         confirmed = rows["seen"][row] >= self._options.confirm_frames
@@ -171,10 +247,23 @@ class Tracker:
             rows["seen_s"][row] = self._now_s
             rows["missed"][row] = 0
             rows["seen"][row] += 1
+            self._note_rest(row)
         if len(row) < len(rows):
             unseen = rows["missed"] > 0
             rows["motion"][unseen, kalman.SIZE_VELOCITY] = 0  # a hidden object does not grow
             self._drop(unseen & (rows["seen"] < self._options.confirm_frames))
+
+    def _note_rest(self, row: I64) -> None:
+        """Note of tracks that were detected now whether they stand still."""
+        if not self._still_max_missed_s.any():
+            return
+        rows, now_s = self._rows, self._now_s
+        there = boxes.paired_iou(rows["xyxy"][row], rows["rest"][row]) >= STILL_IOU
+        shifted_s = np.where(there, np.inf, np.minimum(rows["shifted_s"][row], now_s))
+        moved = row[now_s - shifted_s > SHIFTED_S]
+        rows["shifted_s"][row] = shifted_s
+        rows["rest"][moved] = rows["xyxy"][moved]
+        rows["rested_s"][moved], rows["shifted_s"][moved] = now_s, np.inf
 
     def _begin(self, detections: Detections, cxcywh: F32, taken: I64) -> None:
         """Begin a tentative track for each high-score detection without a track."""
@@ -188,6 +277,7 @@ class Tracker:
         new["began_s"] = new["seen_s"] = self._now_s
         new["xyxy"], new["score"] = detections.xyxy[free], detections.score[free]
         new["class_id"], new["seen"] = detections.class_id[free], 1
+        new["rest"], new["rested_s"], new["shifted_s"] = new["xyxy"], self._now_s, np.inf
         self._rows = np.concatenate([self._rows, new])
 
     def _drop(self, gone: Bool) -> tuple[TrackEvent, ...]:
@@ -196,8 +286,32 @@ class Tracker:
             return ()
         dropped = self._rows[gone]
         self._rows = self._rows[~gone]
-        confirmed = dropped[dropped["seen"] >= self._options.confirm_frames]
-        return _make_events(confirmed, TrackEventType.ENDED)
+        return self._make_ends(dropped)
+
+    def _make_ends(self, rows: Rows) -> tuple[TrackEvent, ...]:
+        """ENDED for those that had begun and were not reported yet."""
+        alive = (rows["seen"] >= self._options.confirm_frames) & ~rows["ended"]
+        return _make_events(rows[alive], TrackEventType.ENDED)
+
+
+def _step(step_s: float) -> float:
+    """Time that passed; none if it stood still, went back or is NaN."""
+    return min(step_s, MAX_STEP_S) if step_s > 0 else 0.0
+
+
+def _get_limits(options: Tracking, classes: tuple[str, ...], camera: str) -> tuple[F64, F64]:
+    """``(C,)`` longest times that objects of each class may be missed: moving, still."""
+    limits = options.max_missed_s
+    default = DEFAULT_MAX_MISSED_S if isinstance(limits, dict) else limits
+    moving = np.full(max(len(classes), 1), default)
+    for label, limit_s in (limits if isinstance(limits, dict) else {}).items():
+        moving[class_id(label, classes, camera, "tracking.max_missed_s")] = limit_s
+    still = np.zeros(max(len(classes), 1))
+    chosen = "still_max_missed_s" in options.model_fields_set
+    for label, limit_s in options.still_max_missed_s.items():
+        if chosen or label in classes:
+            still[class_id(label, classes, camera, "tracking.still_max_missed_s")] = limit_s
+    return moving, still
 
 
 def _match_greedily(rank: F64, row: I64, column: I64) -> tuple[I64, I64]:

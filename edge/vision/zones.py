@@ -1,13 +1,14 @@
 """The zone monitor: which zones tracks are in, and which lines they cross, in one camera.
 
-A track is where its foot point (bottom center of its box) is. Foot points jitter, so zones and
-lines have a margin of a twentieth of the track's height in the picture:
+A track is where its foot point (bottom center of its box) is. Foot points jitter and people rock,
+so zones and lines have a margin in space, a fraction of the track's height in the picture, and one
+in time:
 
-- A zone is entered as soon as the foot is inside, and left when it is outside by more than the
-  margin.
-- A line is crossed when the path of the foot went through it (between its ends) and arrived
-  on the other side by more than the margin. A fast object's path is the segment between
-  its feet in two frames, so it cannot be missed.
+- A zone is entered as soon as the foot is inside, and left when it has been outside by more than
+  the margin for `debounce_s`.
+- A line is crossed when the path of the foot went through it (between its ends) and it has been
+  on the other side by more than the margin for `debounce_s`, or vanished there. A fast object's
+  path is the segment between its feet in two frames, so it cannot be missed.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ from edge.vision import boxes
 from edge.vision.labels import class_mask
 from edge.vision.polygons import F64, Polygons
 
-MARGIN = 0.05  # of the height of a track's box
 LEFT_TO_RIGHT, RIGHT_TO_LEFT = "left_to_right", "right_to_left"
 
 Moves = list[TrackEvent]
@@ -51,6 +51,7 @@ class ZoneMonitor:
         self._zones, self._lines = tuple(zones), tuple(lines)
         self._polygons = Polygons([zone.polygon for zone in zones])
         self._dwell_s = np.array([zone.dwell_s or np.inf for zone in zones])  # (Z,)
+        self._line_margins = np.array([line.margin for line in lines])  # (L,)
         self._zone_classes = _make_class_masks("zones", zones, classes, camera)  # (C, Z)
         self._line_classes = _make_class_masks("lines", lines, classes, camera)  # (C, L)
         self._ends = np.array([(line.a, line.b) for line in lines]).reshape(-1, 2, 2)
@@ -66,8 +67,10 @@ class ZoneMonitor:
                 ("inside", np.bool_, (len(zones),)),
                 ("since_s", np.float64, (len(zones),)),
                 ("dwelled", np.bool_, (len(zones),)),
+                ("outside_s", np.float64, (len(zones),)),  # since when beyond the margin, or inf
                 ("side", np.bool_, (len(lines),)),  # the side it was on when last beyond the margin
                 ("through", np.bool_, (len(lines),)),  # whether its path went through since then
+                ("beyond_s", np.float64, (len(lines),)),  # since when on the other side, or inf
             ]
         )
         self._known: NDArray[Any] = np.zeros(0, row)  # sorted by track_id
@@ -84,14 +87,14 @@ class ZoneMonitor:
             return ((),) * len(tracks), ()
         feet = boxes.locate_feet(tracks.xyxy, size_wh)
         rows = self._find_rows(tracks, feet, size_wh)
-        margin_px = np.float32(MARGIN) * (tracks.xyxy[:, 3] - tracks.xyxy[:, 1])
+        height_px = tracks.xyxy[:, 3] - tracks.xyxy[:, 1]
         changes: Moves = []
         known = self._known
         known["xyxy"][rows], known["score"][rows] = tracks.xyxy, tracks.score
         if self._lines:
-            self._update_lines(rows, feet, margin_px, size_wh, changes)
+            self._update_lines(rows, feet, height_px, size_wh, at_s, changes)
         if self._zones:
-            self._update_zones(rows, feet, margin_px, size_wh, at_s, changes)
+            self._update_zones(rows, feet, height_px, size_wh, at_s, changes)
         known["foot"][rows], known["at_s"][rows] = feet, at_s
         return self._get_names(rows), tuple(changes)
 
@@ -100,15 +103,56 @@ class ZoneMonitor:
 
         Dwell times end when the track was last seen, and never later than ``at_s`` (monotonic).
         """
-        gone = np.isin(self._known["track_id"], np.array(list(track_ids), np.int64))
+        known = self._known
+        gone = np.isin(known["track_id"], np.array(list(track_ids), np.int64))
         if not gone.any():
             return ()
         changes: Moves = []
-        for row, zone in np.argwhere(self._known["inside"] & gone[:, None]).tolist():
-            dwell_s = min(at_s, self._known["at_s"][row]) - self._known["since_s"][row, zone]
-            self._report(changes, row, TrackEventType.LEFT, self._zones[zone].name, dwell_s=dwell_s)
-        self._known = self._known[~gone]
+        vanished = np.isfinite(known["beyond_s"]) & known["through"] & gone[:, None]
+        for row, line in np.argwhere(vanished).tolist():
+            self._cross(changes, row, line)
+        for row, zone in np.argwhere(known["inside"] & gone[:, None]).tolist():
+            self._leave(changes, row, zone, at_s)
+        self._known = known[~gone]
         return tuple(changes)
+
+    def take_over(self, other: ZoneMonitor, at_s: float) -> tuple[TrackEvent, ...]:
+        """Go on with the tracks of a monitor that had other zones; LEFT for those that are gone.
+
+        Where a zone was moved, the next frame decides who left or entered it.
+        """
+        theirs = other._known
+        self._known = np.zeros(len(theirs), self._known.dtype)
+        self._known["outside_s"], self._known["beyond_s"] = np.inf, np.inf
+        for name in ("track_id", "xyxy", "score", "class_id", "at_s", "foot"):
+            self._known[name] = theirs[name]
+        self._size_wh = (0, 0)
+        if self._lines and len(theirs) and other._size_wh != (0, 0):
+            right_px, _ = self._right_px(theirs["foot"], other._size_wh)
+            self._known["side"] = right_px >= 0
+        changes: Moves = []
+        places = {zone.name: column for column, zone in enumerate(self._zones)}
+        for theirs_column, zone in enumerate(other._zones):
+            if (column := places.get(zone.name)) is not None:
+                for name in ("inside", "since_s", "dwelled", "outside_s"):
+                    self._known[name][:, column] = theirs[name][:, theirs_column]
+                continue
+            for row in np.flatnonzero(theirs["inside"][:, theirs_column]).tolist():
+                other._leave(changes, row, theirs_column, at_s)
+        lines = {line.name: (column, line) for column, line in enumerate(self._lines)}
+        for theirs_column, line in enumerate(other._lines):
+            column, mine = lines.get(line.name, (-1, None))
+            if mine and (mine.a, mine.b) == (line.a, line.b):
+                for name in ("side", "through", "beyond_s"):
+                    self._known[name][:, column] = theirs[name][:, theirs_column]
+        return tuple(changes)
+
+    def _leave(self, changes: Moves, row: int, zone: int, at_s: float) -> None:
+        """Report that a track left a zone because it ended, or the zone did."""
+        track = self._known[row]
+        left_s = min(at_s, track["at_s"], track["outside_s"][zone])
+        dwell_s = left_s - track["since_s"][zone]
+        self._report(changes, row, TrackEventType.LEFT, self._zones[zone].name, dwell_s=dwell_s)
 
     def __len__(self) -> int:
         return len(self._known)
@@ -126,6 +170,7 @@ class ZoneMonitor:
         fresh = np.zeros(np.count_nonzero(new), self._known.dtype)
         fresh["track_id"], fresh["class_id"] = tracks.track_id[new], tracks.class_id[new]
         fresh["foot"] = feet[new]
+        fresh["outside_s"], fresh["beyond_s"] = np.inf, np.inf
         if self._lines:
             fresh["side"] = self._right_px(feet[new], size_wh)[0] >= 0
         known = np.concatenate([self._known, fresh])
@@ -136,7 +181,7 @@ class ZoneMonitor:
         self,
         rows: I64,
         feet: F64,
-        margin_px: F32,
+        height_px: F32,
         size_wh: tuple[int, int],
         at_s: float,
         changes: Moves,
@@ -145,16 +190,26 @@ class ZoneMonitor:
         known = self._known
         inside = self._polygons.contain(feet) & self._zone_classes[known["class_id"][rows]]
         before = known["inside"][rows]
+        still_outside = np.zeros_like(inside)
         for n, zone in np.argwhere(inside != before).tolist():
             row = rows[n]
+            settings = self._zones[zone]
             if inside[n, zone]:
                 known["since_s"][row, zone], known["dwelled"][row, zone] = at_s, False
-                self._report(changes, row, TrackEventType.ENTERED, self._zones[zone].name)
-            elif self._polygons.distance(zone, feet[n : n + 1], size_wh)[0] > margin_px[n]:
-                name, dwell_s = self._zones[zone].name, at_s - known["since_s"][row, zone]
-                self._report(changes, row, TrackEventType.LEFT, name, dwell_s=dwell_s)
-            else:
-                inside[n, zone] = True
+                self._report(changes, row, TrackEventType.ENTERED, settings.name)
+                continue
+            gap_px = self._polygons.distance(zone, feet[n : n + 1], size_wh)[0]
+            if gap_px > settings.margin * height_px[n]:
+                outside_s = min(known["outside_s"][row, zone], at_s)
+                known["outside_s"][row, zone] = outside_s
+                if at_s - outside_s >= settings.debounce_s:
+                    dwell_s = outside_s - known["since_s"][row, zone]
+                    self._report(changes, row, TrackEventType.LEFT, settings.name, dwell_s=dwell_s)
+                    known["outside_s"][row, zone] = np.inf
+                    continue
+            inside[n, zone] = True
+            still_outside[n, zone] = True
+        known["outside_s"][rows] = np.where(still_outside, known["outside_s"][rows], np.inf)
         known["inside"][rows] = inside
         long = inside & ~known["dwelled"][rows]
         long &= at_s - known["since_s"][rows] >= self._dwell_s
@@ -165,7 +220,13 @@ class ZoneMonitor:
             self._report(changes, row, TrackEventType.DWELLED, name, dwell_s=dwell_s)
 
     def _update_lines(
-        self, rows: I64, feet: F64, margin_px: F32, size_wh: tuple[int, int], changes: Moves
+        self,
+        rows: I64,
+        feet: F64,
+        height_px: F32,
+        size_wh: tuple[int, int],
+        at_s: float,
+        changes: Moves,
     ) -> None:
         """Detect crossed lines."""
         known = self._known
@@ -176,19 +237,36 @@ class ZoneMonitor:
         if not busy.any():
             return
         was_right_px, was_along = self._right_px(known["foot"][rows], size_wh)
+        margin_px = self._line_margins * height_px[:, None]  # (N, L)
         for n, line in np.argwhere(busy).tolist():
             row, was, now = rows[n], was_right_px[n, line], right_px[n, line]
             if (was >= 0) != (now >= 0):
                 share = was / (was - now)
                 where = was_along[n, line] + share * (along[n, line] - was_along[n, line])
                 known["through"][row, line] ^= 0 <= where <= 1
-            if abs(now) <= margin_px[n]:
-                continue
-            if known["through"][row, line] and (now >= 0) != side[n, line]:
-                name = self._lines[line].name
-                direction = LEFT_TO_RIGHT if now >= 0 else RIGHT_TO_LEFT
-                self._report(changes, row, TrackEventType.CROSSED, name, direction)
-            known["side"][row, line], known["through"][row, line] = now >= 0, False
+            if (now >= 0) == side[n, line]:  # it is back
+                known["beyond_s"][row, line] = np.inf
+                known["through"][row, line] &= abs(now) <= margin_px[n, line]
+            elif abs(now) > margin_px[n, line]:
+                beyond_s = min(known["beyond_s"][row, line], at_s)
+                known["beyond_s"][row, line] = beyond_s
+                if not known["through"][row, line]:  # it went round
+                    self._settle(row, line)
+                elif at_s - beyond_s >= self._lines[line].debounce_s:
+                    self._cross(changes, row, line)
+
+    def _cross(self, changes: Moves, row: int, line: int) -> None:
+        """Report that a track crossed a line, away from the side it was on."""
+        direction = RIGHT_TO_LEFT if self._known["side"][row, line] else LEFT_TO_RIGHT
+        name = self._lines[line].name
+        self._report(changes, row, TrackEventType.CROSSED, name, direction)
+        self._settle(row, line)
+
+    def _settle(self, row: int, line: int) -> None:
+        """A track is at home on the other side of a line now."""
+        known = self._known
+        known["side"][row, line] ^= True
+        known["through"][row, line], known["beyond_s"][row, line] = False, np.inf
 
     def _right_px(self, feet: F64, size_wh: tuple[int, int]) -> tuple[F64, F64]:
         """``(N, L)`` distance to the right of each line, pixels; position along it (a 0, b 1)."""

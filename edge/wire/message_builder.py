@@ -12,7 +12,15 @@ import msgspec
 import numpy as np
 from msgspec import UNSET, UnsetType
 
-from edge.types import CameraStatus, Decision, Faces, Frame, FrameResult, TrackEvent
+from edge.types import (
+    CameraStatus,
+    Decision,
+    Faces,
+    Frame,
+    FrameResult,
+    TrackEvent,
+    TrackLoss,
+)
 from edge.wire import topics
 from edge.wire.schema import (
     DetectionsMessage,
@@ -62,11 +70,16 @@ class MessageBuilder:
     def build(self, result: FrameResult, jpeg: bytes | None = None) -> list[Message]:
         """One frame's messages: detections, track events, new decisions about faces."""
         frame = result.frame
+        messages = self.build_loss(result.loss) if result.loss else []
         self._last_frame[frame.camera] = (frame.epoch, frame.seq)
-        messages = [self._build_detections(result, jpeg)]
-        messages += [self._build_track(result, change) for change in result.changes]
+        messages.append(self._build_detections(result, jpeg))
+        messages += [self._build_track(frame, change) for change in result.changes]
         messages += [self._build_face(result, row) for row in result.decided]
         return messages
+
+    def build_loss(self, loss: TrackLoss) -> list[Message]:
+        """The track events of a camera that was lost."""
+        return [self._build_track(loss.frame, change) for change in loss.changes]
 
     def build_status(self, status: CameraStatus) -> Message:
         """The message of a camera's state."""
@@ -155,8 +168,7 @@ class MessageBuilder:
         )
         return Message(topic, body, jpeg, frame.monotonic_s)
 
-    def _build_track(self, result: FrameResult, change: TrackEvent) -> Message:
-        frame = result.frame
+    def _build_track(self, frame: Frame, change: TrackEvent) -> Message:
         topic = topics.tracks(frame.camera)
         x1, y1, x2, y2 = change.xyxy
         body = TracksMessage(

@@ -162,8 +162,9 @@ BROKEN = [
     # wrong types and values
     Broken("node_is_a_number", Toml(top="node = 5"), "node", "string", "change it"),
     Broken("node_with_a_slash", Toml(top='node = "a/b"'), "node", "must match", "change it"),
-    Broken("fps_is_text", camera('fps = "fast"'), "cameras[0].fps", "number", "change it"),
-    Broken("fps_is_zero", camera("fps = 0"), "cameras[0].fps", "greater than 0", "change it"),
+    Broken("fps_is_text", camera('fps = "fast"'), "cameras[0].fps", "number", "remove the quotes"),
+    Broken("fps_is_zero", camera("fps = 0"),
+           "cameras[0].fps", "greater than or equal to 0.001", "change it"),
     Broken("fps_is_nan", camera("fps = nan"), "cameras[0].fps", "", "change it"),
     Broken("fps_is_endless", camera("fps = inf"), "cameras[0].fps", "", "change it"),
     Broken("labels_is_text", camera('labels = "person"'), "cameras[0].labels", "", "change it"),
@@ -193,7 +194,7 @@ BROKEN = [
     Broken("polygon_outside", camera("masks = [[[0, 0], [1, 0], [1, 1.5]]]"),
            "cameras[0].masks[0][2]", "0..1", "[1.0, 1.5]"),
     Broken("point_of_three", camera('lines = [{ name = "l", a = [0, 0, 0], b = [1, 1] }]'),
-           "cameras[0].lines[0].a", "", "change it"),
+           "cameras[0].lines[0].a", "more than 2 entries", "remove some"),
     Broken("line_without_length", camera('lines = [{ name = "l", a = [0, 0], b = [0, 0] }]'),
            "cameras[0].lines[0]", "must differ", "a and b"),
     # kinds and their options
@@ -267,7 +268,7 @@ BROKEN = [
     Broken("sink_folder_missing",
            Toml(sinks='[[sinks]]\nkind = "jsonl"\npath = "SHELF/nowhere/out.jsonl"'),
            "sinks[0]", "nowhere", "check path", late=True),
-    Broken("host_of_another_machine", Toml(http='[http]\nhost = "203.0.113.7"'),
+    Broken("host_of_another_machine", Toml(http='[http]\nhost = "203.0.113.7"\ninsecure = true'),
            "http.port", "203.0.113.7", "choose another host or port", late=True),
 ]  # fmt: skip
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.config import Tracking
+from edge.errors import ConfigError
 from edge.types import Detections, TrackEventType
 from edge.vision.tracker import Tracker, make_track_ids
 
@@ -356,3 +357,89 @@ def test_dropped_frames_do_not_break_a_track():
         update = subject.update(detections((3 * frame, 100, 0.9, 0)), frame / 25)
         ids |= set(update.tracks.track_id.tolist())
     assert len(ids) == 1
+
+
+# --- what stands still ------------------------------------------------------------------------
+
+STREET = ("person", "car", "bus")
+
+
+def follow_street(script, **options):
+    """One object per letter at 10 frames a second: c a car at rest, C one nearby, p a person."""
+    places = {"c": (100, 100, 0.9, 1), "C": (160, 100, 0.9, 1), "p": (100, 100, 0.9, 0)}
+    street = Tracker(Tracking(**options), itertools.count(1), STREET)
+    told = []
+    for n, letter in enumerate(script):
+        update = street.update(detections(*[places[letter]] if letter in places else []), n * 0.1)
+        told += [(event.change.value, event.track_id) for event in (*update.ended, *update.began)]
+    return street, told
+
+
+def test_a_parked_car_that_is_hidden_twice_stays_one_track():
+    _, told = follow_street("c" * 60 + " " * 30 + "c" * 40 + " " * 30 + "c" * 80)
+    assert told == [("began", 1)]
+
+
+def test_two_people_after_each_other_in_one_place_are_two():
+    _, told = follow_street("p" * 60 + " " * 60 + "p" * 60)
+    assert told == [("began", 1), ("ended", 1), ("began", 2)]
+
+
+def test_a_car_that_parks_beside_a_hidden_one_is_another():
+    _, told = follow_street("c" * 60 + " " * 20 + "C" * 10)
+    assert told == [("began", 1), ("began", 2)]
+
+
+def test_what_stood_still_for_a_second_is_not_waited_for_for_minutes():
+    _, told = follow_street("c" * 10 + " " * 30)
+    assert told == [("began", 1), ("ended", 1)]
+
+
+def test_max_missed_s_may_be_given_for_a_class():
+    script = "p" * 10 + " " * 20 + "p" * 10
+    assert follow_street(script)[1] == [("began", 1), ("ended", 1), ("began", 2)]
+    assert follow_street(script, max_missed_s={"person": 5})[1] == [("began", 1)]
+    assert follow_street(script, max_missed_s={"bus": 5})[1][1] == ("ended", 1)
+
+
+@pytest.mark.parametrize("key", ["max_missed_s", "still_max_missed_s"])
+def test_a_limit_for_an_unknown_label_is_refused(key):
+    with pytest.raises(ConfigError, match=f"tracking.{key}: the model does not know .* 'tram'"):
+        Tracker(Tracking(**{key: {"tram": 5}}), itertools.count(1), STREET, "yard")
+
+
+def test_a_silent_camera_ends_its_tracks_in_time_and_not_before():
+    street, told = follow_street("c" * 60)
+    assert told == [("began", 1)]
+    assert street.expire(5.9 + 1.4) == ()
+    (ended,) = street.expire(5.9 + 1.6)
+    assert (ended.change, ended.track_id) == (TrackEventType.ENDED, 1)
+    assert ended.dwell_s == pytest.approx(5.9)
+    assert street.expire(99) == ()
+
+
+def test_what_stood_still_gets_its_track_back_when_the_camera_is_back():
+    street, _ = follow_street("c" * 100)
+    assert ids_of(street.expire(9.9 + 3)) == [1]
+    assert street.reset(9.9 + 5) == ()
+    update = street.update(detections((100, 100, 0.9, 1)), 9.9 + 5)
+    assert [(event.change, event.track_id) for event in update.began] == [(TrackEventType.BEGAN, 1)]
+    assert update.tracks.track_id.tolist() == [1]
+    assert street.update(detections((100, 100, 0.9, 1)), 9.9 + 5.1).began == ()
+
+
+def test_what_stood_still_is_another_after_too_long_or_when_the_camera_was_turned():
+    for since_s, moved in ((200, False), (5, True)):
+        street, _ = follow_street("c" * 100)
+        assert ids_of(street.reset(9.9 + since_s, moved=moved)) == [1]
+        street.update(detections((100, 100, 0.9, 1)), 9.9 + since_s)
+        assert ids_of(street.update(detections((100, 100, 0.9, 1)), 10 + since_s).began) == [2]
+
+
+def test_another_tracker_goes_on_with_the_tracks():
+    street, _ = follow_street("c" * 10)
+    other = Tracker(Tracking(confirm_frames=3), itertools.count(50), STREET)
+    other.take_over(street)
+    update = other.update(detections((100, 100, 0.9, 1)), 1.0)
+    assert update.began == ()
+    assert update.tracks.track_id.tolist() == [1]

@@ -1,6 +1,7 @@
 """Zones and lines: who is where, who crossed what."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -16,9 +17,12 @@ from edge.vision.zones import ZoneMonitor
 CLASSES = ("person", "car")
 SIZE_WH = (1000, 500)
 HEIGHT_PX = 100  # of the boxes below: the margin is 5 px
-SQUARE = Zone(name="square", polygon=((0.2, 0.2), (0.4, 0.2), (0.4, 0.8), (0.2, 0.8)), dwell_s=1)
-UP = Line(name="up", a=(0.5, 1), b=(0.5, 0))  # looking up the picture, right is right
-SHORT = Line(name="short", a=(0.5, 0.6), b=(0.5, 0.4))
+SQUARE = Zone(
+    name="square", polygon=((0.2, 0.2), (0.4, 0.2), (0.4, 0.8), (0.2, 0.8)),
+    dwell_s=1, debounce_s=0,
+)  # fmt: skip
+UP = Line(name="up", a=(0.5, 1), b=(0.5, 0), debounce_s=0)  # looking up the picture, right is right
+SHORT = Line(name="short", a=(0.5, 0.6), b=(0.5, 0.4), debounce_s=0)
 
 
 def tracks(feet_px, track_ids=None, class_id=0):
@@ -132,7 +136,12 @@ def test_a_dwell_never_ends_after_the_time_it_is_told():
 
 # --- lines ------------------------------------------------------------------------------------
 
+
 # Feet of one track in pixels; the line stands at x = 500, the margin is 5 px.
+def straight(name, a, b):
+    return Line(name=name, a=a, b=b, debounce_s=0)
+
+
 CROSSINGS = [
     # line, path, directions told
     (UP, [(450, 250), (550, 250)], ["left_to_right"]),
@@ -151,9 +160,9 @@ CROSSINGS = [
     (SHORT, [(450, 250), (503, 250), (503, 150), (450, 150), (550, 150)], []),  # through and back
     (SHORT, [(450, 250), (503, 250), (497, 250), (497, 150), (550, 150)], []),  # back, then round
     (SHORT, [(450, 150), (550, 150), (450, 250)], ["right_to_left"]),
-    (Line(name="down", a=(0.5, 0), b=(0.5, 1)), [(450, 250), (550, 250)], ["right_to_left"]),
-    (Line(name="east", a=(0, 0.5), b=(1, 0.5)), [(300, 200), (300, 300)], ["left_to_right"]),
-    (Line(name="slope", a=(0, 1), b=(1, 0)), [(300, 200), (700, 300)], ["left_to_right"]),
+    (straight("down", (0.5, 0), (0.5, 1)), [(450, 250), (550, 250)], ["right_to_left"]),
+    (straight("east", (0, 0.5), (1, 0.5)), [(300, 200), (300, 300)], ["left_to_right"]),
+    (straight("slope", (0, 1), (1, 0)), [(300, 200), (700, 300)], ["left_to_right"]),
 ]
 
 
@@ -166,13 +175,84 @@ def test_a_crossing_is_told_once_with_its_direction(line, path, directions):
     }
 
 
+def rock(amplitude, frames=150):
+    """Feet at 10 frames per second of an object 100 px tall that rocks on x = 500 px."""
+    return [(500 + amplitude * math.sin(0.9 * n), 250) for n in range(frames)]
+
+
+@pytest.mark.parametrize("amplitude", [3, 6, 12, 20])
+def test_rocking_on_a_line_is_no_crossing(amplitude):
+    line = Line(name="line", a=(0.5, 1), b=(0.5, 0))
+    path = [(450, 250), *rock(amplitude), (450, 250)]
+    assert follow(ZoneMonitor([], [line], CLASSES), path) == []
+
+
+@pytest.mark.parametrize("amplitude", [3, 6, 12, 20])
+def test_rocking_on_the_outline_of_a_zone_is_one_visit(amplitude):
+    zone = Zone(name="left", polygon=((0, 0), (0.5, 0), (0.5, 1), (0, 1)))
+    path = [(700, 250), *rock(amplitude), *[(700, 250)] * 10]
+    changes = [change for _, change, _, _ in follow(ZoneMonitor([zone], [], CLASSES), path)]
+    assert changes == [TrackEventType.ENTERED, TrackEventType.LEFT]
+
+
+def test_a_wider_margin_and_a_longer_debounce_ignore_more():
+    path = [(450, 250), *[(520, 250)] * 8, (450, 250)]
+
+    def count(**options):
+        line = Line(name="line", a=(0.5, 1), b=(0.5, 0), **options)
+        return len(follow(ZoneMonitor([], [line], CLASSES), path))
+
+    assert count() == 2 - 1  # it came back, but has not stayed there yet
+    assert count(debounce_s=1) == 0
+    assert count(margin=0.3) == 0
+
+
+def test_who_vanishes_beyond_a_line_has_crossed_it():
+    monitor = ZoneMonitor([], [Line(name="line", a=(0.5, 1), b=(0.5, 0))], CLASSES)
+    assert follow(monitor, [(450, 250), (550, 250), (600, 250)]) == []
+    (event,) = monitor.forget([7], 0.3)
+    assert (event.change, event.direction) == (TrackEventType.CROSSED, "left_to_right")
+
+
+def test_the_time_in_a_zone_ends_when_it_was_left_not_when_that_was_certain():
+    zone = Zone(name="left", polygon=((0, 0), (0.5, 0), (0.5, 1), (0, 1)), debounce_s=1)
+    monitor, left = ZoneMonitor([zone], [], CLASSES), []
+    for n, x in enumerate([300] * 21 + [700] * 11):
+        left += monitor.update(tracks([(x, 250)], [7]), SIZE_WH, n * 0.1)[1]
+    assert left[-1].change is TrackEventType.LEFT
+    assert left[-1].dwell_s == pytest.approx(2.1)
+
+
+def test_other_zones_take_over_who_is_where():
+    square, line = SQUARE, Line(name="line", a=(0.5, 1), b=(0.5, 0))
+    gone = Zone(name="gone", polygon=((0, 0), (1, 0), (1, 1), (0, 1)))
+    old = ZoneMonitor([gone, square], [line], CLASSES)
+    follow(old, [(300, 250)] * 5)
+    moved = square.model_copy(update={"polygon": ((0.2, 0.2), (0.6, 0.2), (0.6, 0.8), (0.2, 0.8))})
+    new_zone = Zone(name="new", polygon=((0, 0), (1, 0), (1, 1), (0, 1)))
+    new = ZoneMonitor([moved, new_zone], [line], CLASSES)
+    (left,) = new.take_over(old, 0.5)
+    assert (left.change, left.place) == (TrackEventType.LEFT, "gone")
+    assert left.dwell_s == pytest.approx(0.4)
+    told = [
+        (round(n * 0.1, 1), event.change, event.place)
+        for n in range(5, 12)
+        for event in new.update(tracks([(550, 250)], [7]), SIZE_WH, n * 0.1)[1]
+    ]
+    assert told == [
+        (0.5, TrackEventType.ENTERED, "new"),
+        (1.0, TrackEventType.CROSSED, "line"),
+        (1.0, TrackEventType.DWELLED, "square"),  # since frame 0, under both configurations
+    ]
+
+
 POINT = st.tuples(st.floats(0, 1), st.floats(0, 1))
 COARSE = st.tuples(st.integers(0, 20), st.integers(0, 20)).map(lambda p: (p[0] / 20, p[1] / 20))
 OTHER = {"left_to_right": "right_to_left", "right_to_left": "left_to_right"}
 
 
 def crossings(a, b, path):
-    told = follow(ZoneMonitor([], [Line(name="l", a=a, b=b)], CLASSES), path)
+    told = follow(ZoneMonitor([], [straight("l", a, b)], CLASSES), path)
     return [direction for _, _, _, direction in told]
 
 
