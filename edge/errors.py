@@ -9,7 +9,8 @@
     |   `-- EngineError      exit 78   its engine is missing, stale or refused; it can be built
     |-- GalleryError         exit 78   the gallery or its key cannot be used
     |-- SourceError          (none)    one camera failed; it is retried every second
-    |   `-- SourceDeniedError  (none)  it refused our credentials; it is retried ever more rarely
+    |   |-- SourceDeniedError  (none)  it refused our credentials; it is retried ever more rarely
+    |   `-- SourceEndedError   (none)  a recording is damaged for good: told once, not retried
     |-- SinkError            (none)    one sink failed; it is retried with backoff
     |-- GpuMemoryError       (none)    the GPU is full; a smaller batch may fit
     |-- GpuLostError         exit 75   the GPU failed this process for good; a new one may work
@@ -189,6 +190,10 @@ class SourceError(EdgeError):
 
 class SourceDeniedError(SourceError):
     """A camera refused our credentials; retrying often would lock us out."""
+
+
+class SourceEndedError(SourceError):
+    """A recording cannot be read further, now or later: reading it again would repeat events."""
 
 
 class SinkError(EdgeError):

@@ -1,11 +1,36 @@
-"""Redaction: text that may be shown, without users, passwords and tokens."""
+"""Redaction: text that may be shown, without users, passwords and tokens.
+
+An address is not cleaned but rebuilt from what is known to be harmless: scheme, host, port, and the
+segments of its path that are words cameras use. Whatever else it holds is shown as ``***``.
+"""
 
 from __future__ import annotations
 
 import re
 
-# up to the last @, for people put unescaped / and @ into passwords
-_USERINFO = re.compile(r"""(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)[^\s"']*@""")
+HIDDEN = "***"
+
+_HOST = re.compile(r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\])\Z")
+_PORT = re.compile(r"[0-9]{1,5}\Z")
+_HARMLESS_SEGMENT = re.compile(
+    r"""(?:
+      [0-9]{1,3}
+    | (?:
+        (?:live|stream(?:ing)?|streams|main|sub|first|second|channels?|ch|cam(?:era)?s?|video|media
+          |audio|mjpe?g|mpeg4|mp4|h\.?26[45]|hevc|avc|hls|onvif|profile|axis-media|axis-cgi|cgi-bin
+          |realmonitor|videostream|snap(?:shot)?|image|picture|still|jpe?g|index|playlist|play
+          |unicast|multicast|media\.amp|api|m|s|av)
+        [0-9]{0,3} [-_./]?
+      ){1,3}
+      (?:\.(?:cgi|jpe?g|mjpe?g|m3u8|ts|sdp|amp|mp4|png|php|asp))?
+    )\Z""",
+    re.VERBOSE | re.IGNORECASE,
+)
+# to the last @ of a line: people put unescaped / and @, blanks and quotes into passwords
+_ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<rest>[^\n]*@[^\s\"']*|[^\s\"']*)")
+_CAMERA_SCHEME = re.compile(
+    r"(?:rtsps?|https?|rtmp\w*|srt|udp|rtp|mms\w*|tcp|ftp)\Z", re.IGNORECASE
+)
 _SECRET = re.compile(
     r"""(?P<key>[\w.-]*(?:pass|pwd|pw|token|secret|key|auth|sig|cred)[\w.-]*\s*=\s*)"""
     r"""(?:"[^"]*"|'[^']*'|[^&;\s]*)""",
@@ -14,10 +39,61 @@ _SECRET = re.compile(
 
 
 def redact(text: str) -> str:
-    """Remove user and password from URLs, and the values of what looks like a secret."""
-    return _SECRET.sub(r"\g<key>***", redact_userinfo(text))
+    """Rebuild every address in a text, and remove the values of what looks like a secret."""
+    return _SECRET.sub(rf"\g<key>{HIDDEN}", _ADDRESS.sub(_show_match, text))
 
 
-def redact_userinfo(text: str) -> str:
-    """Remove user and password from every URL in a text."""
-    return _USERINFO.sub(r"\g<scheme>", text)
+def show_address(address: str) -> str:
+    """The address of a camera as it may be shown: ``scheme://host:port/path``, or a path.
+
+    Users, passwords, queries and fragments never show. A path segment shows if it is a number or a
+    word that cameras use. An ``@`` behind the host may end a password that was not encoded: then
+    nothing but the scheme shows.
+    """
+    scheme, mark, rest = address.partition("://")
+    if mark:
+        return f"{_show_scheme(scheme)}://{_show_rest(rest)}"
+    scheme = address.partition(":")[0]
+    return f"{scheme}:{HIDDEN}" if scheme != address and _CAMERA_SCHEME.match(scheme) else address
+
+
+def split_authority(rest: str) -> tuple[str, str, str]:
+    """What follows ``://`` -> userinfo, host with port, and the rest from ``/``, ``?`` or ``#`` on.
+
+    As FFmpeg does: the authority ends at the first of these, its userinfo at the last ``@``.
+    """
+    end = min((at for at in map(rest.find, "/?#") if at >= 0), default=len(rest))
+    userinfo, _, host = rest[:end].rpartition("@")
+    return userinfo, host, rest[end:]
+
+
+def _show_match(match: re.Match[str]) -> str:
+    scheme, rest = match["scheme"], match["rest"]
+    if _CAMERA_SCHEME.match(scheme):
+        return f"{scheme}://{_show_rest(rest)}"
+    return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
+def _show_scheme(scheme: str) -> str:
+    return scheme if re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]{0,15}", scheme) else HIDDEN
+
+
+def _show_rest(rest: str) -> str:
+    _, authority, tail = split_authority(rest)
+    if "@" in tail:
+        return HIDDEN
+    path, *query = re.split(r"[?#]", tail, maxsplit=1)
+    shown = "/".join(
+        part if not part or _HARMLESS_SEGMENT.match(part) else HIDDEN for part in path.split("/")
+    )
+    return _show_authority(authority) + shown + (f"?{HIDDEN}" if query else "")
+
+
+def _show_authority(authority: str) -> str:
+    host, port = authority, ""
+    if ":" in authority.rpartition("]")[2]:
+        host, _, port = authority.rpartition(":")
+        if not _PORT.match(port):
+            return HIDDEN
+    shown = host if not host or _HOST.match(host) else HIDDEN
+    return f"{shown}:{port}" if port else shown

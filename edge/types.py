@@ -92,16 +92,25 @@ def make_black(size_wh: tuple[int, int]) -> RgbPicture:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Capture:
-    """What a source yields: a picture and the time it reached this machine.
+    """What a source yields: a picture and its times.
+
+    A live source stamps a picture when it reaches this machine. A recording stamps it by the
+    recording's own clock: its stamps, counted from the moment it was opened.
 
     Attributes:
         captured_s: Wall clock, Unix seconds, for messages.
-        monotonic_s: Monotonic clock, for ages.
+        monotonic_s: The clock of tracks, zones and recognition, in seconds; it never steps back.
+        arrived_s: Monotonic clock when it reached this machine, for ages; None is ``monotonic_s``.
+        key_frame: Whether it was coded without reference to other pictures.
+        damaged: Packets and pictures that could not be decoded whole since the last capture.
     """
 
     picture: Picture
     captured_s: float
     monotonic_s: float
+    arrived_s: float | None = None
+    key_frame: bool = True
+    damaged: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,6 +120,8 @@ class Frame:
     Attributes:
         epoch: Changes at every reconnect; grows, and is never reused on this machine.
         seq: Number of the capture within the epoch; gaps are drops.
+        arrived_s: Monotonic clock when it reached this machine; None is ``monotonic_s``.
+        blind: Whether the camera is known to show nothing that lives: frozen, black, covered.
     """
 
     camera: str
@@ -119,6 +130,13 @@ class Frame:
     captured_s: float
     monotonic_s: float
     picture: Picture
+    arrived_s: float | None = None
+    blind: bool = False
+
+    @property
+    def age_from_s(self) -> float:
+        """The moment its age counts from, monotonic clock."""
+        return self.monotonic_s if self.arrived_s is None else self.arrived_s
 
     @property
     def size_wh(self) -> tuple[int, int]:

@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from edge import plugins
 from edge.config import Camera
@@ -94,5 +95,22 @@ def create_sources(cameras: Sequence[Camera]) -> Mapping[str, Source]:
     sources: dict[str, Source] = {}
     for row, camera in enumerate(cameras):
         with locate(key=f"cameras[{row}].source"):
-            sources[camera.name] = plugins.create("sources", camera.source)
+            sources[camera.name] = create_source(camera)
     return sources
+
+
+def create_source(camera: Camera) -> Source:
+    """The source of a camera.
+
+    Raises:
+        ConfigError: It cannot be used as configured.
+    """
+    source: Source = plugins.create("sources", complete_source(camera))
+    return source
+
+
+def complete_source(camera: Camera) -> Mapping[str, Any]:
+    """The table of a camera's source; a kind that is asked for pictures gets the camera's fps."""
+    plugin = plugins.load("sources", str(camera.source.get("kind", "")))
+    paced = getattr(plugin.options, "paced_by_camera", False)
+    return {"fps": camera.fps, **camera.source} if paced else camera.source

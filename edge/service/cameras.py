@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from edge.config import Camera
-from edge.errors import SourceDeniedError, SourceError
+from edge.errors import SourceDeniedError, SourceEndedError, SourceError
 from edge.ports import Source
 from edge.service.backoff import Backoff
 from edge.service.frame_queue import FrameQueue
@@ -48,20 +48,17 @@ class CameraLoop:
         while not worker.stop.is_set():
             try:
                 self._deliver(worker)
+                self._finish(worker, "end of file")
+                return
+            except SourceEndedError as error:
+                self._finish(worker, str(error))
+                return
             except SourceDeniedError as error:
                 self._report(CameraState.OFFLINE, StatusReason.ACCESS_DENIED, str(error))
                 delay_s = self.backoff.growing()
             except SourceError as error:
                 self._report(CameraState.OFFLINE, StatusReason.SOURCE_FAILED, str(error))
                 delay_s = self.backoff.short()
-            else:
-                self.queue.finish(self.camera.name)
-                while not (worker.stop.is_set() or self._is_done()):
-                    worker.mark_progress()
-                if not worker.stop.is_set():
-                    self._report(CameraState.OFFLINE, StatusReason.END_OF_FILE, "end of file")
-                    worker.finish()
-                return
             self.queue.lose(self.camera.name)
             self._wait(worker, delay_s)
 
@@ -79,11 +76,20 @@ class CameraLoop:
                     freeze = FreezeDetector(settings.frozen_after_s)
                 worker.mark_progress()
                 self.metrics.captured.inc()
-                self.metrics.last_frame.set(capture.captured_s)
+                self.metrics.last_frame.set(time.time())
                 if self.source.every_frame or limiter.is_due(capture.monotonic_s):
                     self._queue(capture, seq, freeze, worker.stop)
                 else:
                     self.metrics.not_due.inc()
+
+    def _finish(self, worker: Worker, reason: str) -> None:
+        """Wait until inference has seen all of a file, then say that it ended."""
+        self.queue.finish(self.camera.name)
+        while not (worker.stop.is_set() or self._is_done()):
+            worker.mark_progress()
+        if not worker.stop.is_set():
+            self._report(CameraState.OFFLINE, StatusReason.END_OF_FILE, reason)
+            worker.finish()
 
     def _is_done(self) -> bool:
         """Whether inference has finished with every frame of a file."""
@@ -98,8 +104,15 @@ class CameraLoop:
     def _queue(
         self, capture: Capture, seq: int, freeze: FreezeDetector, stop: threading.Event
     ) -> None:
-        captured_s, at_s = capture.captured_s, capture.monotonic_s
-        frame = Frame(self.camera.name, self.epoch, seq, captured_s, at_s, capture.picture)
+        frame = Frame(
+            self.camera.name,
+            self.epoch,
+            seq,
+            capture.captured_s,
+            capture.monotonic_s,
+            capture.picture,
+            capture.arrived_s,
+        )
         if freeze.is_frozen(capture):
             problem = f"the same picture for {self.camera.frozen_after_s:g} s"
             self._report(CameraState.FROZEN, StatusReason.FROZEN_PICTURE, problem, frame.size_wh)

@@ -19,7 +19,7 @@ from edge.errors import ConfigError, EdgeError, locate
 from edge.models.output_check import OutputCheck
 from edge.pipeline import Pipeline
 from edge.service import systemd
-from edge.service.camera_pool import CameraPool, create_sources
+from edge.service.camera_pool import CameraPool, complete_source, create_sources
 from edge.service.engines import EngineManager
 from edge.service.frame_queue import FrameQueue
 from edge.service.gallery_sync import GalleryFollower, follow_gallery
@@ -299,7 +299,7 @@ class Daemon:
         new = {camera.name: camera for camera in settings.cameras}
         renewed = frozenset(
             name for name, camera in new.items()
-            if name not in old or old[name].source != camera.source
+            if name not in old or complete_source(old[name]) != complete_source(camera)
         )  # fmt: skip
         for name in [name for name in old if name not in new or name in renewed]:
             self._cameras.remove(name)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -20,13 +21,11 @@ from pydantic import ConfigDict, Field, PositiveInt, model_validator
 
 from edge.config import Table
 from edge.errors import SourceError
-from edge.redaction import redact
+from edge.sources._av import Deadline
+from edge.sources._capture_thread import CaptureThread
 from edge.types import Capture, RgbPicture
 
 log = logging.getLogger(__name__)
-
-_POLL_S = 0.5  # interval at which the stop flag is checked
-_CLOSE_TIMEOUT_S = 1.0
 
 
 class Options(Table):
@@ -92,12 +91,15 @@ class LocalCamera:
     ) -> None:
         self._options = options
         self._opener = opener or open_capture
-        self._capture_thread: _CaptureThread | None = None
+        self._thread: CaptureThread[Capture] | None = None
 
     @property
     def address(self) -> str:
-        """The device, or the pipeline without secrets."""
-        return self._options.device or redact(self._options.pipeline)
+        """The device, or the first element of the pipeline: its properties may be secrets."""
+        if self._options.device:
+            return self._options.device
+        element = re.match(r"[a-z0-9]+", self._options.pipeline.strip())
+        return f"the pipeline of {element[0]}" if element else "the pipeline"
 
     @contextlib.contextmanager
     def connect(self, stop: threading.Event) -> Iterator[Iterator[Capture]]:
@@ -106,97 +108,57 @@ class LocalCamera:
         Raises:
             SourceError: It cannot be opened, went silent or changed its picture size.
         """
-        if self._capture_thread is not None and self._capture_thread.thread.is_alive():
+        if self._thread is not None and self._thread.is_alive():
             raise SourceError(
                 f"{self.address}: the previous capture is still blocked in the driver; "
                 "unplug the device"
             )
-        self._capture_thread = _CaptureThread(self._options, self._opener, self.address)
-        try:
-            self._capture_thread.thread.start()
-            with contextlib.closing(self._captures(self._capture_thread, stop)) as captures:
-                yield captures
-        finally:
-            self._capture_thread.close()
+        self._thread = CaptureThread(self.address, self._grab_all)
+        with (
+            self._thread.running() as thread,
+            contextlib.closing(self._captures(thread, stop)) as captures,
+        ):
+            yield captures
 
-    def _captures(self, thread: _CaptureThread, stop: threading.Event) -> Generator[Capture]:
-        timeout_s = self._options.open_timeout_s
+    def _captures(
+        self, thread: CaptureThread[Capture], stop: threading.Event
+    ) -> Generator[Capture]:
+        deadline = Deadline.to_open(self._options.open_timeout_s)
         size_wh = None
-        while not stop.is_set():
-            capture = thread.next(timeout_s, stop)
-            if capture is None:
-                return
+        while (capture := thread.next(deadline, stop)) is not None:
             if size_wh not in (None, capture.picture.size_wh):
                 size_wh = capture.picture.size_wh
                 raise SourceError(f"{self.address}: the picture size changed to {size_wh}")
-            size_wh, timeout_s = capture.picture.size_wh, self._options.read_timeout_s
+            size_wh = capture.picture.size_wh
+            deadline = Deadline.to_read(self._options.read_timeout_s)
             yield capture
 
+    # --- in the thread --------------------------------------------------------------------------
 
-class _CaptureThread:
-    """Opens a camera in a thread and keeps its latest picture, or the problem."""
-
-    def __init__(
-        self, options: Options, opener: Callable[[Options], Grabber], address: str
-    ) -> None:
-        self._options, self._opener, self._address = options, opener, address
-        self._closing = threading.Event()
-        self._changed = threading.Condition()
-        self._latest: Capture | None = None
-        self._problem = ""
-        self.thread = threading.Thread(target=self._run, name=f"camera {address}", daemon=True)
-
-    def next(self, timeout_s: float, stop: threading.Event) -> Capture | None:
-        """Wait for the next picture; None when ``stop`` was set.
-
-        Raises:
-            SourceError: None came within ``timeout_s``, or the camera failed.
-        """
-        deadline_s = time.monotonic() + timeout_s
-        with self._changed:
-            while not stop.is_set():
-                if (latest := self._latest) is not None:
-                    self._latest = None
-                    return latest
-                if self._problem:
-                    raise SourceError(self._problem)
-                if (rest_s := deadline_s - time.monotonic()) <= 0:
-                    raise SourceError(f"{self._address} was silent for {timeout_s:g} s")
-                self._changed.wait(min(rest_s, _POLL_S))
-        return None
-
-    def close(self) -> None:
-        """Ask the thread to end and wait for it briefly."""
-        self._closing.set()
-        self.thread.join(_CLOSE_TIMEOUT_S)
-
-    def _run(self) -> None:
+    def _grab_all(self, store: Callable[[Capture], None], closing: threading.Event) -> None:
         try:
-            grabber = self._opener(self._options)
-            try:
-                self._grab(grabber)
-            finally:
-                grabber.release()
-        except SourceError as error:
-            self._store(problem=str(error))
+            with contextlib.ExitStack() as stack:
+                grabber = self._opener(self._options)
+                stack.callback(grabber.release)
+                self._grab(grabber, store, closing)
         except cv2.error as error:
-            log.debug("%s: OpenCV error %d", self._address, error.code)
-            self._store(problem=f"{self._address}: OpenCV error {error.code}")
+            log.debug("%s: OpenCV error %d", self.address, error.code)
+            code = error.code
+        else:
+            return
+        raise SourceError(f"{self.address}: OpenCV error {code}")
 
-    def _grab(self, grabber: Grabber) -> None:
-        while not self._closing.is_set():
+    def _grab(
+        self, grabber: Grabber, store: Callable[[Capture], None], closing: threading.Event
+    ) -> None:
+        while not closing.is_set():
             if not grabber.grab():
-                raise SourceError(f"{self._address} ended the stream")
+                raise SourceError(f"{self.address} ended the stream")
             captured_s, monotonic_s = time.time(), time.monotonic()
             ok, bgr = grabber.retrieve()
             if ok and bgr is not None:
                 rgb = np.asarray(cv2.cvtColor(bgr, _TO_RGB[bgr.ndim]), np.uint8)
-                self._store(Capture(RgbPicture(rgb), captured_s, monotonic_s))
-
-    def _store(self, latest: Capture | None = None, problem: str = "") -> None:
-        with self._changed:
-            self._latest, self._problem = latest or self._latest, problem
-            self._changed.notify_all()
+                store(Capture(RgbPicture(rgb), captured_s, monotonic_s))
 
 
 _TO_RGB = {2: cv2.COLOR_GRAY2RGB, 3: cv2.COLOR_BGR2RGB}

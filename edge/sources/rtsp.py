@@ -11,17 +11,25 @@ import logging
 import threading
 import time
 from collections.abc import Generator, Iterator
-from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr
 
-from edge.config import Table
-from edge.errors import SourceError
-from edge.redaction import redact
-from edge.sources._address import add_login
-from edge.sources._av import HardwareDevice, NameLookup, Opening, Video, open_video
+from edge.errors import SourceDeniedError, SourceError
+from edge.redaction import show_address
+from edge.sources._address import add_login, check_url, remove_login
+from edge.sources._av import (
+    HardwareDevice,
+    Opening,
+    Video,
+    is_flush,
+    limit_allocations,
+    open_video,
+)
+from edge.sources._helper_thread import NameLookup
+from edge.sources._login import Login, SecretUrl
 from edge.sources._picture import to_picture
+from edge.sources._rtsp_challenge import ask_for_digest
 from edge.types import Capture
 
 log = logging.getLogger(__name__)
@@ -31,46 +39,34 @@ _PARSED = {"h264", "hevc"}  # codecs whose pictures end where the next one begin
 
 
 def _is_rtsp(url: SecretStr) -> SecretStr:
-    if not url.get_secret_value().startswith(("rtsp://", "rtsps://")):
-        raise ValueError("must begin with rtsp:// or rtsps://")
+    check_url(url.get_secret_value(), ("rtsp", "rtsps"))
     return url
 
 
-class Options(Table):
+class Options(Login):
     """An RTSP camera on the network.
 
     Attributes:
-        url: Address, `rtsp://` or `rtsps://`; may contain user and password.
-        user: User to log in as, instead of the one in `url`.
-        password: Password of `user`.
-        password_file: File that contains the password; read at every connection.
+        url: Address, `rtsp://` or `rtsps://`; may contain user and password, percent-encoded, and
+            `${NAME}` for a variable of the environment.
+        user: User to log in as, instead of the one in `url`; may contain `${NAME}`.
+        password: Password of `user`; may contain `${NAME}`.
+        password_file: File that contains the password, or `credential:NAME` for a systemd
+            credential; read at every connection.
         transport: `tcp`, or `udp` (less delay on a good network, broken pictures on a bad one).
         open_timeout_s: Timeout for each of name lookup, connection and stream description, in
-            seconds.
+            seconds. Raise it for cameras that start their stream on demand.
         first_picture_timeout_s: Timeout for the first picture, which is a key frame, in seconds.
         read_timeout_s: Reconnect after this long without a packet or a picture, in seconds.
         hwaccel: Hardware decoder by FFmpeg's name, such as `cuda` or `vaapi`; empty uses none.
     """
 
-    model_config = ConfigDict(hide_input_in_errors=True)
-
-    url: Annotated[SecretStr, AfterValidator(_is_rtsp)]
-    user: str = ""
-    password: SecretStr = SecretStr("")
-    password_file: Path | None = None
+    url: Annotated[SecretUrl, AfterValidator(_is_rtsp)]
     transport: Literal["tcp", "udp"] = "tcp"
     open_timeout_s: float = Field(default=3, gt=0, le=60)
     first_picture_timeout_s: float = Field(default=8, gt=0, le=60)
     read_timeout_s: float = Field(default=3, gt=0, le=60)
     hwaccel: HardwareDevice = ""
-
-    @model_validator(mode="after")
-    def _check_login(self) -> Self:
-        if self.password_file and self.password.get_secret_value():
-            raise ValueError("give password or password_file, not both")
-        if (self.password_file or self.password.get_secret_value()) and not self.user:
-            raise ValueError("a password needs a user")
-        return self
 
 
 class RtspCamera:
@@ -85,7 +81,7 @@ class RtspCamera:
     @property
     def address(self) -> str:
         """The URL without secrets."""
-        return redact(self._options.url.get_secret_value())
+        return show_address(self._options.url.get_secret_value())
 
     @contextlib.contextmanager
     def connect(self, stop: threading.Event) -> Iterator[Iterator[Capture]]:
@@ -95,10 +91,45 @@ class RtspCamera:
             SourceDeniedError: It refused user or password.
             SourceError: It does not answer, went silent or changed its picture size.
         """
-        with open_video(self._opening(), self._lookup) as video:
+        limit_allocations()
+        with contextlib.ExitStack() as stack:
+            video = self._open(stack)
             log.debug("%s: connected", self.address)
-            with contextlib.closing(self._captures(video, stop)) as captures:
-                yield captures
+            yield stack.enter_context(contextlib.closing(self._captures(video, stop)))
+
+    def _open(self, stack: contextlib.ExitStack) -> Video:
+        opening, transport = self._opening(), self._options.transport
+        try:
+            return stack.enter_context(open_video(opening, self._lookup))
+        except SourceDeniedError as error:
+            problem: SourceError = self._explain_denial(opening, error)
+        except SourceError as error:
+            if "Protocol not supported" not in error.problem:
+                raise
+            other = "udp" if transport == "tcp" else "tcp"
+            problem = SourceError(
+                f'{self.address} does not send over {transport}: set transport = "{other}"'
+            )
+        raise problem
+
+    def _explain_denial(self, opening: Opening, denied: SourceDeniedError) -> SourceDeniedError:
+        """The denial with what is known of its cause."""
+        url, userinfo = remove_login(opening.url)
+        if not userinfo:
+            return SourceDeniedError(f"{self.address} asks for a login: set user and password")
+        if url.startswith("rtsp://"):
+            asked = ask_for_digest(url, opening.open_timeout_s)
+            if asked and not asked & {"BASIC", "MD5", "MD5-SESS"}:
+                return SourceDeniedError(
+                    f"{self.address} asks for a {' or '.join(sorted(asked))} digest, which FFmpeg "
+                    "cannot compute: set the camera to MD5"
+                )
+        if not self._options.user and "%" in userinfo:
+            return SourceDeniedError(
+                f"{denied.problem} (a % in a password is %25 in an address; the keys user and "
+                "password take it as it is)"
+            )
+        return denied
 
     def _opening(self) -> Opening:
         options = self._options
@@ -112,7 +143,9 @@ class RtspCamera:
                 # probed, the key frame, and the next one may be ten seconds away.
                 "analyzeduration": "1",
                 "probesize": "32",
-                "timeout": str(round(options.read_timeout_s * 2e6)),  # of a socket, when closing
+                # of a socket; PyAV's own are sooner but do not hold while it is closed
+                "timeout": str(round(max(options.open_timeout_s, options.read_timeout_s) * 2e6)),
+                "reorder_queue_size": "64",
             },
             open_timeout_s=options.open_timeout_s,
             read_timeout_s=options.read_timeout_s,
@@ -122,13 +155,10 @@ class RtspCamera:
 
     def _url(self) -> str:
         options = self._options
-        url, password = options.url.get_secret_value(), options.password.get_secret_value()
-        if options.password_file:
-            password = _read_password(options.password_file)
+        url = options.url.get_secret_value()
         if options.user:
-            url = add_login(url, options.user, password)
-        login = url.split("://", 1)[1].rpartition("@")[0]
-        if len(login) > _MAX_LOGIN_BYTES:
+            url = add_login(url, options.user, options.read_password())
+        if len(remove_login(url)[1]) > _MAX_LOGIN_BYTES:
             raise SourceError(f"{self.address}: user and password are too long for FFmpeg")
         return url
 
@@ -136,31 +166,25 @@ class RtspCamera:
         delayed = video.stream.codec_context.name in _PARSED
         previous_s = time.time(), time.monotonic()
         deadline_s = previous_s[1] + self._options.first_picture_timeout_s
-        size_wh = None
+        size_wh, told = None, 0
         while not stop.is_set():
             packet = video.read()
-            if packet is None or not packet.size:
+            if packet is None or is_flush(packet):
                 raise SourceError(f"{self.address} ended the stream")
             now_s = time.time(), time.monotonic()
             arrived_s, previous_s = (previous_s if delayed else now_s), now_s
-            for frame in video.decode(packet) or ():
+            for frame in video.decode(packet):
                 picture = to_picture(frame)
                 if size_wh not in (None, picture.size_wh):
                     raise SourceError(
                         f"{self.address}: the picture size changed to {picture.size_wh}"
                     )
                 size_wh = picture.size_wh
-                yield Capture(picture, *arrived_s)
+                damaged, told = video.damaged - told, video.damaged
+                yield Capture(picture, *arrived_s, key_frame=bool(frame.key_frame), damaged=damaged)
                 deadline_s = time.monotonic() + self._options.read_timeout_s
             if time.monotonic() > deadline_s:
                 raise SourceError(f"{self.address} sends packets, but no picture can be decoded")
-
-
-def _read_password(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SourceError(f"cannot read the password file {path}: make it readable") from error
 
 
 def build(options: Options) -> RtspCamera:

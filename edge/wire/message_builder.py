@@ -166,7 +166,7 @@ class MessageBuilder:
             ),
             faces=loose,
         )
-        return Message(topic, body, jpeg, frame.monotonic_s)
+        return Message(topic, body, jpeg, frame.age_from_s)
 
     def _build_track(self, frame: Frame, change: TrackEvent) -> Message:
         topic = topics.tracks(frame.camera)
@@ -182,7 +182,7 @@ class MessageBuilder:
             score=round(change.score, 4),
             box=(round(x1, 1), round(y1, 1), round(x2, 1), round(y2, 1)),
         )
-        return Message(topic, body, captured_monotonic_s=frame.monotonic_s)
+        return Message(topic, body, captured_monotonic_s=frame.age_from_s)
 
     def _build_face(self, result: FrameResult, row: int) -> Message:
         frame = result.frame
@@ -192,7 +192,7 @@ class MessageBuilder:
             track=result.decisions[row].track_id,
             face=_build_faces(result.faces, result.decisions)[row],
         )
-        return Message(topic, body, captured_monotonic_s=frame.monotonic_s)
+        return Message(topic, body, captured_monotonic_s=frame.age_from_s)
 
 
 def stamp(message: Message, now_s: float, now_monotonic_s: float) -> Message:

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import threading
 import time
+from urllib.parse import quote
 
 import cv2
 import numpy as np
@@ -18,6 +19,7 @@ from edge.errors import SourceError
 from edge.sources.camera import LocalCamera
 from edge.sources.camera import Options as CameraOptions
 from edge.types import Capture
+from tests.support.http_camera import http_camera, mjpeg, snapshot
 from tests.support.rtsp_server import rtsp_server
 from tests.support.videos import write_video
 
@@ -48,15 +50,33 @@ def working_synthetic(tmp_path):
     yield create("synthetic", size_wh=(320, 180))
 
 
+@contextlib.contextmanager
+def working_http(tmp_path):
+    with http_camera(mjpeg(), "viewer", SECRET, "MD5") as server:
+        yield create("http", url=server.url + "/live", user="viewer", password=SECRET)
+
+
+@contextlib.contextmanager
+def working_snapshot(tmp_path):
+    with http_camera(snapshot, "viewer", SECRET, "Basic") as server:
+        url = server.url + "/snap.jpg"
+        yield create("snapshot", url=url, user="viewer", password=SECRET, fps=20)
+
+
 WORKING = {
+    "http": working_http,
+    "snapshot": working_snapshot,
     "rtsp": working_rtsp,
     "video_file": working_video_file,
     "camera": working_camera,
     "synthetic": working_synthetic,
 }
+ENCODED = quote(SECRET, safe="")
 ABSENT = {
-    "rtsp": {"url": f"rtsp://viewer:{SECRET}@127.0.0.1:1/live?token={SECRET}"},
-    "video_file": {"path": f"http://viewer:{SECRET}@127.0.0.1:1/a.mp4?password={SECRET}"},
+    "rtsp": {"url": f"rtsp://viewer:{ENCODED}@127.0.0.1:1/live?token={SECRET}"},
+    "http": {"url": f"http://viewer:{ENCODED}@127.0.0.1:1/live?token={SECRET}"},
+    "snapshot": {"url": f"http://viewer:{ENCODED}@127.0.0.1:1/snap.jpg?token={SECRET}"},
+    "video_file": {"path": "no/such/recording.mp4"},
     "camera": {"pipeline": f'rtspsrc location=rtsp://viewer:{SECRET}@cam/ user-pw="{SECRET}"'},
     "synthetic": {"photo": "no/such/photo.jpg"},
 }

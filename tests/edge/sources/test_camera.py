@@ -86,7 +86,7 @@ def test_an_opener_that_blocks_ends_in_time():
         opener=lambda _: release.wait(10) and Fake(grey),
     )
     with (
-        pytest.raises(SourceError, match=r"silent for 0\.2 s"),
+        pytest.raises(SourceError, match=r"did not answer within 0\.2 s"),
         source.connect(threading.Event()) as captures,
     ):
         next(captures)

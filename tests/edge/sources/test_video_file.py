@@ -110,7 +110,7 @@ def test_stopping_interrupts_a_pause(tmp_path):
     stop = threading.Event()
     threading.Timer(0.2, stop.set).start()
     with source_of(video, every_frame=False, speed=0.3).connect(stop) as captures:
-        assert list(captures) == []
+        assert len(list(captures)) <= 1  # the first one is due at once
 
 
 def test_a_loop_begins_again(tmp_path):
@@ -145,7 +145,7 @@ def test_garbage_between_good_pictures_is_counted_and_survived(tmp_path):
     taken, problem = pictures(source_of(video))
     assert len(taken) >= 15
     assert problem.startswith(f"{video} is damaged: ")
-    assert pictures(source_of(video, every_frame=False, speed=1000))[1] == ""
+    assert "is damaged: " in pictures(source_of(video, every_frame=False, speed=1000))[1]
 
 
 @pytest.mark.parametrize("seed", range(8))

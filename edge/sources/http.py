@@ -1,0 +1,249 @@
+"""A live camera at an address: MJPEG, MPEG-TS or HLS over HTTP, RTMP, SRT, UDP.
+
+Pictures are stamped when they arrive, the newest one wins, and no end is for good: after it the
+camera is asked again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, BinaryIO, cast
+
+from pydantic import AfterValidator, Field, SecretStr
+
+from edge.errors import SourceError
+from edge.redaction import show_address
+from edge.sources._address import add_login, check_url
+from edge.sources._arrivals import Arrival, iterate_captures
+from edge.sources._av import HardwareDevice, Opening, is_flush, limit_allocations, open_video
+from edge.sources._capture_thread import CaptureThread
+from edge.sources._helper_thread import NameLookup
+from edge.sources._http import HttpBody, HttpClient
+from edge.sources._jpeg import JpegSplitter
+from edge.sources._login import Login, SecretUrl
+from edge.types import Capture
+
+if TYPE_CHECKING:
+    from av.video.frame import VideoFrame
+
+_HTTP = ("http", "https")
+_SCHEMES = (*_HTTP, "rtmp", "rtmps", "srt", "udp", "rtp", "tcp")
+_MJPEG = {"multipart/x-mixed-replace", "multipart/mixed", "video/x-motion-jpeg", "video/x-mjpeg",
+          "video/mjpeg", "image/mjpeg", "video/x-jpeg"}  # fmt: skip
+_TYPES = {"video/mp2t": "mpegts", "video/x-flv": "flv"}
+_PLAYLIST_BEGINS = b"#EXTM3U"
+_SNIFFED_BYTES = 16
+_MAX_PLAYLIST_BYTES = 1 << 20
+# A playlist's pictures come in bursts of seconds. They are played by their stamps, a little faster
+# than they say, so that a delay shrinks until the next segment is waited for.
+_PLAYLIST_SPEED = 1.05
+_MAX_PAUSE_S = 1.0
+
+
+def _is_live(url: SecretStr) -> SecretStr:
+    check_url(url.get_secret_value(), _SCHEMES)
+    return url
+
+
+class Options(Login):
+    """A live camera at an address that is not RTSP.
+
+    Attributes:
+        url: Address: `http(s)://` for MJPEG (multipart or raw), MPEG-TS, FLV and HLS, or `rtmp://`,
+            `srt://`, `udp://`, `rtp://`, `tcp://`. It may contain user and password,
+            percent-encoded, and `${NAME}` for a variable of the environment.
+        user: User to log in as (Basic or Digest), instead of the one in `url`; may contain
+            `${NAME}`.
+        password: Password of `user`; may contain `${NAME}`.
+        password_file: File that contains the password, or `credential:NAME` for a systemd
+            credential; read at every connection.
+        verify_tls: Refuse an `https` camera whose certificate is not trusted.
+        open_timeout_s: Timeout for each of name lookup and connection with the first picture, in
+            seconds.
+        read_timeout_s: Reconnect after this long without a picture, in seconds. Playlists of long
+            segments need as long as two of them.
+        hwaccel: Hardware decoder by FFmpeg's name, such as `cuda` or `vaapi`; empty uses none.
+    """
+
+    url: Annotated[SecretUrl, AfterValidator(_is_live)]
+    verify_tls: bool = True
+    open_timeout_s: float = Field(default=5, gt=0, le=60)
+    read_timeout_s: float = Field(default=5, gt=0, le=60)
+    hwaccel: HardwareDevice = ""
+
+
+class HttpCamera:
+    """A live camera at an address."""
+
+    every_frame = False
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._lookup = NameLookup()
+        self._thread: CaptureThread[Arrival] | None = None
+
+    @property
+    def address(self) -> str:
+        """The URL without secrets."""
+        return show_address(self._options.url.get_secret_value())
+
+    @contextlib.contextmanager
+    def connect(self, stop: threading.Event) -> Iterator[Iterator[Capture]]:
+        """Connect; iterate captures until ``stop``, the newest one each time.
+
+        Raises:
+            SourceDeniedError: It refused user or password.
+            SourceError: It does not answer, ended, went silent or changed its picture size.
+        """
+        limit_allocations()
+        if self._thread is not None and self._thread.is_alive():
+            raise SourceError(f"{self.address}: the previous connection has not ended yet")
+        options = self._options
+        self._thread = self._create_thread()
+        timeouts_s = options.open_timeout_s, options.read_timeout_s
+        with (
+            self._thread.running() as thread,
+            contextlib.closing(
+                iterate_captures(thread, self.address, timeouts_s, stop)
+            ) as captures,
+        ):
+            yield captures
+
+    def _create_thread(self) -> CaptureThread[Arrival]:
+        options = self._options
+        url, user, password = options.url.get_secret_value(), options.user, options.read_password()
+        if url.lower().startswith(_HTTP):
+            timeouts_s = options.open_timeout_s, options.read_timeout_s
+            login = (user, password)
+            client = HttpClient(self.address, url, login, timeouts_s, options.verify_tls)
+            return CaptureThread(
+                self.address,
+                lambda store, closing: self._receive(client, store, closing),
+                client.interrupt,
+            )
+        opening = self._describe(add_login(url, user, password) if user else url)
+        return CaptureThread(
+            self.address, lambda store, closing: self._play(opening, store, closing)
+        )
+
+    # --- in the thread --------------------------------------------------------------------------
+
+    def _receive(
+        self, client: HttpClient, store: Callable[[Arrival], None], closing: threading.Event
+    ) -> None:
+        """Request the address and read whatever it sends."""
+        with contextlib.closing(client.open(client.url)) as body:
+            begins = body.peek(_SNIFFED_BYTES)
+            if body.content_type in _MJPEG or begins.startswith((b"--", b"\xff\xd8\xff")):
+                if body.content_type == "image/jpeg":
+                    raise SourceError(f'{self.address} is one picture: use kind = "snapshot"')
+                _split_pictures(JpegSplitter(body.read, self.address), store, closing)
+                return
+            if body.content_type.startswith(("text/html", "image/")):
+                raise SourceError(
+                    f"{self.address} answers with {body.content_type}, not with video: check url"
+                )
+            playlist = begins.startswith(_PLAYLIST_BEGINS)
+            opening = self._describe(client.url)
+            file, io_open = _as_file(body, client.url), None
+            if playlist:
+                io_open = lambda url, *_: _as_file(client.open(url), url)  # noqa: E731
+            kind = "hls" if playlist else _TYPES.get(body.content_type)
+            self._play(replace(opening, file=file, format=kind, io_open=io_open), store, closing)
+
+    def _describe(self, url: str) -> Opening:
+        options = self._options
+        return Opening(
+            url=url,
+            address=self.address,
+            options={
+                "analyzeduration": "1000000",
+                "probesize": "1000000",
+                "live_start_index": "-1",
+                "http_persistent": "0",
+                "protocol_whitelist": "rtmp,rtmps,rtmpt,srt,udp,rtp,tcp,tls,crypto,data",
+            },
+            open_timeout_s=options.open_timeout_s,
+            read_timeout_s=options.read_timeout_s,
+            hwaccel=options.hwaccel,
+            low_delay=True,
+        )
+
+    def _play(
+        self, opening: Opening, store: Callable[[Arrival], None], closing: threading.Event
+    ) -> None:
+        """Read a stream with FFmpeg."""
+        with open_video(opening, self._lookup) as video:
+            pacing = _PlaylistPacing() if video.format == "hls" else None
+            while not closing.is_set():
+                packet = video.read()
+                if packet is None or is_flush(packet):
+                    raise SourceError(f"{self.address} ended the stream")
+                for frame in video.decode(packet):
+                    if pacing:
+                        pacing.wait(frame, closing)
+                    now_s = time.time(), time.monotonic()
+                    store(Arrival(frame, *now_s, bool(frame.key_frame), video.damaged))
+
+
+def _split_pictures(
+    splitter: JpegSplitter, store: Callable[[Arrival], None], closing: threading.Event
+) -> None:
+    """Store each JPEG of a stream as it comes; the stream's reader never waits for a decoder."""
+    while not closing.is_set() and (jpeg := splitter.next()) is not None:
+        store(Arrival(jpeg, *splitter.began_s))
+
+
+class _PlaylistPacing:
+    """Waits until a picture of a playlist is due; a stream that is waited for sets the pace."""
+
+    def __init__(self) -> None:
+        self._due_s = 0.0
+        self._last_s: float | None = None
+
+    def wait(self, frame: VideoFrame, closing: threading.Event) -> None:
+        """Wait for a picture."""
+        stamp_s, now_s = frame.time, time.monotonic()
+        step_s = 0.0
+        if stamp_s is not None and self._last_s is not None:
+            step_s = min(max(stamp_s - self._last_s, 0.0), _MAX_PAUSE_S) / _PLAYLIST_SPEED
+        self._last_s = stamp_s
+        self._due_s = max(self._due_s + step_s, now_s)
+        if self._due_s > now_s:
+            closing.wait(self._due_s - now_s)
+
+
+class _BodyFile:
+    """A body as the file object that PyAV reads. A playlist is bounded, a stream is not."""
+
+    def __init__(self, body: HttpBody, name: str) -> None:
+        self.name = name
+        self._body = body
+        bounded = body.peek(_SNIFFED_BYTES).startswith(_PLAYLIST_BEGINS)
+        self._rest = _MAX_PLAYLIST_BYTES if bounded else None
+
+    def read(self, size: int) -> bytes:
+        """Some bytes; none at the end."""
+        part = self._body.read(size)
+        if self._rest is not None:
+            self._rest -= len(part)
+            if self._rest < 0:
+                raise SourceError("the playlist is longer than 1 MiB")
+        return part
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._body.close()
+
+
+def _as_file(body: HttpBody, name: str) -> BinaryIO:
+    return cast(BinaryIO, _BodyFile(body, name))
+
+
+def build(options: Options) -> HttpCamera:
+    """Create the source that options describe."""
+    return HttpCamera(options)
