@@ -139,9 +139,7 @@ class HttpCamera:
         """The challenge of its scheme."""
         if self.scheme == "Basic":
             return f'Basic realm="{REALM}"'
-        return (
-            f'Digest realm="{REALM}", nonce="{self._nonce}", algorithm={self.scheme}, qop="auth"'
-        )
+        return f'Digest realm="{REALM}", nonce="{self._nonce}", algorithm={self.scheme}, qop="auth"'
 
     def lets_in(self, header: str) -> bool:
         """Whether an Authorization header is right, computed as RFC 7616 and 7617 say."""
