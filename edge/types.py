@@ -422,11 +422,16 @@ class FrameResult:
 
 
 class CameraState(StrEnum):
-    """The state of a camera."""
+    """The state of a camera: whether it shows what happens.
+
+    A blind camera delivers pictures that show nothing, a degraded one a stream that is damaged.
+    """
 
     ONLINE = "online"
     OFFLINE = "offline"
     FROZEN = "frozen"
+    BLIND = "blind"
+    DEGRADED = "degraded"
 
 
 class StatusReason(StrEnum):
@@ -437,6 +442,12 @@ class StatusReason(StrEnum):
     SOURCE_FAILED = "source_failed"
     ACCESS_DENIED = "access_denied"
     FROZEN_PICTURE = "frozen_picture"
+    BLACK_PICTURE = "black_picture"
+    OVEREXPOSED_PICTURE = "overexposed_picture"
+    UNIFORM_PICTURE = "uniform_picture"
+    DAMAGED_STREAM = "damaged_stream"
+    FLAPPING = "flapping"
+    HANGS = "hangs"
     END_OF_FILE = "end_of_file"
     STOPPED = "stopped"
 

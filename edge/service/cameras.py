@@ -5,16 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edge.config import Camera
 from edge.errors import SourceDeniedError, SourceEndedError, SourceError
 from edge.ports import Source
 from edge.service.backoff import Backoff
+from edge.service.flaps import FlapMeter
 from edge.service.frame_queue import FrameQueue
 from edge.service.frame_rate import FrameRateLimiter
 from edge.service.freeze_detector import FreezeDetector
 from edge.service.metrics import CameraMetrics
+from edge.service.picture_quality import DETAIL, DamageMeter, PictureQuality
 from edge.service.workers import Worker
 from edge.types import CameraState, CameraStatus, Capture, Frame, StatusReason
 
@@ -30,6 +32,8 @@ class CameraLoop:
         report: Called with every change of the camera's state.
         epoch: The present connection, 0 before the first one.
         reported: The state that was reported last.
+        freeze: Compares pictures, over connections: a frozen camera may flap as well.
+        flaps: Connections that came and went.
     """
 
     camera: Camera
@@ -41,6 +45,11 @@ class CameraLoop:
     backoff: Backoff
     epoch: int = 0
     reported: tuple[object, ...] = ()
+    freeze: FreezeDetector = field(init=False)
+    flaps: FlapMeter = field(default_factory=FlapMeter)
+
+    def __post_init__(self) -> None:
+        self.freeze = FreezeDetector(self.camera.frozen_after_s)
 
     def run(self, worker: Worker) -> None:
         """Run until stopped, or until a file ended."""
@@ -57,30 +66,55 @@ class CameraLoop:
                 self._report(CameraState.OFFLINE, StatusReason.ACCESS_DENIED, str(error))
                 delay_s = self.backoff.growing()
             except SourceError as error:
+                if self.flaps.end():
+                    self.metrics.flaps.inc()
+                flapping = self.flaps.is_flapping()
                 self._report(CameraState.OFFLINE, StatusReason.SOURCE_FAILED, str(error))
-                delay_s = self.backoff.short()
+                delay_s = self.backoff.growing() if flapping else self.backoff.short()
             self.queue.lose(self.camera.name)
             self._wait(worker, delay_s)
 
     def _deliver(self, worker: Worker) -> None:
         """One connection, from opening to its end."""
-        settings = None
+        settings = self.camera
+        limiter, quality = FrameRateLimiter(settings.fps), PictureQuality()
+        damage = DamageMeter()
         with self.source.connect(worker.stop) as captures:
             worker.mark_progress()
             for seq, capture in enumerate(captures):
                 if seq == 0:
                     self._begin_epoch()
                 if settings is not self.camera:  # a reload may change them
+                    limiter = FrameRateLimiter(self.camera.fps)
+                    if settings.frozen_after_s != self.camera.frozen_after_s:
+                        self.freeze = FreezeDetector(self.camera.frozen_after_s)
                     settings = self.camera
-                    limiter = FrameRateLimiter(settings.fps)
-                    freeze = FreezeDetector(settings.frozen_after_s)
                 worker.mark_progress()
                 self.metrics.captured.inc()
+                self.metrics.damaged.inc(capture.damaged)
                 self.metrics.last_frame.set(time.time())
+                is_blind = self._judge(capture, quality, damage)
                 if self.source.every_frame or limiter.is_due(capture.monotonic_s):
-                    self._queue(capture, seq, freeze, worker.stop)
+                    self._queue(capture, seq, worker.stop, is_blind=is_blind)
                 else:
                     self.metrics.not_due.inc()
+
+    def _judge(self, capture: Capture, quality: PictureQuality, damage: DamageMeter) -> bool:
+        """Report what the camera shows; whether it shows nothing that lives."""
+        size_wh = capture.picture.size_wh
+        is_frozen = self.freeze.is_frozen(capture)
+        flaw, is_damaged = quality.find_flaw(capture), damage.is_damaged(capture)
+        if flaw:
+            self._report(CameraState.BLIND, flaw, DETAIL[flaw], size_wh)
+        elif is_frozen:
+            problem = f"the same picture for {self.camera.frozen_after_s:g} s"
+            self._report(CameraState.FROZEN, StatusReason.FROZEN_PICTURE, problem, size_wh)
+        elif is_damaged:
+            problem = 'much of the stream is damaged: check the network, or use transport = "tcp"'
+            self._report(CameraState.DEGRADED, StatusReason.DAMAGED_STREAM, problem, size_wh)
+        else:
+            self._report(CameraState.ONLINE, StatusReason.DELIVERS, "delivers", size_wh)
+        return is_frozen or flaw is not None
 
     def _finish(self, worker: Worker, reason: str) -> None:
         """Wait until inference has seen all of a file, then say that it ended."""
@@ -99,11 +133,11 @@ class CameraLoop:
         if self.epoch:
             self.metrics.reconnects.inc()
         self.epoch = next(self.epochs)
-        self.backoff.reset()
+        self.flaps.begin()
+        if not self.flaps.is_flapping():
+            self.backoff.reset()
 
-    def _queue(
-        self, capture: Capture, seq: int, freeze: FreezeDetector, stop: threading.Event
-    ) -> None:
+    def _queue(self, capture: Capture, seq: int, stop: threading.Event, *, is_blind: bool) -> None:
         frame = Frame(
             self.camera.name,
             self.epoch,
@@ -112,12 +146,8 @@ class CameraLoop:
             capture.monotonic_s,
             capture.picture,
             capture.arrived_s,
+            is_blind,
         )
-        if freeze.is_frozen(capture):
-            problem = f"the same picture for {self.camera.frozen_after_s:g} s"
-            self._report(CameraState.FROZEN, StatusReason.FROZEN_PICTURE, problem, frame.size_wh)
-        else:
-            self._report(CameraState.ONLINE, StatusReason.DELIVERS, "delivers", frame.size_wh)
         if self.source.every_frame:
             self.queue.put_when_free(frame, stop)
         elif self.queue.put(frame):
@@ -126,6 +156,12 @@ class CameraLoop:
     def _report(
         self, state: CameraState, code: StatusReason, reason: str, size_wh: tuple[int, int] = (0, 0)
     ) -> None:
+        if code in (StatusReason.DELIVERS, StatusReason.SOURCE_FAILED) and self.flaps.is_flapping():
+            if not self.flaps.is_due():
+                return
+            last = f"; {reason}" if code is StatusReason.SOURCE_FAILED else ""
+            state, code = CameraState.DEGRADED, StatusReason.FLAPPING
+            reason = self.flaps.describe() + last
         reported = (self.epoch, state, reason, size_wh)
         if reported != self.reported:
             self.reported = reported

@@ -1,14 +1,44 @@
-"""The freeze detector: does a camera repeat one image?"""
+"""The freeze detector: does a camera repeat one image behind an encoder that lives?
+
+A living sensor's noise is new in each picture. What an encoder does between two key frames says
+nothing: at night its frames may only repeat the last key frame for half a minute. So key frames are
+compared with key frames. Those of a living scene differ nearly everywhere, however coarsely they
+are coded; those of a frozen one are equal but for the residue of coding, once the encoder's rate
+control has settled, and but for a clock at the upper or lower edge.
+"""
 
 from __future__ import annotations
 
+from collections import deque
+from dataclasses import dataclass
+
 import numpy as np
 
-from edge.types import U8, Capture, RgbPicture
+from edge.service.picture_sample import PictureSample
+from edge.types import F32, Bool, Capture
+
+_LOOK_EVERY_S = 0.25  # at pictures of a camera without key frames
+_REMEMBERED = 8  # key frames: rate control may alternate between a few codings of one picture
+_MIN_MATCHES = 2  # in a row; one may be chance
+# Levels of luma, means of 64 pixels. Of the patches of two key frames of a living scene at least
+# 28 % differ by more than _RESIDUE (x264, crf 23 to 42, noise of 0.7 to 3 levels, day and night).
+_RESIDUE = 0.5
+_STRONG = 4.0
+_MAX_CHANGED = 0.25  # share of the patches
+_MAX_STRONG_EDGE = 0.5  # of the patches where a clock may be
+_MAX_STRONG_MIDDLE = 0.005
+_EDGE = 0.2  # of the height, above and below
+_NO_KEY_FRAME_S = 60.0  # then even frames that only repeat are evidence
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _KeyFrame:
+    at_s: float
+    sample: PictureSample
 
 
 class FreezeDetector:
-    """Notices that a camera repeats one image; a real sensor has noise.
+    """Notices that a camera repeats one image.
 
     Args:
         after_s: The same image for this long is frozen, in seconds; 0 turns detection off.
@@ -16,20 +46,73 @@ class FreezeDetector:
 
     def __init__(self, after_s: float) -> None:
         self._after_s = after_s
-        self._sample: U8 | None = None
+        self._known: deque[_KeyFrame] = deque(maxlen=_REMEMBERED)
         self._since_s = 0.0
+        self._matches = 0
+        self._reference: PictureSample | None = None  # of the present run of equal pictures
+        self._changed: Bool = np.zeros((0, 0), np.bool_)  # patches that changed during the run
+        self._is_coded = False  # whether there are frames that are no key frames
         self._looked_s = float("-inf")
 
     def is_frozen(self, capture: Capture) -> bool:
-        """Whether the image has been the same for too long; compared four times a second."""
+        """Whether the image has been the same for too long; every capture is to be shown."""
         if not self._after_s:
             return False
         now_s = capture.monotonic_s
-        if now_s - self._looked_s >= 0.25:
+        if not capture.key_frame:
+            self._is_coded = True
+            if now_s - (self._known[-1].at_s if self._known else now_s) < _NO_KEY_FRAME_S:
+                return self._judge(now_s)
+        if (capture.key_frame and self._is_coded) or now_s - self._looked_s >= _LOOK_EVERY_S:
             self._looked_s = now_s
-            picture = capture.picture
-            plane = picture.rgb if isinstance(picture, RgbPicture) else picture.y
-            sample = plane[::9, ::7].copy()
-            if self._sample is None or not np.array_equal(sample, self._sample):
-                self._sample, self._since_s = sample, now_s
-        return now_s - self._since_s >= self._after_s
+            self._compare(_KeyFrame(now_s, PictureSample.take(capture.picture)))
+        return self._judge(now_s)
+
+    def _judge(self, now_s: float) -> bool:
+        return self._matches >= _MIN_MATCHES and now_s - self._since_s >= self._after_s
+
+    def _compare(self, new: _KeyFrame) -> None:
+        same = next((old for old in self._known if self._is_same(old.sample, new.sample)), None)
+        if same is None or not self._goes_on(same, new):
+            self._matches = 0
+        else:
+            self._matches += 1
+        self._known.append(new)
+
+    def _is_same(self, old: PictureSample, new: PictureSample) -> bool:
+        if old.patches.shape != new.patches.shape:
+            return False
+        change = new.measure_change(old)
+        return self._is_still(change > self._residue) and _is_clock(change > _STRONG)
+
+    def _goes_on(self, same: _KeyFrame, new: _KeyFrame) -> bool:
+        """Whether all changes since the run began stay where a clock may be."""
+        if not self._matches or self._reference is None:
+            self._since_s, self._reference = same.at_s, same.sample
+            self._changed = np.zeros(new.sample.patches.shape[::2], np.bool_)
+        change: F32 = new.sample.measure_change(self._reference)
+        if self._is_coded:
+            strong = change > _STRONG
+            self._changed |= strong
+            return _is_clock(self._changed)
+        self._changed |= change > self._residue
+        return self._is_still(self._changed)
+
+    @property
+    def _residue(self) -> float:
+        """Pictures that are coded one by one have no residue: those of a frozen image are equal."""
+        return _RESIDUE if self._is_coded else 0.0
+
+    def _is_still(self, changed: Bool) -> bool:
+        return float(changed.mean()) <= _MAX_CHANGED
+
+
+def _is_clock(strong: Bool) -> bool:
+    """Whether patches that changed much are few, and lie at the upper or lower edge."""
+    rows = strong.shape[0]
+    edge = max(1, round(rows * _EDGE))
+    middle = strong[edge : rows - edge]
+    ends = np.concatenate([strong[:edge], strong[rows - edge :]])
+    return float(ends.mean()) <= _MAX_STRONG_EDGE and (
+        not middle.size or float(middle.mean()) <= _MAX_STRONG_MIDDLE
+    )

@@ -24,6 +24,9 @@ class CameraMetrics:
         self.captured = metrics.capture_frames.labels(camera)
         self.replaced = metrics.frames_dropped.labels(camera, "replaced")
         self.not_due = metrics.frames_dropped.labels(camera, "not_due")
+        self.damaged = metrics.camera_damaged.labels(camera)
+        self.flaps = metrics.camera_flaps.labels(camera)
+        self.blind = metrics.camera_blind.labels(camera)
         self.up = metrics.camera_up.labels(camera)
         self.reconnects = metrics.camera_reconnects.labels(camera)
         self.last_frame = metrics.camera_last_frame.labels(camera)
@@ -71,6 +74,19 @@ class Metrics:
         self.camera_up = gauge("camera_up", "1 while the camera delivers.", "camera")
         self.camera_reconnects = counter(
             "camera_reconnects", "Connections after the first one.", "camera"
+        )
+        self.camera_flaps = counter(
+            "camera_flaps", "Connections that ended within half a minute.", "camera"
+        )
+        self.camera_damaged = counter(
+            "camera_damaged",
+            "Packets and pictures that could not be decoded whole.",
+            "camera",
+        )
+        self.camera_blind = gauge(
+            "camera_blind",
+            "1 while pictures are frozen, black, white or of one color.",
+            "camera",
         )
         self.camera_last_frame = gauge(
             "camera_last_frame_timestamp_seconds", "Unix time of the last frame.", "camera"
@@ -161,7 +177,8 @@ class Metrics:
             self._cameras.pop(camera, None)
             for family in (
                 self.capture_frames, self.frames_dropped, self.camera_up, self.camera_reconnects,
-                self.camera_last_frame, self.latency, self.detections, self.faces,
+                self.camera_flaps, self.camera_damaged, self.camera_blind, self.camera_last_frame,
+                self.latency, self.detections, self.faces,
             ):  # fmt: skip
                 family.remove_by_labels({"camera": camera})
 
@@ -190,6 +207,7 @@ class Metrics:
         """Record whether a camera delivers."""
         if camera := self._cameras.get(status.camera):
             camera.up.set(1 if status.state is CameraState.ONLINE else 0)
+            camera.blind.set(1 if status.state in (CameraState.FROZEN, CameraState.BLIND) else 0)
 
     def observe_latency(self, camera: str, age_s: float) -> None:
         """Record the age of a message at publication."""

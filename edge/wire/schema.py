@@ -195,10 +195,13 @@ class StatusMessage(CameraEnvelope, frozen=True, kw_only=True, gc=False, tag=SCH
     """A camera changed its state.
 
     Attributes:
-        state: `online`, `offline` or `frozen`.
+        state: `online`, `offline`, `frozen`, `blind` (pictures that show nothing) or `degraded` (a
+            damaged stream).
         reason: Reason, one sentence for people.
         reason_code: The same as a stable word for programs: `delivers`, `connecting`,
-            `source_failed`, `access_denied`, `frozen_picture`, `end_of_file` or `stopped`.
+            `source_failed`, `access_denied`, `flapping`, `hangs`, `frozen_picture`,
+            `black_picture`, `overexposed_picture`, `uniform_picture`, `damaged_stream`,
+            `end_of_file` or `stopped`.
     """
 
     state: str

@@ -81,6 +81,12 @@ class FaceTrack:
         """Count a look that shows too little."""
         self._poor_looks, self._poor_reason = self._poor_looks + 1, reason
 
+    def withdraw(self, reason: Reason) -> None:
+        """Forget all looks, because the camera shows nothing that lives; a spoof stays one."""
+        if len(self.votes):
+            self.reset()
+        self.reject(reason)
+
     def admit(self, crop: U8, at_s: float, visible_px: float, issues: tuple[Reason, ...]) -> bool:
         """Take a look at an aligned crop and say whether it is worth comparing.
 

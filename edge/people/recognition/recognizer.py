@@ -182,6 +182,9 @@ class Recognizer:
         """Faces to look at within the budget: new, then better, then longest not looked at."""
         ranked: list[tuple[int, float, int, TrackedFace]] = []
         for face in faces:
+            if face.frame.blind:  # a picture that repeats proves nothing, and no one is there
+                face.state.withdraw(reasons.FROZEN_PICTURE)
+                continue
             if face.issue:
                 face.state.reject(face.issue)
                 continue

@@ -21,7 +21,8 @@ from edge.types import CameraState, Capture, RgbPicture
 
 
 def capture(at_s: float = 0.0, value: int = 0) -> Capture:
-    return Capture(RgbPicture(np.full((36, 64, 3), value, np.uint8)), 1e9 + at_s, at_s)
+    ramp = np.add.outer(np.arange(36), 2 * np.arange(64))[:, :, None] + (value, value, value)
+    return Capture(RgbPicture(ramp.astype(np.uint8)), 1e9 + at_s, at_s)
 
 
 class FunctionSource:
