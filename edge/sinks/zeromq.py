@@ -5,17 +5,22 @@ address one subscriber alone, so other subscribers of the topic receive them aga
 have ``"cached": true`` and keep their old ``seq``. Several late subscribers are answered together,
 at most every `ANSWER_EVERY_S`.
 
-A slow subscriber loses messages beyond its high-water mark and never blocks others.
+A slow subscriber loses messages beyond its high-water mark and never blocks others. One that asks
+for too much is disconnected by `edge.wire.subscriber_guard`, alone. The sink is a subscriber of
+its own, so that it notices when what it sends does not arrive.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import logging
 import re
+import secrets
+import tempfile
+import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import zmq
 from pydantic import Field, ValidationInfo, field_validator
@@ -23,13 +28,21 @@ from pydantic import Field, ValidationInfo, field_validator
 from edge.config import Table
 from edge.errors import SinkError
 from edge.wire.last_value_cache import LastValueCache
+from edge.wire.listener import listen
 from edge.wire.schema import Format, Message, encode
+from edge.wire.self_test import SelfTest
+from edge.wire.subscriber_guard import Limits, SubscriberCounts, SubscriberGuard
+from edge.wire.topics import HEARTBEAT
 
 ANSWER_EVERY_S = 0.1
-MAX_SUBSCRIBED_BYTES = 1 << 20  # not limited by ZeroMQ; one trie node per byte, about 48 MB
+ANSWER_MESSAGE_S = 0.004  # a longer answer makes the next one wait: all subscribers receive it
 READ_EVERY_S = 0.05  # how often a busy sink reads subscriptions; an idle one reads at once
-MAX_REQUESTS = 20_000  # per read; more is treated as a flooding attempt
+MAX_REQUESTS = 1000  # per read
+MIN_INNER_HWM = 1000
 PEER_PING_MS = 5_000  # a subscriber that vanished is dropped after two
+SELF_TEST = b"self-test/"
+
+log = logging.getLogger(__name__)
 
 
 class Options(Table):
@@ -38,8 +51,10 @@ class Options(Table):
     Attributes:
         bind: `tcp://HOST:PORT` (PORT `*` picks a free one), `ipc://PATH` or `inproc://NAME`.
         insecure: Allow a bind that other machines can reach, without encryption or keys.
-        sndhwm: Messages that may wait for one slow subscriber before it loses some. Raising it
-            bridges longer stalls and costs memory per subscriber.
+        sndhwm: Messages that may wait for one slow subscriber before it loses some, up to 8 MiB
+            each and 32 MiB for all. Raising it bridges longer stalls and costs memory.
+        max_subscribers: Subscribers that may be connected at a time. When there are more, the one
+            that asked for most is disconnected.
         linger_ms: How long to wait for slow subscribers at the end, in milliseconds.
         max_message_bytes: Longest message a peer may send, that is its subscriptions and its
             handshake; a peer that exceeds it is disconnected.
@@ -51,6 +66,7 @@ class Options(Table):
     insecure: bool = False  # comes first because the validator of bind reads it
     bind: str = Field(default="tcp://127.0.0.1:5555", validate_default=True)
     sndhwm: int = Field(default=1000, ge=1, le=1_000_000)
+    max_subscribers: int = Field(default=64, ge=1, le=4096)
     linger_ms: int = Field(default=500, ge=0, le=5000)
     max_message_bytes: int = Field(default=512, ge=256, le=1 << 20)
     handshake_ms: int = Field(default=5000, ge=100, le=60_000)
@@ -84,7 +100,7 @@ def _is_loopback(host: str) -> bool:
 
 
 class ZeromqSink:
-    """An XPUB socket with a last-value cache.
+    """An XPUB socket with a last-value cache, behind a subscriber guard.
 
     Attributes:
         endpoint: The address, with the real port once it was open.
@@ -97,10 +113,11 @@ class ZeromqSink:
         self._monotonic_s = monotonic_s
         self._last = LastValueCache()
         self._requested: set[str] = set()  # topics that late subscribers wait for
-        self._answered_s = float("-inf")
+        self._answer_s = float("-inf")  # when the next answer is due
         self._read_s = float("-inf")
-        self._subscribed: Counter[bytes] = Counter()  # by prefix
-        self._subscribed_bytes = 0
+        self._socket: zmq.Socket[bytes]
+        self._guard: SubscriberGuard | None = None
+        self._self_test: SelfTest | None = None
 
     @contextmanager
     def open(self) -> Iterator[None]:
@@ -109,33 +126,67 @@ class ZeromqSink:
         Raises:
             SinkError: It cannot be bound.
         """
-        inproc = self.endpoint.startswith("inproc:")  # needs the context of its subscribers
-        context: zmq.Context[zmq.Socket[bytes]] = (
-            zmq.Context.instance() if inproc else zmq.Context()
-        )
-        try:
-            with context.socket(zmq.XPUB) as socket:
-                self._prepare(socket)
-                self._bind(socket)
+        self._requested.clear()
+        if self.endpoint.startswith("inproc:"):  # subscribers of this process, in its context
+            shared: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
+            with shared.socket(zmq.XPUB) as socket:
                 self._socket = socket
-                self._subscribed.clear()
-                self._subscribed_bytes = 0
+                self._prepare(socket, self._options.sndhwm)
+                with _translate_errors(self.endpoint):
+                    socket.bind(self.endpoint)
                 yield
-        finally:
-            self._requested.clear()
-            if not inproc:
-                context.term()
+        else:
+            with self._open_guarded():
+                yield
+
+    @contextmanager
+    def _open_guarded(self) -> Iterator[None]:
+        """A socket that only this process reaches, and the guard at the public address."""
+        options, token = self._options, SELF_TEST + secrets.token_hex(16).encode()
+        limits = Limits(
+            options.max_subscribers,
+            options.sndhwm,
+            options.max_message_bytes,
+            options.handshake_ms / 1000,
+            options.linger_ms / 1000,
+        )
+        with ExitStack() as stack:
+            with _translate_errors(self.endpoint):
+                listener, self.endpoint = stack.enter_context(listen(self.endpoint))
+                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="edge-"))
+            inner = f"{folder}/bus"
+            guard = SubscriberGuard(listener, inner, limits, token)
+            guard.start()
+            stack.callback(guard.stop)
+            context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+            stack.callback(_terminate, context, options.linger_ms / 1000)
+            self._socket = stack.enter_context(context.socket(zmq.XPUB))
+            # messages wait in the guard, which counts the ones that it drops
+            self._prepare(self._socket, max(options.sndhwm, MIN_INNER_HWM))
+            with _translate_errors(self.endpoint):
+                self._socket.bind(f"ipc://{inner}")
+            self._self_test = stack.enter_context(
+                SelfTest(context, self.endpoint, token, self._monotonic_s)
+            )
+            self._guard = guard
+            stack.callback(self._forget_guard)
+            yield
+
+    def _forget_guard(self) -> None:
+        self._guard = self._self_test = None
 
     def send(self, messages: Sequence[Message]) -> None:
         """Publish; never blocks.
 
         Raises:
-            SinkError: The socket is broken or flooded with subscriptions.
+            SinkError: The socket is broken.
         """
         format_ = self._options.format
         for message in messages:
             self._last.update(message)
             self._put(message.topic, encode(message.body, format_), message.jpeg)
+            if self._self_test and message.topic == HEARTBEAT:
+                self._self_test.expect()
         if self._monotonic_s() - self._read_s >= READ_EVERY_S:
             self.idle()
 
@@ -143,66 +194,60 @@ class ZeromqSink:
         """Read subscriptions; send cached messages to late subscribers.
 
         Raises:
-            SinkError: The socket is broken or flooded with subscriptions.
+            SinkError: The socket is broken, or does not deliver what is sent.
         """
-        self._read_s = self._monotonic_s()
+        now_s = self._read_s = self._monotonic_s()
+        if self._guard and self._self_test:
+            self._guard.check()
+            self._self_test.check()
         with _translate_errors(self.endpoint):
-            self._read_subscriptions()
-        if self._requested and self._monotonic_s() - self._answered_s >= ANSWER_EVERY_S:
-            self._answered_s = self._monotonic_s()
+            self._read_requests()
+        if self._requested and now_s >= self._answer_s:
+            answered = 0
             for topic in sorted(self._requested):
                 for message in self._last.messages(topic):
+                    answered += 1
                     self._put(topic, encode(message.body, self._options.format), None)
             self._requested.clear()
+            self._answer_s = now_s + max(ANSWER_EVERY_S, answered * ANSWER_MESSAGE_S)
 
-    def _prepare(self, socket: zmq.Socket[bytes]) -> None:
+    def count_subscribers(self) -> SubscriberCounts:
+        """What happened to subscribers since the last count."""
+        return self._guard.count() if self._guard else SubscriberCounts(0, {}, 0)
+
+    def _prepare(self, socket: zmq.Socket[bytes], sndhwm: int) -> None:
         options = self._options
-        socket.setsockopt(zmq.XPUB_VERBOSER, 1)  # pass on every subscription and its end
-        socket.setsockopt(zmq.SNDHWM, options.sndhwm)
+        socket.setsockopt(zmq.XPUB_VERBOSE, 1)  # pass on every subscription
+        socket.setsockopt(zmq.SNDHWM, sndhwm)
         socket.setsockopt(zmq.LINGER, options.linger_ms)
         socket.setsockopt(zmq.MAXMSGSIZE, options.max_message_bytes)
         socket.setsockopt(zmq.HANDSHAKE_IVL, options.handshake_ms)
         socket.setsockopt(zmq.HEARTBEAT_IVL, PEER_PING_MS)
-        socket.setsockopt(zmq.IPV6, int("[" in options.bind))
-
-    def _bind(self, socket: zmq.Socket[bytes]) -> None:
-        with _translate_errors(self.endpoint):
-            socket.bind(self.endpoint)
-            self.endpoint = socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
     def _put(self, topic: str, payload: bytes, jpeg: bytes | None) -> None:
         parts = [topic.encode(), payload] if jpeg is None else [topic.encode(), payload, jpeg]
         with _translate_errors(self.endpoint):
             self._socket.send_multipart(parts, zmq.DONTWAIT)
 
-    def _read_subscriptions(self) -> None:
-        """Count what peers subscribe to; note which topics are cached."""
+    def _read_requests(self) -> None:
+        """Note which cached topics peers subscribe to."""
         for _ in range(MAX_REQUESTS):
             if not int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
                 return
-            request = self._socket.recv(zmq.DONTWAIT)
-            if request[:1] == b"\x01":
-                self._add(request[1:])
-            elif request[:1] == b"\x00":
-                self._remove(request[1:])
-            if self._subscribed_bytes > MAX_SUBSCRIBED_BYTES:
-                break
-        raise SinkError(
-            f"{self.endpoint} is flooded with subscriptions: all subscribers are disconnected; "
-            "find the one that subscribes to too much"
-        )
+            self._note(self._socket.recv(zmq.DONTWAIT))
 
-    def _add(self, prefix: bytes) -> None:
-        self._subscribed[prefix] += 1
-        self._subscribed_bytes += len(prefix) + 1
-        self._requested.update(self._last.find_topics(prefix))
+    def _note(self, request: bytes) -> None:
+        if request[:1] == b"\x01":
+            self._requested.update(self._last.find_topics(request[1:]))
 
-    def _remove(self, prefix: bytes) -> None:
-        if prefix in self._subscribed:  # a peer may cancel what it never requested
-            self._subscribed_bytes -= len(prefix) + 1
-            self._subscribed[prefix] -= 1
-            if not self._subscribed[prefix]:
-                del self._subscribed[prefix]
+
+def _terminate(context: zmq.Context[zmq.Socket[bytes]], linger_s: float) -> None:
+    """End a context; leave one behind whose thread stands still, so that a new one can start."""
+    ending = threading.Thread(target=context.term, name="ending ZeroMQ", daemon=True)
+    ending.start()
+    ending.join(linger_s + 1)
+    if ending.is_alive():
+        log.error("ZeroMQ does not end; its threads and sockets are left behind")
 
 
 _REMEDIES: dict[int, str] = {
@@ -215,9 +260,10 @@ _REMEDIES: dict[int, str] = {
 def _translate_errors(endpoint: str) -> Iterator[None]:
     try:
         yield
-    except zmq.ZMQError as error:
+    except (zmq.ZMQError, OSError) as error:
         remedy = _REMEDIES.get(error.errno or 0, "check bind")
-        raise SinkError(f"{endpoint}: {zmq.strerror(error.errno or 0)}: {remedy}") from error
+        problem = error.strerror or str(error)
+        raise SinkError(f"{endpoint}: {problem}: {remedy}") from error
 
 
 def build(options: Options) -> ZeromqSink:

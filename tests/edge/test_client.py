@@ -10,6 +10,7 @@ from edge.client import Gap, Received, Restarted, Subscriber
 from edge.errors import EdgeError
 from edge.sinks import zeromq
 from edge.wire.schema import DetectionsMessage, Message, StatusMessage, decode
+from tests.support.counting_sink import build
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 DOOR = "v1/detections/door/"
@@ -53,15 +54,14 @@ class Line:
 
 @contextlib.contextmanager
 def connected(topics=("v1/",), sink_options=None, before=(), **options):
-    sink = zeromq.build(
-        zeromq.Options(bind="tcp://127.0.0.1:*", linger_ms=0, **(sink_options or {}))
-    )
+    sink = build(**(sink_options or {}))
     with sink.open():
         sink.send(before)
         with Subscriber(sink.endpoint, topics, **options) as subscriber:
             line = Line(sink, subscriber)
             deadline_s = time.monotonic() + PATIENCE_S
-            while not sink._subscribed:
+            prefixes = {topic.encode() for topic in topics}
+            while not (prefixes <= set(sink.subscribed) and sink.subscribed[b"v1/heartbeat/"] > 1):
                 sink.idle()
                 assert time.monotonic() < deadline_s
             yield line

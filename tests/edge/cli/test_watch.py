@@ -13,8 +13,8 @@ from rich.console import Console
 
 from edge.cli.watch import Board, line
 from edge.client import Gap, Received, Restarted
-from edge.sinks import zeromq
 from edge.wire.schema import Message, decode
+from tests.support.counting_sink import build
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 RUN = [sys.executable, "-c", "import typer; from edge.cli.watch import watch; typer.run(watch)"]
@@ -80,7 +80,7 @@ def test_what_is_no_message_is_a_line_of_its_own_kind(item, want):
 @contextlib.contextmanager
 def running(*options):
     """`edge watch` beside a sink that the test drives."""
-    sink = zeromq.build(zeromq.Options(bind="tcp://127.0.0.1:*", linger_ms=0))
+    sink = build()
     with sink.open():
         process = subprocess.Popen(
             [*RUN, sink.endpoint, *options],
@@ -107,7 +107,7 @@ def talk_until(sink, true):
 
 def test_json_is_one_message_a_line_and_ends_when_its_reader_has_gone():
     with running("--json") as (sink, process):
-        talk_until(sink, lambda: sink._subscribed)
+        talk_until(sink, lambda: sink.subscribed[b"v1/"])
         sink.send([Message("v1/status/door/", received("status").body)])
         assert json.loads(process.stdout.readline())["topic"] == "v1/status/door/"
         process.stdout.close()
@@ -119,7 +119,7 @@ def test_json_is_one_message_a_line_and_ends_when_its_reader_has_gone():
 @pytest.mark.parametrize("options", [["--json"], []])
 def test_ctrl_c_is_a_clean_end(options):
     with running(*options) as (sink, process):
-        talk_until(sink, lambda: sink._subscribed)
+        talk_until(sink, lambda: sink.subscribed[b"v1/"])
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=PATIENCE_S)
         assert (process.returncode, errors) == (0, b"")

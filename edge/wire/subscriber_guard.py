@@ -1,0 +1,600 @@
+"""The subscriber guard: stands before ZeroMQ and cuts off the subscriber that asks for too much.
+
+libzmq keeps a trie node for each byte of each subscription, in the sender's thread and without any
+limit, so one peer can stop a publisher for minutes. The guard listens in its place and hands each
+connection on to libzmq, which is bound where only this process reaches it. On the way it counts
+what each peer subscribes to, and it holds the messages that wait for a slow peer, so that losses
+are counted and memory is bounded in bytes.
+
+Nothing is invented or answered here: libzmq still speaks the protocol. With a mechanism that
+encrypts, frames cannot be read: then their rate and length are limited, and a peer that reads
+slowly slows libzmq down instead, whose own high-water mark then drops messages.
+
+A thread of its own does all of it. What a peer may make it do is paced, so that a flood costs the
+rest of the process nearly nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import selectors
+import socket
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final
+
+from edge.errors import SinkError, translate_unexpected
+from edge.wire.zmtp import (
+    GREETING_BYTES,
+    SIGNATURE_BYTES,
+    Frame,
+    FrameReader,
+    ProtocolError,
+    check_greeting,
+    parse_mechanism,
+)
+
+log = logging.getLogger(__name__)
+
+MAX_SUBSCRIPTIONS: Final = 512  # of one peer
+MAX_PEER_BYTES: Final = 16 << 10  # of one peer's subscriptions
+MAX_ALL_BYTES: Final = 96 << 10  # of all different subscriptions; libzmq takes 50 times as much
+MAX_ENTERING: Final = 128  # connections that have not finished their handshake
+MAX_WAITING_BYTES: Final = 8 << 20  # for one peer
+MAX_ALL_WAITING_BYTES: Final = 32 << 20  # shared evenly
+READ_BYTES: Final = 4096  # from a peer at a time
+RELAY_BYTES: Final = 64 << 10  # to a peer at a time
+FRAME_COST: Final = 64  # a frame counts as that many bytes more: reading it takes time
+BURST_BYTES: Final = 128 << 10  # that a peer may send at once, and ...
+BYTES_PER_S: Final = 8 << 10  # ... in the long run
+ACCEPT_BURST: Final = 128
+ACCEPTS_PER_S: Final = 400
+TICK_S: Final = 0.05
+TELL_EVERY_S: Final = 60
+_ABORT = b"\1\0\0\0\0\0\0\0"  # SO_LINGER: reset the connection, forget what was not sent
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the guard allows.
+
+    Attributes:
+        max_subscribers: Peers that are connected at a time.
+        max_waiting: Messages that may wait for one peer.
+        max_frame_bytes: Longest frame that a peer may send.
+        handshake_s: Seconds in which a peer must have introduced itself.
+        linger_s: Seconds that a peer has for what waits when libzmq closes its connection.
+    """
+
+    max_subscribers: int = 64
+    max_waiting: int = 1000
+    max_frame_bytes: int = 512
+    handshake_s: float = 5.0
+    linger_s: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriberCounts:
+    """What happened to subscribers.
+
+    Attributes:
+        connected: Subscribers that are connected now.
+        cut: Subscribers that were disconnected since the last count, by reason.
+        dropped: Messages that slow subscribers lost since the last count.
+    """
+
+    connected: int
+    cut: dict[str, int]
+    dropped: int
+
+
+class Allowance:
+    """What may be spent: ``burst`` at once, ``per_s`` in the long run (a token bucket)."""
+
+    def __init__(self, burst: float, per_s: float) -> None:
+        self._burst = burst
+        self._per_s = per_s
+        self._left = burst
+        self._at_s = time.monotonic()
+
+    def spend(self, amount: float, now_s: float) -> None:
+        """Spend; more than is left becomes a debt."""
+        self._left = min(self._burst, self._left + (now_s - self._at_s) * self._per_s) - amount
+        self._at_s = now_s
+
+    def is_exhausted(self, now_s: float) -> bool:
+        """Whether there is nothing left to spend."""
+        return self._left + (now_s - self._at_s) * self._per_s <= 0
+
+
+class CutError(Exception):
+    """A peer must be disconnected; the message says what it did."""
+
+    def __init__(self, reason: str, problem: str) -> None:
+        super().__init__(problem)
+        self.reason = reason
+
+
+@dataclass(slots=True, eq=False)
+class _Peer:
+    """One connection: to the subscriber (``outer``) and on to libzmq (``inner``).
+
+    Attributes:
+        host: Where it comes from.
+        greeting: Its first bytes, until they are 64.
+        messages: Whole messages that wait for it, oldest first; ``commands`` overtake them.
+        writing: What is being written to it.
+        upward: What is being written to libzmq.
+        close_at_s: Once libzmq has closed its side: when to close this one at the latest.
+    """
+
+    outer: socket.socket
+    host: str
+    since_s: float
+    requests: FrameReader
+    inner: socket.socket | None = None
+    entered: bool = False
+    opaque: bool = False
+    own: bool = False
+    greeting: bytes = b""
+    subscriptions: Counter[bytes] = field(default_factory=Counter)
+    subscribed_bytes: int = 0
+    answers: FrameReader = field(default_factory=lambda: FrameReader(1 << 40))
+    greeting_left: int = GREETING_BYTES  # of libzmq's
+    parts: list[bytes] = field(default_factory=list)  # of a message from libzmq
+    messages: deque[bytes] = field(default_factory=deque)
+    commands: deque[bytes] = field(default_factory=deque)
+    waiting_bytes: int = 0
+    writing: memoryview = field(default_factory=lambda: memoryview(b""))
+    upward: bytes = b""
+    allowance: Allowance = field(default_factory=lambda: Allowance(BURST_BYTES, BYTES_PER_S))
+    paused: bool = False
+    close_at_s: float = float("inf")
+
+    def is_idle(self) -> bool:
+        """Whether nothing waits for it."""
+        return not (self.writing or self.messages or self.commands)
+
+
+class SubscriberGuard:
+    """Accepts subscribers on a listening socket and connects each to libzmq.
+
+    Args:
+        listener: The public socket; the guard closes it.
+        inner_path: The Unix socket that libzmq is bound to.
+        token: A prefix by which the process's own subscriber is known: it is neither counted nor
+            disconnected.
+    """
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        inner_path: str,
+        limits: Limits,
+        token: bytes = b"",
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._listener = listener
+        self._inner_path = inner_path
+        self._limits = limits
+        self._token = token
+        self._monotonic_s = monotonic_s
+        self._selector = selectors.DefaultSelector()
+        self._peers: dict[socket.socket, _Peer] = {}  # by outer socket, oldest first
+        self._prefixes: Counter[bytes] = Counter()  # of all peers
+        self._prefix_bytes = 0
+        self._accepts = Allowance(ACCEPT_BURST, ACCEPTS_PER_S)
+        self._accepting = False
+        self._lock = threading.Lock()
+        self._cut: Counter[str] = Counter()
+        self._dropped = 0
+        self._told_s: dict[str, float] = {}
+        self._untold: Counter[str] = Counter()
+        self._stopping = threading.Event()
+        self._stop_at_s = float("inf")
+        self._wake, self._waker = socket.socketpair()
+        self._error: SinkError | None = None
+        self._thread = threading.Thread(target=self._run, name="subscriber guard", daemon=True)
+
+    def start(self) -> None:
+        """Start to accept subscribers."""
+        self._listener.setblocking(False)
+        self._wake.setblocking(False)
+        self._selector.register(self._wake, selectors.EVENT_READ)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Deliver what waits for up to ``linger_s``, then disconnect everybody."""
+        self._stop_at_s = self._monotonic_s() + self._limits.linger_s
+        self._stopping.set()
+        self._waker.send(b"\0")
+        self._thread.join(self._limits.linger_s + 2)
+        self._waker.close()
+
+    def check(self) -> None:
+        """Raise for a thread that died.
+
+        Raises:
+            SinkError: It did.
+        """
+        if self._error:
+            raise self._error
+
+    def count(self) -> SubscriberCounts:
+        """What happened since the last count."""
+        with self._lock:
+            cut, self._cut = dict(self._cut), Counter()
+            dropped, self._dropped = self._dropped, 0
+        peers = list(self._peers.values())
+        return SubscriberCounts(sum(peer.entered and not peer.own for peer in peers), cut, dropped)
+
+    # --- the thread -------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            with translate_unexpected(
+                lambda error: SinkError(f"the subscriber guard failed: {error!r}")
+            ):
+                while not self._is_finished():
+                    self._turn()
+        except SinkError as error:
+            log.exception("the subscriber guard failed")
+            self._error = error
+        finally:
+            self._listener.close()
+            for peer in list(self._peers.values()):
+                self._close(peer)
+            self._selector.close()
+            self._wake.close()
+
+    def _is_finished(self) -> bool:
+        if not self._stopping.is_set():
+            return False
+        idle = all(peer.is_idle() and not peer.inner for peer in self._peers.values())
+        return idle or self._monotonic_s() >= self._stop_at_s
+
+    def _turn(self) -> None:
+        """Serve every socket that is ready, then what time brings."""
+        self._pace(self._monotonic_s())
+        for key, events in self._selector.select(TICK_S):
+            if key.fileobj is self._listener:
+                self._accept()
+            elif key.fileobj is self._wake:
+                self._wake.recv(16)
+            else:
+                self._serve(key, events)
+
+    def _serve(self, key: selectors.SelectorKey, events: int) -> None:
+        peer: _Peer = key.data
+        if peer.outer not in self._peers:  # closed in this turn
+            return
+        outer = key.fileobj is peer.outer
+        try:
+            if events & selectors.EVENT_WRITE:
+                (self._write if outer else self._write_inner)(peer)
+            if events & selectors.EVENT_READ:
+                (self._read_outer if outer else self._read_inner)(peer)
+        except CutError as error:
+            self._disconnect(peer, error.reason, str(error))
+        except ProtocolError as error:
+            self._disconnect(peer, "protocol", str(error))
+        except OSError:  # it is gone
+            self._close(peer)
+        else:
+            self._watch(peer)
+
+    def _pace(self, now_s: float) -> None:
+        """Let paused peers go on, end handshakes that take too long, speak of what repeats."""
+        accepting = not self._stopping.is_set() and not self._accepts.is_exhausted(now_s)
+        if accepting != self._accepting:
+            self._accepting = accepting
+            if accepting:
+                self._selector.register(self._listener, selectors.EVENT_READ)
+            else:
+                self._selector.unregister(self._listener)
+        for peer in list(self._peers.values()):
+            if peer.paused and not peer.allowance.is_exhausted(now_s):
+                peer.paused = False
+                self._watch(peer)
+            if not peer.entered and now_s - peer.since_s > self._limits.handshake_s:
+                self._disconnect(peer, "handshake", "it did not finish its handshake")
+            elif now_s > peer.close_at_s:
+                self._close(peer)
+        for reason, count in list(self._untold.items()):
+            if now_s - self._told_s[reason] >= TELL_EVERY_S:
+                log.warning("%d more subscribers were disconnected: %s", count, reason)
+                del self._untold[reason]
+                self._told_s[reason] = now_s
+
+    def _watch(self, peer: _Peer) -> None:
+        """Ask the selector for what the peer needs next."""
+        if peer.outer not in self._peers:
+            return
+        reads = not (peer.paused or peer.upward)
+        self._select(peer.outer, peer, reads=reads, writes=not peer.is_idle())
+        if peer.inner:
+            full = peer.opaque and peer.waiting_bytes > RELAY_BYTES
+            self._select(peer.inner, peer, reads=not full, writes=bool(peer.upward))
+
+    def _select(self, side: socket.socket, peer: _Peer, *, reads: bool, writes: bool) -> None:
+        events = reads * selectors.EVENT_READ | writes * selectors.EVENT_WRITE
+        known = self._selector.get_map().get(side)
+        if known is None:
+            if events:
+                self._selector.register(side, events, peer)
+        elif not events:
+            self._selector.unregister(side)
+        elif known.events != events:
+            self._selector.modify(side, events, peer)
+
+    # --- connections ------------------------------------------------------------------------------
+
+    def _accept(self) -> None:
+        now_s = self._monotonic_s()
+        for _ in range(16):  # then the others have their turn
+            try:
+                outer, address = self._listener.accept()
+            except BlockingIOError:
+                return
+            except OSError:  # no file descriptors left, or the peer is gone
+                self._accepts.spend(ACCEPTS_PER_S / 10, now_s)
+                return
+            self._accepts.spend(1, now_s)
+            outer.setblocking(False)
+            if outer.family != socket.AF_UNIX:
+                outer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            host = str(address[0]) if outer.family != socket.AF_UNIX else "this machine"
+            peer = _Peer(outer, host, now_s, FrameReader(self._limits.max_frame_bytes))
+            self._peers[outer] = peer
+            self._watch(peer)
+            entering = [peer for peer in self._peers.values() if not peer.entered]
+            if len(entering) > MAX_ENTERING:
+                hosts = Counter(peer.host for peer in entering)
+                oldest = max(entering, key=lambda peer: hosts[peer.host])  # the first of those
+                self._disconnect(oldest, "handshake", "it did not finish its handshake in time")
+
+    def _connect(self, peer: _Peer) -> None:
+        """Connect a peer that speaks ZMTP to libzmq."""
+        peer.inner = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        peer.inner.setblocking(False)
+        peer.inner.connect(self._inner_path)
+
+    def _enter(self, peer: _Peer) -> None:
+        """The handshake is done: take a place, if need be from the peer that deserves it least."""
+        peer.entered = True
+        entered = [peer for peer in self._peers.values() if peer.entered and not peer.own]
+        if len(entered) <= self._limits.max_subscribers:
+            return
+        hosts = Counter(peer.host for peer in entered)
+        last = max(entered, key=lambda peer: (hosts[peer.host], self._weigh(peer), peer.since_s))
+        problem = f"there are {self._limits.max_subscribers} subscribers, and it asked for most"
+        self._disconnect(last, "full", problem)
+
+    @staticmethod
+    def _weigh(peer: _Peer) -> int:
+        """What a peer costs, in KiB; one that has not subscribed to anything is in the way."""
+        idle = 1 << 30 if not peer.subscriptions else 0
+        return (peer.subscribed_bytes + peer.waiting_bytes) // 1024 + idle
+
+    def _disconnect(self, peer: _Peer, reason: str, problem: str) -> None:
+        """Cut a peer off: count it, and say it once."""
+        if peer.outer not in self._peers:
+            return
+        with self._lock:
+            self._cut[reason] += 1
+            self._dropped += len(peer.messages)
+        now_s = self._monotonic_s()
+        if now_s - self._told_s.get(reason, float("-inf")) < TELL_EVERY_S:
+            self._untold[reason] += 1
+        else:
+            self._told_s[reason] = now_s
+            log.warning("a subscriber from %s is disconnected: %s", peer.host, problem)
+        with suppress(OSError):
+            peer.outer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
+        self._close(peer)
+
+    def _close(self, peer: _Peer) -> None:
+        self._peers.pop(peer.outer, None)
+        for prefix in peer.subscriptions:
+            self._forget(prefix)
+        peer.subscriptions.clear()
+        for side in (peer.outer, peer.inner):
+            if side is not None:
+                with suppress(KeyError, ValueError):
+                    self._selector.unregister(side)
+                side.close()
+        peer.inner = None
+
+    # --- from a subscriber to libzmq --------------------------------------------------------------
+
+    def _read_outer(self, peer: _Peer) -> None:
+        try:
+            data = peer.outer.recv(READ_BYTES)
+        except BlockingIOError:
+            return
+        if not data:
+            self._close(peer)
+            return
+        now_s = self._monotonic_s()
+        peer.allowance.spend(len(data), now_s)
+        if len(peer.greeting) < GREETING_BYTES:
+            data = self._read_greeting(peer, data)
+        if peer.opaque:
+            for frame in peer.requests.read(data):
+                peer.allowance.spend(FRAME_COST, now_s)
+                peer.upward += frame.raw
+                if not peer.entered and frame.command == b"INITIATE":
+                    self._enter(peer)
+        else:
+            for frame in peer.requests.read(data):
+                peer.allowance.spend(FRAME_COST, now_s)
+                self._check_request(peer, frame)
+                peer.upward += frame.raw
+        peer.paused = peer.allowance.is_exhausted(now_s)
+        if peer.inner and peer.upward:
+            self._write_inner(peer)
+
+    def _read_greeting(self, peer: _Peer, data: bytes) -> bytes:
+        """Take what belongs to the greeting; the rest is returned."""
+        more = data[: GREETING_BYTES - len(peer.greeting)]
+        peer.greeting += more
+        peer.upward += more
+        check_greeting(peer.greeting)
+        if peer.inner is None and len(peer.greeting) >= SIGNATURE_BYTES:
+            self._connect(peer)
+        if len(peer.greeting) == GREETING_BYTES:
+            peer.opaque = parse_mechanism(peer.greeting) != b"NULL"
+        return data[len(more) :]
+
+    def _check_request(self, peer: _Peer, frame: Frame) -> None:
+        """Count a subscription.
+
+        Raises:
+            CutError: The peer asks for too much.
+            ProtocolError: It sends what a subscriber does not send.
+        """
+        request = frame.find_subscription()
+        if request is None:
+            if not frame.is_command:
+                raise ProtocolError("it sends messages, which a subscriber does not")
+            if frame.command == b"READY" and not peer.entered:
+                self._enter(peer)
+            return
+        if not peer.entered:
+            raise ProtocolError("it subscribes before its handshake")
+        subscribes, prefix = request
+        if subscribes:
+            self._subscribe(peer, prefix)
+        elif prefix in peer.subscriptions:  # a peer may cancel what it never asked for
+            self._cancel(peer, prefix)
+
+    def _subscribe(self, peer: _Peer, prefix: bytes) -> None:
+        if prefix == self._token and prefix:
+            peer.own = True
+        if prefix not in peer.subscriptions:
+            if prefix not in self._prefixes:
+                self._prefix_bytes += len(prefix) + 1
+            self._prefixes[prefix] += 1
+        peer.subscriptions[prefix] += 1
+        peer.subscribed_bytes += len(prefix) + 1
+        if peer.subscriptions.total() > MAX_SUBSCRIPTIONS or peer.subscribed_bytes > MAX_PEER_BYTES:
+            raise CutError(
+                "subscriptions",
+                f"it has more than {MAX_SUBSCRIPTIONS} subscriptions or {MAX_PEER_BYTES} bytes "
+                "of them: subscribe to shorter prefixes",
+            )
+        if self._prefix_bytes > MAX_ALL_BYTES:
+            greediest = max(
+                (peer for peer in self._peers.values() if not peer.own),
+                key=lambda peer: (peer.subscribed_bytes, peer.since_s),
+            )
+            problem = f"all subscriptions exceed {MAX_ALL_BYTES} bytes, and it has the most"
+            if greediest is peer:
+                raise CutError("subscriptions", problem)
+            self._disconnect(greediest, "subscriptions", problem)
+
+    def _cancel(self, peer: _Peer, prefix: bytes) -> None:
+        peer.subscribed_bytes -= len(prefix) + 1
+        peer.subscriptions[prefix] -= 1
+        if not peer.subscriptions[prefix]:
+            del peer.subscriptions[prefix]
+            self._forget(prefix)
+
+    def _forget(self, prefix: bytes) -> None:
+        self._prefixes[prefix] -= 1
+        if not self._prefixes[prefix]:
+            del self._prefixes[prefix]
+            self._prefix_bytes -= len(prefix) + 1
+
+    def _write_inner(self, peer: _Peer) -> None:
+        if peer.inner is None:
+            return
+        with suppress(BlockingIOError):
+            peer.upward = peer.upward[peer.inner.send(peer.upward) :]
+
+    # --- from libzmq to a subscriber --------------------------------------------------------------
+
+    def _read_inner(self, peer: _Peer) -> None:
+        if peer.inner is None:
+            return
+        try:
+            data = peer.inner.recv(RELAY_BYTES)
+        except BlockingIOError:
+            return
+        if not data:
+            self._finish(peer)
+            return
+        if peer.greeting_left:
+            greeting, data = data[: peer.greeting_left], data[peer.greeting_left :]
+            peer.greeting_left -= len(greeting)
+            peer.commands.append(greeting)
+        if peer.opaque:
+            peer.messages.append(data)
+            peer.waiting_bytes += len(data)
+        else:
+            for frame in peer.answers.read(data):
+                self._queue(peer, frame)
+        self._write(peer)
+
+    def _finish(self, peer: _Peer) -> None:
+        """The connection to libzmq has ended: deliver what waits, then close."""
+        if peer.inner:
+            with suppress(KeyError, ValueError):
+                self._selector.unregister(peer.inner)
+            peer.inner.close()
+            peer.inner = None
+        if peer.is_idle():
+            self._close(peer)
+        else:
+            peer.close_at_s = self._monotonic_s() + self._limits.linger_s
+
+    def _queue(self, peer: _Peer, frame: Frame) -> None:
+        """Let a message wait for its turn, or drop it whole."""
+        if frame.is_command:
+            peer.commands.append(frame.raw)
+            return
+        peer.parts.append(frame.raw)
+        if frame.has_more:
+            return
+        message = b"".join(peer.parts)
+        peer.parts.clear()
+        share = min(MAX_WAITING_BYTES, MAX_ALL_WAITING_BYTES // len(self._peers))
+        full = len(peer.messages) >= self._limits.max_waiting
+        if full or (peer.messages and peer.waiting_bytes + len(message) > share):
+            with self._lock:
+                self._dropped += 1
+            return
+        peer.messages.append(message)
+        peer.waiting_bytes += len(message)
+
+    def _write(self, peer: _Peer) -> None:
+        """Write what the peer takes."""
+        while not peer.is_idle():
+            if not peer.writing:
+                peer.writing = memoryview(self._take(peer))
+            try:
+                sent = peer.outer.send(peer.writing)
+            except BlockingIOError:
+                return
+            peer.writing = peer.writing[sent:]
+            if peer.writing:
+                return
+        if peer.inner is None:
+            self._close(peer)
+
+    @staticmethod
+    def _take(peer: _Peer) -> bytes:
+        """The next commands and messages to write, whole ones."""
+        chunk = [*peer.commands]
+        peer.commands.clear()
+        size = 0
+        while peer.messages and size < RELAY_BYTES:
+            message = peer.messages.popleft()
+            peer.waiting_bytes -= len(message)
+            size += len(message)
+            chunk.append(message)
+        return b"".join(chunk)
