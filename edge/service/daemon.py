@@ -75,7 +75,7 @@ class Daemon:
         self._group = WorkerGroup(self._silence_s)
         self._frames = FrameQueue()
         self._cameras = CameraPool(self._frames, self._group, self.metrics, self.health.report)
-        self._publisher = Publisher(self.metrics)
+        self._publisher = Publisher(self.metrics, self.health.report_sink)
         self._helpers: list[Worker] = []  # heartbeat, gallery, engines
         self._builder: MessageBuilder | None = None
         self._pipeline: Pipeline | None = None
@@ -154,6 +154,7 @@ class Daemon:
             stuck = self._group.find_stuck()
             if self._http and not self._http.is_alive(self._silence_s):
                 stuck.append("http")
+            self.health.stuck = stuck
             if stuck:
                 log.error("no progress in %s: the watchdog is not fed", ", ".join(stuck))
             else:

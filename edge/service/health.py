@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from edge.types import CameraState, CameraStatus
 
@@ -15,6 +15,8 @@ class HealthBoard:
         listeners: Called with every change, in the thread that reported it.
 
     Attributes:
+        broken_sinks: Why a sink does not work, by name; empty while all work.
+        stuck: Threads that have made no progress for too long.
         broken_models: Why a model is broken, by task; empty while all work.
     """
 
@@ -24,6 +26,8 @@ class HealthBoard:
         self._states: dict[str, CameraStatus] = {}
         self.models_loaded = False
         self.broken_models: Mapping[str, str] = {}
+        self.broken_sinks: Mapping[str, str] = {}
+        self.stuck: Sequence[str] = ()
 
     def report(self, status: CameraStatus) -> None:
         """Store a state; listeners are called when it differs from the last one."""
@@ -51,10 +55,20 @@ class HealthBoard:
     def report_model(self, task: str, problem: str) -> None:
         """Store why a model is broken; an empty problem is none."""
         with self._lock:
-            others = {t: p for t, p in self.broken_models.items() if t != task}
-            self.broken_models = others | ({task: problem} if problem else {})
+            self.broken_models = _replace(self.broken_models, task, problem)
+
+    def report_sink(self, sink: str, problem: str) -> None:
+        """Store why a sink does not work; an empty problem is none."""
+        with self._lock:
+            self.broken_sinks = _replace(self.broken_sinks, sink, problem)
 
     def is_ready(self) -> bool:
-        """Whether models are loaded and work, and at least one camera delivers."""
-        works = self.models_loaded and not self.broken_models
+        """Whether models, sinks and threads work, and at least one camera delivers."""
+        broken = self.broken_models or self.broken_sinks or self.stuck
+        works = self.models_loaded and not broken
         return works and any(s.state is CameraState.ONLINE for s in self.states())
+
+
+def _replace(problems: Mapping[str, str], name: str, problem: str) -> Mapping[str, str]:
+    others = {key: value for key, value in problems.items() if key != name}
+    return others | ({name: problem} if problem else {})

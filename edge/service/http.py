@@ -86,6 +86,8 @@ def create_app(metrics: Metrics, health: HealthBoard, token: str = "") -> Starle
             "ready": ready,
             "models": health.models_loaded,
             "broken_models": health.broken_models,
+            "broken_sinks": health.broken_sinks,
+            "stuck": health.stuck,
             "cameras": cameras,
         }
         return JSONResponse(body, 200 if ready else 503)

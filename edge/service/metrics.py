@@ -118,10 +118,22 @@ class Metrics:
         )
         self.messages_dropped = counter(
             "messages_dropped",
-            "Messages lost before a sink: `outbox_full` when it is too slow, `sink_failed`.",
+            "Messages lost on their way: `outbox_full` when a sink is too slow, `sink_failed`, and "
+            "`slow_subscriber` for each subscriber that missed one at its high-water mark.",
+            "reason",
+            "sink",
+        )
+        self.sink_up = gauge(
+            "sink_up", "1 while the sink is open and, where it can tell, delivers.", "sink"
+        )
+        self.subscribers = gauge("subscribers", "Subscribers that are connected.", "sink")
+        self.subscribers_cut = counter(
+            "subscribers_cut",
+            "Subscribers that were disconnected: too many `subscriptions`, no `handshake` in time, "
+            "not the `protocol`, or it was `full` and they asked for most.",
+            "sink",
             "reason",
         )
-        self.sink_up = gauge("sink_up", "1 while the sink is open.", "sink")
         self.model_info = self._info("model", "The models in use.", "task")
         self.model_up = gauge(
             "model_up", "1 while what the model gives can be true, 0 while it is broken.", "task"

@@ -3,45 +3,52 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from edge import plugins
 from edge.service.backoff import Backoff
 from edge.service.metrics import Metrics
-from edge.service.send_queue import SendQueue, try_open
+from edge.service.send_queue import SendQueue
 from edge.service.workers import Worker, WorkerGroup
 from edge.wire import topics
 from edge.wire.schema import DetectionsMessage, Message
 from edge.wire.sink import Sink
+from edge.wire.subscriber_guard import SubscriberCounts
 
 
 class Publisher:
     """Queues messages for every sink and counts what was sent and lost."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, report: Callable[[str, str], None]) -> None:
+        """``report`` is called with a sink's name and why it does not work, or nothing."""
         self.workers: list[Worker] = []
         self._metrics = metrics
+        self._report = report
         self._queues: list[SendQueue] = []
         self._rng = random.Random()  # noqa: S311 - jitter
 
     def start(self, sinks: Sequence[Mapping[str, Any]], group: WorkerGroup) -> None:
-        """Start a thread for each sink.
+        """Start a thread for each sink; one that cannot be opened yet is tried until it can.
 
         Raises:
-            ConfigError: A sink cannot be opened.
+            ConfigError: A sink cannot be used as configured.
         """
         for row, table in enumerate(sinks):
             sink: Sink = plugins.create("sinks", table)
-            try_open(sink, f"sinks[{row}]")
-            name = f"sink {row} ({table['kind']})"
-            set_up = self._metrics.sink_up.labels(f"{row}-{table['kind']}").set
-            backoff = Backoff(self._rng)
+            label = f"{row}-{table['kind']}"
             send_queue = SendQueue(
-                name, sink, backoff, self._count_sent, self._count_dropped, set_up
+                f"sink {row} ({table['kind']})",
+                sink,
+                Backoff(self._rng),
+                self._count_sent,
+                partial(self._count_dropped, label),
+                partial(self._set_problem, label),
+                partial(self._count_subscribers, label),
             )
             self._queues.append(send_queue)
-            self.workers.append(group.start(name, send_queue.run))
+            self.workers.append(group.start(send_queue.name, send_queue.run))
 
     def publish(self, messages: Sequence[Message]) -> None:
         """Queue messages for every sink; never blocks."""
@@ -55,5 +62,16 @@ class Publisher:
             if isinstance(body, DetectionsMessage):
                 self._metrics.observe_latency(body.camera, body.age_s)
 
-    def _count_dropped(self, count: int, reason: str) -> None:
-        self._metrics.messages_dropped.labels(reason).inc(count)
+    def _count_dropped(self, sink: str, count: int, reason: str) -> None:
+        self._metrics.messages_dropped.labels(reason, sink).inc(count)
+
+    def _set_problem(self, sink: str, problem: str) -> None:
+        self._metrics.sink_up.labels(sink).set(0 if problem else 1)
+        self._report(sink, problem)
+
+    def _count_subscribers(self, sink: str, counts: SubscriberCounts) -> None:
+        self._metrics.subscribers.labels(sink).set(counts.connected)
+        for reason, count in counts.cut.items():
+            self._metrics.subscribers_cut.labels(sink, reason).inc(count)
+        if counts.dropped:
+            self._count_dropped(sink, counts.dropped, "slow_subscriber")

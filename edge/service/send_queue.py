@@ -10,11 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from edge.errors import ConfigError, EdgeError, SinkError
+from edge.repeated_warning import RepeatedWarnings
 from edge.service.backoff import Backoff
 from edge.service.workers import Worker
 from edge.wire.message_builder import stamp
 from edge.wire.schema import Message
-from edge.wire.sink import Sink
+from edge.wire.sink import CountsSubscribers, Sink
+from edge.wire.subscriber_guard import SubscriberCounts
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +33,8 @@ class SendQueue:
         sink: Opened, used and closed in the worker's thread.
         on_sent: Called with the messages that were handed over, stamped with their ages.
         on_dropped: Called with the number of lost messages and the reason.
-        on_up: Called with True when the sink opens and False when it fails.
+        on_change: Called with why the sink does not work, or with nothing when it does.
+        on_counts: Called now and then with what happened to subscribers.
         max_messages: The number of messages that may wait.
     """
 
@@ -40,10 +43,13 @@ class SendQueue:
     backoff: Backoff
     on_sent: Callable[[Sequence[Message]], None]
     on_dropped: Callable[[int, str], None]
-    on_up: Callable[[bool], None]
+    on_change: Callable[[str], None]
+    on_counts: Callable[[SubscriberCounts], None] = lambda _: None
     max_messages: int = 1000
     _waiting: deque[Message] = field(default_factory=deque)
     _changed: threading.Condition = field(default_factory=threading.Condition)
+    _warnings: RepeatedWarnings = field(default_factory=lambda: RepeatedWarnings(log))
+    _problem: str = ""
 
     def put(self, messages: Sequence[Message]) -> None:
         """Append messages; never blocks."""
@@ -58,19 +64,38 @@ class SendQueue:
 
     def run(self, worker: Worker) -> None:
         """Open the sink and send until stopped; reopen after failures."""
-        self.on_up(False)
+        self.on_change("it is not open yet")
         while not worker.stop.is_set():
             try:
                 with self.sink.open():
-                    log.info("%s is open", self.name)
-                    self.on_up(True)
-                    self.backoff.reset()
-                    self._send_all(worker)
+                    self._work_in(worker)
             except SinkError as error:
-                log.warning("%s failed: %s", self.name, error)
-                self.on_up(False)
+                self._report(str(error))
                 worker.stop.wait(self.backoff.short())
                 worker.mark_progress()
+                self._warnings.sum_up()
+
+    def _work_in(self, worker: Worker) -> None:
+        """Send while the sink is open; a failure is reported before closing, which may hang."""
+        if not self._problem:  # after a failure it must first prove that it can send
+            log.info("%s is open", self.name)
+            self.on_change("")
+        try:
+            self._send_all(worker)
+        except SinkError as error:
+            self._report(str(error))
+            raise
+
+    def _report(self, problem: str) -> None:
+        """Store whether it works; a failure is told once, then summed up."""
+        if problem:
+            self._warnings.tell(f"{self.name} failed", f"{self.name} failed: {problem}")
+        elif self._problem:
+            works = f"{self.name} works again"
+            self._warnings.tell(works, works, logging.INFO)
+        if problem != self._problem:
+            self._problem = problem
+            self.on_change(problem)
 
     def _send_all(self, worker: Worker) -> None:
         idle_s = float("-inf")
@@ -78,12 +103,18 @@ class SendQueue:
             worker.mark_progress()
             self._send_waiting(IDLE_S)
             if time.monotonic() - idle_s >= IDLE_S:
-                self.sink.idle()
+                self._idle()
                 idle_s = time.monotonic()
         deadline_s = time.monotonic() + FLUSH_S
         while self._waiting and time.monotonic() < deadline_s:
             self._send_waiting(0)
+        self._idle()
+
+    def _idle(self) -> None:
         self.sink.idle()
+        self._warnings.sum_up()
+        if isinstance(self.sink, CountsSubscribers):
+            self.on_counts(self.sink.count_subscribers())
 
     def _send_waiting(self, timeout_s: float) -> None:
         with self._changed:
@@ -100,6 +131,7 @@ class SendQueue:
             self.on_dropped(len(stamped_messages), "sink_failed")
             raise
         self.on_sent(stamped_messages)
+        self._report("")
 
 
 def try_open(sink: Sink, key: str) -> None:

@@ -31,7 +31,12 @@ from edge.wire.last_value_cache import LastValueCache
 from edge.wire.listener import listen
 from edge.wire.schema import Format, Message, encode
 from edge.wire.self_test import SelfTest
-from edge.wire.subscriber_guard import Limits, SubscriberCounts, SubscriberGuard
+from edge.wire.subscriber_guard import (
+    Limits,
+    SubscriberCounts,
+    SubscriberGuard,
+    parse_join,
+)
 from edge.wire.topics import HEARTBEAT
 
 ANSWER_EVERY_S = 0.1
@@ -169,6 +174,7 @@ class ZeromqSink:
                 SelfTest(context, self.endpoint, token, self._monotonic_s)
             )
             self._guard = guard
+            log.info("subscribers connect to %s", self.endpoint)
             stack.callback(self._forget_guard)
             yield
 
@@ -233,12 +239,19 @@ class ZeromqSink:
         """Note which cached topics peers subscribe to."""
         for _ in range(MAX_REQUESTS):
             if not int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-                return
-            self._note(self._socket.recv(zmq.DONTWAIT))
+                break
+            request = self._socket.recv(zmq.DONTWAIT)
+            number = parse_join(request[1:])
+            if self._guard and number is not None:
+                self._guard.confirm(number)
+            elif request[:1] == b"\x01" and request != b"\x01":
+                self._note(request[1:])
+        for prefix in self._guard.take_requests() if self._guard else ():
+            self._note(prefix)
 
-    def _note(self, request: bytes) -> None:
-        if request[:1] == b"\x01":
-            self._requested.update(self._last.find_topics(request[1:]))
+    def _note(self, prefix: bytes) -> None:
+        """Note that a peer has subscribed."""
+        self._requested.update(self._last.find_topics(prefix))
 
 
 def _terminate(context: zmq.Context[zmq.Socket[bytes]], linger_s: float) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from edge.wire.schema import Message
+from edge.wire.subscriber_guard import SubscriberCounts
 
 
 class Sink(Protocol):
@@ -28,3 +29,11 @@ class Sink(Protocol):
 
     def idle(self) -> None:
         """Called at least every 0.1 s while open: answer subscribers, flush."""
+
+
+@runtime_checkable
+class CountsSubscribers(Protocol):
+    """A sink that knows its subscribers; what it counts becomes metrics."""
+
+    def count_subscribers(self) -> SubscriberCounts:
+        """What happened to subscribers since the last call."""

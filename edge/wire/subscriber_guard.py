@@ -2,13 +2,14 @@
 
 libzmq keeps a trie node for each byte of each subscription, in the sender's thread and without any
 limit, so one peer can stop a publisher for minutes. The guard listens in its place and hands each
-connection on to libzmq, which is bound where only this process reaches it. On the way it counts
-what each peer subscribes to, and it holds the messages that wait for a slow peer, so that losses
-are counted and memory is bounded in bytes.
+connection on to libzmq, which is bound where only this process reaches it. A peer's subscriptions
+stay here, counted and bounded; libzmq is asked for everything in its name, and what it did not
+subscribe to is left out on the way back. Here is also where messages wait for a slow peer, so that
+losses are counted and memory is bounded in bytes.
 
-Nothing is invented or answered here: libzmq still speaks the protocol. With a mechanism that
-encrypts, frames cannot be read: then their rate and length are limited, and a peer that reads
-slowly slows libzmq down instead, whose own high-water mark then drops messages.
+libzmq still speaks the protocol. With a mechanism that encrypts, frames cannot be read: then
+subscriptions are passed on, only their rate and length are limited, and a peer that reads slowly
+slows libzmq down instead, whose own high-water mark then drops messages.
 
 A thread of its own does all of it. What a peer may make it do is paced, so that a flood costs the
 rest of the process nearly nothing.
@@ -16,6 +17,7 @@ rest of the process nearly nothing.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import selectors
 import socket
@@ -28,6 +30,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from edge.errors import SinkError, translate_unexpected
+from edge.repeated_warning import RepeatedWarnings
 from edge.wire.zmtp import (
     GREETING_BYTES,
     SIGNATURE_BYTES,
@@ -42,19 +45,18 @@ log = logging.getLogger(__name__)
 
 MAX_SUBSCRIPTIONS: Final = 512  # of one peer
 MAX_PEER_BYTES: Final = 16 << 10  # of one peer's subscriptions
-MAX_ALL_BYTES: Final = 96 << 10  # of all different subscriptions; libzmq takes 50 times as much
 MAX_ENTERING: Final = 128  # connections that have not finished their handshake
+MAX_TOPICS: Final = 4096  # whose match is remembered
 MAX_WAITING_BYTES: Final = 8 << 20  # for one peer
 MAX_ALL_WAITING_BYTES: Final = 32 << 20  # shared evenly
 READ_BYTES: Final = 4096  # from a peer at a time
 RELAY_BYTES: Final = 64 << 10  # to a peer at a time
-FRAME_COST: Final = 64  # a frame counts as that many bytes more: reading it takes time
-BURST_BYTES: Final = 128 << 10  # that a peer may send at once, and ...
+FRAME_COST: Final = 64  # a frame other than a subscription counts as that many bytes more
+BURST_BYTES: Final = 32 << 10  # that a peer may send at once, and ...
 BYTES_PER_S: Final = 8 << 10  # ... in the long run
 ACCEPT_BURST: Final = 128
 ACCEPTS_PER_S: Final = 400
 TICK_S: Final = 0.05
-TELL_EVERY_S: Final = 60
 _ABORT = b"\1\0\0\0\0\0\0\0"  # SO_LINGER: reset the connection, forget what was not sent
 
 
@@ -111,6 +113,22 @@ class Allowance:
         return self._left + (now_s - self._at_s) * self._per_s <= 0
 
 
+def format_join(number: int) -> bytes:
+    """The prefix by which libzmq tells that a peer has joined; no topic begins like this."""
+    return b"\xffjoined/%d" % number
+
+
+def parse_join(prefix: bytes) -> int | None:
+    """The number of the peer that has joined; None for another prefix."""
+    start, _, number = prefix.partition(b"/")
+    return int(number) if start == b"\xffjoined" and number.isdigit() else None
+
+
+def _frame(body: bytes) -> bytes:
+    """A short message of one frame."""
+    return bytes((0, len(body))) + body
+
+
 class CutError(Exception):
     """A peer must be disconnected; the message says what it did."""
 
@@ -124,7 +142,11 @@ class _Peer:
     """One connection: to the subscriber (``outer``) and on to libzmq (``inner``).
 
     Attributes:
+        number: Its own number.
         host: Where it comes from.
+        requests: What it has subscribed to since it was last asked.
+        joined: Whether libzmq sends it everything by now.
+        matches: Whether it subscribed to a topic, by topic.
         greeting: Its first bytes, until they are 64.
         messages: Whole messages that wait for it, oldest first; ``commands`` overtake them.
         writing: What is being written to it.
@@ -132,10 +154,11 @@ class _Peer:
         close_at_s: Once libzmq has closed its side: when to close this one at the latest.
     """
 
+    number: int
     outer: socket.socket
     host: str
     since_s: float
-    requests: FrameReader
+    frames: FrameReader
     inner: socket.socket | None = None
     entered: bool = False
     opaque: bool = False
@@ -143,14 +166,18 @@ class _Peer:
     greeting: bytes = b""
     subscriptions: Counter[bytes] = field(default_factory=Counter)
     subscribed_bytes: int = 0
+    requests: set[bytes] = field(default_factory=set)
+    joined: bool = False
+    matches: dict[bytes, bool] = field(default_factory=dict)
     answers: FrameReader = field(default_factory=lambda: FrameReader(1 << 40))
     greeting_left: int = GREETING_BYTES  # of libzmq's
     parts: list[bytes] = field(default_factory=list)  # of a message from libzmq
+    wanted: bool = True
     messages: deque[bytes] = field(default_factory=deque)
     commands: deque[bytes] = field(default_factory=deque)
     waiting_bytes: int = 0
     writing: memoryview = field(default_factory=lambda: memoryview(b""))
-    upward: bytes = b""
+    upward: bytearray = field(default_factory=bytearray)
     allowance: Allowance = field(default_factory=lambda: Allowance(BURST_BYTES, BYTES_PER_S))
     paused: bool = False
     close_at_s: float = float("inf")
@@ -185,15 +212,13 @@ class SubscriberGuard:
         self._monotonic_s = monotonic_s
         self._selector = selectors.DefaultSelector()
         self._peers: dict[socket.socket, _Peer] = {}  # by outer socket, oldest first
-        self._prefixes: Counter[bytes] = Counter()  # of all peers
-        self._prefix_bytes = 0
+        self._numbers = itertools.count(1)
         self._accepts = Allowance(ACCEPT_BURST, ACCEPTS_PER_S)
         self._accepting = False
         self._lock = threading.Lock()
         self._cut: Counter[str] = Counter()
         self._dropped = 0
-        self._told_s: dict[str, float] = {}
-        self._untold: Counter[str] = Counter()
+        self._warnings = RepeatedWarnings(log, monotonic_s=monotonic_s)
         self._stopping = threading.Event()
         self._stop_at_s = float("inf")
         self._wake, self._waker = socket.socketpair()
@@ -231,6 +256,21 @@ class SubscriberGuard:
             dropped, self._dropped = self._dropped, 0
         peers = list(self._peers.values())
         return SubscriberCounts(sum(peer.entered and not peer.own for peer in peers), cut, dropped)
+
+    def confirm(self, number: int) -> None:
+        """Libzmq has the subscription of this peer: what it asks for can be answered."""
+        for peer in list(self._peers.values()):
+            if peer.number == number:
+                peer.joined = True
+
+    def take_requests(self) -> list[bytes]:
+        """The prefixes that were subscribed to since the last call, by peers that have joined."""
+        taken: list[bytes] = []
+        for peer in list(self._peers.values()):
+            if peer.joined and peer.requests:
+                requests, peer.requests = peer.requests, set()
+                taken += requests
+        return taken
 
     # --- the thread -------------------------------------------------------------------------------
 
@@ -288,7 +328,7 @@ class SubscriberGuard:
             self._watch(peer)
 
     def _pace(self, now_s: float) -> None:
-        """Let paused peers go on, end handshakes that take too long, speak of what repeats."""
+        """Let paused peers go on, end handshakes that take too long, sum up what repeats."""
         accepting = not self._stopping.is_set() and not self._accepts.is_exhausted(now_s)
         if accepting != self._accepting:
             self._accepting = accepting
@@ -304,11 +344,7 @@ class SubscriberGuard:
                 self._disconnect(peer, "handshake", "it did not finish its handshake")
             elif now_s > peer.close_at_s:
                 self._close(peer)
-        for reason, count in list(self._untold.items()):
-            if now_s - self._told_s[reason] >= TELL_EVERY_S:
-                log.warning("%d more subscribers were disconnected: %s", count, reason)
-                del self._untold[reason]
-                self._told_s[reason] = now_s
+        self._warnings.sum_up()
 
     def _watch(self, peer: _Peer) -> None:
         """Ask the selector for what the peer needs next."""
@@ -348,7 +384,8 @@ class SubscriberGuard:
             if outer.family != socket.AF_UNIX:
                 outer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             host = str(address[0]) if outer.family != socket.AF_UNIX else "this machine"
-            peer = _Peer(outer, host, now_s, FrameReader(self._limits.max_frame_bytes))
+            requests = FrameReader(self._limits.max_frame_bytes)
+            peer = _Peer(next(self._numbers), outer, host, now_s, requests)
             self._peers[outer] = peer
             self._watch(peer)
             entering = [peer for peer in self._peers.values() if not peer.entered]
@@ -387,21 +424,16 @@ class SubscriberGuard:
         with self._lock:
             self._cut[reason] += 1
             self._dropped += len(peer.messages)
-        now_s = self._monotonic_s()
-        if now_s - self._told_s.get(reason, float("-inf")) < TELL_EVERY_S:
-            self._untold[reason] += 1
-        else:
-            self._told_s[reason] = now_s
-            log.warning("a subscriber from %s is disconnected: %s", peer.host, problem)
+        self._warnings.tell(
+            f"subscribers disconnected ({reason})",
+            f"a subscriber from {peer.host} is disconnected: {problem}",
+        )
         with suppress(OSError):
             peer.outer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
         self._close(peer)
 
     def _close(self, peer: _Peer) -> None:
         self._peers.pop(peer.outer, None)
-        for prefix in peer.subscriptions:
-            self._forget(prefix)
-        peer.subscriptions.clear()
         for side in (peer.outer, peer.inner):
             if side is not None:
                 with suppress(KeyError, ValueError):
@@ -424,16 +456,14 @@ class SubscriberGuard:
         if len(peer.greeting) < GREETING_BYTES:
             data = self._read_greeting(peer, data)
         if peer.opaque:
-            for frame in peer.requests.read(data):
+            for frame in peer.frames.read(data):
                 peer.allowance.spend(FRAME_COST, now_s)
                 peer.upward += frame.raw
                 if not peer.entered and frame.command == b"INITIATE":
                     self._enter(peer)
         else:
-            for frame in peer.requests.read(data):
-                peer.allowance.spend(FRAME_COST, now_s)
-                self._check_request(peer, frame)
-                peer.upward += frame.raw
+            for frame in peer.frames.read(data):
+                self._take_request(peer, frame, now_s)
         peer.paused = peer.allowance.is_exhausted(now_s)
         if peer.inner and peer.upward:
             self._write_inner(peer)
@@ -450,8 +480,8 @@ class SubscriberGuard:
             peer.opaque = parse_mechanism(peer.greeting) != b"NULL"
         return data[len(more) :]
 
-    def _check_request(self, peer: _Peer, frame: Frame) -> None:
-        """Count a subscription.
+    def _take_request(self, peer: _Peer, frame: Frame, now_s: float) -> None:
+        """Keep a subscription; pass on commands.
 
         Raises:
             CutError: The peer asks for too much.
@@ -461,60 +491,51 @@ class SubscriberGuard:
         if request is None:
             if not frame.is_command:
                 raise ProtocolError("it sends messages, which a subscriber does not")
+            peer.allowance.spend(FRAME_COST, now_s)
+            peer.upward += frame.raw
             if frame.command == b"READY" and not peer.entered:
                 self._enter(peer)
-            return
-        if not peer.entered:
+        elif not peer.entered:
             raise ProtocolError("it subscribes before its handshake")
-        subscribes, prefix = request
-        if subscribes:
-            self._subscribe(peer, prefix)
-        elif prefix in peer.subscriptions:  # a peer may cancel what it never asked for
-            self._cancel(peer, prefix)
+        elif request[0]:
+            self._subscribe(peer, request[1])
+        else:
+            peer.allowance.spend(FRAME_COST, now_s)
+            self._cancel(peer, request[1])
 
     def _subscribe(self, peer: _Peer, prefix: bytes) -> None:
         if prefix == self._token and prefix:
             peer.own = True
-        if prefix not in peer.subscriptions:
-            if prefix not in self._prefixes:
-                self._prefix_bytes += len(prefix) + 1
-            self._prefixes[prefix] += 1
+        if not peer.subscriptions and not peer.requests:  # the first one
+            peer.upward += _frame(b"\1") + _frame(b"\1" + format_join(peer.number))
         peer.subscriptions[prefix] += 1
         peer.subscribed_bytes += len(prefix) + 1
-        if peer.subscriptions.total() > MAX_SUBSCRIPTIONS or peer.subscribed_bytes > MAX_PEER_BYTES:
+        peer.matches.clear()
+        peer.requests.add(prefix)
+        total = peer.subscriptions.total()
+        if total > MAX_SUBSCRIPTIONS or peer.subscribed_bytes > MAX_PEER_BYTES:
             raise CutError(
                 "subscriptions",
                 f"it has more than {MAX_SUBSCRIPTIONS} subscriptions or {MAX_PEER_BYTES} bytes "
                 "of them: subscribe to shorter prefixes",
             )
-        if self._prefix_bytes > MAX_ALL_BYTES:
-            greediest = max(
-                (peer for peer in self._peers.values() if not peer.own),
-                key=lambda peer: (peer.subscribed_bytes, peer.since_s),
-            )
-            problem = f"all subscriptions exceed {MAX_ALL_BYTES} bytes, and it has the most"
-            if greediest is peer:
-                raise CutError("subscriptions", problem)
-            self._disconnect(greediest, "subscriptions", problem)
 
-    def _cancel(self, peer: _Peer, prefix: bytes) -> None:
+    @staticmethod
+    def _cancel(peer: _Peer, prefix: bytes) -> None:
+        if prefix not in peer.subscriptions:  # a peer may cancel what it never asked for
+            return
         peer.subscribed_bytes -= len(prefix) + 1
         peer.subscriptions[prefix] -= 1
         if not peer.subscriptions[prefix]:
             del peer.subscriptions[prefix]
-            self._forget(prefix)
-
-    def _forget(self, prefix: bytes) -> None:
-        self._prefixes[prefix] -= 1
-        if not self._prefixes[prefix]:
-            del self._prefixes[prefix]
-            self._prefix_bytes -= len(prefix) + 1
+            peer.requests.discard(prefix)
+            peer.matches.clear()
 
     def _write_inner(self, peer: _Peer) -> None:
         if peer.inner is None:
             return
         with suppress(BlockingIOError):
-            peer.upward = peer.upward[peer.inner.send(peer.upward) :]
+            del peer.upward[: peer.inner.send(peer.upward)]
 
     # --- from libzmq to a subscriber --------------------------------------------------------------
 
@@ -557,11 +578,15 @@ class SubscriberGuard:
         if frame.is_command:
             peer.commands.append(frame.raw)
             return
+        if not peer.parts:
+            peer.wanted = self._matches(peer, frame.body)
         peer.parts.append(frame.raw)
         if frame.has_more:
             return
         message = b"".join(peer.parts)
         peer.parts.clear()
+        if not peer.wanted:
+            return
         share = min(MAX_WAITING_BYTES, MAX_ALL_WAITING_BYTES // len(self._peers))
         full = len(peer.messages) >= self._limits.max_waiting
         if full or (peer.messages and peer.waiting_bytes + len(message) > share):
@@ -570,6 +595,16 @@ class SubscriberGuard:
             return
         peer.messages.append(message)
         peer.waiting_bytes += len(message)
+
+    @staticmethod
+    def _matches(peer: _Peer, topic: bytes) -> bool:
+        """Whether a peer has subscribed to a topic."""
+        known = peer.matches.get(topic)
+        if known is None:
+            if len(peer.matches) >= MAX_TOPICS:
+                peer.matches.clear()
+            known = peer.matches[topic] = topic.startswith(tuple(peer.subscriptions))
+        return known
 
     def _write(self, peer: _Peer) -> None:
         """Write what the peer takes."""

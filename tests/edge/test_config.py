@@ -357,17 +357,15 @@ def taken_port():
         yield server.getsockname()[1]
 
 
-@pytest.mark.parametrize("command", ["check", "run"])
-def test_an_http_port_in_use_is_named(command, shelf, taken_port, signals_kept):
+def test_check_names_an_http_port_in_use(shelf, taken_port):
     path = Toml(http=f"[http]\nport = {taken_port}").write(shelf)
-    explained(check(path, command), path, "http.port", str(taken_port), "choose another")
+    explained(check(path), path, "http.port", str(taken_port), "choose another")
 
 
-@pytest.mark.parametrize("command", ["check", "run"])
-def test_a_bind_in_use_is_named(command, shelf, taken_port, signals_kept):
+def test_check_names_a_bind_in_use(shelf, taken_port):
     sink = f'[[sinks]]\nkind = "zeromq"\nbind = "tcp://127.0.0.1:{taken_port}"'
     path = Toml(sinks=sink).write(shelf)
-    explained(check(path, command), path, "sinks[0]", str(taken_port), "bind another port")
+    explained(check(path), path, "sinks[0]", str(taken_port), "bind another port")
 
 
 @pytest.mark.parametrize("command", ["check", "run"])

@@ -13,7 +13,7 @@ import pytest
 from edge import config_file
 from edge.client import Received, Subscriber
 from edge.diagnostics.benchmark import NullDetector
-from edge.errors import ConfigError, WorkerError
+from edge.errors import WorkerError
 from edge.service.daemon import Daemon
 from edge.service.model_set import ModelSet
 from tests.support.videos import write_video
@@ -21,7 +21,7 @@ from tests.support.videos import write_video
 MODELS = ModelSet(NullDetector(), None)
 
 
-def write(path, cameras, extra=""):
+def write(path, cameras, extra="", bind=None):
     tables = "\n".join(
         f'[[cameras]]\nname = "{name}"\nfps = 50\n'
         f'source = {{ kind = "tests.support.plugins:Options"{options} }}'
@@ -33,7 +33,7 @@ detector = "none.onnx"
 {tables}
 [[sinks]]
 kind = "zeromq"
-bind = "ipc://{path.parent}/bus"
+bind = "{bind or f"ipc://{path.parent}/bus"}"
 [http]
 port = 0
 {extra}""")
@@ -84,8 +84,8 @@ class Running:
 def run(tmp_path):
     started = []
 
-    def start(cameras, extra=""):
-        running = Running(write(tmp_path / "edge.toml", cameras, extra))
+    def start(cameras, extra="", bind=None):
+        running = Running(write(tmp_path / "edge.toml", cameras, extra, bind))
         started.append(running)
         return running
 
@@ -178,14 +178,19 @@ def test_the_watchdog_is_fed_only_while_every_stage_makes_progress(run, tmp_path
         assert manager.recv(100) == b"STOPPING=1"
 
 
-def test_a_bus_port_in_use_is_a_configuration_error(tmp_path):
+def test_a_bus_port_in_use_is_told_and_taken_when_it_is_free(run, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        path = write(tmp_path / "edge.toml", {"door": ""})
-        text = path.read_text().replace(f"ipc://{tmp_path}/bus", f"tcp://127.0.0.1:{port}")
-        path.write_text(text)
-        with pytest.raises(ConfigError, match=r"sinks\[0\]"):
-            Daemon(config_file.load(path), path, models=MODELS).run()
+        running = run({"door": ""}, bind=f"tcp://127.0.0.1:{port}")
+        assert running.until(lambda states: states == {"door": "online"})
+        code, text = running.get("/readyz")
+        assert code == 503
+        assert "in use" in json.loads(text)["broken_sinks"]["0-zeromq"]
+        assert 'edge_sink_up{sink="0-zeromq"} 0.0' in running.get("/metrics")[1]
+    deadline_s = time.monotonic() + 10
+    while running.get("/readyz")[0] != 200:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.1)
 
 
 class Slow(NullDetector):

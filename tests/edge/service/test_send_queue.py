@@ -38,7 +38,8 @@ def make_send_queue(sink, max_messages=1000):
     sent, dropped, up = [], [], []
     send_queue = SendQueue(
         "sink", sink, Backoff(random.Random(1), short_s=0.01), sent.extend,
-        lambda count, reason: dropped.append((count, reason)), up.append, max_messages,
+        lambda count, reason: dropped.append((count, reason)), up.append,
+        max_messages=max_messages,
     )  # fmt: skip
     worker = Worker("sink", send_queue.run, lambda dead: None)
     return send_queue, worker, sent, dropped, up
@@ -86,7 +87,7 @@ def test_a_failing_sink_is_reopened_and_its_losses_are_counted():
     end(worker)
     assert dropped == [(1, "sink_failed")]
     assert len(sent) == 2
-    assert up == [False, True, False, True]
+    assert up == ["it is not open yet", "", "disk full", ""]
 
 
 def test_what_waits_is_flushed_at_the_end():
