@@ -111,6 +111,7 @@ class Broken:
     says: str
     remedy: str
     late: bool = field(default=False)  # only found by opening things
+    passing: bool = field(default=False)  # time may mend it: the daemon starts and tries again
 
 
 ZONE = '[[cameras.zones]]\nname = "entrance"\npolygon = [[0, 0], [1, 0], [1, 1]]'
@@ -267,9 +268,9 @@ BROKEN = [
     # the machine
     Broken("sink_folder_missing",
            Toml(sinks='[[sinks]]\nkind = "jsonl"\npath = "SHELF/nowhere/out.jsonl"'),
-           "sinks[0]", "nowhere", "check path", late=True),
+           "sinks[0]", "nowhere", "check path", late=True, passing=True),
     Broken("host_of_another_machine", Toml(http='[http]\nhost = "203.0.113.7"\ninsecure = true'),
-           "http.port", "203.0.113.7", "choose another host or port", late=True),
+           "http.port", "203.0.113.7", "choose another host or port", late=True, passing=True),
 ]  # fmt: skip
 
 
@@ -310,7 +311,7 @@ def signals_kept():
         signal.signal(number, handler)
 
 
-@pytest.mark.parametrize("case", [c for c in BROKEN if c.late], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [c for c in BROKEN if c.late and not c.passing], ids=lambda case: case.name)
 def test_run_explains_what_only_opening_shows(case, shelf, signals_kept):
     path = case.toml.write(shelf)
     explained(check(path, "run"), path, case.key, case.says, case.remedy)
