@@ -311,7 +311,10 @@ def signals_kept():
         signal.signal(number, handler)
 
 
-@pytest.mark.parametrize("case", [c for c in BROKEN if c.late and not c.passing], ids=lambda case: case.name)
+FINAL = [case for case in BROKEN if case.late and not case.passing]
+
+
+@pytest.mark.parametrize("case", FINAL, ids=lambda case: case.name)
 def test_run_explains_what_only_opening_shows(case, shelf, signals_kept):
     path = case.toml.write(shelf)
     explained(check(path, "run"), path, case.key, case.says, case.remedy)
