@@ -27,7 +27,8 @@ _HARMLESS_SEGMENT = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 # to the last @ of a line: people put unescaped / and @, blanks and quotes into passwords
-_ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<rest>[^\n]*@[^\s\"']*|[^\s\"']*)")
+_ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<rest>[^\n]*@\S*|\S*)")
+_MISSPELLED = re.compile(r"\b(?P<scheme>rtsps?|https?|rtmp|srt|udp|rtp):/?(?!/)[^\n]*@\S*")
 _CAMERA_SCHEME = re.compile(
     r"(?:rtsps?|https?|rtmp\w*|srt|udp|rtp|mms\w*|tcp|ftp)\Z", re.IGNORECASE
 )
@@ -40,7 +41,8 @@ _SECRET = re.compile(
 
 def redact(text: str) -> str:
     """Rebuild every address in a text, and remove the values of what looks like a secret."""
-    return _SECRET.sub(rf"\g<key>{HIDDEN}", _ADDRESS.sub(_show_match, text))
+    text = _MISSPELLED.sub(rf"\g<scheme>:{HIDDEN}", _ADDRESS.sub(_show_match, text))
+    return _SECRET.sub(rf"\g<key>{HIDDEN}", text)
 
 
 def show_address(address: str) -> str:
@@ -70,7 +72,8 @@ def split_authority(rest: str) -> tuple[str, str, str]:
 def _show_match(match: re.Match[str]) -> str:
     scheme, rest = match["scheme"], match["rest"]
     if _CAMERA_SCHEME.match(scheme):
-        return f"{scheme}://{_show_rest(rest)}"
+        address = rest.rstrip(":;,.!)'\"")  # of the sentence around it
+        return f"{scheme}://{_show_rest(address)}{rest[len(address) :]}"
     return f"{scheme}://{rest.rpartition('@')[2]}"
 
 

@@ -21,7 +21,7 @@ from edge.service.workers import Worker, WorkerGroup
 from edge.types import CameraStatus, Frame
 from edge.vision.thumbnail import JpegSampler
 
-PATIENCE = 6  # a source may block as long as its own timeouts, so the watchdog waits for it
+HANGS_AFTER_S = 60.0  # a source may block as long as its own timeouts
 
 
 def _count_epochs() -> Iterator[int]:
@@ -30,12 +30,12 @@ def _count_epochs() -> Iterator[int]:
 
 @dataclass(slots=True)
 class CameraPool:
-    """The cameras of a daemon."""
+    """The cameras of a daemon, apart from its other workers: one that hangs is not its death."""
 
     frames: FrameQueue
-    group: WorkerGroup
     metrics: Metrics
     report: Callable[[CameraStatus], None]
+    group: WorkerGroup = field(default_factory=lambda: WorkerGroup(HANGS_AFTER_S))
     _epochs: Iterator[int] = field(default_factory=_count_epochs)
     _rng: random.Random = field(default_factory=random.Random)  # of jitter
     _cameras: dict[str, tuple[CameraLoop, Worker]] = field(default_factory=dict)
@@ -59,7 +59,7 @@ class CameraPool:
         self._sample(camera)
         metrics, backoff = self.metrics.camera(camera.name), Backoff(self._rng)
         loop = CameraLoop(camera, source, self.frames, self._epochs, metrics, self.report, backoff)
-        worker = self.group.start(f"camera {camera.name}", loop.run, PATIENCE)
+        worker = self.group.start(f"camera {camera.name}", loop.run)
         self._cameras[camera.name] = (loop, worker)
 
     def adjust(self, camera: Camera) -> None:
@@ -79,6 +79,17 @@ class CameraPool:
         self.group.remove(worker)
         self.frames.forget(name)
         self._samplers.pop(name, None)
+
+    def check(self) -> None:
+        """Report cameras whose source hangs; the other cameras go on.
+
+        Raises:
+            WorkerError: A camera's thread died.
+        """
+        self.group.raise_death()
+        for loop, worker in self._cameras.values():
+            if not worker.is_alive():
+                loop.report_hang(HANGS_AFTER_S)
 
     def sample_jpeg(self, frame: Frame) -> bytes | None:
         """A thumbnail, when the frame's camera is due for one."""

@@ -74,6 +74,14 @@ class CameraLoop:
             self.queue.lose(self.camera.name)
             self._wait(worker, delay_s)
 
+    def report_hang(self, silent_s: float) -> None:
+        """Say that the source hangs in a call that nothing can interrupt; from any thread."""
+        problem = (
+            f"no sign of life for {silent_s:.0f} s: the source hangs in the driver or the file "
+            "system; mend it, then restart the node if it does not go on"
+        )
+        self._report(CameraState.OFFLINE, StatusReason.HANGS, problem)
+
     def _deliver(self, worker: Worker) -> None:
         """One connection, from opening to its end."""
         settings = self.camera

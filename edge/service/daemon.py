@@ -74,7 +74,7 @@ class Daemon:
         self._silence_s = _choose_silence_s(self._notifier.watchdog_s)
         self._group = WorkerGroup(self._silence_s)
         self._frames = FrameQueue()
-        self._cameras = CameraPool(self._frames, self._group, self.metrics, self.health.report)
+        self._cameras = CameraPool(self._frames, self.metrics, self.health.report)
         self._publisher = Publisher(self.metrics, self.health.report_sink)
         self._helpers: list[Worker] = []  # heartbeat, gallery, engines
         self._builder: MessageBuilder | None = None
@@ -148,6 +148,7 @@ class Daemon:
         interval_s = min(self._notifier.watchdog_s / 3 or 1, 1)
         while not self._ending.wait(interval_s):
             self._group.raise_death()
+            self._cameras.check()
             if self._reload.is_set():
                 self._reload.clear()
                 self._apply_reload()

@@ -19,15 +19,18 @@ from edge.types import F32, Bool, Capture
 
 _LOOK_EVERY_S = 0.25  # at pictures of a camera without key frames
 _REMEMBERED = 8  # key frames: rate control may alternate between a few codings of one picture
-_MIN_MATCHES = 2  # in a row; one may be chance
+_MIN_MATCHES = 2  # one may be chance
+_MAX_MISSES = 1  # in a row: rate control sometimes codes an equal picture anew
 # Levels of luma, means of 64 pixels. Of the patches of two key frames of a living scene at least
-# 28 % differ by more than _RESIDUE (x264, crf 23 to 42, noise of 0.7 to 3 levels, day and night).
-_RESIDUE = 0.5
+# 27 % differ by more than _RESIDUE, mostly over 60 % (x264, crf 23 to 42, noise of 0.7 to 3 levels,
+# by day and night); of a frozen one less than 20 %, mostly none, a clock included.
+_RESIDUE = 0.1
 _STRONG = 4.0
 _MAX_CHANGED = 0.25  # share of the patches
 _MAX_STRONG_EDGE = 0.5  # of the patches where a clock may be
 _MAX_STRONG_MIDDLE = 0.005
 _EDGE = 0.2  # of the height, above and below
+_SETTLING = 0.9  # change from key frame to key frame, in ratio to the one before
 _NO_KEY_FRAME_S = 60.0  # then even frames that only repeat are evidence
 
 
@@ -48,7 +51,9 @@ class FreezeDetector:
         self._after_s = after_s
         self._known: deque[_KeyFrame] = deque(maxlen=_REMEMBERED)
         self._since_s = 0.0
-        self._matches = 0
+        self._matches = self._misses = 0
+        self._settling_since_s = 0.0  # since when key frames come ever nearer to each other
+        self._change = float("inf")  # from the last key frame but one to the last one
         self._reference: PictureSample | None = None  # of the present run of equal pictures
         self._changed: Bool = np.zeros((0, 0), np.bool_)  # patches that changed during the run
         self._is_coded = False  # whether there are frames that are no key frames
@@ -72,12 +77,26 @@ class FreezeDetector:
         return self._matches >= _MIN_MATCHES and now_s - self._since_s >= self._after_s
 
     def _compare(self, new: _KeyFrame) -> None:
+        self._watch_settling(new)
         same = next((old for old in self._known if self._is_same(old.sample, new.sample)), None)
-        if same is None or not self._goes_on(same, new):
-            self._matches = 0
+        if same is not None:
+            self._misses = 0
+            self._matches = self._matches + 1 if self._goes_on(same, new) else 0
         else:
-            self._matches += 1
+            self._misses += 1
+            if self._misses > _MAX_MISSES or not self._is_coded or self._moves(new):
+                self._matches = 0
         self._known.append(new)
+
+    def _watch_settling(self, new: _KeyFrame) -> None:
+        """Rate control codes a picture that froze ever better, until its codings are equal."""
+        if not self._known or self._known[-1].sample.patches.shape != new.sample.patches.shape:
+            return
+        last = self._known[-1]
+        change = float(np.median(new.sample.measure_change(last.sample)))
+        if not change <= _SETTLING * self._change:
+            self._settling_since_s = last.at_s
+        self._change = change
 
     def _is_same(self, old: PictureSample, new: PictureSample) -> bool:
         if old.patches.shape != new.patches.shape:
@@ -89,14 +108,22 @@ class FreezeDetector:
         """Whether all changes since the run began stay where a clock may be."""
         if not self._matches or self._reference is None:
             self._since_s, self._reference = same.at_s, same.sample
+            if self._is_coded:
+                self._since_s = min(self._since_s, self._settling_since_s)
             self._changed = np.zeros(new.sample.patches.shape[::2], np.bool_)
         change: F32 = new.sample.measure_change(self._reference)
         if self._is_coded:
-            strong = change > _STRONG
-            self._changed |= strong
+            self._changed |= change > _STRONG
             return _is_clock(self._changed)
         self._changed |= change > self._residue
         return self._is_still(self._changed)
+
+    def _moves(self, new: _KeyFrame) -> bool:
+        """Whether something moved in the middle since the run began."""
+        reference = self._reference
+        if reference is None or reference.patches.shape != new.sample.patches.shape:
+            return True
+        return not _is_clock(new.sample.measure_change(reference) > _STRONG)
 
     @property
     def _residue(self) -> float:
