@@ -49,8 +49,8 @@ def show_address(address: str) -> str:
     """The address of a camera as it may be shown: ``scheme://host:port/path``, or a path.
 
     Users, passwords, queries and fragments never show. A path segment shows if it is a number or a
-    word that cameras use. An ``@`` behind the host may end a password that was not encoded: then
-    nothing but the scheme shows.
+    word that cameras use. An ``@`` behind what looks like host and port may end a password that was
+    not encoded: then nothing but the scheme shows.
     """
     scheme, mark, rest = address.partition("://")
     if mark:
@@ -82,9 +82,11 @@ def _show_scheme(scheme: str) -> str:
 
 
 def _show_rest(rest: str) -> str:
-    _, authority, tail = split_authority(rest)
+    userinfo, authority, tail = split_authority(rest)
     if "@" in tail:
-        return HIDDEN
+        if ":" not in userinfo and _show_authority(authority) != HIDDEN:
+            return HIDDEN
+        _, authority, tail = split_authority(rest.rpartition("@")[2])
     path, *query = re.split(r"[?#]", tail, maxsplit=1)
     shown = "/".join(
         part if not part or _HARMLESS_SEGMENT.match(part) else HIDDEN for part in path.split("/")

@@ -61,7 +61,8 @@ def test_what_was_redacted_stays_as_it_is(text):
         ("rtsp://h/live?pass%77ord=SECRET", "rtsp://h/live?***"),
         ("rtsp://h/cam/SECRET/1", "rtsp://h/cam/***/1"),
         ("rtsp://[fe80::1]:8554/h264/ch1/main/av_stream", "rtsp://[fe80::1]:8554/h264/ch1/main/av_stream"),
-        ("rtsp://user:SEC/RET@h/live", "rtsp://***"),  # where the host begins is in doubt
+        ("rtsp://user:SEC/RET@h/live", "rtsp://h/live"),
+        ("rtsp://user:1234/SECRET@h/live", "rtsp://***"),  # is user:1234 a host with its port?
         ("rtsp:/user:SECRET@h/live", "rtsp:***"),
         ("recordings/today.mp4", "recordings/today.mp4"),
     ],
