@@ -374,7 +374,7 @@ class Http(Table):
         token_file: File with a bearer token that /metrics and /readyz require.
         tls_cert: File with the certificate chain; together with `tls_key` it turns on TLS.
         tls_key: File with the private key.
-        max_connections: Further connections are closed.
+        max_connections: Requests that are answered at a time; a further one ends the oldest.
     """
 
     host: str = Field(default="127.0.0.1", min_length=1)

@@ -26,7 +26,7 @@ from edge.pipeline import Pipeline
 from edge.ports import Source
 from edge.service.gallery_sync import follow_gallery
 from edge.service.health import HealthBoard
-from edge.service.http import HttpServer
+from edge.service.http import HttpServer, listen
 from edge.service.metrics import Metrics
 from edge.service.model_set import ModelSet
 from edge.service.send_queue import try_open
@@ -78,7 +78,8 @@ def _check_gallery(
 
 
 def _check_outputs(settings: Config) -> Iterator[Finding]:
-    HttpServer(settings.http, Metrics(), HealthBoard()).stop()
+    HttpServer(settings.http, Metrics(), HealthBoard())
+    listen(settings.http.host, settings.http.port).close()
     yield Finding("http", True, f"{settings.http.host}:{settings.http.port}")
     for row, table in enumerate(settings.sinks):
         try_open(plugins.create("sinks", table), f"sinks[{row}]")

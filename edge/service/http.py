@@ -1,13 +1,16 @@
-"""HTTP: /metrics, /healthz, /readyz. Slow clients are disconnected, surplus ones refused."""
+"""HTTP: /metrics, /healthz, /readyz. Slow clients are disconnected; a new one finds a place."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
+import logging
 import socket
 import ssl
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,38 +23,114 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from edge.config import Http
 from edge.errors import ConfigError
+from edge.repeated_warning import RepeatedWarnings
 from edge.service.health import HealthBoard
+from edge.service.http_gate import HttpGate
 from edge.service.metrics import Metrics
 from edge.types import CameraState
+
+log = logging.getLogger(__name__)
 
 REQUEST_TIMEOUT_S = 5.0
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 
 
-class _TimeoutProtocol(H11Protocol):
-    """HTTP/1.1 that closes a connection which has not sent its request in time."""
+class _Protocol(H11Protocol):
+    """HTTP/1.1 on a connection whose first bytes have been read already."""
+
+    head = b""
+    since_s = 0.0
+    waits_since_s = 0.0  # since when a response is not taken
 
     def connection_made(self, transport: Any) -> None:  # noqa: ANN401 - asyncio's transport
+        self.since_s = time.monotonic()
         super().connection_made(transport)
-        if len(self.connections) > (self.limit_concurrency or 0):
-            transport.abort()
-        else:
-            self.loop.call_later(REQUEST_TIMEOUT_S, self._close_if_silent)
+        if self.head:
+            self.data_received(self.head)
 
-    def _close_if_silent(self) -> None:
-        if self.cycle is None and not self.transport.is_closing():
+    def timeout_keep_alive_handler(self) -> None:
+        """Called by uvicorn when no further request came; what was not read is dropped."""
+        self.transport.abort()
+
+    def check(self, now_s: float) -> None:
+        """Drop a connection whose response was not taken in time."""
+        busy = self.cycle is not None and not self.cycle.response_complete
+        if not (busy or self.transport.is_closing()):
+            self.waits_since_s = 0.0
+        elif not self.waits_since_s:
+            self.waits_since_s = now_s
+        elif now_s - self.waits_since_s > REQUEST_TIMEOUT_S:
             self.transport.abort()
 
 
 class _UvicornServer(uvicorn.Server):
-    """A server that marks its progress ten times per second."""
+    """A server behind a gate, which marks its progress ten times per second."""
 
-    progress_s = 0.0
+    def __init__(
+        self, config: uvicorn.Config, listen: Callable[[], socket.socket | None], places: int
+    ) -> None:
+        super().__init__(config)
+        self.progress_s = 0.0
+        self._listen = listen
+        self._places = places
+        self._gate: HttpGate | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002
+        """Called by uvicorn; connections come from the gate."""
+        await super().startup(sockets=[])
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Called by uvicorn at the end."""
+        if self._gate:
+            self._gate.close()
+        await super().shutdown(sockets)
 
     async def on_tick(self, counter: int) -> bool:
         """Called by uvicorn; True ends the server."""
-        self.progress_s = time.monotonic()
+        now_s = self.progress_s = time.monotonic()
+        if self._gate:
+            self._gate.sweep()
+        elif counter % 10 == 0 and (listener := self._listen()):
+            self._gate = HttpGate(listener, self._enter, encrypted=self.config.is_ssl)
+        for connection in self._connections():
+            connection.check(now_s)
         return await super().on_tick(counter)
+
+    def _connections(self) -> list[_Protocol]:
+        return [c for c in self.server_state.connections if isinstance(c, _Protocol)]
+
+    async def _enter(self, connection: socket.socket, head: bytes) -> None:
+        """Serve a connection; the oldest one makes room when there are too many."""
+        loop = asyncio.get_running_loop()
+        protocol = _Protocol(self.config, self.server_state, self.lifespan.state, loop)
+        protocol.head = head
+        connections = self._connections()
+        if len(connections) >= self._places:
+            oldest = min(connections, key=lambda connection: connection.since_s)
+            oldest.transport.abort()
+        timeout_s = REQUEST_TIMEOUT_S if self.config.ssl else None
+        with contextlib.suppress(OSError):  # it is gone, or does not speak TLS
+            await loop.connect_accepted_socket(
+                lambda: protocol, connection, ssl=self.config.ssl, ssl_handshake_timeout=timeout_s
+            )
+
+
+class _Exposition:
+    """The text of /metrics; rendering it never takes more than a fifth of the time."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._text = b""
+        self._until_s = 0.0
+
+    def render(self) -> bytes:
+        """The text, rendered anew unless that was done a moment ago."""
+        now_s = time.monotonic()
+        if now_s >= self._until_s:
+            self._text = self._metrics.render()
+            rendered_s = time.monotonic()
+            self._until_s = rendered_s + 4 * (rendered_s - now_s)
+        return self._text
 
 
 def create_app(metrics: Metrics, health: HealthBoard, token: str = "") -> Starlette:
@@ -61,10 +140,12 @@ def create_app(metrics: Metrics, health: HealthBoard, token: str = "") -> Starle
         sent = request.headers.get("authorization", "").encode()
         return bool(token) and not hmac.compare_digest(sent, f"Bearer {token}".encode())
 
+    exposition = _Exposition(metrics)
+
     async def show_metrics(request: Request) -> Response:
         if is_refused(request):
             return PlainTextResponse("a bearer token is required\n", 401)
-        return Response(metrics.render(), headers={"content-type": EXPOSITION})
+        return Response(exposition.render(), headers={"content-type": EXPOSITION})
 
     async def show_health(request: Request) -> Response:  # noqa: ARG001 - starlette's signature
         return PlainTextResponse("ok\n")
@@ -105,7 +186,7 @@ class HttpServer:
     """The server, in a thread of its own.
 
     Raises:
-        ConfigError: The port is in use, or a file of the options cannot be read.
+        ConfigError: A file of the options cannot be read.
     """
 
     def __init__(self, options: Http, metrics: Metrics, health: HealthBoard) -> None:
@@ -115,29 +196,32 @@ class HttpServer:
                 f"{options.token_file} is empty: write a token", key="http.token_file"
             )
         _check_tls(options)
-        self._socket = listen(options.host, options.port)
-        self.port: int = self._socket.getsockname()[1]
+        self._options = options
+        self._warnings = RepeatedWarnings(log)
+        self._first: socket.socket | None = None
+        self.port = 0
         self._server = _UvicornServer(
             uvicorn.Config(
                 create_app(metrics, health, token),
-                http=_TimeoutProtocol,
                 ws="none",
                 lifespan="off",
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                limit_concurrency=options.max_connections,
                 timeout_keep_alive=int(REQUEST_TIMEOUT_S),
                 timeout_graceful_shutdown=1,
                 h11_max_incomplete_event_size=16384,
                 ssl_certfile=options.tls_cert or None,
                 ssl_keyfile=options.tls_key or None,
-            )
+            ),
+            self._take_listener,
+            options.max_connections,
         )
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
 
     def start(self) -> None:
-        """Start to serve."""
+        """Start to serve; a port that is not free yet is taken when it is."""
+        self._first = self._listen()
         self._server.progress_s = time.monotonic()
         self._thread.start()
 
@@ -146,7 +230,23 @@ class HttpServer:
         self._server.should_exit = True
         if self._thread.ident is not None:
             self._thread.join(2)
-        self._socket.close()
+        if self._first:
+            self._first.close()
+
+    def _take_listener(self) -> socket.socket | None:
+        """The socket of the start, or a new attempt."""
+        listener, self._first = self._first, None
+        return listener or self._listen()
+
+    def _listen(self) -> socket.socket | None:
+        try:
+            listener = listen(self._options.host, self._options.port)
+        except ConfigError as error:
+            self._warnings.tell("http does not listen", f"{error}; it is tried again")
+            self._warnings.sum_up()
+            return None
+        self.port = listener.getsockname()[1]
+        return listener
 
     def is_alive(self, max_silence_s: float = 10) -> bool:
         """Whether the server's thread runs and made progress recently."""
@@ -154,7 +254,7 @@ class HttpServer:
         return self._thread.is_alive() and recent
 
     def _run(self) -> None:
-        asyncio.run(self._server.serve(sockets=[self._socket]))
+        asyncio.run(self._server.serve(sockets=[]))
 
 
 def listen(host: str, port: int) -> socket.socket:

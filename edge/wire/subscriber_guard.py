@@ -29,6 +29,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
+from edge.allowance import Allowance
 from edge.errors import SinkError, translate_unexpected
 from edge.repeated_warning import RepeatedWarnings
 from edge.wire.zmtp import (
@@ -92,25 +93,6 @@ class SubscriberCounts:
     connected: int
     cut: dict[str, int]
     dropped: int
-
-
-class Allowance:
-    """What may be spent: ``burst`` at once, ``per_s`` in the long run (a token bucket)."""
-
-    def __init__(self, burst: float, per_s: float) -> None:
-        self._burst = burst
-        self._per_s = per_s
-        self._left = burst
-        self._at_s = time.monotonic()
-
-    def spend(self, amount: float, now_s: float) -> None:
-        """Spend; more than is left becomes a debt."""
-        self._left = min(self._burst, self._left + (now_s - self._at_s) * self._per_s) - amount
-        self._at_s = now_s
-
-    def is_exhausted(self, now_s: float) -> bool:
-        """Whether there is nothing left to spend."""
-        return self._left + (now_s - self._at_s) * self._per_s <= 0
 
 
 def format_join(number: int) -> bytes:

@@ -1,8 +1,10 @@
 """The HTTP server, for real on loopback: answers, token, slow and surplus clients, TLS."""
 
+import contextlib
 import http.client
 import json
 import socket
+import threading
 import time
 
 import pytest
@@ -10,7 +12,8 @@ import pytest
 from edge.config import Http
 from edge.errors import ConfigError
 from edge.service.health import HealthBoard
-from edge.service.http import REQUEST_TIMEOUT_S, HttpServer
+from edge.service.http import HttpServer
+from edge.service.http_gate import HEAD_S
 from edge.service.metrics import Metrics
 from edge.types import CameraState, CameraStatus, StatusReason
 
@@ -74,8 +77,9 @@ def test_metrics_are_prometheus_text_and_a_removed_camera_disappears(serve):
     _, text = get(server, "/metrics")
     assert 'edge_capture_frames_total{camera="door"} 1.0' in text
     metrics.forget_camera("door")
-    _, text = get(server, "/metrics")
-    assert '"door"' not in text
+    deadline_s = time.monotonic() + 5
+    while '"door"' in (text := get(server, "/metrics")[1]):
+        assert time.monotonic() < deadline_s
     assert '"gate"' in text
 
 
@@ -89,31 +93,53 @@ def test_a_token_guards_metrics_and_readiness(serve, tmp_path):
     assert get(server, "/healthz")[0] == 200
 
 
-def test_a_client_that_sends_nothing_is_cut_off(serve):
+@pytest.mark.parametrize("sent", [b"", b"GET /metrics HTTP/1.1\r\nHost: x\r\n"], ids=["", "half"])
+def test_a_client_that_sends_no_whole_request_is_cut_off(serve, sent):
     server, _, _ = serve()
-    with socket.create_connection(
-        ("127.0.0.1", server.port), timeout=REQUEST_TIMEOUT_S + 5
-    ) as slow:
-        slow.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n")  # and never the empty line
+    with socket.create_connection(("127.0.0.1", server.port), timeout=HEAD_S + 5) as slow:
+        slow.sendall(sent)
         assert _is_closed(slow)
 
 
-def test_surplus_connections_are_closed_and_the_others_served_again(serve):
-    server, _, _ = serve(max_connections=4)
-    idle = [socket.create_connection(("127.0.0.1", server.port), timeout=20) for _ in range(10)]
+@pytest.mark.parametrize("sent", [b"", b"POST /metrics HTTP/1.1\r\n"], ids=["silent", "half"])
+def test_a_scraper_is_answered_while_hundreds_hold_connections(serve, sent):
+    server, _, _ = serve()
+    over = threading.Event()
+    address = ("127.0.0.1", server.port)
+
+    def hold():
+        while not over.is_set():
+            with contextlib.suppress(OSError), socket.create_connection(address, 3) as held:
+                held.sendall(sent)
+                held.settimeout(3)
+                held.recv(10)
+
+    holders = [threading.Thread(target=hold) for _ in range(200)]
+    for holder in holders:
+        holder.start()
     try:
-        assert sum(_is_closed(connection) for connection in idle) == 10
+        for _ in range(10):
+            assert get(server, "/healthz")[0] == 200
     finally:
-        for connection in idle:
+        over.set()
+        for holder in holders:
+            holder.join()
+
+
+def test_who_never_reads_makes_room_for_who_does(serve):
+    server, metrics, _ = serve(max_connections=4)
+    for number in range(500):
+        metrics.camera(f"camera-{number}")
+    address = ("127.0.0.1", server.port)
+    deaf = [socket.create_connection(address) for _ in range(20)]
+    try:
+        for connection in deaf:
+            connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 20)
+        for _ in range(5):
+            assert get(server, "/readyz")[0] == 503
+    finally:
+        for connection in deaf:
             connection.close()
-    deadline_s = time.monotonic() + 10
-    while time.monotonic() < deadline_s:
-        try:
-            if get(server, "/healthz")[0] == 200:
-                return
-        except OSError:
-            time.sleep(0.1)
-    pytest.fail("the server did not recover")
 
 
 def _is_closed(connection):
@@ -123,11 +149,22 @@ def _is_closed(connection):
         return True
 
 
-def test_a_port_in_use_is_a_configuration_error_with_a_remedy():
+def test_a_port_in_use_is_told_once_and_taken_when_it_is_free(caplog):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        with pytest.raises(ConfigError, match=rf"http.port: cannot listen on 127.0.0.1:{port}"):
-            HttpServer(Http(port=port), Metrics(), HealthBoard())
+        server = HttpServer(Http(port=port), Metrics(), HealthBoard())
+        server.start()
+        time.sleep(1.5)
+        assert caplog.text.count(f"cannot listen on 127.0.0.1:{port}") == 1
+        assert server.is_alive()
+    deadline_s = time.monotonic() + 5
+    try:
+        while server.port == 0:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.05)
+        assert get(server, "/healthz")[0] == 200
+    finally:
+        server.stop()
 
 
 @pytest.mark.parametrize("key", ["token_file", "tls_cert"])
