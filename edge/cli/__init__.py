@@ -15,6 +15,7 @@ from edge.cli.demo import demo
 from edge.cli.detect import detect
 from edge.cli.doctor import doctor
 from edge.cli.enroll import enroll
+from edge.cli.process_exit import leave_threads_behind
 from edge.cli.run import run
 from edge.cli.watch import watch
 
@@ -47,4 +48,5 @@ def _options(
 
 def main() -> None:
     """Entry point of the `edge` command."""
-    app()
+    with leave_threads_behind():
+        app()

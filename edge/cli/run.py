@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from edge.cli.configuration import load_configuration
+from edge.cli.process_exit import stop_before_start
 from edge.config_file import locate_in
 from edge.service.daemon import Daemon
 from edge.service.log_format import set_up_logging
@@ -19,6 +20,7 @@ def run(
     ],
 ) -> None:
     """Run the daemon until SIGTERM or Ctrl-C; SIGHUP reloads CONFIG."""
+    stop_before_start()
     settings, models = load_configuration(configuration)
     set_up_logging(settings.log)
     daemon = Daemon(settings, configuration, models)

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 from uuid import uuid4
 
 from edge import config_file
@@ -69,6 +70,7 @@ class Daemon:
         self._models = models
         self._on_result = on_result
         self._ending = threading.Event()
+        self._starting = False
         self._reload = threading.Event()
         self._notifier = systemd.Notifier()
         self._silence_s = _choose_silence_s(self._notifier.watchdog_s)
@@ -92,9 +94,13 @@ class Daemon:
             WorkerError: A thread died that must live.
         """
         try:
-            self.startup()
+            self._starting = not self._ending.is_set()
+            if self._starting:
+                self.startup()
+            self._starting = False
             self.main_loop()
         finally:
+            self._starting = False
             self.shutdown()
 
     def startup(self) -> None:
@@ -191,10 +197,17 @@ class Daemon:
         """Ask the main loop to read the configuration again."""
         self._reload.set()
 
+    def _handle_stop(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        """Stop; loading models is not waited for."""
+        self.stop()
+        if self._starting:
+            self._starting = False
+            raise SystemExit(0)
+
     def handle_signals(self) -> None:
         """SIGTERM and SIGINT stop, SIGHUP reloads. Only from the main thread."""
-        signal.signal(signal.SIGTERM, lambda *_: self.stop())
-        signal.signal(signal.SIGINT, lambda *_: self.stop())
+        signal.signal(signal.SIGTERM, self._handle_stop)
+        signal.signal(signal.SIGINT, self._handle_stop)
         signal.signal(signal.SIGHUP, lambda *_: self.reload())
 
     @property

@@ -73,6 +73,14 @@ def test_libzmq_may_do_what_it_aborts_without():
     assert re.findall(r"^SystemCallFilter=(.*)", text, re.M) == ["@system-service", "~@privileged"]
 
 
+def test_memory_and_tasks_are_bounded_and_no_core_is_written():
+    unit = dict(re.findall(r"^(\w+)=(\S+)$", (UNITS / "edge@.service").read_text(), re.M))
+    assert int(unit["MemoryHigh"].rstrip("%")) < int(unit["MemoryMax"].rstrip("%")) <= 80
+    assert int(unit["TasksMax"]) >= 1024
+    assert unit["LimitCORE"] == "0"
+    assert unit["RestartPreventExitStatus"] == "78"
+
+
 def test_a_gpu_and_local_cameras_are_allowed():
     allowed = re.findall(r"^DeviceAllow=(\S*)", (UNITS / "edge@.service").read_text(), re.M)
     assert allowed == ["char-video4linux", "char-drm", "char-nvidia*"]

@@ -1,0 +1,33 @@
+"""The end of a real process: status 0 though a camera hangs in a library, and at any moment."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.support.stopping import CONFIG, stop_once
+
+
+@pytest.mark.slow
+def test_a_camera_that_never_answers_does_not_crash_the_end(tmp_path):
+    for _ in range(4):
+        code, _ = stop_once("mute", tmp_path, wait_s=1, count=6)
+        assert code == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after_s", [1.0, 1.5, 2.0, 2.5])
+def test_a_stop_while_it_starts_is_clean(tmp_path, after_s):
+    path = tmp_path / "edge.toml"
+    path.write_text(CONFIG.format(cameras=""))
+    process = subprocess.Popen([sys.executable, "-m", "edge", "run", str(path)], cwd=tmp_path)
+    try:
+        time.sleep(after_s)
+        process.send_signal(signal.SIGTERM)
+        # by the signal itself as long as Python is loading, which systemd takes for a clean end
+        assert process.wait(20) in (0, -signal.SIGTERM)
+    finally:
+        process.kill()
+        process.wait()
