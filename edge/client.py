@@ -120,7 +120,7 @@ class Subscriber:
             (zmq.IPV6, int("[" in self.endpoint)),
         ):
             self._socket.setsockopt(option, value)
-        for topic in {*self._topics, wire_topics.HEARTBEAT}:
+        for topic in dict.fromkeys((*self._topics, wire_topics.HEARTBEAT)):
             self._socket.setsockopt(zmq.SUBSCRIBE, topic.encode())
         try:
             self._socket.connect(self.endpoint)
@@ -176,17 +176,31 @@ class Subscriber:
             self.skipped += 1
             return
         self.received += 1
-        self._report(self._gap_detector.check_boot(body.node, body.boot))
+        self._check_boot(body.node, body.boot)
         repeat = body.cached is True
         if not repeat:
             gap, repeat = self._gap_detector.check_message(body.node, body.boot, topic, body.seq)
             self._report(gap)
-        if isinstance(body, HeartbeatMessage) and not repeat:
-            last_seq = {name: seq for name, seq in body.last_seq.items() if self._wants(name)}
-            for gap in self._gap_detector.check_heartbeat(body.node, body.boot, last_seq):
-                self._report(gap)
+        if isinstance(body, HeartbeatMessage):
+            self._check_claims(body)
         if self._wants(topic):
             self._ready.append(Received(topic, body, parts[2] if len(parts) > 2 else None, repeat))
+
+    def _check_boot(self, node: str, boot: str) -> None:
+        """Report a restart, and before it what the old boot sent last."""
+        restarted = self._gap_detector.check_boot(node, boot)
+        if restarted:
+            for gap in self._gap_detector.finish_boot(node, restarted.before):
+                self._report(gap)
+        self._report(restarted)
+
+    def _check_claims(self, body: HeartbeatMessage) -> None:
+        """Report what did not arrive of what a heartbeat, or the answer to a joiner, claims."""
+        detector = self._gap_detector
+        check = detector.check_snapshot if body.cached is True else detector.check_heartbeat
+        last_seq = {name: seq for name, seq in body.last_seq.items() if self._wants(name)}
+        for gap in check(body.node, body.boot, last_seq):
+            self._report(gap)
 
     def _wants(self, topic: str) -> bool:
         return topic.startswith(self._topics)

@@ -184,6 +184,8 @@ class Daemon:
         stop_all(inferring, min(deadline_s, time.monotonic() + 1))
         for name in self._cameras.configured:
             self._end_tracks(name)
+        if self._builder:  # it tells what was sent last, so that it can be missed
+            self._publisher.publish([self._builder.build_heartbeat()])
         stop_all(self._publisher.workers, deadline_s)
         if self._http:
             self._http.stop()

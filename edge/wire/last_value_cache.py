@@ -1,8 +1,8 @@
 """The last-value cache: what a late subscriber must receive to know the present state.
 
 It holds each camera's last status and, for each live track, its last message and the last message
-about every zone it is in. A track is removed when it ends, when its camera goes offline and when
-its camera starts a new epoch.
+about every zone it is in, and the number of the last message of each topic. A track is removed when
+it ends, when its camera goes offline and when its camera starts a new epoch.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import msgspec
 from edge.types import CameraState, TrackEventType
 from edge.wire import topics
 from edge.wire.schema import (
+    Body,
     DetectionsMessage,
     FacesMessage,
     HeartbeatMessage,
@@ -46,10 +47,17 @@ class LastValueCache:
         self._status: dict[str, Message] = {}  # by topic
         self._tracks: dict[str, dict[int, _LiveTrack]] = {}  # by topic, by track
         self._epochs: dict[str, int] = {}  # by camera
+        self._latest: Body | None = None
+        self._last_seq: dict[str, int] = {}  # by topic, of what was sent
 
     def update(self, message: Message) -> None:
         """Take a message into account."""
         body = message.body
+        if self._latest is None or self._latest.boot != body.boot:
+            self._last_seq.clear()
+        self._latest = body
+        if message.topic != topics.HEARTBEAT:
+            self._last_seq[message.topic] = max(body.seq, self._last_seq.get(message.topic, 0))
         if isinstance(body, HeartbeatMessage | FacesMessage):
             return
         if body.epoch > self._epochs.get(body.camera, 0):
@@ -64,12 +72,13 @@ class LastValueCache:
 
     def find_topics(self, prefix: bytes) -> list[str]:
         """Cached topics that a subscription to ``prefix`` matches."""
-        return [
-            topic for topic in (*self._status, *self._tracks) if topic.encode().startswith(prefix)
-        ]
+        known = (*self._status, *self._tracks, *((topics.HEARTBEAT,) if self._latest else ()))
+        return [topic for topic in known if topic.encode().startswith(prefix)]
 
     def messages(self, topic: str) -> list[Message]:
         """The cached messages of a topic, marked as ``cached``, oldest first."""
+        if topic == topics.HEARTBEAT:
+            return self._build_snapshot()
         messages = [self._status[topic]] if topic in self._status else []
         for track in self._tracks.get(topic, {}).values():
             messages += track.messages()
@@ -78,6 +87,24 @@ class LastValueCache:
             Message(topic, msgspec.structs.replace(message.body, cached=True))
             for message in messages
         ]
+
+    def _build_snapshot(self) -> list[Message]:
+        """A heartbeat with the number of the last message of each topic that was sent here."""
+        latest = self._latest
+        if latest is None:
+            return []
+        body = HeartbeatMessage(
+            node=latest.node,
+            boot=latest.boot,
+            seq=0,
+            captured_at=latest.published_at,
+            published_at=latest.published_at,
+            age_s=0.0,
+            model=latest.model,
+            cached=True,
+            last_seq=dict(self._last_seq),
+        )
+        return [Message(topics.HEARTBEAT, body)]
 
     def _update_status(self, message: Message, body: StatusMessage) -> None:
         self._status[message.topic] = message

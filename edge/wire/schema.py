@@ -214,7 +214,8 @@ class HeartbeatMessage(Envelope, frozen=True, kw_only=True, gc=False, tag=SCHEMA
 
     Attributes:
         last_seq: Last sequence number of every topic except this one. A message with a number up
-            to it that has not arrived before the next heartbeat was lost.
+            to it that has not arrived before the next heartbeat was lost. With `cached`, which
+            answers a late subscriber, it is what was sent so far, and `seq` is 0.
     """
 
     last_seq: dict[str, int]

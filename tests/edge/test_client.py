@@ -136,13 +136,22 @@ def test_the_last_values_are_repeats_and_no_gap():
     with connected(before=[*began, message("status", seq=4, state="online")]) as line:
         items = line.hears([])
         assert [(item.topic, item.body.seq, item.repeat) for item in items] == [
+            ("v1/heartbeat/", 0, True),
             ("v1/status/door/", 4, True),
             ("v1/tracks/door/", 3, True),
             ("v1/tracks/door/", 7, True),
             ("v1/tracks/door/", 9, True),
         ]
-        [item] = line.hears([message("tracks", seq=12, track=1, change="ended")])
+        [item] = line.hears([message("tracks", seq=10, track=1, change="ended")])
         assert not item.repeat
+        assert line.hears([message("tracks", seq=12, track=1, change="ended")])[0].missed == 1
+
+
+def test_what_is_lost_right_after_joining_is_a_gap():
+    with connected(before=frames(1, 2)) as line:
+        line.hears([])
+        gap, item = line.hears([*frames(4)])
+        assert (gap.expected, gap.missed, item.body.seq) == (3, 1, 4)
 
 
 def test_a_number_that_came_already_is_a_repeat():

@@ -93,6 +93,43 @@ def test_heartbeats_tell_where_an_unheard_topic_stood(later):
     assert (gap.missed if gap else 0) == later - 51
 
 
+def test_the_first_messages_of_a_topic_that_begins_while_we_listen_are_missed():
+    detector = GapDetector()
+    for _ in range(2):
+        detector.check_heartbeat("n", "x", {A: 19})
+    assert arrive(detector, 3, topic=B) == [(Gap(B, 1, 3, 2), False)]
+    assert detector.check_heartbeat("n", "x", {A: 19, B: 3}) == []
+
+
+def test_counting_begins_with_the_snapshot():
+    detector = GapDetector()
+    assert detector.check_snapshot("n", "x", {A: 5}) == []
+    assert arrive(detector, 7) == [(Gap(A, 6, 7, 1), False)], "before the first heartbeat"
+    assert arrive(detector, 2, topic=B) == [(Gap(B, 1, 2, 1), False)], "it was not there before"
+
+
+def test_a_snapshot_that_others_receive_too_tells_what_is_lost():
+    detector = GapDetector()
+    arrive(detector, 5)
+    assert detector.check_snapshot("n", "x", {A: 7}) == [Gap(A, 6, 8, 2)]
+    assert detector.check_snapshot("n", "x", {A: 7}) == []
+
+
+def test_of_a_new_boot_everything_counts_for_who_was_there_before():
+    detector = GapDetector()
+    arrive(detector, 5)
+    assert arrive(detector, 3, boot="y") == [(Gap(A, 1, 3, 2), False)]
+
+
+def test_what_a_boot_claimed_last_is_missed_when_it_is_over():
+    detector = GapDetector()
+    arrive(detector, 5)
+    detector.check_heartbeat("n", "x", {A: 8})
+    detector.check_boot("n", "y")
+    assert detector.finish_boot("n", "x") == [Gap(A, 6, 9, 3)]
+    assert detector.finish_boot("n", "x") == []
+
+
 deeds = st.lists(
     st.one_of(
         st.tuples(st.sampled_from([A, B]), st.booleans()),  # a message, lost or not
@@ -105,13 +142,15 @@ deeds = st.lists(
 
 @given(deeds, st.integers(0, 20))
 def test_exactly_what_was_lost_is_reported(deeds, before):
-    """Once two heartbeats came, every lost number is in one gap and no other number is."""
+    """From the snapshot on, every lost number is in one gap and no other number is."""
     detector, last, lost, gaps = GapDetector(), {A: before, B: 0}, [], []
+    detector.check_snapshot("n", "x", {topic: seq for topic, seq in last.items() if seq})
     beat = [("heartbeat", False)] * 2
-    for deed, flag in [*beat, *deeds, *beat]:
+    for deed, flag in [*deeds, *beat]:
         if deed == "heartbeat":
             if not flag:
-                gaps += detector.check_heartbeat("n", "x", dict(last))
+                claims = {topic: seq for topic, seq in last.items() if seq}
+                gaps += detector.check_heartbeat("n", "x", claims)
         elif deed == "again":
             if last[A] - flag > 0 and (A, last[A] - flag) not in lost:
                 gap, repeat = detector.check_message("n", "x", A, last[A] - flag)

@@ -109,7 +109,7 @@ def test_memory_is_bounded_though_no_track_ever_ends():
 @pytest.mark.parametrize(
     ("prefix", "want"),
     [
-        (b"", ["v1/status/cam1/", "v1/status/cam10/", "v1/tracks/cam1/"]),
+        (b"", ["v1/heartbeat/", "v1/status/cam1/", "v1/status/cam10/", "v1/tracks/cam1/"]),
         (b"v1/status/", ["v1/status/cam1/", "v1/status/cam10/"]),
         (b"v1/status/cam1/", ["v1/status/cam1/"]),
         (b"v1/status/cam1", ["v1/status/cam1/", "v1/status/cam10/"]),  # the prefix trap
