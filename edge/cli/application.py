@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from edge.errors import EdgeError
+from edge.printable import escape_controls
 
 
 class Group(TyperGroup):
@@ -19,7 +20,8 @@ class Group(TyperGroup):
         try:
             return super().invoke(ctx)
         except EdgeError as error:
-            typer.echo(f"{ctx.info_name}: {error}", err=True)
+            message = escape_controls(str(error), keep="\n")
+            typer.echo(f"{ctx.info_name}: {message}", err=True)
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt:
             raise typer.Exit(0) from None

@@ -26,6 +26,7 @@ from edge.cli.media import VIDEOS, Media, find_media
 from edge.models.contract import load_model
 from edge.models.paths import resolve_model
 from edge.ports import Detector, FaceFinder
+from edge.printable import escape_controls
 from edge.types import Detections, Faces, Frame
 from edge.vision.draw import draw, save_picture
 from edge.vision.resize import to_rgb
@@ -210,7 +211,8 @@ def _table(results: Iterator[Result]) -> Table:
     table = Table(Column("path", overflow="fold"), "frames", "objects", "faces")
     for path, tally in tallies.items():
         objects = ", ".join(f"{label} {count}" for label, count in tally.objects.most_common())
-        table.add_row(Text(path), str(tally.frames), Text(objects), str(tally.faces))
+        shown_path, shown_objects = Text(escape_controls(path)), Text(escape_controls(objects))
+        table.add_row(shown_path, str(tally.frames), shown_objects, str(tally.faces))
     return table
 
 
@@ -218,7 +220,7 @@ def _report(media: Media) -> None:
     if not media.files:
         typer.echo("there are no images or videos", err=True)
     if media.skipped:
-        reasons = "\n  ".join(media.skipped)
+        reasons = "\n  ".join(map(escape_controls, media.skipped))
         typer.echo(f"skipped {len(media.skipped)} of {len(media.files)}: {reasons}", err=True)
 
 

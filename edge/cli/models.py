@@ -23,6 +23,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from edge import plugins
 from edge.cli.application import application
@@ -30,6 +31,7 @@ from edge.errors import ConfigError, ModelError
 from edge.manifest import KEY, Manifest, read_model
 from edge.models import catalog, download
 from edge.models.paths import ZOO, list_zoo, read_shipped_catalog, resolve_model
+from edge.printable import escape_controls
 
 app = application("List the shipped models, and download larger ones.")
 
@@ -52,7 +54,8 @@ def list_models(as_json: AsJson = False) -> None:
     for row in rows:
         size = "x".join(map(str, row["input_wh"]))
         mega = f"{row['size_bytes'] / 1e6:.1f}"
-        table.add_row(row["model"], row["task"], size, mega, row["license"], row["state"])
+        cells = (row["model"], row["task"], size, mega, row["license"], row["state"])
+        table.add_row(*(Text(escape_controls(cell)) for cell in cells))
     Console().print(table)
 
 
@@ -73,7 +76,7 @@ def info(
         typer.echo(json.dumps(about))
         return
     for key, value in about.items():
-        typer.echo(f"{key:15} {_format(value)}")
+        typer.echo(f"{key:15} {escape_controls(_format(value))}")
 
 
 @app.command("pull")

@@ -25,6 +25,7 @@ from edge.people.enrollment.face_photo import read_face
 from edge.people.gallery.export import export_person
 from edge.people.gallery.records import Person, RecordState
 from edge.people.recognition.face_quality import LOOK
+from edge.printable import escape_controls
 
 app = application("Manage enrolled people and what is stored about them.")
 app.command()(calibrate)
@@ -50,7 +51,7 @@ def list_people(
         cells = (details.name or person.id, str(details.templates), str(details.lookalikes),
                  _format_day(details.enrolled_s), details.until or "no end",
                  str(person.state))  # fmt: skip
-        table.add_row(*map(Text, cells))  # a name is not markup
+        table.add_row(*(Text(escape_controls(cell)) for cell in cells))  # a name is not markup
     Console().print(table)
 
 
@@ -66,7 +67,7 @@ def show(
         return
     for label, value in _to_json(person).items():
         shown = _format_time(value) if label.endswith("_s") else value
-        typer.echo(f"{label.removesuffix('_s')}: {shown}")
+        typer.echo(f"{label.removesuffix('_s')}: {escape_controls(str(shown))}")
 
 
 @app.command()

@@ -10,8 +10,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from edge.diagnostics.host import Finding
+from edge.printable import escape_controls
 
 AsJsonLines = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 
@@ -27,5 +29,7 @@ def show_report(findings: Sequence[Finding], as_json: bool) -> None:
     table = Table("part", "ok", "detail", *(["what to do"] if hints else []))
     for finding in findings:
         verdict = "[green]yes[/]" if finding.ok else "[red]no[/]"
-        table.add_row(finding.part, verdict, finding.detail, *([finding.hint] if hints else []))
+        texts = (finding.part, finding.detail, *([finding.hint] if hints else []))
+        part, *others = (Text(escape_controls(text, keep="\n")) for text in texts)
+        table.add_row(part, verdict, *others)
     Console().print(table)

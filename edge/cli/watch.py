@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edge.client import ENDPOINT, Gap, Item, Received, Subscriber
+from edge.printable import escape_controls, escape_controls_in_json
 from edge.wire.schema import DetectionsMessage, StatusMessage, encode_line
 from edge.wire.topics import parse_camera
 
@@ -66,7 +67,7 @@ def _print_lines(subscriber: Subscriber) -> None:
         item = subscriber.receive(SILENCE_S)
         if item is not None:
             warned = False
-            sys.stdout.buffer.write(line(item))
+            sys.stdout.buffer.write(escape_controls_in_json(line(item)))
             sys.stdout.buffer.flush()
         elif not warned:
             warned = True
@@ -144,7 +145,7 @@ class Board:
     def table(self, now_s: float = 0.0, *, silent: bool = False) -> Table:
         """Render the table."""
         caption = Text(describe_silence(self._endpoint)) if silent else None
-        table = Table(title=Text(self._endpoint), caption=caption)
+        table = Table(title=Text(escape_controls(self._endpoint)), caption=caption)
         table.add_column("camera")
         table.add_column("state")
         for heading in ("fps", "age ms", "objects"):
@@ -155,7 +156,8 @@ class Board:
             state = row.state if row.state in ("online", "?") else f"{row.state}: {row.reason}"
             fps, age_ms = f"{row.fps(now_s):.1f}", f"{row.age_s * 1000:.0f}"
             cells = (camera, state, fps, age_ms, str(row.objects), row.labels, str(row.lost))
-            table.add_row(*map(Text, cells))  # text from a node is not markup
+            # text from a node is neither markup nor for the terminal to obey
+            table.add_row(*(Text(escape_controls(cell)) for cell in cells))
         return table
 
     def _row(self, camera: str) -> CameraRow:

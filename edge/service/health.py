@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
+from edge.printable import escape_controls
 from edge.types import CameraState, CameraStatus
 
 
@@ -31,6 +33,7 @@ class HealthBoard:
 
     def report(self, status: CameraStatus) -> None:
         """Store a state; listeners are called when it differs from the last one."""
+        status = replace(status, reason=escape_controls(status.reason))  # it may quote a camera
         with self._lock:
             known = self._states.get(status.camera)
             self._states[status.camera] = status

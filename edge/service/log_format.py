@@ -8,6 +8,7 @@ import sys
 import time
 
 from edge.config import Log
+from edge.printable import escape_controls
 from edge.redaction import redact
 
 
@@ -30,7 +31,7 @@ class TextFormatter(_Formatter):
         if record.exc_info:
             text += " | " + self.formatException(record.exc_info)
         line = f"{stamp} {record.levelname.lower()} {prefix}{text}"
-        return redact(line.replace("\n", " | "))
+        return escape_controls(redact(line.replace("\n", " | ")))
 
 
 class JsonFormatter(_Formatter):

@@ -51,6 +51,15 @@ def test_a_camera_that_is_not_online_says_why():
     assert "offline: no route [/red]" in drawn(board), "what a node says is no markup"
 
 
+def test_what_a_node_says_cannot_steer_the_terminal():
+    board = Board("tcp://here\x1b[2J")
+    board.update(received("status", state="off\x1b[31mline", reason="\x9b2Jgone"), 0)
+    text = drawn(board)
+    assert "\x1b" not in text
+    assert "\x9b" not in text
+    assert r"off\x1b[31mline: \x9b2Jgone" in text
+
+
 def test_the_rate_falls_to_zero_when_nothing_comes():
     board = Board("tcp://here")
     for n in range(11):

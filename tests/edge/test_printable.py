@@ -1,0 +1,22 @@
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge.printable import escape_controls, escape_controls_in_json
+
+
+def test_a_terminal_gets_nothing_to_obey():
+    assert escape_controls("off\x1b[31mline\x9b2J\u202eok\n") == r"off\x1b[31mline\x9b2J\u202eok\n"
+    assert escape_controls("two\nlines\x07", keep="\n") == "two\nlines\\x07"
+    assert escape_controls("Zoë, 門") == "Zoë, 門"
+
+
+@given(st.text())
+def test_json_means_the_same_without_raw_controls(text):
+    line = json.dumps({"reason": text}, ensure_ascii=False).encode(errors="surrogatepass") + b"\n"
+    if any(0xD800 <= ord(character) < 0xE000 for character in text):
+        return
+    shown = escape_controls_in_json(line)
+    assert json.loads(shown) == {"reason": text}
+    assert shown[:-1].decode().isprintable()
