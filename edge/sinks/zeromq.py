@@ -227,7 +227,7 @@ class ZeromqSink:
         socket.setsockopt(zmq.SNDHWM, sndhwm)
         socket.setsockopt(zmq.LINGER, options.linger_ms)
         socket.setsockopt(zmq.MAXMSGSIZE, options.max_message_bytes)
-        socket.setsockopt(zmq.HANDSHAKE_IVL, options.handshake_ms)
+        socket.setsockopt(zmq.HANDSHAKE_IVL, options.handshake_ms + 1000)  # the guard is first
         socket.setsockopt(zmq.HEARTBEAT_IVL, PEER_PING_MS)
 
     def _put(self, topic: str, payload: bytes, jpeg: bytes | None) -> None:

@@ -58,6 +58,7 @@ BYTES_PER_S: Final = 8 << 10  # ... in the long run
 ACCEPT_BURST: Final = 128
 ACCEPTS_PER_S: Final = 400
 TICK_S: Final = 0.05
+IDLE_S: Final = 1.0  # without a subscription a peer is in the way
 _ABORT = b"\1\0\0\0\0\0\0\0"  # SO_LINGER: reset the connection, forget what was not sent
 
 
@@ -388,16 +389,15 @@ class SubscriberGuard:
         entered = [peer for peer in self._peers.values() if peer.entered and not peer.own]
         if len(entered) <= self._limits.max_subscribers:
             return
-        hosts = Counter(peer.host for peer in entered)
-        last = max(entered, key=lambda peer: (hosts[peer.host], self._weigh(peer), peer.since_s))
-        problem = f"there are {self._limits.max_subscribers} subscribers, and it asked for most"
-        self._disconnect(last, "full", problem)
+        hosts, now_s = Counter(peer.host for peer in entered), self._monotonic_s()
 
-    @staticmethod
-    def _weigh(peer: _Peer) -> int:
-        """What a peer costs, in KiB; one that has not subscribed to anything is in the way."""
-        idle = 1 << 30 if not peer.subscriptions else 0
-        return (peer.subscribed_bytes + peer.waiting_bytes) // 1024 + idle
+        def weigh(peer: _Peer) -> tuple[int, bool, int, float]:
+            idle = not peer.subscriptions and now_s - peer.since_s > IDLE_S
+            cost_kib = (peer.subscribed_bytes + peer.waiting_bytes) // 1024
+            return hosts[peer.host], idle, cost_kib, peer.since_s
+
+        problem = f"there are {self._limits.max_subscribers} subscribers, and it asked for most"
+        self._disconnect(max(entered, key=weigh), "full", problem)
 
     def _disconnect(self, peer: _Peer, reason: str, problem: str) -> None:
         """Cut a peer off: count it, and say it once."""

@@ -1,7 +1,7 @@
 """Whatever a subscriber does, the others go on: five runs of each attack on a whole node.
 
-Prints for each run the rate of a good subscriber before and while it lasts, the oldest message, the growth of
-the node's memory, and the time to the first peer that was cut off.
+Prints for each run the rate of a good subscriber before and while it lasts, the oldest message, the
+growth of the node's memory, and the time to the first peer that was cut off.
 """
 
 import os
