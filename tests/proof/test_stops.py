@@ -6,7 +6,7 @@ import os
 import pytest
 
 from tests.support.faulty_camera import FAULTS
-from tests.support.stopping import stop_once
+from tests.support.node import stop_once
 
 STOPS = int(os.environ.get("STOPS", "200"))
 

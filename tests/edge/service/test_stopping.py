@@ -1,13 +1,17 @@
 """The end of a real process: status 0 though a camera hangs in a library, and at any moment."""
 
+import contextlib
+import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from tests.support.stopping import CONFIG, stop_once
+from tests.support.faulty_camera import faulty_camera
+from tests.support.node import CONFIG, running_node, stop_once
 
 
 @pytest.mark.slow
@@ -31,3 +35,18 @@ def test_a_stop_while_it_starts_is_clean(tmp_path, after_s):
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.mark.slow
+def test_ten_dead_cameras_do_not_delay_the_start(tmp_path):
+    with contextlib.ExitStack() as stack:
+        sources = [stack.enter_context(faulty_camera("mute", tmp_path)) for _ in range(10)]
+        cameras = "\n".join(
+            f'[[cameras]]\nname = "dead-{number}"\nsource = {source}'
+            for number, source in enumerate(sources)
+        )
+        process, _ = stack.enter_context(running_node(tmp_path, cameras))
+        times = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+        ticks = int(times[11]) + int(times[12])
+        spent_s = ticks / os.sysconf("SC_CLK_TCK")
+    assert spent_s < 5, "processor time, which load does not change much"
