@@ -50,12 +50,12 @@ class Manifest(BaseModel):
         name: Short name, shown in messages.
         family: Origin of the network, such as yolox, yunet or edge-nano.
         input_wh: Width and height of the network's input in pixels.
-        letterbox_align: Position of the image within the input.
+        letterbox_align: Position of the image within the input, or stretched over all of it.
         letterbox_fill: Gray level around the image.
         resampling: How pictures are resized: by halves (2x2 means), then bilinearly.
         color: Order of the channels that the network within the graph takes.
-        mean: Subtracted from the values 0 to 255 within the graph.
-        scale: Factor of the difference within the graph.
+        mean: Subtracted from red, green and blue 0 to 255 within the graph.
+        scale: Factors of the differences within the graph.
         layout: Layout of the network's own output, where its family has several.
         proofs: What was found when the model was tried, and what could not be proven.
         classes: Class names by class id; empty for tasks without classes.
@@ -79,12 +79,12 @@ class Manifest(BaseModel):
     name: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")
     family: Text = ""
     input_wh: tuple[Side, Side]
-    letterbox_align: Literal["top_left", "center"] = "top_left"
+    letterbox_align: Literal["top_left", "center", "stretch"] = "top_left"
     letterbox_fill: int = Field(default=114, ge=0, le=255)
     resampling: Literal["halved_bilinear"] = "halved_bilinear"
     color: Literal["rgb", "bgr"] = "rgb"
-    mean: float = 0.0
-    scale: float = 1.0
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
     layout: Text = ""
     proofs: tuple[Text, ...] = Field(default=(), max_length=20)
     classes: Annotated[

@@ -149,8 +149,8 @@ class Letterbox:
     """How a source image was placed into a network's input.
 
     Attributes:
-        scale_xy: Network pixels per source pixel, horizontally and vertically; the two differ by
-            less than a pixel's rounding.
+        scale_xy: Network pixels per source pixel, horizontally and vertically; unless the image
+            is stretched, the two differ by less than a pixel's rounding.
         pad_xy: Offset of the image within the input, in network pixels.
         source_wh: Size of the source image, to which boxes are clipped.
     """

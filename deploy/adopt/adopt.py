@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -11,17 +10,30 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, numpy_helper
 
-from deploy.adopt.families import FAMILIES, YOLO_LAYOUTS, Family, Shapes, prepend_preprocessing
+from deploy.adopt.claims import Claims, read_claims
+from deploy.adopt.families import (
+    FAMILIES,
+    NORMALIZATIONS,
+    YOLO_LAYOUTS,
+    Color,
+    ForeignOutputs,
+    Normalization,
+    prepend_preprocessing,
+)
+from deploy.adopt.plausibility import refuse_not_finite
 from deploy.graph.contract import finish_model
 from deploy.graph.graph_builder import Graph, get_inputs
 from deploy.graph.manifest import Provenance, build_manifest
 from deploy.graph.model_proto import OPSET, declare_io, first_line, get_input_name, get_opset
-from deploy.graph.nms import Nms, RawOutputs, append_rows
+from deploy.graph.nms import NAN_SCORE, Nms, RawOutputs, append_rows
 from deploy.graph.session import open_session
+from edge.engines.synthetic_images import draw_synthetic_images
 from edge.errors import ModelError
 from edge.manifest import KEY, Manifest
 from edge.onnxfile import has_external_data
 from edge.runtimes.onnx import BROKEN
+from edge.types import F32
+from trainers.data.coco import COCO
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +42,20 @@ class Adoption:
 
     Attributes:
         family: One of `FAMILIES`.
-        classes: The network's class names, in its order.
+        classes: The network's class names, in its order; empty takes those of its metadata.
         keep: Classes that the new model reports; empty is all.
         input_wh: Input size in pixels; (0, 0) takes it from the file.
         license: SPDX identifier of the weights.
         trained_on: The training data, in words.
         layout: Layout of a yolo output, one of `YOLO_LAYOUTS`; empty derives it from the shape.
         threshold: For an embedder, the similarity from which two faces are the same person.
+        normalize: Values that the network takes, one of `NORMALIZATIONS`; empty derives them.
+        color: Order of its channels, rgb or bgr; empty takes the family's.
     """
 
     family: str
     name: str
-    classes: tuple[str, ...]
+    classes: tuple[str, ...] = ()
     keep: tuple[str, ...] = ()
     input_wh: tuple[int, int] = (0, 0)
     nms: Nms = field(default_factory=Nms)
@@ -49,35 +63,127 @@ class Adoption:
     trained_on: str = "unknown"
     threshold: float = 0.4
     layout: str = ""
+    normalize: str = ""
+    color: str = ""
+
+    def check(self) -> None:
+        """Check what can be checked without the file.
+
+        Raises:
+            ModelError: An option is unknown.
+        """
+        if self.family not in FAMILIES:
+            raise ModelError(f"unknown family {self.family!r}: use one of {', '.join(FAMILIES)}")
+        if self.layout and (self.family != "yolo" or self.layout not in YOLO_LAYOUTS):
+            raise ModelError(f"layouts are {', '.join(YOLO_LAYOUTS)}, for the family yolo only")
+        if self.normalize not in ("", *NORMALIZATIONS):
+            raise ModelError(
+                f"unknown normalization {self.normalize!r}: use one of {', '.join(NORMALIZATIONS)}"
+            )
+        if self.color not in ("", "rgb", "bgr"):
+            raise ModelError(f"unknown color order {self.color!r}: use rgb or bgr")
+
+
+@dataclass(frozen=True, slots=True)
+class Convention:
+    """What a network takes, and how that is known.
+
+    Attributes:
+        normalize: One of `NORMALIZATIONS`.
+        color: Order of its channels.
+        source: How both are known, a sentence.
+        is_certain: Whether its maker's metadata says so.
+    """
+
+    normalize: str
+    color: Color
+    source: str
+    is_certain: bool
+
+    @property
+    def normalization(self) -> Normalization:
+        """Mean and scale."""
+        return NORMALIZATIONS[self.normalize]
+
+
+def choose_convention(options: Adoption, claims: Claims) -> Convention:
+    """What the user says, else what the file says, else what its family usually takes."""
+    family = FAMILIES[options.family]
+    color: Color = "bgr" if (options.color or family.color) == "bgr" else "rgb"
+    if options.normalize:
+        return Convention(options.normalize, color, "values as given (--normalize)", False)
+    if family.task == "embed":
+        inside = claims.normalizes
+        why = "its first nodes subtract and scale" if inside else "nothing in its first nodes does"
+        return Convention("none" if inside else "signed", color, f"values: {why}", False)
+    known = claims.maker == "ultralytics" and options.family in ("yolo", "rtdetr")
+    source = "values and colors as ultralytics exports them" if known else "values of the family"
+    return Convention(family.normalize, color, source, known and not options.color)
 
 
 def adopt(model: bytes, options: Adoption) -> bytes:
     """Wrap a foreign network into the contract.
 
+    Its metadata and its outputs on drawn pictures must have the meaning that its family gives
+    them; whether it finds anything is tried by `deploy.adopt.trial`.
+
     Raises:
         ModelError: The bytes are not an ONNX file of this family, or cannot be batched.
     """
-    if options.family not in FAMILIES:
-        raise ModelError(f"unknown family {options.family!r}: use one of {', '.join(FAMILIES)}")
+    options.check()
     family = FAMILIES[options.family]
-    if options.layout and (options.family != "yolo" or options.layout not in YOLO_LAYOUTS):
-        raise ModelError(f"layouts are {', '.join(YOLO_LAYOUTS)}, for the family yolo only")
-    head = YOLO_LAYOUTS[options.layout] if options.layout else family.head
     proto = parse_foreign(model)
+    claims = read_claims(proto)
+    claims.refuse_other_tasks(options.family)
+    convention = choose_convention(options, claims)
     _free_names(proto.graph)
     source, input_wh = _input(proto, options)
-    shapes = _free_batch(proto, source, input_wh)
+    outputs = _free_batch(proto, source, input_wh, convention)
     nodes = list(proto.graph.node)
     del proto.graph.node[:]
     graph = Graph(proto.graph, get_opset(proto))
-    prepend_preprocessing(graph, family, source)
+    prepend_preprocessing(graph, family.task, convention.color, convention.normalization, source)
     proto.graph.node.extend(nodes)
-    raw = head(graph, shapes, input_wh)
-    kept = _kept(options, raw)
-    outputs = _finish(graph, options, raw, kept)
-    declare_io(proto.graph, get_input_name(family.task), input_wh, outputs)
-    manifest = _manifest(model, options, family, input_wh, tuple(options.classes[k] for k in kept))
+    head = YOLO_LAYOUTS[options.layout] if options.layout else family.head
+    raw = head(graph, outputs)
+    options = replace(options, classes=_name_classes(options, claims, raw))
+    kept = _kept(options)
+    declared = _finish(graph, options, raw, kept)
+    declare_io(proto.graph, get_input_name(family.task), input_wh, declared)
+    manifest = _manifest(
+        model, options, convention, input_wh, tuple(options.classes[k] for k in kept), raw.layout
+    )
     return finish_model(proto, manifest)
+
+
+def _name_classes(options: Adoption, claims: Claims, raw: RawOutputs) -> tuple[str, ...]:
+    """The network's class names: given, of its metadata, ``face``, or COCO's where it has 80.
+
+    Raises:
+        ModelError: They are not known, or their number is not the network's.
+    """
+    if FAMILIES[options.family].task == "embed":
+        return ()
+    names = options.classes or claims.names
+    if options.classes and claims.names and len(options.classes) != len(claims.names):
+        raise ModelError(
+            f"{len(options.classes)} names were given, but the file's metadata has "
+            f"{len(claims.names)}: leave --classes out, or give them all in its order"
+        )
+    if not names and options.family in ("yunet", "scrfd", "ultraface"):
+        return ("face",)
+    if not names and raw.classes == len(COCO):
+        return COCO
+    if not names:
+        raise ModelError(
+            "the file does not tell its class names: give them in its order with --classes"
+        )
+    if raw.classes and raw.classes != len(names):
+        raise ModelError(
+            f"the model has {raw.classes} classes, but {len(names)} names were given: "
+            "give its names in its order with --classes"
+        )
+    return names
 
 
 def parse_foreign(model: bytes) -> onnx.ModelProto:
@@ -86,10 +192,14 @@ def parse_foreign(model: bytes) -> onnx.ModelProto:
     Raises:
         ModelError: Not ONNX, or with weights outside the file.
     """
+    if model.startswith(b"version https://git-lfs"):
+        raise ModelError("this is a pointer of Git LFS, not the model: fetch it (git lfs pull)")
     try:
         proto = onnx.load_model_from_string(model)
         if has_external_data(model):
             raise ModelError("the model keeps weights outside its file: save it as one file")
+        _refuse_newer(proto)
+        _sort_nodes(proto.graph)
         onnx.checker.check_model(proto)
     except (DecodeError, onnx.checker.ValidationError, ValueError) as error:
         raise ModelError(
@@ -111,6 +221,52 @@ def parse_foreign(model: bytes) -> onnx.ModelProto:
     return proto
 
 
+def _refuse_newer(proto: onnx.ModelProto) -> None:
+    """Refuse a file of a later ONNX with the remedy that fits."""
+    newest_ir, newest_opset = onnx.IR_VERSION, onnx.defs.onnx_opset_version()
+    if proto.ir_version > newest_ir or get_opset(proto) > newest_opset:
+        raise ModelError(
+            f"the file was written by a newer ONNX (IR {proto.ir_version}, opset "
+            f"{get_opset(proto)}; here IR {newest_ir}, opset {newest_opset}): export it with "
+            f"opset {OPSET}, or install a newer onnx"
+        )
+
+
+def _sort_nodes(graph: onnx.GraphProto) -> None:
+    """Bring nodes into the order of execution, which some converters to half precision lose."""
+    made = {name for node in graph.node for name in node.output if name}
+    ready: set[str] = set()
+    ordered: list[onnx.NodeProto] = []
+    waiting = list(graph.node)
+    while waiting:
+        later = []
+        for node in waiting:
+            if all(name in ready or name not in made for name in _reads(node)):
+                ordered.append(node)
+                ready.update(node.output)
+            else:
+                later.append(node)
+        if len(later) == len(waiting):
+            return  # a loop: the checker tells
+        waiting = later
+    if len(ordered) == len(graph.node) and any(
+        a is not b for a, b in zip(ordered, graph.node, strict=True)
+    ):
+        copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in ordered]
+        del graph.node[:]
+        graph.node.extend(copies)
+
+
+def _reads(node: onnx.NodeProto) -> set[str]:
+    """Values that a node needs, also those that its subgraphs take from outside."""
+    names = set(node.input)
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            inner = {name for one in graph.node for name in one.output}
+            names |= {n for one in graph.node for n in _reads(one)} - inner
+    return names
+
+
 def _free_names(graph: onnx.GraphProto) -> None:
     """Rename values that bear a name of the contract."""
     ours = {"images", "faces", "detections", "landmarks", "embeddings"}
@@ -124,11 +280,24 @@ def _free_names(graph: onnx.GraphProto) -> None:
 def _input(proto: onnx.ModelProto, options: Adoption) -> tuple[str, tuple[int, int]]:
     """The network's picture input and its size."""
     inputs = get_inputs(proto.graph)
-    shape = [d.dim_value for d in inputs[0].type.tensor_type.shape.dim] if inputs else []
+    kind = inputs[0].type.tensor_type if inputs else onnx.TypeProto.Tensor()
+    shape = [d.dim_value for d in kind.shape.dim]
     if len(inputs) != 1 or len(shape) != 4:
         raise ModelError(
             "an image network has one input of 4 dimensions (batch, 3, h, w), this one has the "
             f"inputs {[value.name for value in inputs]}: adopt another file"
+        )
+    if kind.elem_type != TensorProto.FLOAT:
+        raise ModelError("the network takes no float32 pictures: export it with float32 inputs")
+    if shape[1] not in (0, 3):
+        last = "its channels last: export it with them first (NCHW)"
+        raise ModelError(
+            f"the network takes {shape}, " + (last if shape[3] == 3 else "not 3 channels")
+        )
+    if shape[0] > 1:
+        raise ModelError(
+            f"the network takes batches of {shape[0]} only: export it with batch=1 or a dynamic "
+            "batch size"
         )
     width, height = options.input_wh
     file_wh = (shape[3], shape[2])
@@ -141,11 +310,15 @@ def _input(proto: onnx.ModelProto, options: Adoption) -> tuple[str, tuple[int, i
         raise ModelError(
             "the model takes pictures of any size: choose one with --input-size, say 320x320"
         )
+    if not all(8 <= side <= 8192 for side in (width, height)):
+        raise ModelError(f"the input must have sides of 8 to 8192 pixels, got {width}x{height}")
     return inputs[0].name, (width, height)
 
 
-def _free_batch(proto: onnx.ModelProto, source: str, input_wh: tuple[int, int]) -> Shapes:
-    """Make the batch dynamic; output shapes for one picture."""
+def _free_batch(
+    proto: onnx.ModelProto, source: str, input_wh: tuple[int, int], convention: Convention
+) -> ForeignOutputs:
+    """Make the batch dynamic; outputs for drawn pictures, one at a time."""
     graph = proto.graph
     width, height = input_wh
     value = next(v for v in graph.input if v.name == source)
@@ -155,24 +328,43 @@ def _free_batch(proto: onnx.ModelProto, source: str, input_wh: tuple[int, int]) 
         dimension.Clear()
         dimension.dim_value = size
     del graph.value_info[:]
-    shapes = _run_once(proto, source, (1, 3, height, width))
+    outputs = _run_drawn(proto, source, input_wh, convention)
+    refuse_not_finite(outputs)
     free_batch_of_reshapes(graph, source)
-    return shapes
+    return ForeignOutputs(outputs, input_wh)
 
 
-def _run_once(proto: onnx.ModelProto, source: str, shape: Sequence[int]) -> Shapes:
+def _run_drawn(
+    proto: onnx.ModelProto, source: str, input_wh: tuple[int, int], convention: Convention
+) -> dict[str, F32]:
     for output in proto.graph.output:
         output.type.tensor_type.ClearField("shape")
+    width, height = input_wh
+    drawn = draw_synthetic_images((height, width, 3), 2).astype(np.float32)
+    normalization = convention.normalization
+    values = (drawn - np.array(normalization.mean)) * np.array(normalization.scale)
+    planes = np.ascontiguousarray(values.transpose(0, 3, 1, 2), np.float32)
+    planes = planes[:, ::-1].copy() if convention.color == "bgr" else planes
     try:
         session = open_session(proto.SerializeToString())
-        outputs = session.run(None, {source: np.zeros(shape, np.float32)})
+        rows = [session.run(None, {source: one[None]}) for one in planes]
     except BROKEN as error:
         raise ModelError(
-            f"the model cannot be run with input {tuple(shape)} ({first_line(error)}): choose an "
-            "--input-size that it takes, often multiples of 32"
+            f"the model cannot be run with input (1, 3, {height}, {width}) ({first_line(error)}): "
+            "choose an --input-size that it takes, often multiples of 32"
         ) from error
     names = [output.name for output in session.get_outputs()]
-    return {name: list(value.shape) for name, value in zip(names, outputs, strict=True)}
+    shapes = {name: [value.shape for value in columns]
+              for name, columns in zip(names, zip(*rows, strict=True), strict=True)}  # fmt: skip
+    if odd := [name for name, found in shapes.items() if len(set(found)) > 1 or not found[0]]:
+        raise ModelError(
+            f"the output {odd[0]} has another size for each picture ({shapes[odd[0]]}): export "
+            "the network without NMS, or with outputs of a fixed size (dynamic=True)"
+        )
+    return {
+        name: np.stack(columns).astype(np.float32)
+        for name, columns in zip(names, zip(*rows, strict=True), strict=True)
+    }
 
 
 def free_batch_of_reshapes(graph: onnx.GraphProto, source: str) -> None:
@@ -198,13 +390,8 @@ def _free_shape(tensor: TensorProto) -> None:
         tensor.CopyFrom(numpy_helper.from_array(shape, tensor.name))
 
 
-def _kept(options: Adoption, raw: RawOutputs) -> list[int]:
+def _kept(options: Adoption) -> list[int]:
     """Class ids of the network that the new model reports, in its order."""
-    if raw.classes and raw.classes != len(options.classes):
-        raise ModelError(
-            f"the model has {raw.classes} classes, but {len(options.classes)} names were given: "
-            "give its names in its order with --classes"
-        )
     if len(set(options.keep)) < len(options.keep):
         raise ModelError("--keep names a class twice: name each once")
     unknown = [name for name in options.keep if name not in options.classes]
@@ -237,10 +424,15 @@ def _reorder(graph: Graph, options: Adoption, rows: str, kept: list[int]) -> str
     box, score, label = graph.add_many("Split", 3, rows, graph.integers(4, 1, 1), axis=2)
     new_id = np.full(len(options.classes), -1, np.float32)
     new_id[kept] = np.arange(len(kept))
-    index = graph.add("Clip", graph.add("Cast", label, to=TensorProto.INT64),
-                      graph.constant(0, np.int64),
-                      graph.constant(len(options.classes) - 1, np.int64))  # fmt: skip
-    label = graph.add("Gather", graph.constant(new_id), index, axis=0)
+    last = graph.constant(len(options.classes) - 1, np.int64)
+    number = graph.add("Cast", label, to=TensorProto.INT64)
+    inside = graph.add("Clip", number, graph.constant(0, np.int64), last)
+    label = graph.add("Gather", graph.constant(new_id), inside, axis=0)
+    # a class without a name gets an id without a name: whoever runs the model refuses and counts it
+    label = graph.add(
+        "Where", graph.add("Equal", number, inside), label, graph.constant(float(len(kept)))
+    )
+    score = graph.add("Where", graph.add("IsNaN", score), graph.constant(NAN_SCORE), score)
     zero = graph.constant(0.0)
     good = graph.add("And",
         graph.add("GreaterOrEqual", score, graph.constant(options.nms.score_threshold)),
@@ -259,13 +451,16 @@ def _reorder(graph: Graph, options: Adoption, rows: str, kept: list[int]) -> str
 def _manifest(
     model: bytes,
     options: Adoption,
-    family: Family,
+    convention: Convention,
     input_wh: tuple[int, int],
     classes: tuple[str, ...],
+    layout: str,
 ) -> Manifest:
+    family, normalization = FAMILIES[options.family], convention.normalization
     promised = {
         "task": family.task, "family": options.family, "input_wh": input_wh,
-        "source_sha256": hashlib.sha256(model).hexdigest(),
+        "source_sha256": hashlib.sha256(model).hexdigest(), "layout": layout,
+        "color": convention.color, "mean": normalization.mean, "scale": normalization.scale,
     }  # fmt: skip
     provenance = Provenance(options.name, options.license, options.trained_on)
     if family.task == "embed":
@@ -273,7 +468,7 @@ def _manifest(
             replace(provenance, metrics={"threshold": options.threshold}), **promised
         )
     return build_manifest(
-        provenance, **promised, letterbox_align="center" if family.center else "top_left",
+        provenance, **promised, letterbox_align=family.placement, letterbox_fill=family.fill,
         classes=classes, score_threshold=options.nms.score_threshold,
         iou_threshold=options.nms.iou_threshold, max_rows=options.nms.max_rows,
     )  # fmt: skip

@@ -7,20 +7,75 @@ gives ``embeddings (N, D)`` and needs none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal, Self
 
 import numpy as np
 
+from deploy.adopt import plausibility
+from deploy.adopt.plausibility import Outputs
 from deploy.graph.graph_builder import Graph
 from deploy.graph.model_proto import get_input_name
 from deploy.graph.nms import RawOutputs, append_corners
 from edge.errors import ModelError
 from edge.manifest import Task
+from edge.types import F32
 from edge.vision.face_crops import FACE_PX
 
-Shapes = dict[str, list[int]]  # of the outputs for one picture; the batch is 1
+Color = Literal["rgb", "bgr"]
+Placement = Literal["top_left", "center", "stretch"]
+Rgb = tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Normalization:
+    """The values that a network takes: ``(x - mean) * scale`` of red, green and blue 0..255."""
+
+    mean: Rgb
+    scale: Rgb
+
+    @classmethod
+    def gray(cls, mean: float, scale: float) -> Self:
+        """The same for all three colors."""
+        return cls((mean,) * 3, (scale,) * 3)
+
+
+NORMALIZATIONS: Mapping[str, Normalization] = {
+    "none": Normalization.gray(0, 1),  # 0..255
+    "unit": Normalization.gray(0, 1 / 255),  # 0..1
+    "signed": Normalization.gray(127.5, 1 / 127.5),  # -1..1
+    "signed-128": Normalization.gray(127.5, 1 / 128),
+    "ultraface": Normalization.gray(127, 1 / 128),
+    "imagenet": Normalization(
+        (0.485 * 255, 0.456 * 255, 0.406 * 255),
+        (1 / (0.229 * 255), 1 / (0.224 * 255), 1 / (0.225 * 255)),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignOutputs:
+    """What a network gave for some pictures.
+
+    Attributes:
+        values: By name, the pictures along the first axis.
+        input_wh: Its input in pixels.
+    """
+
+    values: Outputs
+    input_wh: tuple[int, int]
+
+    @property
+    def shapes(self) -> dict[str, list[int]]:
+        """The outputs' shapes for one picture; the batch is 1."""
+        return {name: list(value[0].shape) for name, value in self.values.items()}
+
+    def only(self, name: str) -> F32:
+        """All rows of an output ``(P, 1, A, C)`` as ``(P * A, C)``."""
+        value = self.values[name]
+        return value.reshape(-1, value.shape[-1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,28 +83,48 @@ class Family:
     """A kind of foreign network.
 
     Attributes:
-        bgr: Whether its input has blue first.
-        mean: Subtracted from the input 0..255.
-        scale: Factor of the difference.
-        center: Whether it was trained with the picture in the middle of the letterbox.
+        color: Order of its input's channels.
+        normalize: Its values, one of `NORMALIZATIONS`; empty for embedders, see `Claims`.
+        placement: Where it was trained to have the picture in its input.
+        fill: Gray level around the picture.
         head: Appends its decoding to a graph.
     """
 
     task: Task
-    bgr: bool
-    mean: float
-    scale: float
-    center: bool
-    head: Callable[[Graph, Shapes, tuple[int, int]], RawOutputs]
+    color: Color
+    normalize: str
+    placement: Placement
+    head: Callable[[Graph, ForeignOutputs], RawOutputs]
+    fill: int = 114
 
 
-def _only(shapes: Shapes, family: str) -> tuple[str, list[int]]:
+def _only(outputs: ForeignOutputs, family: str) -> tuple[str, list[int]]:
+    shapes = outputs.shapes
+    _refuse_known(shapes)
     if len(shapes) != 1 or len(next(iter(shapes.values()))) != 3:
         raise ModelError(
             f"a {family} network has one output with 3 dimensions, this file has {shapes}: "
             "choose the family that fits"
         )
     return next(iter(shapes.items()))
+
+
+# Networks that cannot be adopted, by their outputs: what each is, and what is missing.
+REFUSED = {
+    frozenset({"dets", "labels"}): "an RF-DETR: its class ids follow no rule that the file tells",
+    frozenset({"labels", "boxes", "scores"}): "a D-FINE or RT-DETR of its authors, which takes "
+    "the picture's size as a second input (RT-DETR can be exported by ultralytics)",
+    frozenset({"loc", "conf", "landms"}): "a RetinaFace, whose prior boxes are not in the file",
+}
+
+
+def _refuse_known(shapes: Mapping[str, list[int]]) -> None:
+    """Refuse by name what is known and has no family."""
+    what = REFUSED.get(frozenset(shapes), "")
+    if not what and sorted(shape[2:3] for shape in shapes.values() if len(shape) == 3)[:1] == [[4]]:
+        what = "a YOLO-NAS: its boxes and scores are two outputs" if len(shapes) == 2 else ""
+    if what:
+        raise ModelError(f"this looks like {what}: there is no family for it, use another network")
 
 
 def build_grid(input_wh: tuple[int, int], strides: Sequence[int] = (8, 16, 32)) -> np.ndarray:
@@ -62,15 +137,20 @@ def build_grid(input_wh: tuple[int, int], strides: Sequence[int] = (8, 16, 32)) 
     return np.concatenate(grids).astype(np.float32)
 
 
-def _yolox(graph: Graph, shapes: Shapes, input_wh: tuple[int, int]) -> RawOutputs:
+def _yolox(graph: Graph, outputs: ForeignOutputs) -> RawOutputs:
     """(1, A, 5 + C): xy = (p + cell) * stride, wh = exp(p) * stride, score = object * class."""
-    output, (_, anchors, width) = _only(shapes, "yolox")
+    output, (_, anchors, width) = _only(outputs, "yolox")
+    input_wh = outputs.input_wh
     grid = build_grid(input_wh)
     if len(grid) != anchors:
         raise ModelError(
             f"a yolox network for {input_wh[0]}x{input_wh[1]} has {len(grid)} cells, this file "
             f"has {anchors}: give its --input-size"
         )
+    if width < 6:
+        raise ModelError(f"a yolox network gives at least 6 values per cell, this file {width}")
+    values = outputs.only(output)
+    plausibility.check_coded(values[:, :4], values[:, 4:])
     split = graph.integers(2, 2, 1, width - 5)
     xy, wh, objectness, classes = graph.add_many("Split", 4, output, split, axis=2)
     stride = graph.constant(grid[None, :, 2:])
@@ -81,9 +161,9 @@ def _yolox(graph: Graph, shapes: Shapes, input_wh: tuple[int, int]) -> RawOutput
     )
 
 
-def _yolo(graph: Graph, shapes: Shapes, input_wh: tuple[int, int], layout: str = "") -> RawOutputs:  # noqa: ARG001
+def _yolo(graph: Graph, outputs: ForeignOutputs, layout: str = "") -> RawOutputs:
     """The three common layouts; boxes are decoded, center and size in pixels."""
-    output, (_, a, b) = _only(shapes, "yolo")
+    output, (_, a, b) = _only(outputs, "yolo")
     layout = layout or _yolo_layout(a, b)
     columns, least = (a, 5) if layout == "plain" else (b, 6)
     if columns < least or (layout == "finished" and columns != 6):
@@ -91,16 +171,24 @@ def _yolo(graph: Graph, shapes: Shapes, input_wh: tuple[int, int], layout: str =
             f"the output (1, {a}, {b}) does not have the {layout} layout of yolo: "
             "choose another --layout"
         )
+    values = outputs.values[output]
     if layout == "finished":
-        return RawOutputs(finished=output)
+        plausibility.check_finished(outputs.only(output))
+        return RawOutputs(finished=output, layout=layout)
     if layout == "plain":  # (1, 4 + C, A)
+        columns_last = np.moveaxis(values, 2, 3).reshape(-1, a)
+        plausibility.check_decoded(columns_last[:, :4], columns_last[:, 4:], outputs.input_wh)
         output = graph.add("Transpose", output, perm=[0, 2, 1])
         split = graph.integers(2, 2, a - 4)
         center, size, scores = graph.add_many("Split", 3, output, split, axis=2)
-        return RawOutputs(append_corners(graph, center, size), scores, b, a - 4)
+        corners = append_corners(graph, center, size)
+        return RawOutputs(corners, scores, b, a - 4, layout=layout)
+    rows = outputs.only(output)
+    plausibility.check_decoded(rows[:, :4], rows[:, 4:], outputs.input_wh)
     split = graph.integers(2, 2, 1, b - 5)  # (1, A, 5 + C)
     center, size, objectness, classes = graph.add_many("Split", 4, output, split, axis=2)
-    return RawOutputs(append_corners(graph, center, size), classes, a, b - 5, objectness=objectness)
+    corners = append_corners(graph, center, size)
+    return RawOutputs(corners, classes, a, b - 5, objectness=objectness, layout=layout)
 
 
 def _yolo_layout(a: int, b: int) -> str:
@@ -110,8 +198,79 @@ def _yolo_layout(a: int, b: int) -> str:
     return "plain" if a < b else "objectness"
 
 
-def _yunet(graph: Graph, shapes: Shapes, input_wh: tuple[int, int]) -> RawOutputs:
+def _rtdetr(graph: Graph, outputs: ForeignOutputs) -> RawOutputs:
+    """(1, Q, 4 + C) center and size in 0..1, scores; or (1, Q, 6) with the best score and class.
+
+    The first is what ultralytics exported until 8.3, the second what it exports since; NMS finds
+    nothing to remove, for the network gives an object once.
+    """
+    output, (_, queries, width) = _only(outputs, "rtdetr")
+    rows = outputs.only(output)
+    if width < 5:
+        raise ModelError(f"an rtdetr network gives at least 5 values per query, this file {width}")
+    finished = width == 6 and bool((np.rint(rows[:, 5]) == rows[:, 5]).all())
+    plausibility.check_shares(rows[:, :4], rows[:, 4:5] if finished else rows[:, 4:])
+    size_wh = graph.constant(np.array([[[*outputs.input_wh]]]))
+    parts = graph.integers(2, 2, *((1, 1) if finished else (width - 4,)))
+    center, size, *scores = graph.add_many("Split", 4 if finished else 3, output, parts, axis=2)
+    center, size = graph.add("Mul", center, size_wh), graph.add("Mul", size, size_wh)
+    corners = append_corners(graph, center, size)
+    if finished:
+        joined = graph.add("Concat", corners, *scores, axis=2)
+        return RawOutputs(finished=joined, layout="finished")
+    return RawOutputs(corners, scores[0], queries, width - 4, layout="plain")
+
+
+def _scrfd(graph: Graph, outputs: ForeignOutputs) -> RawOutputs:
+    """Scores, distances to the sides and five points of each anchor, for three strides.
+
+    Insightface's SCRFD: nine outputs ``(A, 1)``, ``(A, 4)``, ``(A, 10)``, two anchors in each cell,
+    box = cell * stride -+ distance * stride, points = cell * stride + offset * stride.
+    """
+    by_width: dict[int, list[tuple[int, str]]] = {1: [], 4: [], 10: []}
+    for name, shape in outputs.shapes.items():
+        by_width.setdefault(shape[-1], []).append((-shape[-2] if len(shape) > 1 else 0, name))
+    if sorted(map(len, by_width.values())) != [3, 3, 3] or len(by_width) != 3:
+        raise ModelError(
+            "an scrfd network with landmarks has three outputs (A, 1), three (A, 4) and three "
+            f"(A, 10), this file has {outputs.shapes}: choose the family that fits"
+        )
+    grid = build_grid(outputs.input_wh)
+    each = -sum(count for count, _ in by_width[1]) // len(grid)
+    if each < 1 or any(-sum(c for c, _ in v) != each * len(grid) for v in by_width.values()):
+        raise ModelError(
+            f"an scrfd network for {outputs.input_wh[0]}x{outputs.input_wh[1]} has a multiple of "
+            f"{len(grid)} anchors, this file has {-sum(count for count, _ in by_width[1])}"
+        )
+
+    def join(width: int) -> str:
+        parts = [
+            graph.add("Reshape", name, graph.integers(-1, -count, width))
+            for count, name in sorted(by_width[width])  # the finest stride has most anchors
+        ]
+        return graph.add("Concat", *parts, axis=1)
+
+    plausibility.check_shares(
+        np.zeros((1, 4), np.float32),
+        np.concatenate([outputs.values[name].reshape(-1, 1) for _, name in by_width[1]]),
+    )
+    cells = np.repeat(grid, each, axis=0)
+    stride = graph.constant(cells[None, :, 2:])
+    center = graph.constant((cells[:, :2] * cells[:, 2:])[None])
+    distance = graph.add("Mul", join(4), stride)
+    low, high = graph.add_many("Split", 2, distance, graph.integers(2, 2), axis=2)
+    corners = graph.add(
+        "Concat", graph.add("Sub", center, low), graph.add("Add", center, high), axis=2
+    )
+    center5 = graph.constant(np.tile(cells[:, :2] * cells[:, 2:], (1, 5))[None])
+    points = graph.add("Add", graph.add("Mul", join(10), stride), center5)
+    return RawOutputs(corners, join(1), len(cells), 1, points)
+
+
+def _yunet(graph: Graph, outputs: ForeignOutputs) -> RawOutputs:
     """Twelve maps; score = sqrt(cls * obj), points = (k + cell) * stride."""
+    shapes, input_wh = outputs.shapes, outputs.input_wh
+    _refuse_known(shapes)
     strides = (8, 16, 32)
     expected = {f"{noun}_{s}" for noun in ("cls", "obj", "bbox", "kps") for s in strides}
     if set(shapes) != expected:
@@ -135,20 +294,23 @@ def _yunet(graph: Graph, shapes: Shapes, input_wh: tuple[int, int]) -> RawOutput
     return RawOutputs(append_corners(graph, center, size), scores, len(grid), 1, points)
 
 
-def _ultraface(graph: Graph, shapes: Shapes, input_wh: tuple[int, int]) -> RawOutputs:
+def _ultraface(graph: Graph, outputs: ForeignOutputs) -> RawOutputs:
     """Scores (1, A, 2), boxes (1, A, 4) xyxy in 0..1; no landmarks, so it detects `face`."""
+    shapes, input_wh = outputs.shapes, outputs.input_wh
     if {name: shape[2:] for name, shape in shapes.items()} != {"scores": [2], "boxes": [4]}:
         raise ModelError(
             f"an ultraface network has outputs scores (1, A, 2) and boxes (1, A, 4), this file "
             f"has {shapes}: choose the family that fits"
         )
+    plausibility.check_shares(outputs.only("boxes"), outputs.only("scores"))
     size = graph.constant(np.array([[[*input_wh, *input_wh]]]))
     _, face = graph.add_many("Split", 2, "scores", graph.integers(1, 1), axis=2)
     return RawOutputs(graph.add("Mul", "boxes", size), face, shapes["boxes"][1], 1)
 
 
-def _arcface(graph: Graph, shapes: Shapes, input_wh: tuple[int, int]) -> RawOutputs:
+def _arcface(graph: Graph, outputs: ForeignOutputs) -> RawOutputs:
     """(1, D) of any length, for faces aligned to the five points of ArcFace."""
+    shapes, input_wh = outputs.shapes, outputs.input_wh
     shape = next(iter(shapes.values()))
     if len(shapes) != 1 or len(shape) != 2 or input_wh != (FACE_PX, FACE_PX):
         raise ModelError(
@@ -168,25 +330,36 @@ YOLO_LAYOUTS = {
 }
 
 FAMILIES = {
-    "yolox": Family("detect", bgr=True, mean=0, scale=1, center=False, head=_yolox),
-    "yolo": Family("detect", bgr=False, mean=0, scale=1 / 255, center=True, head=_yolo),
-    "yunet": Family("faces", bgr=True, mean=0, scale=1, center=False, head=_yunet),
-    "ultraface": Family("detect", bgr=False, mean=127, scale=1 / 128, center=False,
-                        head=_ultraface),
-    "arcface": Family("embed", bgr=False, mean=0, scale=1, center=False, head=_arcface),
-}  # fmt: skip
+    "yolox": Family("detect", "bgr", "none", "top_left", _yolox),
+    "yolo": Family("detect", "rgb", "unit", "center", _yolo),
+    "rtdetr": Family("detect", "rgb", "unit", "stretch", _rtdetr),
+    "yunet": Family("faces", "bgr", "none", "top_left", _yunet),
+    "scrfd": Family("faces", "rgb", "signed-128", "top_left", _scrfd, fill=0),
+    "ultraface": Family("detect", "rgb", "ultraface", "top_left", _ultraface),
+    "arcface": Family("embed", "rgb", "", "top_left", _arcface),
+}
 
 
-def prepend_preprocessing(graph: Graph, family: Family, source: str) -> None:
+def prepend_preprocessing(
+    graph: Graph, task: Task, color: Color, normalization: Normalization, source: str
+) -> None:
     """Turn the contract input (N, h, w, 3) uint8 RGB into ``source`` (N, 3, h, w) float.
 
     Only for a graph that holds no nodes yet.
     """
-    value = graph.add_pictures(get_input_name(family.task))
-    if family.bgr:
+    value = graph.add_pictures(get_input_name(task))
+    if color == "bgr":
         value = graph.add("Gather", value, graph.integers(2, 1, 0), axis=1)
-    if family.mean:
-        value = graph.add("Sub", value, graph.constant(family.mean))
-    if family.scale != 1:
-        value = graph.add("Mul", value, graph.constant(family.scale))
+    mean, scale = normalization.mean, normalization.scale
+    if color == "bgr":
+        mean, scale = mean[::-1], scale[::-1]
+    if any(mean):
+        value = graph.add("Sub", value, graph.constant(_channels(mean)))
+    if set(scale) != {1}:
+        value = graph.add("Mul", value, graph.constant(_channels(scale)))
     graph.proto.node[-1].output[0] = source
+
+
+def _channels(values: Rgb) -> np.ndarray:
+    """A factor for each channel of (N, 3, h, w); one number where all are equal."""
+    return np.array(values[0]) if len(set(values)) == 1 else np.reshape(values, (1, 3, 1, 1))

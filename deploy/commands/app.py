@@ -8,23 +8,24 @@ from typing import Annotated
 
 import typer
 
-from deploy.adopt.adopt import Adoption, adopt
-from deploy.adopt.families import FAMILIES, YOLO_LAYOUTS
+from deploy.adopt.adopt import Adoption
+from deploy.adopt.class_list import read_class_list
+from deploy.adopt.families import FAMILIES, NORMALIZATIONS, YOLO_LAYOUTS
 from deploy.adopt.minifasnet import FAMILY as MINIFASNET
 from deploy.adopt.minifasnet import adopt_minifasnet
+from deploy.adopt.trial import TrialPictures, adopt_tried
 from deploy.commands import build, quantize
 from deploy.commands import engines as engines_commands
 from deploy.commands.bench import bench_command
 from deploy.commands.terminal import USES, read_contract, require_training_extra, write_model
 from deploy.commands.triton import triton_command
 from deploy.commands.verify import verify_command
-from deploy.graph.manifest import Provenance
+from deploy.graph.manifest import Provenance, read_manifest
 from deploy.graph.nms import Nms, NmsOverrides
 from edge.cli.application import application, deprecated_options
 from edge.errors import ConfigError, locate
-from edge.manifest import read_model
+from edge.manifest import Manifest, read_model
 from edge.models.paths import resolve_model
-from trainers.data.coco import COCO
 from trainers.keras_import import load_keras
 
 app = application("Turn trained and foreign networks into models of the Edgewatch contract.")
@@ -48,7 +49,7 @@ def adopt_command(
         str,
         typer.Option(
             help="Class names in the network's order, separated by commas, or a file with one per "
-            "line; by default the 80 of COCO, or `face`."
+            "line; by default those of the file's metadata, `face`, or COCO's where it has 80."
         ),
     ] = "",
     keep: Annotated[str, typer.Option(help="Report only these classes, separated by commas.")] = "",
@@ -65,6 +66,23 @@ def adopt_command(
             help=f"Layout of a yolo output, {', '.join(YOLO_LAYOUTS)}; derived from its shape."
         ),
     ] = "",
+    normalize: Annotated[
+        str,
+        typer.Option(
+            help=f"Values that the network takes, {', '.join(NORMALIZATIONS)}; by default as its "
+            "family, metadata or first nodes say."
+        ),
+    ] = "",
+    color: Annotated[
+        str, typer.Option(help="Order of its channels, rgb or bgr; by default the family's.")
+    ] = "",
+    pictures: Annotated[
+        list[Path] | None,
+        typer.Option(help="Picture or folder that shows what it must find; repeatable."),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Adopt although the trial on pictures contradicts.")
+    ] = False,
     threshold: Annotated[
         float, typer.Option(help="Embedders: similarity from which two faces are the same person.")
     ] = 0.4,
@@ -74,7 +92,12 @@ def adopt_command(
     license: Annotated[str, typer.Option(help="SPDX identifier of the weights.")] = "unknown",  # noqa: A002
     trained_on: Annotated[str, typer.Option(help="Description of the training data.")] = "unknown",
 ) -> None:
-    """Wrap FILE so that `edge run` can use it: decoding and NMS go into the graph."""
+    """Wrap FILE so that `edge run` can use it: decoding and NMS go into the graph.
+
+    Class names, task and values are read from the file's metadata; the result is tried on drawn
+    faces, a photograph and --pictures, and refused where it finds nothing or another convention
+    does clearly better.
+    """
     if family not in (*FAMILIES, MINIFASNET):
         known = ", ".join((*FAMILIES, MINIFASNET))
         raise ConfigError(f"--family {family} is unknown: use one of {known}")
@@ -91,7 +114,7 @@ def adopt_command(
     options = Adoption(
         family=family,
         name=name,
-        classes=_class_names(classes, family),
+        classes=read_class_list(classes),
         keep=tuple(part.strip() for part in keep.split(",") if part.strip()),
         input_wh=_size(size),
         nms=Nms(score, iou, rows, candidates),
@@ -99,10 +122,14 @@ def adopt_command(
         trained_on=trained_on,
         threshold=threshold,
         layout=layout,
+        normalize=normalize,
+        color=color,
     )
-    foreign = read_model(file)
+    options.check()
+    foreign, shown = read_model(file), TrialPictures.read(pictures or [])
     with locate(file=file):
-        adopted = adopt(foreign, options)
+        adopted = adopt_tried(foreign, options, shown, force=force)
+    _show_findings(read_manifest(adopted, str(target)))
     write_model(target, adopted, USES[FAMILIES[family].task])
 
 
@@ -170,15 +197,19 @@ def _fit_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text)[:64]
 
 
-def _class_names(text: str, family: str) -> tuple[str, ...]:
-    if FAMILIES[family].task == "embed":
-        return ()
-    if not text:
-        return ("face",) if family in ("yunet", "ultraface") else COCO
-    if Path(text).is_file():
-        lines = Path(text).read_text(encoding="utf-8").splitlines()
-        return tuple(line.strip() for line in lines if line.strip())
-    return tuple(part.strip() for part in text.split(","))
+def _show_findings(manifest: Manifest) -> None:
+    """What adoption found out and chose."""
+    names = ", ".join(manifest.classes[:5]) + (", .." if len(manifest.classes) > 5 else "")
+    if manifest.classes:
+        typer.echo(f"{len(manifest.classes)} classes: {names}")
+    place = {"top_left": "top left", "center": "centered", "stretch": "stretched"}
+    typer.echo(
+        f"input: {manifest.input_wh[0]}x{manifest.input_wh[1]}, {manifest.color}, "
+        f"(x - {manifest.mean[0]:g}) * {manifest.scale[0]:.5g}, "
+        f"{place[manifest.letterbox_align]}{f', layout {manifest.layout}' * bool(manifest.layout)}"
+    )
+    for proof in manifest.proofs:
+        typer.echo(proof)
 
 
 def _size(text: str) -> tuple[int, int]:

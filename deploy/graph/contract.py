@@ -20,7 +20,7 @@ def finish_model(
 ) -> bytes:
     """Write the manifest, check the whole model, prove that a batch equals single pictures.
 
-    Other metadata of ``proto`` are replaced by ``extra_metadata``.
+    Other metadata of ``proto`` are replaced by ``more``.
     """
     del proto.metadata_props[:]
     onnx.helper.set_model_props(proto, manifest.to_metadata() | dict(more or {}))
@@ -41,9 +41,9 @@ def _prove_batches(model: bytes, manifest: Manifest) -> None:
     pictures = np.repeat(np.repeat(noise, 8, 1), 8, 2)[:, :height, :width]
     if manifest.task == "liveness":
         pictures = np.stack([pictures] * manifest.crops, axis=1)
-    session = open_session(model)
-    source = session.get_inputs()[0].name
     try:
+        session = open_session(model)
+        source = session.get_inputs()[0].name
         together = session.run(None, {source: pictures})
         singles = [session.run(None, {source: picture[None]}) for picture in pictures]
     except BROKEN as error:

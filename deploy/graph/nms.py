@@ -88,6 +88,7 @@ class RawOutputs:
         finished: ``(N, R, 6)`` rows of a network with NMS of its own.
         embeddings: ``(N, D)`` of unit length.
         dimension: D.
+        layout: Which of its family's layouts the network has, where there are several.
     """
 
     boxes: str = ""
@@ -99,6 +100,7 @@ class RawOutputs:
     finished: str = ""
     embeddings: str = ""
     dimension: int = 0
+    layout: str = ""
 
 
 def append_corners(graph: Graph, center: str, size: str) -> str:

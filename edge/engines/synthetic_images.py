@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge.types import F32, U8
+from edge.vision.face_crops import FACE_POINTS
+
+F64 = NDArray[np.float64]
 
 # A face in units of its half height, painted in this order: center xy, radii xy, color RGB.
 _FACE = (
@@ -47,3 +51,42 @@ def _paint_face(picture: F32, center_xy: tuple[float, float], half_px: float) ->
     for center, radii, color in _FACE:
         inside = ((x - center[0]) / radii[0]) ** 2 + ((y - center[1]) / radii[1]) ** 2 < 1
         picture[inside] = color
+
+
+def draw_portraits(count: int, seed: int = 2) -> U8:
+    """Faces of different people, aligned as embedders take them: ``(count, 112, 112, 3)``.
+
+    They differ in width, eyes, brows, mouth, hair, skin, light and background.
+    """
+    rng = np.random.default_rng(seed)
+    faces = np.empty((count, 112, 112, 3), np.float32)
+    for face in faces:
+        across = np.linspace(-1, 1, 112, dtype=np.float32)[None, :, None]
+        face[:] = rng.uniform(30, 220, 3) + across * rng.uniform(-35, 35, 3)
+        skin = np.array([224, 180, 150]) * rng.uniform(0.35, 1.1) * rng.uniform(0.9, 1.1, 3)
+        hair = rng.uniform(10, 120, 3) * (1, 0.8, 0.6)
+        width, height = rng.uniform(36, 52), rng.uniform(50, 66)
+        _paint(face, (56, 56 - rng.uniform(0, 10)), (width + rng.uniform(2, 12), height + 5), hair)
+        _paint(face, (56, 66), (width, height), skin)
+        eye, iris = (rng.uniform(6, 11), rng.uniform(3, 6)), rng.uniform(10, 90, 3)
+        raised, brow = rng.uniform(8, 13), rng.uniform(1.5, 4)
+        for x, y in FACE_POINTS[:2].tolist():
+            _paint(face, (x, y), eye, rng.uniform(225, 250, 3))
+            _paint(face, (x, y), (eye[1] * 0.8,) * 2, iris)
+            _paint(face, (x, y - raised), (eye[0] * 1.2, brow), hair)
+        _paint(face, (56, 69), (rng.uniform(3, 8), rng.uniform(6, 12)), skin * 0.85)
+        _paint(face, (56, 92), (rng.uniform(10, 18), rng.uniform(3, 7)), skin * (0.9, 0.5, 0.5))
+        if rng.random() < 0.4:  # a beard
+            _paint(face, (56, 108), (rng.uniform(20, 40), rng.uniform(8, 16)), hair)
+        face *= 1 + across * rng.uniform(-0.4, 0.4)
+        face += rng.normal(0, 4, face.shape)
+    return faces.clip(0, 255).astype(np.uint8)
+
+
+def _paint(
+    picture: F32, center_xy: tuple[float, float], radii_xy: tuple[float, float], color: F64
+) -> None:
+    """Fill an ellipse, in pixels."""
+    y, x = np.mgrid[: picture.shape[0], : picture.shape[1]]
+    inside = ((x - center_xy[0]) / radii_xy[0]) ** 2 + ((y - center_xy[1]) / radii_xy[1]) ** 2 < 1
+    picture[inside] = color

@@ -63,7 +63,7 @@ class SyntheticCamera:
             SourceError: The photograph cannot be read.
         """
         options = self._options
-        photo = read_picture(options.photo or _find_shipped_photo()).rgb
+        photo = read_picture(options.photo or find_shipped_photo()).rgb
         view = _View(_compose_scene(photo, options.size_wh), options)
         with contextlib.closing(self._captures(view, stop)) as captures:
             yield captures
@@ -137,7 +137,7 @@ def _crop_center(image: U8, w: int, h: int) -> U8:
     return image[y : y + h, x : x + w]
 
 
-def _find_shipped_photo() -> Path:
+def find_shipped_photo() -> Path:
     """The photograph of a person that matplotlib ships (Grace Hopper, US Navy, public domain)."""
     found = importlib.util.find_spec("matplotlib")
     if found is not None and found.origin:

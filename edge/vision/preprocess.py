@@ -12,11 +12,14 @@ from edge.vision.resize import resize_to_rgb
 def place_letterbox(
     source_wh: tuple[int, int], network_wh: tuple[int, int], align: str = "top_left"
 ) -> tuple[Letterbox, tuple[int, int]]:
-    """Compute where an image goes in a network input, ``top_left`` or ``center``.
+    """Compute where an image goes in a network input, ``top_left``, ``center`` or ``stretch``.
 
     Returns:
         The letterbox and the width and height of the image inside the input.
     """
+    if align == "stretch":
+        both = (network_wh[0] / source_wh[0], network_wh[1] / source_wh[1])
+        return Letterbox(both, (0, 0), source_wh), network_wh
     scale = min(network_wh[0] / source_wh[0], network_wh[1] / source_wh[1])
     inner_w = min(network_wh[0], max(1, round(source_wh[0] * scale)))
     inner_h = min(network_wh[1], max(1, round(source_wh[1] * scale)))
@@ -27,7 +30,8 @@ def place_letterbox(
 
 
 def letterbox(picture: Picture, out: U8, align: str = "top_left", fill: int = 114) -> Letterbox:
-    """Lay a picture into a network input ``out``, ``(h, w, 3)`` uint8, keeping its aspect.
+    """Lay a picture into a network input ``out``, ``(h, w, 3)`` uint8, keeping its aspect
+    unless ``align`` is ``stretch``.
 
     All of ``out`` is overwritten; ``fill`` is the gray value around the image.
     """

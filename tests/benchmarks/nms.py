@@ -12,7 +12,7 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto
 
-from deploy.adopt.families import FAMILIES
+from deploy.adopt.families import FAMILIES, ForeignOutputs
 from deploy.graph.graph_builder import Graph
 from deploy.graph.nms import Nms, append_nms
 
@@ -27,7 +27,9 @@ def session(sweeps: int) -> ort.InferenceSession:
     value = onnx.helper.make_tensor_value_info
     shape = [1, ANCHORS, 5 + CLASSES]
     proto.input.append(value("raw", TensorProto.FLOAT, ["N", *shape[1:]]))
-    raw = FAMILIES["yolox"].head(graph, {"raw": shape}, (SIDE, SIDE))
+    raw = FAMILIES["yolox"].head(
+        graph, ForeignOutputs({"raw": np.zeros((1, *shape), np.float32)}, (SIDE, SIDE))
+    )
     options = Nms(sweeps=sweeps)
     found, _ = append_nms(graph, options, raw)
     proto.output.append(value(found, TensorProto.FLOAT, ["N", options.max_rows, 6]))

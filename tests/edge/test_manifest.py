@@ -45,7 +45,7 @@ def test_a_manifest_of_an_older_version_is_read():
         ({"crop_scales": [1.0] * 9}, "crop_scales"),
         ({"crop_scales": [0]}, "crop_scales"),
         ({"resampling": "lanczos"}, "resampling"),
-        ({"scale": float("inf")}, "scale"),
+        ({"scale": [1, 1, float("inf")]}, "scale"),
         ({"metrics": {"ap": float("nan")}}, "metrics"),
     ],
 )
