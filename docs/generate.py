@@ -265,8 +265,9 @@ def generate_metrics() -> str:
     return (
         "# Metrics\n\n`GET /metrics` on the HTTP server, in Prometheus' text format. "
         "`GET /healthz` answers 200 while the process lives. `GET /readyz` answers 200 while models"
-        " are loaded, none of them is broken, and at least one camera delivers, else 503; its body "
-        "is JSON with the state of each camera and, in `broken_models`, why a model is broken. The `process_*` metrics of the Prometheus client are there too.\n\n"
+        " are loaded, no model, sink or thread is at fault, and at least one camera delivers, else 503; its "
+        "body is JSON with the state of each camera, and with what is at fault in `broken_models`, "
+        "`broken_sinks` and `stuck`. The `process_*` metrics of the Prometheus client are there too.\n\n"
         f"| metric | type | labels | meaning |\n|---|---|---|---|\n{rows}\n\n"
         "Alert rules and a Grafana dashboard are in `deploy/monitoring/`.\n"
     )

@@ -54,6 +54,11 @@ class CameraPool:
         """Their threads."""
         return [worker for _, worker in self._cameras.values()]
 
+    def find_silent(self, silence_s: float) -> frozenset[str]:
+        """The cameras whose threads have made no progress for that long."""
+        workers = {name: worker for name, (_, worker) in self._cameras.items()}
+        return frozenset(n for n, worker in workers.items() if worker.silence_s > silence_s)
+
     def add(self, camera: Camera, source: Source) -> None:
         """Start a camera."""
         self._sample(camera)

@@ -162,6 +162,7 @@ class Daemon:
             if self._http and not self._http.is_alive(self._silence_s):
                 stuck.append("http")
             self.health.stuck = stuck
+            self.health.silent_cameras = self._cameras.find_silent(self._silence_s)
             if stuck:
                 log.error("no progress in %s: the watchdog is not fed", ", ".join(stuck))
             else:

@@ -18,6 +18,7 @@ class HealthBoard:
 
     Attributes:
         broken_sinks: Why a sink does not work, by name; empty while all work.
+        silent_cameras: Cameras whose threads stand still, whatever they reported last.
         stuck: Threads that have made no progress for too long.
         broken_models: Why a model is broken, by task; empty while all work.
     """
@@ -30,6 +31,7 @@ class HealthBoard:
         self.broken_models: Mapping[str, str] = {}
         self.broken_sinks: Mapping[str, str] = {}
         self.stuck: Sequence[str] = ()
+        self.silent_cameras: frozenset[str] = frozenset()
 
     def report(self, status: CameraStatus) -> None:
         """Store a state; listeners are called when it differs from the last one."""
@@ -69,7 +71,11 @@ class HealthBoard:
         """Whether models, sinks and threads work, and at least one camera delivers."""
         broken = self.broken_models or self.broken_sinks or self.stuck
         works = self.models_loaded and not broken
-        return works and any(s.state is CameraState.ONLINE for s in self.states())
+        return works and any(map(self.delivers, self.states()))
+
+    def delivers(self, status: CameraStatus) -> bool:
+        """Whether the camera of this state is online and its thread goes on."""
+        return status.state is CameraState.ONLINE and status.camera not in self.silent_cameras
 
 
 def _replace(problems: Mapping[str, str], name: str, problem: str) -> Mapping[str, str]:

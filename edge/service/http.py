@@ -27,7 +27,6 @@ from edge.repeated_warning import RepeatedWarnings
 from edge.service.health import HealthBoard
 from edge.service.http_gate import HttpGate
 from edge.service.metrics import Metrics
-from edge.types import CameraState
 
 log = logging.getLogger(__name__)
 
@@ -156,7 +155,7 @@ def create_app(metrics: Metrics, health: HealthBoard, token: str = "") -> Starle
         ready = health.is_ready()
         cameras = {
             status.camera: {
-                "ready": status.state is CameraState.ONLINE,
+                "ready": health.delivers(status),
                 "state": status.state,
                 "reason": status.reason,
                 "since": status.at_s,

@@ -50,6 +50,11 @@ class Worker:
         """Report that the work went on."""
         self._progress_s = self._clock()
 
+    @property
+    def silence_s(self) -> float:
+        """The time since the last progress mark; 0 when the work is finished."""
+        return 0.0 if self.finished else self._clock() - self._progress_s
+
     def is_alive(self) -> bool:
         """Whether the thread runs and reported progress recently, or its work is finished."""
         if self.finished:

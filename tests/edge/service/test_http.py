@@ -70,6 +70,24 @@ def test_readyz_needs_models_and_one_camera_and_names_each(serve):
     assert get(server, "/readyz")[0] == 503
 
 
+def test_readyz_says_what_stands_still_or_does_not_deliver(serve):
+    server, _, health = serve()
+    health.models_loaded = True
+    health.report(status("door", CameraState.ONLINE))
+    assert get(server, "/readyz")[0] == 200
+    health.report_sink("0-zeromq", "it does not deliver")
+    code, body = get(server, "/readyz")
+    assert (code, json.loads(body)["broken_sinks"]) == (503, {"0-zeromq": "it does not deliver"})
+    health.report_sink("0-zeromq", "")
+    health.stuck = ["inference 0"]
+    code, body = get(server, "/readyz")
+    assert (code, json.loads(body)["stuck"]) == (503, ["inference 0"])
+    health.stuck = ()
+    health.silent_cameras = frozenset({"door"})
+    code, body = get(server, "/readyz")
+    assert (code, json.loads(body)["cameras"]["door"]["ready"]) == (503, False)
+
+
 def test_metrics_are_prometheus_text_and_a_removed_camera_disappears(serve):
     server, metrics, _ = serve()
     metrics.camera("door").captured.inc()

@@ -106,3 +106,36 @@ def test_what_waits_is_flushed_at_the_end():
     release.set()
     assert worker.join(5)
     assert len(received) == 50
+
+
+def test_a_failure_that_repeats_is_told_once(caplog):
+    def send(batch):
+        raise SinkError("disk full")
+
+    send_queue, worker, _, dropped, up = make_send_queue(FunctionSink(send))
+    worker.start()
+    while len(dropped) < 20:
+        send_queue.put(messages(1))
+        worker.stop.wait(0.005)
+    end(worker)
+    assert caplog.text.count("disk full") == 1
+    assert caplog.text.count("is open") <= 1
+    assert up == ["it is not open yet", "", "disk full"], "it does not flicker"
+
+
+def test_a_sink_that_cannot_be_opened_yet_is_tried_until_it_can(caplog):
+    tries, arrived = [], threading.Event()
+
+    def opens():
+        tries.append(1)
+        if len(tries) < 5:
+            raise SinkError("no such folder")
+
+    sink = FunctionSink(lambda batch: arrived.set(), opens)
+    send_queue, worker, _, _, up = make_send_queue(sink)
+    worker.start()
+    send_queue.put(messages(1))
+    assert arrived.wait(5)
+    end(worker)
+    assert up == ["it is not open yet", "no such folder", ""]
+    assert caplog.text.count("no such folder") == 1
