@@ -141,6 +141,11 @@ class HttpClient:
                 with contextlib.suppress(OSError):
                     connection.sock.shutdown(socket.SHUT_RDWR)
 
+    def close(self) -> None:
+        """Close all connections."""
+        for connection in self._connections.copy():
+            self.hang_up(connection)
+
     @contextlib.contextmanager
     def connect(self, url: str) -> Iterator[HttpConnection]:
         """A connection to the host of ``url``, closed at the end of the block."""
@@ -368,10 +373,13 @@ class HttpBody:
             if sum(map(len, parts)) > limit:
                 self.close()
                 raise self._client.error(f"sends more than {limit >> 20} MiB: is it one picture?")
+        with self._client.translate():
+            self._response.read()  # nothing is left, but only this makes the connection free
         if self._response.will_close:
             self._connection.close()
         return b"".join(parts)
 
     def close(self) -> None:
         """Close the connection."""
+        self._response.close()  # it may own the socket
         self._connection.close()

@@ -136,7 +136,7 @@ class HttpCamera:
         self, client: HttpClient, store: Callable[[Arrival], None], closing: threading.Event
     ) -> None:
         """Request the address and read whatever it sends."""
-        with contextlib.closing(client.open(client.url)) as body:
+        with contextlib.closing(client), contextlib.closing(client.open(client.url)) as body:
             begins = body.peek(_SNIFFED_BYTES)
             if body.content_type in _MJPEG or begins.startswith((b"--", b"\xff\xd8\xff")):
                 if body.content_type == "image/jpeg":
@@ -149,9 +149,9 @@ class HttpCamera:
                 )
             playlist = begins.startswith(_PLAYLIST_BEGINS)
             opening = self._describe(client.url)
-            file, io_open = _as_file(body, client.url), None
+            file, io_open = _as_file(body, client.url, self.address), None
             if playlist:
-                io_open = lambda url, *_: _as_file(client.open(url), url)  # noqa: E731
+                io_open = lambda url, *_: _as_file(client.open(url), url, self.address)  # noqa: E731
             kind = "hls" if playlist else _TYPES.get(body.content_type)
             self._play(replace(opening, file=file, format=kind, io_open=io_open), store, closing)
 
@@ -161,7 +161,7 @@ class HttpCamera:
             url=url,
             address=self.address,
             options={
-                "analyzeduration": "1000000",
+                "analyzeduration": "300000",
                 "probesize": "1000000",
                 "live_start_index": "-1",
                 "http_persistent": "0",
@@ -220,19 +220,23 @@ class _PlaylistPacing:
 class _BodyFile:
     """A body as the file object that PyAV reads. A playlist is bounded, a stream is not."""
 
-    def __init__(self, body: HttpBody, name: str) -> None:
+    def __init__(self, body: HttpBody, name: str, address: str) -> None:
         self.name = name
+        self._address = address
         self._body = body
         bounded = body.peek(_SNIFFED_BYTES).startswith(_PLAYLIST_BEGINS)
         self._rest = _MAX_PLAYLIST_BYTES if bounded else None
 
     def read(self, size: int) -> bytes:
         """Some bytes; none at the end."""
+        if self._rest is None:
+            return self._body.read(size)
+        if self._rest < 0:  # told already
+            return b""
         part = self._body.read(size)
-        if self._rest is not None:
-            self._rest -= len(part)
-            if self._rest < 0:
-                raise SourceError("the playlist is longer than 1 MiB")
+        self._rest -= len(part)
+        if self._rest < 0:
+            raise SourceError(f"{self._address} sends a playlist of more than 1 MiB")
         return part
 
     def close(self) -> None:
@@ -240,8 +244,8 @@ class _BodyFile:
         self._body.close()
 
 
-def _as_file(body: HttpBody, name: str) -> BinaryIO:
-    return cast(BinaryIO, _BodyFile(body, name))
+def _as_file(body: HttpBody, name: str, address: str) -> BinaryIO:
+    return cast(BinaryIO, _BodyFile(body, name, address))
 
 
 def build(options: Options) -> HttpCamera:

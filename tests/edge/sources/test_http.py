@@ -1,0 +1,334 @@
+"""Live cameras over HTTP, against a server that behaves and one that does not."""
+
+import itertools
+import threading
+import time
+
+import pytest
+
+from edge.errors import SourceDeniedError, SourceError
+from edge.sources import http, snapshot, video_file
+from edge.types import YuvPicture
+from tests.support.http_camera import http_camera, jpeg, mjpeg
+from tests.support.http_camera import snapshot as one_picture
+from tests.support.memory import measure_peak
+from tests.support.videos import write_video
+
+PASSWORD = 'p@ss/w:%d #1?"'
+
+
+def camera(url, **options):
+    return http.build(http.Options(url=url, **{"open_timeout_s": 3, "read_timeout_s": 2} | options))
+
+
+def take(source, count):
+    with source.connect(threading.Event()) as captures:
+        return list(itertools.islice(captures, count))
+
+
+def failure(source):
+    """How a source fails, and the captures before."""
+    taken = []
+    with pytest.raises(SourceError) as caught, source.connect(threading.Event()) as captures:
+        taken.extend(captures)
+    return caught.value, taken
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("raw", [False, True])
+def test_mjpeg_arrives_multipart_and_raw(chunked, raw):
+    with http_camera(mjpeg(chunked=chunked, raw=raw)) as server:
+        captures = take(camera(server.url + "/live"), 5)
+    assert isinstance(captures[0].picture, YuvPicture)
+    assert captures[0].picture.size_wh == (160, 120)
+    assert all(capture.key_frame and not capture.damaged for capture in captures)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("raw", [False, True])
+def test_a_stream_that_ends_is_a_failure_and_is_asked_again(chunked, raw):
+    with http_camera(mjpeg(0.4, chunked=chunked, raw=raw)) as server:
+        source = camera(server.url + "/live")
+        for _ in range(2):
+            error, taken = failure(source)
+            assert "ended the stream" in str(error)
+            assert taken
+        assert len(server.requests) == 2
+
+
+def test_a_slow_reader_gets_the_newest_picture_with_the_time_of_its_arrival():
+    with (
+        http_camera(mjpeg(fps=50)) as server,
+        camera(server.url).connect(threading.Event()) as captures,
+    ):
+        ages_s = []
+        for _ in range(5):
+            time.sleep(0.3)
+            ages_s.append(time.monotonic() - next(captures).monotonic_s)
+    assert min(ages_s[1:]) < 0.15  # and not 1.2 s after five of them
+
+
+@pytest.mark.parametrize("scheme", ["Basic", "MD5", "SHA-256"])
+def test_a_login_is_answered(scheme):
+    with http_camera(mjpeg(), "us er", PASSWORD, scheme) as server:
+        assert take(camera(server.url, user="us er", password=PASSWORD), 2)
+        with pytest.raises(SourceDeniedError, match="check user and password"):
+            take(camera(server.url, user="us er", password="hunter2"), 1)
+        with pytest.raises(SourceDeniedError, match="set user and password"):
+            take(camera(server.url), 1)
+
+
+def test_a_login_that_nobody_can_compute_is_named():
+    with (
+        http_camera(mjpeg(), "viewer", "x", "NTLM") as server,
+        pytest.raises(SourceDeniedError, match="NTLM, which is not supported"),
+    ):
+        take(camera(server.url, user="viewer", password="x"), 1)
+
+
+def test_mpeg_ts_arrives_and_its_end_is_a_failure(tmp_path):
+    video = write_video(tmp_path / "a.ts", 30, options={"g": "5", "bf": "0"}).read_bytes()
+
+    def stream(reply):
+        reply.begin("video/mp2t", chunked=True)
+        for at in range(0, len(video), 4096):
+            reply.write(video[at : at + 4096])
+            time.sleep(0.02)
+        reply.end()
+
+    with http_camera(stream) as server:
+        error, taken = failure(camera(server.url + "/live.ts"))
+    assert "ended the stream" in str(error)
+    assert len(taken) > 5
+    assert taken[0].picture.size_wh == (160, 120)
+
+
+def test_a_playlist_that_ends_is_a_failure_and_is_asked_again(tmp_path):
+    video = write_video(tmp_path / "a.ts", 10, options={"g": "5", "bf": "0"}).read_bytes()
+    playlist = (
+        b"#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:1\n#EXT-X-MEDIA-SEQUENCE:0\n"
+        b"#EXTINF:1.0,\n0.ts\n#EXTINF:1.0,\n1.ts\n#EXT-X-ENDLIST\n"
+    )
+
+    def stream(reply):
+        body = playlist if reply.path.endswith("m3u8") else video
+        kind = "application/vnd.apple.mpegurl" if body is playlist else "video/mp2t"
+        reply.begin(kind, length=len(body))
+        reply.write(body)
+
+    with http_camera(stream, "viewer", PASSWORD, "MD5") as server:
+        source = camera(server.url + "/live.m3u8", user="viewer", password=PASSWORD)
+        for _ in range(2):
+            error, taken = failure(source)
+            assert "ended the stream" in str(error)
+            assert taken
+    assert server.requests.count("/live.m3u8") >= 2
+
+
+def test_the_pictures_of_a_playlist_come_at_their_pace(tmp_path):
+    video = write_video(tmp_path / "a.ts", 40, options={"g": "5", "bf": "0"}).read_bytes()
+
+    def stream(reply):
+        body = b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1.0,\n0.ts\n"
+        body = body if reply.path.endswith("m3u8") else video
+        reply.begin("video/mp2t", length=len(body))
+        reply.write(body)
+
+    with http_camera(stream) as server:
+        source = camera(server.url + "/live.m3u8", read_timeout_s=1)
+        with source.connect(threading.Event()) as captures:
+            stamps_s = [capture.monotonic_s for capture in itertools.islice(captures, 6)]
+    assert 0.3 < stamps_s[-1] - stamps_s[0] < 2
+
+
+# --- what no camera should send -------------------------------------------------------------------
+
+
+def _endless(head, piece):
+    def stream(reply):
+        reply.handler.wfile.write(head)
+        while not reply.over.is_set():
+            reply.handler.wfile.write(piece)
+
+    return stream
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+ENDLESS = {
+    "headers": _endless(OK, b"X-Header: 1\r\n"),
+    "a header": _endless(OK + b"X-Header: ", b"x" * 60_000),
+    "a picture": _endless(
+        OK + b"Content-Type: multipart/x-mixed-replace\r\n\r\n\xff\xd8\xff\xe0\0\2", b"x" * 60_000
+    ),
+    "no picture": _endless(
+        OK + b"Content-Type: multipart/x-mixed-replace\r\n\r\n--frame\r\n", b"x" * 60_000
+    ),
+    "a playlist": _endless(OK + b"\r\n#EXTM3U\n#EXT-X-TARGETDURATION:1\n", b"#EXTINF:1,\na.ts\n" * 999),
+    "garbage": _endless(OK + b"Content-Type: video/mp2t\r\n\r\n", bytes(60_000)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", ENDLESS)
+def test_what_has_no_end_is_refused_in_time_and_within_64_mb(what):
+    with http_camera(ENDLESS[what]) as server:
+        begun_s = time.monotonic()
+        with measure_peak() as peak:
+            error, taken = failure(camera(server.url, open_timeout_s=2))
+        assert time.monotonic() - begun_s < 10
+    assert not taken
+    assert "127.0.0.1" in str(error)
+    assert peak.growth_bytes < 64 << 20
+
+
+def test_an_answer_that_trickles_ends_in_time():
+    def stream(reply):
+        while not reply.over.wait(0.1):
+            reply.handler.wfile.write(b"H")
+
+    with http_camera(stream) as server:
+        begun_s = time.monotonic()
+        error, _ = failure(camera(server.url, open_timeout_s=1))
+        assert time.monotonic() - begun_s < 5
+    assert "raise open_timeout_s" in str(error)
+
+
+def test_a_stream_that_stalls_is_noticed():
+    def stream(reply):
+        reply.begin("multipart/x-mixed-replace; boundary=frame")
+        reply.part(jpeg())
+        reply.over.wait()
+
+    with http_camera(stream) as server:
+        error, taken = failure(camera(server.url, read_timeout_s=0.5))
+    assert "was silent for 0.5 s" in str(error)
+    assert len(taken) == 1
+
+
+def test_pictures_that_are_cut_off_are_counted_and_passed_over():
+    def stream(reply):
+        reply.begin("multipart/x-mixed-replace; boundary=frame")
+        while not reply.over.wait(0.02):
+            whole = jpeg(100)
+            reply.part(whole[: len(whole) // 2])
+            reply.part(whole)
+
+    with http_camera(stream) as server:
+        assert len(take(camera(server.url), 5)) == 5
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "says"),
+    [
+        ("text/html", b"<html>" * 9, "answers with text/html, not with video"),
+        ("image/png", b"\x89PNG" * 9, "answers with image/png"),
+        ("image/jpeg", jpeg(), 'use kind = "snapshot"'),
+    ],
+)
+def test_what_is_no_stream_is_named_with_the_remedy(kind, body, says):
+    def stream(reply):
+        reply.begin(kind, length=len(body))
+        reply.write(body)
+
+    with http_camera(stream) as server:
+        error, _ = failure(camera(server.url))
+    assert says in str(error)
+
+
+def test_a_redirect_in_a_circle_ends():
+    def stream(reply):
+        reply.handler.send_response(302)
+        reply.handler.send_header("Location", "/again")
+        reply.handler.send_header("Content-Length", "0")
+        reply.handler.end_headers()
+
+    with http_camera(stream) as server:
+        error, _ = failure(camera(server.url))
+    assert "redirects in a circle" in str(error)
+    assert len(server.requests) < 10
+
+
+def test_a_login_is_not_sent_to_another_host():
+    seen = []
+
+    def elsewhere(reply):
+        seen.append(reply.handler.headers.get("Authorization"))
+        mjpeg()(reply)
+
+    with http_camera(elsewhere) as other:
+
+        def stream(reply):
+            reply.handler.send_response(302)
+            reply.handler.send_header("Location", other.url.replace("127.0.0.1", "localhost"))
+            reply.handler.send_header("Content-Length", "0")
+            reply.handler.end_headers()
+
+        with http_camera(stream, "viewer", "x", "Basic") as server:
+            assert take(camera(server.url, user="viewer", password="x"), 1)
+    assert seen == [None]
+
+
+# --- snapshots ------------------------------------------------------------------------------------
+
+
+def ask(url, **options):
+    return snapshot.build(snapshot.Options(url=url, **options))
+
+
+def test_a_picture_is_asked_for_at_the_pace_on_one_connection():
+    with http_camera(one_picture, "viewer", "x", "SHA-256") as server:
+        source = ask(server.url + "/snap.jpg", user="viewer", password="x", fps=10)
+        begun_s = time.monotonic()
+        captures = take(source, 11)
+        took_s = time.monotonic() - begun_s
+    assert took_s > 0.9
+    assert len(server.requests) <= 10 * took_s + 2
+    assert (server.connections, server.denied) == (1, 1)
+    stamps_s = [capture.monotonic_s for capture in captures]
+    assert stamps_s == sorted(set(stamps_s))
+
+
+def test_the_pace_of_the_camera_reaches_its_source():
+    from edge.config import Camera
+    from edge.service.camera_pool import complete_source
+
+    source = {"kind": "snapshot", "url": "http://cam/snap.jpg"}
+    assert complete_source(Camera(name="a", source=source, fps=2))["fps"] == 2
+    assert complete_source(Camera(name="a", source={**source, "fps": 1}, fps=2))["fps"] == 1
+    assert "fps" not in complete_source(Camera(name="a", source={"kind": "camera"}, fps=2))
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "says"),
+    [("text/html", b"<html>", "does not answer with a JPEG"), ("image/jpeg", None, "more than 32")],
+)
+def test_an_answer_that_is_no_picture_is_named(kind, body, says):
+    def stream(reply):
+        reply.begin(kind, length=len(body) if body else 1_900_000_000)
+        while not reply.over.is_set():
+            reply.write(body or b"x" * 60_000)
+            if body:
+                return
+
+    with http_camera(stream) as server:
+        error, _ = failure(ask(server.url))
+    assert says in str(error)
+
+
+def test_a_refused_login_is_told_as_such():
+    with http_camera(one_picture, "viewer", "x", "Basic") as server:
+        error, _ = failure(ask(server.url, user="viewer", password="hunter2"))
+    assert isinstance(error, SourceDeniedError)
+    assert "401" in str(error)
+
+
+# --- former addresses -----------------------------------------------------------------------------
+
+
+def test_a_live_address_of_a_video_file_is_read_as_live_with_a_warning(caplog):
+    with http_camera(mjpeg(0.4, chunked=True)) as server:
+        source = video_file.build(video_file.Options(path=server.url + "/live?token=hunter2"))
+        error, taken = failure(source)
+    assert taken
+    assert "ended the stream" in str(error)
+    assert 'kind = "http"' in caplog.text
+    assert "hunter2" not in caplog.text
