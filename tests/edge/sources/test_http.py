@@ -163,7 +163,9 @@ ENDLESS = {
     "no picture": _endless(
         OK + b"Content-Type: multipart/x-mixed-replace\r\n\r\n--frame\r\n", b"x" * 60_000
     ),
-    "a playlist": _endless(OK + b"\r\n#EXTM3U\n#EXT-X-TARGETDURATION:1\n", b"#EXTINF:1,\na.ts\n" * 999),
+    "a playlist": _endless(
+        OK + b"\r\n#EXTM3U\n#EXT-X-TARGETDURATION:1\n", b"#EXTINF:1,\na.ts\n" * 999
+    ),
     "garbage": _endless(OK + b"Content-Type: video/mp2t\r\n\r\n", bytes(60_000)),
 }  # fmt: skip
 

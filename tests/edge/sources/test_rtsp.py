@@ -1,10 +1,13 @@
 """The RTSP camera, against a real server and against one that is none."""
 
 import contextlib
+import gc
+import itertools
 import logging
 import socket
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -12,6 +15,8 @@ from pydantic import ValidationError
 from edge.errors import SourceDeniedError, SourceError
 from edge.sources.rtsp import Options, build
 from edge.types import YuvPicture
+from tests.support.hostile_rtsp import hostile_rtsp
+from tests.support.memory import measure_peak
 from tests.support.rtsp_server import rtsp_server
 from tests.support.videos import WALKING, shared, write_video
 
@@ -20,7 +25,7 @@ GENEROUS_S = 4  # for what should take one second: the machine may be busy
 
 
 def camera(url, **options):
-    return build(Options(url=url, open_timeout_s=1, read_timeout_s=1, **options))
+    return build(Options(url=url, **{"open_timeout_s": 1, "read_timeout_s": 1} | options))
 
 
 def take(source, count):
@@ -161,6 +166,133 @@ def test_another_picture_size_in_mid_stream_ends_the_epoch(tmp_path):
     both.write_bytes(small.read_bytes() + large.read_bytes())
     with rtsp_server(both) as server:
         assert "picture size changed to (320, 240)" in failure(camera(server.url))[0]
+
+
+def _describe_endlessly(exchange):
+    if exchange.verb != "DESCRIBE":
+        exchange.proceed()
+        return
+    exchange.answer(headers="Content-Type: application/sdp\r\n", length=1_900_000_000)
+    while True:
+        exchange.connection.sendall(b"a=" + b"x" * 99_996 + b"\r\n")
+
+
+def _describe_many_streams(exchange):
+    if exchange.verb != "DESCRIBE":
+        exchange.proceed()
+        return
+    body = "v=0\r\n" + "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n" * 20_000
+    exchange.answer(headers="Content-Type: application/sdp\r\n", body=body.encode())
+
+
+def _head_endlessly(exchange):
+    while True:
+        exchange.connection.sendall(b"RTSP/1.0 200 OK\r\nCSeq: 1\r\n" + b"X-A: 1\r\n" * 9999)
+
+
+def _fragment_endlessly(exchange):
+    exchange.proceed()
+    for seq in itertools.count(1) if exchange.verb == "PLAY" else ():
+        head = bytes([0x7C, 0x85 if seq == 1 else 0x05])
+        exchange.send_packet(head + b"\x11" * 60_000, seq)
+
+
+def _send_gigantic_pictures(exchange):
+    """A parameter set of 16384 x 16384 pixels before each picture (Exp-Golomb, H.264 7.3.2.1)."""
+    exchange.proceed()
+    for seq in itertools.count(1) if exchange.verb == "PLAY" else ():
+        bits = "111" + "1" + "1" * 2 + "0" + "0" * 10 + f"{1024:011b}" * 1
+        bits += "0" * 10 + f"{1024:011b}" + "10001"
+        bits += "0" * (-len(bits) % 8)
+        data = int(bits, 2).to_bytes(len(bits) // 8, "big")
+        exchange.send_packet(b"\x67\x42\xc0\x3c" + data, seq)
+        exchange.send_packet(b"\x65" + b"\x88" * 900, seq)
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    "respond",
+    [
+        _describe_endlessly,
+        _describe_many_streams,
+        _head_endlessly,
+        _fragment_endlessly,
+        _send_gigantic_pictures,
+    ],
+)
+def test_a_camera_that_sends_without_end_takes_64_mb_at_most(respond):
+    stop = threading.Event()
+    timer = threading.Timer(4, stop.set)
+    timer.start()
+    with hostile_rtsp(respond) as url, measure_peak() as peak, contextlib.suppress(SourceError):
+        source = camera(url, open_timeout_s=2, first_picture_timeout_s=1)
+        with source.connect(stop) as captures:
+            for _ in captures:  # garbage may be taken for a picture
+                pass
+    timer.cancel()
+    timer.join()
+    assert peak.growth_bytes < 64 << 20
+
+
+def test_an_open_that_is_late_frees_its_socket_at_once():
+    gc.collect()
+    gc.disable()
+    try:
+        with hostile_rtsp(lambda exchange: exchange.proceed()) as url:  # and no packet
+            failure(camera(url, open_timeout_s=0.3))
+            time.sleep(0.3)  # the server's ends
+            before = sum(1 for _ in Path("/proc/self/fd").iterdir())
+            for _ in range(5):
+                assert "did not answer" in failure(camera(url, open_timeout_s=0.3))[0]
+            time.sleep(0.3)
+            assert sum(1 for _ in Path("/proc/self/fd").iterdir()) <= before
+    finally:
+        gc.enable()
+
+
+def test_a_camera_that_answers_late_is_waited_for_as_long_as_it_is_told():
+    def late(exchange):
+        if exchange.verb != "DESCRIBE":
+            exchange.proceed()
+            return
+        time.sleep(1.2)
+        exchange.answer("404 Not Found")
+
+    with hostile_rtsp(late) as url:
+        message, took_s = failure(camera(url, open_timeout_s=5, read_timeout_s=0.2))
+    assert "did not answer" not in message
+    assert took_s > 1
+
+
+@pytest.mark.parametrize(
+    ("challenge", "says"),
+    [
+        ('Digest realm="r", nonce="n", algorithm=SHA-256, qop="auth"', "set the camera to MD5"),
+        ('Digest realm="r", nonce="n"', "check user and password"),
+    ],
+)
+def test_a_digest_that_ffmpeg_cannot_compute_is_named(challenge, says):
+    def deny(exchange):
+        exchange.answer("401 Unauthorized", f"WWW-Authenticate: {challenge}\r\n")
+
+    with hostile_rtsp(deny) as url, pytest.raises(SourceDeniedError, match=says):
+        take(camera(url, user="viewer", password="hunter2"), 1)
+
+
+def test_a_camera_that_sends_over_udp_only_gets_the_remedy():
+    def refuse_tcp(exchange):
+        if exchange.verb == "SETUP":
+            exchange.answer("461 Unsupported Transport")
+        else:
+            exchange.proceed()
+
+    with hostile_rtsp(refuse_tcp) as url:
+        assert 'set transport = "udp"' in failure(camera(url))[0]
+
+
+def test_a_path_that_does_not_exist_is_named():
+    with hostile_rtsp(lambda exchange: exchange.answer("404 Not Found")) as url:
+        assert "check the path" in failure(camera(url))[0]
 
 
 def test_a_host_without_address_is_named():

@@ -1,11 +1,18 @@
 """Video files: real ones, small ones and broken ones."""
 
+import contextlib
+import os
+import socket
 import threading
+import time
+from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 
-from edge.errors import SourceError
+from edge.errors import SourceEndedError, SourceError
+from edge.sources import _helper_thread
 from edge.sources.video_file import Options, build
 from edge.types import RgbPicture, YuvPicture
 from edge.vision.resize import to_rgb
@@ -103,6 +110,126 @@ def test_a_paced_file_takes_its_time(tmp_path):
         stamps = [capture.monotonic_s for capture in captures]
     assert len(stamps) == 10
     assert 0.2 <= stamps[-1] - stamps[0] < 2  # 0.9 s of video at speed 4
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"every_frame": False, "speed": 5}, {"every_frame": False, "speed": 100}]
+)
+def test_the_time_of_a_recording_is_its_own_at_every_speed(tmp_path, options):
+    video = write_video(tmp_path / "a.mp4", frames=15, fps=5, options={"bf": "2"})
+    with source_of(video, **options).connect(threading.Event()) as captures:
+        taken = list(captures)
+    for stamps in ([c.monotonic_s for c in taken], [c.captured_s for c in taken]):
+        assert np.allclose(np.diff(stamps), 0.2, atol=1e-5)
+    arrivals_s = [capture.arrived_s for capture in taken]
+    assert arrivals_s == sorted(arrivals_s)
+    assert arrivals_s[-1] - arrivals_s[0] < 2.5
+
+
+def test_stamps_do_not_depend_on_when_a_recording_is_read(tmp_path):
+    video = write_video(tmp_path / "a.mp4", frames=31, fps=10)
+
+    def steps():
+        with source_of(video).connect(threading.Event()) as captures:
+            stamps = [capture.monotonic_s for capture in captures]
+        return [stamp - stamps[0] for stamp in stamps]
+
+    first = steps()
+    time.sleep(0.0137)
+    assert steps() == first  # to the last bit: a dwell of exactly 3 s must not depend on it
+
+
+def test_the_time_of_a_recording_goes_on_where_it_begins_again_or_resumes(tmp_path):
+    video = write_video(tmp_path / "a.mp4", frames=4)
+    with source_of(video, loop=True).connect(threading.Event()) as captures:
+        stamps = [next(captures).monotonic_s for _ in range(10)]
+    assert np.allclose(np.diff(stamps), 0.1, atol=1e-5)
+    small = write_video(tmp_path / "small.h264", 6)
+    large = write_video(tmp_path / "large.h264", 7, size_wh=(320, 240))
+    both = tmp_path / "both.h264"
+    both.write_bytes(small.read_bytes() + large.read_bytes())
+    source, stamps = source_of(both), []
+    for _ in range(2):
+        with (
+            contextlib.suppress(SourceError),
+            source.connect(threading.Event()) as captures,
+        ):
+            for capture in captures:
+                stamps.append(capture.captured_s)
+    assert len(stamps) == 13
+    assert (np.diff(stamps) > 0).all()
+
+
+def test_a_gap_in_a_recording_is_a_gap_in_its_time_but_not_in_its_playing(tmp_path):
+    path = tmp_path / "lapse.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.time_base = 64, 48, Fraction(1, 1000)
+        for pts in (0, 100, 20_100, 20_200):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), pts % 251, np.uint8))
+            frame.pts, frame.time_base = pts, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with source_of(path).connect(threading.Event()) as captures:
+        stamps = [capture.monotonic_s for capture in captures]
+    assert np.allclose(np.diff(stamps), [0.1, 20, 0.1], atol=1e-3)
+
+
+@pytest.mark.parametrize("make", ["fifo", "device", "socket"])
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path, make):
+    path = tmp_path / "a.mp4"
+    if make == "fifo":
+        os.mkfifo(path)
+    elif make == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(path))
+    begun_s = time.monotonic()
+    taken, problem = pictures(source_of(path))
+    assert not taken
+    assert "recording" in problem
+    assert time.monotonic() - begun_s < 2
+
+
+def test_a_file_system_that_does_not_answer_is_told_in_time(tmp_path, monkeypatch):
+    video, answered = write_video(tmp_path / "a.mp4"), threading.Event()
+    state = video.stat()
+    monkeypatch.setattr(_helper_thread.os, "stat", lambda path: answered.wait(10) and state)
+    taken, problem = pictures(source_of(video, open_timeout_s=0.2))
+    answered.set()
+    time.sleep(0.1)  # so that its thread ends within the test
+    assert not taken
+    assert "did not answer within 0.2 s: check the mount" in problem
+
+
+def test_damage_is_for_good_and_another_failure_resumes_once(tmp_path):
+    video = write_video(tmp_path / "a.mp4", 60, container_options={"movflags": "faststart"})
+    video.write_bytes(video.read_bytes()[: video.stat().st_size * 9 // 10])
+    with (
+        pytest.raises(SourceEndedError),
+        source_of(video).connect(threading.Event()) as captures,
+    ):
+        list(captures)
+
+
+def test_a_picture_that_theora_repeats_is_no_damage(tmp_path):
+    path = tmp_path / "a.ogv"
+    try:
+        write_video(path, frames=8, codec="libtheora")
+    except (av.error.EncoderNotFoundError, ValueError):
+        pytest.skip("this FFmpeg has no Theora encoder")
+    assert pictures(source_of(path))[1] == ""
+
+
+def test_concatenated_transport_streams_are_not_damaged(tmp_path):
+    first = write_video(tmp_path / "a.ts", 20, options={"bf": "0"})
+    second = write_video(tmp_path / "b.ts", 20, options={"bf": "0"})
+    both = tmp_path / "both.ts"
+    both.write_bytes(first.read_bytes() + second.read_bytes())
+    taken, problem = pictures(source_of(both))
+    assert len(taken) >= 39
+    assert problem == ""
 
 
 def test_stopping_interrupts_a_pause(tmp_path):
