@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import tempfile
 from pathlib import Path
 
 import av
@@ -62,4 +64,30 @@ def write_noise(path: Path, frames: int, *, fps: int = 10, size_wh: tuple[int, i
             )
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
+    return path
+
+
+def truncate_slices(image: np.ndarray, share: float, frames: int = 60) -> Path:
+    """A raw H.264 file of a moving, noisy image of whose slices a share is cut in half."""
+    rng = np.random.default_rng(0)
+    path = Path(tempfile.mkstemp(suffix=".h264")[1])
+    height, width = image.shape[:2]
+    options = {"g": "20", "bf": "0", "tune": "zerolatency", "x264-params": "sliced-threads=0"}
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options=options)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.codec_context.thread_count = 1
+        for row in range(frames):
+            moved = np.roll(image, 2 * row, 1) + rng.normal(0, 2, (height, width, 1))
+            pixels = np.clip(moved, 0, 255).astype(np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+    units = re.split(b"\0\0\0?\1", path.read_bytes())[1:]
+    path.write_bytes(
+        b"".join(
+            b"\0\0\0\1" + (unit[: max(8, len(unit) // 2)] if cut else unit)
+            for unit in units
+            for cut in [unit[0] & 31 in (1, 5) and rng.random() < share]
+        )
+    )
     return path
