@@ -3,21 +3,24 @@
 import contextlib
 import itertools
 import random
+import threading
 import time
 
 import numpy as np
 import pytest
 
 from edge.config import Camera
-from edge.errors import SourceDeniedError, SourceError
+from edge.errors import SourceDeniedError, SourceEndedError, SourceError
+from edge.service import camera_pool
 from edge.service.backoff import Backoff
+from edge.service.camera_pool import CameraPool
 from edge.service.cameras import CameraLoop
 from edge.service.frame_queue import FrameQueue
 from edge.service.frame_rate import FrameRateLimiter
 from edge.service.freeze_detector import FreezeDetector
 from edge.service.metrics import Metrics
-from edge.service.workers import Worker
-from edge.types import CameraState, Capture, RgbPicture
+from edge.service.workers import Worker, WorkerGroup
+from edge.types import CameraState, Capture, RgbPicture, StatusReason
 
 
 def capture(at_s: float = 0.0, value: int = 0) -> Capture:
@@ -233,3 +236,75 @@ def test_every_frame_of_an_evaluation_file_waits_for_its_turn():
     assert seen == list(range(20))
     assert worker.join(5)
     assert told[-1] == ("end of file", 20)
+
+
+def test_a_camera_that_flaps_is_summed_up_and_asked_more_rarely():
+    broken = SourceError("the stream ended")
+    _, statuses, backoff, text = run([*[breaks_after(1, broken)] * 12, ends_after(0)])
+    told = [s.reason_code for s in statuses]
+    assert told.count(StatusReason.FLAPPING) == 1
+    assert len(told) <= 2 + 2 * 4 + 2
+    assert "flaps: 4 connections in 1 minute" in [s.reason.split(";")[0] for s in statuses]
+    assert backoff.asked[:3] == ["short"] * 3
+    assert backoff.asked[5:] == ["growing"] * 7
+    assert 'edge_camera_flaps_total{camera="door"} 12.0' in text
+
+
+def test_a_recording_that_is_damaged_is_told_once_and_not_read_again():
+    damaged = SourceEndedError("a.mp4 is damaged: 1 packets or pictures beside 3 good frames")
+    frames, statuses, backoff, _ = run([breaks_after(3, damaged)])
+    assert len(frames) == 3
+    assert backoff.asked == []
+    assert (statuses[-1].state, statuses[-1].reason) == (CameraState.OFFLINE, str(damaged))
+    assert statuses[-1].reason_code is StatusReason.END_OF_FILE
+
+
+def test_frames_of_a_frozen_camera_are_marked_and_it_is_not_up():
+    def connection(stop):
+        for n in range(12):
+            yield capture(n, 7)
+
+    camera = Camera(name="door", source={"kind": "x"}, fps=1000, frozen_after_s=5)
+    frames, statuses, _, _ = run([connection], camera)
+    assert [frame.blind for frame in frames] == [False] * 5 + [True] * 7
+    assert StatusReason.FROZEN_PICTURE in [s.reason_code for s in statuses]
+
+
+def test_a_black_picture_is_blind_not_frozen():
+    def connection(stop):
+        for n in range(12):
+            yield Capture(RgbPicture(np.full((36, 64, 3), 3, np.uint8)), 1e9 + n, n)
+
+    camera = Camera(name="door", source={"kind": "x"}, fps=1000, frozen_after_s=5)
+    frames, statuses, _, _ = run([connection], camera)
+    states = [(s.state, s.reason_code) for s in statuses]
+    assert (CameraState.BLIND, StatusReason.BLACK_PICTURE) in states
+    assert CameraState.FROZEN not in [state for state, _ in states]
+    assert frames[-1].blind
+
+
+def test_a_camera_that_hangs_is_offline_and_the_others_go_on(monkeypatch):
+    monkeypatch.setattr(camera_pool, "HANGS_AFTER_S", 0.3)
+    released, told = threading.Event(), []
+
+    def hangs(stop):
+        released.wait(10)
+        yield capture()
+
+    def lives(stop):
+        for n in itertools.count():
+            if stop.wait(0.02):
+                return
+            yield capture(n / 50, n)
+
+    pool = CameraPool(FrameQueue(), Metrics(), told.append, WorkerGroup(0.3))
+    for name, connection in (("hung", hangs), ("good", lives)):
+        pool.add(Camera(name=name, source={"kind": "x"}), FunctionSource([connection]))
+    time.sleep(0.6)
+    pool.check()
+    hung = [s for s in told if s.reason_code is StatusReason.HANGS]
+    assert [s.camera for s in hung] == ["hung"]
+    assert [s.state for s in told if s.camera == "good"][-1] is CameraState.ONLINE
+    released.set()
+    for name in ("hung", "good"):
+        pool.remove(name)
