@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args, get_origin
@@ -14,7 +13,9 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
+    Tag,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -36,16 +37,14 @@ class Table(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _is_what_it_says(cls, value: object, info: ValidationInfo) -> object:
-        """Refuse what would be converted or does harm later: "10" for 10, control characters."""
+        """Refuse what would be converted, such as "10" for 10."""
         annotation = cls.model_fields[str(info.field_name)].annotation
-        for leaf in _list_leaves(value):
-            if isinstance(leaf, str):
-                if any(unicodedata.category(c) == "Cc" and c not in "\t\n" for c in leaf):
-                    raise ValueError("contains a control character: remove it")
-                if _takes(annotation, float) and not _takes(annotation, str):
+        if _takes(annotation, float) and not _takes(annotation, str):
+            for leaf in _list_leaves(value):
+                if isinstance(leaf, str):
                     raise ValueError("must be a number: remove the quotes")
-            if isinstance(leaf, bool) and _takes(annotation, float):
-                raise ValueError("must be a number")
+                if isinstance(leaf, bool):
+                    raise ValueError("must be a number")
         if annotation is bool and not isinstance(value, bool):
             raise ValueError("must be true or false")
         return value
@@ -115,6 +114,10 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Labels = Annotated[tuple[str, ...], Field(max_length=MAX_LABELS)]
 Ratio = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(gt=0, le=MAX_S)]
+SecondsPerClass = Annotated[  # tags that begin with ~ are not part of a key
+    Annotated[Seconds, Tag("~number")] | Annotated[dict[str, Seconds], Tag("~table")],
+    Discriminator(lambda value: "~table" if isinstance(value, dict) else "~number"),
+]
 Point = Annotated[tuple[float, float], AfterValidator(_in_unit_square)]
 
 
@@ -207,7 +210,7 @@ class Tracking(Table):
     low_score: Ratio = 0.1
     min_iou: Ratio = 0.2
     confirm_frames: int = Field(default=2, ge=1, le=1000)
-    max_missed_s: Seconds | dict[str, Seconds] = DEFAULT_MAX_MISSED_S
+    max_missed_s: SecondsPerClass = DEFAULT_MAX_MISSED_S
     still_max_missed_s: dict[str, Seconds] = Field(default_factory=lambda: dict(VEHICLES_MISSED_S))
 
     @model_validator(mode="after")

@@ -26,7 +26,10 @@ from edge.input_file import read_input
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 24  # of tables and arrays in each other
+MAX_TABLES = 1000  # in one array: cameras of a node
+MAX_ENTRIES = 40_000  # keys, tables and arrays
 MAX_PROBLEMS = 20  # that are told at once
+CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # but tab and newline
 
 Key = tuple[str | int, ...]
 Tree = Mapping[str, Any]
@@ -60,8 +63,7 @@ def read(path: Path) -> tuple[Tree, str]:
             raise ConfigError(f"is not valid TOML ({error}): fix the value") from error
         except RecursionError:
             raise ConfigError("nests brackets too deeply: fix the syntax") from None
-        if _measure_depth(tree) > MAX_DEPTH:
-            raise ConfigError(f"nests tables or arrays deeper than {MAX_DEPTH}: fix the syntax")
+        _check_shape(tree)
     return tree, text
 
 
@@ -76,19 +78,29 @@ def _read_text(path: Path) -> str:
         raise ConfigError("is not UTF-8 text: is it a TOML file?") from error
 
 
-def _measure_depth(tree: object) -> int:
-    """How many tables and arrays contain each other."""
-    depth, level = 0, [tree]
+def _check_shape(tree: Tree) -> None:
+    """Refuse what takes minutes to check or to explain.
+
+    Raises:
+        ConfigError: Tables and arrays contain each other too deeply, or are too many.
+    """
+    depth, count = 0, 0
+    level: list[dict[str, Any] | list[Any]] = [dict(tree)]
     while level:
         depth += 1
-        inner: list[object] = []
+        inner: list[dict[str, Any] | list[Any]] = []
         for node in level:
-            if isinstance(node, dict):
-                inner += node.values()
-            elif isinstance(node, list):
-                inner += node
+            children = list(node.values()) if isinstance(node, dict) else node
+            nested = [child for child in children if isinstance(child, dict | list)]
+            inner += nested
+            count += len(children) if isinstance(node, dict) else len(nested)
+            if any(isinstance(child, dict) for child in nested[MAX_TABLES:]):
+                raise ConfigError(f"has an array of more than {MAX_TABLES} tables: remove some")
+        if depth > MAX_DEPTH:
+            raise ConfigError(f"nests tables or arrays deeper than {MAX_DEPTH}: fix the syntax")
+        if count > MAX_ENTRIES:
+            raise ConfigError(f"has more than {MAX_ENTRIES} entries: remove some")
         level = inner
-    return depth - 1
 
 
 def parse(tree: Tree, path: Path | str = "configuration", text: str = "") -> Config:
@@ -98,6 +110,12 @@ def parse(tree: Tree, path: Path | str = "configuration", text: str = "") -> Con
         ConfigError: With file, line, key and remedy; one line per problem.
     """
     source = _Source(path, text)
+    with collect_errors() as errors:
+        errors.errors += [
+            source.error(key, "contains a control character: remove it")
+            for key, text in _list_texts(tree, ())
+            if CONTROL_CHARACTER.search(text)
+        ]
     problems: list[EdgeError] = []
     with collect_errors() as plugin_errors:
         try:
@@ -105,8 +123,9 @@ def parse(tree: Tree, path: Path | str = "configuration", text: str = "") -> Con
         except ValidationError as error:
             problems += source.explain(error, ())  # without the input, which may hold a password
         for folder, table, key in _list_plugins(tree):
-            with plugin_errors.catch():
-                source.check_plugin(folder, table, key)
+            if len(plugin_errors.errors) < MAX_PROBLEMS:
+                with plugin_errors.catch():
+                    source.check_plugin(folder, table, key)
         plugin_errors.errors[:0] = problems
         del plugin_errors.errors[MAX_PROBLEMS:]
     return config
@@ -119,6 +138,8 @@ def parse_models(tree: Tree) -> Config | None:
     """
     parts = {key: tree[key] for key in ("models", "recognition") if key in tree}
     camera = {"name": "none", "source": {"kind": "synthetic"}}
+    if any(CONTROL_CHARACTER.search(text) for _, text in _list_texts(parts, ())):
+        return None
     try:
         return Config.model_validate(parts | {"cameras": [camera]})
     except ValidationError:
@@ -139,6 +160,14 @@ def check_labels(tree: Tree, classes: Sequence[str], path: Path | str, text: str
                     known = ", ".join(classes)
                     problem = f"the model does not know the label {label!r}: use one of {known}"
                     raise source.error(key, problem)
+
+
+def _list_texts(node: object, key: Key) -> Iterator[tuple[Key, str]]:
+    if isinstance(node, str):
+        yield key, node
+    elif isinstance(node, dict | list):
+        for part, child in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from _list_texts(child, (*key, part))
 
 
 def _list_plugins(tree: Tree) -> Iterator[tuple[plugins.Folder, Tree, Key]]:
@@ -232,10 +261,14 @@ class _Source:
         problems = error.errors(include_input=False, include_url=False)
         inner = {problem["loc"][:n] for problem in problems for n in range(len(problem["loc"]))}
         return [
-            self.error((*prefix, *problem["loc"]), _remedy(problem))
+            self.error((*prefix, *_skip_tags(problem["loc"])), _remedy(problem))
             for problem in problems[: 2 * MAX_PROBLEMS]
             if problem["loc"] not in inner  # a list whose entries failed is also reported as empty
         ][:MAX_PROBLEMS]
+
+
+def _skip_tags(key: Key) -> Key:
+    return tuple(part for part in key if not str(part).startswith("~"))
 
 
 def _remedy(problem: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails

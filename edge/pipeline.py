@@ -77,7 +77,8 @@ class CameraView:
         loss = None
         if self.frame and frame.epoch != self.frame.epoch:
             moved = frame.size_wh != self.frame.size_wh
-            loss = self._lose(self.tracker.reset(at_s, moved=moved), at_s)
+            loss = self._lose(self.tracker.reset(at_s, moved=moved), at_s, left)
+            left = ()
         update = self.tracker.update(self.filter.keep(detections, frame.size_wh), at_s)
         left += self._leave(update.ended, at_s)
         zones, moves = self.zones.update(update.tracks, frame.size_wh, at_s)

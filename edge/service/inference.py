@@ -79,14 +79,12 @@ class InferencePool:
             if frames:
                 self._infer(frames)
                 self.frames.done(frames)
-            self.sweep()
+            if (now_s := time.monotonic()) >= self._sweep_s:
+                self._sweep_s = now_s + SWEEP_S
+                self.end_silent_tracks()
 
-    def sweep(self) -> None:
-        """End the tracks of cameras that are silent, at most every `SWEEP_S`."""
-        now_s = time.monotonic()
-        if now_s < self._sweep_s:
-            return
-        self._sweep_s = now_s + SWEEP_S
+    def end_silent_tracks(self) -> None:
+        """End the tracks of cameras that have been silent for too long."""
         silent = self.frames.claim_silent(SWEEP_S)
         losses = [self.pipeline.expire(camera, silent_s) for camera, silent_s in silent]
         self.publish_losses([loss for loss in losses if loss])

@@ -1,10 +1,12 @@
 """Configurations: what is right is read, what is wrong is named with its remedy."""
 
+import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from typer.testing import CliRunner
 from edge import config_file, plugins
 from edge.cli import app
 from edge.cli.options import EMBEDDER
+from edge.errors import ConfigError
 from tests.support.models import NOBODY, NOTHING, constant_model, without_manifest
 
 EXIT = 78
@@ -265,6 +268,54 @@ BROKEN = [
            "cameras[0].labels", "'unicorn'", "use one of person, car", late=True),
     Broken("score_label", camera("min_score = { unicorn = 0.5 }"),
            "cameras[0].min_score", "'unicorn'", "use one of person, car", late=True),
+    Broken("limit_label", camera("tracking = { max_missed_s = { unicorn = 5 } }"),
+           "cameras[0].tracking.max_missed_s", "'unicorn'", "use one of person, car", late=True),
+    # values that were taken and did harm, or nothing
+    Broken("fps_in_quotes", camera('fps = "10"'), "cameras[0].fps", "number", "remove the quotes"),
+    Broken("score_in_quotes", camera('min_score = { person = "0.5" }'),
+           "cameras[0].min_score", "number", "remove the quotes"),
+    Broken("port_is_true", Toml(http="[http]\nport = true"), "http.port", "number", "change it"),
+    Broken("loop_in_quotes", source('kind = "video_file", path = "x", loop = "no"'),
+           "cameras[0].source.loop", "true or false", "change it"),
+    Broken("fps_next_to_nothing", camera("fps = 1e-300"),
+           "cameras[0].fps", "greater than or equal to 0.001", "change it"),
+    Broken("frozen_after_ages", camera("frozen_after_s = inf"),
+           "cameras[0].frozen_after_s", "finite", "change it"),
+    Broken("dwell_for_ever", Toml(more=f"{ZONE}\ndwell_s = inf"),
+           "cameras[0].zones[0].dwell_s", "finite", "change it"),
+    Broken("missed_for_ever", camera("tracking = { max_missed_s = inf }"),
+           "cameras[0].tracking.max_missed_s", "finite", "change it"),
+    Broken("tracks_that_never_begin",
+           camera("tracking = { confirm_frames = 99999999999999999999 }"),
+           "cameras[0].tracking.confirm_frames", "1000", "change it"),
+    Broken("low_above_high", camera("tracking = { low_score = 0.9, high_score = 0.1 }"),
+           "cameras[0].tracking", "low_score must not be above high_score", "change it"),
+    Broken("zone_without_area",
+           camera('zones = [{ name = "z", polygon = [[0, 0], [0.5, 0.5], [1, 1]] }]'),
+           "cameras[0].zones[0].polygon", "on one line", "contains nothing"),
+    Broken("mask_of_one_point", camera("masks = [[[0.5, 0.5], [0.5, 0.5], [0.5, 0.5]]]"),
+           "cameras[0].masks[0]", "on one line", "contains nothing"),
+    Broken("host_is_empty", Toml(http='[http]\nhost = ""'), "http.host", "at least 1", "change it"),
+    Broken("host_of_everybody", Toml(http='[http]\nhost = "0.0.0.0"'),
+           "http", "to the network", "insecure = true"),
+    Broken("host_of_everybody_in_ipv6", Toml(http='[http]\nhost = "::"'),
+           "http", "to the network", "insecure = true"),
+    Broken("nul_in_a_host", Toml(http='[http]\nhost = "a\\u0000"'),
+           "http.host", "control character", "remove it"),
+    Broken("nul_in_a_sink", Toml(sinks='[[sinks]]\nkind = "jsonl"\npath = "a\\u0000b"'),
+           "sinks[0].path", "control character", "remove it"),
+    Broken("nul_in_a_model", detector('"a\\u0000b"'),
+           "models.detector", "control character", "remove it"),
+    Broken("nul_in_a_kind", source('kind = "a\\u0000:b"'),
+           "cameras[0].source.kind", "control character", "remove it"),
+    Broken("escape_in_a_label", camera('labels = ["per\\u001b[31mson"]'),
+           "cameras[0].labels[0]", "control character", "remove it"),
+    Broken("return_in_a_url", source('kind = "rtsp", url = "rtsp://127.0.0.1/x\\r\\nEvil: 1"'),
+           "cameras[0].source.url", "control character", "remove it"),
+    Broken("home_of_nobody", detector('"~nobodyhere/x.onnx"'),
+           "models.detector", "no such user", "write the whole path", late=True),
+    Broken("model_is_a_device", detector('"/dev/full"'),
+           "models.detector", "/dev/full", "check the path", late=True),
     # the machine
     Broken("sink_folder_missing",
            Toml(sinks='[[sinks]]\nkind = "jsonl"\npath = "SHELF/nowhere/out.jsonl"'),
@@ -405,6 +456,81 @@ def test_the_line_is_that_of_the_second_camera(shelf):
     path = Toml(more=more).write(shelf)
     line = path.read_text().splitlines().index("fps = 0") + 1
     assert f"{path}:{line}: cameras[1].fps: " in check(path).stderr
+
+
+# --- what would never end, or end in a traceback ----------------------------------------------
+
+
+HOSTILE = {
+    "brackets": "labels = " + "[" * 500,
+    "more_brackets": "labels = " + "[" * 50_000,
+    "closed_brackets": "labels = " + "[" * 100 + "]" * 100,
+    "deep_header": "[" + ".".join("a" * 3000) + "]",
+    "deep_key": ".".join("a" * 3000) + " = 1",
+    "inline_tables": "a = " + "{ a = " * 90 + "1" + " }" * 90,
+    "digits": f"fps = {'9' * 5000}",
+    "hexadecimal": f"fps = 0x{'f' * 5000}",
+    "exponent": "fps = 1e999999999",
+    "cameras": '[[cameras]]\nname = "a"\n' * 20_000,
+    "zones": "[[cameras]]\n" + "[[cameras.zones]]\nx = 1\n" * 20_000,
+    "sinks": '[[sinks]]\nkind = "fax"\n' * 20_000,
+    "nearly_too_many": "[[cameras]]\n" + "[[cameras.zones]]\nx = 1\n" * 900,
+    "corners": f"masks = [[{'[0, 0],' * 50_000}]]",
+    "labels": "[[cameras]]\nlabels = [" + '"a",' * 100_000 + "]",
+    "keys": "".join(f"k{n} = 1\n" for n in range(50_000)),
+    "megabytes": "# " + "x" * (1 << 20),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_text_is_too_much(name, tmp_path):
+    path = tmp_path / "edge.toml"
+    path.write_text(HOSTILE[name])
+    started_s = time.process_time()
+    with pytest.raises(ConfigError) as caught:
+        config_file.load(path)
+    assert time.process_time() - started_s < 5
+    assert len(str(caught.value).splitlines()) <= config_file.MAX_PROBLEMS
+    assert len(str(caught.value)) < 20_000
+    assert str(path) in str(caught.value)
+
+
+def test_a_device_or_fifo_is_no_configuration(tmp_path):
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    for path in (Path("/dev/zero"), Path("/dev/full"), fifo):
+        with pytest.raises(ConfigError, match=f"{path}: .*check the path"):
+            config_file.load(path)
+
+
+def test_a_configuration_saved_with_a_byte_order_mark_is_read(shelf):
+    path = Toml().write(shelf)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert config_file.load(path).node == "gate-1"
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_all_mistakes_are_told_at_once(command, shelf):
+    path = Toml(
+        models='[models]\ndetector = "detector.onnx"\nfaces = "nowhere.onnx"',
+        source='source = { kind = "carrier-pigeon" }\nlabels = ["unicorn"]',
+        more='[[cameras.zones]]\nname = "z"\npolygon = [[0, 0], [1, 1]]\nlabels = ["dragon"]',
+        sinks='[[sinks]]\nkind = "zeromq"\nbind = "127.0.0.1"',
+    ).write(shelf)
+    lines = path.read_text().splitlines()
+    told = check(path, command).stderr.strip().splitlines()
+    expected = {
+        "cameras[0].zones[0].polygon: has 2 entries": "polygon =",
+        "cameras[0].source.kind: unknown kind 'carrier-pigeon'": "source =",
+        "sinks[0].bind: '127.0.0.1' cannot be bound": "bind =",
+        "models.faces: ": "faces =",
+        "cameras[0].labels: the model does not know the label 'unicorn'": 'labels = ["unicorn"]',
+        "cameras[0].zones[0].labels: the model does not know the label 'dragon'": "dragon",
+    }
+    assert len(told) == len(expected), told
+    for problem, at in expected.items():
+        number = next(n for n, line in enumerate(lines, 1) if at in line)
+        assert any(f"{path}:{number}: {problem}" in line for line in told), (problem, told)
 
 
 # --- keys of earlier versions -----------------------------------------------------------------

@@ -14,7 +14,7 @@ from edge.types import Capture, RgbPicture
 
 
 class Options(BaseModel):
-    """A camera of ``fps`` noisy pictures that fails, dies or hangs when asked to."""
+    """A camera of ``fps`` noisy pictures that fails, dies, ends or hangs when asked to."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -46,6 +46,8 @@ class Camera:
                     raise SourceError("asked to fail")
                 if self._options.then == "die":
                     raise RuntimeError("asked to die")
+                if self._options.then == "end":
+                    return
                 stop.wait()
                 return
             image = rng.integers(0, 255, (36, 64, 3), np.uint8)

@@ -2,12 +2,14 @@
 
 import contextlib
 import json
+import re
 import socket
 import threading
 import time
 import urllib.error
 import urllib.request
 
+import numpy as np
 import pytest
 
 from edge import config_file
@@ -16,6 +18,7 @@ from edge.diagnostics.benchmark import NullDetector
 from edge.errors import WorkerError
 from edge.service.daemon import Daemon
 from edge.service.model_set import ModelSet
+from tests.support.models import constant_model
 from tests.support.videos import write_video
 
 MODELS = ModelSet(NullDetector(), None)
@@ -43,8 +46,8 @@ port = 0
 class Running:
     """A daemon in a thread."""
 
-    def __init__(self, path):
-        self.daemon = Daemon(config_file.load(path), path, models=MODELS)
+    def __init__(self, path, load=False):
+        self.daemon = Daemon(config_file.load(path), path, models=None if load else MODELS)
         self.error = None
         self.thread = threading.Thread(target=self._run)
         self.thread.start()
@@ -136,6 +139,120 @@ def test_a_reload_that_fails_keeps_the_running_configuration(run, tmp_path):
         assert time.monotonic() < deadline_s
         time.sleep(0.05)
     assert running.until(lambda states: states == {"door": "online"})
+
+
+def read_events(path):
+    """What happened to each track of each camera, in order: (change, place)."""
+    lives = {}
+    for line in path.read_text().splitlines():
+        message = json.loads(line)
+        if message["topic"].startswith("v1/tracks/"):
+            life = lives.setdefault((message["camera"], message["track"]), [])
+            life.append((message["change"], message["place"]))
+    return lives
+
+
+WHOLE_LIFE = [("began", ""), ("entered", "all"), ("left", "all"), ("ended", "")]
+
+
+def test_however_a_camera_goes_its_tracks_end_and_its_zones_are_left(run, tmp_path):
+    person = constant_model(
+        "detect", {"detections": np.float32([[5, 5, 20, 30, 0.9, 0]])}, ("person",)
+    )
+    (tmp_path / "none.onnx").write_bytes(person)
+    log = tmp_path / "log.jsonl"
+    sink = f'[[sinks]]\nkind = "jsonl"\npath = "{log}"\n'
+    zone = 'name = "all", polygon = [[0, 0], [1, 0], [1, 1], [0, 1]]'
+    cameras = {
+        "stays": "", "removed": "", "loses": ', then = "hang", after = 20',
+        "ends": ', then = "end", after = 20', "fails": ', then = "fail", after = 20',
+    }  # fmt: skip
+    path = write(tmp_path / "edge.toml", cameras, sink)
+    text = path.read_text().replace("fps = 50", f"fps = 50\nzones = [{{ {zone} }}]")
+    path.write_text(text)
+    running = Running(path, load=True)
+    try:
+        assert running.until(lambda states: states.get("fails") == "offline")
+        deadline_s = time.monotonic() + 15
+        while time.monotonic() < deadline_s:
+            lives = read_events(log)
+            finished = {camera for (camera, _), life in lives.items() if life == WHOLE_LIFE}
+            if finished >= {"loses", "ends", "fails"}:
+                break
+            time.sleep(0.1)
+        assert finished >= {"loses", "ends", "fails"}
+        path.write_text(
+            re.sub(r'\[\[cameras\]\]\nname = "removed".*?\n(?=\[\[)', "", text, flags=re.S)
+        )
+        running.daemon.reload()
+        assert running.until(lambda states: "removed" not in states)
+        lives = read_events(log)
+        assert [life for (camera, _), life in lives.items() if camera == "removed"] == [WHOLE_LIFE]
+        assert [life for (camera, _), life in lives.items() if camera == "stays"] == [
+            WHOLE_LIFE[:2]
+        ]
+    finally:
+        running.daemon.stop()
+        running.thread.join(10)
+    lives = read_events(log)
+    assert {camera for camera, _ in lives} == cameras.keys()
+    assert all(life == WHOLE_LIFE for life in lives.values())
+
+
+def test_a_changed_zone_or_rate_does_not_reconnect_its_camera(run, tmp_path):
+    running = run({"door": "", "gate": ""})
+    assert running.until(lambda states: states == {"door": "online", "gate": "online"})
+    epochs = [state.epoch for state in running.daemon.health.states()]
+    path = tmp_path / "edge.toml"
+    zone = '{ name = "all", polygon = [[0, 0], [1, 0], [1, 1]] }'
+    changed = f"fps = 5\nzones = [{zone}]\nmin_score = {{ person = 0.9 }}\njpeg_hz = 1"
+    path.write_text(path.read_text().replace("fps = 50", changed, 1))
+    running.daemon.reload()
+    deadline_s = time.monotonic() + 10
+    while not running.daemon._cameras.configured["door"].zones:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.02)
+    before = running.daemon._cameras._cameras["door"][0].metrics.captured._value.get()
+    time.sleep(0.5)
+    assert running.daemon._cameras._cameras["door"][0].metrics.captured._value.get() > before
+    assert [state.epoch for state in running.daemon.health.states()] == epochs
+    assert "edge_config_last_reload_successful 1.0" in running.get("/metrics")[1]
+
+
+def test_what_waits_for_a_restart_is_no_successful_reload(run, tmp_path, caplog):
+    running = run({"door": ""})
+    assert running.until(lambda states: states == {"door": "online"})
+    path = tmp_path / "edge.toml"
+    first = path.read_text()
+    path.write_text(
+        first.replace('name = "door"', 'name = "yard"') + "[batching]\nmax_batch_size = 2\n"
+    )
+    path.write_text(path.read_text().replace("port = 0", "port = 0\nmax_connections = 7"))
+    for _ in range(2):  # also the second time
+        caplog.clear()
+        running.daemon.reload()
+        assert running.until(lambda states: states == {"yard": "online"})
+        deadline_s = time.monotonic() + 10
+        while "what changed in http takes effect when" not in caplog.text:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.02)
+        assert "edge_config_last_reload_successful 0.0" in running.get("/metrics")[1]
+    path.write_text(first)
+    running.daemon.reload()
+    assert running.until(lambda states: states == {"door": "online"})
+    assert "edge_config_last_reload_successful 1.0" in running.get("/metrics")[1]
+
+
+def test_a_reload_tells_where_an_unknown_label_is(run, tmp_path, caplog):
+    running = run({"door": ""})
+    assert running.until(lambda states: states == {"door": "online"})
+    path = tmp_path / "edge.toml"
+    path.write_text(path.read_text().replace("fps = 50", 'labels = ["unicorn"]'))
+    running.daemon.reload()
+    deadline_s = time.monotonic() + 10
+    while f"{path}:6: cameras[0].labels: the model does not know" not in caplog.text:
+        assert time.monotonic() < deadline_s, caplog.text
+        time.sleep(0.02)
 
 
 def test_messages_are_numbered_without_gaps_and_statuses_come_first(run, tmp_path):
