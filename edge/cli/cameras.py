@@ -20,6 +20,8 @@ def parse_source(text: str) -> dict[str, Any]:
         return {"kind": "rtsp", "url": text}
     if text.startswith("/dev/"):
         return {"kind": "camera", "device": text}
+    if "://" in text and not text.startswith("file:"):
+        return {"kind": "http", "url": text}
     return {"kind": "video_file", "path": text}
 
 

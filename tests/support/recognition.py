@@ -102,10 +102,11 @@ class Stage:
         still: bool = False,
         after_s: float = STEP_S,
         scale: float = 1,
+        blind: bool = False,
     ) -> list[Decision]:
         """A frame with faces at these places, the first one in person ``owner``."""
         return list(self.event(*at_xy, camera=camera, epoch=epoch, owner=owner, still=still,
-                               after_s=after_s, scale=scale).decisions)  # fmt: skip
+                               after_s=after_s, scale=scale, blind=blind).decisions)  # fmt: skip
 
     def event(
         self,
@@ -116,6 +117,7 @@ class Stage:
         still: bool = False,
         after_s: float = STEP_S,
         scale: float = 1,
+        blind: bool = False,
     ) -> FrameResult:
         """As `show`; the whole event."""
         self.now_s += after_s
@@ -125,7 +127,8 @@ class Stage:
             for x, y in at_xy:  # faces change, the room does not
                 noise = self._rng.integers(20, 235, (12, 10, 3), np.uint8)
                 self._picture[y : y + 96, x : x + 80] = noise.repeat(8, 0).repeat(8, 1)
-        frame = Frame(camera, epoch, self.seq, self.now_s, self.now_s, RgbPicture(self._picture))
+        picture = RgbPicture(self._picture)
+        frame = Frame(camera, epoch, self.seq, self.now_s, self.now_s, picture, blind=blind)
         faces = faces_at(*at_xy, owned=owner >= 0, scale=scale)
         tracks = Tracks.empty()
         if owner >= 0:

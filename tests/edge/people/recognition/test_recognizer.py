@@ -50,6 +50,18 @@ def test_eleven_bad_looks_outvote_one_good_one():
     assert stage.watch(12).outcome is Outcome.UNKNOWN
 
 
+def test_a_name_is_withdrawn_while_the_camera_is_frozen_and_given_again_after():
+    stage = Stage(liveness=ObedientLiveness(0.95))
+    assert stage.watch(4).outcome is Outcome.KNOWN
+    frozen = [stage.watch(1, blind=True) for _ in range(4)]
+    assert not any(decision.person for decision in frozen)
+    assert (frozen[-1].outcome, frozen[-1].reason_code) == (
+        Outcome.REJECTED, ReasonCode.FROZEN_PICTURE,
+    )  # fmt: skip
+    assert stage.event((40, 40), blind=True).decided == ()
+    assert stage.watch(4).outcome is Outcome.KNOWN
+
+
 # --- failing closed ---------------------------------------------------------------------------
 
 
