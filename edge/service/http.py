@@ -207,6 +207,7 @@ class HttpServer:
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                headers=[("connection", "close")],  # a scrape is one request; nobody queues many
                 timeout_keep_alive=int(REQUEST_TIMEOUT_S),
                 timeout_graceful_shutdown=1,
                 h11_max_incomplete_event_size=16384,
