@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
-from edge import config_file
+from edge import config_file, plugins
 from edge.cli.cameras import parse_source
 from edge.cli.watch import Board
 from edge.client import Item, Received, Subscriber
@@ -21,6 +21,7 @@ from edge.config import Log
 from edge.service.daemon import Daemon
 from edge.service.log_format import set_up_logging
 from edge.service.model_set import ModelSet
+from edge.service.send_queue import try_open
 from edge.types import FrameResult, StatusReason
 from edge.vision.draw import draw, save_picture
 from edge.vision.resize import to_rgb
@@ -85,6 +86,7 @@ def demo(
     console = Console()
     set_up_logging(Log(level="error"))
     settings = config_file.parse(_build_config(sources or [], detector, faces, bind), "demo")
+    try_open(plugins.create("sinks", settings.sinks[0]), "--bind")
     models = ModelSet.load(settings, Path())
     showcase = Showcase()
     daemon = Daemon(settings, models=models, on_result=showcase.update)
