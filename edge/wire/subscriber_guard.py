@@ -128,6 +128,7 @@ class _Peer:
         number: Its own number.
         host: Where it comes from.
         requests: What it has subscribed to since it was last asked.
+        asked: Whether libzmq was asked for everything in its name.
         joined: Whether libzmq sends it everything by now.
         matches: Whether it subscribed to a topic, by topic.
         greeting: Its first bytes, until they are 64.
@@ -150,6 +151,7 @@ class _Peer:
     subscriptions: Counter[bytes] = field(default_factory=Counter)
     subscribed_bytes: int = 0
     requests: set[bytes] = field(default_factory=set)
+    asked: bool = False
     joined: bool = False
     matches: dict[bytes, bool] = field(default_factory=dict)
     answers: FrameReader = field(default_factory=lambda: FrameReader(1 << 40))
@@ -488,7 +490,8 @@ class SubscriberGuard:
     def _subscribe(self, peer: _Peer, prefix: bytes) -> None:
         if prefix == self._token and prefix:
             peer.own = True
-        if not peer.subscriptions and not peer.requests:  # the first one
+        if not peer.asked:
+            peer.asked = True
             peer.upward += _frame(b"\1") + _frame(b"\1" + format_join(peer.number))
         peer.subscriptions[prefix] += 1
         peer.subscribed_bytes += len(prefix) + 1
