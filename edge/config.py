@@ -227,6 +227,8 @@ class Camera(Table):
         name: Name of the camera in topics, metrics and logs.
         source: Where frames come from: `kind` and the options of that kind.
         fps: Frames per second to run inference on; other frames are decoded and dropped.
+        aspect: Width over height of the picture as it is meant to be seen, such as 1.7778 for a
+            squeezed one of 704x576; 0 takes what the stream says. Boxes stay in pixels.
         labels: Classes to report; empty means all.
         min_score: Minimum score per class, on top of the model's own threshold.
         min_height: Minimum height per class, as a fraction of the image height.
@@ -243,6 +245,7 @@ class Camera(Table):
     name: Name
     source: dict[str, Any]
     fps: float = Field(default=10, ge=0.001, le=1000)
+    aspect: float = Field(default=0, ge=0, le=10)
     labels: Labels = ()
     min_score: dict[str, Ratio] = Field(default_factory=dict, max_length=MAX_LABELS)
     min_height: dict[str, Ratio] = Field(default_factory=dict, max_length=MAX_LABELS)

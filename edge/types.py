@@ -30,9 +30,14 @@ Bool = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RgbPicture:
-    """A decoded picture as ``(H, W, 3)`` uint8 RGB, read-only."""
+    """A decoded picture as ``(H, W, 3)`` uint8 RGB, read-only.
+
+    Attributes:
+        pixel_aspect: Width of a pixel over its height, as shown; boxes stay in pixels.
+    """
 
     rgb: U8
+    pixel_aspect: float = 1.0
 
     def __post_init__(self) -> None:
         if self.rgb.dtype != np.uint8 or self.rgb.ndim != 3 or self.rgb.shape[2] != 3:
@@ -56,6 +61,7 @@ class YuvPicture:
         bt709: Whether the matrix coefficients are BT.709; BT.601 otherwise.
         full_range: Whether luma spans 0..255; 16..235 otherwise.
         quarter_turns: Counter-clockwise quarter turns that make the picture upright, 0..3.
+        pixel_aspect: Width of a pixel over its height, as shown upright; boxes stay in pixels.
     """
 
     y: U8
@@ -64,6 +70,7 @@ class YuvPicture:
     bt709: bool
     full_range: bool
     quarter_turns: int = 0
+    pixel_aspect: float = 1.0
 
     def __post_init__(self) -> None:
         for name, plane in (("y", self.y), ("u", self.u), ("v", self.v)):

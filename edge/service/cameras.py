@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from edge.config import Camera
 from edge.errors import SourceDeniedError, SourceEndedError, SourceError
@@ -18,7 +18,7 @@ from edge.service.freeze_detector import FreezeDetector
 from edge.service.metrics import CameraMetrics
 from edge.service.picture_quality import DETAIL, DamageMeter, PictureQuality
 from edge.service.workers import Worker
-from edge.types import CameraState, CameraStatus, Capture, Frame, StatusReason
+from edge.types import CameraState, CameraStatus, Capture, Frame, Picture, StatusReason
 
 
 @dataclass(slots=True)
@@ -152,7 +152,7 @@ class CameraLoop:
             seq,
             capture.captured_s,
             capture.monotonic_s,
-            capture.picture,
+            show_as(capture.picture, self.camera.aspect),
             capture.arrived_s,
             is_blind,
         )
@@ -183,3 +183,9 @@ class CameraLoop:
             worker.mark_progress()
             if worker.stop.wait(min(rest_s, 1)):
                 return
+
+
+def show_as(picture: Picture, aspect: float) -> Picture:
+    """The picture in a shape of ``aspect``, width over height; 0 leaves it as the source says."""
+    width, height = picture.size_wh
+    return replace(picture, pixel_aspect=aspect * height / width) if aspect else picture

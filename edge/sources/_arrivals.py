@@ -7,14 +7,11 @@ import time
 from collections.abc import Generator
 from dataclasses import dataclass
 
-from av.video.frame import VideoFrame
-
 from edge.errors import SourceError
 from edge.sources._av import Deadline
 from edge.sources._capture_thread import CaptureThread
 from edge.sources._jpeg import JpegDecoder
-from edge.sources._picture import to_picture
-from edge.types import Capture
+from edge.types import Capture, Picture
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,14 +19,14 @@ class Arrival:
     """A picture as it came.
 
     Attributes:
-        content: A JPEG, or a frame that is decoded already.
+        content: A JPEG, or a picture that is decoded already.
         wall_s: Unix time of its arrival.
         monotonic_s: The same on the monotonic clock.
         key_frame: Whether it was coded without reference to others.
         damaged: Packets and pictures of this connection, up to it, that were not whole.
     """
 
-    content: bytes | VideoFrame
+    content: bytes | Picture
     wall_s: float
     monotonic_s: float
     key_frame: bool = True
@@ -58,7 +55,7 @@ def iterate_captures(
     while (arrival := thread.next(deadline, stop)) is not None:
         deadline = Deadline.to_read(timeouts_s[1])
         content = arrival.content
-        picture = decoder.decode(content) if isinstance(content, bytes) else to_picture(content)
+        picture = decoder.decode(content) if isinstance(content, bytes) else content
         if picture is None:
             damaged += 1
             if time.monotonic() > whole_s + deadline.timeout_s:

@@ -32,6 +32,8 @@ from pydantic import AfterValidator
 from edge.errors import SourceDeniedError, SourceError
 from edge.redaction import redact
 from edge.sources._address import parse_host
+from edge.sources._picture import measure_pixel_aspect, to_picture
+from edge.types import Picture
 
 T = TypeVar("T")
 
@@ -230,6 +232,10 @@ class Video:
             return []
         self.damaged += sum(bool(frame.is_corrupt) for frame in frames)
         return frames
+
+    def to_picture(self, frame: VideoFrame) -> Picture:
+        """A frame as a picture, in the shape that the stream says."""
+        return to_picture(frame, measure_pixel_aspect(self.stream.codec_context))
 
     def close(self) -> None:
         """Stop reading."""

@@ -187,7 +187,8 @@ class HttpCamera:
                     if pacing:
                         pacing.wait(frame, closing)
                     now_s = time.time(), time.monotonic()
-                    store(Arrival(frame, *now_s, bool(frame.key_frame), video.damaged))
+                    picture = video.to_picture(frame)
+                    store(Arrival(picture, *now_s, bool(frame.key_frame), video.damaged))
 
 
 def _split_pictures(

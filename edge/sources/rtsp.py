@@ -28,7 +28,6 @@ from edge.sources._av import (
 )
 from edge.sources._helper_thread import NameLookup
 from edge.sources._login import Login, SecretUrl
-from edge.sources._picture import to_picture
 from edge.sources._rtsp_challenge import ask_for_digest
 from edge.types import Capture
 
@@ -174,7 +173,7 @@ class RtspCamera:
             now_s = time.time(), time.monotonic()
             arrived_s, previous_s = (previous_s if delayed else now_s), now_s
             for frame in video.decode(packet):
-                picture = to_picture(frame)
+                picture = video.to_picture(frame)
                 if size_wh not in (None, picture.size_wh):
                     raise SourceError(
                         f"{self.address}: the picture size changed to {picture.size_wh}"

@@ -25,8 +25,7 @@ from edge.sources._address import check_url
 from edge.sources._av import HardwareDevice, Opening, Video, open_video
 from edge.sources._helper_thread import FileProbe, NameLookup
 from edge.sources._login import expand
-from edge.sources._picture import to_picture
-from edge.types import Capture
+from edge.types import Capture, Picture
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -135,15 +134,15 @@ class RecordingClock:
         """Note the stamp of a picture that was there before, without going on."""
         self._step(frame)
 
-    def stamp(self, frame: VideoFrame, damaged: int) -> Capture:
+    def stamp(self, picture: Picture, damaged: int, *, key_frame: bool) -> Capture:
         """The capture of the picture that the clock is at."""
         at_s = self.at_s
         return Capture(
-            to_picture(frame),
+            picture,
             self._wall_s + at_s,
             self._monotonic_s + at_s,
             time.monotonic(),
-            bool(frame.key_frame),
+            key_frame,
             damaged,
         )
 
@@ -219,7 +218,8 @@ class _Playback:
                 self.pacing.wait(self.clock.at_s, self.stop)
                 if self.stop.is_set():
                     return
-                capture = self.clock.stamp(frame, video.damaged - told)
+                picture, key_frame = video.to_picture(frame), bool(frame.key_frame)
+                capture = self.clock.stamp(picture, video.damaged - told, key_frame=key_frame)
                 self._check_size(capture.picture.size_wh, video.address)
                 told = video.damaged
                 yield capture

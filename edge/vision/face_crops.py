@@ -42,7 +42,9 @@ def align_face(picture: Picture, landmarks: F32, size_px: int = FACE_PX) -> U8:
         points are not finite or all the same.
     """
     blank = np.zeros((size_px, size_px, 3), np.uint8)
-    source, target = (p[:, 0] + 1j * p[:, 1] for p in (landmarks, FACE_POINTS * size_px / FACE_PX))
+    wide = picture.pixel_aspect  # the similarity is one of the picture as it is shown
+    shown = landmarks * np.array([wide, 1], np.float32)
+    source, target = (p[:, 0] + 1j * p[:, 1] for p in (shown, FACE_POINTS * size_px / FACE_PX))
     spread = source - source.mean()
     power = float(np.sum(np.abs(spread) ** 2))
     if not np.isfinite(power) or power < 1e-3:
@@ -52,17 +54,18 @@ def align_face(picture: Picture, landmarks: F32, size_px: int = FACE_PX) -> U8:
     if abs(a) < 1e-3:
         return blank
     corners = (np.array([0, size_px, 1j * size_px, size_px * (1 + 1j)]) - b) / a
-    low = np.floor([corners.real.min(), corners.imag.min()]).astype(int) - 2
-    high = np.ceil([corners.real.max(), corners.imag.max()]).astype(int) + 2
+    low = np.floor([corners.real.min() / wide, corners.imag.min()]).astype(int) - 2
+    high = np.ceil([corners.real.max() / wide, corners.imag.max()]).astype(int) + 2
     if np.any(high <= 0) or np.any(low >= picture.size_wh):
         return blank
     part, (x, y) = crop(picture, *low.tolist(), *high.tolist())
     shrink = max(1, int(1 / abs(a)))  # a warp reads 2x2 pixels: more than that aliases
-    width, height = (max(1, round(side / shrink)) for side in part.size_wh)
+    shown_wh = part.size_wh[0] * wide, part.size_wh[1]
+    width, height = (max(1, round(side / shrink)) for side in shown_wh)
     rgb = resize_to_rgb(part, (width, height))
-    across, down = part.size_wh[0] / width, part.size_wh[1] / height
+    across, down = shown_wh[0] / width, shown_wh[1] / height
     # centers of pixels lie at half a pixel in a resized picture, at 0 in landmarks and in a warp
-    offset = a * complex(x + (across - 1) / 2, y + (down - 1) / 2) + b
+    offset = a * complex(x * wide + (across - wide) / 2, y + (down - 1) / 2) + b
     matrix = np.array(
         [
             [a.real * across, -a.imag * down, offset.real],

@@ -93,7 +93,7 @@ def crop(picture: Picture, x1: int, y1: int, x2: int, y2: int) -> tuple[Picture,
     x1, y1 = min(max(x1, 0), width - 1), min(max(y1, 0), height - 1)
     x2, y2 = min(max(x2, x1 + 1), width), min(max(y2, y1 + 1), height)
     if isinstance(picture, RgbPicture):
-        return RgbPicture(picture.rgb[y1:y2, x1:x2]), (x1, y1)
+        return RgbPicture(picture.rgb[y1:y2, x1:x2], picture.pixel_aspect), (x1, y1)
     y, u, v = (
         _upright(plane, picture.quarter_turns) for plane in (picture.y, picture.u, picture.v)
     )
@@ -106,5 +106,6 @@ def crop(picture: Picture, x1: int, y1: int, x2: int, y2: int) -> tuple[Picture,
         np.ascontiguousarray(v[chroma]),
         picture.bt709,
         picture.full_range,
+        pixel_aspect=picture.pixel_aspect,
     )
     return part, (x1, y1)
