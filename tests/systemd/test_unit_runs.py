@@ -188,7 +188,7 @@ def test_pings_stop_while_any_one_thread_is_frozen(manage):
         assert freezer.node.heard("WATCHDOG=1", 30), freezer.node.log()
     _skip_unless_allowed(freezers[0].node)
     everything = {name.split()[0] for names in plans for name in names} | {"MainThread"}
-    # the guard: the sink's self-test notices, and replaces it; a camera: the others go on without it
+    # the self-test of the sink replaces a guard; without a camera the others go on
     everything |= {"subscriber", "camera"}
     ids = json.loads(freezers[0].node.threads.read_text())
     assert {name.split()[0] for name in ids} == everything, "a thread that is not frozen below"
