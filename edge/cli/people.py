@@ -22,7 +22,9 @@ from edge.cli.options import GALLERY, KEY, AsJson, GalleryPath, KeyPath, load_mo
 from edge.errors import EdgeError, GalleryError
 from edge.people.enrollment.enrollment import compute_duplicate_threshold
 from edge.people.enrollment.face_photo import read_face
+from edge.people.gallery.encryption import load_key
 from edge.people.gallery.export import export_person
+from edge.people.gallery.gallery import Gallery
 from edge.people.gallery.records import Person, RecordState
 from edge.people.recognition.face_quality import LOOK
 from edge.printable import escape_controls
@@ -131,7 +133,7 @@ def export(
 @app.command()
 def audit(gallery: GalleryPath = GALLERY, key: KeyPath = KEY, as_json: AsJson = False) -> None:
     """Show what was done to the gallery and verify that record: exit 78 if it is not genuine."""
-    with open_gallery(gallery, key) as opened:
+    with Gallery(gallery, load_key(key), inspect=True) as opened:
         entries = opened.audit.entries()
         names = {person.id: person.name for person in opened.people()}
         if as_json:
@@ -145,8 +147,27 @@ def audit(gallery: GalleryPath = GALLERY, key: KeyPath = KEY, as_json: AsJson = 
                 table.add_row(*map(Text, (*cells, entry.detail)))
             Console().print(table)
         count = opened.audit.verify()
+        with opened.store.database.reading():
+            opened.store.check_seal()
     if not as_json:
         typer.echo(f"genuine: {count} entries, {len(names)} people")
+
+
+@app.command()
+def accept(
+    gallery: GalleryPath = GALLERY,
+    key: KeyPath = KEY,
+    head: Annotated[
+        str, typer.Option(help="What the message that refused the gallery named.")
+    ] = "",
+) -> None:
+    """Use a gallery that was restored from an older copy or changed by hand; the log keeps that.
+
+    Look at its people afterwards: some may have been forgotten since the copy was made.
+    """
+    with Gallery(gallery, load_key(key), accept=head) as opened:
+        people = opened.people()
+    typer.echo(f"accepted, with {len(people)} people: see `edge people list`")
 
 
 # --- with photos --------------------------------------------------------------------------------

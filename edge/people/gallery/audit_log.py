@@ -2,8 +2,7 @@
 
 Each entry carries an HMAC over the one before it and itself, and a separate head counts them: an
 entry that is changed, moved, inserted or removed breaks the chain, at its end too. People
-appear by id, never by name. Restoring a whole gallery from an old copy goes unnoticed, because
-nothing inside a file can reveal it; keep `head` elsewhere if that matters.
+appear by id, never by name. An old copy of the whole gallery is noticed by its `head`, see `seal`.
 """
 
 from __future__ import annotations
@@ -18,6 +17,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from edge.errors import GalleryError
+
+HEAD_LENGTH = 24  # characters by which an owner names a head
 
 TABLES = """
 CREATE TABLE audit (
@@ -42,6 +43,8 @@ class Action(StrEnum):
     EMBEDDER = "embedder"
     CALIBRATE = "calibrate"
     CHALLENGE = "challenge"
+    SEAL = "seal"
+    ACCEPT = "accept"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,23 @@ class AuditLog:
         """Number and HMAC of the last entry, for safekeeping elsewhere."""
         seq, mac = self._last()
         return f"{seq}:{mac.hex()}"
+
+    def is_sealed(self) -> bool:
+        """Whether the gallery has had a seal, see `seal`; those of earlier versions have none."""
+        query = "SELECT 1 FROM audit WHERE action = ? OR (action = ? AND detail LIKE ?) LIMIT 1"
+        row = (Action.SEAL, Action.CREATE, '%"sealed": true%')
+        return self._connection.execute(query, row).fetchone() is not None
+
+    def contains(self, head: str) -> bool:
+        """Whether a head that was seen earlier is in the log, or was given up by its owner."""
+        seq, _, mac = head.partition(":")
+        row = self._connection.execute("SELECT mac FROM audit WHERE seq = ?", (seq,)).fetchone()
+        if row and isinstance(row[0], bytes) and row[0].hex() == mac:
+            return True
+        accepted = self._connection.execute(
+            "SELECT detail FROM audit WHERE action = ?", (Action.ACCEPT,)
+        )
+        return any(json.loads(x).get("instead_of") == head[:HEAD_LENGTH] for (x,) in accepted)
 
     def verify(self) -> int:
         """Check the whole chain.

@@ -7,12 +7,18 @@ with zeros, and `scrub` empties the write-ahead log, where old pages would linge
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import shutil
 import sqlite3
-from collections.abc import Iterator
+import stat
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from edge.errors import GalleryError
+
+log = logging.getLogger(__name__)
 
 APPLICATION_ID = 0x45444757  # "EDGW"
 BUSY_S = 5.0
@@ -29,14 +35,32 @@ _REMEDIES = {
 }
 
 
+READ_ONLY = {
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+}
+
+
+class ReadOnlyError(GalleryError):
+    """The file system takes no changes."""
+
+
 class Database:
     """One connection, used by the thread that opened it.
+
+    Where the disk is full or read-only a copy is read, elsewhere, and nothing can be written.
 
     Args:
         create: Create an empty one, readable by its owner alone, if the file does not exist.
 
     Raises:
-        GalleryError: The file is missing or not a gallery.
+        GalleryError: The file is missing, open to other users, or not a gallery.
+
+    Attributes:
+        before_commit: Called at the end of each change, inside its transaction.
+        after_commit: Called after each change.
     """
 
     def __init__(self, path: Path, *, create: bool) -> None:
@@ -48,6 +72,19 @@ class Database:
                     file=path,
                 )
             _create_private(path)
+        _refuse_public(path)
+        self.before_commit: Callable[[], None] = lambda: None
+        self.after_commit: Callable[[], None] = lambda: None
+        self._copy: tempfile.TemporaryDirectory[str] | None = None
+        self._file = self._identify()
+        try:
+            self._connect(path)
+        except ReadOnlyError as error:
+            self._copy = _copy_elsewhere(path, error)
+            self._file = self._identify()
+            self._connect(Path(self._copy.name) / path.name)
+
+    def _connect(self, path: Path) -> None:
         with self._explain_errors():
             uri = f"{path.resolve().as_uri()}?mode=rw"
             self.connection = sqlite3.connect(uri, BUSY_S, isolation_level=None, uri=True)
@@ -56,7 +93,6 @@ class Database:
         except BaseException:
             self.connection.close()
             raise
-        self._file = self._identify()
 
     def _set_up(self) -> None:
         with self._explain_errors():
@@ -81,6 +117,8 @@ class Database:
     def close(self) -> None:
         """Close the connection; the last one merges the write-ahead log into the file."""
         self.connection.close()
+        if self._copy:
+            self._copy.cleanup()
 
     def is_empty(self) -> bool:
         """Whether nothing was ever written."""
@@ -92,9 +130,21 @@ class Database:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction: everything inside takes effect, or nothing does."""
+        """A transaction: everything inside takes effect, or nothing does.
+
+        Raises:
+            GalleryError: The gallery was opened read-only.
+        """
+        if self._copy:
+            raise GalleryError(
+                "the gallery cannot be changed, because its disk is full or read-only: free some "
+                "space, or run as the user who owns it",
+                file=self.path,
+            )
         with self._transaction("BEGIN IMMEDIATE"):
             yield self.connection
+            self.before_commit()
+        self.after_commit()
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -142,14 +192,15 @@ class Database:
         with self._explain_errors():
             return self.fetch_number("PRAGMA data_version")
 
-    def _identify(self) -> tuple[int, int]:
+    def _identify(self) -> tuple[int, ...]:
+        """What tells the file from another in its place; of a copy, also from a changed one."""
         try:
             state = self.path.stat()
         except OSError as error:
             raise GalleryError(
                 f"the gallery is gone ({error.strerror}): put it back", file=self.path
             ) from error
-        return state.st_dev, state.st_ino
+        return state.st_dev, state.st_ino, *([state.st_mtime_ns] if self._copy else ())
 
     @contextlib.contextmanager
     def _explain_errors(self) -> Iterator[None]:
@@ -158,9 +209,45 @@ class Database:
         except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter in a garbled schema
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
             remedy = _REMEDIES.get(code, "it is damaged: restore it from a backup")
-            raise GalleryError(
+            kind = ReadOnlyError if code in READ_ONLY else GalleryError
+            raise kind(
                 f"the gallery cannot be used: {remedy} (SQLite: {error})", file=self.path
             ) from error
+
+
+def _refuse_public(path: Path) -> None:
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except OSError as error:
+        raise GalleryError(
+            f"the gallery cannot be opened ({error.strerror}): check path and permissions",
+            file=path,
+        ) from error
+    if mode & 0o077:
+        raise GalleryError(
+            f"the gallery is accessible to other users (mode {mode:04o}): chmod 600 {path}",
+            file=path,
+        )
+
+
+def _copy_elsewhere(path: Path, error: GalleryError) -> tempfile.TemporaryDirectory[str]:
+    """A private copy of a gallery and its write-ahead log, where files can be written.
+
+    Raises:
+        GalleryError: ``error``, where there is no such place.
+    """
+    for folder in (None, "/dev/shm"):  # noqa: S108 - a private folder is made in it
+        try:
+            copy = tempfile.TemporaryDirectory(prefix="edgewatch-gallery-", dir=folder)
+            with contextlib.suppress(FileNotFoundError):
+                for name in (path.name, f"{path.name}-wal"):
+                    shutil.copyfile(path.parent / name, Path(copy.name) / name)
+            Path(copy.name, path.name).chmod(0o600)
+        except OSError:
+            continue
+        log.warning("the gallery %s is read only, because its disk takes no changes", path)
+        return copy
+    raise error
 
 
 def _create_private(path: Path) -> None:

@@ -8,6 +8,7 @@
         |-- settings key   encrypts what belongs to the whole gallery
         |-- name key       HMAC of names: finds a person without storing a name
         |-- audit key      HMAC chain of the audit log
+        |-- seal key       HMAC of what the tables hold together
         `-- check value    reveals a wrong master key at once
 
 "Sealed" means AES-256-GCM, nonce first, with the kind of the content as associated data.
@@ -169,6 +170,7 @@ class KeyStore:
 
     Attributes:
         audit_key: The key of the audit log's HMACs.
+        seal_key: The key of the gallery's seal.
         check_value: Stored in the gallery to recognize the master key.
     """
 
@@ -181,6 +183,7 @@ class KeyStore:
         self._settings = derive("settings")
         self._names = derive("names")
         self.audit_key = derive("audit")
+        self.seal_key = derive("seal")
         self.check_value = derive("check")
 
     def create_person_key(self, person: str) -> tuple[bytes, bytes]:

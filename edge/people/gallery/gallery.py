@@ -42,6 +42,9 @@ class Gallery:
     Args:
         embedder: What templates are compared with; None for work that compares nothing.
         create: Make the file if it does not exist; needs an embedder.
+        accept: Take the file for genuine although it was changed by hand, or is older than the one
+            whose audit log had this head (empty for none); the log keeps that.
+        inspect: Open it even if it was tampered with; it cannot be changed.
         change_embedder: Let a gallery of another embedder change over; its people are not
             recognized until they are enrolled again.
 
@@ -58,11 +61,14 @@ class Gallery:
         *,
         create: bool = False,
         change_embedder: bool = False,
+        accept: str | None = None,
+        inspect: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.store = GalleryStore(
-            path, key, embedder, create=create, change_embedder=change_embedder, clock=clock
-        )
+            path, key, embedder, create=create, change_embedder=change_embedder, accept=accept,
+            inspect=inspect, clock=clock,
+        )  # fmt: skip
         self.attempts = ChallengeAttempts(self.store)
         self.audit = AuditTrail(self.store)
         self._forget_index()
@@ -127,9 +133,11 @@ class Gallery:
         store = self.store
         self._version = store.database.version()
         with store.database.reading():
+            store.check_seal()
             store.refuse_other_embedder()
             generation, embedder = store.metadata.generation(), store.metadata.embedder()
             everybody = store.records.refresh(embedder.sha256, store.clock())
+        store.see_head()
         active = [r for r in everybody if r.person.state is RecordState.ACTIVE and len(r.own)]
         ends = [compute_expiry_s(record.person.details.until) for record in active]
         self._indexed = generation, min(ends, default=float("inf"))

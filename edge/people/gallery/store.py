@@ -13,12 +13,13 @@ import numpy as np
 
 from edge.errors import GalleryError
 from edge.people.gallery import audit_log, metadata, records
-from edge.people.gallery.audit_log import Action, AuditLog
+from edge.people.gallery.audit_log import HEAD_LENGTH, Action, AuditLog
 from edge.people.gallery.database import APPLICATION_ID, Database
 from edge.people.gallery.encryption import KeyStore, MasterKey
 from edge.people.gallery.index import UNIT_TOLERANCE
 from edge.people.gallery.metadata import EmbedderId, Metadata
 from edge.people.gallery.records import Record, Records, RecordState
+from edge.people.gallery.seal import Seal, SeenHead
 from edge.types import F32
 
 
@@ -44,26 +45,29 @@ class GalleryStore:
         *,
         create: bool = False,
         change_embedder: bool = False,
+        accept: str | None = None,
+        inspect: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._path = path
         self._key = key
         self._embedder = embedder
+        self._inspect = inspect
         self.clock = clock
-        self._open(create=create, change_embedder=change_embedder)
+        self._open(create=create, change_embedder=change_embedder, accept=accept)
 
     def reopen(self) -> None:
         """Open the file that is at the path now."""
         self.database.close()
         self._open(create=False, change_embedder=False)
 
-    def _open(self, *, create: bool, change_embedder: bool) -> None:
+    def _open(self, *, create: bool, change_embedder: bool, accept: str | None = None) -> None:
         self.database = Database(self._path, create=create)
         try:
             self.metadata = Metadata(self.database.connection)
             if create and self.database.is_empty():
                 self._initialize()
-            self._unlock()
+            self._unlock(accept=accept)
             with self.database.reading():
                 is_new = create and not self.records.ids()
             self._settle_embedder(change=change_embedder or is_new)
@@ -83,9 +87,11 @@ class GalleryStore:
             for statement in f"{metadata.TABLES}{audit_log.TABLES}{records.TABLES}".split(";"):
                 connection.execute(statement)
             self.metadata.initialize(gallery_id, keys.check_value, self._embedder)
-            AuditLog(connection, keys.audit_key).append(self.clock(), Action.CREATE)
+            audit = AuditLog(connection, keys.audit_key)
+            audit.append(self.clock(), Action.CREATE, sealed=True)
+            Seal(connection, keys.seal_key).write(audit.head())
 
-    def _unlock(self) -> None:
+    def _unlock(self, *, accept: str | None) -> None:
         with self.database.reading() as connection:
             if self.database.is_empty():
                 raise GalleryError(f"gallery {self._path} is empty: use `edge enroll` first")
@@ -97,6 +103,59 @@ class GalleryStore:
             )
         self.records = Records(connection, self.keys)
         self.audit = AuditLog(connection, self.keys.audit_key)
+        self._seal = Seal(connection, self.keys.seal_key)
+        self._seen = SeenHead(gallery_id)
+        if self._inspect:
+            self.database.before_commit = self._refuse_change
+            return
+        with self.database.reading():
+            self.audit.verify()
+            if accept is None:
+                self.check_seal()
+        self.database.before_commit = self._write_seal
+        self.database.after_commit = self.see_head
+        if accept is not None:
+            with self.changing():
+                self.audit.append(self.clock(), Action.ACCEPT, instead_of=accept)
+                self._check_age()
+        self.see_head()
+
+    def check_seal(self) -> None:
+        """Check that the tables belong together, and that they are not those of an older copy.
+
+        Raises:
+            GalleryError: The gallery was changed without its key, or an older copy was put in its
+                place.
+        """
+        self._check_age()
+        if self.audit.is_sealed():
+            self._seal.verify(self.audit.head())
+
+    def _check_age(self) -> None:
+        seen = self._seen.read()
+        if seen and not self.audit.contains(seen):
+            raise GalleryError(
+                f"the gallery {self._path} is an older copy of the one that was here, or another "
+                "branch of it, and may hold people who were forgotten: put the newer one back, or "
+                f"run `edge people accept --head {seen[:HEAD_LENGTH]}` and see who is in it"
+            )
+
+    def _refuse_change(self) -> None:
+        raise GalleryError("the gallery was opened for inspection: it cannot be changed")
+
+    def _write_seal(self) -> None:
+        if not self.audit.is_sealed():
+            self.audit.append(self.clock(), Action.SEAL)
+        self._seal.write(self.audit.head())
+
+    def see_head(self) -> None:
+        """Remember outside the gallery how far its audit log goes."""
+        if self._inspect:
+            return
+        with self.database.reading():
+            head = self.audit.head()
+        if head != self._seen.read():
+            self._seen.write(head)
 
     # --- the embedder ---------------------------------------------------------------------------
 

@@ -78,14 +78,19 @@ def test_names_are_not_in_it(path):
 )  # fmt: skip
 def test_tampering_is_noticed_and_where(path, change, says):
     tamper(path, change)
-    with Gallery(path, KEY, EMBEDDER) as gallery, pytest.raises(GalleryError, match=says) as found:
-        gallery.audit.verify()
+    with Gallery(path, KEY, inspect=True) as gallery:
+        with pytest.raises(GalleryError, match=says) as found:
+            gallery.audit.verify()
+        with pytest.raises(GalleryError):
+            gallery.forget("Ann")
     assert found.value.exit_code == 78
+    with pytest.raises(GalleryError, match=r"tampered with|cut off|without its key"):
+        Gallery(path, KEY, EMBEDDER)
 
 
 def test_the_log_can_be_read_even_when_it_was_tampered_with(path):
     tamper(path, "UPDATE audit SET action = x'ff', detail = 7")
-    with Gallery(path, KEY) as gallery:
+    with Gallery(path, KEY, inspect=True) as gallery:
         assert len(gallery.audit.entries()) == 5
 
 

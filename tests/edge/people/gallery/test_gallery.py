@@ -1,9 +1,13 @@
 """The gallery: what it keeps, what it refuses, what it notices."""
 
 import base64
+import os
+import re
 import shutil
 import stat
 import struct
+import subprocess
+import sys
 from datetime import date
 from pathlib import Path
 
@@ -215,8 +219,14 @@ def test_a_tampered_calibration_is_noticed(path):
     with Gallery(path, KEY, EMBEDDER) as gallery:
         gallery.set_calibration({"threshold": 0.41})
     tamper(path, "UPDATE setting SET value = zeroblob(60) WHERE name = 'calibration'")
-    with Gallery(path, KEY, EMBEDDER) as gallery, pytest.raises(GalleryError, match="calibrate"):
-        gallery.calibration()
+    with pytest.raises(GalleryError, match="changed without its key"):
+        Gallery(path, KEY, EMBEDDER)
+    with Gallery(path, KEY, EMBEDDER, accept="") as gallery:
+        with pytest.raises(GalleryError, match="calibrate"):
+            gallery.calibration()
+        gallery.set_calibration({"threshold": 0.42})
+    with Gallery(path, KEY, EMBEDDER) as gallery:
+        assert gallery.calibration() == {"threshold": 0.42}
 
 
 # --- time ---------------------------------------------------------------------------------------
@@ -441,6 +451,7 @@ def test_another_file_is_no_gallery(tmp_path, content):
 def test_a_database_of_somebody_else_is_left_alone(tmp_path):
     path = tmp_path / "other.db"
     tamper(path, "CREATE TABLE theirs (a)")
+    path.chmod(0o600)
     with pytest.raises(GalleryError, match="not a gallery"):
         open_new(path)
     assert fetch(path, "SELECT name FROM sqlite_schema") == [("theirs",)]
@@ -454,7 +465,7 @@ def test_a_missing_gallery_is_not_made_by_looking(tmp_path):
 
 def test_an_empty_file_is_a_gallery_to_be(tmp_path):
     path = tmp_path / "gallery.db"
-    path.touch()
+    path.touch(0o600)
     with pytest.raises(GalleryError, match="is empty"):
         Gallery(path, KEY, EMBEDDER)
     with open_new(path) as gallery:
@@ -476,3 +487,138 @@ def test_export_tells_everything_about_one_person_and_nothing_about_others(path)
     assert told["name"] == "Bob"
     assert told["lookalikes"] == 1
     assert [entry["action"] for entry in told["audit"]] == ["enroll", "lookalike", "export"]
+
+
+# --- seals --------------------------------------------------------------------------------------
+
+
+def put_back(copy, path):
+    for file in path.parent.glob("gallery.db-*"):
+        file.unlink()
+    path.write_bytes(copy)
+
+
+def test_an_older_copy_does_not_bring_forgotten_people_back(path):
+    with Gallery(path, KEY, EMBEDDER) as gallery:
+        assert len(gallery.index()) == 2
+    older = path.read_bytes()
+    with Gallery(path, KEY, EMBEDDER) as gallery:
+        gallery.forget("Bob")
+    put_back(older, path)
+    with pytest.raises(GalleryError, match=r"older copy .*`edge people accept --head \d:[0-9a-f]"):
+        Gallery(path, KEY, EMBEDDER)
+
+
+def test_a_reader_that_is_open_notices_an_older_copy(path):
+    older = path.read_bytes()  # two people
+    with Gallery(path, KEY, EMBEDDER) as reader:
+        with Gallery(path, KEY, EMBEDDER) as gallery:
+            gallery.forget("Bob")
+        assert len(reader.index()) == 1
+        replacement = path.with_name("older.db")
+        replacement.write_bytes(older)
+        replacement.chmod(0o600)
+        replacement.replace(path)
+        with pytest.raises(GalleryError, match="older copy"):
+            reader.changed()
+
+
+def test_an_older_copy_that_was_changed_since_is_another_branch(path, tmp_path, monkeypatch):
+    older = path.read_bytes()
+    with Gallery(path, KEY, EMBEDDER) as gallery:
+        gallery.forget("Bob")
+    put_back(older, path)
+    with monkeypatch.context() as elsewhere:  # somebody with the key, on another machine
+        elsewhere.setenv("XDG_STATE_HOME", str(tmp_path / "elsewhere"))
+        with Gallery(path, KEY, EMBEDDER) as gallery:
+            for _ in range(5):
+                gallery.set_calibration({"threshold": 0.4})
+    with pytest.raises(GalleryError, match="another branch"):
+        Gallery(path, KEY, EMBEDDER)
+
+
+def test_an_older_copy_can_be_accepted_by_who_has_the_key(path):
+    older = path.read_bytes()
+    with Gallery(path, KEY, EMBEDDER) as gallery:
+        gallery.forget("Bob")
+    put_back(older, path)
+    with pytest.raises(GalleryError) as refused:
+        Gallery(path, KEY, EMBEDDER)
+    head = re.search(r"--head ([0-9a-f:]+)", str(refused.value))[1]
+    with pytest.raises(GalleryError, match="older copy"):
+        Gallery(path, KEY, EMBEDDER, accept="4:0123456789abcdef012345")
+    put_back(older, path)
+    with Gallery(path, KEY, EMBEDDER, accept=head) as gallery:
+        assert [entry.action for entry in gallery.audit.entries()][-1] == "accept"
+    with Gallery(path, KEY, EMBEDDER) as gallery:
+        assert {person.name for person in gallery.people()} == {NAME, "Bob"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "DELETE FROM setting WHERE name = 'calibration'",
+        "UPDATE setting SET value = x'00' WHERE name = 'calibration'",
+        "UPDATE setting SET value = 0 WHERE name = 'generation'",
+        "DELETE FROM setting WHERE name = 'seal'",
+        "DELETE FROM audit",
+        "DELETE FROM audit WHERE seq = (SELECT max(seq) FROM audit)",
+        "DELETE FROM person WHERE rowid = 1",
+        "CREATE TRIGGER emptied AFTER INSERT ON audit BEGIN DELETE FROM audit; END",
+        "CREATE VIEW theirs AS SELECT * FROM person",
+    ],
+)
+def test_what_is_deleted_or_emptied_by_sql_is_noticed_when_the_gallery_is_opened(path, change):
+    with Gallery(path, KEY, EMBEDDER) as gallery:
+        gallery.set_calibration({"threshold": 0.41})
+        tamper(path, change)
+    with pytest.raises(GalleryError, match=r"without its key|tampered with|cut off|older copy"):
+        Gallery(path, KEY, EMBEDDER)
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o622, 0o666])
+def test_a_gallery_that_others_can_open_is_refused(path, mode):
+    path.chmod(mode)
+    with pytest.raises(GalleryError, match=f"mode {mode:04o}.*chmod 600"):
+        Gallery(path, KEY, EMBEDDER)
+
+
+READ_ONLY_SCRIPT = """
+import sys
+from pathlib import Path
+from edge.people.gallery.gallery import Gallery
+from edge.errors import GalleryError
+from tests.support.gallery import EMBEDDER, KEY
+path = Path(sys.argv[1])
+with Gallery(path, KEY, EMBEDDER) as gallery:
+    print(len(gallery.index()), gallery.changed())
+    try:
+        gallery.forget("Bob")
+    except GalleryError as error:
+        print(error)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a disk of its own")
+@pytest.mark.parametrize("how", ["full", "read-only"])
+def test_a_gallery_on_a_disk_that_takes_no_changes_is_still_read(path, tmp_path, how):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    fill = f"cat /dev/zero > {disk}/filler 2>/dev/null || true"
+    remount = f"mount -o remount,ro {disk}"
+    script = f"""
+set -e
+mount -t tmpfs -o size=256k tmpfs {disk}
+cp -p {path} {disk}/gallery.db
+{fill if how == "full" else remount}
+{sys.executable} -c '{READ_ONLY_SCRIPT}' {disk}/gallery.db
+"""
+    done = subprocess.run(
+        ["unshare", "--mount", "bash", "-c", script], capture_output=True, text=True
+    )
+    if "unshare" in done.stderr or "mount:" in done.stderr:
+        pytest.skip("this machine allows no mounts")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "2 False"
+    assert "cannot be changed" in lines[1] or "the disk is full" in lines[1]
