@@ -137,4 +137,6 @@ def color_embedder() -> bytes:
     )
     opset = [helper.make_opsetid("", 17)]
     model = helper.make_model(graph, opset_imports=opset, ir_version=10)
-    return adopt(model.SerializeToString(), Adoption("arcface", "color", threshold=0.5, normalize="none"))
+    return adopt(
+        model.SerializeToString(), Adoption("arcface", "color", threshold=0.5, normalize="none")
+    )
