@@ -32,6 +32,7 @@ from edge.models.paths import resolve_model
 from edge.ports import Session
 from edge.service.daemon import Daemon
 from edge.service.frame_queue import compute_read_ahead
+from edge.service.log_format import set_up_logging
 from edge.service.model_set import ModelSet
 from edge.types import U8, Detections, Frame, FrameResult
 from edge.vision import preprocess, resize
@@ -239,6 +240,7 @@ def _run_daemon(load: Load, endpoint: str) -> Cost:
     if load.faces:
         tree["models"]["faces"] = load.faces
     settings = config_file.parse(tree, "bench")
+    set_up_logging(settings.log)
     models = None if load.detector else ModelSet(NullDetector(), None)
     meter = _Meter(load)
     daemon = Daemon(settings, models=models, on_result=meter.count)
