@@ -371,7 +371,7 @@ def free_batch_of_reshapes(graph: onnx.GraphProto, source: str) -> None:
     """A Reshape of pictures to (1, ...) keeps the batch instead: 0 copies the dimension."""
     pictures, targets = {source}, set()
     for node in graph.node:  # in the order of execution
-        if pictures.intersection(node.input):
+        if pictures.intersection(node.input) and node.op_type not in ("Shape", "Size"):
             pictures.update(node.output)
             if node.op_type == "Reshape" and node.input[0] in pictures:
                 targets.add(node.input[1])

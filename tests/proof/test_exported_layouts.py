@@ -34,7 +34,7 @@ FOUND = [
 ]  # fmt: skip
 REFUSED = {
     "v8n-batch4": "batches of 4 only: export it with batch=1",
-    "v8n-nms": "",
+    "v8n-nms": "cannot be run|another size|no corners",
     "12n": "dynamic batch size",
     "rtdetr": "dynamic batch size",
     "pose": "a pose network",
