@@ -13,6 +13,7 @@ import numpy as np
 from edge.errors import ConfigError
 from trainers.augment.augment import Augment
 from trainers.augment.presets import detector_augments
+from trainers.data.boxes_inside import require_inside, tell_dark
 from trainers.data.dataset import Dataset, describe_split
 from trainers.data.near_duplicates import drop_near_duplicates, split_dataset
 from trainers.data.read import read_dataset
@@ -30,6 +31,7 @@ from trainers.pseudo_labels import Teacher, add_teacher_labels, label_into_run
 from trainers.run import train
 from trainers.run.folder import RunFolder, build_run_config
 from trainers.run.job import Job
+from trainers.run.tell import tell
 from trainers.weights import transfer
 
 METRIC = "ap50"
@@ -74,22 +76,32 @@ class DetectorJob(Job):
     unlabeled: tuple[Path, ...] = ()
 
 
-def read_parts(job: DetectorJob) -> tuple[Dataset, Dataset]:
+def read_parts(job: DetectorJob, verbose: int = 0) -> tuple[Dataset, Dataset]:
     """Read the training and the validation data; near-duplicates are on one side.
+
+    What was read in another way than written, or is not learned, is told unless ``verbose`` is 0.
 
     Raises:
         ConfigError: The data is empty or unreadable, or lacks a class.
     """
     if not job.data:
         raise ConfigError("No data set was given: name at least one.")
+    tell(f"reading {', '.join(map(str, job.data))}", verbose)
     whole = read_dataset(job.data[0])
     for path in job.data[1:]:
         whole = whole + read_dataset(path)
     if job.teacher is not None and job.classes:  # the teacher may know classes the data lacks
         whole = whole + Dataset(job.teacher.classes, ())
     whole = (whole.select(job.classes) if job.classes else whole).require_examples()
+    tell(f"{len(whole)} pictures with {sum(map(len, whole.examples))} objects: splitting", verbose)
     training, validation = split_dataset(whole, job.val_fraction, job.split_seed)
-    return training.require_examples(), validation
+    lost = [*require_inside(training.require_examples()), *tell_dark(whole.examples)]
+    for note in (*training.notes, *lost):
+        tell(f"note: {note}", verbose)
+    left_out = len(whole) - len(training) - len(validation)
+    others = f", {left_out} on neither side" if left_out else ""
+    tell(f"{len(training)} to learn from, {len(validation)} held back{others}", verbose)
+    return training, validation
 
 
 def apply_data_defaults(job: DetectorJob, training: Dataset) -> DetectorJob:
@@ -179,6 +191,8 @@ def fit(
     training, validation = parts
     job = apply_data_defaults(job, training)
     train.prepare(job.settings, job.devices)
+    side = "x".join(map(str, job.network.input_wh))
+    tell(f"building the network: input {side}, {job.settings.epochs} epochs", verbose)
     network, config = prepare_network(job, training)
     split = feature_cache.split_at_frozen(network) if job.settings.cache_features else None
     config_json = build_run_config(
@@ -216,7 +230,7 @@ def train_detector(job: DetectorJob, *, resume: bool = False, verbose: int = 0) 
         EdgeError: Bad settings or data, a loss that is not finite, a full disk.
     """
     RunFolder.require_ready(job.out, resume=resume)
-    parts = add_pseudo_labels(job, read_parts(job), resume=resume)
+    parts = add_pseudo_labels(job, read_parts(job, verbose), resume=resume)
     return fit(
         job, "detect", parts, detector_augments(job.settings.strength), compute_metrics, METRIC,
         resume=resume, verbose=verbose,

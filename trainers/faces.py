@@ -89,13 +89,13 @@ def _blend(example: Example, predict: Predict, job: FaceJob) -> Example:
     )
 
 
-def read_parts(job: FaceJob) -> tuple[Dataset, Dataset]:
+def read_parts(job: FaceJob, verbose: int = 0) -> tuple[Dataset, Dataset]:
     """Read training data (with teacher labels and negatives) and validation data (as labeled).
 
     Raises:
         ConfigError: The data is empty or unreadable.
     """
-    training, validation = detector.read_parts(job)
+    training, validation = detector.read_parts(job, verbose)
     training = blend_teacher_labels(training, job)
     negatives = read_negatives(job.negatives)
     if not len(negatives):
@@ -156,6 +156,6 @@ def train_faces(job: FaceJob, *, resume: bool = False, verbose: int = 0) -> RunF
     RunFolder.require_ready(job.out, resume=resume)
     augment = face_augments(job.network.input_wh[0], job.settings.strength)
     return detector.fit(
-        job, "faces", read_parts(job), augment, compute_metrics, METRIC,
+        job, "faces", read_parts(job, verbose), augment, compute_metrics, METRIC,
         resume=resume, verbose=verbose,
     )  # fmt: skip

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from trainers.commands.options import Score, Soft, check_choice, find_model, split_names
+
+if TYPE_CHECKING:
+    from trainers.data.dataset import Dataset
 
 
 def label(
@@ -42,11 +46,29 @@ def check(
     data: Annotated[Path, typer.Argument(help="A data set.")],
     sheet: Annotated[Path | None, typer.Option(help="Draw a contact sheet into this PNG.")] = None,
 ) -> None:
-    """List broken files, boxes outside their image and classes without examples."""
+    """List broken files, boxes outside their image and classes without examples.
+
+    The exit status is 1 where something is wrong. Notes are no fault: duplicates, which training
+    keeps on one side of its split, and classes without an example.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
     from trainers.data.check import check_path
     from trainers.evaluation.figures import contact_sheet
 
-    dataset, report = check_path(data)
+    console = Console(stderr=True)
+    console.print(f"reading {data}", markup=False, highlight=False)
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("pictures"), TimeElapsedColumn())
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+
+        def begin(dataset: Dataset) -> Callable[[], object]:
+            console.print(f"looking at {len(dataset)} pictures", highlight=False)
+            task = bar.add_task("", total=len(dataset))
+            return lambda: bar.advance(task)
+
+        dataset, report = check_path(data, on_read=begin)
     Console().print(str(report), markup=False, highlight=False)
     if sheet:
         contact_sheet(dataset, sheet)

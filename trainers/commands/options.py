@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from trainers.run.settings import Settings
 
 Data = Annotated[
-    list[Path], typer.Argument(help="Data sets: COCO JSON, Pascal VOC, YOLO text, labels.csv.")
+    list[Path],
+    typer.Argument(help="Data sets: COCO JSON, Pascal VOC, YOLO text or data.yaml, labels.csv."),
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Run folder.")]
 Start = Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -32,6 +33,11 @@ RENAMED_OF_EMBEDDER = deprecated_options(
         "--each": "--images-per-person",
     }
 )
+
+
+def _verbosity() -> int:
+    """A progress bar on a terminal, a line for each epoch in a file."""
+    return 1 if sys.stdout.isatty() else 2
 
 
 def _show_metrics(folder: RunFolder) -> None:
@@ -129,7 +135,7 @@ def detector(
             validate_every=every, mixed_precision=mixed, cache_features=cache_features,
         ),
     )  # fmt: skip
-    _show_metrics(train_detector(job, resume=resume, verbose=1))
+    _show_metrics(train_detector(job, resume=resume, verbose=_verbosity()))
 
 
 def _load_teacher(name: str, classes: str, score: float, soft: bool) -> Teacher:
@@ -182,7 +188,7 @@ def faces(
             patience=patience, validate_every=every, mixed_precision=mixed,
         ),
     )  # fmt: skip
-    _show_metrics(train_faces(job, resume=resume, verbose=1))
+    _show_metrics(train_faces(job, resume=resume, verbose=_verbosity()))
 
 
 def liveness(
@@ -243,7 +249,7 @@ def liveness(
             patience=patience, validate_every=every, mixed_precision=mixed,
         ),
     )  # fmt: skip
-    _show_metrics(train_liveness(job, resume=resume, verbose=1))
+    _show_metrics(train_liveness(job, resume=resume, verbose=_verbosity()))
 
 
 def embedder(
@@ -313,4 +319,4 @@ def embedder(
         distillation_images=distillation_images, max_images=max_images, cache=cache,
         finder=opt.load_face_detector(finder) if finder else None,
     )  # fmt: skip
-    _show_metrics(train_embedder(job, resume=resume, verbose=1))
+    _show_metrics(train_embedder(job, resume=resume, verbose=_verbosity()))

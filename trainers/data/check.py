@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy as np
 from edge.errors import ConfigError
 from edge.vision import boxes
 from trainers.data import image_file
+from trainers.data.boxes_inside import describe_unit
 from trainers.data.dataset import Dataset, Example, Problem
 from trainers.data.read import read_dataset
 
@@ -34,6 +35,8 @@ class DatasetReport:
         landmarked: Number of objects with at least one landmark.
         soft: Number of objects labeled by a teacher (weight below 1).
         problems: In the order of the files.
+        notes: What is told and no fault: what was read in another way than written, what training
+            puts right by itself.
     """
 
     pictures: int
@@ -43,6 +46,7 @@ class DatasetReport:
     landmarked: int
     soft: int
     problems: tuple[Problem, ...]
+    notes: tuple[Problem, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -57,6 +61,9 @@ class DatasetReport:
             f"{total} objects, {self.landmarked} with landmarks, {self.soft} labeled by a teacher",
         ]
         lines += [f"  {count:6d}  {name}" for name, count in self.objects.items()]
+        lines += [f"note: {n}" for n in self.notes[:max_problems]]
+        if len(self.notes) > max_problems:
+            lines.append(f".. and {len(self.notes) - max_problems} more notes")
         lines += [f"problem: {p}" for p in self.problems[:max_problems]]
         if len(self.problems) > max_problems:
             lines.append(f".. and {len(self.problems) - max_problems} more problems")
@@ -75,7 +82,8 @@ def _box_problems(example: Example) -> Iterator[str]:
     width, height = example.size_wh
     for n, box in enumerate(np.round(example.xyxy, 1).tolist()):
         if beyond[n].max() > _OUTSIDE_PX:
-            yield f"box {box} lies outside the picture of {width}x{height}: correct it"
+            hint = describe_unit(example)
+            yield f"box {box} lies outside the picture of {width}x{height}: {hint or 'correct it'}"
         elif size[n].min() < _LEAST_PX:
             yield f"box {box} is smaller than a pixel: drop it"
     same = np.triu(boxes.iou(example.xyxy, example.xyxy) > _SAME_IOU, 1)
@@ -92,8 +100,11 @@ def _inspect(example: Example) -> tuple[list[Problem], str]:
     try:
         image_file.verify(example.path)
         sample = example.load()
+        dark = image_file.describe_dark(example.path)
     except ConfigError as error:
         return [*problems, Problem(example.path, 0, error.problem)], ""
+    if dark:
+        problems.append(Problem(example.path, 0, dark))
     return problems, hashlib.sha256(sample.image.tobytes()).hexdigest()
 
 
@@ -104,8 +115,10 @@ def _duplicates(examples: Sequence[Example], digests: Sequence[str]) -> Iterator
             continue
         before = first.setdefault(digest, example)
         if before is not example:
-            apart = "" if before.group == example.group else ", in another group: a split leaks it"
-            yield Problem(example.path, 0, f"shows the same as {before.path}{apart}: drop one")
+            apart = before.group != example.group or before.part != example.part
+            remedy = "training keeps both on one side of its split" if apart else "drop one"
+            what = f"shows the same as {before.path}: {remedy}"
+            yield Problem(example.path, 0, what, harmless=True)
 
 
 def _repeated_names(dataset: Dataset) -> Iterator[Problem]:
@@ -116,18 +129,25 @@ def _repeated_names(dataset: Dataset) -> Iterator[Problem]:
 
 
 def check(
-    dataset: Dataset, problems: Sequence[Problem] = (), path: Path | None = None, workers: int = 2
+    dataset: Dataset,
+    problems: Sequence[Problem] = (),
+    path: Path | None = None,
+    workers: int = 2,
+    progress: Callable[[], object] = lambda: None,
 ) -> DatasetReport:
     """Decode every picture and check every label.
 
     ``problems`` were found while reading it; problems of the whole are reported for ``path``.
+    ``progress`` is called after each picture.
     """
-    problems, path = list(problems), path or Path()
+    problems, path = [*problems, *dataset.notes], path or Path()
+    digests: list[str] = []
     with ThreadPoolExecutor(workers) as pool:
-        inspected = list(pool.map(_inspect, dataset.examples))
-    for picture_problems, _ in inspected:
-        problems += picture_problems
-    problems += _duplicates(dataset.examples, [digest for _, digest in inspected])
+        for picture_problems, digest in pool.map(_inspect, dataset.examples):
+            problems += picture_problems
+            digests.append(digest)
+            progress()
+    problems += _duplicates(dataset.examples, digests)
     problems += _repeated_names(dataset)
     every = np.concatenate([np.zeros(0, np.int32), *(e.class_id for e in dataset.examples)])
     count = np.bincount(every, minlength=len(dataset.classes))
@@ -136,7 +156,7 @@ def check(
     for name, n in zip(dataset.classes, count, strict=True):
         if dataset.examples and not n:
             what = f"class {name!r} has no example: label some or drop the class"
-            problems.append(Problem(path, 0, what))
+            problems.append(Problem(path, 0, what, harmless=True))
     return DatasetReport(
         pictures=len(dataset),
         empty=sum(not len(e) for e in dataset.examples),
@@ -144,16 +164,23 @@ def check(
         objects={name: int(n) for name, n in zip(dataset.classes, count, strict=True)},
         landmarked=sum(int(np.isfinite(e.landmarks).any((1, 2)).sum()) for e in dataset.examples),
         soft=sum(int((e.weight < 1).sum()) for e in dataset.examples),
-        problems=tuple(problems),
+        problems=tuple(p for p in problems if not p.harmless),
+        notes=tuple(p for p in problems if p.harmless),
     )
 
 
-def check_path(path: Path, workers: int = 2) -> tuple[Dataset, DatasetReport]:
+def check_path(
+    path: Path,
+    workers: int = 2,
+    on_read: Callable[[Dataset], Callable[[], object]] = lambda _: lambda: None,
+) -> tuple[Dataset, DatasetReport]:
     """Read a data set of any format, skipping what cannot be used, and check the rest.
+
+    ``on_read`` gets what was read, and returns what is called after each picture.
 
     Raises:
         ConfigError: The path holds no data set of a known format.
     """
     problems: list[Problem] = []
     dataset = read_dataset(path, problems.append)
-    return dataset, check(dataset, problems, path, workers)
+    return dataset, check(dataset, problems, path, workers, on_read(dataset))

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn, Self
+from typing import Any, ClassVar, Literal, NoReturn, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -22,7 +22,10 @@ from edge.vision import boxes
 from trainers.data import image_file
 
 POINTS = 5  # left eye, right eye, nose, left and right mouth corner, as seen in the image
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif"})
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".avif"}
+)
+Part = Literal["", "train", "val", "test"]  # of a split that the data set brings along
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +35,13 @@ class Problem:
     Attributes:
         line: Its line, 0 where there is none.
         what: What was expected, what came, what to do.
+        harmless: Whether nothing is lost: it is told, and no fault of the data.
     """
 
     file: Path
     line: int
     what: str
+    harmless: bool = False
 
     def __str__(self) -> str:
         return str(self.error())
@@ -150,6 +155,7 @@ class Example(_Labeled):
         path: File of the picture.
         size_wh: Its upright size in pixels, which the labels refer to.
         label_file: File of the labels, for messages.
+        part: The part of the data set's own split that it belongs to; empty without one.
     """
 
     path: Path
@@ -161,6 +167,7 @@ class Example(_Labeled):
     name: str
     group: str
     label_file: Path
+    part: Part = ""
 
     def load(self) -> Sample:
         """Read the picture.
@@ -197,10 +204,12 @@ class Dataset:
     Attributes:
         classes: Names by class_id.
         examples: In the order of their names.
+        notes: What was read in another way than written, or passed over.
     """
 
     classes: tuple[str, ...]
     examples: tuple[Example, ...]
+    notes: tuple[Problem, ...] = ()
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -209,7 +218,7 @@ class Dataset:
         """Both data sets; classes are united by name, names of pictures may repeat."""
         classes = tuple(dict.fromkeys(self.classes + other.classes))
         parts = [_remap(e, part.classes, classes) for part in (self, other) for e in part.examples]
-        return Dataset(classes, tuple(parts))
+        return Dataset(classes, tuple(parts), self.notes + other.notes)
 
     def require_examples(self) -> Self:
         """Return itself if it can be trained on.
@@ -229,16 +238,23 @@ class Dataset:
     def split(self, fraction: float, seed: int = 0) -> tuple[Dataset, Dataset]:
         """Split into (training, validation) by group, never by frame.
 
-        The side of a group depends on its name and the seed alone, so adding pictures moves no
-        other. The validation part is therefore only about ``fraction`` of the data.
+        A split that the data set brings along is kept: its validation part is held out, and its
+        test part is on neither side. Elsewhere the side of a group depends on its name and the
+        seed alone, so adding pictures moves no other. The validation part is therefore only about
+        ``fraction`` of the data.
 
         Raises:
             ConfigError: One side would be empty.
         """
-        sides = (
-            self.where(lambda e: not is_held_out(e.group, fraction, seed)),
-            self.where(lambda e: is_held_out(e.group, fraction, seed)),
-        )
+        given = any(e.part == "val" for e in self.examples)
+
+        def is_val(e: Example) -> bool:
+            if given and e.part:
+                return e.part == "val"
+            return is_held_out(e.group, fraction, seed)
+
+        learned = self.where(lambda e: e.part != "test")
+        sides = (learned.where(lambda e: not is_val(e)), learned.where(is_val))
         if not all(len(side) for side in sides):
             groups = len({e.group for e in self.examples})
             raise ConfigError(
@@ -259,7 +275,8 @@ class Dataset:
                     f"Class {name!r} is not in the data set, which has {', '.join(self.classes)}"
                 )
         wanted = tuple(classes)
-        return Dataset(wanted, tuple(_remap(e, self.classes, wanted) for e in self.examples))
+        examples = tuple(_remap(e, self.classes, wanted) for e in self.examples)
+        return Dataset(wanted, examples, self.notes)
 
     def where(self, keep: Callable[[Example], bool]) -> Dataset:
         """Only the pictures for which ``keep`` is true."""

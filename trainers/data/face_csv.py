@@ -9,12 +9,14 @@ The group is the identity, so that a split parts people.
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 
 import numpy as np
 
 from edge.errors import ConfigError
 from trainers.data.dataset import POINTS, Dataset, Example, OnProblem, Problem, raise_problem
+from trainers.data.text_file import read_text
 
 _BOX = ("x1", "y1", "x2", "y2")
 _POINTS = tuple(f"{p}_{a}" for p in ("leye", "reye", "nose", "lmouth", "rmouth") for a in "xy")
@@ -49,18 +51,17 @@ def read_face_csv(label_file: Path, on_problem: OnProblem = raise_problem) -> Da
     """
     examples: list[Example] = []
     try:
-        with label_file.open(newline="", encoding="utf-8") as file:
-            table = csv.DictReader(file)
-            missing = [c for c in _COLUMNS if c not in (table.fieldnames or [])]
-            if missing:
-                raise ConfigError(f"lacks column(s) {', '.join(missing)}", file=label_file, line=1)
-            for row in table:
-                if row["x1"] == "":  # a face at an unknown position
-                    continue
-                try:
-                    examples.append(_read_row(row, label_file))
-                except (ValueError, TypeError) as error:  # TypeError: a row that is too short
-                    on_problem(Problem(label_file, table.line_num, str(error)))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        table = csv.DictReader(io.StringIO(read_text(label_file), newline=""))
+        missing = [c for c in _COLUMNS if c not in (table.fieldnames or [])]
+        if missing:
+            raise ConfigError(f"lacks column(s) {', '.join(missing)}", file=label_file, line=1)
+        for row in table:
+            if row["x1"] == "":  # a face at an unknown position
+                continue
+            try:
+                examples.append(_read_row(row, label_file))
+            except (ValueError, TypeError, AttributeError) as error:  # of a row that is too short
+                on_problem(Problem(label_file, table.line_num, str(error)))
+    except csv.Error as error:
         raise ConfigError(f"{label_file}: cannot be read: {error}") from error
     return Dataset(("face",), tuple(sorted(examples, key=lambda e: e.name)))

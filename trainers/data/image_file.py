@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
+import numpy as np
 from PIL import Image
 
 from edge.errors import ConfigError, SourceError
@@ -14,6 +16,8 @@ from edge.types import RgbPicture
 from edge.vision.image_file import read_picture
 
 _ORIENTATION = 0x0112  # EXIF tag; 5..8 lie on their side
+_DARK = 1 << 14  # a quarter of the range of 16 bits
+_PNG_DEPTH = 24  # byte that holds the bits of a channel
 _SIDEWAYS = frozenset({5, 6, 7, 8})
 
 
@@ -49,6 +53,28 @@ def verify(path: Path) -> None:
     """
     with _open(path, "picture is broken or truncated") as picture:
         picture.load()
+
+
+def describe_dark(path: Path) -> str:
+    """What is wrong with a picture of 16 bits whose camera has fewer; empty if nothing is.
+
+    Raises:
+        ConfigError: It is missing, broken or truncated.
+    """
+    with _open(path, "picture is broken or truncated") as picture:
+        deep = picture.mode.startswith("I")
+    if not deep and path.suffix.lower() == ".png":  # Pillow reads colors of 16 bits as 8
+        with path.open("rb") as file:
+            deep = file.read(_PNG_DEPTH + 1)[_PNG_DEPTH:] == b"\x10"
+    pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED) if deep else None
+    brightest = 0 if pixels is None or pixels.dtype != np.uint16 else pixels.max()
+    if not 0 < brightest < _DARK:
+        return ""
+    bits = int(brightest).bit_length()
+    return (
+        f"This picture of 16 bits uses {bits} of them and is read nearly black: "
+        "scale it to the full range."
+    )
 
 
 @contextmanager

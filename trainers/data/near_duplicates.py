@@ -15,7 +15,7 @@ import numpy as np
 
 from edge.types import U8
 from edge.vision.resize import resize
-from trainers.data.dataset import Dataset, Example
+from trainers.data.dataset import Dataset, Example, Problem
 
 _SIDE = 16
 _ALIKE_BITS = 115  # of 512; unrelated photographs differ by 140 and more
@@ -95,9 +95,21 @@ def unite_near_duplicates(dataset: Dataset, workers: int = 2) -> Dataset:
 def split_dataset(dataset: Dataset, val_fraction: float, seed: int = 0) -> tuple[Dataset, Dataset]:
     """Split into training and validation part, as every trainer does.
 
-    The split depends on group names, near-duplicates and the seed alone.
+    The split depends on group names, near-duplicates and the seed alone. Where the data set brings
+    its own, that is kept, and near-duplicates on both sides are noted.
 
     Raises:
         ConfigError: One side would be empty, or a picture cannot be read.
     """
-    return unite_near_duplicates(dataset).split(val_fraction, seed)
+    if not any(e.part == "val" for e in dataset.examples):
+        return unite_near_duplicates(dataset).split(val_fraction, seed)
+    training, validation = dataset.split(val_fraction, seed)
+    fresh = drop_near_duplicates(training.examples, validation.examples)
+    if alike := len(training) - len(fresh):
+        what = (
+            f"{alike} training picture(s) show nearly the same as validation pictures of the split "
+            "that the data brings along: metrics flatter"
+        )
+        told = Problem(validation.examples[0].path, 0, what, harmless=True)
+        training = replace(training, notes=(*training.notes, told))
+    return training, validation

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from edge.errors import ConfigError
 from trainers.data import image_file
 from trainers.data.coco import read_coco
 from trainers.data.dataset import (
-    IMAGE_SUFFIXES,
     Dataset,
     Example,
     OnProblem,
@@ -17,40 +17,72 @@ from trainers.data.dataset import (
     raise_problem,
 )
 from trainers.data.face_csv import read_face_csv
+from trainers.data.picture_folder import find_pictures
 from trainers.data.voc import read_voc
 from trainers.data.yolo import read_yolo
+from trainers.data.yolo_layout import find_class_file, part_of
+
+_VOC = ("[aA]nnotations/**/*.xml", "*.xml", "*/*.xml")
+_COCO = ("*.json", "annotations/*.json", "*/_annotations.coco.json")
 
 
 def read_dataset(path: Path, on_problem: OnProblem = raise_problem) -> Dataset:
     """Read COCO JSON, Pascal VOC, YOLO text or a table of faces.
 
-    The path is ``x.json`` (COCO), ``labels.csv`` (faces), or a folder that holds ``labels.csv``,
-    ``classes.txt`` with ``labels/`` (YOLO), ``annotations/*.xml`` (VOC) or one ``*.json`` in itself
-    or in ``annotations/``. ``on_problem`` gets every problem; unless given, the first is raised.
+    The path is ``x.json`` (COCO), ``labels.csv`` (faces), ``data.yaml`` (YOLO), or a folder in the
+    layout of Roboflow, ultralytics, CVAT, Label Studio, labelImg or of this project: with
+    ``labels.csv``, ``data.yaml``, ``classes.txt`` or ``obj.names`` (YOLO), XML files (VOC) or JSON
+    files in itself, in ``annotations/`` or in a folder of each part. ``on_problem`` gets every
+    problem; unless given, the first is raised.
 
     Raises:
         ConfigError: There is no such path or format, or a problem with the data.
     """
-    if path.suffix == ".json":
+    suffix = path.suffix.lower()
+    if suffix == ".json":
         return read_coco(path, on_problem=on_problem)
-    if path.suffix == ".csv":
+    if suffix == ".csv":
         return read_face_csv(path, on_problem)
     if (path / "labels.csv").is_file():
         return read_face_csv(path / "labels.csv", on_problem)
-    if (path / "classes.txt").is_file():
+    if find_class_file(path):
         return read_yolo(path, on_problem)
-    if any(path.glob("[aA]nnotations/**/*.xml")):
+    if any(p for pattern in _VOC for p in path.glob(pattern)):
         return read_voc(path, on_problem=on_problem)
-    documents = [*path.glob("*.json"), *path.glob("annotations/*.json")]
+    documents = _find_documents(path)
     if len(documents) == 1:
-        images = path / "images"
-        return read_coco(documents[0], images if images.is_dir() else None, on_problem)
-    if len(documents) > 1:
-        raise ConfigError(f"{path} holds {len(documents)} JSON files: name the one to read.")
+        return read_coco(documents[0], path, on_problem)
+    if documents:
+        return _read_coco_parts(path, documents, on_problem)
     raise ConfigError(
-        f"{path} is not a data set: expected COCO (x.json), Pascal VOC (annotations/*.xml), "
-        "YOLO (classes.txt, labels/, images/) or faces (labels.csv)."
+        f"{path} is not a data set: expected COCO (x.json), Pascal VOC (*.xml), YOLO (data.yaml, "
+        "or classes.txt with labels/ and images/) or faces (labels.csv)."
     )
+
+
+def _find_documents(path: Path) -> list[Path]:
+    """The COCO files of a folder: of boxes, where it holds others too."""
+    found = [p for pattern in _COCO for p in sorted(path.glob(pattern)) if p.name != "notes.json"]
+    return [p for p in found if p.name.startswith("instances_")] or found
+
+
+def _read_coco_parts(path: Path, documents: Sequence[Path], on_problem: OnProblem) -> Dataset:
+    """Read a file for each part of the data set's own split.
+
+    Raises:
+        ConfigError: The files are not called after parts, or there is a problem with the data.
+    """
+    parts = {part_of(d.stem) or part_of(d.parent.name): d for d in documents}
+    if len(parts) < len(documents) or "" in parts:
+        raise ConfigError(f"{path} holds {len(documents)} JSON files: name the one to read.")
+    whole = Dataset((), ())
+    for part, document in parts.items():
+        beside = document.name == "_annotations.coco.json"
+        one = read_coco(document, document.parent if beside else path, on_problem)
+        examples = tuple(replace(e, part=part, name=f"{part}/{e.name}") for e in one.examples)
+        notes = tuple(n for n in one.notes if beside or n.file == document)
+        whole = whole + replace(one, examples=examples, notes=notes)
+    return whole
 
 
 def read_face_dataset(path: Path) -> Dataset:
@@ -99,4 +131,4 @@ def _find_without_people(folder: Path) -> list[Path]:
 
 def find_images(folder: Path) -> list[Path]:
     """All image files below a folder, sorted."""
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    return find_pictures(folder)[0]

@@ -6,7 +6,7 @@ Pixel coordinates are read as they are: labeling tools disagree on whether the f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.parsers import expat
@@ -20,12 +20,17 @@ from trainers.data.dataset import (
     Dataset,
     Example,
     OnProblem,
+    Part,
     Problem,
     group_by_folder,
     raise_problem,
     unknown_points,
 )
+from trainers.data.picture_folder import find_pictures, is_hidden, list_some
+from trainers.data.text_file import read_text
+from trainers.data.yolo_layout import part_of
 
+_SETS: dict[Part, str] = {"train": "train.txt", "val": "val.txt", "test": "test.txt"}
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -141,7 +146,8 @@ def read_voc(
 ) -> Dataset:
     """Read the data set in ``folder``: ``annotations/*.xml`` and ``images/``.
 
-    The original layout (Annotations, JPEGImages) works too. Class ids follow ``classes``, or the
+    The original layout (Annotations, JPEGImages, ImageSets) works too, and XML files beside the
+    pictures. Class ids follow ``classes``, or the
     sorted names of all objects. ``group`` turns a path below ``annotations/`` into its group.
 
     Raises:
@@ -152,12 +158,13 @@ def read_voc(
     )
     images = next((folder / n for n in ("images", "JPEGImages") if (folder / n).is_dir()), folder)
     read: list[tuple[Path, Path, list[_VocRow]]] = []
-    for path in sorted(notes.rglob("*.xml")):
+    for path in sorted(p for p in notes.rglob("*.xml") if not is_hidden(p.relative_to(notes))):
         document = _parse(path, on_problem)
         relative = path.relative_to(notes)
         picture = _find_picture(images, relative.with_suffix(""), document.filename)
         read.append((path, picture, _read_rows(path, document, classes, on_problem)))
     names = tuple(classes) or tuple(sorted({row.name for _, _, rows in read for row in rows}))
+    part_of_name = _read_parts(folder, [path.relative_to(notes) for path, _, _ in read])
     examples: list[Example] = []
     for path, picture, rows in read:
         try:
@@ -175,8 +182,34 @@ def read_voc(
                 landmarks=unknown_points(len(rows)),
                 weight=np.ones(len(rows), np.float32),
                 name=relative.with_suffix("").as_posix(),
-                group=group(relative),
+                group=group(relative).split(".rf.")[0],
                 label_file=path,
+                part=part_of_name.get(relative.with_suffix("").as_posix(), ""),
             )
         )
-    return Dataset(names, tuple(examples))
+    return Dataset(names, tuple(examples), tuple(_tell_passed_over(images, examples)))
+
+
+def _tell_passed_over(images: Path, examples: Sequence[Example]) -> Iterator[Problem]:
+    pictures, notes = find_pictures(images)
+    yield from notes
+    labeled = {e.path for e in examples}
+    lone = [p.name for p in pictures if p not in labeled]
+    if lone:
+        what = f"{len(lone)} picture(s) have no annotation and were passed over: {list_some(lone)}"
+        yield Problem(images, 0, what)
+
+
+def _read_parts(folder: Path, relatives: Sequence[Path]) -> dict[str, Part]:
+    """The part of each annotation, by folders train and valid or by ``ImageSets/Main``."""
+    sets = folder / "ImageSets" / "Main"
+    if (sets / "train.txt").is_file() and (sets / "val.txt").is_file():
+        return {
+            line.split()[0]: part
+            for part, name in _SETS.items()
+            if (sets / name).is_file()
+            for line in read_text(sets / name).splitlines()
+            if line.strip()
+        }
+    found = {r.with_suffix("").as_posix(): part_of(r.parts[0]) for r in relatives}
+    return found if {"train", "val"} <= set(found.values()) else {}

@@ -76,12 +76,16 @@ class RunFolder:
     def require_ready(cls, path: Path, *, resume: bool) -> None:
         """Refuse a folder before anything is read or learned.
 
+        A run that was stopped before its first epoch ended is in nobody's way.
+
         Raises:
             ConfigError: The run to resume is missing, or there is a run where another is to begin.
         """
         if resume:
             cls.open(path)
-        elif (path / "config.json").exists():
+        elif (path / "config.json").exists() and (
+            (path / "best.keras").exists() or cls(path).last_epoch()
+        ):
             raise ConfigError(
                 "This folder holds a run: continue it with --resume, or choose another folder.",
                 file=path,

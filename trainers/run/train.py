@@ -22,6 +22,7 @@ from trainers.run.callbacks import (
 from trainers.run.curves import draw_curves
 from trainers.run.folder import RunFolder
 from trainers.run.settings import Settings, compute_ema_momentum
+from trainers.run.tell import tell
 
 # A task is a ``keras.Model`` that computes the loss of its attribute ``network``, the only part
 # that is saved; ``example()`` returns an input of one picture to build with.
@@ -94,6 +95,7 @@ def train(
         task(task.example())
         task.optimizer.build(task.trainable_variables)
         load_state(folder, task, done)
+    tell(f"tracing: {source.steps} steps an epoch; the first step takes longest", verbose)
     callbacks = build_callbacks(folder, settings, validate, metric, source.steps, resumed=done > 0)
     with (
         closing(Loader(source, finish, threads=settings.threads, epoch=done)) as batches,

@@ -52,7 +52,7 @@ def test_every_kind_of_problem_is_told_at_once(tmp_path: Path):
         "p002.png: This picture is broken or truncated",
         "p003.png: This picture does not exist",
         "shows the same as",
-        "in another group: a split leaks it",
+        "training keeps both on one side of its split",
         "the name p005 is used more than once",
         "class 'ghost' has no example",
     ):
@@ -81,7 +81,7 @@ def test_a_long_list_is_cut_and_counted(tmp_path: Path):
 
 def test_shared_raccoons_hold_duplicates_that_a_split_would_leak():
     dataset, result = check_path(shared("raccoon"))
-    assert sum("in another group" in str(p) for p in result.problems) == 4
+    assert sum("keeps both on one side" in str(n) for n in result.notes) == 4
     grouped = unite_near_duplicates(dataset)
     same = {
         tuple(sorted(dataset.examples[n].name for n in pair))
