@@ -7,11 +7,11 @@ import json
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from random import SystemRandom
-from typing import Annotated
+from typing import Annotated, Self
 
 import typer
 from rich.console import Console
@@ -23,14 +23,13 @@ from edge import config_file
 from edge.cli import options
 from edge.cli.cameras import open_source
 from edge.cli.enroll_live import guide, read_frames
-from edge.cli.media import PICTURES
 from edge.cli.options import AsJson, GalleryOptions, load_liveness_model, load_models
 from edge.config import Config, Recognition
-from edge.errors import ConfigError
+from edge.errors import ConfigError, GalleryError
 from edge.models.embedder import ContractEmbedder
 from edge.people.enrollment.capture_session import CaptureSession
 from edge.people.enrollment.challenge import Challenge, ChallengeError, ChallengeRules
-from edge.people.enrollment.enrollment import Enrollment, EnrollmentResult
+from edge.people.enrollment.enrollment import Enrollment, EnrollmentResult, RefusedPhoto
 from edge.people.enrollment.observer import EnrollmentObserver
 from edge.people.gallery.encryption import load_key
 from edge.people.gallery.gallery import Gallery, refuse_past, require_consent
@@ -38,6 +37,10 @@ from edge.people.gallery.metadata import get_embedder_id
 from edge.people.gallery.names import fold_name, normalize_name
 from edge.people.liveness.score_fusion import LivenessPolicy
 from edge.ports import FaceFinder, Source
+
+_NOBODY = frozenset(  # folders of other programs; Frigate keeps unassigned faces in train
+    {"train", "lost+found", "__macosx", "system volume information"}
+)
 
 
 def enroll(
@@ -89,6 +92,13 @@ def enroll(
             "--allow-duplicates", help="Accept faces that resemble another person, such as twins."
         ),
     ] = False,
+    allow_dissimilar: Annotated[
+        bool,
+        typer.Option(
+            "--allow-dissimilar",
+            help="Accept photos that do not resemble the person's other photos.",
+        ),
+    ] = False,
     change_embedder: Annotated[
         bool,
         typer.Option(
@@ -105,6 +115,7 @@ def enroll(
     somebody was not enrolled.
     """
     batches = _batches(name, photos or [], folder, camera)
+    found = _Folder().read(folder) if folder else _Folder()
     require_consent(given=consent)
     day = until.date() if until else None
     refuse_past(day.isoformat() if day else "", time.time())
@@ -121,11 +132,15 @@ def enroll(
         chosen.gallery, master, get_embedder_id(model), create=True,
         change_embedder=change_embedder,
     ) as opened:  # fmt: skip
-        enrollment = Enrollment(finder, model, opened, day, replace, allow_duplicates)
+        enrollment = Enrollment(
+            finder, model, opened, day, replace, allow_duplicates, allow_dissimilar
+        )
         if source and observer:
             results = [_enroll_live(name, source, observer, enrollment, acts)]
         else:
-            results = _enroll_photos(batches, enrollment)
+            results = _enroll_photos(batches | found.people, enrollment) + found.refused
+    if found.passed_over:
+        typer.echo(f"passed over, nobody's photos: {', '.join(found.passed_over)}", err=True)
     _report(results, as_json)
     if not all(result.used for result in results):
         raise typer.Exit(1)
@@ -180,7 +195,7 @@ def _enroll_live(
 def _batches(
     name: str, photos: Sequence[Path], folder: Path | None, camera: str
 ) -> dict[str, list[Path]]:
-    """The photos of each person; empty with a camera.
+    """The photos of the one person that is named; empty with a camera or a folder.
 
     Raises:
         ConfigError: The arguments name no source of faces, or several.
@@ -189,23 +204,68 @@ def _batches(
     given = [source for source in (photos, folder, camera) if source]
     if len(given) != 1 or bool(name) == bool(folder):
         raise ConfigError("give exactly one of: NAME PHOTO..., NAME --camera CAMERA, --folder DIR")
-    if folder is None:
-        return {normalize_name(name): list(photos)} if photos else {}
-    people: dict[str, list[Path]] = {}
-    for person in sorted(folder.iterdir()):
-        if not person.is_dir():
-            continue
-        person_name = normalize_name(person.name)
-        if fold_name(person_name) in map(fold_name, people):
+    return {normalize_name(name): list(photos)} if photos else {}
+
+
+@dataclass(slots=True)
+class _Folder:
+    """The people of ``--folder``: a folder of photos for each, in folders of its own or not.
+
+    Attributes:
+        people: The photos of each person.
+        refused: Folders whose name cannot be a person's.
+        passed_over: Files and folders that are nobody's.
+    """
+
+    people: dict[str, list[Path]] = field(default_factory=dict)
+    refused: list[EnrollmentResult] = field(default_factory=list)
+    passed_over: list[str] = field(default_factory=list)
+
+    def read(self, folder: Path) -> Self:
+        """Read the folder.
+
+        Raises:
+            ConfigError: It has no people, or two folders for one.
+        """
+        for path in sorted(folder.iterdir()):
+            name = path.name
+            if (
+                not path.is_dir()
+                or name.startswith((".", "@", "#", "$"))
+                or name.lower() in _NOBODY
+            ):
+                self.passed_over.append(name if path.is_file() else f"{name}/")
+                continue
+            try:
+                person = normalize_name(name)
+            except GalleryError as error:
+                self.refused.append(
+                    EnrollmentResult(name, 0, (RefusedPhoto(str(path), error.problem),))
+                )
+                continue
+            if fold_name(person) in map(fold_name, self.people):
+                raise ConfigError(
+                    f"--folder {folder} has two folders for {person}: merge them into one"
+                )
+            self.people[person] = _find_photos(path)
+        if not self.people and not self.refused:
+            others = f"; passed over: {', '.join(self.passed_over)}" if self.passed_over else ""
             raise ConfigError(
-                f"--folder {folder} has two folders for {person_name}: merge them into one"
+                f"--folder {folder} must have a folder per person, DIR/NAME/*.jpg, but has none"
+                f"{others}"
             )
-        people[person_name] = sorted(p for p in person.iterdir() if p.suffix.lower() in PICTURES)
-    if not people:
-        raise ConfigError(
-            f"--folder {folder} must have a folder per person, DIR/NAME/*.jpg, but has none"
-        )
-    return people
+        return self
+
+
+def _find_photos(folder: Path) -> list[Path]:
+    """All files below a person's folder but those of the system; what is no photo is refused."""
+    return [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+        and path.name.lower() not in ("thumbs.db", "desktop.ini")
+        and not any(p.startswith((".", "@")) for p in path.relative_to(folder).parts)
+    ]
 
 
 def _make_progress() -> Progress:
@@ -229,4 +289,7 @@ def _report(results: Sequence[EnrollmentResult], as_json: bool) -> None:
         if not result.used:
             typer.echo(f"not enrolled: {result.name}, no usable picture", err=True)
     people, used = sum(bool(r.used) for r in results), sum(r.used for r in results)
-    typer.echo(f"enrolled {people} people with {used} pictures, refused {table.row_count}")
+    typer.echo(
+        f"enrolled {people} {'person' if people == 1 else 'people'} with {used} "
+        f"{'picture' if used == 1 else 'pictures'}, refused {table.row_count}"
+    )

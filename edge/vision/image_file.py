@@ -8,7 +8,10 @@ import cv2
 import numpy as np
 
 from edge.errors import SourceError
+from edge.input_file import MIB, read_input
 from edge.types import RgbPicture
+
+_MAX_BYTES = 512 * MIB
 
 
 def read_picture(path: Path | str) -> RgbPicture:
@@ -18,7 +21,7 @@ def read_picture(path: Path | str) -> RgbPicture:
         SourceError: The file cannot be read or decoded.
     """
     try:
-        encoded = np.fromfile(path, np.uint8)
+        encoded = np.frombuffer(read_input(Path(path), _MAX_BYTES), np.uint8)
     except OSError as error:
         raise SourceError(f"{error.strerror}", file=path) from error
     try:

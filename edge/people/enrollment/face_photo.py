@@ -17,6 +17,8 @@ from edge.vision.image_file import read_picture
 
 BORDER = 0.5  # of the picture's size, added when no face is found: it may fill the picture
 
+_HEIC = frozenset({".heic", ".heif"})
+
 
 class PhotoError(EdgeError):
     """A photo cannot be used; names it as `file`."""
@@ -39,6 +41,8 @@ def read_face(finder: FaceFinder, path: Path, limits: QualityLimits = ENROLL) ->
     Raises:
         PhotoError: The file is unreadable, or shows no face, several, or one of poor quality.
     """
+    if path.suffix.lower() in _HEIC:
+        raise PhotoError("HEIC cannot be read here: convert it to JPEG", file=path)
     try:
         picture = read_picture(path)
     except SourceError as error:

@@ -124,7 +124,7 @@ def test_what_is_no_picture_is_refused_and_the_rest_enrolled(edge, photo, tmp_pa
     (tmp_path / "b.jpg").write_text("no picture")
     result = edge("enroll", "Ann", photo("a.png", RED), tmp_path / "b.jpg", tmp_path / "c.jpg",
                   "--consent")  # fmt: skip
-    assert "enrolled 1 people with 1 pictures, refused 2" in result.output
+    assert "enrolled 1 person with 1 picture, refused 2" in result.output
 
 
 def test_a_folder_enrolls_everybody_and_finds_who_is_there_twice(edge, photo, tmp_path):
@@ -140,6 +140,61 @@ def test_a_folder_enrolls_everybody_and_finds_who_is_there_twice(edge, photo, tm
                   "--replace")  # fmt: skip
     assert "enrolled 3 people with 6 pictures, refused 0" in folder.output
     assert {person["templates"] for person in lines(edge("people", "list", "--json"))} == {2}
+
+
+def test_photographs_that_do_not_resemble_the_rest_are_named_and_refused(edge, photo):
+    mine = [photo(f"{n}.png", RED) for n in "ab"]
+    stranger = photo("c.png", GREEN)
+    result = edge("enroll", "Ann", *mine, stranger, "--consent", "--json")
+    (line,) = lines(result)
+    assert (line["used"], [r["photo"] for r in line["refused"]]) == (2, [str(stranger)])
+    assert "is it the same person?" in line["refused"][0]["reason"]
+    (again,) = lines(edge("enroll", "Ann", stranger, "--consent", "--json", exit_code=1))
+    assert again["used"] == 0
+    allowed = edge("enroll", "Ann", stranger, "--consent", "--json", "--allow-dissimilar")
+    assert lines(allowed)[0]["used"] == 1
+
+
+def test_three_people_are_never_enrolled_as_one(edge, photo):
+    three = [photo(f"{n}.png", colour) for n, colour in enumerate((RED, GREEN, BLUE))]
+    (line,) = lines(edge("enroll", "Ann", *three, "--consent", "--json", exit_code=1))
+    assert (line["used"], len(line["refused"])) == (0, 3)
+    assert edge("people", "list", "--json").stdout == ""
+
+
+def test_folders_of_other_programs_are_nobody_and_told(edge, photo, tmp_path):
+    for name in ("Ann", "train", ".git", "@eaDir", ".Trash", "lost+found"):
+        photo(f"people/{name}/1.png", RED)
+    photo("people/loose.png", RED)
+    result = edge("enroll", "--folder", tmp_path / "people", "--consent")
+    assert "enrolled 1 person with 1 picture, refused 0" in result.output
+    told = ".Trash/, .git/, @eaDir/, loose.png, lost+found/, train/"
+    assert f"passed over, nobody's photos: {told}" in result.output
+
+
+def test_a_folder_whose_name_is_none_is_told_and_the_others_are_enrolled(edge, photo, tmp_path):
+    photo("people/Ann/1.png", RED)
+    long = "x" * 101
+    photo(f"people/{long}/1.png", GREEN)
+    result = edge("enroll", "--folder", tmp_path / "people", "--consent", "--json", exit_code=1)
+    first, second = lines(result)
+    assert (first["name"], first["used"]) == ("Ann", 1)
+    assert second["refused"][0]["photo"].endswith(long)
+    assert "1 to 100 printable characters" in second["refused"][0]["reason"]
+
+
+def test_every_file_of_a_person_is_read_or_told(edge, photo, tmp_path):
+    photo("people/Ann/2023/summer/1.png", RED)
+    for suffix in (".jfif", ".avif", ".gif", ".tif"):
+        photo("people/Ann/q.png", RED).rename(tmp_path / f"people/Ann/q{suffix}")
+    for name in ("IMG_1.HEIC", "note.txt", "Thumbs.db", ".DS_Store"):
+        (tmp_path / "people/Ann" / name).write_bytes(b"x")
+    result = edge("enroll", "--folder", tmp_path / "people", "--consent", "--json")
+    (line,) = lines(result)
+    assert line["used"] == 5
+    reasons = {r["photo"].rsplit("/", 1)[-1]: r["reason"] for r in line["refused"]}
+    assert reasons.keys() == {"IMG_1.HEIC", "note.txt"}
+    assert reasons["IMG_1.HEIC"] == "HEIC cannot be read here: convert it to JPEG"
 
 
 def test_a_name_typed_with_other_blanks_is_the_same_person(edge, photo):
