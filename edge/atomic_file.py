@@ -1,9 +1,15 @@
-"""Atomic files: written beside their target, then put in its place."""
+"""Atomic files: written beside their target, then put in its place.
+
+A target that is a device, a FIFO or a socket, such as /dev/null or /dev/stdout, is never replaced:
+what was written is copied into it. A symbolic link stays, and the file it names is replaced.
+"""
 
 from __future__ import annotations
 
 import os
 import secrets
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,6 +32,13 @@ def replace_file(
     Raises:
         OSError: The folder cannot be written or the disk is full; ``path`` is as it was.
     """
+    path = path.resolve() if path.is_symlink() else path
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        with tempfile.NamedTemporaryFile(suffix=suffix) as file:
+            yield Path(file.name)
+            with Path(file.name).open("rb") as content, path.open("wb") as target:
+                shutil.copyfileobj(content, target)
+        return
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}{suffix}")
     os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
     try:

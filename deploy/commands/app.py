@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,10 +23,13 @@ from deploy.commands.verify import verify_command
 from deploy.graph.manifest import Provenance, read_manifest
 from deploy.graph.nms import Nms, NmsOverrides
 from edge.cli.application import application, deprecated_options
-from edge.errors import ConfigError, locate
+from edge.errors import ConfigError, EdgeError, locate
 from edge.manifest import Manifest, read_model
 from edge.models.paths import resolve_model
 from trainers.keras_import import load_keras
+
+if TYPE_CHECKING:
+    from trainers.run.folder import RunFolder
 
 app = application("Turn trained and foreign networks into models of the Edgewatch contract.")
 app.command("build", cls=build.RENAMED)(build.build_command)
@@ -162,28 +165,36 @@ def export_command(
     trained_on: Annotated[
         str, typer.Option(help="Description of the training data; the run's folders by default.")
     ] = "",
+    force: Annotated[
+        bool, typer.Option("--force", help="Export a network that found nothing in validation.")
+    ] = False,
 ) -> None:
     """Export the best network of a training run as a contract model.
 
     Of a model with boxes that was exported before, or zoo:NAME, make one with another --input-size,
     score or rows: what a 16:9 camera sees fills 416x256 and costs five eighths of 416x416.
     """
+    choice, run = NmsOverrides(score, iou, rows, candidates), Path(source)
+    wanted_wh, is_model = _size(size), source.startswith("zoo:") or run.suffix == ".onnx"
+    if not (is_model or run.is_dir()):
+        raise ConfigError(f"{run} does not exist: name a run folder of edge-train, or a model")
+    with require_training_extra():
+        from trainers.run.folder import RunFolder
+    if not (is_model or force):
+        _refuse_blind(RunFolder.open(run))
     with require_training_extra():
         load_keras()
         from deploy.export.detector import export_again, export_run
-        from trainers.run.folder import RunFolder
-
-    choice, run = NmsOverrides(score, iou, rows, candidates), Path(source)
-    if source.startswith("zoo:") or run.suffix == ".onnx":
+    if is_model:
         path = resolve_model(source, Path.cwd())
         _, manifest = read_contract(source)
-        shape = "x".join(map(str, _size(size))) if size else "again"
+        shape = "x".join(map(str, wanted_wh)) if size else "again"
         name = name or f"{manifest.name}-{shape}"
-        model, task = export_again(path, manifest, choice, name, _size(size))
+        model, task = export_again(path, manifest, choice, name, wanted_wh)
         write_model(out or Path(f"{name}.onnx"), model, USES[task])
         return
     provenance = Provenance(name or _fit_name(run.resolve().name), license, trained_on)
-    model, task = export_run(RunFolder.open(run), choice, provenance, _size(size))
+    model, task = export_run(RunFolder.open(run), choice, provenance, wanted_wh)
     write_model(out or run / f"{provenance.name}.onnx", model, USES[task])
 
 
@@ -191,6 +202,17 @@ app.command("bench")(bench_command)
 app.command("quantize", cls=quantize.RENAMED)(quantize.quantize_command)
 app.command("triton")(triton_command)
 app.command("verify")(verify_command)
+
+
+def _refuse_blind(run: RunFolder) -> None:
+    """Raise for a run whose best network found nothing of what is labeled."""
+    path = run.path / "metrics.json"
+    metrics = run.read(path.name) if path.is_file() else {}
+    if metrics.get("ap50") == 0:
+        raise EdgeError(
+            f"the best network of {run.path} found nothing in validation (AP50 0): check the data "
+            "with `edge-train check`, train longer, or use --force"
+        )
 
 
 def _fit_name(text: str) -> str:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from deploy.quantize.quantizer import Quantizer, Trial
     from edge.types import U8
 
+MIN_FIGURE = 1.0  # percent, of the float model: below it nothing is measured
 RENAMED = deprecated_options({"--exam": "--val-data", "--most": "--max-images"})
 
 
@@ -81,6 +82,13 @@ def quantize_command(
         calibration, dataset = read_calibration_set(manifest, data, val_data, calibrate, max_images)
         check = build_accuracy_check(manifest, dataset, open_infer(source))
         quantizer = Quantizer(source, manifest, check)
+        if max(quantizer.before.values()) < MIN_FIGURE and not force:
+            figures = ", ".join(f"{name} {value:.2f}" for name, value in quantizer.before.items())
+            raise EdgeError(
+                f"the model finds next to nothing of what is labeled ({figures}), so a loss "
+                "cannot be measured: give pictures like those it will see with --val-data, or "
+                "use --force"
+            )
         if fp16:
             best = quantizer.to_fp16()
         else:

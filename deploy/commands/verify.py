@@ -10,7 +10,7 @@ import typer
 from deploy.commands.terminal import read_contract, require_training_extra, show_progress
 from deploy.verify.comparison import SLACK, ComparisonReport
 from deploy.verify.verify import find_pictures, open_engines, verify
-from edge.errors import ConfigError
+from edge.errors import ConfigError, EdgeError
 from edge.onnxfile import precision_of
 from trainers.keras_import import load_keras
 
@@ -34,10 +34,12 @@ def verify_command(
     """Compare the outputs of Keras, ONNX Runtime and every available engine on pictures.
 
     Exit 1 when a box differs by more than 0.5 px, a score or probability by more than 0.001 or an
-    embedding by a cosine of 0.001; a model in FP16 may differ by 8 times as much, one in
-    INT8 by 16 times.
+    embedding by a cosine of 0.001, or when nothing is found that could be compared; a model in
+    FP16 may differ by 8 times as much, one in INT8 by 16 times.
     """
     files = find_pictures(pictures or [])
+    if run is not None and not run.is_dir():
+        raise ConfigError(f"--run {run} does not exist: name a run folder of edge-train")
     source, manifest = read_contract(model)
     reference = None
     if run is not None:
@@ -60,3 +62,8 @@ def verify_command(
     typer.echo(report.to_json() if as_json else str(report))
     if report.failed:
         raise typer.Exit(1)
+    if report.is_empty:
+        raise EdgeError(
+            f"nothing was compared: {report.reference} finds nothing in these {len(files)} "
+            "pictures; name pictures that show what the model knows with --pictures"
+        )

@@ -23,6 +23,7 @@ from deploy.graph.trunk import Trunk, drop_unused_constants, find_trunk, to_arra
 from deploy.quantize.ranges import Ranges
 
 Target = Literal["cpu", "tensorrt"]
+MAX_BIAS = 1 << 30  # steps of a bias, with room for what rounding adds
 PREFIX = "int8/"
 SAME = frozenset({"MaxPool", "Resize", "Reshape", "Transpose", "Slice", "Squeeze", "Flatten",
                   "SpaceToDepth", "DepthToSpace"})  # fmt: skip
@@ -96,11 +97,12 @@ class _Int8Writer:
         value = node.input[0]
         scale = self._through(value)
         node.input[0] = self._pairs[value]
-        weight, scales, rounding = self._weight(node)
-        if len(node.input) > 2 and node.input[2]:
+        has_bias = len(node.input) > 2 and bool(node.input[2])
+        bias = to_array(self._trunk.weights[node.input[2]]) if has_bias else None
+        weight, scales, rounding = self._weight(node, bias, scale)
+        if bias is not None:
             shift = _mean_output(node, rounding, self._ranges[value].mean)
-            bias = to_array(self._trunk.weights[node.input[2]]) - shift
-            node.input[2] = self._bias(name, bias, scales * scale)
+            node.input[2] = self._bias(name, bias - shift, scales * scale)
         node.input[1] = weight
         self._nodes.append(node)
         if self._cpu and self._folds(name):
@@ -116,13 +118,22 @@ class _Int8Writer:
             return clipped in self._ranges and id(readers[0]) in map(id, self._trunk.nodes)
         return False
 
-    def _weight(self, node: NodeProto) -> tuple[str, np.ndarray, np.ndarray]:
-        """Weights behind a DequantizeLinear, one scale per channel; scales; what rounding added."""
+    def _weight(
+        self, node: NodeProto, bias: np.ndarray | None, input_scale: float
+    ) -> tuple[str, np.ndarray, np.ndarray]:
+        """Weights behind a DequantizeLinear, one scale per channel; scales; what rounding added.
+
+        A channel of next to no weights, as pruning leaves them, has a scale by which its bias
+        still fits into an int32.
+        """
         array = to_array(self._trunk.weights[node.input[1]])
         axis = _channel_axis(node)
         others = tuple(n for n in range(array.ndim) if n != axis)
         scales = np.abs(array).max(axis=others) / self._options.weight_steps
-        scales = np.maximum(scales, 1e-12).astype(np.float32)
+        scales = np.maximum(scales, 1e-12)
+        if bias is not None:
+            scales = np.maximum(scales, np.abs(bias) / (MAX_BIAS * input_scale))
+        scales = scales.astype(np.float32)
         shape = [-1 if n == axis else 1 for n in range(array.ndim)]
         steps = np.round(array / scales.reshape(shape)).astype(np.int8)
         name = f"{PREFIX}{node.output[0]}/weight"
@@ -140,7 +151,8 @@ class _Int8Writer:
             self._constant(name, bias.astype(np.float32))
             return name
         limit = np.iinfo(np.int32)
-        steps = np.clip(np.round(bias / scales), limit.min, limit.max)
+        exact = np.round(bias.astype(np.float64) / scales)  # float32 cannot hold the limit
+        steps = np.clip(exact, limit.min, limit.max)
         self._constant(name, steps.astype(np.int32))
         self._constant(f"{name}_scale", scales.astype(np.float32))
         self._constant(f"{name}_zero", np.zeros(len(scales), np.int32))

@@ -11,13 +11,13 @@ embedding, a probability within 1e-3 the same probability.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from edge import strict_json
 from edge.manifest import Manifest
 from edge.types import F32
 from edge.vision import boxes
@@ -218,7 +218,7 @@ class VectorComparison:
     def to_dict(self) -> dict[str, object]:
         """The result for scripts."""
         name, by = self.worst or ("", 0.0)
-        worst = {"picture": name, "by": by if math.isfinite(by) else None}
+        worst = {"picture": name, "by": by}
         return {
             "engine": self.engine, "pictures": self.pictures, "differ": len(self.failures),
             "furthest": self.furthest, "worst": worst if self.worst else None,
@@ -285,6 +285,12 @@ class ComparisonReport:
         """Whether any engine differs."""
         return any(result.failures for result in self.results)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there was nothing to compare, because the reference finds nothing."""
+        rows = [result.rows for result in self.results if isinstance(result, Comparison)]
+        return bool(rows) and not any(rows) and not self.failed
+
     def __str__(self) -> str:
         lines = [f"skipped {engine}: {why}" for engine, why in self.skipped.items()]
         for result in self.results:
@@ -294,6 +300,6 @@ class ComparisonReport:
     def to_json(self) -> str:
         """The report for scripts."""
         engines = [result.to_dict() for result in self.results]
-        return json.dumps(
+        return strict_json.dumps(
             {"reference": self.reference, "engines": engines, "skipped": dict(self.skipped)}
         )

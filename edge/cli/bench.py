@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import statistics
@@ -15,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from edge import strict_json
 from edge.cli.report import AsJsonLines
 from edge.diagnostics.benchmark import (
     CLIP_FPS,
@@ -183,7 +183,7 @@ class _Report:
     def add(self, row: BenchRow) -> None:
         """Print one row."""
         if self._as_json:
-            typer.echo(json.dumps({k: _to_json(v) for k, v in asdict(row).items()}))
+            typer.echo(strict_json.dumps(asdict(row)))
             return
         ages = " ".join(f"{ms:.3g}" for ms in (row.p50_ms, row.p95_ms, row.p99_ms))
         what = f"{row.cameras} x {row.input} {row.what}".removesuffix(" every frame")
@@ -196,14 +196,9 @@ class _Report:
     def say(self, name: str, value: float, goal: str) -> None:
         """Print one figure and its goal."""
         if self._as_json:
-            typer.echo(json.dumps({"name": name, "value": _to_json(value), "goal": goal}))
+            typer.echo(strict_json.dumps({"name": name, "value": value, "goal": goal}))
         else:
             typer.echo(f"{name}: {value:.2f} ({goal})")
-
-
-def _to_json(value: object) -> object:
-    """NaN is not JSON."""
-    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _format(value: float, digits: int) -> str:

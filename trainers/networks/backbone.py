@@ -12,6 +12,7 @@ from typing import Any
 
 from keras import layers
 
+from edge.errors import ConfigError
 from trainers.networks.config import Norm
 
 Tensor = Any  # a tensor of the Keras backend in use
@@ -197,9 +198,9 @@ def backbone(name: str) -> Callable[..., Features]:
     scales the channels; the default is that of the published network.
 
     Raises:
-        ValueError: No backbone has that name.
+        ConfigError: No backbone has that name.
     """
     if name not in _BUILDERS:
-        raise ValueError(f"backbone must be one of {', '.join(NAMES)}, got {name!r}")
+        raise ConfigError(f"backbone must be one of {', '.join(NAMES)}, got {name!r}")
     build, usual = _BUILDERS[name]
     return lambda images, kit, width=None: build(images, kit, width or usual)

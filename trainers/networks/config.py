@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, Self
 
+from edge.errors import ConfigError
+
 Norm = Literal["batch", "none"]
 OverTime = Literal["none", "conv1d", "conv3d"]
 STRIDES = (8, 16, 32)
@@ -80,11 +82,11 @@ class NetworkConfig(Config):
 
     def __post_init__(self) -> None:
         if not self.classes:
-            raise ValueError("classes must name at least one class")
+            raise ConfigError("classes must name at least one class")
         if any(side <= 0 or side % STRIDES[-1] for side in self.input_wh):
-            raise ValueError(f"input_wh must be multiples of {STRIDES[-1]}, got {self.input_wh}")
+            raise ConfigError(f"input_wh must be multiples of {STRIDES[-1]}, got {self.input_wh}")
         if self.head == "anchor" and len(self.anchors_wh) != len(STRIDES):
-            raise ValueError("the anchor head needs anchors_wh for three strides: see anchors.py")
+            raise ConfigError("the anchor head needs anchors_wh for three strides: see anchors.py")
 
     @property
     def num_anchors(self) -> int:
@@ -113,17 +115,19 @@ class LivenessConfig(Config):
 
     def __post_init__(self) -> None:
         if not self.scales or len(self.branches) != len(self.scales):
-            raise ValueError(
+            raise ConfigError(
                 f"branches must name one per scale, got {self.branches} for {self.scales}"
             )
         if not all(name in BRANCH_BLOCKS for name in self.branches):
-            raise ValueError(f"branches must be of {', '.join(BRANCH_BLOCKS)}, got {self.branches}")
+            raise ConfigError(
+                f"branches must be of {', '.join(BRANCH_BLOCKS)}, got {self.branches}"
+            )
         if any(side % 16 or side < 80 for side in self.input_wh):
-            raise ValueError(f"input_wh must be multiples of 16 from 80 on, got {self.input_wh}")
+            raise ConfigError(f"input_wh must be multiples of 16 from 80 on, got {self.input_wh}")
         if self.over_time not in ("none", "conv1d", "conv3d"):
-            raise ValueError(f"over_time must be none, conv1d or conv3d, got {self.over_time!r}")
+            raise ConfigError(f"over_time must be none, conv1d or conv3d, got {self.over_time!r}")
         if (self.frames > 1) != (self.over_time != "none") or self.frames < 1:
-            raise ValueError(f"{self.frames} frame(s) do not go with over_time {self.over_time!r}")
+            raise ConfigError(f"{self.frames} frame(s) do not go with over_time {self.over_time!r}")
 
     @property
     def crops(self) -> int:

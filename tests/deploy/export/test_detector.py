@@ -175,6 +175,26 @@ def test_export_writes_the_best_network_and_its_provenance_beside_the_run(traine
     assert run(model, pictures(NANO))["detections"].shape == (3, 100, 6)
 
 
+def test_a_network_that_found_nothing_is_exported_only_by_force(trained, tmp_path):
+    trained.write("metrics.json", {"epoch": 3, "ap50": 0.0, "ap": 0.0})
+    try:
+        words = ["export", str(trained.path), "--out", str(tmp_path / "m.onnx")]
+        done = CliRunner().invoke(app, words)
+        assert done.exit_code == 1
+        assert "found nothing in validation (AP50 0)" in done.stderr
+        assert not (tmp_path / "m.onnx").exists()
+        assert CliRunner().invoke(app, [*words, "--force"]).exit_code == 0
+    finally:
+        trained.write("metrics.json", {"epoch": 3, "ap50": 0.5, "ap": None})
+
+
+def test_a_run_that_does_not_exist_is_told_before_anything_is_loaded(tmp_path, monkeypatch):
+    monkeypatch.setattr("deploy.commands.app.load_keras", lambda: pytest.fail("Keras was loaded"))
+    done = CliRunner().invoke(app, ["export", str(tmp_path / "nowhere")])
+    assert done.exit_code == 78
+    assert "nowhere does not exist" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("prepare", "says"),
     [

@@ -126,3 +126,21 @@ def test_what_silu_cannot_tell_apart_is_cut_off():
     seen = observe_ranges(proto, find_trunk(proto.graph), [pictures(8)])[layer.output[0]]
     assert seen.low > -25
     assert seen.high > 1
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_channel_without_weights_keeps_its_bias():
+    """As pruning leaves them: scales of its weights alone would overflow the bias."""
+    model = onnx.load_model_from_string(network(("relu", "relu", "")))
+    layer = next(node for node in model.graph.node if node.op_type == "Conv")
+    arrays = {tensor.name: tensor for tensor in model.graph.initializer}
+    weight = numpy_helper.to_array(arrays[layer.input[1]]).copy()
+    bias = numpy_helper.to_array(arrays[layer.input[2]]).copy()
+    weight[:2], bias[:2] = 0, (1, -1)
+    arrays[layer.input[1]].CopyFrom(numpy_helper.from_array(weight, layer.input[1]))
+    arrays[layer.input[2]].CopyFrom(numpy_helper.from_array(bias, layer.input[2]))
+    proto, trunk = small(model.SerializeToString())
+    tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
+    name = next(name for name in tensors if name.endswith("/bias") and trunk.layers[0] in name)
+    kept = tensors[name].astype(np.float64) * tensors[f"{name}_scale"]
+    np.testing.assert_allclose(kept[:2], [1, -1], atol=1e-3)

@@ -189,6 +189,22 @@ def test_a_loss_that_is_no_number_is_refused_unless_forced(shared_data, tmp_path
     assert out.exists()
 
 
+def test_an_exam_in_which_the_original_finds_nothing_measures_nothing(
+    shared_data, tmp_path, monkeypatch
+):
+    def finds_nothing(manifest, dataset, infer):
+        inputs = accuracy.prepare_inputs(manifest, dataset.examples[:1])
+        return AccuracyCheck(inputs, lambda _: {"AP50": 0.0, "AP": 0.0}, max_loss=1.0)
+
+    monkeypatch.setattr(accuracy, "build_accuracy_check", finds_nothing)
+    out = tmp_path / "small.onnx"
+    output = quantize(shared_data, out, "--fp16")
+    assert output.exit_code == 1
+    assert "finds next to nothing of what is labeled (AP50 0.00, AP 0.00)" in output.output
+    assert not out.exists()
+    assert quantize(shared_data, out, "--fp16", "--force").exit_code == 0
+
+
 @pytest.mark.parametrize("options", [[], ["--int8", "--fp16"], ["--int8", "--target", "tpu"]])
 def test_a_precision_and_a_known_target_must_be_chosen(options, tmp_path):
     arguments = ["quantize", "zoo:faces-nano", "--data", str(tmp_path)]

@@ -48,6 +48,15 @@ def test_an_exported_model_finds_what_its_network_finds(trained, exported):
     assert result["rows"] > 20
 
 
+def test_pictures_in_which_nothing_is_found_verify_nothing(trained, exported):
+    words = ["export", str(trained.path), "--out", str(exported / "blind.onnx"), "--score", "0.999"]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    words = (exported / "blind.onnx", "--run", trained.path, "--pictures", exported / "pictures")
+    done = verify(*words)
+    assert done.exit_code == 1
+    assert "nothing was compared: keras finds nothing in these 5 pictures" in done.stderr
+
+
 def test_a_perturbed_model_fails_and_the_worst_case_is_shown(trained, exported):
     proto = onnx.load(exported / "m.onnx")
     bias = next(i for i in proto.graph.initializer if i.name == "head_0_reg_pred/bias")

@@ -66,7 +66,7 @@ def test_a_configuration_survives_json():
     ],
 )
 def test_a_wrong_configuration_says_what_is_wrong(wrong, what):
-    with pytest.raises(ValueError, match=what):
+    with pytest.raises(ConfigError, match=what):
         LivenessConfig(**wrong)
 
 

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+from edge.errors import ConfigError
 from trainers.networks import backbone
 from trainers.networks.config import NetworkConfig
 from trainers.networks.yolo import build, cells, decode
@@ -25,7 +26,7 @@ def test_every_backbone_gives_maps_at_strides_8_16_and_32(name):
 
 
 def test_an_unknown_backbone_names_the_known_ones():
-    with pytest.raises(ValueError, match="nano, slim, squeezenet"):
+    with pytest.raises(ConfigError, match="nano, slim, squeezenet"):
         backbone.backbone("mega")
 
 
@@ -78,7 +79,7 @@ def test_a_configuration_survives_json():
 
 @pytest.mark.parametrize("wrong", [{"classes": ()}, {"input_wh": (100, 64)}, {"head": "anchor"}])
 def test_a_wrong_configuration_is_refused(wrong):
-    with pytest.raises(ValueError, match=r"must|needs"):
+    with pytest.raises(ConfigError, match=r"must|needs"):
         NetworkConfig(**{"classes": ("a",), **wrong})
 
 
