@@ -8,6 +8,7 @@
     |-- ModelError           exit 78   a model is missing, broken, untrusted or of the wrong task
     |   `-- EngineError      exit 78   its engine is missing, stale or refused; it can be built
     |-- GalleryError         exit 78   the gallery or its key cannot be used
+    |   `-- GalleryRefusedError  exit 78   it is not trusted; a node runs on and names no one
     |-- SourceError          (none)    one camera failed; it is retried every second
     |   |-- SourceDeniedError  (none)  it refused our credentials; it is retried ever more rarely
     |   `-- SourceEndedError   (none)  a recording is damaged for good: told once, not retried
@@ -172,6 +173,10 @@ class GalleryError(EdgeError):
     """The gallery or its master key cannot be used."""
 
     exit_code = 78
+
+
+class GalleryRefusedError(GalleryError):
+    """The gallery was tampered with, is an older copy, or is open to other users."""
 
 
 class GpuMemoryError(EdgeError):

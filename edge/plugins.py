@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from edge.errors import ConfigError
 
@@ -61,11 +61,16 @@ def create(folder: Folder, table: Mapping[str, Any]) -> Any:  # noqa: ANN401 - a
     """Validate a table ``{kind = ..., ...}`` and build what it describes.
 
     Raises:
-        ConfigError: The kind is unknown.
-        pydantic.ValidationError: The options are wrong.
+        ConfigError: The kind is unknown, or its options are wrong.
     """
     plugin = load(folder, str(table.get("kind", "")))
-    return plugin.build(validate(plugin, table))
+    try:
+        options = validate(plugin, table)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        key = ".".join(map(str, first["loc"]))
+        raise ConfigError(f"{first['msg']}: change it", key=key) from None  # no input, no secret
+    return plugin.build(options)
 
 
 def validate(plugin: Plugin, table: Mapping[str, Any]) -> BaseModel:

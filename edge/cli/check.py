@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 import typer
 
@@ -23,7 +24,7 @@ from edge.errors import ConfigError, EdgeError, GalleryError
 from edge.models.embedder import ContractEmbedder
 from edge.models.liveness import ContractLiveness
 from edge.pipeline import Pipeline
-from edge.ports import Source
+from edge.service.camera_pool import create_source
 from edge.service.gallery_sync import follow_gallery
 from edge.service.health import HealthBoard
 from edge.service.http import HttpServer, listen
@@ -67,10 +68,15 @@ def _check_gallery(
     """Open the gallery as the daemon does."""
     part = "recognition.gallery"
     counts: list[int] = []
+    problems: list[str] = []
     try:
-        follow_gallery(settings, base, embedder, liveness, itertools.count(1), counts.append)
+        follow_gallery(
+            settings, base, embedder, liveness, itertools.count(1), counts.append, problems.append
+        )
     except GalleryError as error:
         return Finding(part, False, str(error))
+    if problems[-1]:
+        return Finding(part, False, problems[-1])
     detail = f"{counts[-1]} people can be recognized"
     if liveness is None and settings.require_liveness:
         return Finding(part, False, f"{detail}, but no one is named without recognition.liveness")
@@ -79,11 +85,34 @@ def _check_gallery(
 
 def _check_outputs(settings: Config) -> Iterator[Finding]:
     HttpServer(settings.http, Metrics(), HealthBoard())
-    listen(settings.http.host, settings.http.port).close()
-    yield Finding("http", True, f"{settings.http.host}:{settings.http.port}")
+    with _Busy() as busy:
+        listen(settings.http.host, settings.http.port).close()
+    yield busy.to_finding("http", f"{settings.http.host}:{settings.http.port}")
     for row, table in enumerate(settings.sinks):
-        try_open(plugins.create("sinks", table), f"sinks[{row}]")
-        yield Finding(f"sinks[{row}]", True, table["kind"])
+        with _Busy() as busy:
+            try_open(plugins.create("sinks", table), f"sinks[{row}]")
+        yield busy.to_finding(f"sinks[{row}]", table["kind"])
+
+
+class _Busy:
+    """Catches that an address is in use, by the node itself perhaps; other errors pass."""
+
+    def __init__(self) -> None:
+        self._problem = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        cause = error
+        while cause is not None and getattr(cause, "errno", None) != errno.EADDRINUSE:
+            cause = cause.__cause__
+        if cause is not None:
+            self._problem = f"{error}; a running node uses it itself"
+        return cause is not None
+
+    def to_finding(self, part: str, detail: str) -> Finding:
+        return Finding(part, not self._problem, self._problem or detail)
 
 
 def _check_camera(camera: Camera) -> Finding:
@@ -91,7 +120,7 @@ def _check_camera(camera: Camera) -> Finding:
     stop = threading.Event()
     started_s = time.monotonic()
     try:
-        source: Source = plugins.create("sources", camera.source)
+        source = create_source(camera)
         with contextlib.ExitStack() as stack:
             captures = stack.enter_context(source.connect(stop))
             capture = next(captures, None)

@@ -155,11 +155,11 @@ def audit(gallery: GalleryPath = GALLERY, key: KeyPath = KEY, as_json: AsJson = 
 
 @app.command()
 def accept(
+    head: Annotated[
+        str, typer.Option(help='The head that the refusing program printed; "" if it had none.')
+    ],
     gallery: GalleryPath = GALLERY,
     key: KeyPath = KEY,
-    head: Annotated[
-        str, typer.Option(help="What the message that refused the gallery named.")
-    ] = "",
 ) -> None:
     """Use a gallery that was restored from an older copy or changed by hand; the log keeps that.
 

@@ -128,5 +128,5 @@ def create_source(camera: Camera) -> Source:
 def complete_source(camera: Camera) -> Mapping[str, Any]:
     """The table of a camera's source; a kind that is asked for pictures gets the camera's fps."""
     plugin = plugins.load("sources", str(camera.source.get("kind", "")))
-    paced = getattr(plugin.options, "paced_by_camera", False)
-    return {"fps": camera.fps, **camera.source} if paced else camera.source
+    max_fps = getattr(plugin.options, "paced_by_camera", 0)
+    return {"fps": min(camera.fps, max_fps), **camera.source} if max_fps else camera.source

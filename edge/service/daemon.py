@@ -287,7 +287,10 @@ class Daemon:
             raise ConfigError("the given models have no embedder", key="recognition")
         count = self.metrics.gallery_people.set
         with locate(key="recognition.gallery"):
-            return follow_gallery(recognition, base, models.embedder, models.liveness, ids, count)
+            return follow_gallery(
+                recognition, base, models.embedder, models.liveness, ids, count,
+                self.health.report_gallery,
+            )  # fmt: skip
 
     def _start_engines(self, manager: EngineManager) -> Worker:
         """Start the worker that builds and loads engines."""

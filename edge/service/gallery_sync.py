@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge.config import Recognition
-from edge.errors import GalleryError
+from edge.errors import GalleryError, GalleryRefusedError
 from edge.models.embedder import ContractEmbedder
 from edge.models.liveness import ContractLiveness
 from edge.people.gallery.encryption import load_key
@@ -33,6 +33,7 @@ class GalleryFollower:
         embedder: The model that the gallery must have been enrolled with.
         recognizer: Gets the people of the gallery.
         count: Called with the number of people that can be recognized.
+        report: Called with why no one can be named; empty when the gallery is in use.
     """
 
     settings: Recognition
@@ -40,6 +41,7 @@ class GalleryFollower:
     embedder: ContractEmbedder
     recognizer: Recognizer
     count: Callable[[int], None]
+    report: Callable[[str], None] = lambda _: None
 
     def load(self) -> None:
         """Read the gallery once.
@@ -67,6 +69,7 @@ class GalleryFollower:
                     reason = "the gallery belongs to another embedder"
                 self.recognizer.close(reason)
                 self.count(0)
+                self.report(str(error))
                 if str(error) != reported:
                     log.error("no one is named: %s", error)  # noqa: TRY400
                 reported = str(error)
@@ -94,6 +97,7 @@ class GalleryFollower:
             threshold = Calibration.from_values(measured).threshold(len(index))
         self.recognizer.use(index, threshold)
         self.count(len(index))
+        self.report("")
         log.info("gallery: %d people can be recognized", len(index))
 
     def _has_other_embedder(self) -> bool:
@@ -123,6 +127,7 @@ def follow_gallery(
     liveness: ContractLiveness | None,
     ids: Iterator[int],
     count: Callable[[int], None],
+    report: Callable[[str], None] = lambda _: None,
 ) -> GalleryFollower:
     """Create a recognizer and the follower that keeps it up to date.
 
@@ -135,6 +140,11 @@ def follow_gallery(
             "recognition.require_liveness = false"
         )
     recognizer = Recognizer(settings, embedder, liveness, ids)
-    follower = GalleryFollower(settings, base, embedder, recognizer, count)
-    follower.load()
+    follower = GalleryFollower(settings, base, embedder, recognizer, count, report)
+    try:
+        follower.load()
+    except GalleryRefusedError as error:  # cameras are watched all the same
+        log.error("no one is named: %s", error)  # noqa: TRY400
+        recognizer.close("the gallery cannot be used")
+        report(str(error))
     return follower

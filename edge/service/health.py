@@ -20,6 +20,7 @@ class HealthBoard:
         broken_sinks: Why a sink does not work, by name; empty while all work.
         silent_cameras: Cameras whose threads stand still, whatever they reported last.
         stuck: Threads that have made no progress for too long.
+        gallery_problem: Why no one can be named; empty while the gallery is in use.
         broken_models: Why a model is broken, by task; empty while all work.
     """
 
@@ -30,6 +31,7 @@ class HealthBoard:
         self.models_loaded = False
         self.broken_models: Mapping[str, str] = {}
         self.broken_sinks: Mapping[str, str] = {}
+        self.gallery_problem = ""
         self.stuck: Sequence[str] = ()
         self.silent_cameras: frozenset[str] = frozenset()
 
@@ -67,9 +69,13 @@ class HealthBoard:
         with self._lock:
             self.broken_sinks = _replace(self.broken_sinks, sink, problem)
 
+    def report_gallery(self, problem: str) -> None:
+        """Store why no one can be named; an empty problem is none."""
+        self.gallery_problem = problem
+
     def is_ready(self) -> bool:
-        """Whether models, sinks and threads work, and at least one camera delivers."""
-        broken = self.broken_models or self.broken_sinks or self.stuck
+        """Whether models, gallery, sinks and threads work, and at least one camera delivers."""
+        broken = self.broken_models or self.broken_sinks or self.stuck or self.gallery_problem
         works = self.models_loaded and not broken
         return works and any(map(self.delivers, self.states()))
 

@@ -167,6 +167,7 @@ def create_app(metrics: Metrics, health: HealthBoard, token: str = "") -> Starle
             "models": health.models_loaded,
             "broken_models": health.broken_models,
             "broken_sinks": health.broken_sinks,
+            "gallery": health.gallery_problem,
             "stuck": health.stuck,
             "cameras": cameras,
         }

@@ -21,6 +21,7 @@ from edge.sources._jpeg import MAX_JPEG_BYTES
 from edge.sources._login import Login, SecretUrl
 from edge.types import Capture
 
+MAX_FPS = 60.0
 _DEFAULT_FPS = 1.0
 _ON_TIME_S = 0.05  # a request that is later than this moves the grid of times
 
@@ -41,16 +42,16 @@ class Options(Login):
         password: Password of `user`; may contain `${NAME}`.
         password_file: File that contains the password, or `credential:NAME` for a systemd
             credential; read at every connection.
-        fps: Requests per second; left out, the camera's own `fps`.
+        fps: Requests per second; left out, the camera's own `fps`, at most 60.
         verify_tls: Refuse an `https` camera whose certificate is not trusted.
         open_timeout_s: Timeout for connection and first picture, in seconds.
         read_timeout_s: Timeout for any other picture, in seconds, beyond the time between two.
     """
 
-    paced_by_camera: ClassVar = True  # fps is the camera's unless it is given
+    paced_by_camera: ClassVar = MAX_FPS  # fps is the camera's unless it is given, up to this
 
     url: Annotated[SecretUrl, AfterValidator(_is_http)]
-    fps: float | None = Field(default=None, gt=0, le=60)
+    fps: float | None = Field(default=None, gt=0, le=MAX_FPS)
     verify_tls: bool = True
     open_timeout_s: float = Field(default=5, gt=0, le=60)
     read_timeout_s: float = Field(default=5, gt=0, le=60)

@@ -1,5 +1,6 @@
 """Configurations: what is right is read, what is wrong is named with its remedy."""
 
+import json
 import os
 import re
 import signal
@@ -412,15 +413,24 @@ def taken_port():
         yield server.getsockname()[1]
 
 
-def test_check_names_an_http_port_in_use(shelf, taken_port):
-    path = Toml(http=f"[http]\nport = {taken_port}").write(shelf)
-    explained(check(path), path, "http.port", str(taken_port), "choose another")
+def find_row(result, part):
+    """The finding of one part, as `--json` prints it."""
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    return next(row for row in rows if row["part"] == part)
 
 
-def test_check_names_a_bind_in_use(shelf, taken_port):
+def test_check_tells_a_port_in_use_and_goes_on(shelf, taken_port):
+    """A running node uses it itself, and that is when its cameras are to be checked."""
     sink = f'[[sinks]]\nkind = "zeromq"\nbind = "tcp://127.0.0.1:{taken_port}"'
-    path = Toml(sinks=sink).write(shelf)
-    explained(check(path), path, "sinks[0]", str(taken_port), "bind another port")
+    path = Toml(http=f"[http]\nport = {taken_port}", sinks=sink).write(shelf)
+    result = CliRunner().invoke(app, ["check", str(path), "--json"])
+    assert result.exit_code == EXIT
+    for part in ("http", "sinks[0]"):
+        row = find_row(result, part)
+        assert not row["ok"]
+        assert str(taken_port) in row["detail"]
+        assert "a running node uses it itself" in row["detail"]
+    assert find_row(result, "cameras.door")["ok"]
 
 
 @pytest.mark.parametrize("command", ["check", "run"])

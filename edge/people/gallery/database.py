@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from edge.errors import GalleryError
+from edge.errors import GalleryError, GalleryRefusedError
 
 log = logging.getLogger(__name__)
 
@@ -224,7 +224,7 @@ def _refuse_public(path: Path) -> None:
             file=path,
         ) from error
     if mode & 0o077:
-        raise GalleryError(
+        raise GalleryRefusedError(
             f"the gallery is accessible to other users (mode {mode:04o}): chmod 600 {path}",
             file=path,
         )

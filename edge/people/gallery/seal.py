@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edge.atomic_file import write_file
-from edge.errors import GalleryError
+from edge.errors import GalleryRefusedError
 
 log = logging.getLogger(__name__)
 
@@ -42,14 +42,14 @@ class Seal:
         """Check the tables; ``head`` is that of the audit log.
 
         Raises:
-            GalleryError: They were changed by something that does not have the key.
+            GalleryRefusedError: They were changed by something that does not have the key.
         """
         kinds = {row[0] for row in self._connection.execute("SELECT type FROM sqlite_schema")}
         row = self._connection.execute("SELECT value FROM setting WHERE name = 'seal'").fetchone()
         stored = row[0] if row else None
         fits = isinstance(stored, bytes) and hmac.compare_digest(stored, self._compute(head))
         if not fits or kinds - ALLOWED:
-            raise GalleryError(
+            raise GalleryRefusedError(
                 "the gallery was changed without its key: restore it from a backup and find out "
                 "who had access"
             )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.errors import GalleryError
+from edge.errors import GalleryError, GalleryRefusedError
 from edge.people.gallery import audit_log, metadata, records
 from edge.people.gallery.audit_log import HEAD_LENGTH, Action, AuditLog
 from edge.people.gallery.database import APPLICATION_ID, Database
@@ -115,6 +115,7 @@ class GalleryStore:
         self.database.before_commit = self._write_seal
         self.database.after_commit = self.see_head
         if accept is not None:
+            self._refuse_genuine(accept)
             with self.changing():
                 self.audit.append(self.clock(), Action.ACCEPT, instead_of=accept)
                 self._check_age()
@@ -134,11 +135,23 @@ class GalleryStore:
     def _check_age(self) -> None:
         seen = self._seen.read()
         if seen and not self.audit.contains(seen):
-            raise GalleryError(
+            raise GalleryRefusedError(
                 f"the gallery {self._path} is an older copy of the one that was here, or another "
                 "branch of it, and may hold people who were forgotten: put the newer one back, or "
-                f"run `edge people accept --head {seen[:HEAD_LENGTH]}` and see who is in it"
+                f"run `edge people accept --head {seen[:HEAD_LENGTH]}` with its --gallery and "
+                "--key, and see who is in it"
             )
+
+    def _refuse_genuine(self, head: str) -> None:
+        """Raise if there is nothing to accept: for this user, or for the one who saw ``head``."""
+        with self.database.reading():
+            if head and not self.audit.contains(head):
+                return
+            try:
+                self.check_seal()
+            except GalleryRefusedError:
+                return
+        raise GalleryError("the gallery is genuine as far as this user knows: nothing to accept")
 
     def _refuse_change(self) -> None:
         raise GalleryError("the gallery was opened for inspection: it cannot be changed")

@@ -122,3 +122,17 @@ def test_without_a_liveness_model_the_log_says_that_nobody_will_be_named(
         opened.enroll("Ada", faces(1), consent=True)
     follow_gallery(settings, tmp_path, Described(), None, iter(()), lambda _: None)
     assert "no one will be named, because recognition.liveness is false" in caplog.text
+
+
+def test_a_refused_gallery_names_no_one_and_ends_nothing(settings, tmp_path):
+    with gallery(tmp_path, create=True) as opened:
+        opened.enroll("Ada", faces(2), consent=True)
+    (tmp_path / "g.db").chmod(0o644)
+    problems: list[str] = []
+    follower = follow_gallery(
+        settings, tmp_path, Described(), None, iter(()), lambda _: None, problems.append
+    )
+    assert "accessible to other users" in problems[-1]
+    (tmp_path / "g.db").chmod(0o600)
+    follower.load()
+    assert problems[-1] == ""

@@ -334,3 +334,16 @@ def test_a_live_address_of_a_video_file_is_read_as_live_with_a_warning(caplog):
     assert "ended the stream" in str(error)
     assert 'kind = "http"' in caplog.text
     assert "hunter2" not in caplog.text
+
+
+@pytest.mark.parametrize(("camera_fps", "asked"), [(5, 5), (100, 60)])
+def test_a_camera_that_is_faster_than_pictures_can_be_asked_for_is_asked_as_fast_as_possible(
+    camera_fps, asked
+):
+    from edge.config import Camera
+    from edge.service.camera_pool import complete_source, create_sources
+
+    source = {"kind": "snapshot", "url": "http://127.0.0.1:9/x.jpg"}
+    camera = Camera(name="door", fps=camera_fps, source=source)
+    assert complete_source(camera)["fps"] == asked
+    create_sources([camera])

@@ -554,6 +554,22 @@ def test_an_older_copy_can_be_accepted_by_who_has_the_key(path):
         assert {person.name for person in gallery.people()} == {NAME, "Bob"}
 
 
+def test_another_user_accepts_what_a_daemon_refused(path, tmp_path, monkeypatch):
+    older = path.read_bytes()
+    with Gallery(path, KEY, EMBEDDER) as gallery:
+        gallery.forget("Bob")
+    put_back(older, path)
+    with pytest.raises(GalleryError) as refused:
+        Gallery(path, KEY, EMBEDDER)
+    head = re.search(r"--head ([0-9a-f:]+)", str(refused.value))[1]
+    with monkeypatch.context() as another:
+        another.setenv("XDG_STATE_HOME", str(tmp_path / "another"))
+        with pytest.raises(GalleryError, match="nothing to accept"):
+            Gallery(path, KEY, EMBEDDER, accept="")
+        Gallery(path, KEY, EMBEDDER, accept=head).close()
+    Gallery(path, KEY, EMBEDDER).close()
+
+
 @pytest.mark.parametrize(
     "change",
     [
