@@ -31,6 +31,7 @@ from trainers.networks.mobilefacenet import Fading, build, set_remaining_slope
 from trainers.run import train
 from trainers.run.folder import Json, RunFolder, build_run_config
 from trainers.run.job import Job
+from trainers.run.tell import tell
 from trainers.weights import mobilefacenet
 
 METRIC = "score"
@@ -223,11 +224,16 @@ def train_embedder(job: EmbedderJob, *, resume: bool = False, verbose: int = 0) 
     """
     RunFolder.require_ready(job.out, resume=resume)
     train.prepare(job.settings)
+    tell(f"reading {', '.join(map(str, (job.data, *job.more)))}", verbose)
     split = read_parts(job)
+    learned, held = len(split.train_people), len(split.val_portraits.names)
+    tell(f"{learned} people to learn from, {held} held back", verbose)
+    tell(f"{'embedding with the teacher, ' if job.teacher else ''}aligning faces", verbose)
     faces = build_distillation_set(
         split.portraits, split.train_people, job.teacher, job.distillation_images,
         job.settings.seed, job.cache,
     )  # fmt: skip
+    tell(f"building the network: {job.settings.epochs} epochs", verbose)
     network, config = prepare_network(job, split)
     config_json = build_run_config(
         "embed", config, job.objective, job.settings, paths=[str(job.data), *map(str, job.more)],

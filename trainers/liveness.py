@@ -12,6 +12,7 @@ from keras import ops
 
 from edge.errors import ConfigError
 from edge.types import F32, U8
+from trainers.data.boxes_inside import require_inside
 from trainers.data.dataset import Dataset, describe_split
 from trainers.data.near_duplicates import drop_near_duplicates, split_dataset
 from trainers.data.read import read_face_dataset
@@ -22,6 +23,7 @@ from trainers.pseudo_labels import Predict, Teacher, label_into_run
 from trainers.run import train
 from trainers.run.folder import RunFolder, build_run_config
 from trainers.run.job import Job
+from trainers.run.tell import tell
 from trainers.spoofing.attacks import HELD_OUT, KINDS
 from trainers.spoofing.clips import (
     ClipBatch,
@@ -182,7 +184,12 @@ def train_liveness(job: LivenessJob, *, resume: bool = False, verbose: int = 0) 
     RunFolder.require_ready(job.out, resume=resume)
     scenes, kinds = read_scenes(job.scenes), tuple(KINDS)
     train.prepare(job.settings)
+    tell(f"reading {', '.join(map(str, (*job.data, *job.people)))}", verbose)
     training, held_out = read_people(job, resume=resume)
+    for note in (*training.notes, *require_inside(training)):
+        tell(f"note: {note}", verbose)
+    tell(f"{len(training)} pictures to learn from, {len(held_out)} held back", verbose)
+    tell(f"building the network: {job.settings.epochs} epochs", verbose)
     network = build(job.config)
     if job.start is not None:
         start_from(network, job.config, job.start)
@@ -191,6 +198,7 @@ def train_liveness(job: LivenessJob, *, resume: bool = False, verbose: int = 0) 
         LiveFaces(training), job.config, job.settings.batch, kinds, job.settings.seed, scenes,
         job.teacher, job.trust, job.settings.strength,
     )  # fmt: skip
+    tell("simulating the attacks of the validation part", verbose)
     validation = build_pad_set(LiveFaces(held_out), job.config, kinds, scenes, _VAL_TRACKS)
     config_json = build_run_config(
         KIND, job.config, None, job.settings, paths=[str(p) for p in (*job.data, *job.people)],

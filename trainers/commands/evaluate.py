@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -37,7 +38,10 @@ RENAMED_OF_VERIFICATION = deprecated_options({"--held": "--val-fraction", "--fac
 
 def evaluate(
     model: Annotated[
-        list[str], typer.Argument(help="A contract model or zoo:NAME; several form an ensemble.")
+        list[str],
+        typer.Argument(
+            help="A contract model or zoo:NAME; several are one ensemble, not compared."
+        ),
     ],
     data: Annotated[Path, typer.Option(help="A labeled data set.")],
     val_fraction: OnlyVal = 0.0,
@@ -56,10 +60,16 @@ def evaluate(
         Path | None, typer.Option(help="Folder for curves and the worst images.")
     ] = None,
 ) -> None:
-    """Evaluate detectors and face detectors on labeled images."""
+    """Evaluate a detector or face detector on labeled images.
+
+    Several detectors are evaluated as one ensemble, whose boxes are fused. To compare models, run
+    the command for each of them.
+    """
     from trainers.evaluation import detector as evaluation
     from trainers.pseudo_labels import read_task_manifest
 
+    if faces and len(model) > 1:
+        raise ConfigError("--faces takes one model: run the command for each")
     if shrink_to and not faces:
         raise ConfigError("--shrink-to is for face detectors: add --faces")
     if faces:
@@ -76,13 +86,20 @@ def evaluate(
         result = evaluation.evaluate_detector(dataset, detect, score)
     table = Table("metric", "value", "95 %", "n", title=", ".join(model))
     for name, figure in result.figures.items():
-        value, low, high = (f"{x:.4f}" for x in (figure.value, figure.low, figure.high))
-        table.add_row(name, value, f"{low} to {high}", str(figure.n))
+        table.add_row(name, *_format_cells(figure), str(figure.n))
     Console().print(table)
     ms = result.seconds * 1e3
     typer.echo(f"{ms:.1f} ms per image including reading it, {result.passes} inference(s) each")
     for path in evaluation.draw(dataset, result, draw, score) if draw and not shrink_to else ():
         typer.echo(path)
+
+
+def _format_cells(figure: Interval) -> tuple[str, str]:
+    """Value and interval; "-" for what could not be computed."""
+    value, low, high = (
+        "-" if math.isnan(x) else f"{x:.4f}" for x in (figure.value, figure.low, figure.high)
+    )
+    return value, "-" if low == high == "-" else f"{low} to {high}"
 
 
 def _read_faces(data: Path, negatives: Path | None, val_fraction: float) -> Dataset:
@@ -196,6 +213,5 @@ def _show_verification(
 
 
 def _format(figure: Interval) -> str:
-    if figure.low != figure.low:  # NaN: without an interval
-        return f"{figure.value:.4f}"
-    return f"{figure.value:.4f} ({figure.low:.4f} to {figure.high:.4f})"
+    value, interval = _format_cells(figure)
+    return value if interval == "-" else f"{value} ({interval})"

@@ -15,6 +15,7 @@ from edge.cli.application import deprecated_options
 from edge.errors import ConfigError
 from trainers.commands import options as opt
 from trainers.keras_import import load_keras
+from trainers.run.tell import tell
 
 if TYPE_CHECKING:
     from trainers.pseudo_labels import Teacher
@@ -33,6 +34,11 @@ RENAMED_OF_EMBEDDER = deprecated_options(
         "--each": "--images-per-person",
     }
 )
+
+
+def _load_keras() -> None:
+    tell("loading Keras", 1)
+    load_keras()
 
 
 def _verbosity() -> int:
@@ -109,7 +115,7 @@ def detector(
     resume: opt.Resume = False,
 ) -> None:
     """Train an object detector."""
-    load_keras()
+    _load_keras()
     from trainers.detector import DetectorJob, train_detector
     from trainers.losses.detection import LossConfig
     from trainers.networks.config import NetworkConfig
@@ -174,7 +180,7 @@ def faces(
     resume: opt.Resume = False,
 ) -> None:
     """Train a face detector with five landmarks per face."""
-    load_keras()
+    _load_keras()
     from trainers.faces import NETWORKS, FaceJob, train_faces
 
     backbone = opt.check_choice("--backbone", backbone, NETWORKS)
@@ -229,7 +235,7 @@ def liveness(
     resume: opt.Resume = False,
 ) -> None:
     """Train a liveness network on live faces and simulated attacks."""
-    load_keras()
+    _load_keras()
     from trainers.liveness import LivenessJob, train_liveness
     from trainers.networks.config import LivenessConfig
     from trainers.spoofing.clips import load_clip_scorer
@@ -298,7 +304,7 @@ def embedder(
     resume: opt.Resume = False,
 ) -> None:
     """Train a face embedder."""
-    load_keras()
+    _load_keras()
     from trainers.embedder import EmbedderJob, train_embedder
     from trainers.losses.embedding import MINERS, PAIRS, ObjectiveConfig, parse_parts
     from trainers.networks.config import ENCODERS
