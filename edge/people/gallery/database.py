@@ -59,6 +59,7 @@ class Database:
         GalleryError: The file is missing, open to other users, or not a gallery.
 
     Attributes:
+        after_begin: Called at the beginning of each change, inside its transaction.
         before_commit: Called at the end of each change, inside its transaction.
         after_commit: Called after each change.
     """
@@ -73,6 +74,7 @@ class Database:
                 )
             _create_private(path)
         _refuse_public(path)
+        self.after_begin: Callable[[], None] = lambda: None
         self.before_commit: Callable[[], None] = lambda: None
         self.after_commit: Callable[[], None] = lambda: None
         self._copy: tempfile.TemporaryDirectory[str] | None = None
@@ -142,6 +144,7 @@ class Database:
                 file=self.path,
             )
         with self._transaction("BEGIN IMMEDIATE"):
+            self.after_begin()
             yield self.connection
             self.before_commit()
         self.after_commit()

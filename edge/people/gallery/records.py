@@ -9,6 +9,7 @@ removed unnoticed.
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import json
 import sqlite3
 from dataclasses import asdict, dataclass, replace
@@ -115,6 +116,9 @@ def compute_expiry_s(until: str) -> float:
     return (day + dt.timedelta(days=1)).timestamp()
 
 
+_TAG = "CAST(substr({}, -16) AS BLOB)"  # of AES-GCM
+
+
 class Records:
     """Reads and writes records inside the caller's transaction."""
 
@@ -122,6 +126,44 @@ class Records:
         self._connection = connection
         self._keys = keys
         self._opened: dict[tuple[str, int, str], Record] = {}
+        self._sealed: tuple[object, dict[str, str]] = (None, {})  # the seal, its fingerprints
+
+    def fingerprints(self) -> dict[str, str]:
+        """What each person's details and templates are sealed with now: their GCM tags, hashed."""
+        digests = {
+            person: hashlib.sha256(f"{generation} ".encode() + tag)
+            for person, generation, tag in self._connection.execute(
+                f"SELECT id, generation, {_TAG.format('details')} FROM person"  # noqa: S608
+            )
+        }
+        for person, generation, tag in self._connection.execute(
+            f"SELECT person, generation, {_TAG.format('sealed')} FROM template "  # noqa: S608
+            "ORDER BY row"
+        ):
+            if person in digests:
+                digests[person].update(f"{generation} ".encode() + tag)
+        return {person: digest.hexdigest()[:32] for person, digest in digests.items()}
+
+    def _is_as_sealed(self, person: str, generation: int, details: bytes) -> bool:
+        """Whether a record is the latest one, and not an earlier one put back."""
+        seal = self._read_setting("seal")
+        if self._sealed[0] != seal:
+            self._sealed = seal, json.loads(self._read_setting("records") or "{}")
+        expected = self._sealed[1].get(person)
+        if expected is None:  # sealed by an earlier version
+            return True
+        digest = hashlib.sha256(f"{generation} ".encode() + details[-16:])
+        for of, tag in self._connection.execute(
+            f"SELECT generation, {_TAG.format('sealed')} FROM template "  # noqa: S608
+            "WHERE person = ? ORDER BY row",
+            (person,),
+        ):
+            digest.update(f"{of} ".encode() + tag)
+        return digest.hexdigest()[:32] == expected
+
+    def _read_setting(self, name: str) -> Any:  # noqa: ANN401 - a column of SQLite
+        query = "SELECT value FROM setting WHERE name = ?"
+        return (self._connection.execute(query, (name,)).fetchone() or (None,))[0]
 
     def ids(self) -> list[str]:
         """Ids of all people, in a stable order."""
@@ -153,6 +195,8 @@ class Records:
                 raise SealError("the name does not match its tag")
             if (len(own), len(negatives)) != (details.templates, details.lookalikes):
                 raise SealError("templates are missing")
+            if not self._is_as_sealed(person, generation, sealed):
+                raise SealError("the record is an earlier one")
         except (SealError, TypeError, ValueError, LookupError):
             none = np.zeros((0, 0), np.float32)
             return Record(Person(person, UNREADABLE, RecordState.DAMAGED, 0), none, none)

@@ -1,10 +1,13 @@
 """The seal: one HMAC over what the tables of a gallery hold together, and the latest one seen.
 
-Each record of a person is authenticated for itself. The seal authenticates the rest, whenever the
-gallery changes: the settings (embedder, calibration, generation), which people there are, and the
-end of the audit log. Nothing inside a file reveals that all of it is an older copy, so the number
-and HMAC of the last audit entry are also kept outside, in the state directory of whoever opens the
-gallery: a gallery whose log does not contain that entry is an older copy, or another branch.
+Each record of a person is authenticated for itself, and one that is damaged closes nothing but
+itself. The seal authenticates the rest, whenever the gallery changes: the settings (embedder,
+calibration, generation, fingerprints of the records, by which an earlier record that was put back
+is noticed), which people there are, and the end of the audit log.
+
+Nothing inside a file reveals that all of it is an older copy, so the number and HMAC of the last
+audit entry are also kept outside, in the state directory of whoever opens the gallery: a gallery
+whose log does not contain that entry is an older copy, or another branch.
 """
 
 from __future__ import annotations
@@ -14,15 +17,18 @@ import hmac
 import json
 import logging
 import os
+import re
 import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 
 from edge.atomic_file import write_file
 from edge.errors import GalleryRefusedError
+from edge.input_file import read_input
 
 log = logging.getLogger(__name__)
 
+MAX_HEAD_BYTES = 200
 ALLOWED = {"table", "index"}  # a trigger or view could change what is read or written
 
 
@@ -32,6 +38,17 @@ class Seal:
     def __init__(self, connection: sqlite3.Connection, key: bytes) -> None:
         self._connection = connection
         self._key = key
+
+    def read_records(self) -> dict[str, str]:
+        """Fingerprints of the records as they were sealed, by person."""
+        row = self._connection.execute("SELECT value FROM setting WHERE name = 'records'")
+        records: dict[str, str] = json.loads((row.fetchone() or ("{}",))[0])
+        return records
+
+    def write_records(self, fingerprints: Mapping[str, str]) -> None:
+        """Store the fingerprints of the records, inside the caller's transaction."""
+        values = ("records", json.dumps(dict(fingerprints)))
+        self._connection.execute("INSERT OR REPLACE INTO setting VALUES (?, ?)", values)
 
     def write(self, head: str) -> None:
         """Seal the tables as they are, inside the caller's transaction."""
@@ -73,11 +90,23 @@ class SeenHead:
         self._path = get_state_folder(environ) / "galleries" / gallery_id.hex()
 
     def read(self) -> str:
-        """The head that was seen last; empty if none was."""
+        """The head that was seen last; empty if none was.
+
+        Raises:
+            GalleryRefusedError: What is there in place of it is not a head.
+        """
         try:
-            return self._path.read_text(encoding="ascii").strip()
-        except (OSError, UnicodeDecodeError):
+            head = read_input(self._path, MAX_HEAD_BYTES).decode("ascii").strip()
+        except FileNotFoundError:
             return ""
+        except (OSError, UnicodeDecodeError):
+            head = ""
+        if not re.fullmatch(r"\d+:[0-9a-f]+", head):
+            raise GalleryRefusedError(
+                f"{self._path} does not hold what was seen of the gallery last: restore it; "
+                "without it older copies go unnoticed, so remove it only if you trust the gallery"
+            )
+        return head
 
     def write(self, head: str) -> None:
         """Remember a head; where nothing can be written, older copies go unnoticed."""

@@ -53,6 +53,7 @@ class GalleryStore:
         self._key = key
         self._embedder = embedder
         self._inspect = inspect
+        self._damaged: dict[str, str] = {}
         self.clock = clock
         self._open(create=create, change_embedder=change_embedder, accept=accept)
 
@@ -112,6 +113,7 @@ class GalleryStore:
             self.audit.verify()
             if accept is None:
                 self.check_seal()
+        self.database.after_begin = self._note_damaged
         self.database.before_commit = self._write_seal
         self.database.after_commit = self.see_head
         if accept is not None:
@@ -156,7 +158,14 @@ class GalleryStore:
     def _refuse_change(self) -> None:
         raise GalleryError("the gallery was opened for inspection: it cannot be changed")
 
+    def _note_damaged(self) -> None:
+        """Note records that are not as they were sealed, so that no change seals them anew."""
+        sealed, now = self._seal.read_records(), self.records.fingerprints()
+        self._damaged = {person: old for person, old in sealed.items() if now.get(person) != old}
+
     def _write_seal(self) -> None:
+        now = self.records.fingerprints()
+        self._seal.write_records(now | {p: old for p, old in self._damaged.items() if p in now})
         if not self.audit.is_sealed():
             self.audit.append(self.clock(), Action.SEAL)
         self._seal.write(self.audit.head())

@@ -4,6 +4,7 @@ import base64
 import os
 import re
 import shutil
+import sqlite3
 import stat
 import struct
 import subprocess
@@ -638,3 +639,56 @@ cp -p {path} {disk}/gallery.db
     lines = done.stdout.splitlines()
     assert lines[0] == "2 False"
     assert "cannot be changed" in lines[1] or "the disk is full" in lines[1]
+
+
+def rows_of(path, name):
+    """Everything a gallery holds of a person, as it can be put back by SQL."""
+    with Gallery(path, KEY, EMBEDDER) as gallery:
+        person = gallery.find(name).person.id
+    connection = sqlite3.connect(path)
+    rows = [
+        (table, connection.execute(f"SELECT * FROM {table} WHERE {key} = ?", (person,)).fetchall())
+        for table, key in (("person", "id"), ("template", "person"))
+    ]
+    connection.close()
+    return person, rows
+
+
+def put_back_rows(path, person, rows):
+    tamper(path, "DELETE FROM template WHERE person = ?", person)
+    for table, content in rows:
+        for row in content:
+            tamper(
+                path, f"INSERT OR REPLACE INTO {table} VALUES ({','.join('?' * len(row))})", *row
+            )
+
+
+@pytest.mark.parametrize("tables", [("person", "template"), ("template",)])
+def test_an_earlier_record_of_one_person_is_damaged_and_stays_so(path, tables):
+    person, rows = rows_of(path, "Bob")
+    with Gallery(path, KEY, EMBEDDER) as gallery:
+        gallery.enroll("Bob", faces(2, seed=9), consent=True, replace_templates=True)
+    put_back_rows(path, person, [(table, content) for table, content in rows if table in tables])
+    for _ in range(2):
+        with Gallery(path, KEY, EMBEDDER) as gallery:
+            states = {p.id: p.state for p in gallery.people()}
+            assert states[person] is RecordState.DAMAGED
+            assert [known.name for known in gallery.index().people] == [NAME]
+            gallery.set_calibration({"threshold": 0.4})  # a change does not make it genuine
+    with Gallery(path, KEY, EMBEDDER) as gallery:
+        gallery.forget(person)
+        assert [p.name for p in gallery.people()] == [NAME]
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 1000, b"\xff\n", None])
+def test_what_was_seen_last_cannot_be_emptied(path, content):
+    with Gallery(path, KEY, EMBEDDER) as gallery:
+        gallery.forget("Bob")
+    (seen,) = (Path(os.environ["XDG_STATE_HOME"]) / "edgewatch" / "galleries").iterdir()
+    seen.unlink()
+    if content is None:
+        seen.mkdir()
+    else:
+        seen.write_bytes(content)
+    with pytest.raises(GalleryError, match="does not hold what was seen"):
+        Gallery(path, KEY, EMBEDDER)
