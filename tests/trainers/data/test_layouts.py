@@ -361,3 +361,25 @@ def test_notes_are_no_fault(tmp_path: Path):
     _, report = check_path(tmp_path)
     assert report.ok
     assert {"smoke" in str(n) or "shows the same" in str(n) for n in report.notes} == {True}
+
+
+def test_the_image_sets_of_pascal_voc_are_its_split(tmp_path: Path):
+    for i in range(3):
+        draw(tmp_path / "JPEGImages" / f"f{i}.jpg")
+        write(tmp_path / "Annotations" / f"f{i}.xml", XML.format(name=f"f{i}"))
+    write(tmp_path / "ImageSets" / "Main" / "train.txt", "f0\nf1\n")
+    write(tmp_path / "ImageSets" / "Main" / "val.txt", "f2\n")
+    assert [e.part for e in read_dataset(tmp_path).examples] == ["train", "train", "val"]
+
+
+def test_keypoints_of_five_are_a_face_and_others_are_left_out_and_told(tmp_path: Path):
+    five = " ".join(f"{x} {y} 2" for x, y in ((0.4, 0.4), (0.5, 0.4), (0.45, 0.5), (0.4, 0.6)))
+    ultralytics(tmp_path)
+    write(tmp_path / "data.yaml", (tmp_path / "data.yaml").read_text() + "kpt_shape: [5, 3]\n")
+    write(tmp_path / "labels" / "train" / "a0.txt", f"{ROW.strip()} {five} 0 0 0\n")
+    write(tmp_path / "labels" / "train" / "a1.txt", ROW.strip() + " 0.4 0.4 2" * 17 + "\n")
+    dataset = read_dataset(tmp_path)
+    first, second = (e for e in dataset.examples if e.name in ("train/a0", "train/a1"))
+    assert np.isfinite(first.landmarks).all(2).tolist() == [[True] * 4 + [False]]
+    np.testing.assert_allclose(second.xyxy, [BOX], atol=0.1)
+    assert "the keypoints of 1 object(s) were left out" in notes_of(dataset)
