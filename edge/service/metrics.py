@@ -130,7 +130,7 @@ class Metrics:
         self.subscribers_cut = counter(
             "subscribers_cut",
             "Subscribers that were disconnected: too many `subscriptions`, no `handshake` in time, "
-            "not the `protocol`, or it was `full` and they asked for most.",
+            "not the `protocol`, or it was `full`.",
             "sink",
             "reason",
         )

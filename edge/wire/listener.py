@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import socket
+import stat
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -24,13 +25,13 @@ def listen(endpoint: str) -> Iterator[tuple[socket.socket, str]]:
     transport, _, address = endpoint.partition("://")
     listener = _listen_unix(address) if transport == "ipc" else _listen_tcp(address)
     with listener:
-        name = listener.getsockname()
-        try:
-            yield listener, endpoint if transport == "ipc" else _format_tcp(*name[:2])
-        finally:
-            if transport == "ipc" and not address.startswith("@"):
-                with suppress(OSError):
-                    os.unlink(address)  # noqa: PTH108 - a socket, by the name it was bound to
+        if transport == "tcp":
+            yield listener, _format_tcp(*listener.getsockname()[:2])
+        elif address.startswith("@"):
+            yield listener, endpoint
+        else:
+            with _remove_at_end(address):
+                yield listener, endpoint
 
 
 def make_reachable(endpoint: str) -> str:
@@ -81,16 +82,37 @@ def _listen_unix(path: str) -> socket.socket:
     return listener
 
 
+@contextmanager
+def _remove_at_end(path: str) -> Iterator[None]:
+    """Remove the socket that is bound now, unless something else has taken its name by then."""
+    bound = os.lstat(path)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            if os.path.samestat(bound, os.lstat(path)):
+                os.unlink(path)  # noqa: PTH108 - a socket, by the name it was bound to
+
+
 def _remove_stale(path: str) -> None:
-    """Remove the socket of a process that is gone; one that answers is in use."""
+    """Remove the socket of a process that is gone; one that answers is in use.
+
+    Raises:
+        OSError: It is in use, or is no socket: a file, folder, pipe, device or link stays.
+    """
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(found.st_mode):
+        raise OSError(errno.EEXIST, "there is something else than a socket, which stays", path)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(1)
         try:
             probe.connect(path)
-        except FileNotFoundError:
-            return
         except ConnectionRefusedError:
-            os.unlink(path)  # noqa: PTH108 - a socket
+            if os.path.samestat(found, os.lstat(path)):
+                os.unlink(path)  # noqa: PTH108 - a socket
         else:
             raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 

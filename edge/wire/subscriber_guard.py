@@ -47,6 +47,7 @@ log = logging.getLogger(__name__)
 MAX_SUBSCRIPTIONS: Final = 512  # of one peer
 MAX_PEER_BYTES: Final = 16 << 10  # of one peer's subscriptions
 MAX_ENTERING: Final = 128  # connections that have not finished their handshake
+MAX_SILENT: Final = 16  # that have, and subscribe to nothing
 MAX_TOPICS: Final = 4096  # whose match is remembered
 MAX_WAITING_BYTES: Final = 8 << 20  # for one peer
 MAX_ALL_WAITING_BYTES: Final = 32 << 20  # shared evenly
@@ -58,7 +59,8 @@ BYTES_PER_S: Final = 8 << 10  # ... in the long run
 ACCEPT_BURST: Final = 128
 ACCEPTS_PER_S: Final = 400
 TICK_S: Final = 0.05
-IDLE_S: Final = 1.0  # without a subscription a peer is in the way
+ESTABLISHED_S: Final = 3.0  # a subscriber that reads for so long keeps its place
+STALLED_S: Final = 5.0  # one that is behind for so long may lose it
 _ABORT = b"\1\0\0\0\0\0\0\0"  # SO_LINGER: reset the connection, forget what was not sent
 
 
@@ -135,6 +137,8 @@ class _Peer:
         messages: Whole messages that wait for it, oldest first; ``commands`` overtake them.
         writing: What is being written to it.
         upward: What is being written to libzmq.
+        place_s: Since when it has subscriptions, and with them a place.
+        behind_s: Since when it has not taken all that waits.
         close_at_s: Once libzmq has closed its side: when to close this one at the latest.
     """
 
@@ -165,7 +169,17 @@ class _Peer:
     upward: bytearray = field(default_factory=bytearray)
     allowance: Allowance = field(default_factory=lambda: Allowance(BURST_BYTES, BYTES_PER_S))
     paused: bool = False
+    place_s: float = 0.0
+    behind_s: float = float("inf")
     close_at_s: float = float("inf")
+
+    def has_place(self) -> bool:
+        """Whether it is a subscriber, as far as can be seen."""
+        return self.entered and not self.own and (self.opaque or bool(self.subscriptions))
+
+    def is_established(self, now_s: float) -> bool:
+        """Whether it has read for a while, and reads."""
+        return now_s - self.place_s > ESTABLISHED_S and now_s - self.behind_s < STALLED_S
 
     def is_idle(self) -> bool:
         """Whether nothing waits for it."""
@@ -221,7 +235,8 @@ class SubscriberGuard:
         """Deliver what waits for up to ``linger_s``, then disconnect everybody."""
         self._stop_at_s = self._monotonic_s() + self._limits.linger_s
         self._stopping.set()
-        self._waker.send(b"\0")
+        with suppress(OSError):  # it may have ended by itself meanwhile
+            self._waker.send(b"\0")
         self._thread.join(self._limits.linger_s + 2)
         self._waker.close()
 
@@ -240,7 +255,7 @@ class SubscriberGuard:
             cut, self._cut = dict(self._cut), Counter()
             dropped, self._dropped = self._dropped, 0
         peers = list(self._peers.values())
-        return SubscriberCounts(sum(peer.entered and not peer.own for peer in peers), cut, dropped)
+        return SubscriberCounts(sum(peer.has_place() for peer in peers), cut, dropped)
 
     def confirm(self, number: int) -> None:
         """Libzmq has the subscription of this peer: what it asks for can be answered."""
@@ -386,20 +401,47 @@ class SubscriberGuard:
         peer.inner.connect(self._inner_path)
 
     def _enter(self, peer: _Peer) -> None:
-        """The handshake is done: take a place, if need be from the peer that deserves it least."""
+        """The handshake is done; who subscribes to nothing has a place only among a few."""
         peer.entered = True
-        entered = [peer for peer in self._peers.values() if peer.entered and not peer.own]
-        if len(entered) <= self._limits.max_subscribers:
+        if peer.opaque:
+            self._take_place(peer)
             return
-        hosts, now_s = Counter(peer.host for peer in entered), self._monotonic_s()
+        silent = [p for p in self._peers.values() if p.entered and not (p.own or p.subscriptions)]
+        if len(silent) > MAX_SILENT:
+            hosts = Counter(peer.host for peer in silent)
+            oldest = max(silent, key=lambda peer: hosts[peer.host])  # the first of those
+            self._disconnect(oldest, "full", "too many are connected that subscribe to nothing")
 
-        def weigh(peer: _Peer) -> tuple[int, bool, int, float]:
-            idle = not peer.subscriptions and now_s - peer.since_s > IDLE_S
-            cost_kib = (peer.subscribed_bytes + peer.waiting_bytes) // 1024
-            return hosts[peer.host], idle, cost_kib, peer.since_s
+    def _take_place(self, peer: _Peer) -> None:
+        """Give a new subscriber a place, if need be that of one that deserves it less.
 
-        problem = f"there are {self._limits.max_subscribers} subscribers, and it asked for most"
-        self._disconnect(max(entered, key=weigh), "full", problem)
+        Who has read for a while keeps the place, unless the address holds two more than the
+        newcomer's does: then the newest from there goes.
+
+        Raises:
+            CutError: There is none for it.
+        """
+        now_s = peer.place_s = self._monotonic_s()
+        holders = [other for other in self._peers.values() if other.has_place()]
+        if len(holders) <= self._limits.max_subscribers:
+            return
+        hosts = Counter(holder.host for holder in holders)
+        most = max(hosts.values())
+        greedy = [holder for holder in holders if hosts[holder.host] == most]
+        if most < hosts[peer.host] + 2:
+            greedy = holders
+
+        def weigh(holder: _Peer) -> tuple[bool, int, int, float]:
+            established = holder.is_established(now_s)
+            cost_kib = (holder.subscribed_bytes + holder.waiting_bytes) // 1024
+            cost = (hosts[holder.host], cost_kib) if not established else (0, 0)
+            return not established, *cost, holder.place_s
+
+        worst = max(greedy, key=weigh)
+        places = f"there are {self._limits.max_subscribers} subscribers"
+        if worst is peer:
+            raise CutError("full", f"{places}, and they read: raise max_subscribers")
+        self._disconnect(worst, "full", f"{places}, and others need its place more")
 
     def _disconnect(self, peer: _Peer, reason: str, problem: str) -> None:
         """Cut a peer off: count it, and say it once."""
@@ -493,10 +535,13 @@ class SubscriberGuard:
         if not peer.asked:
             peer.asked = True
             peer.upward += _frame(b"\1") + _frame(b"\1" + format_join(peer.number))
+        is_first = not peer.subscriptions
         peer.subscriptions[prefix] += 1
         peer.subscribed_bytes += len(prefix) + 1
         peer.matches.clear()
         peer.requests.add(prefix)
+        if is_first and not peer.own:
+            self._take_place(peer)
         total = peer.subscriptions.total()
         if total > MAX_SUBSCRIPTIONS or peer.subscribed_bytes > MAX_PEER_BYTES:
             raise CutError(
@@ -599,10 +644,12 @@ class SubscriberGuard:
             try:
                 sent = peer.outer.send(peer.writing)
             except BlockingIOError:
-                return
+                sent = 0
             peer.writing = peer.writing[sent:]
             if peer.writing:
+                peer.behind_s = min(peer.behind_s, self._monotonic_s())
                 return
+        peer.behind_s = float("inf")
         if peer.inner is None:
             self._close(peer)
 

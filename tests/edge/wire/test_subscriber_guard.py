@@ -139,6 +139,48 @@ def test_places_are_limited_and_the_one_that_asked_for_most_goes(join):
         until(sink, lambda: counted().cut == {"full": 1} and counted().connected == 3)
 
 
+def test_who_reads_for_a_while_keeps_its_place_and_hears_all(join, monkeypatch):
+    monkeypatch.setattr(subscriber_guard, "ESTABLISHED_S", 0.3)
+    topics = [f"v1/detections/camera-{n:04d}/with/a/longer/name/" for n in range(200)]
+    with good_and(max_subscribers=8) as (sink, _, counted):
+        with subscribed(sink, "v1/status/", *topics) as large:
+            time.sleep(0.4)
+            refused = []
+            for _ in range(20):
+                refused.append(join(sink, b"v1/heartbeat"))
+                sink.idle()
+            until(sink, lambda: counted().connected == 8 and counted().cut == {"full": 14})
+            for _ in range(20):
+                sink.send([message("status")])
+            assert len(drained(sink, large, 20)) == 20
+        assert sum(map(is_cut, refused[-14:])) == 14
+
+
+def test_who_has_stopped_to_read_makes_room(join, monkeypatch):
+    monkeypatch.setattr(subscriber_guard, "ESTABLISHED_S", 0.3)
+    monkeypatch.setattr(subscriber_guard, "STALLED_S", 0.3)
+    with good_and(max_subscribers=2) as (sink, good, counted):
+        stalled = join(sink, b"v1/detections/")
+        until(sink, lambda: counted().connected == 2)
+        until(sink, lambda: sink.subscribed[b"v1/detections/"] == 2)
+        for seq in range(200):
+            sink.send([message(seq=seq, jpeg=b"x" * 100_000)])
+            assert drained(sink, good, 1)
+        time.sleep(0.5)
+        join(sink, b"v1/status/")
+        until(sink, lambda: counted().cut == {"full": 1} and counted().connected == 2)
+        assert is_cut(stalled)
+
+
+def test_who_subscribes_to_nothing_takes_no_place(join):
+    with good_and(max_subscribers=2) as (sink, _, counted):
+        silent = [join(sink) for _ in range(subscriber_guard.MAX_SILENT + 3)]
+        until(sink, lambda: counted().cut == {"full": 3})
+        assert is_cut(silent[0])
+        join(sink, b"v1/status/")
+        until(sink, lambda: counted().connected == 2)
+
+
 def test_what_a_slow_subscriber_loses_is_counted_and_the_rest_is_whole(join):
     with good_and(sndhwm=50) as (sink, good, counted):
         peer = join(sink, b"v1/detections/")
