@@ -49,12 +49,15 @@ def load(folder: Folder, kind: str) -> Plugin:
         module_name, attribute = f"edge.{folder}.{kind}", "Options"
     try:
         module = importlib.import_module(module_name)
-    except ImportError as error:
+    except (ImportError, ValueError, TypeError) as error:  # the latter for names like "" or ".."
         raise ConfigError(f"kind {kind!r} cannot be imported ({error}): install it") from error
-    try:
-        return Plugin(kind, getattr(module, attribute), module.build)
-    except AttributeError as error:
-        raise ConfigError(f"{module_name} is not a plug-in: {error}") from error
+    options, build = getattr(module, attribute, None), getattr(module, "build", None)
+    if not (isinstance(options, type) and issubclass(options, BaseModel) and callable(build)):
+        raise ConfigError(
+            f"kind {kind!r} is not a plug-in: {module_name} needs an options class {attribute} "
+            "and a function build"
+        )
+    return Plugin(kind, options, build)
 
 
 def create(folder: Folder, table: Mapping[str, Any]) -> Any:  # noqa: ANN401 - a plug-in's own type

@@ -29,6 +29,8 @@ _HARMLESS_SEGMENT = re.compile(
 # to the last @ of a line: people put unescaped / and @, blanks and quotes into passwords
 _ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<rest>[^\n]*@\S*|\S*)")
 _MISSPELLED = re.compile(r"\b(?P<scheme>rtsps?|https?|rtmp|srt|udp|rtp):/?(?!/)[^\n]*@\S*")
+# an address whose scheme is missing or misspelled: user:password@ and what follows
+_LOGIN = re.compile(r"[^\s:@'\"]*:[^\s@'\"]*@[^\s'\"]*")
 _CAMERA_SCHEME = re.compile(
     r"(?:rtsps?|https?|rtmp\w*|srt|udp|rtp|mms\w*|tcp|ftp)\Z", re.IGNORECASE
 )
@@ -42,6 +44,7 @@ _SECRET = re.compile(
 def redact(text: str) -> str:
     """Rebuild every address in a text, and remove the values of what looks like a secret."""
     text = _MISSPELLED.sub(rf"\g<scheme>:{HIDDEN}", _ADDRESS.sub(_show_match, text))
+    text = _LOGIN.sub(HIDDEN, text)
     return _SECRET.sub(rf"\g<key>{HIDDEN}", text)
 
 
@@ -56,7 +59,9 @@ def show_address(address: str) -> str:
     if mark:
         return f"{_show_scheme(scheme)}://{_show_rest(rest)}"
     scheme = address.partition(":")[0]
-    return f"{scheme}:{HIDDEN}" if scheme != address and _CAMERA_SCHEME.match(scheme) else address
+    if scheme != address and _CAMERA_SCHEME.match(scheme):
+        return f"{scheme}:{HIDDEN}"
+    return _LOGIN.sub(HIDDEN, address)
 
 
 def split_authority(rest: str) -> tuple[str, str, str]:

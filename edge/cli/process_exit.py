@@ -31,14 +31,21 @@ def leave_threads_behind() -> Iterator[None]:
     _end_if_threads_are_left(0)
 
 
-def stop_before_start() -> None:
-    """SIGTERM and SIGINT end the process with 0 from now on, until others handle them."""
+def stop_before_start() -> threading.Event:
+    """SIGTERM and SIGINT end the process with 0 from now on, until others handle them.
+
+    Returns:
+        Set by SIGHUP, which would end the process as well.
+    """
+    reload = threading.Event()
 
     def leave(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - of signal
-        raise SystemExit(0)
+        os._exit(0)  # nothing is open yet; an exception could be lost in a library
 
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGINT, leave)
+    signal.signal(signal.SIGHUP, lambda *_: reload.set())
+    return reload
 
 
 def _parse_code(exit_: SystemExit) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated
 
 import typer
@@ -14,12 +14,14 @@ from rich.text import Text
 
 from edge.diagnostics.host import Finding
 from edge.printable import escape_controls
+from edge.redaction import redact
 
 AsJsonLines = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 
 
 def show_report(findings: Sequence[Finding], as_json: bool) -> None:
-    """Print findings; JSON has the field names of version 0.1 as well."""
+    """Print findings without secrets; JSON has the field names of version 0.1 as well."""
+    findings = [replace(finding, detail=redact(finding.detail)) for finding in findings]
     if as_json:
         for finding in findings:
             former = {"fine": finding.ok, "says": finding.detail, "remedy": finding.hint}

@@ -20,10 +20,12 @@ def run(
     ],
 ) -> None:
     """Run the daemon until SIGTERM or Ctrl-C; SIGHUP reloads CONFIG."""
-    stop_before_start()
+    reload = stop_before_start()
     settings, models = load_configuration(configuration)
     set_up_logging(settings.log)
     daemon = Daemon(settings, configuration, models)
     daemon.handle_signals()
+    if reload.is_set():
+        daemon.reload()
     with locate_in(configuration):
         daemon.run()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from edge.printable import escape_controls
+from edge.redaction import redact
 from edge.types import CameraState, CameraStatus
 
 
@@ -37,7 +38,8 @@ class HealthBoard:
 
     def report(self, status: CameraStatus) -> None:
         """Store a state; listeners are called when it differs from the last one."""
-        status = replace(status, reason=escape_controls(status.reason))  # it may quote a camera
+        reason = escape_controls(redact(status.reason))  # it may quote a camera, or an address
+        status = replace(status, reason=reason)
         with self._lock:
             known = self._states.get(status.camera)
             self._states[status.camera] = status

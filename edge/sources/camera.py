@@ -21,6 +21,7 @@ from pydantic import ConfigDict, Field, PositiveInt, model_validator
 
 from edge.config import Table
 from edge.errors import SourceError
+from edge.redaction import show_address
 from edge.sources._av import Deadline
 from edge.sources._capture_thread import CaptureThread
 from edge.types import Capture, RgbPicture
@@ -180,7 +181,9 @@ def open_capture(options: Options) -> Grabber:
         capture = cv2.VideoCapture(options.pipeline, cv2.CAP_GSTREAMER)
     else:
         if not Path(options.device).exists():
-            raise SourceError(f"{options.device}: there is no such device: is it plugged in?")
+            raise SourceError(
+                f"{show_address(options.device)}: there is no such device: is it plugged in?"
+            )
         capture = cv2.VideoCapture(options.device, cv2.CAP_V4L2, _requested_properties(options))
     if not capture.isOpened():
         capture.release()

@@ -72,3 +72,16 @@ def test_an_address_shows_host_port_and_harmless_words(address, shown):
     assert "SEC" not in redact(f"door: {address} was silent for 3 s")
     assert redact(f"door: {shown}: Connection refused") == f"door: {shown}: Connection refused"
     assert redact(shown) == shown
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "rtsp//u:{}@h/x", "//u:{}@h/x", "u:{}@h/x", "http:u:{}@h", "rtsp:/u:{}@h",
+        "rtsp:///u:{}@h", "RTSP//u:{}@h", "u:{}@h:554",
+    ],
+)  # fmt: skip
+def test_an_address_without_its_scheme_shows_no_password(address):
+    text = address.format("hunter2!")
+    assert "hunter2" not in show_address(text)
+    assert "hunter2" not in redact(f"{text}: there is no such device")

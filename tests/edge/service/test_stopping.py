@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,39 @@ def test_a_camera_that_never_answers_does_not_crash_the_end(tmp_path):
     for _ in range(4):
         code, _ = stop_once("mute", tmp_path, wait_s=1, count=6)
         assert code == 0
+
+
+@pytest.mark.slow
+def test_a_reload_while_it_starts_is_not_the_end(tmp_path):
+    path = tmp_path / "edge.toml"
+    path.write_text(CONFIG.format(cameras=""))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edge", "run", str(path)], cwd=tmp_path,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        status = Path(f"/proc/{process.pid}/status")
+        while not catches(status.read_text(), signal.SIGHUP):  # Python itself is loading
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGHUP)
+        said = ""
+        while "reloaded" not in said:
+            line = process.stderr.readline()
+            assert line, said
+            said += line
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+def catches(status, number):
+    """Whether a process handles a signal, by its /proc/PID/status."""
+    caught = re.search(r"^SigCgt:\s*([0-9a-f]+)$", status, re.MULTILINE)[1]
+    return int(caught, 16) >> (number - 1) & 1
 
 
 @pytest.mark.slow
