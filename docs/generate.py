@@ -48,6 +48,14 @@ def generate_configuration() -> str:
         "# Configuration\n",
         "The daemon reads one TOML file: `edge run gate.toml`. Unknown keys are errors. `edge check`"
         " opens everything that the file names.\n",
+        "Paths of models, gallery and the gallery's key are relative to the configuration file; all"
+        " others are relative to the working directory, which is /var/lib/edge/NAME under the"
+        " systemd unit.\n",
+        "In `url`, `user` and `password` of a camera, and nowhere else, `${NAME}` stands for a"
+        " variable of the environment (`export NAME=...` in a shell, `Environment=` or"
+        " `EnvironmentFile=` in a unit); a variable that is not set is an error. `$${NAME}` is the"
+        " text `${NAME}` itself. Within a URL the value is percent-encoded; what you write into a"
+        " URL yourself you encode yourself (`%40` for `@`).\n",
         "The unit of a number is the end of its key: `_s` seconds, `_ms` milliseconds, `_hz` per"
         " second, `_px` pixels, `_bytes` bytes.\n",
     ]
@@ -60,13 +68,20 @@ def generate_configuration() -> str:
             options = plugins.load(folder, kind).options
             parts += _describe_table(f'kind = "{kind}"', options, f"{noun}.{kind}", level=3)
     renamed = [
-        f"| `{key}.{old}`{'' if new else ' (no effect)'} | {f'`{key}.{new}`' if new else '-'} |"
-        for table, key in [(config.Config, ""), *_walk(config.Config), *_walk_plugins()]
+        f"| `{key}.{old}`{'' if new else ' (no effect)'} | {f'`{key}.{new}`' if new else '-'} "
+        f"| {kind} |"
+        for table, key, kind in [
+            (config.Config, "", ""),
+            *((table, key, "") for table, key in _walk(config.Config)),
+            *_walk_plugins(),
+        ]
         for old, new in table.renamed.items()
     ]
     parts.append(
         "## Former names\n\nKeys of earlier versions are still read, with a warning.\n\n"
-        "| former | present |\n|---|---|\n" + "\n".join(renamed).replace("`.", "`") + "\n"
+        "| former | present | kind |\n|---|---|---|\n"
+        + "\n".join(renamed).replace("`.", "`")
+        + "\n"
     )
     return "\n".join(parts)
 
@@ -83,12 +98,13 @@ def _walk(table: type[Table], prefix: str = "") -> Iterator[tuple[type[Table], s
         yield config.ModelFile, "models.detector"
 
 
-def _walk_plugins() -> Iterator[tuple[type[Table], str]]:
+def _walk_plugins() -> Iterator[tuple[type[Table], str, str]]:
+    """Options of plug-ins, with the key of their table and their kind."""
     for folder, noun in PLUGINS.items():
         for kind in plugins.kinds(folder):
             options = plugins.load(folder, kind).options
             assert issubclass(options, Table), f"options of {kind} must be a Table"
-            yield options, noun
+            yield options, noun, f"`{kind}`"
 
 
 def _tables(annotation: Any) -> list[type[Table]]:
@@ -265,9 +281,9 @@ def generate_metrics() -> str:
     return (
         "# Metrics\n\n`GET /metrics` on the HTTP server, in Prometheus' text format. "
         "`GET /healthz` answers 200 while the process lives. `GET /readyz` answers 200 while models"
-        " are loaded, no model, sink or thread is at fault, and at least one camera delivers, else 503; its "
+        " are loaded, no model, gallery, sink or thread is at fault, and at least one camera delivers, else 503; its "
         "body is JSON with the state of each camera, and with what is at fault in `broken_models`, "
-        "`broken_sinks` and `stuck`. The `process_*` metrics of the Prometheus client are there too.\n\n"
+        "`gallery`, `broken_sinks` and `stuck`. The `process_*` metrics of the Prometheus client are there too.\n\n"
         f"| metric | type | labels | meaning |\n|---|---|---|---|\n{rows}\n\n"
         "Alert rules and a Grafana dashboard are in `deploy/monitoring/`.\n"
     )

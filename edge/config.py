@@ -147,8 +147,9 @@ class Zone(Table):
         labels: Classes that count; empty means all.
         dwell_s: Report `dwelled` after this time inside, in seconds; 0 turns it off.
         margin: The zone is left when the foot point is outside by more than this fraction of the
-            object's height.
-        debounce_s: The zone is left once the object stayed outside for this long, in seconds.
+            object's height; entering needs no margin.
+        debounce_s: The zone is left once the object stayed outside for this long, in seconds;
+            entering is reported at once.
     """
 
     name: Name
@@ -200,10 +201,10 @@ class Tracking(Table):
         confirm_frames: Report a track once it was detected in this many frames.
         max_missed_s: End a track that was not detected for this long, in seconds; a table gives
             it per class, and 1.5 to the others. Raising it bridges longer occlusions.
-        still_max_missed_s: The same per class for what stood still before it was hidden, such as
-            a parked car behind a bus: its track goes on for as long as it stood still, but not
-            longer than this, in seconds. What stood still also gets its track back when it is
-            found in the same place after the camera was lost for less than this.
+        still_max_missed_s: `max_missed_s` for objects that stood still before they were hidden,
+            per class: the track is kept as long as the object had stood still, at most this long,
+            in seconds. An object that is found in the same place after the camera was lost for
+            less than this gets its track back.
     """
 
     high_score: Ratio = 0.5
@@ -303,7 +304,8 @@ class Recognition(Table):
 
     Attributes:
         gallery: Gallery file, relative to the configuration file.
-        key_file: File with the gallery's master key, or `credential:NAME` for a systemd credential.
+        key_file: File with the gallery's master key, relative to the configuration file, or
+            `credential:NAME` for a systemd credential.
         embedder: Face embedding model. It must be the one the gallery was enrolled with.
         liveness: Liveness model (presentation attack detection); `false` uses none.
         require_liveness: Name only faces that the liveness model takes for live; without a
@@ -380,7 +382,7 @@ class Http(Table):
         token_file: File with a bearer token that /metrics and /readyz require.
         tls_cert: File with the certificate chain; together with `tls_key` it turns on TLS.
         tls_key: File with the private key.
-        max_connections: Requests that are answered at a time; a further one ends the oldest.
+        max_connections: Requests that are answered at a time; one more closes the oldest.
     """
 
     host: str = Field(default="127.0.0.1", min_length=1)

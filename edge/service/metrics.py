@@ -71,13 +71,15 @@ class Metrics:
             "camera",
             "reason",
         )
-        self.camera_up = gauge("camera_up", "1 while the camera delivers.", "camera")
+        self.camera_up = gauge(
+            "camera_up",
+            "1 while the camera is online; 0 while it is offline, frozen, blind or degraded.",
+            "camera",
+        )
         self.camera_reconnects = counter(
             "camera_reconnects", "Connections after the first one.", "camera"
         )
-        self.camera_flaps = counter(
-            "camera_flaps", "Connections that ended within half a minute.", "camera"
-        )
+        self.camera_flaps = counter("camera_flaps", "Connections that ended within 30 s.", "camera")
         self.camera_damaged = counter(
             "camera_damaged",
             "Packets and pictures that could not be decoded whole.",
@@ -130,19 +132,19 @@ class Metrics:
         self.subscribers_cut = counter(
             "subscribers_cut",
             "Subscribers that were disconnected: too many `subscriptions`, no `handshake` in time, "
-            "not the `protocol`, or it was `full`.",
+            "not the `protocol`, or all places were taken (`full`).",
             "sink",
             "reason",
         )
         self.model_info = self._info("model", "The models in use.", "task")
         self.model_up = gauge(
-            "model_up", "1 while what the model gives can be true, 0 while it is broken.", "task"
+            "model_up", "1 while the model's output is plausible, 0 while it is broken.", "task"
         )
         self.model_rows_refused = counter(
             "model_rows_refused",
-            "Rows of a model that cannot be true and were dropped: `not_finite`, `score` outside "
-            "0 to 1, `unknown_class`, box with `no_area` or `outside` the picture, embedding of "
-            "another `length` than 1.",
+            "Implausible rows of a model, which were dropped: `not_finite`, `score` outside 0 to "
+            "1, `unknown_class`, box with `no_area` or `outside` the picture, embedding of another "
+            "`length` than 1.",
             "task",
             "reason",
         )
@@ -158,7 +160,8 @@ class Metrics:
         )
         self._info("build", "The version of this program.").info({"version": __version__})
         self.reload_successful = gauge(
-            "config_last_reload_successful", "1 when the last load of the configuration succeeded."
+            "config_last_reload_successful",
+            "1 when the last load succeeded and nothing in it waits for a restart.",
         )
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
@@ -216,7 +219,7 @@ class Metrics:
                 self.face_similarity.observe(similarity)
 
     def set_status(self, status: CameraStatus) -> None:
-        """Record whether a camera delivers."""
+        """Record whether a camera is online or blind."""
         if camera := self._cameras.get(status.camera):
             camera.up.set(1 if status.state is CameraState.ONLINE else 0)
             camera.blind.set(1 if status.state in (CameraState.FROZEN, CameraState.BLIND) else 0)

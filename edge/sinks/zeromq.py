@@ -59,7 +59,8 @@ class Options(Table):
         sndhwm: Messages that may wait for one slow subscriber before it loses some, up to 8 MiB
             each and 32 MiB for all. Raising it bridges longer stalls and costs memory.
         max_subscribers: Subscribers that may be connected at a time. A further one is refused,
-            unless one that has not read for long, or an address that has more, makes room.
+            unless one that has not read for long, or an address that has more, makes room. A peer
+            that asks for more than 512 subscriptions, or 16 KiB of them, is disconnected.
         linger_ms: How long to wait for slow subscribers at the end, in milliseconds.
         max_message_bytes: Longest message a peer may send, that is its subscriptions and its
             handshake; a peer that exceeds it is disconnected.

@@ -54,7 +54,7 @@ class Options(Login):
 
     Attributes:
         url: Address: `http(s)://` for MJPEG (multipart or raw), MPEG-TS, FLV and HLS, or `rtmp://`,
-            `srt://`, `udp://`, `rtp://`, `tcp://`. It may contain user and password,
+            `rtmps://`, `srt://`, `udp://`, `rtp://`, `tcp://`. It may contain user and password,
             percent-encoded, and `${NAME}` for a variable of the environment.
         user: User to log in as (Basic or Digest), instead of the one in `url`; may contain
             `${NAME}`.
@@ -64,8 +64,8 @@ class Options(Login):
         verify_tls: Refuse an `https` camera whose certificate is not trusted.
         open_timeout_s: Timeout for each of name lookup and connection with the first picture, in
             seconds.
-        read_timeout_s: Reconnect after this long without a picture, in seconds. Playlists of long
-            segments need as long as two of them.
+        read_timeout_s: Reconnect after this long without a picture, in seconds. For HLS, at least
+            two segment lengths.
         hwaccel: Hardware decoder by FFmpeg's name, such as `cuda` or `vaapi`; empty uses none.
     """
 
