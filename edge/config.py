@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args, get_origin
@@ -426,6 +427,21 @@ def _with_names_of_their_own(cameras: tuple[Camera, ...]) -> tuple[Camera, ...]:
     return cameras
 
 
+def _with_files_of_their_own(sinks: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+    paths = [str(path) for sink in sinks if (path := sink.get("path")) and "\0" not in str(path)]
+    places = [path if path == "-" else os.path.realpath(path) for path in paths]
+    twice = [path for path, place in zip(paths, places, strict=True) if places.count(place) > 1]
+    if twice:
+        raise ValueError(f"two sinks write to {twice[0]!r}: give each its own path")
+    return sinks
+
+
+Sinks = Annotated[
+    tuple[dict[str, Any], ...],
+    Field(max_length=100),
+    AfterValidator(_with_files_of_their_own),
+]
+
 Cameras = Annotated[
     tuple[Camera, ...],
     Field(min_length=1, max_length=1000),
@@ -455,7 +471,7 @@ class Config(Table):
     runtime: dict[str, Any] = Field(default_factory=lambda: {"kind": "onnx"})
     recognition: Recognition | None = None
     cameras: Cameras
-    sinks: tuple[dict[str, Any], ...] = Field(default=({"kind": "zeromq"},), max_length=100)
+    sinks: Sinks = ({"kind": "zeromq"},)
     batching: Batching = Batching()
     http: Http = Http()
     log: Log = Log()

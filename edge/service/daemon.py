@@ -121,7 +121,7 @@ class Daemon:
         sources = create_sources(settings.cameras)
         self._http = HttpServer(settings.http, self.metrics, self.health)
         self._http.start()
-        self._publisher.start(settings.sinks, group)
+        self._publisher.start(settings.sinks)
         self._inference = InferencePool(
             self._pipeline,
             self._frames,
@@ -161,7 +161,7 @@ class Daemon:
             stuck = self._group.find_stuck()
             if self._http and not self._http.is_alive(self._silence_s):
                 stuck.append("http")
-            self.health.stuck = stuck
+            self.health.stuck = [*stuck, *self._publisher.check()]
             self.health.silent_cameras = self._cameras.find_silent(self._silence_s)
             if stuck:
                 log.error("no progress in %s: the watchdog is not fed", ", ".join(stuck))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -17,19 +18,29 @@ from edge.wire.schema import DetectionsMessage, Message
 from edge.wire.sink import Sink
 from edge.wire.subscriber_guard import SubscriberCounts
 
+log = logging.getLogger(__name__)
+
+MAX_SILENCE_S = 10.0
+
 
 class Publisher:
-    """Queues messages for every sink and counts what was sent and lost."""
+    """Queues messages for every sink and counts what was sent and lost.
+
+    Its threads are apart from the other workers: a sink that hangs is not the daemon's death.
+    """
 
     def __init__(self, metrics: Metrics, report: Callable[[str, str], None]) -> None:
         """``report`` is called with a sink's name and why it does not work, or nothing."""
         self.workers: list[Worker] = []
+        self._labels: dict[str, str] = {}
         self._metrics = metrics
         self._report = report
         self._queues: list[SendQueue] = []
+        self._group = WorkerGroup(MAX_SILENCE_S)
+        self._stuck: frozenset[str] = frozenset()
         self._rng = random.Random()  # noqa: S311 - jitter
 
-    def start(self, sinks: Sequence[Mapping[str, Any]], group: WorkerGroup) -> None:
+    def start(self, sinks: Sequence[Mapping[str, Any]]) -> None:
         """Start a thread for each sink; one that cannot be opened yet is tried until it can.
 
         Raises:
@@ -48,12 +59,31 @@ class Publisher:
                 partial(self._count_subscribers, label),
             )
             self._queues.append(send_queue)
-            self.workers.append(group.start(send_queue.name, send_queue.run))
+            self.workers.append(self._group.start(send_queue.name, send_queue.run))
+            self._labels[send_queue.name] = label
 
     def publish(self, messages: Sequence[Message]) -> None:
         """Queue messages for every sink; never blocks."""
         for send_queue in self._queues:
             send_queue.put(messages)
+
+    def check(self) -> list[str]:
+        """Report sinks that have made no progress for too long, and return their names.
+
+        Raises:
+            WorkerError: A sink's thread died.
+        """
+        self._group.raise_death()
+        stuck = frozenset(self._group.find_stuck())
+        for send_queue in self._queues:
+            label = self._labels[send_queue.name]
+            if send_queue.name in stuck - self._stuck:
+                log.error("%s has made no progress for %g s", send_queue.name, MAX_SILENCE_S)
+                self._set_problem(label, f"it has made no progress for {MAX_SILENCE_S:g} s")
+            elif send_queue.name in self._stuck - stuck:
+                self._set_problem(label, send_queue.problem)
+        self._stuck = stuck
+        return sorted(stuck)
 
     def _count_sent(self, messages: Sequence[Message]) -> None:
         for message in messages:

@@ -62,6 +62,11 @@ class SendQueue:
         if excess > 0:
             self.on_dropped(excess, "outbox_full")
 
+    @property
+    def problem(self) -> str:
+        """Why it does not work; empty if it does."""
+        return self._problem
+
     def run(self, worker: Worker) -> None:
         """Open the sink and send until stopped; reopen after failures."""
         self.on_change("it is not open yet")

@@ -6,6 +6,7 @@ Thumbnails are left out.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -23,7 +24,7 @@ class Options(Table):
     """A file with one message per line.
 
     Attributes:
-        path: File to append to; `-` is standard output.
+        path: Regular file to append to; `-` is standard output.
         rotate_bytes: Rename the file to PATH.1 before it grows beyond this size; 0 never does.
         keep: Number of old files to keep; PATH.1 is the newest.
     """
@@ -40,20 +41,23 @@ class JsonLines:
         self._options = options
         self._path = Path(options.path)
         self._file = -1
+        self._is_new = False
         self._size_bytes: int | None = None  # None: not a regular file, never truncated or rotated
 
     @contextmanager
     def open(self) -> Iterator[None]:
-        """Open the file.
+        """Open the file; at the end a new one that is still empty is removed.
 
         Raises:
-            SinkError: It cannot be opened.
+            SinkError: It cannot be opened, or is no regular file.
         """
         with self._translate_errors("open"):
             self._open()
         try:
             yield
         finally:
+            if self._is_new and self._size_bytes == 0:
+                self._remove()
             os.close(self._file)
             self._file = -1
 
@@ -76,9 +80,14 @@ class JsonLines:
         if self._options.path == "-":
             self._file, self._size_bytes = os.dup(1), None
             return
-        self._file = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
-        status = os.fstat(self._file)
-        self._size_bytes = status.st_size if stat.S_ISREG(status.st_mode) else None
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+        self._is_new = _is_free(self._path)
+        file = os.open(self._path, flags, 0o640)
+        status = os.fstat(file)
+        if not stat.S_ISREG(status.st_mode):  # it has just become that
+            os.close(file)
+            raise _NotRegularError
+        self._file, self._size_bytes = file, status.st_size
         if self._size_bytes and os.pread(self._file, 1, self._size_bytes - 1) != b"\n":
             self._write(b"\n")  # a crash cut the last line
 
@@ -105,6 +114,7 @@ class JsonLines:
         def old(number: int) -> Path:
             return self._path.with_name(f"{self._path.name}.{number}") if number else self._path
 
+        _is_free(old(self._options.keep))
         for number in range(self._options.keep - 1, -1, -1):
             if old(number).exists():
                 old(number).replace(old(number + 1))
@@ -112,14 +122,47 @@ class JsonLines:
         self._open()
         os.close(full)
 
+    def _remove(self) -> None:
+        with suppress(OSError):
+            if os.path.samestat(os.fstat(self._file), self._path.stat()):
+                self._path.resolve().unlink()
+
     @contextmanager
     def _translate_errors(self, verb: str) -> Iterator[None]:
         try:
             yield
+        except _NotRegularError:
+            raise SinkError(
+                f"cannot {verb} {self._path}: a file to append to is a regular one, not a device, "
+                "pipe or socket: choose another path, or - for standard output"
+            ) from None
         except OSError as error:
             where = "standard output" if self._options.path == "-" else str(self._path)
             remedy = "free space or check path and permissions"
             raise SinkError(f"cannot {verb} {where}: {error.strerror}: {remedy}") from error
+
+
+class _NotRegularError(OSError):
+    """There is something that is no regular file."""
+
+
+def _is_free(path: Path) -> bool:
+    """Whether nothing is there yet; it is not opened, which a pipe or device would notice.
+
+    Raises:
+        OSError: There is something else than a regular file, or it cannot be told.
+    """
+    if path.resolve().is_relative_to("/proc") or path.resolve().is_relative_to("/sys"):
+        raise _NotRegularError
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return True
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(mode):
+        raise _NotRegularError
+    return False
 
 
 def build(options: Options) -> JsonLines:

@@ -18,6 +18,7 @@ from edge.diagnostics.benchmark import NullDetector
 from edge.errors import WorkerError
 from edge.service.daemon import Daemon
 from edge.service.model_set import ModelSet
+from edge.sinks import jsonl
 from tests.support.models import constant_model
 from tests.support.videos import write_video
 
@@ -293,6 +294,44 @@ def test_the_watchdog_is_fed_only_while_every_stage_makes_progress(run, tmp_path
         running.daemon.stop()
         running.thread.join(5)
         assert manager.recv(100) == b"STOPPING=1"
+
+
+def test_a_sink_that_hangs_is_told_and_the_watchdog_fed(run, tmp_path, monkeypatch):
+    """A file on a mount that no longer answers: the write does not return."""
+    address, hangs = str(tmp_path / "notify"), threading.Event()
+    write_lines = jsonl.JsonLines._write
+
+    def hang(sink, lines):
+        hangs.wait(20)
+        write_lines(sink, lines)
+
+    monkeypatch.setattr(jsonl.JsonLines, "_write", hang)
+    monkeypatch.setattr("edge.service.publisher.MAX_SILENCE_S", 1)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(address)
+        manager.settimeout(5)
+        monkeypatch.setenv("NOTIFY_SOCKET", address)
+        monkeypatch.setenv("WATCHDOG_USEC", "3000000")
+        table = f'[[sinks]]\nkind = "jsonl"\npath = "{tmp_path}/out.jsonl"\n'
+        running = run({"door": ""}, table)
+        assert manager.recv(100) == b"READY=1"
+        deadline_s = time.monotonic() + 10
+        while not (stuck := json.loads(running.get("/readyz")[1])["stuck"]):
+            assert time.monotonic() < deadline_s
+            time.sleep(0.1)
+        assert stuck == ["sink 1 (jsonl)"]
+        assert running.get("/readyz")[0] == 503
+        assert 'edge_sink_up{sink="1-jsonl"} 0.0' in running.get("/metrics")[1]
+        manager.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while manager.recv(100):
+                pass  # what was sent before
+        manager.settimeout(3)
+        assert manager.recv(100) == b"WATCHDOG=1"
+        hangs.set()
+        while running.get("/readyz")[0] != 200:
+            assert time.monotonic() < deadline_s + 5
+            time.sleep(0.1)
 
 
 def test_a_bus_port_in_use_is_told_and_taken_when_it_is_free(run, tmp_path):

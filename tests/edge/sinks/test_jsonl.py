@@ -1,6 +1,8 @@
 import contextlib
 import json
+import os
 import resource
+import socket
 from pathlib import Path
 
 import pytest
@@ -102,12 +104,49 @@ def test_a_full_disk_is_told_and_the_sink_goes_on_once_there_is_room(tmp_path):
     assert len(lines(path)) == 3
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-def test_a_full_device_is_told_each_time():
-    sink = sink_of("/dev/full")
+def bind_socket(path):
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [os.mkfifo, bind_socket]
+    + [
+        lambda path, target=target: path.symlink_to(target)
+        for target in ("/dev/full", "/proc/self/comm", "/proc/self/none", "/sys/x")
+    ],
+    ids=["pipe", "socket", "device", "proc", "new in proc", "sys"],
+)
+def test_what_is_no_regular_file_is_refused_and_stays(make, tmp_path):
+    path = tmp_path / "out.jsonl"
+    make(path)
+    before = path.lstat()
     for _ in range(2):
-        with pytest.raises(SinkError, match="No space left on device: free space"), sink.open():
+        with pytest.raises(SinkError, match="regular one"), sink_of(path).open():
+            pass
+    assert os.path.samestat(before, path.lstat())
+
+
+def test_no_pipe_is_replaced_by_an_old_file(tmp_path):
+    path = tmp_path / "out.jsonl"
+    os.mkfifo(tmp_path / "out.jsonl.1")
+    sink = sink_of(path, rotate_bytes=LINE_BYTES, keep=1)
+    with sink.open():
+        sink.send([STATUS])
+        with pytest.raises(SinkError, match="regular one"):
             sink.send([STATUS])
+    assert (tmp_path / "out.jsonl.1").is_fifo()
+
+
+@pytest.mark.parametrize("before", [None, ""], ids=["none", "an empty one"])
+def test_opening_and_closing_changes_no_files(before, tmp_path):
+    path = tmp_path / "out.jsonl"
+    if before is not None:
+        path.write_text(before)
+    with sink_of(path).open():
+        pass
+    assert path.exists() == (before is not None)
 
 
 def test_a_folder_that_is_not_there_is_a_sink_error(tmp_path):
