@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edge.errors import ConfigError
+from edge.errors import ConfigError, collect_errors
 from edge.models.paths import resolve_model
 
 if TYPE_CHECKING:
@@ -18,9 +18,29 @@ if TYPE_CHECKING:
     from trainers.pseudo_labels import Predict
     from trainers.run.settings import Settings
 
+
+def check_paths(paths: list[Path] | None) -> list[Path] | None:
+    """Refuse paths that do not exist, before the libraries for training are loaded."""
+    with collect_errors() as errors:
+        for path in paths or ():
+            with errors.catch():
+                if not path.exists():
+                    raise ConfigError("does not exist: check the path", file=path)
+    return paths
+
+
+def check_path(path: Path | None) -> Path | None:
+    """Refuse a path that does not exist, see `check_paths`."""
+    check_paths([path] if path else [])
+    return path
+
+
 Data = Annotated[
     list[Path],
-    typer.Argument(help="Data sets: COCO JSON, Pascal VOC, YOLO text or data.yaml, labels.csv."),
+    typer.Argument(
+        help="Data sets: COCO JSON, Pascal VOC, YOLO text or data.yaml, labels.csv.",
+        callback=check_paths,
+    ),
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Run folder.")]
 Start = Annotated[
@@ -66,7 +86,8 @@ Views = Annotated[
     ),
 ]
 Scenes = Annotated[
-    list[Path] | None, typer.Option(help="Folders of images used as backgrounds of attacks.")
+    list[Path] | None,
+    typer.Option(help="Folders of images used as backgrounds of attacks.", callback=check_paths),
 ]
 Score = Annotated[float, typer.Option(help="Drop the teacher's detections below this score.")]
 Soft = Annotated[bool, typer.Option("--soft", help="Weight each label by the teacher's score.")]

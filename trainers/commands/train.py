@@ -118,8 +118,11 @@ def detector(
     _load_keras()
     from trainers.detector import DetectorJob, train_detector
     from trainers.losses.detection import LossConfig
+    from trainers.networks.backbone import NAMES
     from trainers.networks.config import NetworkConfig
 
+    if backbone:
+        opt.check_choice("--backbone", backbone, NAMES)
     if unlabeled and not teacher:
         raise ConfigError("--unlabeled needs a --teacher that labels the images")
     assignment = assignment or {"free": "dynamic", "anchor": "grid"}.get(head, "grid")
@@ -259,7 +262,12 @@ def liveness(
 
 
 def embedder(
-    data: Annotated[Path, typer.Argument(help="Portraits: labels.csv with video, or DIR/NAME/*.")],
+    data: Annotated[
+        Path,
+        typer.Argument(
+            help="Portraits: labels.csv with video, or DIR/NAME/*.", callback=opt.check_path
+        ),
+    ],
     out: opt.Out,
     loss: Annotated[
         str, typer.Option(help="Losses: triplet, binary, margin, teacher, or teacher+triplet:0.2.")
