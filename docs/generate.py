@@ -7,6 +7,7 @@ the pages with what this program generates, so that they cannot go stale.
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -296,7 +297,8 @@ def generate_messages() -> str:
         "# Messages\n",
         "ZeroMQ multipart messages `[topic, payload]` or `[topic, payload, jpeg]`. The payload is "
         'JSON, or MessagePack with `format = "msgpack"`. A topic is a byte prefix: end it with '
-        "`/`. Boxes are `[x1, y1, x2, y2]` in pixels of the source image. Readers must ignore fields"
+        "`/`. A detections message has faces in two places: in `face` of the person in `objects` that "
+        "a face belongs to, and in `faces` where it belongs to none; read both. Boxes are `[x1, y1, x2, y2]` in pixels of the source image. Readers must ignore fields"
         " and words they do not know; the version in the topic changes when something is removed."
         " The JSON Schema is `edge/wire/edge-1.schema.json`.\n",
         "| topic | message |\n|---|---|",
@@ -318,8 +320,13 @@ def generate_messages() -> str:
             f"## {name}\n\n{definition['description']}\n\n"
             f"| field | type | always | meaning |\n|---|---|---|---|\n{rows}\n"
         )
-    example = (FOLDER.parents[1] / "tests/golden/detections.json").read_text(encoding="utf-8")
-    parts.append(f"A message on `v1/detections/door/`:\n\n```json\n{example.strip()}\n```\n")
+    golden = FOLDER.parents[1] / "tests/golden"
+    detections = json.loads((golden / "detections.json").read_text(encoding="utf-8"))
+    detections["faces"][0]["box"] = [420.0, 90.0, 450.0, 130.0]  # of nobody in `objects`
+    faces = json.loads((golden / "faces.json").read_text(encoding="utf-8"))
+    for topic, example in (("detections", detections), ("faces", faces)):
+        text = json.dumps(example, indent=2)
+        parts.append(f"A message on `v1/{topic}/door/`:\n\n```json\n{text}\n```\n")
     parts.append("## Reason codes\n\n`reason_code` of a status message:\n")
     parts.append(", ".join(f"`{code}`" for code in StatusReason) + ".\n")
     parts.append("`reason_code` of a face:\n")
@@ -356,6 +363,10 @@ def generate_exit_codes() -> str:
     ]
     rows.insert(0, "| 0 | Success, or stopped by SIGTERM or Ctrl-C. |")
     rows.insert(2, "| 2 | The command line cannot be parsed. |")
+    rows.insert(3, "| 65 | `edge people verify`: the photo is unusable (EX_DATAERR). |")
+    rows.append(
+        "| 143 | SIGTERM before the handlers of signals are up, in the first moment of a start. |"
+    )
     return (
         "# Exit codes\n\n`edge`, `edge-train` and `edge-deploy` end with:\n\n"
         "| code | meaning |\n|---|---|\n" + "\n".join(rows) + "\n\n"

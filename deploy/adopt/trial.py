@@ -134,7 +134,7 @@ def _name(normalize: str, color: str) -> str:
 def _judge_detector(value: float, best: str, lead: float, is_given: bool) -> tuple[str, str]:
     """A problem or a proof."""
     if value >= FOUND and lead < CLEARLY:
-        return "", f"tried on pictures: finds something with a mean best score of {value:.2f}"
+        return "", f"tried on pictures: detections found, mean best score {value:.2f}"
     if lead >= CLEARLY:
         return (
             f"the network finds more (mean best score {value + lead:.2f} against {value:.2f}) with "
@@ -155,8 +155,8 @@ def _judge_embedder(value: float, best: str, lead: float, is_given: bool) -> tup
     if alike >= ALIKE or lead >= CLEARLY:
         better = f"; they are further apart with {best}" if lead > 0 else ""
         return (
-            f"the network holds different faces for one (mean similarity {alike:.2f} of drawn "
-            f"faces){better}: choose --normalize and --color as its maker says, or give --force"
+            f"the network takes drawn faces of different people for the same person (mean "
+            f"similarity {alike:.2f}){better}: choose --normalize and --color as its maker says, or give --force"
         ), ""
     return "", (
         f"tried on drawn faces: different ones have a mean similarity of {alike:.2f}; the order of "
