@@ -370,7 +370,7 @@ def generate_exit_codes() -> str:
     return (
         "# Exit codes\n\n`edge`, `edge-train` and `edge-deploy` end with:\n\n"
         "| code | meaning |\n|---|---|\n" + "\n".join(rows) + "\n\n"
-        "systemd restarts the daemon after every code but 0 and 78: after 78 a file must be changed"
+        "systemd restarts the daemon after every code but 0, 78 and 143: after 78 a file must be changed"
         " first.\n"
     )
 

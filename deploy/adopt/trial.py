@@ -155,8 +155,9 @@ def _judge_embedder(value: float, best: str, lead: float, is_given: bool) -> tup
     if alike >= ALIKE or lead >= CLEARLY:
         better = f"; they are further apart with {best}" if lead > 0 else ""
         return (
-            f"the network takes drawn faces of different people for the same person (mean "
-            f"similarity {alike:.2f}){better}: choose --normalize and --color as its maker says, or give --force"
+            "the network takes drawn faces of different people for the same person (mean "
+            f"similarity {alike:.2f}){better}: choose --normalize and --color as its maker says, "
+            "or give --force"
         ), ""
     return "", (
         f"tried on drawn faces: different ones have a mean similarity of {alike:.2f}; the order of "

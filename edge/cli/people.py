@@ -161,7 +161,7 @@ def accept(
     gallery: GalleryPath = GALLERY,
     key: KeyPath = KEY,
 ) -> None:
-    """Use a gallery that was restored from an older copy or changed by hand; recorded in the audit log.
+    """Use a gallery that is an older copy or was changed by hand; recorded in the audit log.
 
     Look at its people afterwards: some may have been forgotten since the copy was made.
     """
