@@ -17,7 +17,7 @@ from edge.manifest import Manifest, read_model
 from edge.models.paths import resolve_model
 
 USES = {
-    "detect": "detect PICTURE --model",
+    "detect": "detect PICTURE --detector",
     "faces": "detect PICTURE --faces",
     "embed": "enroll NAME PHOTO --embedder",
     "liveness": "run, as recognition.liveness =",

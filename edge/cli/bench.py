@@ -176,21 +176,23 @@ class _Report:
         self._as_json = as_json
         if not as_json:
             typer.echo(f"{'':32}{'frames':>7}{'CPU ms':>8}{'base':>7}{'CPU /':>6}{'thrpt':>7}"
-                       f"{'age ms':>22}{'peak':>6}")  # fmt: skip
+                       f"{'age ms':>24}{'peak':>6}")  # fmt: skip
             typer.echo(f"{'what':32}{'/ s':>7}{'/ frame':>8}{'line':>7}{'base':>6}{'/base':>7}"
-                       f"{'p50 p95 p99':>22}{'MB':>6}")  # fmt: skip
+                       f"{'p50 p95 p99':>24}{'MB':>6}")  # fmt: skip
 
     def add(self, row: BenchRow) -> None:
         """Print one row."""
         if self._as_json:
             typer.echo(strict_json.dumps(asdict(row)))
             return
-        ages = " ".join(f"{ms:.3g}" for ms in (row.p50_ms, row.p95_ms, row.p99_ms))
+        ages = " ".join(
+            f"{ms:.1f}" if ms < 100 else f"{ms:.0f}" for ms in (row.p50_ms, row.p95_ms, row.p99_ms)
+        )
         what = f"{row.cameras} x {row.input} {row.what}".removesuffix(" every frame")
         typer.echo(
             f"{what:32}{_format(row.fps, 1):>7}{_format(row.cpu_ms, 1):>8}"
             f"{_format(row.floor_cpu_ms, 1):>7}{_format(row.cpu_ratio, 2):>6}"
-            f"{_format(row.throughput_ratio, 2):>7}{ages:>22}{_format(row.peak_mb, 0):>6}"
+            f"{_format(row.throughput_ratio, 2):>7}{ages:>24}{_format(row.peak_mb, 0):>6}"
         )
 
     def say(self, name: str, value: float, goal: str) -> None:

@@ -164,7 +164,7 @@ def test_export_writes_the_best_network_and_its_provenance_beside_the_run(traine
     words = ["export", str(trained.path), "--license", "CC-BY-4.0", "--score", "0.2"]
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.output
-    assert "edge detect PICTURE --model" in done.output
+    assert "edge detect PICTURE --detector" in done.output
     model = (trained.path / "my-run.onnx").read_bytes()
     manifest = manifest_of(model)
     assert (manifest.name, manifest.license) == ("my-run", "CC-BY-4.0")
