@@ -132,7 +132,7 @@ def test_edge_check_looks_into_the_gallery(place, edge):
         rgb = next(clip.decode(video=0)).to_ndarray(format="bgr24")
     cv2.imwrite(f"{place}/ann.png", rgb)
     edge("enroll", "Ann", place / "ann.png", "--consent")
-    assert check() == (True, "1 people can be recognized", 0)
+    assert check() == (True, "1 person can be recognized", 0)
     text = (place / "edge.toml").read_text().replace('liveness = "live.onnx"', "liveness = false")
     (place / "edge.toml").write_text(text)
     works, says, code = check()

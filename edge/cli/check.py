@@ -77,7 +77,7 @@ def _check_gallery(
         return Finding(part, False, str(error))
     if problems[-1]:
         return Finding(part, False, problems[-1])
-    detail = f"{counts[-1]} people can be recognized"
+    detail = f"{counts[-1]} {'person' if counts[-1] == 1 else 'people'} can be recognized"
     if liveness is None and settings.require_liveness:
         return Finding(part, False, f"{detail}, but no one is named without recognition.liveness")
     return Finding(part, True, detail)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sized
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -150,7 +151,7 @@ def audit(gallery: GalleryPath = GALLERY, key: KeyPath = KEY, as_json: AsJson = 
         with opened.store.database.reading():
             opened.store.check_seal()
     if not as_json:
-        typer.echo(f"genuine: {count} entries, {len(names)} people")
+        typer.echo(f"genuine: {count} entries, {_count(names)}")
 
 
 @app.command()
@@ -167,7 +168,7 @@ def accept(
     """
     with Gallery(gallery, load_key(key), accept=head) as opened:
         people = opened.people()
-    typer.echo(f"accepted, with {len(people)} people: see `edge people list`")
+    typer.echo(f"accepted, with {_count(people)}: see `edge people list`")
 
 
 # --- with photos --------------------------------------------------------------------------------
@@ -248,6 +249,10 @@ def not_person(
 
 def _to_json(person: Person) -> dict[str, object]:
     return {"id": person.id, **asdict(person.details), "state": str(person.state)}
+
+
+def _count(people: Sized) -> str:
+    return "1 person" if len(people) == 1 else f"{len(people)} people"
 
 
 def _format_day(at_s: float) -> str:

@@ -340,7 +340,8 @@ class Daemon:
             key for key in NOT_RELOADED if getattr(settings, key) != getattr(self._settings, key)
         ]
         self.metrics.reload_successful.set(0 if waiting else 1)
-        log.info("reloaded: %d cameras", len(self._cameras))
+        count = len(self._cameras)
+        log.info("reloaded: %d camera%s", count, "" if count == 1 else "s")
         if waiting:
             log.warning(
                 "reload: what changed in %s takes effect when the daemon is restarted",

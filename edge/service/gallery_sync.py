@@ -98,7 +98,7 @@ class GalleryFollower:
         self.recognizer.use(index, threshold)
         self.count(len(index))
         self.report("")
-        log.info("gallery: %d people can be recognized", len(index))
+        log.info("gallery: %d can be recognized", len(index))
 
     def _has_other_embedder(self) -> bool:
         try:
