@@ -27,6 +27,8 @@ def read_input(path: Path, max_bytes: int) -> bytes:
             raise OSError(errno.EINVAL, "this is no regular file", str(path))
         if about.st_size <= max_bytes:
             content = file.read(max_bytes + 1)  # it may grow meanwhile
+            if content is None:  # nothing is there yet, as in some files of /proc
+                raise OSError(errno.EAGAIN, "this is no regular file", str(path))
             if len(content) <= max_bytes:
                 return content
         raise OSError(errno.EFBIG, f"it is larger than {max_bytes / MIB:.0f} MiB", str(path))

@@ -10,6 +10,7 @@ import socket
 import ssl
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from edge.config import Http
 from edge.errors import ConfigError
+from edge.input_file import read_input
 from edge.repeated_warning import RepeatedWarnings
 from edge.service.health import HealthBoard
 from edge.service.http_gate import HttpGate
@@ -31,6 +33,9 @@ from edge.service.metrics import Metrics
 log = logging.getLogger(__name__)
 
 REQUEST_TIMEOUT_S = 5.0
+HANDSHAKE_S = 2.0  # of TLS
+MAX_HANDSHAKES = 64  # at a time
+MAX_FILE_BYTES = 1 << 20  # of a token, a certificate chain, a key
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -47,12 +52,19 @@ class _Protocol(H11Protocol):
         if self.head:
             self.data_received(self.head)
 
+    @property
+    def host(self) -> str:
+        """Where it comes from."""
+        return self.client[0] if self.client else ""
+
     def timeout_keep_alive_handler(self) -> None:
         """Called by uvicorn when no further request came; what was not read is dropped."""
         self.transport.abort()
 
     def check(self, now_s: float) -> None:
-        """Drop a connection whose response was not taken in time."""
+        """Drop a connection whose request did not come, or whose response was not taken in time."""
+        if self.cycle is None and now_s - self.since_s > REQUEST_TIMEOUT_S:
+            self.transport.abort()
         busy = self.cycle is not None and not self.cycle.response_complete
         if not (busy or self.transport.is_closing()):
             self.waits_since_s = 0.0
@@ -73,6 +85,7 @@ class _UvicornServer(uvicorn.Server):
         self._listen = listen
         self._places = places
         self._gate: HttpGate | None = None
+        self._handshakes: dict[socket.socket, str] = {}  # and from where, oldest first
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002
         """Called by uvicorn; connections come from the gate."""
@@ -99,19 +112,49 @@ class _UvicornServer(uvicorn.Server):
         return [c for c in self.server_state.connections if isinstance(c, _Protocol)]
 
     async def _enter(self, connection: socket.socket, head: bytes) -> None:
-        """Serve a connection; the oldest one makes room when there are too many."""
+        """Serve a connection; when there are too many, the oldest of the address with most goes."""
         loop = asyncio.get_running_loop()
         protocol = _Protocol(self.config, self.server_state, self.lifespan.state, loop)
         protocol.head = head
-        connections = self._connections()
-        if len(connections) >= self._places:
-            oldest = min(connections, key=lambda connection: connection.since_s)
-            oldest.transport.abort()
-        timeout_s = REQUEST_TIMEOUT_S if self.config.ssl else None
         with contextlib.suppress(OSError):  # it is gone, or does not speak TLS
-            await loop.connect_accepted_socket(
-                lambda: protocol, connection, ssl=self.config.ssl, ssl_handshake_timeout=timeout_s
+            if self.config.ssl:
+                await self._shake_hands(connection, protocol)
+            else:
+                await loop.connect_accepted_socket(lambda: protocol, connection)
+            connections = [c for c in self._connections() if not c.transport.is_closing()]
+            if len(connections) > self._places:
+                hosts = Counter(c.host for c in connections)
+                connections.sort(key=lambda c: (-hosts[c.host], c.since_s))
+                connections[0].transport.abort()
+
+    async def _shake_hands(self, connection: socket.socket, protocol: _Protocol) -> None:
+        """Begin TLS; as many do that at a time as without it may wait for a request.
+
+        Raises:
+            OSError: The peer is gone, does not speak TLS, or had to make room.
+        """
+        try:
+            host = str(connection.getpeername()[0])
+        except OSError:
+            connection.close()
+            raise
+        if len(self._handshakes) >= MAX_HANDSHAKES:
+            hosts = Counter(self._handshakes.values())
+            oldest = max(self._handshakes, key=lambda c: hosts[self._handshakes[c]])
+            del self._handshakes[oldest]
+            with contextlib.suppress(OSError):
+                oldest.shutdown(socket.SHUT_RDWR)  # its handshake fails and closes it
+        self._handshakes[connection] = host
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: protocol,
+                connection,
+                ssl=self.config.ssl,
+                ssl_handshake_timeout=HANDSHAKE_S,
+                ssl_shutdown_timeout=HANDSHAKE_S,
             )
+        finally:
+            self._handshakes.pop(connection, None)
 
 
 class _Exposition:
@@ -287,8 +330,14 @@ def _check_tls(options: Http) -> None:
     if options.tls_cert:
         try:
             ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
-                options.tls_cert, options.tls_key
+                options.tls_cert, options.tls_key, _refuse_password
             )
+        except ConfigError as error:
+            raise ConfigError(
+                f"{options.tls_key} is encrypted: decrypt it, for example with "
+                "openssl pkey -in KEY -out NEW, and protect the file by its mode",
+                key="http.tls_key",
+            ) from error
         except ssl.SSLError as error:
             raise ConfigError(
                 f"{options.tls_cert} and {options.tls_key} are not a certificate "
@@ -297,10 +346,15 @@ def _check_tls(options: Http) -> None:
             ) from error
 
 
+def _refuse_password() -> str:
+    """Asked for by OpenSSL when a key is encrypted, in place of its prompt at the terminal."""
+    raise ConfigError
+
+
 def _read(key: str, path: str) -> str:
     if not path:
         return ""
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return read_input(Path(path), MAX_FILE_BYTES).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read {path} ({error}): check the path", key=key) from error

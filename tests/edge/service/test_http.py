@@ -1,18 +1,25 @@
 """The HTTP server, for real on loopback: answers, token, slow and surplus clients, TLS."""
 
 import contextlib
+import datetime as dt
 import http.client
 import json
+import os
 import socket
+import ssl
 import threading
 import time
+import urllib.request
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from edge.config import Http
 from edge.errors import ConfigError
 from edge.service.health import HealthBoard
-from edge.service.http import HttpServer
+from edge.service.http import HANDSHAKE_S, MAX_FILE_BYTES, MAX_HANDSHAKES, HttpServer
 from edge.service.http_gate import HEAD_S
 from edge.service.metrics import Metrics
 from edge.types import CameraState, CameraStatus, StatusReason
@@ -183,6 +190,68 @@ def test_a_port_in_use_is_told_once_and_taken_when_it_is_free(caplog):
         assert get(server, "/healthz")[0] == 200
     finally:
         server.stop()
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    """Makes a certificate and its key; the key may be encrypted."""
+
+    def make(encryption=serialization.NoEncryption()):  # noqa: B008 - immutable
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+        now = dt.datetime.now(dt.UTC)
+        cert = (
+            x509.CertificateBuilder(name, name, key.public_key(), 1)
+            .not_valid_before(now)
+            .not_valid_after(now + dt.timedelta(days=1))
+            .sign(key, hashes.SHA256())
+        )
+        pem = serialization.Encoding.PEM
+        form = serialization.PrivateFormat.PKCS8
+        (tmp_path / "cert").write_bytes(cert.public_bytes(pem))
+        (tmp_path / "key").write_bytes(key.private_bytes(pem, form, encryption))
+        return {"tls_cert": str(tmp_path / "cert"), "tls_key": str(tmp_path / "key")}
+
+    return make
+
+
+def test_handshakes_that_do_not_end_are_few_and_end_soon(serve, certificate):
+    server, _, _ = serve(**certificate())
+    address = ("127.0.0.1", server.port)
+    with contextlib.ExitStack() as stack:
+        hanging = []
+        for _ in range(3 * MAX_HANDSHAKES):
+            hanging.append(stack.enter_context(socket.create_connection(address)))
+            hanging[-1].sendall(b"\x16\x03\x01\x02\x00")
+        context = ssl._create_unverified_context()
+        url = f"https://127.0.0.1:{server.port}/healthz"
+        with urllib.request.urlopen(url, timeout=5, context=context) as answer:
+            assert answer.read() == b"ok\n"
+        assert len(server._server._handshakes) <= MAX_HANDSHAKES
+        for connection in hanging:
+            connection.settimeout(HANDSHAKE_S + 2)
+            assert _is_closed(connection)
+
+
+def test_an_encrypted_key_is_a_configuration_error_and_nobody_is_asked(certificate):
+    options = certificate(serialization.BestAvailableEncryption(b"secret"))
+    with pytest.raises(ConfigError, match=r"http\.tls_key: .* is encrypted: decrypt it"):
+        HttpServer(Http(port=0, **options), Metrics(), HealthBoard())
+
+
+@pytest.mark.parametrize("key", ["token_file", "tls_cert", "tls_key"])
+@pytest.mark.parametrize("what", ["pipe", "device", "huge"])
+def test_what_is_no_ordinary_file_is_a_configuration_error(key, what, certificate, tmp_path):
+    path = tmp_path / "odd"
+    if what == "pipe":
+        os.mkfifo(path)
+    elif what == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.write_bytes(b"x" * (MAX_FILE_BYTES + 1))
+    options = certificate() | {key: str(path)}
+    with pytest.raises(ConfigError, match=f"http.{key}: cannot read"):
+        HttpServer(Http(port=0, **options), Metrics(), HealthBoard())
 
 
 @pytest.mark.parametrize("key", ["token_file", "tls_cert"])
