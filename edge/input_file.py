@@ -21,10 +21,11 @@ def read_input(path: Path, max_bytes: int) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except ValueError as error:  # of a NUL in the name
         raise OSError(errno.EINVAL, "the name holds a NUL character", str(path)) from error
+    about = os.fstat(descriptor)
+    if not stat.S_ISREG(about.st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "this is no regular file", str(path))
     with os.fdopen(descriptor, "rb") as file:
-        about = os.fstat(descriptor)
-        if not stat.S_ISREG(about.st_mode):
-            raise OSError(errno.EINVAL, "this is no regular file", str(path))
         if about.st_size <= max_bytes:
             content = file.read(max_bytes + 1)  # it may grow meanwhile
             if content is None:  # nothing is there yet, as in some files of /proc

@@ -24,7 +24,7 @@ def test_a_file_that_has_nothing_to_read_yet_is_refused(tmp_path, monkeypatch):
 
     (tmp_path / "log").write_bytes(b"")
     monkeypatch.setattr("edge.input_file.os.fdopen", lambda fd, mode: os.close(fd) or Later())
-    monkeypatch.setattr("edge.input_file.os.fstat", lambda _: os.stat(tmp_path / "log"))
+    monkeypatch.setattr("edge.input_file.os.fstat", lambda _: (tmp_path / "log").stat())
     with pytest.raises(OSError, match="no regular file"):
         read_input(tmp_path / "log", 10)
 
