@@ -28,7 +28,7 @@ MAX_BYTES = 1 << 20
 MAX_DEPTH = 24  # of tables and arrays in each other
 MAX_TABLES = 1000  # in one array: cameras of a node
 MAX_ENTRIES = 40_000  # keys, tables and arrays
-MAX_PROBLEMS = 20  # that are told at once
+MAX_PROBLEMS = 20  # that are reported at once
 CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # but tab and newline
 
 Key = tuple[str | int, ...]
@@ -257,7 +257,7 @@ class _Source:
             raise self.error((*key, "kind"), error.problem) from None
 
     def explain(self, error: ValidationError, prefix: Key) -> list[ConfigError]:
-        """The problems that pydantic found, but no more than can be told."""
+        """The problems that pydantic found, but no more than are reported."""
         problems = error.errors(include_input=False, include_url=False)
         inner = {problem["loc"][:n] for problem in problems for n in range(len(problem["loc"]))}
         return [

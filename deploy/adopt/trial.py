@@ -92,7 +92,8 @@ def adopt_tried(
 
     Raises:
         ModelError: It cannot be adopted; or, without ``force``, it finds nothing in the user's
-            pictures, holds all faces for one, or another convention does clearly better.
+            pictures, takes all faces for the same person, or does clearly better with another
+            convention.
     """
     adopted = adopt(model, options)
     claims = read_claims(parse_foreign(model))
@@ -178,7 +179,7 @@ def _measure_found(model: bytes, pictures: TrialPictures) -> float:
     if refused.total() > kept:
         reasons = ", ".join(f"{reason} {count}" for reason, count in refused.items())
         raise ModelError(
-            f"most of what the network gives cannot be true ({reasons}): choose another --family, "
+            f"most rows of the network are implausible ({reasons}): choose another --family, "
             "--layout or --classes"
         )
     return float(np.mean(best))

@@ -1,4 +1,4 @@
-"""Configurations on the command line: what is wrong is told all at once."""
+"""Configurations on the command line: what is wrong is reported all at once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def load_configuration(path: Path) -> tuple[Config, ModelSet]:
 
     Raises:
         ConfigError: Something is wrong with the file, the models or the labels it names; all
-            mistakes that can be seen are told, each with file, line, key and remedy.
+            mistakes that can be seen are reported, each with file, line, key and remedy.
     """
     tree, text = config_file.read(path)
     with collect_errors() as errors, config_file.locate_in(path):

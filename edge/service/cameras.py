@@ -78,7 +78,7 @@ class CameraLoop:
         """Say that the source hangs in a call that nothing can interrupt; from any thread."""
         problem = (
             f"no sign of life for {silent_s:.0f} s: the source hangs in the driver or the file "
-            "system; mend it, then restart the node if it does not go on"
+            "system; repair it, then restart the node if it does not go on"
         )
         self._report(CameraState.OFFLINE, StatusReason.HANGS, problem)
 

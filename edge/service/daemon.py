@@ -265,7 +265,7 @@ class Daemon:
             self._watch_model(task, check)
 
     def _watch_model(self, task: str, check: OutputCheck) -> None:
-        """Count what a model gives that cannot be true; not ready while it is broken."""
+        """Count implausible rows of a model; the node is not ready while it is broken."""
         refused, up = self.metrics.model_rows_refused, self.metrics.model_up.labels(task)
 
         def report(problem: str) -> None:
