@@ -24,6 +24,7 @@ from edge.sources._address import remove_login
 _MAX_REDIRECTS = 5
 _MAX_DRAINED_BYTES = 1 << 16  # of an answer that is not wanted
 _CHUNK_BYTES = 1 << 16
+_PORTS = {"http": 80, "https": 443}
 _HASHES = {"MD5": "md5", "SHA": "sha1", "SHA-256": "sha256", "SHA-512-256": "sha512_256"}
 
 
@@ -170,17 +171,17 @@ class HttpClient:
 
     def dial(self, url: str) -> http.client.HTTPConnection:
         """Open a connection to the host of ``url``."""
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or self._interrupted:
-            raise SourceError(f"{self._address} leads to an address that is not http or https")
-        host, timeout_s = parts.hostname, self._open_timeout_s
-        connection = (
-            http.client.HTTPSConnection(host, parts.port, timeout=timeout_s, context=self._tls)
-            if parts.scheme == "https"
-            else http.client.HTTPConnection(host, parts.port, timeout=timeout_s)
-        )
-        self._connections.add(connection)
+        scheme, host, port = self.parse_origin(url)
+        if self._interrupted:
+            raise self.error("is not asked any more")
+        timeout_s = self._open_timeout_s
         with self.translate():
+            connection = (
+                http.client.HTTPSConnection(host, port, timeout=timeout_s, context=self._tls)
+                if scheme == "https"
+                else http.client.HTTPConnection(host, port, timeout=timeout_s)
+            )
+            self._connections.add(connection)
             connection.connect()
             connection.sock.settimeout(self._read_timeout_s)
         return connection
@@ -191,14 +192,46 @@ class HttpClient:
         connection.close()
 
     def sign(self, url: str) -> dict[str, str]:
-        """Headers of a request; the login goes to the camera's own host only."""
+        """Headers of a request; the login goes to the camera's own scheme, host and port only."""
         headers = {"User-Agent": "edge", "Accept": "*/*", "Connection": "keep-alive"}
-        if urlsplit(url).hostname != urlsplit(self.url).hostname:
+        if not self.is_own(url):
             return headers
         authorization = self._auth.header("GET", get_target(url))
         return headers | ({"Authorization": authorization} if authorization else {})
 
-    def accept_challenge(self, response: http.client.HTTPResponse, *, signed: bool) -> None:
+    def parse_origin(self, url: str) -> tuple[str, str, int]:
+        """Scheme, host and port of an address, which a camera may have given.
+
+        Raises:
+            SourceError: It is not one of HTTP.
+        """
+        with contextlib.suppress(ValueError):
+            parts = urlsplit(url)
+            if parts.scheme in _PORTS and parts.hostname:
+                port = _PORTS[parts.scheme] if parts.port is None else parts.port
+                return parts.scheme, parts.hostname, port
+        raise self.error("leads to an address that is not http or https")
+
+    def is_own(self, url: str) -> bool:
+        """Whether an address is the camera's own: the same scheme, host and port."""
+        return self.parse_origin(url) == self.parse_origin(self.url)
+
+    def follow(self, url: str, location: str) -> str:
+        """The address that a redirect from ``url`` leads to.
+
+        Raises:
+            SourceError: It is not one of HTTP.
+        """
+        try:
+            target = urljoin(url, location)
+        except ValueError:
+            target = ""
+        self.parse_origin(target)
+        return target
+
+    def accept_challenge(
+        self, url: str, response: http.client.HTTPResponse, *, signed: bool
+    ) -> None:
         """Prepare for another request after a 401.
 
         Raises:
@@ -206,6 +239,11 @@ class HttpClient:
         """
         challenges = response.headers.get_all("WWW-Authenticate") or []
         stale = any("stale=true" in text.lower() for text in challenges)
+        if not self.is_own(url):
+            raise SourceDeniedError(
+                f"{self._address} leads to another host or port, which asks for a login that is "
+                "not sent there: set url to where it leads"
+            )
         if not self._auth.user:
             raise SourceDeniedError(f"{self._address} asks for a login: set user and password")
         if signed and not stale:
@@ -266,7 +304,7 @@ class HttpConnection:
         self._client = client
         self._url = url
         self._connection: http.client.HTTPConnection | None = None
-        self._origin = ("", "")
+        self._origin = ("", "", 0)
 
     def get(self, url: str) -> HttpBody:
         """Request ``url``, following redirects and answering one challenge.
@@ -283,11 +321,11 @@ class HttpConnection:
                 return HttpBody(self._client, self, response)
             if response.status == 401:
                 self._drain(response)
-                self._client.accept_challenge(response, signed=signed)
+                self._client.accept_challenge(url, response, signed=signed)
                 signed = True
             elif response.status in (301, 302, 303, 307, 308) and response.headers["Location"]:
                 self._drain(response)
-                url = urljoin(url, response.headers["Location"])
+                url = self._client.follow(url, response.headers["Location"])
             else:
                 self.close()
                 raise self._client.refuse(response)
@@ -300,7 +338,7 @@ class HttpConnection:
         self._connection = None
 
     def _request(self, url: str, headers: dict[str, str]) -> http.client.HTTPResponse:
-        origin = urlsplit(url).scheme, urlsplit(url).netloc
+        origin = self._client.parse_origin(url)
         if self._connection and origin != self._origin:
             self.close()
         kept = self._connection is not None

@@ -249,7 +249,45 @@ def test_a_redirect_in_a_circle_ends():
     assert len(server.requests) < 10
 
 
-def test_a_login_is_not_sent_to_another_host():
+@pytest.mark.parametrize("kind", [camera, lambda url, **o: ask(url, **o)], ids=["live", "picture"])
+@pytest.mark.parametrize(
+    "location",
+    [
+        "http://[", "//[::1", "http://h:99999/", "http://h:x/", "http://[v1.x]/", "file:///etc/passwd",
+        "http://", "http:///x", "http://a b/", "http://" + "a" * 80 + ".x/", "http://\xff\xff/", "ftp://h/",
+        "http://h/\x00",
+    ],
+)  # fmt: skip
+def test_a_redirect_to_nonsense_is_a_failure(location, kind):
+    def stream(reply):
+        reply.handler.send_response(302)
+        reply.handler.send_header("Location", location)
+        reply.handler.send_header("Content-Length", "0")
+        reply.handler.end_headers()
+
+    with http_camera(stream) as server:
+        failure(kind(server.url, open_timeout_s=0.5))
+
+
+def test_a_login_asked_for_elsewhere_is_not_given():
+    def elsewhere(reply):
+        raise AssertionError("it has no login")
+
+    with http_camera(elsewhere, "viewer", "x", "Basic") as other:
+
+        def stream(reply):
+            reply.handler.send_response(302)
+            reply.handler.send_header("Location", other.url)
+            reply.handler.send_header("Content-Length", "0")
+            reply.handler.end_headers()
+
+        with http_camera(stream) as server:
+            error, _ = failure(camera(server.url, user="viewer", password="x"))
+    assert "another host or port" in str(error)
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"], ids=["host", "port"])
+def test_a_login_is_not_sent_to_another(host):
     seen = []
 
     def elsewhere(reply):
@@ -260,7 +298,7 @@ def test_a_login_is_not_sent_to_another_host():
 
         def stream(reply):
             reply.handler.send_response(302)
-            reply.handler.send_header("Location", other.url.replace("127.0.0.1", "localhost"))
+            reply.handler.send_header("Location", other.url.replace("127.0.0.1", host))
             reply.handler.send_header("Content-Length", "0")
             reply.handler.end_headers()
 
