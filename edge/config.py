@@ -230,7 +230,8 @@ class Camera(Table):
         source: Where frames come from: `kind` and the options of that kind.
         fps: Frames per second to run inference on; other frames are decoded and dropped.
         aspect: Width over height of the picture as it is meant to be seen, such as 1.7778 for a
-            squeezed one of 704x576; 0 takes what the stream says. Boxes stay in pixels.
+            squeezed one of 704x576, at least 0.1; 0 takes what the stream says. Boxes stay in
+            pixels.
         labels: Classes to report; empty means all.
         min_score: Minimum score per class, on top of the model's own threshold.
         min_height: Minimum height per class, as a fraction of the image height.
@@ -258,6 +259,13 @@ class Camera(Table):
     frozen_after_s: float = Field(default=30, ge=0, le=MAX_S)
     jpeg_hz: float = Field(default=0, ge=0, le=30)
     jpeg_max_px: int = Field(default=320, ge=16, le=4096)
+
+    @field_validator("aspect")
+    @classmethod
+    def _is_no_sliver(cls, aspect: float) -> float:
+        if 0 < aspect < 0.1:
+            raise ValueError("must be 0, or between 0.1 and 10: change it")
+        return aspect
 
     @model_validator(mode="after")
     def _places_are_unique(self) -> Self:

@@ -9,10 +9,11 @@ import threading
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Annotated
 
 import cv2
 import numpy as np
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
 from edge.config import Table
 from edge.errors import SourceError
@@ -24,19 +25,23 @@ _NOISE_SHIFT_PX = 64  # the noise is one tile, shifted by at most this much per 
 _PERIODS_S = (7.0, 11.0, 17.0)  # of panning across, panning down, zooming
 
 
+Width = Annotated[int, Field(ge=16, le=7680)]
+Height = Annotated[int, Field(ge=16, le=4320)]
+
+
 class Options(Table):
     """A synthetic camera that pans and zooms over a photograph.
 
     Attributes:
         photo: Image file; none uses the photograph that matplotlib ships.
-        size_wh: Width and height of the picture in pixels.
+        size_wh: Width and height of the picture in pixels, 16x16 to 7680x4320.
         fps: Pictures per second.
         noise: Standard deviation of the sensor noise, in gray levels; 0 turns it off.
         seed: Seed of noise and motion; the same seed gives the same pictures.
     """
 
     photo: Path | None = None
-    size_wh: tuple[PositiveInt, PositiveInt] = (1280, 720)
+    size_wh: tuple[Width, Height] = (1280, 720)
     fps: float = Field(default=10, gt=0, le=1000)
     noise: float = Field(default=3, ge=0, le=64)
     seed: int = Field(default=0, ge=0)

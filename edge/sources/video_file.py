@@ -84,7 +84,7 @@ class Options(Table):
     ]
     every_frame: bool = False
     loop: bool = False
-    speed: float = Field(default=1, gt=0, le=1000)
+    speed: float = Field(default=1, ge=0.01, le=1000)
     open_timeout_s: float = Field(default=3, gt=0, le=60)
     read_timeout_s: float = Field(default=3, gt=0, le=60)
     hwaccel: HardwareDevice = ""
