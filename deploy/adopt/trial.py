@@ -171,11 +171,17 @@ def _measure_found(model: bytes, pictures: TrialPictures) -> float:
     manifest = read_manifest(model, "the adopted model")
     infer, check = open_infer(model), RowCheck(manifest)
     best, refused, kept = [], Refusals(), 0
+    found = set()
     for image in pictures.shown(manifest):
         rows = drop_unused_rows(infer(image[None])["detections"][0])
         good: F32 = rows[check.select(rows, refused)]
         kept += len(good)
         best.append(float(good[:, 4].max(initial=0)))
+        found.add(good.tobytes())
+    if kept and len(best) > 1 and len(found) == 1:
+        raise ModelError(
+            "the network finds exactly the same in different pictures: it does not look at them"
+        )
     if refused.total() > kept:
         reasons = ", ".join(f"{reason} {count}" for reason, count in refused.items())
         raise ModelError(

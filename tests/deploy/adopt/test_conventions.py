@@ -361,3 +361,9 @@ def test_the_manifest_names_what_the_network_takes():
         "halved_bilinear",
     )
     assert manifest.scale == pytest.approx((1 / 255,) * 3)
+
+
+def test_a_network_that_does_not_look_at_its_picture_is_refused():
+    blind = foreign.fixed_rows(padded([16, 16, 48, 48, 0.95, 1]), DETECT)
+    with pytest.raises(ModelError, match="exactly the same in different pictures"):
+        adopt_tried(blind, Adoption("yolo", "m", input_wh=(64, 64)), NONE)
