@@ -152,8 +152,9 @@ def test_what_is_lost_right_after_joining_is_a_gap():
         deadline_s = time.monotonic() + 5
         while not line.hears([]):  # the snapshot, from which losses count
             assert time.monotonic() < deadline_s
-        gap, item = line.hears([*frames(4)])
+        gap, item, *snapshots = line.hears([*frames(4)])
         assert (gap.expected, gap.missed, item.body.seq) == (3, 1, 4)
+        assert all(snapshot.repeat for snapshot in snapshots)  # for another subscriber
 
 
 def test_a_number_that_came_already_is_a_repeat():
