@@ -92,6 +92,7 @@ class YuvPicture:
 Picture = RgbPicture | YuvPicture
 
 
+@lru_cache(maxsize=64)
 def make_black(size_wh: tuple[int, int]) -> RgbPicture:
     """A black picture that takes no memory."""
     return RgbPicture(np.broadcast_to(np.uint8(0), (size_wh[1], size_wh[0], 3)))

@@ -12,7 +12,6 @@ its own, so that it notices when what it sends does not arrive.
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import re
 import secrets
@@ -25,7 +24,7 @@ from contextlib import ExitStack, contextmanager
 import zmq
 from pydantic import Field, ValidationInfo, field_validator
 
-from edge.config import Table
+from edge.config import Table, is_loopback
 from edge.errors import SinkError
 from edge.wire.last_value_cache import LastValueCache
 from edge.wire.listener import listen
@@ -83,26 +82,17 @@ class Options(Table):
     def _check_bind(cls, bind: str, info: ValidationInfo) -> str:
         if re.fullmatch(r"(ipc|inproc)://.+", bind):
             return bind
-        tcp = re.fullmatch(r"tcp://(\[[^\]]+\]|[^:/\[\]]+):(\d{1,5}|\*)", bind)
+        tcp = re.fullmatch(r"tcp://(\[[^\]]+\]|[^:/\[\]]+):([0-9]{1,5}|\*)", bind)
         if not tcp or (tcp[2] != "*" and int(tcp[2]) > 65535):
             raise ValueError(
                 f"{bind!r} cannot be bound: use tcp://HOST:PORT, ipc://PATH or inproc://NAME"
             )
-        if not _is_loopback(tcp[1].strip("[]")) and not info.data.get("insecure"):
+        if not is_loopback(tcp[1].strip("[]")) and not info.data.get("insecure"):
             raise ValueError(
                 f"{bind!r} would show everything to the network: "
                 "bind tcp://127.0.0.1:PORT, or set insecure = true"
             )
         return bind
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:  # `*`, an interface, a name
-        return False
 
 
 class ZeromqSink:
