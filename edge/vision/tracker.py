@@ -185,9 +185,12 @@ class Tracker:
         if not len(rows):
             return ()
         unseen_s = self._now_s - rows["seen_s"]
-        still = self._get_still_s() >= unseen_s
-        rows["motion"][still & (unseen_s > patience_s), kalman.VELOCITY] = 0
-        ended = self._drop((unseen_s > patience_s) & ~still)
+        late = unseen_s > patience_s
+        ended: tuple[TrackEvent, ...] = ()
+        if late.any():
+            still = late & (self._get_still_s() >= unseen_s)
+            rows["motion"][still, kalman.VELOCITY] = 0
+            ended = self._drop(late & ~still)
         if step_s:
             kalman.predict(self._rows["motion"], step_s)
         return ended
@@ -221,9 +224,7 @@ class Tracker:
             np.concatenate([rows["motion"][:, kalman.VALUE], cxcywh]), 1 + 2 * GROWTH
         )
         overlap = boxes.iou(grown[: len(rows)], grown[len(rows) :])
-        hidden = self._now_s - rows["seen_s"] > self._get_patience_s()
-        hidden |= rows["ended"]
-        if hidden.any():  # only where it stood
+        if rows["missed"].any() and (hidden := self._find_hidden()).any():  # only where it stood
             in_place = boxes.iou(rows["rest"][hidden], detections.xyxy)
             overlap[hidden] = np.where(in_place >= STILL_IOU, in_place, 0)
         overlap *= rows["class_id"][:, None] == detections.class_id  # (T, N)
@@ -234,6 +235,13 @@ class Tracker:
         allowed = high | (confirmed & (rows["missed"][row] == 0))
         rank = np.where(allowed, stage + overlap[row, column], 0)
         return _match_greedily(rank, row, column)
+
+    def _find_hidden(self) -> Bool:
+        """``(T,)``: tracks that go on only because they stood still."""
+        rows = self._rows
+        hidden: Bool = self._now_s - rows["seen_s"] > self._get_patience_s()
+        hidden |= rows["ended"]
+        return hidden
 
     def _correct(self, row: I64, detections: Detections, cxcywh: F32, column: I64) -> None:
         """Correct the tracks that were detected; drop the tentative ones that were not."""
@@ -255,9 +263,11 @@ class Tracker:
 
     def _note_rest(self, row: I64) -> None:
         """Note of tracks that were detected now whether they stand still."""
-        if not self._still_max_missed_s.any():
-            return
         rows, now_s = self._rows, self._now_s
+        waits = self._still_max_missed_s.take(rows["class_id"][row], mode="clip") > 0
+        if not waits.any():
+            return
+        row = row[waits]
         there = boxes.paired_iou(rows["xyxy"][row], rows["rest"][row]) >= STILL_IOU
         shifted_s = np.where(there, np.inf, np.minimum(rows["shifted_s"][row], now_s))
         moved = row[now_s - shifted_s > SHIFTED_S]
