@@ -50,6 +50,13 @@ class RecordState(StrEnum):
     DAMAGED = "damaged"
 
 
+FINGERPRINTS = """
+CREATE TABLE fingerprint (
+    person TEXT PRIMARY KEY REFERENCES person (id) ON DELETE CASCADE, value TEXT NOT NULL
+) WITHOUT ROWID
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class PersonDetails:
     """What is stored of a person beside the templates; the field names are stored, too.
@@ -116,7 +123,10 @@ def compute_expiry_s(until: str) -> float:
     return (day + dt.timedelta(days=1)).timestamp()
 
 
-_TAG = "CAST(substr({}, -16) AS BLOB)"  # of AES-GCM
+def has_fingerprints(connection: sqlite3.Connection) -> bool:
+    """Whether a gallery has the table of fingerprints; those of earlier versions do not."""
+    query = "SELECT 1 FROM sqlite_schema WHERE name = 'fingerprint'"
+    return connection.execute(query).fetchone() is not None
 
 
 class Records:
@@ -126,44 +136,40 @@ class Records:
         self._connection = connection
         self._keys = keys
         self._opened: dict[tuple[str, int, str], Record] = {}
-        self._sealed: tuple[object, dict[str, str]] = (None, {})  # the seal, its fingerprints
 
-    def fingerprints(self) -> dict[str, str]:
-        """What each person's details and templates are sealed with now: their GCM tags, hashed."""
-        digests = {
-            person: hashlib.sha256(f"{generation} ".encode() + tag)
-            for person, generation, tag in self._connection.execute(
-                f"SELECT id, generation, {_TAG.format('details')} FROM person"  # noqa: S608
+    def store_fingerprints(self, generation: int | None) -> None:
+        """Store what the records of a change are sealed with; None: of everybody."""
+        query = "SELECT id, generation, details FROM person"
+        rows = (
+            self._connection.execute(query)
+            if generation is None
+            else self._connection.execute(f"{query} WHERE generation = ?", (generation,))
+        )
+        for person, number, details in rows.fetchall():
+            fingerprint = (person, self._compute_fingerprint(person, number, details))
+            self._connection.execute(
+                "INSERT OR REPLACE INTO fingerprint VALUES (?, ?)", fingerprint
             )
-        }
-        for person, generation, tag in self._connection.execute(
-            f"SELECT person, generation, {_TAG.format('sealed')} FROM template "  # noqa: S608
-            "ORDER BY row"
-        ):
-            if person in digests:
-                digests[person].update(f"{generation} ".encode() + tag)
-        return {person: digest.hexdigest()[:32] for person, digest in digests.items()}
 
-    def _is_as_sealed(self, person: str, generation: int, details: bytes) -> bool:
-        """Whether a record is the latest one, and not an earlier one put back."""
-        seal = self._read_setting("seal")
-        if self._sealed[0] != seal:
-            self._sealed = seal, json.loads(self._read_setting("records") or "{}")
-        expected = self._sealed[1].get(person)
-        if expected is None:  # sealed by an earlier version
-            return True
+    def _compute_fingerprint(self, person: str, generation: int, details: bytes) -> str:
+        """A hash of the GCM tags of a person's details and templates."""
         digest = hashlib.sha256(f"{generation} ".encode() + details[-16:])
-        for of, tag in self._connection.execute(
-            f"SELECT generation, {_TAG.format('sealed')} FROM template "  # noqa: S608
+        for number, tag in self._connection.execute(
+            "SELECT generation, CAST(substr(sealed, -16) AS BLOB) FROM template "
             "WHERE person = ? ORDER BY row",
             (person,),
         ):
-            digest.update(f"{of} ".encode() + tag)
-        return digest.hexdigest()[:32] == expected
+            digest.update(f"{number} ".encode() + tag)
+        return digest.hexdigest()[:32]
 
-    def _read_setting(self, name: str) -> Any:  # noqa: ANN401 - a column of SQLite
-        query = "SELECT value FROM setting WHERE name = ?"
-        return (self._connection.execute(query, (name,)).fetchone() or (None,))[0]
+    def _is_latest(self, person: str, generation: int, details: bytes) -> bool:
+        """Whether a record is the latest one, and not an earlier one put back."""
+        if not has_fingerprints(self._connection):  # of an earlier version
+            return True
+        row = self._connection.execute("SELECT value FROM fingerprint WHERE person = ?", (person,))
+        stored = row.fetchone()
+        # a person who was added by the change in progress has none yet
+        return stored is None or stored[0] == self._compute_fingerprint(person, generation, details)
 
     def ids(self) -> list[str]:
         """Ids of all people, in a stable order."""
@@ -195,7 +201,7 @@ class Records:
                 raise SealError("the name does not match its tag")
             if (len(own), len(negatives)) != (details.templates, details.lookalikes):
                 raise SealError("templates are missing")
-            if not self._is_as_sealed(person, generation, sealed):
+            if not self._is_latest(person, generation, sealed):
                 raise SealError("the record is an earlier one")
         except (SealError, TypeError, ValueError, LookupError):
             none = np.zeros((0, 0), np.float32)

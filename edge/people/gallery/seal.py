@@ -39,17 +39,6 @@ class Seal:
         self._connection = connection
         self._key = key
 
-    def read_records(self) -> dict[str, str]:
-        """Fingerprints of the records as they were sealed, by person."""
-        row = self._connection.execute("SELECT value FROM setting WHERE name = 'records'")
-        records: dict[str, str] = json.loads((row.fetchone() or ("{}",))[0])
-        return records
-
-    def write_records(self, fingerprints: Mapping[str, str]) -> None:
-        """Store the fingerprints of the records, inside the caller's transaction."""
-        values = ("records", json.dumps(dict(fingerprints)))
-        self._connection.execute("INSERT OR REPLACE INTO setting VALUES (?, ?)", values)
-
     def write(self, head: str) -> None:
         """Seal the tables as they are, inside the caller's transaction."""
         seal = self._compute(head)
@@ -76,6 +65,7 @@ class Seal:
         for query in (
             "SELECT name, value FROM setting WHERE name != 'seal' ORDER BY name",
             "SELECT id FROM person ORDER BY id",
+            "SELECT person, value FROM fingerprint ORDER BY person",
         ):
             for row in self._connection.execute(query):
                 digest.update(json.dumps(row, default=repr).encode() + b"\n")

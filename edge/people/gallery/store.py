@@ -18,7 +18,7 @@ from edge.people.gallery.database import APPLICATION_ID, Database
 from edge.people.gallery.encryption import KeyStore, MasterKey
 from edge.people.gallery.index import UNIT_TOLERANCE
 from edge.people.gallery.metadata import EmbedderId, Metadata
-from edge.people.gallery.records import Record, Records, RecordState
+from edge.people.gallery.records import Record, Records, RecordState, has_fingerprints
 from edge.people.gallery.seal import Seal, SeenHead
 from edge.types import F32
 
@@ -53,7 +53,8 @@ class GalleryStore:
         self._key = key
         self._embedder = embedder
         self._inspect = inspect
-        self._damaged: dict[str, str] = {}
+        self._changed: int | None = None  # number of the change in progress
+        self._is_sealed = self._accepting = False
         self.clock = clock
         self._open(create=create, change_embedder=change_embedder, accept=accept)
 
@@ -85,7 +86,8 @@ class GalleryStore:
             if not self.database.is_empty():
                 return  # another process was faster
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            for statement in f"{metadata.TABLES}{audit_log.TABLES}{records.TABLES}".split(";"):
+            tables = metadata.TABLES + audit_log.TABLES + records.TABLES + records.FINGERPRINTS
+            for statement in tables.split(";"):
                 connection.execute(statement)
             self.metadata.initialize(gallery_id, keys.check_value, self._embedder)
             audit = AuditLog(connection, keys.audit_key)
@@ -113,14 +115,16 @@ class GalleryStore:
             self.audit.verify()
             if accept is None:
                 self.check_seal()
-        self.database.after_begin = self._note_damaged
+        self.database.after_begin = self._verify_before
         self.database.before_commit = self._write_seal
         self.database.after_commit = self.see_head
         if accept is not None:
             self._refuse_genuine(accept)
+            self._accepting = True
             with self.changing():
                 self.audit.append(self.clock(), Action.ACCEPT, instead_of=accept)
                 self._check_age()
+            self._accepting = False
         self.see_head()
 
     def check_seal(self) -> None:
@@ -131,7 +135,8 @@ class GalleryStore:
                 place.
         """
         self._check_age()
-        if self.audit.is_sealed():
+        self._is_sealed = self.audit.is_sealed()
+        if self._is_sealed:
             self._seal.verify(self.audit.head())
 
     def _check_age(self) -> None:
@@ -158,15 +163,20 @@ class GalleryStore:
     def _refuse_change(self) -> None:
         raise GalleryError("the gallery was opened for inspection: it cannot be changed")
 
-    def _note_damaged(self) -> None:
-        """Note records that are not as they were sealed, so that no change seals them anew."""
-        sealed, now = self._seal.read_records(), self.records.fingerprints()
-        self._damaged = {person: old for person, old in sealed.items() if now.get(person) != old}
+    def _verify_before(self) -> None:
+        """Check before a change that it does not seal what was tampered with meanwhile."""
+        self._changed = None
+        self._is_sealed = self._is_sealed or self.audit.is_sealed()
+        if self._is_sealed and not self._accepting:
+            self._seal.verify(self.audit.head())
 
     def _write_seal(self) -> None:
-        now = self.records.fingerprints()
-        self._seal.write_records(now | {p: old for p, old in self._damaged.items() if p in now})
-        if not self.audit.is_sealed():
+        if not has_fingerprints(self.database.connection):
+            self.database.connection.execute(records.FINGERPRINTS)
+            self.records.store_fingerprints(None)
+        elif self._changed is not None:
+            self.records.store_fingerprints(self._changed)
+        if not self._is_sealed:
             self.audit.append(self.clock(), Action.SEAL)
         self._seal.write(self.audit.head())
 
@@ -222,7 +232,7 @@ class GalleryStore:
     def changing(self) -> Iterator[Generation]:
         """A transaction that makes a new generation."""
         with self.database.writing():
-            number = self.metadata.advance()
+            number = self._changed = self.metadata.advance()
             yield Generation(number, self.metadata.embedder().sha256)
 
     def get_id(self, name: str) -> str:
