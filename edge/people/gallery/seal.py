@@ -67,9 +67,8 @@ class Seal:
             "SELECT id FROM person ORDER BY id",
             "SELECT person, value FROM fingerprint ORDER BY person",
         ):
-            for row in self._connection.execute(query):
-                digest.update(json.dumps(row, default=repr).encode() + b"\n")
-            digest.update(b"\n")
+            rows = self._connection.execute(query).fetchall()
+            digest.update(json.dumps(rows, default=repr).encode() + b"\n")
         return digest.digest()
 
 
