@@ -4,27 +4,35 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
-LOCK := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
-	--no-header --no-annotate --no-emit-index-url --no-emit-trusted-host \
-	--no-emit-find-links --no-emit-options --build-deps-for editable
+UV := $(BIN)/uv
+LOCK := $(UV) pip compile --quiet --universal --python-version 3.10 --generate-hashes \
+	--no-header --no-annotate --group build --extra demo --extra triton
 
 # Where `make install` puts things; DESTDIR stages them elsewhere. PYTHON is the one the installed
-# environment runs on; a package built with it needs the same minor version.
+# environment runs on; a package built with it needs the same minor version. OPENCV=system installs
+# no wheel of OpenCV and lets the environment see the system's Python packages.
 DESTDIR :=
 PREFIX := /usr/local
 OPT := /opt/edgewatch
 PYTHON := /usr/bin/python3
+OPENCV := wheel
+ifneq ($(OPENCV),wheel)
+ifneq ($(OPENCV),system)
+$(error OPENCV=$(OPENCV) is not known: expected wheel or system)
+endif
+endif
 DEB := build/deb
 DEMO :=
+TESTS := tests/edge tests/test_python_versions.py
 
 # Tests run beside each other, those of one file in one process, which needs up to 2 GB.
 WORKERS := 2
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
-.PHONY: help setup demo test test-slow proof lint types docs reference bench lock install install-files deb deb-check clean
+.PHONY: help setup demo test test-slow test-pythons proof lint types docs reference bench lock resolve install install-files deb deb-check arm64-check clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
 setup: $(VENV)/dev.stamp ## set up the development environment
 
@@ -37,6 +45,10 @@ test: $(VENV)/dev.stamp ## run the tests but the slow ones
 test-slow: $(VENV)/dev.stamp ## run the tests that train for long or kill processes
 	$(PYTEST) -m 'slow and not proof'
 
+test-pythons: $(VENV)/dev.stamp ## run the tests of edge on every Python that is found; TESTS= names some
+	bash tests/pythons.sh $(UV) --numprocesses $(WORKERS) --dist loadfile -m 'not slow and not proof' \
+		$(TESTS)
+
 proof: $(VENV)/dev.stamp ## measure the promises, for an hour or more; PROOF= names some of them
 	$(BIN)/python -m pytest --capture no -m proof tests/proof/$(PROOF)
 
@@ -47,6 +59,7 @@ lint: $(VENV)/dev.stamp ## check style, format and import contracts
 
 types: $(VENV)/dev.stamp ## check static types
 	$(BIN)/mypy
+	$(BIN)/mypy --python-version 3.10 --no-warn-return-any  # numpy's newest types need 3.11
 
 docs: $(VENV)/dev.stamp reference ## build the documentation in build/docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
@@ -57,21 +70,31 @@ reference: $(VENV)/dev.stamp ## generate docs/reference from the code
 bench: $(VENV)/runtime.stamp ## measure speed, latency and memory against a baseline
 	$(BIN)/edge bench
 
+# Each lock holds for Python 3.10 to 3.13 on x86-64 and ARM, and follows the one before it.
 lock: $(VENV)/dev.stamp ## update the lock files; newest versions with UPGRADE=--upgrade
-	$(LOCK) $(UPGRADE) --extra demo --extra triton --output-file .ci/runtime.lock pyproject.toml
-	$(LOCK) $(UPGRADE) --extra demo --extra triton --extra deploy --extra train --extra tensorrt --extra docs --extra dev \
-		--constraint .ci/runtime.lock --output-file .ci/dev.lock pyproject.toml
+	$(LOCK) $(UPGRADE) --output-file .ci/runtime.lock pyproject.toml
+	cp .ci/runtime.lock .ci/system-opencv.lock
+	echo "numpy<2; python_version < '3.13'" | $(LOCK) --constraint - \
+		--no-emit-package opencv-python-headless --output-file .ci/system-opencv.lock pyproject.toml
+	$(LOCK) $(UPGRADE) --extra deploy --extra train --extra tensorrt-rtx --extra docs --extra test \
+		--extra dev --constraint .ci/runtime.lock --output-file .ci/dev.lock pyproject.toml
+	cp .ci/dev.lock .ci/test.lock
+	$(LOCK) --extra deploy --extra test --output-file .ci/test.lock pyproject.toml
 
-install: install-files ## install the daemon and its unit; DESTDIR= PREFIX=/usr/local
+resolve: $(VENV)/dev.stamp ## resolve every extra and lock file for each Python, x86-64 and ARM
+	$(BIN)/python -m tests.resolve $(UV)
+
+install: install-files ## install the daemon and its unit; DESTDIR= PREFIX=/usr/local OPENCV=wheel
 	rm -rf $(DESTDIR)$(OPT)
-	$(PYTHON) -m venv $(DESTDIR)$(OPT)
+	$(PYTHON) -m venv $(if $(filter system,$(OPENCV)),--system-site-packages) $(DESTDIR)$(OPT)
 	$(DESTDIR)$(OPT)/bin/python -m pip install --disable-pip-version-check --no-compile \
-		--require-hashes -r .ci/runtime.lock
+		--require-hashes -r .ci/$(if $(filter system,$(OPENCV)),system-opencv,runtime).lock
 	$(DESTDIR)$(OPT)/bin/python -m pip install --disable-pip-version-check --no-compile \
 		--no-deps --no-build-isolation .
 	rm -rf build/lib build/bdist.*
 	grep -rlI '$(DESTDIR)$(OPT)' $(DESTDIR)$(OPT)/bin $(DESTDIR)$(OPT)/pyvenv.cfg | \
 		xargs -r sed -i 's|$(DESTDIR)$(OPT)|$(OPT)|g'
+	$(DESTDIR)$(OPT)/bin/python -c 'import cv2'
 	$(DESTDIR)$(OPT)/bin/python -m compileall -q -s '$(DESTDIR)' $(DESTDIR)$(OPT)/lib || true
 	install -d $(DESTDIR)$(PREFIX)/bin
 	ln -sf $(OPT)/bin/edge $(DESTDIR)$(PREFIX)/bin/edge
@@ -96,17 +119,20 @@ deb: ## build a Debian package in build/ that installs offline
 deb-check: ## install the package into an empty root and run it
 	sh deploy/debian/check build/edgewatch_*.deb
 
+arm64-check: $(VENV)/dev.stamp ## install the package for ARM and compare what it finds, emulated
+	bash tests/arm64.sh $(UV) $(BIN)/python
+
 clean: ## remove the environment and all generated files
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis \
 		.import_linter_cache .coverage
 
 $(BIN)/python:
-	@for python in python3.11 python3 python3.12 python3.13; do \
-		if $$python -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
+	@for python in python3.11 python3 python3.12 python3.13 python3.10; do \
+		if $$python -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; \
 		then echo "$$python -m venv $(VENV)"; exec $$python -m venv $(VENV); fi; \
 	done; \
-	echo 'Python 3.11 or newer with its venv module is needed: install python3.11 and' \
-		'python3.11-venv' >&2; exit 1
+	echo 'Python 3.10 or newer with its venv module is needed: install python3 and' \
+		'python3-venv' >&2; exit 1
 
 # pip takes packages whose installation was interrupted for whole, so such an environment is made anew.
 INSTALLING := $(VENV)/installing

@@ -2,14 +2,21 @@
 
 import sys
 
+from edge.interrupt import exit_if_interrupted, quiet_interrupt
+
 
 def main() -> None:
     """Run the command line, or say what to install: a daemon has less than a developer."""
-    try:
-        from deploy.commands.app import app
-    except ImportError as error:
-        sys.exit(f"edge-deploy: {error.name} is not installed: pip install 'edgewatch[deploy]'")
-    app()
+    with exit_if_interrupted():
+        from edge.opencv import require_opencv
+
+        require_opencv("edge-deploy")
+        try:
+            from deploy.commands.app import app
+        except ImportError as error:
+            sys.exit(f"edge-deploy: {error.name} is not installed: pip install 'edgewatch[deploy]'")
+    with quiet_interrupt():
+        app()
 
 
 if __name__ == "__main__":

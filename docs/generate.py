@@ -232,7 +232,7 @@ def generate_commands() -> str:
 
 def _describe_command(name: str, command: Any) -> str:
     arguments = [p for p in command.params if p.param_type_name == "argument"]
-    usage = " ".join(["[OPTIONS]", *(p.metavar or p.name.upper() for p in arguments)])
+    usage = " ".join(["[OPTIONS]", *map(_show_argument, arguments)])
     lines = [f"### {name}\n", f"```text\n{name} {usage}\n```\n", f"{_unwrap(command.help or '')}\n"]
     rows = []
     for parameter in command.params:
@@ -243,19 +243,22 @@ def _describe_command(name: str, command: Any) -> str:
             names = ", ".join(f"`{opt}`" for opt in (*parameter.opts, *parameter.secondary_opts))
             rows.append(f"| {names} | {_option_default(parameter)} | {_cell(text)} |")
         else:
-            shown = parameter.metavar or parameter.name.upper()
-            rows.append(
-                f"| `{shown}` | {'required' if parameter.required else ''} | {_cell(text)} |"
-            )
+            shown = _show_argument(parameter)
+            rows.append(f"| `{shown}` | {_option_default(parameter)} | {_cell(text)} |")
     if rows:
         lines.append("| option | default | meaning |\n|---|---|---|\n" + "\n".join(rows) + "\n")
     return "\n".join(lines)
 
 
+def _show_argument(argument: Any) -> str:
+    name = (argument.metavar or argument.name.upper()).removesuffix("...")
+    return (name if argument.required else f"[{name}]") + "..." * (argument.nargs == -1)
+
+
 def _option_default(option: Any) -> str:
     if option.required:
         return "required"
-    if option.is_flag or option.default in (None, "", ()):
+    if getattr(option, "is_flag", False) or option.default in (None, "", ()):
         return ""
     return f"`{option.default}`"
 
@@ -361,11 +364,16 @@ def generate_exit_codes() -> str:
         f"| {code} | {' '.join(' '.join(texts).split())} |"
         for code, texts in sorted(by_code.items())
     ]
-    rows.insert(0, "| 0 | Success, or stopped by SIGTERM or Ctrl-C. |")
+    rows.insert(
+        0,
+        "| 0 | Success; for `edge run`, `edge watch` and `edge demo` also Ctrl-C, which is how they end, and SIGTERM for "
+        "`edge run` and `edge demo`. |",
+    )
     rows.insert(2, "| 2 | The command line cannot be parsed. |")
     rows.insert(3, "| 65 | `edge people verify`: the photo is unusable (EX_DATAERR). |")
+    rows.append("| 130 | Ctrl-C in any other command, and in the first moment of these. |")
     rows.append(
-        "| 143 | SIGTERM before the handlers of signals are up, in the first moment of a start. |"
+        "| 143 | SIGTERM in any other command than `edge run` and `edge demo`, and in the first moment of these. |"
     )
     return (
         "# Exit codes\n\n`edge`, `edge-train` and `edge-deploy` end with:\n\n"

@@ -1,6 +1,18 @@
-"""`python -m edge` is the `edge` command."""
+"""The `edge` command, also as `python -m edge`."""
 
-from edge.cli import main
+from edge.interrupt import exit_if_interrupted, quiet_interrupt
+
+
+def main() -> None:
+    """Run the command line."""
+    with exit_if_interrupted():
+        from edge.opencv import require_opencv
+
+        require_opencv("edge")
+        from edge.cli import main as run
+    with quiet_interrupt():
+        run()
+
 
 if __name__ == "__main__":
     main()

@@ -23,10 +23,10 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
 
 import zmq
 
+from edge.compat import Self
 from edge.errors import EdgeError
 from edge.wire import topics as wire_topics
 from edge.wire.gap_detector import Gap, GapDetector, Restarted

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from edge.compat import Self
 
 Rows = NDArray[np.bool_] | NDArray[np.integer[Any]] | slice
 

@@ -7,7 +7,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, ClassVar, Literal, Self, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -21,6 +21,9 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+
+from edge.bounded_call import call_within
+from edge.compat import Self
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +106,7 @@ def _in_unit_square(point: tuple[float, float]) -> tuple[float, float]:
     return point
 
 
+FILE_SYSTEM_S = 3.0  # for it to answer
 MAX_S = 7 * 86400.0
 MAX_LABELS = 10_000
 MIN_AREA = 1e-6  # of the picture: less than a pixel
@@ -240,7 +244,7 @@ class Camera(Table):
         lines: Lines whose crossing is reported.
         tracking: How objects are tracked.
         frozen_after_s: Report `frozen` after the same image for this long, in seconds; 0 turns
-            it off.
+            it off. A recording that loops is never frozen.
         jpeg_hz: Thumbnails per second on the detections topic; 0 sends none.
         jpeg_max_px: Longest side of a thumbnail, in pixels.
     """
@@ -319,16 +323,22 @@ class Recognition(Table):
         liveness: Liveness model (presentation attack detection); `false` uses none.
         require_liveness: Name only faces that the liveness model takes for live; without a
             model, no one is named.
-        require_motion: Name only faces that moved in a way that no flat picture can.
+        require_motion: When a face must have moved in a way that no flat picture can: "unsure"
+            where the liveness model alone does not suffice (below `sure_score`), `true` always,
+            `false` never. `true` is for doors: with it a face that was taken for a spoof also
+            stays one for the rest of its track.
         threshold: Similarity that a name needs. 0 uses the calibrated threshold
-            (`edge people calibrate`), or the embedder's own before calibration. Raising it
-            names fewer people, and fewer wrongly.
-        min_margin: Least lead of the best match over the second best, in similarity.
+            (`edge people calibrate`), which all looks fused must reach, or the embedder's own
+            before calibration; that one, or a number here, every frame that agrees must reach.
+            Raising it names fewer people, and fewer wrongly.
+        min_margin: Least lead of the best match over the second best, in similarity; of all
+            looks fused.
         min_votes: Number of frames that must agree on a name.
         min_vote_ratio: Fraction of all frames that must agree on a name.
-        live_score: Faces at or above this liveness score are live. Raising it keeps out more
-            attacks.
-        spoof_score: Faces at or below this liveness score are spoofs, for the rest of the track.
+        live_score: Faces at or above this liveness score are live if they moved. Raising it keeps
+            out more attacks.
+        sure_score: Faces at or above this liveness score are live without having moved.
+        spoof_score: Faces at or below this liveness score are spoofs.
         live_window_s: Frames older than this do not count for liveness, in seconds.
         max_faces_per_batch: Faces examined per batch of frames. Raising it costs time per batch.
         look_every_s: Interval at which an undecided face is examined, in seconds.
@@ -336,30 +346,36 @@ class Recognition(Table):
         hold_s: Withdraw a name that was not confirmed for this long, in seconds.
     """
 
-    renamed: ClassVar = {"budget": "max_faces_per_batch", "min_share": "min_vote_ratio"}
+    renamed: ClassVar[dict[str, str]] = {
+        "budget": "max_faces_per_batch",
+        "min_share": "min_vote_ratio",
+    }
 
     gallery: str = Field(min_length=1)
     key_file: str = Field(min_length=1)
     embedder: Model = ModelFile(path="zoo:embed-nano")
     liveness: ModelOrNone = ModelFile(path="zoo:liveness-nano")
     require_liveness: bool = True
-    require_motion: bool = True
+    require_motion: Literal["unsure"] | bool = "unsure"
     threshold: Ratio = 0
     min_margin: Ratio = 0.05
     min_votes: int = Field(default=3, ge=1, le=15)
     min_vote_ratio: Ratio = 0.6
-    live_score: Ratio = 0.7
-    spoof_score: Ratio = 0.3
+    live_score: float = Field(default=0.7, ge=0.01, le=0.99)
+    sure_score: float = Field(default=0.95, ge=0.01, le=0.99)
+    spoof_score: float = Field(default=0.3, ge=0.01, le=0.99)
     live_window_s: float = Field(default=10, gt=0, le=MAX_S)
     max_faces_per_batch: int = Field(default=4, ge=1, le=256)
     look_every_s: float = Field(default=0.2, ge=0, le=MAX_S)
-    refresh_s: float = Field(default=2, gt=0, le=MAX_S)
+    refresh_s: float = Field(default=1, gt=0, le=MAX_S)
     hold_s: float = Field(default=5, gt=0, le=MAX_S)
 
     @model_validator(mode="after")
     def _times_and_scores_fit(self) -> Self:
         if self.spoof_score >= self.live_score:
             raise ValueError("spoof_score must be below live_score")
+        if self.sure_score < self.live_score:
+            raise ValueError("sure_score must not be below live_score")
         if self.refresh_s >= min(self.hold_s, self.live_window_s / 3):
             raise ValueError("refresh_s must be below hold_s and a third of live_window_s")
         return self
@@ -375,7 +391,10 @@ class Batching(Table):
             milliseconds; never longer than a quarter of a batch's duration.
     """
 
-    renamed: ClassVar = {"most": "max_batch_size", "patience_ms": "max_queue_delay_ms"}
+    renamed: ClassVar[dict[str, str]] = {
+        "most": "max_batch_size",
+        "patience_ms": "max_queue_delay_ms",
+    }
 
     max_batch_size: int = Field(default=0, ge=0, le=256)
     max_queue_delay_ms: float = Field(default=10, ge=0, le=1000)
@@ -391,7 +410,8 @@ class Http(Table):
         token_file: File with a bearer token that /metrics and /readyz require.
         tls_cert: File with the certificate chain; together with `tls_key` it turns on TLS.
         tls_key: File with the private key.
-        max_connections: Requests that are answered at a time; one more closes the oldest.
+        max_connections: Requests that are answered at a time. One more waits for its turn, and
+            closes the oldest whose answer is not taken.
     """
 
     host: str = Field(default="127.0.0.1", min_length=1)
@@ -435,9 +455,20 @@ def _with_names_of_their_own(cameras: tuple[Camera, ...]) -> tuple[Camera, ...]:
     return cameras
 
 
+def _resolve(path: str) -> str:
+    """The path without links, unless its file system does not answer."""
+    try:
+        return call_within(FILE_SYSTEM_S, lambda: os.path.realpath(path))
+    except TimeoutError:
+        problem = f"the file system of {path!r} did not answer within {FILE_SYSTEM_S:g} s"
+        raise ValueError(f"{problem}: check the mount") from None
+
+
 def _with_files_of_their_own(sinks: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
     paths = [str(path) for sink in sinks if (path := sink.get("path")) and "\0" not in str(path)]
-    places = [path if path == "-" else os.path.realpath(path) for path in paths]
+    if len(paths) < 2:
+        return sinks
+    places = [path if path == "-" else _resolve(path) for path in paths]
     twice = [path for path, place in zip(paths, places, strict=True) if places.count(place) > 1]
     if twice:
         raise ValueError(f"two sinks write to {twice[0]!r}: give each its own path")
@@ -472,7 +503,7 @@ class Config(Table):
         log: Log output.
     """
 
-    renamed: ClassVar = {"state_dir": ""}
+    renamed: ClassVar[dict[str, str]] = {"state_dir": ""}
 
     node: Name = "edge"
     models: Models

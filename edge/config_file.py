@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from edge import plugins
+from edge.compat import tomllib
 from edge.config import Config
 from edge.errors import (
     CombinedConfigError,
@@ -122,10 +122,14 @@ def parse(tree: Tree, path: Path | str = "configuration", text: str = "") -> Con
             config = Config.model_validate(tree)
         except ValidationError as error:
             problems += source.explain(error, ())  # without the input, which may hold a password
+        sinks: dict[Key, BaseModel] = {}
         for folder, table, key in _list_plugins(tree):
             if len(plugin_errors.errors) < MAX_PROBLEMS:
                 with plugin_errors.catch():
-                    source.check_plugin(folder, table, key)
+                    options = source.check_plugin(folder, table, key)
+                    if folder == "sinks":
+                        source.check_collision(options, key, sinks)
+                        sinks[key] = options
         plugin_errors.errors[:0] = problems
         del plugin_errors.errors[MAX_PROBLEMS:]
     return config
@@ -245,12 +249,20 @@ class _Source:
         line = find_line(self.text, key)
         return ConfigError(problem, file=self.path, line=line, key=_dotted(key))
 
-    def check_plugin(self, folder: plugins.Folder, table: Mapping[str, Any], key: Key) -> None:
+    def check_collision(self, new: BaseModel, key: Key, sinks: Mapping[Key, BaseModel]) -> None:
+        """Refuse a sink that needs the address of another one of its kind."""
+        for other_key, other in sinks.items():
+            collides = getattr(other, "collides_with", None)
+            if collides and type(new) is type(other) and collides(new):
+                problem = f"{_dotted(other_key)} has this address already: give each sink its own"
+                raise self.error((*key, "bind"), problem)
+
+    def check_plugin(self, folder: plugins.Folder, table: Mapping[str, Any], key: Key) -> BaseModel:
         kind = table.get("kind")
         if not isinstance(kind, str):
             raise self.error(key, f"needs a kind: one of {', '.join(plugins.kinds(folder))}")
         try:
-            plugins.validate(plugins.load(folder, kind), table)
+            return plugins.validate(plugins.load(folder, kind), table)
         except ValidationError as error:
             raise CombinedConfigError(self.explain(error, key)) from None
         except ConfigError as error:

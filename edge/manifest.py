@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from edge.compat import Self
 from edge.errors import ModelError
 from edge.input_file import MIB, read_input
+from edge.types import Placement, Resampling
 
 KEY = "edge.manifest"
 MAX_FILE_BYTES = 1024 * MIB
@@ -52,7 +54,9 @@ class Manifest(BaseModel):
         input_wh: Width and height of the network's input in pixels.
         letterbox_align: Position of the image within the input, or stretched over all of it.
         letterbox_fill: Gray level around the image.
-        resampling: How pictures are resized: by halves (2x2 means), then bilinearly.
+        letterbox_rounding: Rounding of the image's shorter side, where its aspect is kept.
+        resampling: How pictures are resized: ``bilinear`` reads 2x2 pixels wherever it shrinks to,
+            ``halved_bilinear`` takes 2x2 means until less than a half remains, so nothing aliases.
         color: Order of the channels that the network within the graph takes.
         mean: Subtracted from red, green and blue 0 to 255 within the graph.
         scale: Factors of the differences within the graph.
@@ -81,7 +85,8 @@ class Manifest(BaseModel):
     input_wh: tuple[Side, Side]
     letterbox_align: Literal["top_left", "center", "stretch"] = "top_left"
     letterbox_fill: int = Field(default=114, ge=0, le=255)
-    resampling: Literal["halved_bilinear"] = "halved_bilinear"
+    letterbox_rounding: Literal["nearest", "down"] = "nearest"
+    resampling: Resampling = "halved_bilinear"
     color: Literal["rgb", "bgr"] = "rgb"
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
@@ -113,6 +118,13 @@ class Manifest(BaseModel):
                 f"{size_bytes / MIB:.0f}: use smaller pictures"
             )
         return self
+
+    @property
+    def placement(self) -> Placement:
+        """How pictures are placed into the input."""
+        return Placement(
+            self.letterbox_align, self.letterbox_fill, self.letterbox_rounding, self.resampling
+        )
 
     @property
     def crops(self) -> int:
@@ -155,7 +167,8 @@ class Manifest(BaseModel):
                 f"{name} has a broken {KEY} ({describe_invalid(error)}): export or adopt it again"
             ) from error
         if task not in (None, manifest.task):
-            raise ModelError(f"{name} is a {manifest.task} model, expected one for {task}")
+            article = "an" if manifest.task[0] in "aeiou" else "a"
+            raise ModelError(f"{name} is {article} {manifest.task} model, expected one for {task}")
         return manifest
 
 

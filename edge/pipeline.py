@@ -158,14 +158,6 @@ class Pipeline:
         if self._recognizer:
             self._recognizer.forget_other_cameras([n for n in self._views if n not in renewed])
 
-    def check(self, cameras: Sequence[Camera]) -> None:
-        """Check that cameras could be watched.
-
-        Raises:
-            ConfigError: They name labels the detector does not know; all of them are told.
-        """
-        self._create_views(cameras, {})
-
     def _create_views(
         self, cameras: Sequence[Camera], known: Mapping[str, CameraView]
     ) -> dict[str, CameraView]:

@@ -11,11 +11,13 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
 from edge.errors import ConfigError
+from edge.interrupt import exit_if_interrupted
 
 Folder = Literal["sources", "runtimes", "sinks"]
 
@@ -29,8 +31,9 @@ class Plugin:
     build: Callable[[Any], Any]
 
 
+@cache
 def kinds(folder: Folder) -> list[str]:
-    """List the plug-ins that ship in a folder."""
+    """List the plug-ins that ship in a folder, which is looked at once."""
     package = importlib.import_module(f"edge.{folder}")
     names = (module.name for module in pkgutil.iter_modules(package.__path__))
     return sorted(name for name in names if not name.startswith("_"))
@@ -48,7 +51,8 @@ def load(folder: Folder, kind: str) -> Plugin:
             raise ConfigError(f"unknown kind {kind!r}: use one of {', '.join(kinds(folder))}")
         module_name, attribute = f"edge.{folder}.{kind}", "Options"
     try:
-        module = importlib.import_module(module_name)
+        with exit_if_interrupted():
+            module = importlib.import_module(module_name)
     except (ImportError, ValueError, TypeError) as error:  # the latter for names like "" or ".."
         raise ConfigError(f"kind {kind!r} cannot be imported ({error}): install it") from error
     options, build = getattr(module, attribute, None), getattr(module, "build", None)

@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.types import Capture, Detections, Faces, Frame, Picture
+from edge.types import Capture, Detections, Faces, Frame, Picture, Resampling
 
 
 class Source(Protocol):
@@ -130,6 +130,10 @@ class Embedder(LoadedModel, Protocol):
     @property
     def dimension(self) -> int:
         """D."""
+
+    @property
+    def resampling(self) -> Resampling:
+        """How pictures are resized where its faces are aligned."""
 
     def embed(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
         """``(M, 112, 112, 3)`` uint8 RGB, aligned -> ``(M, D)`` of unit length."""

@@ -1,4 +1,4 @@
-"""Printable text: what others sent, so that a terminal shows it instead of obeying it."""
+"""Printable text: what others sent, shown by a terminal instead of obeyed; numbers of things."""
 
 from __future__ import annotations
 
@@ -22,6 +22,11 @@ def escape_controls_in_json(line: bytes) -> bytes:
         character if character.isprintable() or character == "\n" else _escape_json(character)
         for character in text
     ).encode()
+
+
+def format_count(number: int, noun: str, plural: str = "") -> str:
+    """A number and its noun: ``1 photo``, ``2 photos``, ``0 people``."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
 def _escape(character: str) -> str:

@@ -26,16 +26,19 @@ _HARMLESS_SEGMENT = re.compile(
     )\Z""",
     re.VERBOSE | re.IGNORECASE,
 )
+# re holds Python's lock, and others may have written a text: a match begins only where a word does,
+# for tried at each letter, a word of a few thousand would stop every camera for a minute.
 # to the last @ of a line: people put unescaped / and @, blanks and quotes into passwords
-_ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<rest>[^\n]*@\S*|\S*)")
+_ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]{0,31})://(?P<rest>[^\n]*@\S*|\S*)")
 _MISSPELLED = re.compile(r"\b(?P<scheme>rtsps?|https?|rtmp|srt|udp|rtp):/?(?!/)[^\n]*@\S*")
 # an address whose scheme is missing or misspelled: user:password@ and what follows
-_LOGIN = re.compile(r"[^\s:@'\"]*:[^\s@'\"]*@[^\s'\"]*")
+_LOGIN = re.compile(r"(?<![^\s@'\"])[^\s:@'\"]*:[^\s@'\"]*@[^\s'\"]*")
 _CAMERA_SCHEME = re.compile(
     r"(?:rtsps?|https?|rtmp\w*|srt|udp|rtp|mms\w*|tcp|ftp)\Z", re.IGNORECASE
 )
 _SECRET = re.compile(
-    r"""(?P<key>[\w.-]*(?:pass|pwd|pw|token|secret|key|auth|sig|cred)[\w.-]*\s*=\s*)"""
+    r"""(?<![\w.-])(?=[\w.-]*(?:pass|pwd|pw|token|secret|key|auth|sig|cred))"""
+    r"""(?P<key>[\w.-]+\s*=\s*)"""
     r"""(?:"[^"]*"|'[^']*'|[^&;\s]*)""",
     re.IGNORECASE,
 )

@@ -8,7 +8,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from edge.printable import format_count
+
 SUM_UP_S: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Untold:
+    """How often something happened since it was told, and its last text."""
+
+    count: int
+    text: str
+    level: int
 
 
 @dataclass(slots=True)
@@ -22,12 +33,13 @@ class RepeatedWarnings:
     sum_up_s: float = SUM_UP_S
     monotonic_s: Callable[[], float] = time.monotonic
     _told_s: dict[str, float] = field(default_factory=dict)
-    _untold: dict[str, int] = field(default_factory=dict)
+    _untold: dict[str, _Untold] = field(default_factory=dict)
 
     def tell(self, kind: str, text: str, level: int = logging.WARNING) -> None:
         """Log ``text`` if its kind is new or has rested; count it otherwise."""
         if self._is_recent(kind):
-            self._untold[kind] = self._untold.get(kind, 0) + 1
+            count = self._untold[kind].count if kind in self._untold else 0
+            self._untold[kind] = _Untold(count + 1, text, level)
         else:
             self._told_s[kind] = self.monotonic_s()
             self.log.log(level, "%s", text)
@@ -37,9 +49,10 @@ class RepeatedWarnings:
         return told_s is not None and self.monotonic_s() - told_s < self.sum_up_s
 
     def sum_up(self) -> None:
-        """Log how often each kind was repeated, once its minute is over; call it now and then."""
-        for kind, count in list(self._untold.items()):
+        """Log what was repeated and how often, once its minute is over; call it now and then."""
+        for kind, untold in list(self._untold.items()):
             if not self._is_recent(kind):
-                self.log.warning("%s: %d times more", kind, count)
+                often = format_count(untold.count, "more time", "more times")
+                self.log.log(untold.level, "%s (%s since)", untold.text, often)
                 del self._untold[kind]
                 self._told_s[kind] = self.monotonic_s()

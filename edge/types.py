@@ -9,20 +9,21 @@ Boxes are float32 xyxy in pixels of the source image unless stated otherwise.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import lru_cache
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge.columns import Columns
+from edge.compat import StrEnum
 
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
 U8 = NDArray[np.uint8]
 Bool = NDArray[np.bool_]
+Resampling = Literal["bilinear", "halved_bilinear"]
 
 
 # --- pictures ---------------------------------------------------------------------------------
@@ -150,6 +151,23 @@ class Frame:
     def size_wh(self) -> tuple[int, int]:
         """Width and height in pixels of the source image."""
         return self.picture.size_wh
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """How a network wants pictures to be placed into its input.
+
+    Attributes:
+        align: Where the picture lies, or ``stretch``: over all of it, without keeping its aspect.
+        fill: Gray level around it.
+        rounding: Whether the shorter side's length is rounded ``down`` or to the ``nearest`` pixel.
+        resampling: How it is resized, see `edge.vision.resize`.
+    """
+
+    align: Literal["top_left", "center", "stretch"] = "top_left"
+    fill: int = 114
+    rounding: Literal["nearest", "down"] = "nearest"
+    resampling: Resampling = "halved_bilinear"
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,6 +318,14 @@ class Liveness(StrEnum):
     NOT_CHECKED = "not_checked"
 
 
+class Motion(StrEnum):
+    """When a face must have moved as no flat picture can, to be live."""
+
+    ALWAYS = "always"
+    UNSURE = "unsure"
+    NEVER = "never"
+
+
 class ReasonCode(StrEnum):
     """Why a face got its outcome."""
 
@@ -342,6 +368,11 @@ class Decision:
         votes: Number of looks that agree.
         reason: A sentence without names.
         reason_code: The same for programs.
+        evidence: What the liveness model and each witness add to `live_score`, by name: nats of
+            log-odds for a living face.
+        looks: Number of looks whose votes count.
+        needs: What a name needs at least, by the name of what is measured: ``similarity``,
+            ``margin``, ``votes``, ``live_score``.
     """
 
     track_id: int
@@ -355,6 +386,9 @@ class Decision:
     votes: int
     reason: str
     reason_code: ReasonCode
+    evidence: tuple[tuple[str, float], ...] = ()
+    looks: int = 0
+    needs: tuple[tuple[str, float], ...] = ()
 
 
 # --- events -----------------------------------------------------------------------------------

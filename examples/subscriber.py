@@ -1,10 +1,12 @@
 """Print what a node reports: pip install edgewatch, then python subscriber.py [ENDPOINT]."""
 
+import signal
 import sys
 
 from edge.client import Gap, Received, Restarted, Subscriber
 from edge.wire.schema import DetectionsMessage, StatusMessage, TracksMessage
 
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it
 endpoint = sys.argv[1] if len(sys.argv) > 1 else "tcp://127.0.0.1:5555"
 with Subscriber(endpoint) as subscriber:
     for item in subscriber:

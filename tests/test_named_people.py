@@ -102,7 +102,7 @@ def pipeline_of(models, index: Index, **settings: object) -> Pipeline:
         {"gallery": "g", "key_file": "k", "embedder": "e", **settings}
     )
     ids = itertools.count(1)
-    recognizer = Recognizer(rules, embedder, liveness, ids)
+    recognizer = Recognizer(rules, embedder, liveness, ids, finder)
     recognizer.use(index, embedder.threshold)
     pipeline = Pipeline(NoObjects(), finder, ids, recognizer)
     pipeline.watch([Camera(name="hall", source={"kind": "synthetic"})])

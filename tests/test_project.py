@@ -3,7 +3,6 @@
 import os
 import re
 import subprocess
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -12,10 +11,14 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import edge
+from edge.compat import tomllib
+from edge.engines.library import is_supported
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-LOCKS = ["runtime", "dev"]
+LOCKS = ["runtime", "system-opencv", "test", "dev"]
+PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
+MACHINES = ["x86_64", "aarch64"]
 
 
 def test_the_changelog_begins_with_this_version():
@@ -24,26 +27,56 @@ def test_the_changelog_begins_with_this_version():
     assert released[0] == edge.__version__
 
 
+@pytest.mark.parametrize("version", ["9.3", "10.2", "10.3", "10.16", "11.4", "12.0"])
+def test_the_extra_brings_the_versions_of_tensorrt_that_are_supported(version):
+    requirements = map(Requirement, PROJECT["optional-dependencies"]["tensorrt"])
+    (wanted,) = [r.specifier for r in requirements if r.name == "tensorrt"]
+    assert wanted.contains(version) == is_supported("tensorrt", version)
+
+
 # --- locks ------------------------------------------------------------------------------------
 
 
-def pinned(lock):
-    """Name -> version."""
-    text = (ROOT / ".ci" / f"{lock}.lock").read_text(encoding="utf-8")
-    return dict(re.findall(r"^([a-z0-9][a-z0-9._-]*)==(\S+) \\$", text, re.MULTILINE))
+def read(lock):
+    return (ROOT / ".ci" / f"{lock}.lock").read_text(encoding="utf-8")
 
 
-def wanted(lock):
+def pinned(lock, python="3.11", machine="x86_64"):
+    """Name -> version of what is installed by that Python on that machine."""
+    lines = re.findall(r"^([a-z0-9].*?) \\$", read(lock), re.MULTILINE)
+    environment = {
+        "python_version": python,
+        "python_full_version": f"{python}.0",
+        "platform_machine": machine,
+        "sys_platform": "linux",
+        "implementation_name": "cpython",
+        "platform_python_implementation": "CPython",
+    }
+    pins = [Requirement(line) for line in lines]
+    here = [pin for pin in pins if pin.marker is None or pin.marker.evaluate(environment)]
+    names = [pin.name for pin in here]
+    assert len(set(names)) == len(names), "one version of each"
+    return {pin.name: str(pin.specifier).removeprefix("==") for pin in here}
+
+
+def wanted(lock, python):
     extras = PROJECT["optional-dependencies"]
-    chosen = ["demo"] if lock == "runtime" else [name for name in extras if name != "tensorrt"]
+    chosen = {
+        "runtime": ["demo", "triton"],
+        "test": ["demo", "triton", "deploy", "test"],
+        "dev": [name for name in extras if name != "tensorrt"],  # needs NVIDIA's driver to install
+    }[lock]
     lines = [*PROJECT["dependencies"], *(line for extra in chosen for line in extras[extra])]
-    return [Requirement(line) for line in lines]
+    requirements = [Requirement(line) for line in lines]
+    environment = {"python_version": python, "platform_machine": "x86_64"}
+    return [r for r in requirements if r.marker is None or r.marker.evaluate(environment)]
 
 
-@pytest.mark.parametrize("lock", LOCKS)
-def test_a_lock_covers_what_the_project_needs(lock):
-    versions = {name: Version(version) for name, version in pinned(lock).items()}
-    for requirement in wanted(lock):
+@pytest.mark.parametrize("python", PYTHONS)
+@pytest.mark.parametrize("lock", ["runtime", "test", "dev"])
+def test_a_lock_covers_what_the_project_needs(lock, python):
+    versions = {name: Version(version) for name, version in pinned(lock, python).items()}
+    for requirement in wanted(lock, python):
         name = canonicalize_name(requirement.name)
         assert name in versions, f"{name} is not locked: run make lock"
         assert versions[name] in requirement.specifier, f"{name} is locked too old: run make lock"
@@ -52,20 +85,30 @@ def test_a_lock_covers_what_the_project_needs(lock):
 
 @pytest.mark.parametrize("lock", LOCKS)
 def test_a_lock_names_packages_and_hashes_and_nothing_else(lock):
-    text = (ROOT / ".ci" / f"{lock}.lock").read_text(encoding="utf-8")
-    for line in text.splitlines():
-        pin = re.fullmatch(r"[a-z0-9][a-z0-9._-]*==[0-9][\w.+!]* \\", line)
+    for line in read(lock).splitlines():
+        pin = re.fullmatch(r"[a-z0-9][a-z0-9._-]*==[0-9][\w.+!]*( ; [^/@]+)? \\", line)
         digest = re.fullmatch(r"    --hash=sha256:[0-9a-f]{64}( \\)?", line)
-        assert pin or digest or not line or line.startswith("# The following packages"), line
+        assert pin or digest, line
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+@pytest.mark.parametrize("machine", MACHINES)
+def test_the_locks_agree(python, machine):
+    of = {lock: pinned(lock, python, machine) for lock in LOCKS}
+    assert of["runtime"].items() <= of["test"].items()
+    assert of["test"].items() <= of["dev"].items()
+    differing = {name for name, _ in of["runtime"].items() ^ of["system-opencv"].items()}
+    assert differing <= {"opencv-python-headless", "numpy"}
+    assert "opencv-python-headless" not in of["system-opencv"]
+
+
+def test_the_build_backend_is_locked_as_it_is_required():
+    document = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert document["dependency-groups"]["build"] == document["build-system"]["requires"]
 
 
 def test_the_runtime_does_not_pull_the_trainer():
     assert not {"tensorflow", "keras", "pytest", "onnx"} & set(pinned("runtime"))
-
-
-def test_both_locks_agree():
-    small, large = pinned("runtime"), pinned("dev")
-    assert {name: large.get(name) for name in small} == small
 
 
 def test_one_place_catches_what_nobody_expected():
@@ -113,3 +156,13 @@ def test_an_environment_that_somebody_is_installing_into_is_left_alone(clone):
     environment.mkdir()
     (environment / "installing").write_text(f"{os.getpid()}\n")
     assert "was interrupted" not in make("setup").stdout
+
+
+@pytest.mark.parametrize("opencv", ["System", "wheels", "wheel system", "%", ""])
+def test_make_refuses_a_way_to_install_opencv_that_it_does_not_know(opencv):
+    command = ["make", "--no-print-directory", "--dry-run", "install", f"OPENCV={opencv}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert f"OPENCV={opencv} is not known: expected wheel or system" in line
+    assert not done.stdout

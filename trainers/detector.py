@@ -31,7 +31,7 @@ from trainers.pseudo_labels import Teacher, add_teacher_labels, label_into_run
 from trainers.run import train
 from trainers.run.folder import RunFolder, build_run_config
 from trainers.run.job import Job
-from trainers.run.tell import tell
+from trainers.run.tell import tell, tell_notes
 from trainers.weights import transfer
 
 METRIC = "ap50"
@@ -96,8 +96,7 @@ def read_parts(job: DetectorJob, verbose: int = 0) -> tuple[Dataset, Dataset]:
     tell(f"{len(whole)} pictures with {sum(map(len, whole.examples))} objects: splitting", verbose)
     training, validation = split_dataset(whole, job.val_fraction, job.split_seed)
     lost = [*require_inside(training.require_examples()), *tell_dark(whole.examples)]
-    for note in (*training.notes, *lost):
-        tell(f"note: {note}", verbose)
+    tell_notes((*training.notes, *lost), verbose)
     left_out = len(whole) - len(training) - len(validation)
     others = f", {left_out} on neither side" if left_out else ""
     tell(f"{len(training)} to learn from, {len(validation)} held back{others}", verbose)

@@ -17,6 +17,7 @@ import numpy as np
 from edge.errors import ConfigError
 from edge.models.embedder import ContractEmbedder
 from edge.ports import FaceFinder
+from edge.printable import format_count
 from trainers.data.portraits import Portraits, read_portraits
 from trainers.input.distillation import (
     BalancedBatches,
@@ -31,7 +32,7 @@ from trainers.networks.mobilefacenet import Fading, build, set_remaining_slope
 from trainers.run import train
 from trainers.run.folder import Json, RunFolder, build_run_config
 from trainers.run.job import Job
-from trainers.run.tell import tell
+from trainers.run.tell import tell, tell_notes
 from trainers.weights import mobilefacenet
 
 METRIC = "score"
@@ -51,7 +52,7 @@ class EmbedderJob(Job):
         teacher: An adopted embedder; required by the loss of that name.
         distillation_images: Number of faces the teacher embeds.
         max_images: Images per epoch; 0 is the whole set.
-        fade: Epochs in which the PReLU slopes of ``start`` fade to 0.
+        fade: Epochs in which the PReLU slopes of ``start`` fade to 0; 0 keeps PReLU.
         finder: Detects the faces in portraits without landmarks.
         cache: Folder of the teacher's embeddings.
     """
@@ -114,10 +115,11 @@ def read_parts(job: EmbedderJob) -> EmbedderSplit:
     Raises:
         ConfigError: The data is unreadable, or has too few people.
     """
-    portraits, _ = read_portraits(job.data, job.finder).split(job.val_fraction)
+    resampling = job.network.resampling
+    portraits, _ = read_portraits(job.data, job.finder, resampling).split(job.val_fraction)
     _, validation = portraits.split(VAL_FRACTION, VAL_SEED)
     for path in job.more:
-        portraits = portraits + read_portraits(path, job.finder)
+        portraits = portraits + read_portraits(path, job.finder, resampling)
     val_people = [portraits.names.index(name) for name in validation.names]
     return EmbedderSplit(portraits, set(range(len(portraits.names))) - set(val_people), val_people)
 
@@ -127,7 +129,8 @@ def prepare_network(job: EmbedderJob, split: EmbedderSplit) -> tuple[keras.Model
     config = job.network
     if job.start is None:
         return build(config), config
-    config = replace(config, norm="none", fading=True)
+    fades = job.fade > 0
+    config = replace(config, norm="none", fading=fades, activation="relu" if fades else "prelu")
     network = build(config)
     rows = np.linspace(0, len(split.portraits) - 1, 96).astype(int)
     original = mobilefacenet.read_parts(job.start)
@@ -227,7 +230,8 @@ def train_embedder(job: EmbedderJob, *, resume: bool = False, verbose: int = 0) 
     tell(f"reading {', '.join(map(str, (job.data, *job.more)))}", verbose)
     split = read_parts(job)
     learned, held = len(split.train_people), len(split.val_portraits.names)
-    tell(f"{learned} people to learn from, {held} held back", verbose)
+    tell_notes(split.portraits.notes, verbose)
+    tell(f"{format_count(learned, 'person', 'people')} to learn from, {held} held back", verbose)
     tell(f"{'embedding with the teacher, ' if job.teacher else ''}aligning faces", verbose)
     faces = build_distillation_set(
         split.portraits, split.train_people, job.teacher, job.distillation_images,

@@ -21,6 +21,7 @@ from trainers.networks.config import NetworkConfig
 from trainers.networks.predict import Predictor, load_pictures
 from trainers.pseudo_labels import Predict
 from trainers.run.folder import RunFolder
+from trainers.run.tell import tell_notes
 
 METRIC = "f1"
 SCORE = 0.5  # threshold of recall and precision
@@ -98,6 +99,7 @@ def read_parts(job: FaceJob, verbose: int = 0) -> tuple[Dataset, Dataset]:
     training, validation = detector.read_parts(job, verbose)
     training = blend_teacher_labels(training, job)
     negatives = read_negatives(job.negatives)
+    tell_notes(negatives.notes, verbose)
     if not len(negatives):
         return training, validation
     shown, held_out = negatives.split(0.5, job.split_seed)

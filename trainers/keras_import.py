@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from edge.errors import ConfigError
+from edge.interrupt import exit_if_interrupted
 
 
 def load_keras() -> None:
@@ -22,7 +23,7 @@ def load_keras() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # messages after the import
     if sys.modules.get("keras") is None:
         try:
-            with silent():
+            with silent(), exit_if_interrupted():
                 importlib.import_module("keras")
         except ImportError as error:
             raise ConfigError(

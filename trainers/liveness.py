@@ -11,19 +11,21 @@ import numpy as np
 from keras import ops
 
 from edge.errors import ConfigError
+from edge.printable import format_count
 from edge.types import F32, U8
 from trainers.data.boxes_inside import require_inside
 from trainers.data.dataset import Dataset, describe_split
 from trainers.data.near_duplicates import drop_near_duplicates, split_dataset
 from trainers.data.read import read_face_dataset
+from trainers.metrics import pad
 from trainers.networks.backbone import Tensor
 from trainers.networks.config import LivenessConfig
-from trainers.networks.minifasnet import build, build_blank_clip, index_layers
+from trainers.networks.minifasnet import ALIVE, build, build_blank_clip, index_layers
 from trainers.pseudo_labels import Predict, Teacher, label_into_run
 from trainers.run import train
 from trainers.run.folder import RunFolder, build_run_config
 from trainers.run.job import Job
-from trainers.run.tell import tell
+from trainers.run.tell import tell, tell_notes
 from trainers.spoofing.attacks import HELD_OUT, KINDS
 from trainers.spoofing.clips import (
     ClipBatch,
@@ -186,9 +188,11 @@ def train_liveness(job: LivenessJob, *, resume: bool = False, verbose: int = 0) 
     train.prepare(job.settings)
     tell(f"reading {', '.join(map(str, (*job.data, *job.people)))}", verbose)
     training, held_out = read_people(job, resume=resume)
-    for note in (*training.notes, *require_inside(training)):
-        tell(f"note: {note}", verbose)
-    tell(f"{len(training)} pictures to learn from, {len(held_out)} held back", verbose)
+    tell_notes((*scenes.notes, *training.notes, *require_inside(training)), verbose)
+    tell(
+        f"{format_count(len(training), 'picture')} to learn from, {len(held_out)} held back",
+        verbose,
+    )
     tell(f"building the network: {job.settings.epochs} epochs", verbose)
     network = build(job.config)
     if job.start is not None:
@@ -228,6 +232,34 @@ def mix_weights(trained: keras.Model, start: keras.Model, keep: float) -> None:
     trained.set_weights([(1 - keep) * new + keep * old for new, old in pairs])
 
 
+def match_bpcer(network: keras.Model, start: keras.Model, validation: PadSet) -> float:
+    """Move a network's operating point until it refuses no more of the living than ``start``.
+
+    The bias of the live class of each branch is raised, never lowered, so that 0.5 lies where the
+    validation's BPCER is the starting network's.
+
+    Returns:
+        What was added, in log-odds.
+    """
+    before = wrap_network(start)(validation.clips)
+    bpcer = pad.compute_pad_metrics(before, validation.kind).bpcer.value
+    score = wrap_network(network)(validation.clips)
+    threshold = pad.find_threshold(score, validation.kind, bpcer)
+    threshold = min(max(threshold, _EPSILON), 0.5)
+    shift = float(np.log((1 - threshold) / threshold))
+    shift_live(network, shift)
+    return shift
+
+
+def shift_live(network: keras.Model, shift: float) -> None:
+    """Add to the log-odds of life of each branch of a network without convolutions over time."""
+    for name, layer in index_layers(network).items():
+        if name.endswith("_answers"):
+            bias = ops.convert_to_numpy(layer.bias).copy()
+            bias[ALIVE] += shift
+            layer.bias.assign(bias)
+
+
 def _keep_start(folder: RunFolder, job: LivenessJob, start: Path, validation: PadSet) -> None:
     """Mix the starting weights into the best network and validate it again, once per run."""
     metrics = folder.read("metrics.json")
@@ -236,6 +268,8 @@ def _keep_start(folder: RunFolder, job: LivenessJob, start: Path, validation: Pa
     network, original = folder.load(), build(job.config)
     start_from(original, job.config, start)
     mix_weights(network, original, job.keep)
+    shift = match_bpcer(network, original, validation) if job.config.over_time == "none" else 0.0
     folder.save(network)
     mixed = compute_metrics(wrap_network(network), validation)
-    folder.write("metrics.json", {"epoch": metrics["epoch"], "kept": job.keep, **mixed})
+    kept = {"epoch": metrics["epoch"], "kept": job.keep, "shift": shift}
+    folder.write("metrics.json", {**kept, **mixed})

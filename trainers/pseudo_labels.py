@@ -34,15 +34,20 @@ from trainers.data.dataset import (
     IMAGE_SUFFIXES,
     Dataset,
     Example,
+    Problem,
     group_by_folder,
     join_labels,
     no_labels,
     unknown_points,
 )
+from trainers.data.picture_folder import find_pictures, tell_unread
 from trainers.data.read import read_dataset
 from trainers.data.yolo import format_rows
 
-VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".avi", ".mov", ".webm", ".gif", ".ts"})
+VIDEO_SUFFIXES = frozenset(
+    {".264", ".265", ".avi", ".gif", ".h264", ".h265", ".hevc", ".m4v", ".mkv", ".mov", ".mp4"}
+    | {".mpeg", ".mpg", ".ts", ".webm", ".wmv"}
+)
 _JPEG_QUALITY = 95
 _MARKER = "by-edge-train.txt"  # marks a folder of a run that may be replaced
 
@@ -243,16 +248,35 @@ def _jpeg(picture: RgbPicture) -> bytes:
     return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1].tobytes()
 
 
-def _iterate_unlabeled(source: Path, every: int) -> Iterator[_Unlabeled]:
+def _find_unlabeled(source: Path) -> tuple[list[Path], list[Problem]]:
+    """The pictures and videos of a file or folder, and what was passed over."""
+    if source.is_dir():
+        return find_pictures(source, IMAGE_SUFFIXES | VIDEO_SUFFIXES)
+    if source.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
+        return [source], []
+    return [], list(tell_unread(source, [source]))
+
+
+def _iterate_unlabeled(source: Path, files: Sequence[Path], every: int) -> Iterator[_Unlabeled]:
     """All pictures of a file or folder, and the frames of videos."""
-    root = source.parent if source.is_file() else source
-    files = [source] if source.is_file() else sorted(p for p in source.rglob("*") if p.is_file())
+    root = source if source.is_dir() else source.parent
     for path in files:
         relative, suffix = path.relative_to(root), path.suffix.lower()
         if suffix in VIDEO_SUFFIXES:
             yield from _video_frames(path, relative.with_suffix(""), every)
-        elif suffix in IMAGE_SUFFIXES:
+        else:
             yield _Unlabeled(relative, image_file.read(path), path.read_bytes())
+
+
+def iterate_pictures(source: Path, every: int = 1) -> Iterator[RgbPicture]:
+    """All pictures of a file or folder, and every n-th frame of its videos, as decoded.
+
+    Raises:
+        ConfigError: A file cannot be read.
+    """
+    files, _ = _find_unlabeled(source)
+    for one in _iterate_unlabeled(source, files, every):
+        yield one.picture
 
 
 def label_folder(
@@ -281,8 +305,14 @@ def label_folder(
     if target.is_dir() and any(target.iterdir()):
         raise ConfigError("This folder is not empty: choose a new one.", file=target)
     examples: dict[str, Example] = {}
+    found = {source: _find_unlabeled(source) for source in sources}
+    notes = tuple(note for _, told in found.values() for note in told)
     try:
-        for source, one in ((s, one) for s in sources for one in _iterate_unlabeled(s, every)):
+        for source, one in (
+            (s, one)
+            for s, (files, _) in found.items()
+            for one in _iterate_unlabeled(s, files, every)
+        ):
             example = _write(target, one, teacher)
             if example.name in examples:
                 raise ConfigError(
@@ -294,8 +324,9 @@ def label_folder(
             progress()
         if not examples:
             names = ", ".join(map(str, sources))
-            raise ConfigError(f"{names} holds no picture and no video: check the folder.")
-        dataset = Dataset(teacher.classes, tuple(examples.values()))
+            why = "".join(f"; {note.what}" for note in notes)
+            raise ConfigError(f"{names} holds no picture and no video: check the folder{why}.")
+        dataset = Dataset(teacher.classes, tuple(examples.values()), notes)
         _write_labels(target, dataset, form)
     except OSError as error:
         raise ConfigError(
@@ -316,6 +347,7 @@ def label_into_run(
     Raises:
         ConfigError: See `label_folder`, or the folder was not written by a run.
     """
+    notes: tuple[Problem, ...] = ()
     if not (resume and target.is_dir()):
         if target.exists() and not (target / _MARKER).is_file():
             raise ConfigError(
@@ -324,11 +356,12 @@ def label_into_run(
             )
         part = target.with_name(f"{target.name}.part")
         shutil.rmtree(part, ignore_errors=True)  # of an interrupted attempt
-        label_folder(sources, part, teacher, every)
+        notes = label_folder(sources, part, teacher, every).notes
         (part / _MARKER).write_text("edge-train wrote this folder and will replace it.\n")
         shutil.rmtree(target, ignore_errors=True)
         part.replace(target)
-    return read_dataset(target)
+    labeled = read_dataset(target)
+    return replace(labeled, notes=notes + labeled.notes)
 
 
 def _write_labels(target: Path, dataset: Dataset, form: Form) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto, numpy_helper
 
 from deploy.adopt.claims import Claims, read_claims
+from deploy.adopt.dlib_dat import convert_dlib, is_dlib, take_aligned_faces
 from deploy.adopt.families import (
     FAMILIES,
     NORMALIZATIONS,
@@ -22,6 +24,7 @@ from deploy.adopt.families import (
 )
 from deploy.adopt.plausibility import refuse_not_finite
 from deploy.graph.contract import finish_model
+from deploy.graph.folding import fold
 from deploy.graph.graph_builder import Graph, get_inputs
 from deploy.graph.manifest import Provenance, build_manifest
 from deploy.graph.model_proto import OPSET, declare_io, first_line, get_input_name, get_opset
@@ -111,13 +114,25 @@ def choose_convention(options: Adoption, claims: Claims) -> Convention:
     family = FAMILIES[options.family]
     color: Color = "bgr" if (options.color or family.color) == "bgr" else "rgb"
     if options.normalize:
-        return Convention(options.normalize, color, "values as given (--normalize)", False)
-    if family.task == "embed":
+        return Convention(
+            options.normalize, color, "pixel values: as given with --normalize", False
+        )
+    if family.task == "embed" and not family.normalize:
         inside = claims.normalizes
-        why = "its first nodes subtract and scale" if inside else "nothing in its first nodes does"
-        return Convention("none" if inside else "signed", color, f"values: {why}", False)
+        why = (
+            "pixel values: 0..255, because the network's first nodes normalize them"
+            if inside
+            else "pixel values: -1..1, because the network's first nodes do not normalize them"
+        )
+        return Convention("none" if inside else "signed", color, why, False)
+    if options.family == "dlib":
+        return Convention("dlib", "rgb", "pixel values and colors: from the file", True)
     known = claims.maker == "ultralytics" and options.family in ("yolo", "rtdetr")
-    source = "values and colors as ultralytics exports them" if known else "values of the family"
+    source = (
+        "pixel values and colors: as ultralytics exports them"
+        if known
+        else f"pixel values: usual for the family {options.family}"
+    )
     return Convention(family.normalize, color, source, known and not options.color)
 
 
@@ -132,13 +147,15 @@ def adopt(model: bytes, options: Adoption) -> bytes:
     """
     options.check()
     family = FAMILIES[options.family]
-    proto = parse_foreign(model)
+    proto = parse_foreign(convert_foreign(model, options.family))
     claims = read_claims(proto)
     claims.refuse_other_tasks(options.family)
+    _refuse_suppression(proto.graph)
     convention = choose_convention(options, claims)
     _free_names(proto.graph)
     source, input_wh = _input(proto, options)
     outputs = _free_batch(proto, source, input_wh, convention)
+    fold(proto.graph)
     nodes = list(proto.graph.node)
     del proto.graph.node[:]
     graph = Graph(proto.graph, get_opset(proto))
@@ -154,6 +171,19 @@ def adopt(model: bytes, options: Adoption) -> bytes:
         model, options, convention, input_wh, tuple(options.classes[k] for k in kept), raw.layout
     )
     return finish_model(proto, manifest)
+
+
+def convert_foreign(model: bytes, family: str) -> bytes:
+    """A foreign file as ONNX, which most are already.
+
+    Raises:
+        ModelError: It is one and the family is another, or the other way round.
+    """
+    if family == "dlib":
+        return take_aligned_faces(convert_dlib(model))
+    if is_dlib(model):
+        raise ModelError("this is a dlib network: adopt it with --family dlib")
+    return model
 
 
 def _name_classes(options: Adoption, claims: Claims, raw: RawOutputs) -> tuple[str, ...]:
@@ -175,9 +205,8 @@ def _name_classes(options: Adoption, claims: Claims, raw: RawOutputs) -> tuple[s
     if not names and raw.classes == len(COCO):
         return COCO
     if not names:
-        raise ModelError(
-            "the file does not tell its class names: give them in its order with --classes"
-        )
+        why = claims.describe_names() or "the file does not tell its class names"
+        raise ModelError(f"{why}: give them in its order with --classes")
     if raw.classes and raw.classes != len(names):
         raise ModelError(
             f"the model has {raw.classes} classes, but {len(names)} names were given: "
@@ -265,6 +294,27 @@ def _reads(node: onnx.NodeProto) -> set[str]:
             inner = {name for one in graph.node for name in one.output}
             names |= {n for one in graph.node for n in _reads(one)} - inner
     return names
+
+
+def _refuse_suppression(graph: onnx.GraphProto) -> None:
+    """Refuse NMS inside the network: exporters unroll it for one picture, and add no way to check.
+
+    A batch in which nothing is found equals its pictures, so the proof of batches would not tell.
+    """
+    if any(node.op_type == "NonMaxSuppression" for node in _walk(graph)):
+        raise ModelError(
+            "the network suppresses overlapping boxes itself, for one picture at a time: export "
+            "it without NMS (ultralytics: nms=False), which adoption appends"
+        )
+
+
+def _walk(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """The nodes of a graph and of the graphs in them."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _walk(inner)
 
 
 def _free_names(graph: onnx.GraphProto) -> None:
@@ -359,7 +409,7 @@ def _run_drawn(
     if odd := [name for name, found in shapes.items() if len(set(found)) > 1 or not found[0]]:
         raise ModelError(
             f"the output {odd[0]} has another size for each picture ({shapes[odd[0]]}): export "
-            "the network without NMS, or with outputs of a fixed size (dynamic=True)"
+            "the network without NMS"
         )
     return {
         name: np.stack(columns).astype(np.float32)
@@ -461,6 +511,7 @@ def _manifest(
         "task": family.task, "family": options.family, "input_wh": input_wh,
         "source_sha256": hashlib.sha256(model).hexdigest(), "layout": layout,
         "color": convention.color, "mean": normalization.mean, "scale": normalization.scale,
+        "resampling": family.placement.resampling,
     }  # fmt: skip
     provenance = Provenance(options.name, options.license, options.trained_on)
     if family.task == "embed":
@@ -468,7 +519,8 @@ def _manifest(
             replace(provenance, metrics={"threshold": options.threshold}), **promised
         )
     return build_manifest(
-        provenance, **promised, letterbox_align=family.placement, letterbox_fill=family.fill,
+        provenance, **promised, letterbox_align=family.placement.align,
+        letterbox_fill=family.placement.fill, letterbox_rounding=family.placement.rounding,
         classes=classes, score_threshold=options.nms.score_threshold,
         iou_threshold=options.nms.iou_threshold, max_rows=options.nms.max_rows,
     )  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import onnx
@@ -11,6 +10,7 @@ import onnx
 from edge.errors import ModelError
 
 MAX_NAMES_CHARS = 1 << 20
+SHOWN_CHARS = 40
 FIRST_NODES = 8  # insightface looks for a normalization among these
 TASKS = {  # of ultralytics, other than detect
     "pose": "keypoints", "obb": "oriented boxes", "segment": "masks", "classify": "no boxes",
@@ -27,6 +27,7 @@ class Claims:
         task: Its maker's word for what it does.
         head: Its maker's name of the last layer.
         names: Class names by id.
+        unread_names: The beginning of what stands for names and cannot be read as such.
         normalizes: Whether a Sub and a Mul stand among its first nodes, so that it takes 0..255.
     """
 
@@ -34,7 +35,17 @@ class Claims:
     task: str
     head: str
     names: tuple[str, ...]
+    unread_names: str
     normalizes: bool
+
+    def describe_names(self) -> str:
+        """Why its names are not taken; empty where they are, or where there are none."""
+        if not self.unread_names:
+            return ""
+        return (
+            f"the names in the file's metadata cannot be read ({self.unread_names!r}; expected "
+            "{0: 'person', 1: 'car'} or a list of words)"
+        )
 
     def refuse_other_tasks(self, family: str) -> None:
         """Check that the file is what ``family`` adopts.
@@ -60,12 +71,14 @@ def read_claims(proto: onnx.ModelProto) -> Claims:
     words = f"{metadata.get('author', '')} {metadata.get('description', '')}".lower()
     head = metadata.get("head", "") or ("rtdetr" if "rtdetr" in words else "")
     maker = "ultralytics" if "ultralytics" in words else ""
-    return Claims(maker, metadata.get("task", ""), head, _read_names(metadata), _normalizes(proto))
-
-
-def _read_names(metadata: Mapping[str, str]) -> tuple[str, ...]:
-    """Ultralytics writes a dictionary as Python shows it, others a list or lines."""
     text = metadata.get("names", "")
+    names = _read_names(text)
+    unread = "" if names else text[:SHOWN_CHARS]
+    return Claims(maker, metadata.get("task", ""), head, names, unread, _normalizes(proto))
+
+
+def _read_names(text: str) -> tuple[str, ...]:
+    """Ultralytics writes a dictionary as Python shows it, others a list."""
     if not text or len(text) > MAX_NAMES_CHARS:
         return ()
     try:

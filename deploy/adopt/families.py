@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
 
@@ -19,13 +19,13 @@ from deploy.adopt.plausibility import Outputs
 from deploy.graph.graph_builder import Graph
 from deploy.graph.model_proto import get_input_name
 from deploy.graph.nms import RawOutputs, append_corners
+from edge.compat import Self
 from edge.errors import ModelError
 from edge.manifest import Task
-from edge.types import F32
+from edge.types import F32, Placement
 from edge.vision.face_crops import FACE_PX
 
 Color = Literal["rgb", "bgr"]
-Placement = Literal["top_left", "center", "stretch"]
 Rgb = tuple[float, float, float]
 
 
@@ -48,6 +48,7 @@ NORMALIZATIONS: Mapping[str, Normalization] = {
     "signed": Normalization.gray(127.5, 1 / 127.5),  # -1..1
     "signed-128": Normalization.gray(127.5, 1 / 128),
     "ultraface": Normalization.gray(127, 1 / 128),
+    "dlib": Normalization((122.782, 117.001, 104.298), (1 / 256,) * 3),
     "imagenet": Normalization(
         (0.485 * 255, 0.456 * 255, 0.406 * 255),
         (1 / (0.229 * 255), 1 / (0.224 * 255), 1 / (0.225 * 255)),
@@ -85,8 +86,8 @@ class Family:
     Attributes:
         color: Order of its input's channels.
         normalize: Its values, one of `NORMALIZATIONS`; empty for embedders, see `Claims`.
-        placement: Where it was trained to have the picture in its input.
-        fill: Gray level around the picture.
+        placement: How its makers place a picture into its input; all resize with OpenCV's plain
+            ``INTER_LINEAR``.
         head: Appends its decoding to a graph.
     """
 
@@ -95,7 +96,6 @@ class Family:
     normalize: str
     placement: Placement
     head: Callable[[Graph, ForeignOutputs], RawOutputs]
-    fill: int = 114
 
 
 def _only(outputs: ForeignOutputs, family: str) -> tuple[str, list[int]]:
@@ -329,14 +329,21 @@ YOLO_LAYOUTS = {
     "finished": partial(_yolo, layout="finished"),  # (1, K, 6), end to end
 }
 
+_INSIGHTFACE = Placement("top_left", 0, "down", "bilinear")
+_LIBFACEDETECTION = Placement("top_left", 0, "nearest", "bilinear")
+_MEGVII = Placement("top_left", 114, "down", "bilinear")
+_STRETCHED = Placement("stretch", resampling="bilinear")
+_ULTRALYTICS = Placement("center", 114, "nearest", "bilinear")
+
 FAMILIES = {
-    "yolox": Family("detect", "bgr", "none", "top_left", _yolox),
-    "yolo": Family("detect", "rgb", "unit", "center", _yolo),
-    "rtdetr": Family("detect", "rgb", "unit", "stretch", _rtdetr),
-    "yunet": Family("faces", "bgr", "none", "top_left", _yunet),
-    "scrfd": Family("faces", "rgb", "signed-128", "top_left", _scrfd, fill=0),
-    "ultraface": Family("detect", "rgb", "ultraface", "top_left", _ultraface),
-    "arcface": Family("embed", "rgb", "", "top_left", _arcface),
+    "yolox": Family("detect", "bgr", "none", _MEGVII, _yolox),
+    "yolo": Family("detect", "rgb", "unit", _ULTRALYTICS, _yolo),
+    "rtdetr": Family("detect", "rgb", "unit", _STRETCHED, _rtdetr),
+    "yunet": Family("faces", "bgr", "none", _LIBFACEDETECTION, _yunet),
+    "scrfd": Family("faces", "rgb", "signed-128", _INSIGHTFACE, _scrfd),
+    "ultraface": Family("detect", "rgb", "ultraface", _STRETCHED, _ultraface),
+    "arcface": Family("embed", "rgb", "", _INSIGHTFACE, _arcface),  # aligned by a plain warp
+    "dlib": Family("embed", "rgb", "dlib", _INSIGHTFACE, _arcface),  # see `dlib_dat`
 }
 
 

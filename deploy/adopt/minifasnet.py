@@ -1,8 +1,9 @@
 """Adopting MiniFASNet: one network, or several that look at a face at different scales.
 
 Each network takes a picture (1, 3, h, w), BGR 0..255, and gives softmax (1, 3) whose second
-column is alive (minivision-ai/Silent-Face-Anti-Spoofing). All go into one graph, each gets the
-crop of its own scale, and the output is the mean of their probabilities.
+column is alive (minivision-ai/Silent-Face-Anti-Spoofing). Its makers resize crops with OpenCV's
+plain ``INTER_LINEAR``, and the texture that this leaves is what it reads. All go into one graph,
+each gets the crop of its own scale, and the output is the mean of their probabilities.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from onnx import TensorProto
 
 from deploy.adopt.adopt import free_batch_of_reshapes, parse_foreign
 from deploy.graph.contract import finish_model
+from deploy.graph.folding import fold
 from deploy.graph.graph_builder import Graph, get_inputs
 from deploy.graph.manifest import Provenance, build_manifest
 from deploy.graph.model_proto import declare_io, get_opset
@@ -61,7 +63,7 @@ def adopt_minifasnet(
     declare_io(whole.graph, "faces", input_wh, {"live": []}, crops=len(models))
     manifest = build_manifest(
         Provenance(name, license, trained_on), task="liveness", family=FAMILY, input_wh=input_wh,
-        crop_scales=tuple(scales[: len(models)]),
+        crop_scales=tuple(scales[: len(models)]), resampling="bilinear",
         source_sha256=hashlib.sha256(b"".join(models)).hexdigest(),
     )  # fmt: skip
     return finish_model(whole, manifest)
@@ -85,6 +87,7 @@ def _append(graph: Graph, proto: onnx.ModelProto, row: int, prefix: str) -> str:
     del network.value_info[:]
     source = get_inputs(network)[0].name
     free_batch_of_reshapes(network, source)
+    fold(network)
     value = graph.add("Cast", "faces", to=TensorProto.FLOAT)  # all that TensorRT does with uint8
     value = graph.add("Gather", value, graph.constant(row, "int64"), axis=1)
     value = graph.add("Transpose", value, perm=[0, 3, 1, 2])

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from deploy.adopt.adopt import Adoption, adopt, choose_convention, parse_foreign
+from deploy.adopt.adopt import Adoption, adopt, choose_convention, convert_foreign, parse_foreign
 from deploy.adopt.claims import read_claims
 from deploy.adopt.families import FAMILIES
 from deploy.graph.manifest import read_manifest
@@ -30,6 +30,8 @@ from edge.sources.synthetic import find_shipped_photo
 from edge.types import F32, U8, Picture, RgbPicture
 from edge.vision.image_file import read_picture
 from edge.vision.preprocess import letterbox
+from trainers.data.dataset import Problem
+from trainers.data.picture_folder import find_pictures
 
 FOUND = 0.3  # a score from which something counts as found
 CLEARLY = 0.3  # by which another convention must find more, or hold faces further apart
@@ -40,9 +42,14 @@ MAX_PICTURES = 50  # of the user's
 
 @dataclass(frozen=True, slots=True)
 class TrialPictures:
-    """The pictures of a trial: ``given`` by the user, which must show something, or shipped."""
+    """The pictures of a trial: ``given`` by the user, which must show something, or shipped.
+
+    Attributes:
+        notes: What of the user's was passed over.
+    """
 
     given: tuple[Picture, ...] = ()
+    notes: tuple[Problem, ...] = ()
 
     @classmethod
     def read(cls, paths: Sequence[Path]) -> TrialPictures:
@@ -51,17 +58,26 @@ class TrialPictures:
         Raises:
             ModelError: None can be read.
         """
-        pictures: list[Picture] = []
-        for file in _list_files(paths):
+        files, notes, pictures = list[Path](), list[Problem](), list[Picture]()
+        for path in paths:
+            inside, passed_over = find_pictures(path) if path.is_dir() else ([path], [])
+            files += inside
+            notes += passed_over
+        for number, file in enumerate(files):
+            if len(pictures) == MAX_PICTURES:
+                what = (
+                    f"the last {len(files) - number} pictures are not tried: {MAX_PICTURES} suffice"
+                )
+                notes.append(Problem(file.parent, 0, what, harmless=True))
+                break
             try:
                 pictures.append(read_picture(file))
-            except SourceError:
-                continue
-            if len(pictures) == MAX_PICTURES:
-                break
+            except SourceError as error:
+                notes.append(Problem(file, 0, f"passed over: {error.problem}"))
         if paths and not pictures:
-            raise ModelError(f"no picture can be read from {', '.join(map(str, paths))}")
-        return cls(tuple(pictures))
+            why = "".join(f"; {note.what}" for note in notes[:3])
+            raise ModelError(f"no picture can be read from {', '.join(map(str, paths))}{why}")
+        return cls(tuple(pictures), tuple(notes))
 
     def shown(self, manifest: Manifest) -> U8:
         """All pictures as a model's input, ``(P, h, w, 3)`` RGB."""
@@ -76,13 +92,8 @@ class TrialPictures:
             pictures += [RgbPicture(image) for image in drawn]
         shown = np.empty((len(pictures), *manifest.input_shape), np.uint8)
         for picture, image in zip(pictures, shown, strict=True):
-            letterbox(picture, image, manifest.letterbox_align, manifest.letterbox_fill)
+            letterbox(picture, image, manifest.placement)
         return shown
-
-
-def _list_files(paths: Sequence[Path]) -> Iterator[Path]:
-    for path in paths:
-        yield from (sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else (path,))
 
 
 def adopt_tried(
@@ -96,9 +107,11 @@ def adopt_tried(
             convention.
     """
     adopted = adopt(model, options)
-    claims = read_claims(parse_foreign(model))
+    claims = read_claims(parse_foreign(convert_foreign(model, options.family)))
     convention = choose_convention(options, claims)
     is_embedder = FAMILIES[options.family].task == "embed"
+    if is_embedder and convention.is_certain:
+        return _write_proofs(adopted, (convention.source,))
     measure = _measure_apart if is_embedder else _measure_found
     value = measure(adopted, pictures)
     others = {} if convention.is_certain else {
@@ -112,7 +125,13 @@ def adopt_tried(
     problem, proof = judge(value, best, lead, bool(pictures.given))
     if problem and not force:
         raise ModelError(problem)
-    proofs = (convention.source, f"not proven, adopted by force: {problem}" if problem else proof)
+    proofs: tuple[str, ...] = (
+        convention.source,
+        f"not proven, adopted by force: {problem}" if problem else proof,
+    )
+    if (unread := claims.describe_names()) and not is_embedder:
+        known = "the names given (--classes)" if options.classes else "its family's names"
+        proofs = (*proofs, f"{unread}: {known} are taken")
     return _write_proofs(adopted, proofs)
 
 
@@ -135,19 +154,20 @@ def _name(normalize: str, color: str) -> str:
 def _judge_detector(value: float, best: str, lead: float, is_given: bool) -> tuple[str, str]:
     """A problem or a proof."""
     if value >= FOUND and lead < CLEARLY:
-        return "", f"tried on pictures: detections found, mean best score {value:.2f}"
+        return "", f"tested on pictures: it detects something, mean best score {value:.2f}"
     if lead >= CLEARLY:
         return (
             f"the network finds more (mean best score {value + lead:.2f} against {value:.2f}) with "
-            f"{best}: give these if its maker says so, or --force to adopt it as it is"
+            f"{best}: use these if its maker says so, or --force to adopt it as it is"
         ), ""
     if is_given:
         return (
             f"the network finds nothing in the pictures given (mean best score {value:.2f}): check "
-            "--family, --normalize and --color, or give --force"
+            "--family, --normalize and --color, or use --force"
         ), ""
     return "", (
-        "not proven: it finds nothing in the pictures that ship; try it on your own with --pictures"
+        "not proven: it detects nothing in the pictures that come with Edgewatch; test it on your "
+        "own with --pictures"
     )
 
 
@@ -157,12 +177,12 @@ def _judge_embedder(value: float, best: str, lead: float, is_given: bool) -> tup
         better = f"; they are further apart with {best}" if lead > 0 else ""
         return (
             "the network takes drawn faces of different people for the same person (mean "
-            f"similarity {alike:.2f}){better}: choose --normalize and --color as its maker says, "
-            "or give --force"
+            f"similarity {alike:.2f}){better}: set --normalize and --color as its maker says, "
+            "or use --force"
         ), ""
     return "", (
-        f"tried on drawn faces: different ones have a mean similarity of {alike:.2f}; the order of "
-        "colors is not proven"
+        f"tested on drawn faces: those of different people have a mean similarity of {alike:.2f}; "
+        "the color order is not proven"
     )
 
 

@@ -10,6 +10,7 @@ import typer
 
 from deploy.adopt.adopt import Adoption
 from deploy.adopt.class_list import read_class_list
+from deploy.adopt.dlib_dat import THRESHOLD as DLIB_THRESHOLD
 from deploy.adopt.families import FAMILIES, NORMALIZATIONS, YOLO_LAYOUTS
 from deploy.adopt.minifasnet import FAMILY as MINIFASNET
 from deploy.adopt.minifasnet import adopt_minifasnet
@@ -26,7 +27,9 @@ from edge.cli.application import application, deprecated_options
 from edge.errors import ConfigError, EdgeError, locate
 from edge.manifest import Manifest, read_model
 from edge.models.paths import resolve_model
+from edge.printable import format_count
 from trainers.keras_import import load_keras
+from trainers.run.tell import tell_notes
 
 if TYPE_CHECKING:
     from trainers.run.folder import RunFolder
@@ -40,7 +43,7 @@ RENAMED = deprecated_options({"--input": "--input-size"})
 
 @app.command("adopt", cls=RENAMED)
 def adopt_command(
-    file: Annotated[Path, typer.Argument(help="Foreign ONNX file.")],
+    file: Annotated[Path, typer.Argument(help="Foreign ONNX file, or a network saved by dlib.")],
     family: Annotated[str, typer.Option(help=f"One of {', '.join((*FAMILIES, MINIFASNET))}.")],
     out: Annotated[
         Path | None, typer.Option(help="File to write; FILE.edge.onnx by default.")
@@ -87,8 +90,12 @@ def adopt_command(
         bool, typer.Option("--force", help="Adopt although the trial on pictures contradicts.")
     ] = False,
     threshold: Annotated[
-        float, typer.Option(help="Embedders: similarity from which two faces are the same person.")
-    ] = 0.4,
+        float,
+        typer.Option(
+            help="Embedders: similarity from which two faces are the same person; by default 0.4, "
+            f"for dlib {DLIB_THRESHOLD}."
+        ),
+    ] = 0,
     second: Annotated[
         Path | None, typer.Option(help="Minifasnet: the network for crops of 4.0 times the face.")
     ] = None,
@@ -97,7 +104,7 @@ def adopt_command(
 ) -> None:
     """Wrap FILE so that `edge run` can use it: decoding and NMS go into the graph.
 
-    Class names, task and values are read from the file's metadata; the result is tried on drawn
+    Class names, task and values are read from the file's metadata; the result is tested on drawn
     faces, a photograph and --pictures, and refused where it finds nothing or another convention
     does clearly better.
     """
@@ -123,13 +130,14 @@ def adopt_command(
         nms=Nms(score, iou, rows, candidates),
         license=license,
         trained_on=trained_on,
-        threshold=threshold,
+        threshold=threshold or (DLIB_THRESHOLD if family == "dlib" else 0.4),
         layout=layout,
         normalize=normalize,
         color=color,
     )
     options.check()
     foreign, shown = read_model(file), TrialPictures.read(pictures or [])
+    tell_notes(shown.notes)
     with locate(file=file):
         adopted = adopt_tried(foreign, options, shown, force=force)
     _show_findings(read_manifest(adopted, str(target)))
@@ -221,14 +229,19 @@ def _fit_name(text: str) -> str:
 
 def _show_findings(manifest: Manifest) -> None:
     """What adoption found out and chose."""
-    names = ", ".join(manifest.classes[:5]) + (", .." if len(manifest.classes) > 5 else "")
+    names = ", ".join(manifest.classes[:5]) + (", ..." if len(manifest.classes) > 5 else "")
     if manifest.classes:
-        typer.echo(f"{len(manifest.classes)} classes: {names}")
-    place = {"top_left": "top left", "center": "centered", "stretch": "stretched"}
+        typer.echo(f"{format_count(len(manifest.classes), 'class', 'classes')}: {names}")
+    place = {
+        "top_left": "letterboxed to the top left",
+        "center": "letterboxed to the center",
+        "stretch": "stretched",
+    }
     typer.echo(
-        f"input: {manifest.input_wh[0]}x{manifest.input_wh[1]}, {manifest.color}, "
-        f"(x - {manifest.mean[0]:g}) * {manifest.scale[0]:.5g}, "
-        f"{place[manifest.letterbox_align]}{f', layout {manifest.layout}' * bool(manifest.layout)}"
+        f"input: {manifest.input_wh[0]}x{manifest.input_wh[1]}, {manifest.color.upper()}, "
+        f"pixel values (x - {manifest.mean[0]:g}) * {manifest.scale[0]:.5g}, "
+        f"{place[manifest.letterbox_align]}, resampling {manifest.resampling}"
+        f"{f', layout {manifest.layout}' * bool(manifest.layout)}"
     )
     for proof in manifest.proofs:
         typer.echo(proof)

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from deploy.benchmark.benchmark import RUNTIMES, BenchmarkReport, draw, measure
 from deploy.commands.terminal import show_progress
+from edge.cli.table import make_table
 from edge.errors import ConfigError
 from edge.manifest import read_model
 from edge.models.paths import resolve_model
@@ -47,7 +47,7 @@ def bench_command(
 
 
 def _show(report: BenchmarkReport) -> None:
-    table = Table(
+    table = make_table(
         "model", "precision", "runtime", "batch", "p50 ms", "p99 ms", "pictures/s", "calls",
         title=report.machine,
     )  # fmt: skip

@@ -11,12 +11,14 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from edge.cli.application import application
+from edge.cli.table import make_table
 from edge.engines.cache import EngineCache, EngineEntry, default_root
+from edge.engines.cuda import Gpu, open_cuda
 from edge.engines.library import NAMES, find_library
 from edge.errors import ConfigError
+from edge.printable import format_count
 
 app = application("Manage the TensorRT engines in the cache.")
 
@@ -30,17 +32,22 @@ def list_command(
         bool, typer.Option("--json", help="Print one JSON object per line.")
     ] = False,
 ) -> None:
-    """List the engines and whether this machine would load them."""
+    """List the engines and why this machine would not load one; loading is not tried."""
     engines = EngineCache(cache or default_root())
-    table = Table("model", "for", "MB", "built", "loads", title=str(engines.folder))
+    gpu = find_gpu()
+    table = make_table(
+        "model", "for", "MB", "built", "loads", title=str(engines.folder), right=["MB"]
+    )
+    untried = "not tried" if gpu else "not tried: there is no GPU"
     for entry in engines.entries():
-        why = reason_against(engines, entry)
+        why = reason_against(engines, entry) or (reason_against_gpu(gpu, entry) if gpu else "")
         if as_json:
-            row = {"file": str(entry.path), "name": entry.name, "loads": not why, "why": why}
+            loads = False if why else None
+            row = {"file": str(entry.path), "name": entry.name, "loads": loads, "why": why}
             typer.echo(json.dumps(row | {"key": asdict(entry.key), "bytes": entry.size_bytes}))
         built = time.strftime("%Y-%m-%d %H:%M", time.gmtime(entry.built_s))
         size = f"{entry.size_bytes / 1e6:.1f}"
-        table.add_row(entry.name, str(entry.key), size, built, why or "yes")
+        table.add_row(entry.name, str(entry.key), size, built, f"no: {why}" if why else untried)
     if not as_json:
         Console().print(table)
 
@@ -63,22 +70,29 @@ def prune_command(
     freed = sum(path.stat().st_size for path in paths)
     for path in paths:
         path.unlink(missing_ok=True)
-    typer.echo(f"{engines.folder}: removed {len(paths)} files, {freed / 1e6:.1f} MB")
+    typer.echo(
+        f"{engines.folder}: removed {format_count(len(paths), 'file')}, {freed / 1e6:.1f} MB"
+    )
+
+
+Files = Annotated[
+    list[Path], typer.Argument(metavar="FILE...", help="Engine files of another cache.")
+]
 
 
 @app.command("trust")
-@app.command("take", hidden=True, deprecated=True)
-def trust_command(
-    files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="Engine files of another cache.")
-    ],
-    cache: Cache = None,
-) -> None:
+def trust_command(files: Files, cache: Cache = None) -> None:
     """Import engines that another machine built with --for; an engine is code: know its origin."""
     engines = EngineCache(cache or default_root())
     for file in files:
         entry = engines.trust(file)
         typer.echo(f"{entry.name}: {entry.key}\n{entry.path}")
+
+
+@app.command("take", hidden=True, deprecated=True)
+def take_command(files: Files, cache: Cache = None) -> None:
+    """Do what `edge-deploy engines trust` does: use that name."""
+    trust_command(files, cache)
 
 
 def reason_against(cache: EngineCache, entry: EngineEntry) -> str:
@@ -87,10 +101,25 @@ def reason_against(cache: EngineCache, entry: EngineEntry) -> str:
         return "changed, or built elsewhere"
     here = versions()
     if entry.key.library not in here:
-        return f"{entry.key.library} is not installed"
+        return f"{entry.key.library} is not installed, or not supported"
     if entry.key.version != here[entry.key.library]:
         return f"{entry.key.library} is now {here[entry.key.library]}"
     return ""
+
+
+def reason_against_gpu(gpu: Gpu, entry: EngineEntry) -> str:
+    """Why an engine is not for a GPU; empty when it is."""
+    ahead = not entry.key.gpu  # built in advance, for any GPU of its capabilities
+    if gpu.capability in entry.key.capabilities and (ahead or entry.key.gpu == gpu.name):
+        return ""
+    return f"the GPU is {gpu.name} ({gpu.capability})"
+
+
+def find_gpu() -> Gpu | None:
+    """The GPU of this machine, if there is one."""
+    with contextlib.suppress(ConfigError):
+        return open_cuda().get_gpu()
+    return None
 
 
 def versions() -> dict[str, str]:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from deploy.commands.terminal import (
     USES,
@@ -19,6 +18,7 @@ from deploy.commands.terminal import (
     write_model,
 )
 from edge.cli.application import deprecated_options
+from edge.cli.table import make_table
 from edge.errors import ConfigError, EdgeError, locate
 from edge.models.paths import resolve_model
 
@@ -77,9 +77,11 @@ def quantize_command(
         from deploy.quantize.accuracy import build_accuracy_check
         from deploy.quantize.calibration_set import read_calibration_set
         from deploy.quantize.quantizer import Quantizer
+        from trainers.run.tell import tell_notes
     source, manifest = read_contract(model)
     with locate(file=model):
         calibration, dataset = read_calibration_set(manifest, data, val_data, calibrate, max_images)
+        tell_notes(dataset.notes)
         check = build_accuracy_check(manifest, dataset, open_infer(source))
         quantizer = Quantizer(source, manifest, check)
         if max(quantizer.before.values()) < MIN_FIGURE and not force:
@@ -145,7 +147,7 @@ def _report(trial: Trial) -> Trial:
 
 def _show(quantizer: Quantizer, trial: Trial, precision: str, task: str) -> None:
     count = f"{len(trial.float_layers)} of {quantizer.layers} layers in float"
-    table = Table("figure", "fp32", precision, "lost", title=f"{task}, {count}")
+    table = make_table("figure", "fp32", precision, "lost", title=f"{task}, {count}")
     for name, value in trial.figures.items():
         before = quantizer.before[name]
         table.add_row(name, f"{before:.2f}", f"{value:.2f}", f"{before - value:.2f}")

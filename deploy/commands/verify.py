@@ -9,10 +9,11 @@ import typer
 
 from deploy.commands.terminal import read_contract, require_training_extra, show_progress
 from deploy.verify.comparison import SLACK, ComparisonReport
-from deploy.verify.verify import find_pictures, open_engines, verify
+from deploy.verify.verify import list_pictures, open_engines, verify
 from edge.errors import ConfigError, EdgeError
 from edge.onnxfile import precision_of
 from trainers.keras_import import load_keras
+from trainers.run.tell import tell_notes
 
 
 def verify_command(
@@ -37,7 +38,8 @@ def verify_command(
     embedding by a cosine of 0.001, or when nothing is found that could be compared; a model in
     FP16 may differ by 8 times as much, one in INT8 by 16 times.
     """
-    files = find_pictures(pictures or [])
+    files, notes = list_pictures(pictures or [])
+    tell_notes(notes)
     if run is not None and not run.is_dir():
         raise ConfigError(f"--run {run} does not exist: name a run folder of edge-train")
     source, manifest = read_contract(model)

@@ -5,7 +5,8 @@ takes memory, minutes and now and then a crash, none of which belongs in the cal
 Standard output is one JSON object per line: progress, or at the end what went wrong.
 
 Precision is in the graph: networks are strongly typed, which is TensorRT 11's only way and has to
-be set in other versions. TensorRT-RTX gets no timing cache, which would need a GPU.
+be set in 10. So FP16 and INT8 flags, calibrators and layer precisions, which 11 removed, are not
+used. TensorRT-RTX gets no timing cache, which would need a GPU.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
+from edge.compat import Self
 from edge.engines.cache import BuildOptions
 from edge.engines.cuda import open_cuda
-from edge.engines.library import Flavor, Library, create_logger, find_library
+from edge.engines.library import Flavor, Library, create, create_logger, find_library
 from edge.errors import ConfigError, EdgeError, ModelError
 
 REPORT_S = 0.2  # between two lines of progress
@@ -60,13 +62,13 @@ def build_engine(model: bytes, spec: BuildSpec, library: Library, report: Progre
 
     Raises:
         ModelError: The parser or the builder refuses the model; holds everything they said.
-        ConfigError: The library does not know a compute capability.
+        ConfigError: The library does not know a compute capability, or cannot use driver or GPU.
     """
     trt, messages = library.module, list[str]()
     logger = create_logger(library, messages)
-    builder = trt.Builder(logger)
-    flags = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
-    network = builder.create_network(0 if flags is None else 1 << int(flags))
+    builder = create(library, "Builder", logger, messages)
+    strongly_typed = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+    network = builder.create_network(strongly_typed)
     parser = trt.OnnxParser(network, logger)
     if not parser.parse(model):
         problems = [_problem(parser.get_error(n)) for n in range(parser.num_errors)]
@@ -83,8 +85,8 @@ def build_engine(model: bytes, spec: BuildSpec, library: Library, report: Progre
 
 def _problem(error: Any) -> str:  # noqa: ANN401 - TensorRT's ParserError
     """One error of the parser: node, operator, reason."""
-    what = getattr(error, "node_operator", str)() or "graph"
-    name = getattr(error, "node_name", str)() or f"number {error.node()}"
+    what = error.node_operator() or "graph"
+    name = error.node_name() or f"number {error.node()}"
     return f"  {what} {name}: {error.desc()} ({str(error.code()).rpartition('.')[2]})"
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from deploy.export.keras_layers import Writer, digest
 from deploy.export.liveness import export_liveness
 from deploy.graph.contract import finish_model
+from deploy.graph.folding import fold
 from deploy.graph.graph_builder import Graph
 from deploy.graph.manifest import Provenance, build_manifest
 from deploy.graph.model_proto import create_model, declare_io, get_input_name
@@ -20,8 +21,9 @@ from deploy.graph.nms import Nms, NmsOverrides, RawOutputs, append_corners, appe
 from edge.errors import ConfigError, ModelError
 from edge.manifest import Manifest, Task
 from edge.onnxfile import metadata_of
+from edge.types import Resampling
 from trainers import liveness
-from trainers.networks.config import LivenessConfig, NetworkConfig
+from trainers.networks.config import EncoderConfig, LivenessConfig, NetworkConfig
 from trainers.networks.yolo import POINTS, build, cells, resize_network
 from trainers.run.folder import RunFolder
 from trainers.weights.transfer import assign_weights, read_onnx
@@ -49,7 +51,9 @@ def export_run(
         live, live_config = run.load_with_config(LivenessConfig)
         return export_liveness(live, live_config, _complete(run, provenance)), "liveness"
     if kind == "embed":
-        return export_encoder(run.load(), _complete(run, provenance)), "embed"
+        encoder, encoder_config = run.load_with_config(EncoderConfig)
+        resampling = encoder_config.resampling
+        return export_encoder(encoder, _complete(run, provenance), resampling), "embed"
     network, config = run.load_with_config(NetworkConfig)
     try:
         network, config = resize_network(
@@ -132,7 +136,9 @@ def export_detector(
     return finish_model(proto, manifest, {NETWORK: json.dumps(config.to_json())})
 
 
-def export_encoder(network: keras.Model, provenance: Provenance) -> bytes:
+def export_encoder(
+    network: keras.Model, provenance: Provenance, resampling: Resampling = "halved_bilinear"
+) -> bytes:
     """A network of ``trainers.networks.mobilefacenet`` as a contract model for the task ``embed``.
 
     The provenance's metrics hold the threshold.
@@ -143,11 +149,12 @@ def export_encoder(network: keras.Model, provenance: Provenance) -> bytes:
     height, width, _ = network.input.shape[1:]
     manifest = build_manifest(
         provenance, task="embed", family="edge-encoder", input_wh=(width, height),
-        source_sha256=digest(network),
+        resampling=resampling, source_sha256=digest(network),
     )  # fmt: skip
     proto, graph = create_model()
     source = get_input_name("embed")
     graph.rename(Writer(graph, network).write(graph.add_pictures(source)).name, "embeddings")
+    fold(proto.graph)
     declare_io(proto.graph, source, (width, height), {"embeddings": [network.output.shape[-1]]})
     return finish_model(proto, manifest)
 

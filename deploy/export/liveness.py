@@ -7,6 +7,7 @@ from onnx import TensorProto
 
 from deploy.export.keras_layers import Writer, digest
 from deploy.graph.contract import finish_model
+from deploy.graph.folding import fold
 from deploy.graph.graph_builder import Graph
 from deploy.graph.manifest import Provenance, build_manifest
 from deploy.graph.model_proto import create_model, declare_io
@@ -26,6 +27,7 @@ def export_liveness(network: keras.Model, config: LivenessConfig, provenance: Pr
     manifest = build_manifest(
         provenance, task="liveness", family=FAMILY, input_wh=config.input_wh,
         crop_scales=config.scales, clip_frames=config.frames, clip_s=CLIP_S,
+        resampling=config.resampling,
         source_sha256=digest(network),
     )  # fmt: skip
     proto, graph = create_model()
@@ -33,6 +35,7 @@ def export_liveness(network: keras.Model, config: LivenessConfig, provenance: Pr
     live = _over_space_time if config.over_time == "conv3d" else _branched
     flat = graph.add("Reshape", live(graph, network, config, clips), graph.integers(-1))
     graph.rename(flat, "live")
+    fold(proto.graph)
     declare_io(proto.graph, "faces", config.input_wh, {"live": []}, config.crops)
     return finish_model(proto, manifest)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
-from deploy.verify.verify import find_pictures, read_letterboxed
+from deploy.verify.verify import list_pictures, read_letterboxed
 from edge.errors import ConfigError
 from edge.manifest import Manifest
 from edge.types import U8, Letterbox, RgbPicture
@@ -25,20 +26,24 @@ def read_calibration_set(
 ) -> tuple[U8, Dataset]:
     """Inputs to calibrate on ``(P, ...)`` and labeled pictures to check the accuracy on.
 
-    Both are spread evenly. Without ``val_data`` the pictures left of ``data`` are checked on.
+    Both are spread evenly, and the notes on both come with the latter. Without ``val_data`` the
+    pictures left of ``data`` are checked on.
 
     Raises:
         ConfigError: There are no pictures, or none with the labels that are needed.
     """
     if val_data is not None and manifest.task in ("detect", "faces"):
-        inputs = read_letterboxed(pick_evenly(find_pictures([data]), max_calibration), manifest)
-        return inputs, _pick_examples(read_dataset(val_data), max_images)
+        files, notes = list_pictures([data])
+        inputs = read_letterboxed(pick_evenly(files, max_calibration), manifest)
+        examined = _pick_examples(read_dataset(val_data), max_images)
+        return inputs, replace(examined, notes=(*notes, *examined.notes))
     labeled = read_dataset(data)
     count = min(max_calibration, max(1, len(labeled.examples) // 3))
     chosen = pick_evenly(labeled.examples, count)
     inputs = prepare_inputs(manifest, chosen)
     if val_data is not None:
-        return inputs, _pick_examples(read_dataset(val_data), max_images)
+        examined = _pick_examples(read_dataset(val_data), max_images)
+        return inputs, replace(examined, notes=labeled.notes + examined.notes)
     used = {example.name for example in chosen}
     rest = tuple(e for e in labeled.examples if e.name not in used)
     if not rest:
@@ -46,11 +51,11 @@ def read_calibration_set(
             f"--data {data} holds a single picture, which is too few: add more, or name labeled "
             "pictures with --val-data"
         )
-    return inputs, _pick_examples(Dataset(labeled.classes, rest), max_images)
+    return inputs, _pick_examples(replace(labeled, examples=rest), max_images)
 
 
 def _pick_examples(dataset: Dataset, max_images: int) -> Dataset:
-    return Dataset(dataset.classes, tuple(pick_evenly(dataset.examples, max_images)))
+    return replace(dataset, examples=tuple(pick_evenly(dataset.examples, max_images)))
 
 
 def pick_evenly(items: Sequence[T], max_items: int) -> list[T]:
@@ -78,11 +83,16 @@ def _prepare(manifest: Manifest, example: Example) -> Iterator[U8]:
     if manifest.task == "embed":
         for points in example.landmarks:
             if np.isfinite(points).all():
-                yield align_face(RgbPicture(example.load().image), points)
+                yield align_face(
+                    RgbPicture(example.load().image), points, resampling=manifest.resampling
+                )
     elif manifest.task == "liveness":
         for box in example.xyxy:
             picture = RgbPicture(example.load().image)
-            crops = [crop_wide(picture, box, s, manifest.input_wh) for s in manifest.crop_scales]
+            crops = [
+                crop_wide(picture, box, scale, manifest.input_wh, manifest.resampling)
+                for scale in manifest.crop_scales
+            ]
             yield np.stack(crops * manifest.clip_frames)
     else:
         width, height = manifest.input_wh
@@ -94,4 +104,4 @@ def _prepare(manifest: Manifest, example: Example) -> Iterator[U8]:
 def letterbox_example(manifest: Manifest, example: Example, image: U8) -> Letterbox:
     """Letterbox a labeled picture into ``image``, as the daemon would."""
     picture = RgbPicture(example.load().image)
-    return letterbox(picture, image, manifest.letterbox_align, manifest.letterbox_fill)
+    return letterbox(picture, image, manifest.placement)

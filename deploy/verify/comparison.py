@@ -19,6 +19,7 @@ import numpy as np
 
 from edge import strict_json
 from edge.manifest import Manifest
+from edge.printable import format_count
 from edge.types import F32
 from edge.vision import boxes
 
@@ -130,7 +131,8 @@ class Comparison:
     def describe(self, reference: str) -> list[str]:
         """The result in lines to print."""
         line = (
-            f"{self.engine} against {reference}: {self.pictures} pictures, {self.rows} rows, "
+            f"{self.engine} against {reference}: {format_count(self.pictures, 'picture')}, "
+            f"{format_count(self.rows, 'row')}, "
             f"{len(self.failures)} differ; the others by at most {self.box_px:.4f} px and "
             f"{self.score:.1e}, {self.borderline} were borderline"
         )
@@ -207,7 +209,8 @@ class VectorComparison:
     def describe(self, reference: str) -> list[str]:
         """The result in lines to print."""
         line = (
-            f"{self.engine} against {reference}: {self.pictures} pictures, {len(self.failures)} "
+            f"{self.engine} against {reference}: {format_count(self.pictures, 'picture')}, "
+            f"{len(self.failures)} "
             f"differ; the others by at most {self.furthest:.1e}"
         )
         if not self.worst:

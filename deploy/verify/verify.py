@@ -26,9 +26,10 @@ from edge.ports import Session
 from edge.types import F32, U8
 from edge.vision.image_file import read_picture
 from edge.vision.preprocess import letterbox
+from trainers.data.dataset import Problem
+from trainers.data.picture_folder import find_pictures
 
 BATCH = 4
-PICTURES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,21 +138,23 @@ def merge_outputs(outputs: Outputs) -> F32:
     return np.concatenate([rows, points.reshape(*points.shape[:2], -1)], axis=2)
 
 
-def find_pictures(paths: Sequence[Path]) -> list[Path]:
-    """The pictures as given; of folders, those below them, sorted.
+def list_pictures(paths: Sequence[Path]) -> tuple[list[Path], list[Problem]]:
+    """The pictures as given, of folders those below them, sorted; and what was passed over.
 
     Raises:
         ConfigError: A path does not exist, or nothing was found.
     """
-    pictures: list[Path] = []
+    pictures, notes = list[Path](), list[Problem]()
     for path in paths:
         if not path.exists():
             raise ConfigError(f"{path} does not exist: check --pictures")
-        inside = sorted(path.rglob("*")) if path.is_dir() else [path]
-        pictures += [p for p in inside if p == path or p.suffix.lower() in PICTURES]
+        inside, passed_over = find_pictures(path) if path.is_dir() else ([path], [])
+        pictures += inside
+        notes += passed_over
     if not pictures:
-        raise ConfigError("no picture to compare on: name some with --pictures FOLDER")
-    return pictures
+        why = "".join(f"; {note.what}" for note in notes)
+        raise ConfigError(f"no picture to compare on: name some with --pictures FOLDER{why}")
+    return pictures, notes
 
 
 def read_letterboxed(paths: Sequence[Path], manifest: Manifest) -> U8:
@@ -163,7 +166,7 @@ def read_letterboxed(paths: Sequence[Path], manifest: Manifest) -> U8:
             picture = read_picture(path)
         except EdgeError as error:
             raise ConfigError(f"{error}: replace it or drop it") from error
-        letterbox(picture, image, manifest.letterbox_align, manifest.letterbox_fill)
+        letterbox(picture, image, manifest.placement)
     if manifest.task == "liveness":
         return np.stack([images] * manifest.crops, axis=1)
     return images

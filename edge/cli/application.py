@@ -2,34 +2,94 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import errno
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar, get_args
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from edge.errors import EdgeError
+from edge.interrupt import INTERRUPTED
 from edge.printable import escape_controls
+
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+VALUES = {bool: "", int: "NUMBER", float: "NUMBER", str: "TEXT", Path: "PATH"}
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+
+def _name_values(parameters: list[Any]) -> list[Any]:
+    """Call the values of parameters in the help what a person would: `PATH`, not `list[Path]`."""
+    for parameter in parameters:
+        described = getattr(parameter, "type_descriptor", None)  # since Typer 0.29
+        annotation = getattr(described, "annotation", None)
+        inner = next(iter(get_args(annotation)), annotation)
+        if inner in VALUES and not getattr(described, "is_choice", False):
+            vars(parameter)["display_type"] = lambda _, name=VALUES[inner]: name
+    return parameters
+
+
+class Command(TyperCommand):
+    """A command whose help reads as a person would write it."""
+
+    def __init__(self, *arguments: Any, help: str | None = None, **options: Any) -> None:  # noqa: A002, ANN401
+        paragraphs = inspect.cleandoc(help or "").split("\n\n")
+        text = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+        super().__init__(*arguments, help=text, **options)
+
+    def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 - of Click
+        """Arguments and options."""
+        return _name_values(super().get_params(ctx))
 
 
 class Group(TyperGroup):
-    """Commands whose `EdgeError` is printed without a traceback."""
+    """Commands whose `EdgeError` and Ctrl-C end without a traceback."""
+
+    def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 - of Click
+        """Options."""
+        return _name_values(super().get_params(ctx))
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # noqa: ANN401
         """Run the chosen command."""
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            sys.stdout.flush()  # what cannot be written is told below
         except EdgeError as error:
             message = escape_controls(str(error), keep="\n")
-            typer.echo(f"{ctx.info_name}: {message}", err=True)
+            typer.echo(f"{ctx.command_path}: {message}", err=True)
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt:
-            raise typer.Exit(0) from None
+            raise typer.Exit(INTERRUPTED) from None
+        except OSError as error:
+            if error.errno not in DISK_ERRORS or error.filename:
+                raise
+            typer.echo(
+                f"{ctx.command_path}: the output cannot be written: {error.strerror}", err=True
+            )
+            raise typer.Exit(EdgeError.exit_code) from error
+        return result
 
 
-def application(description: str) -> typer.Typer:
+class Application(typer.Typer):
+    """Subcommands, each a `Command`."""
+
+    def command(
+        self,
+        name: str | None = None,
+        *,
+        cls: type[TyperCommand] | None = None,
+        **options: Any,  # noqa: ANN401 - of Typer
+    ) -> Callable[[Handler], Handler]:
+        """Add a command; a decorator."""
+        return super().command(name, cls=cls or Command, **options)
+
+
+def application(description: str) -> Application:
     """Create an application of subcommands."""
-    return typer.Typer(
+    return Application(
         cls=Group,
         help=description,
         no_args_is_help=True,
@@ -52,8 +112,8 @@ def deprecated_options(names: Mapping[str, str]) -> type[TyperCommand]:
         typer.echo(f"warning: {old} is deprecated, use {names[old]}", err=True)
         return f"{names[old]}{equals}{value}"
 
-    class Command(TyperCommand):
+    class Renamed(Command):
         def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - of Click
             return super().parse_args(ctx, [rename(argument) for argument in args])
 
-    return Command
+    return Renamed

@@ -8,7 +8,7 @@ import statistics
 import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -16,6 +16,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from edge import strict_json
 from edge.cli.report import AsJsonLines
+from edge.compat import Self
 from edge.diagnostics.benchmark import (
     CLIP_FPS,
     Cost,

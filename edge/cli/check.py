@@ -7,23 +7,34 @@ import errno
 import itertools
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any
 
 import typer
 
 from edge import plugins
+from edge.bounded_call import call_within
 from edge.cli.configuration import load_configuration
 from edge.cli.report import AsJsonLines, show_report
-from edge.config import Camera, Config, Recognition
+from edge.compat import Self
+from edge.config import Camera, Config, Http, Recognition
 from edge.config_file import locate_in
-from edge.diagnostics.host import Finding
-from edge.errors import ConfigError, EdgeError, GalleryError
+from edge.diagnostics.disk import check_disks
+from edge.diagnostics.finding import Finding
+from edge.errors import (
+    ConfigError,
+    EdgeError,
+    ErrorCollector,
+    GalleryError,
+    collect_errors,
+)
 from edge.models.embedder import ContractEmbedder
 from edge.models.liveness import ContractLiveness
-from edge.pipeline import Pipeline
+from edge.opencv import advise_one_wheel, list_wheels
+from edge.printable import format_count
 from edge.service.camera_pool import create_source
 from edge.service.gallery_sync import follow_gallery
 from edge.service.health import HealthBoard
@@ -31,6 +42,8 @@ from edge.service.http import HttpServer, listen
 from edge.service.metrics import Metrics
 from edge.service.model_set import ModelSet
 from edge.service.send_queue import try_open
+
+SINK_S = 10.0  # a file system answers by then, or not at all
 
 
 def check(
@@ -41,17 +54,30 @@ def check(
 ) -> None:
     """Open every model, sink and camera of CONFIG once; exit with 0 if all work, else 78."""
     settings, models = load_configuration(configuration)
-    with locate_in(configuration):
-        findings = [*_check_models(settings, models, configuration), *_check_outputs(settings)]
-    with ThreadPoolExecutor(max_workers=16) as pool:
-        findings += pool.map(_check_camera, settings.cameras)
-    show_report(findings, as_json)
+    with locate_in(configuration), collect_errors() as errors:
+        findings = [
+            *_check_opencv(list_wheels()),
+            *_check_models(settings, models, configuration),
+            *_check_outputs(settings, errors),
+            *_check_space(settings.sinks),
+        ]
+        with ThreadPoolExecutor(max_workers=16) as pool:
+            findings += pool.map(_check_camera, settings.cameras)
+        show_report(findings, as_json)
     if not all(finding.ok for finding in findings):
         raise typer.Exit(ConfigError.exit_code)
 
 
+def _check_opencv(wheels: Sequence[str]) -> Iterator[Finding]:
+    """Warn of several; what they left may work."""
+    if len(wheels) > 1:
+        warning = (
+            f"warning: {' and '.join(wheels)} overwrite each other: {advise_one_wheel(wheels)}"
+        )
+        yield Finding("opencv", True, warning)
+
+
 def _check_models(settings: Config, models: ModelSet, path: Path) -> Iterator[Finding]:
-    Pipeline(models.detector, models.faces, itertools.count(1)).check(settings.cameras)
     detector = models.detector
     yield Finding("models.detector", True, f"{detector.name}: {', '.join(detector.classes[:8])}")
     if models.faces:
@@ -77,21 +103,52 @@ def _check_gallery(
         return Finding(part, False, str(error))
     if problems[-1]:
         return Finding(part, False, problems[-1])
-    detail = f"{counts[-1]} {'person' if counts[-1] == 1 else 'people'} can be recognized"
+    detail = f"{format_count(counts[-1], 'person', 'people')} can be recognized"
     if liveness is None and settings.require_liveness:
         return Finding(part, False, f"{detail}, but no one is named without recognition.liveness")
     return Finding(part, True, detail)
 
 
-def _check_outputs(settings: Config) -> Iterator[Finding]:
-    HttpServer(settings.http, Metrics(), HealthBoard())
-    with _Busy() as busy:
-        listen(settings.http.host, settings.http.port).close()
-    yield busy.to_finding("http", f"{settings.http.host}:{settings.http.port}")
+def _check_outputs(settings: Config, errors: ErrorCollector) -> Iterator[Finding]:
+    """HTTP and sinks; an error is a finding, and told with its line at the end as well."""
+    parts: list[tuple[str, Callable[[], Finding]]] = [("http", lambda: _check_http(settings.http))]
     for row, table in enumerate(settings.sinks):
+        part = f"sinks[{row}]"
+        parts.append((part, partial(_check_sink, part, table)))
+    for part, check_part in parts:
+        with errors.catch():
+            try:
+                finding = check_part()
+            except ConfigError as error:
+                yield Finding(part, False, error.problem)
+                raise
+            yield finding
+
+
+def _check_http(options: Http) -> Finding:
+    HttpServer(options, Metrics(), HealthBoard())
+    with _Busy() as busy:
+        listen(options.host, options.port).close()
+    return busy.to_finding("http", f"{options.host}:{options.port}")
+
+
+def _check_space(sinks: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
+    """Warn of little space for files that sinks write."""
+    paths = [table["path"] for table in sinks if table.get("path", "-") != "-"]
+    for finding in check_disks(Path(path).absolute().parent for path in paths):
+        if not finding.ok:
+            yield Finding(finding.part, True, f"warning: {finding.detail}: {finding.hint}")
+
+
+def _check_sink(part: str, table: Mapping[str, Any], timeout_s: float = SINK_S) -> Finding:
+    sink = plugins.create("sinks", table)
+    try:
         with _Busy() as busy:
-            try_open(plugins.create("sinks", table), f"sinks[{row}]")
-        yield busy.to_finding(f"sinks[{row}]", table["kind"])
+            call_within(timeout_s, lambda: try_open(sink, part))
+    except TimeoutError:
+        problem = f"it did not open within {timeout_s:g} s: check the mount of its path"
+        return Finding(part, False, problem)
+    return busy.to_finding(part, table["kind"])
 
 
 class _Busy:

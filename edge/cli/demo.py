@@ -15,9 +15,12 @@ from rich.live import Live
 
 from edge import config_file, plugins
 from edge.cli.cameras import parse_source
+from edge.cli.process_exit import stop_before_start
 from edge.cli.watch import Board
 from edge.client import Item, Received, Subscriber
-from edge.config import Log
+from edge.config import Config, Log
+from edge.errors import ConfigError, EdgeError, SourceError
+from edge.service.camera_pool import create_source
 from edge.service.daemon import Daemon
 from edge.service.log_format import set_up_logging
 from edge.service.model_set import ModelSet
@@ -28,6 +31,7 @@ from edge.vision.resize import to_rgb
 from edge.wire.schema import StatusMessage
 
 ENDPOINT = "tcp://127.0.0.1:5555"
+FIRST_PICTURE_S = 15.0  # a camera that has delivered none by then is dead
 
 
 class Showcase:
@@ -42,9 +46,13 @@ class Showcase:
         if best is None or _score(result) >= _score(best):
             self._best[result.frame.camera] = result
 
+    def __bool__(self) -> bool:
+        """Whether there is anything to show."""
+        return bool(self._best)
+
     def save(self, classes: Sequence[str], path: Path) -> str:
         """Draw the best result into a file; a sentence about it."""
-        if not self._best:
+        if not self:
             return "no camera delivered a picture"
         result = max(self._best.values(), key=_score)
         tracks, faces = result.tracks, result.faces
@@ -68,12 +76,12 @@ def demo(
     sources: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[SOURCE]...",
+            metavar="SOURCE",
             help="Video files, rtsp:// addresses, /dev/video devices; none: a synthetic camera.",
         ),
     ] = None,
     seconds: Annotated[
-        float, typer.Option(help="Stop after this many seconds; 0 runs until Ctrl-C.")
+        float, typer.Option(min=0, help="Stop after this many seconds; 0 runs until Ctrl-C.")
     ] = 20,
     detector: Annotated[str, typer.Option(help="Object detector.")] = "zoo:detect-nano",
     faces: Annotated[str, typer.Option(help="Face detector; empty uses none.")] = "zoo:faces-nano",
@@ -82,18 +90,26 @@ def demo(
     ),
     bind: Annotated[str, typer.Option(help="ZeroMQ endpoint to publish at.")] = ENDPOINT,
 ) -> None:
-    """Run the daemon on SOURCEs, show its messages and draw the best frame."""
+    """Run the daemon on SOURCEs, show its messages and draw the best frame.
+
+    It ends early if no camera delivers.
+    """
+    stop_before_start()
     console = Console()
     set_up_logging(Log(level="error"))
     settings = config_file.parse(_build_config(sources or [], detector, faces, bind), "demo")
+    _try_files(settings)
     try_open(plugins.create("sinks", settings.sinks[0]), "--bind")
     models = ModelSet.load(settings, Path())
     showcase = Showcase()
     daemon = Daemon(settings, models=models, on_result=showcase.update)
     daemon.handle_signals()
-    console.print(f"publishing at {bind}; in another terminal: edge watch {bind}")
-    with _show_messages(bind, console), _stop_after(seconds, daemon):
+    console.print(f"publishing at {bind}", markup=False)
+    console.print(f"in another terminal: edge watch {bind}", markup=False)
+    with _show_messages(bind, console), _stop_after(seconds, daemon, showcase) as failures:
         daemon.run()
+    if failures:
+        raise EdgeError("\n".join(["no camera delivered a picture", *failures]))
     console.print()
     console.print(showcase.save(models.detector.classes, picture))
 
@@ -118,16 +134,48 @@ def _parse_looping_source(text: str) -> dict[str, Any]:
     return table | ({"loop": True} if table["kind"] == "video_file" else {})
 
 
+def _try_files(settings: Config) -> None:
+    """Read the first picture of each file.
+
+    Raises:
+        ConfigError: It is missing or not a video.
+    """
+    for camera in settings.cameras:
+        if camera.source["kind"] != "video_file":
+            continue
+        source = create_source(camera)
+        try:
+            with source.connect(threading.Event()) as captures:
+                if next(captures, None) is None:
+                    raise ConfigError(f"{source.address} ended before its first frame")
+        except SourceError as error:
+            raise ConfigError(str(error)) from error
+
+
 @contextlib.contextmanager
-def _stop_after(seconds: float, daemon: Daemon) -> Iterator[None]:
-    timer = threading.Timer(seconds, daemon.stop) if seconds else None
-    if timer:
+def _stop_after(seconds: float, daemon: Daemon, showcase: Showcase) -> Iterator[list[str]]:
+    """Stop after ``seconds``, or early when no camera delivers: then with a line for each."""
+    failures: list[str] = []
+
+    def give_up() -> None:
+        if not showcase:
+            failures.extend(f"{each.camera}: {each.reason}" for each in daemon.health.states())
+            daemon.stop()
+
+    def end() -> None:
+        give_up()
+        daemon.stop()
+
+    timers = [threading.Timer(FIRST_PICTURE_S, give_up)]
+    if seconds:
+        timers.append(threading.Timer(seconds, end))
+    for timer in timers:
         timer.daemon = True
         timer.start()
     try:
-        yield
+        yield failures
     finally:
-        if timer:
+        for timer in timers:
             timer.cancel()
 
 

@@ -18,11 +18,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Column, Table
-from rich.text import Text
+from rich.table import Table
 
 from edge import plugins
 from edge.cli.media import VIDEOS, Media, find_media
+from edge.cli.table import make_table, to_cell
+from edge.errors import ConfigError
 from edge.models.contract import load_model
 from edge.models.paths import resolve_model
 from edge.ports import Detector, FaceFinder
@@ -73,7 +74,8 @@ def detect(
         detector, faces = SHIPPED
     threshold = (0.0 if as_json else 0.3) if min_score is None else min_score
     models = ModelPair.load(detector, faces, workers, threshold)
-    media = Media(find_media(paths))
+    files, others = find_media(paths)
+    media = Media(files)
     results = models.detect(media.read(), batch)
     if draw_to:
         results = _draw_all(results, draw_to, media.files)
@@ -87,7 +89,7 @@ def detect(
     except BrokenPipeError:  # the reader is gone (`| head`): not an error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
-    _report(media)
+    _report(media, others)
     if not media.done:
         raise typer.Exit(1)
 
@@ -208,15 +210,19 @@ def _table(results: Iterator[Result]) -> Table:
     tallies: dict[str, Tally] = {}
     for result in results:
         tallies.setdefault(result.frame.camera, Tally()).add(result)
-    table = Table(Column("path", overflow="fold"), "frames", "objects", "faces")
+    table = make_table("path", "frames", "objects", "faces", right=("frames", "faces"))
     for path, tally in tallies.items():
         objects = ", ".join(f"{label} {count}" for label, count in tally.objects.most_common())
-        shown_path, shown_objects = Text(escape_controls(path)), Text(escape_controls(objects))
-        table.add_row(shown_path, str(tally.frames), shown_objects, str(tally.faces))
+        table.add_row(to_cell(path), str(tally.frames), to_cell(objects), str(tally.faces))
     return table
 
 
-def _report(media: Media) -> None:
+def _report(media: Media, others: Counter[str]) -> None:
+    if others:
+        kinds = ", ".join(
+            f"{count} {escape_controls(kind)}" for kind, count in sorted(others.items())
+        )
+        typer.echo(f"passed over, neither picture nor video: {kinds}", err=True)
     if not media.files:
         typer.echo("there are no images or videos", err=True)
     if media.skipped:
@@ -262,7 +268,10 @@ def _draw_all(results: Iterator[Result], folder: Path, files: Sequence[Path]) ->
         ]
         drawn = draw(to_rgb(frame.picture), objects.xyxy, captions, faces.xyxy, faces.landmarks)
         path = folder / drawn_name(Path(frame.camera).absolute().relative_to(root), frame.seq)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"{error.strerror}: give --draw a folder", file=folder) from error
         save_picture(drawn, path)
         yield result
 

@@ -13,7 +13,11 @@ STATE = "/var/lib/edge"
 
 
 def doctor(as_json: AsJsonLines = False) -> None:
-    """Check GPU, libraries, cameras, disk and clock of this machine, with fixes."""
+    """Check this machine and say what to do.
+
+    Looks at GPU, hardware decoders, libraries, permissions on devices, disk, clock, and a Jetson's
+    power mode, heat and supply.
+    """
     state = os.environ.get("STATE_DIRECTORY", STATE)
     host = Host(Path("/"), state, run_command, default_root())
     show_report(host.check(), as_json)

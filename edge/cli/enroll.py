@@ -7,47 +7,45 @@ import json
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from random import SystemRandom
-from typing import Annotated, Self
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Column, Table
-from rich.text import Text
 
 from edge import config_file
 from edge.cli import options
 from edge.cli.cameras import open_source
 from edge.cli.enroll_live import guide, read_frames
 from edge.cli.options import AsJson, GalleryOptions, load_liveness_model, load_models
+from edge.cli.people_folder import PeopleFolder
+from edge.cli.table import make_table, to_cell
 from edge.config import Config, Recognition
-from edge.errors import ConfigError, GalleryError
+from edge.errors import ConfigError, SourceError
 from edge.models.embedder import ContractEmbedder
 from edge.people.enrollment.capture_session import CaptureSession
 from edge.people.enrollment.challenge import Challenge, ChallengeError, ChallengeRules
-from edge.people.enrollment.enrollment import Enrollment, EnrollmentResult, RefusedPhoto
+from edge.people.enrollment.enrollment import Enrollment, EnrollmentResult
 from edge.people.enrollment.observer import EnrollmentObserver
 from edge.people.gallery.encryption import load_key
 from edge.people.gallery.gallery import Gallery, refuse_past, require_consent
 from edge.people.gallery.metadata import get_embedder_id
-from edge.people.gallery.names import fold_name, normalize_name
-from edge.people.liveness.score_fusion import LivenessPolicy
+from edge.people.gallery.names import normalize_name
+from edge.people.liveness.evidence import LivenessPolicy
 from edge.ports import FaceFinder, Source
-
-_NOBODY = frozenset(  # folders of other programs; Frigate keeps unassigned faces in train
-    {"train", "lost+found", "__macosx", "system volume information"}
-)
+from edge.printable import format_count
+from edge.types import Motion
 
 
 def enroll(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="[NAME]", help="The person's name.")] = "",
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The person's name.")] = "",
     photos: Annotated[
-        list[Path] | None, typer.Argument(metavar="[PHOTO...]", help="Pictures of one face each.")
+        list[Path] | None, typer.Argument(metavar="PHOTO", help="Pictures of one face each.")
     ] = None,
     folder: Annotated[
         Path | None, typer.Option(exists=True, file_okay=False, help="Many people: DIR/NAME/*.jpg.")
@@ -115,7 +113,7 @@ def enroll(
     somebody was not enrolled.
     """
     batches = _batches(name, photos or [], folder, camera)
-    found = _Folder().read(folder) if folder else _Folder()
+    found = PeopleFolder().read(folder, "--folder") if folder else PeopleFolder()
     require_consent(given=consent)
     day = until.date() if until else None
     refuse_past(day.isoformat() if day else "", time.time())
@@ -139,8 +137,7 @@ def enroll(
             results = [_enroll_live(name, source, observer, enrollment, acts)]
         else:
             results = _enroll_photos(batches | found.people, enrollment) + found.refused
-    if found.passed_over:
-        typer.echo(f"passed over, nobody's photos: {', '.join(found.passed_over)}", err=True)
+    found.tell_passed_over()
     _report(results, as_json)
     if not all(result.used for result in results):
         raise typer.Exit(1)
@@ -168,7 +165,7 @@ def _make_observer(
     model = load_liveness_model(chosen.liveness)
     rules = settings.recognition if settings else None
     rules = rules or Recognition(gallery=str(chosen.gallery), key_file=chosen.key)
-    policy = LivenessPolicy(rules.live_score, rules.spoof_score, rules.live_window_s, motion=True)
+    policy = replace(LivenessPolicy.from_settings(rules), motion=Motion.ALWAYS)
     return EnrollmentObserver(finder, embedder, model, policy)
 
 
@@ -188,7 +185,10 @@ def _enroll_live(
     challenge = Challenge(rules, SystemRandom())
     stop = threading.Event()
     with guide(name) as show, contextlib.closing(read_frames(source, stop)) as frames:
-        templates = CaptureSession(observer, challenge, gallery, show).run(frames)
+        try:
+            templates = CaptureSession(observer, challenge, gallery, show).run(frames)
+        except SourceError as error:
+            raise ChallengeError(f"no one was enrolled: {error}") from error
     return enrollment.add_live(name, templates)
 
 
@@ -204,68 +204,15 @@ def _batches(
     given = [source for source in (photos, folder, camera) if source]
     if len(given) != 1 or bool(name) == bool(folder):
         raise ConfigError("give exactly one of: NAME PHOTO..., NAME --camera CAMERA, --folder DIR")
-    return {normalize_name(name): list(photos)} if photos else {}
-
-
-@dataclass(slots=True)
-class _Folder:
-    """The people of ``--folder``: a folder of photos for each, in folders of its own or not.
-
-    Attributes:
-        people: The photos of each person.
-        refused: Folders whose name cannot be a person's.
-        passed_over: Files and folders that are nobody's.
-    """
-
-    people: dict[str, list[Path]] = field(default_factory=dict)
-    refused: list[EnrollmentResult] = field(default_factory=list)
-    passed_over: list[str] = field(default_factory=list)
-
-    def read(self, folder: Path) -> Self:
-        """Read the folder.
-
-        Raises:
-            ConfigError: It has no people, or two folders for one.
-        """
-        for path in sorted(folder.iterdir()):
-            name = path.name
-            if (
-                not path.is_dir()
-                or name.startswith((".", "@", "#", "$"))
-                or name.lower() in _NOBODY
-            ):
-                self.passed_over.append(name if path.is_file() else f"{name}/")
-                continue
-            try:
-                person = normalize_name(name)
-            except GalleryError as error:
-                self.refused.append(
-                    EnrollmentResult(name, 0, (RefusedPhoto(str(path), error.problem),))
-                )
-                continue
-            if fold_name(person) in map(fold_name, self.people):
-                raise ConfigError(
-                    f"--folder {folder} has two folders for {person}: merge them into one"
-                )
-            self.people[person] = _find_photos(path)
-        if not self.people and not self.refused:
-            others = f"; passed over: {', '.join(self.passed_over)}" if self.passed_over else ""
+    if photos and Path(name).is_file():
+        raise ConfigError(f"{name} is a file: the name comes first, as in `edge enroll Ann {name}`")
+    for photo in photos:
+        if photo.is_dir():
             raise ConfigError(
-                f"--folder {folder} must have a folder per person, DIR/NAME/*.jpg, but has none"
-                f"{others}"
+                f"{photo} is a folder: give its photos, as in `edge enroll {name} {photo}/*.jpg`; "
+                "--folder enrolls many people, each from a folder of its own"
             )
-        return self
-
-
-def _find_photos(folder: Path) -> list[Path]:
-    """All files below a person's folder but those of the system; what is no photo is refused."""
-    return [
-        path
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-        and path.name.lower() not in ("thumbs.db", "desktop.ini")
-        and not any(p.startswith((".", "@")) for p in path.relative_to(folder).parts)
-    ]
+    return {normalize_name(name): list(photos)} if photos else {}
 
 
 def _make_progress() -> Progress:
@@ -279,10 +226,10 @@ def _report(results: Sequence[EnrollmentResult], as_json: bool) -> None:
         for result in results:
             typer.echo(json.dumps(asdict(result), ensure_ascii=False))
         return
-    table = Table(Column("refused", overflow="fold"), "why")
+    table = make_table("refused", "why")
     for result in results:
         for photo in result.refused:
-            table.add_row(Text(photo.photo), Text(photo.reason))
+            table.add_row(to_cell(photo.photo), to_cell(photo.reason))
     if table.row_count:
         Console().print(table)
     for result in results:
@@ -290,6 +237,6 @@ def _report(results: Sequence[EnrollmentResult], as_json: bool) -> None:
             typer.echo(f"not enrolled: {result.name}, no usable picture", err=True)
     people, used = sum(bool(r.used) for r in results), sum(r.used for r in results)
     typer.echo(
-        f"enrolled {people} {'person' if people == 1 else 'people'} with {used} "
-        f"{'picture' if used == 1 else 'pictures'}, refused {table.row_count}"
+        f"enrolled {format_count(people, 'person', 'people')} with "
+        f"{format_count(used, 'picture')}, refused {table.row_count}"
     )

@@ -13,8 +13,7 @@ from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
-from edge.errors import SourceError
-from edge.people.enrollment.challenge import Act, ChallengeError, ChallengeProgress, ChallengeState
+from edge.people.enrollment.challenge import Act, ChallengeProgress, ChallengeState
 from edge.ports import Source
 from edge.service.frame_rate import FrameRateLimiter
 from edge.types import Frame
@@ -32,21 +31,18 @@ PROMPTS = {
 }
 
 
-def read_frames(source: Source, stop: threading.Event) -> Generator[Frame]:
-    """Frames of a camera at a rate at which a person can be guided.
+def read_frames(source: Source, stop: threading.Event, fps: float = FPS) -> Generator[Frame]:
+    """Frames of a camera, by default at a rate at which a person can be guided.
 
     Raises:
-        ChallengeError: The camera cannot be opened or went silent.
+        SourceError: The camera cannot be opened or went silent.
     """
-    limiter = FrameRateLimiter(FPS)
-    try:
-        with source.connect(stop) as captures:
-            for seq, capture in enumerate(captures):
-                if source.every_frame or limiter.is_due(capture.monotonic_s):
-                    at_s, monotonic_s = capture.captured_s, capture.monotonic_s
-                    yield Frame("enrollment", 1, seq, at_s, monotonic_s, capture.picture)
-    except SourceError as error:
-        raise ChallengeError(f"no one was enrolled: {error}") from error
+    limiter = FrameRateLimiter(fps)
+    with source.connect(stop) as captures:
+        for seq, capture in enumerate(captures):
+            if source.every_frame or limiter.is_due(capture.monotonic_s):
+                at_s, monotonic_s = capture.captured_s, capture.monotonic_s
+                yield Frame("terminal", 1, seq, at_s, monotonic_s, capture.picture)
 
 
 def make_panel(name: str, progress: ChallengeProgress) -> RenderableType:

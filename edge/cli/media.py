@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,23 +18,31 @@ from edge.ports import Source
 from edge.types import Frame, Picture
 from edge.vision.image_file import read_picture
 
-PICTURES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+PICTURES = frozenset({".avif", ".bmp", ".jfif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 VIDEOS = frozenset(
     {".264", ".265", ".avi", ".gif", ".h264", ".h265", ".hevc", ".m4v", ".mkv", ".mov", ".mp4"}
     | {".mpeg", ".mpg", ".ts", ".webm", ".wmv"}
 )
 
 
-def find_media(paths: Sequence[Path]) -> list[Path]:
-    """List files as given, and all images and videos below folders, sorted."""
-    files: list[Path] = []
+def find_media(paths: Sequence[Path]) -> tuple[list[Path], Counter[str]]:
+    """List files as given, and all images and videos below folders, sorted.
+
+    Returns:
+        The files, and how many others lie below the folders, by suffix.
+    """
+    files, others = list[Path](), Counter[str]()
     for path in paths:
-        if path.is_dir():
-            inside = sorted(path.rglob("*"))
-            files += [p for p in inside if p.suffix.lower() in PICTURES | VIDEOS and p.is_file()]
-        else:
+        if not path.is_dir():
             files.append(path)
-    return files
+            continue
+        for inside in sorted(p for p in path.rglob("*") if p.is_file()):
+            suffix = inside.suffix.lower()
+            if suffix in PICTURES | VIDEOS:
+                files.append(inside)
+            else:
+                others[suffix or inside.name] += 1
+    return files, others
 
 
 @dataclass(slots=True)
@@ -72,6 +81,8 @@ def is_picture(path: Path) -> bool:
 
 
 def _pictures(path: Path) -> Iterator[Picture]:
+    if path.exists() and not path.is_file():
+        raise SourceError("this is no regular file", file=path)  # a pipe would be waited for
     if is_picture(path):
         yield read_picture(path)
     else:

@@ -22,11 +22,10 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
-from rich.table import Table
-from rich.text import Text
 
 from edge import plugins
 from edge.cli.application import application
+from edge.cli.table import make_table, to_cell
 from edge.errors import ConfigError, ModelError
 from edge.manifest import KEY, Manifest, read_model
 from edge.models import catalog, download
@@ -36,6 +35,10 @@ from edge.printable import escape_controls
 app = application("List the shipped models, and download larger ones.")
 
 _ADOPT_S = 600
+# `python -P -m deploy`, which 3.10 lacks: nothing is imported from the working directory.
+_DEPLOY = (
+    "import sys; sys.path[:] = filter(None, sys.path); from deploy.__main__ import main; main()"
+)
 _HOME = Path(__file__).parents[2]  # where `edge` and, beside it, `deploy` are installed
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -48,14 +51,14 @@ def list_models(as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps(rows))
         return
-    table = Table(box=None, pad_edge=False)
-    for column in ("MODEL", "TASK", "INPUT", "MB", "LICENSE", "STATE"):
-        table.add_column(column, justify="right" if column in ("INPUT", "MB") else "left")
+    table = make_table(
+        "MODEL", "TASK", "INPUT", "MB", "LICENSE", "STATE", right=("INPUT", "MB"), lines=False
+    )
     for row in rows:
         size = "x".join(map(str, row["input_wh"]))
         mega = f"{row['size_bytes'] / 1e6:.1f}"
         cells = (row["model"], row["task"], size, mega, row["license"], row["state"])
-        table.add_row(*(Text(escape_controls(cell)) for cell in cells))
+        table.add_row(*map(to_cell, cells))
     Console().print(table)
 
 
@@ -113,7 +116,7 @@ def adopt(entry: catalog.CatalogEntry, foreign: Path, target: Path) -> None:
     options = {"license": entry.license, "trained-on": entry.trained_on, **entry.adopt}
     words = [f"--{key}={value}" for key, value in options.items()]
     command = [
-        sys.executable, "-P", "-m", "deploy", "adopt", str(foreign), f"--family={entry.family}",
+        sys.executable, "-c", _DEPLOY, "adopt", str(foreign), f"--family={entry.family}",
         f"--name={entry.name}", f"--out={target}", *words,
     ]  # fmt: skip
     try:

@@ -80,14 +80,14 @@ class GalleryOptions:
         for name, file in files.items():
             if file:
                 defaults[name] = str(resolve_model(file.path, base))
-        missing = {n: value for n, value in defaults.items() if not _is_given(context, n)}
+        missing = {n: value for n, value in defaults.items() if not is_given(context, n)}
         for name in missing:
             if file := files.get(name):
                 read_model(Path(missing[name]), file.sha256)
         return replace(self, **missing)
 
 
-def _is_given(context: typer.Context, name: str) -> bool:
+def is_given(context: typer.Context, name: str) -> bool:
     """Whether an option was given on the command line or in the environment."""
     source = context.get_parameter_source(name)
     return source is not None and not source.name.startswith("DEFAULT")

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sized
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from edge.atomic_file import replace_file
 from edge.cli import options
 from edge.cli.application import application
 from edge.cli.calibrate import calibrate
 from edge.cli.options import GALLERY, KEY, AsJson, GalleryPath, KeyPath, load_models, open_gallery
+from edge.cli.table import make_table, to_cell
+from edge.cli.walk_through import walk_through
+from edge.cli.why import why
+from edge.compat import UTC
 from edge.errors import EdgeError, GalleryError
 from edge.people.enrollment.enrollment import compute_duplicate_threshold
 from edge.people.enrollment.face_photo import read_face
@@ -28,10 +30,12 @@ from edge.people.gallery.export import export_person
 from edge.people.gallery.gallery import Gallery
 from edge.people.gallery.records import Person, RecordState
 from edge.people.recognition.face_quality import LOOK
-from edge.printable import escape_controls
+from edge.printable import escape_controls, format_count
 
 app = application("Manage enrolled people and what is stored about them.")
 app.command()(calibrate)
+app.command()(why)
+app.command("test")(walk_through)
 
 Who = Annotated[str, typer.Argument(metavar="NAME", help="Name (in any case) or id.")]
 Photo = Annotated[Path, typer.Argument(metavar="PHOTO", help="A picture with one face.")]
@@ -41,20 +45,24 @@ Photo = Annotated[Path, typer.Argument(metavar="PHOTO", help="A picture with one
 def list_people(
     gallery: GalleryPath = GALLERY, key: KeyPath = KEY, as_json: AsJson = False
 ) -> None:
-    """List the enrolled people; with --json one object per line."""
+    """List the enrolled people; with --json one object per line.
+
+    Look-alikes are templates of other people with whom a person must not be confused, added by
+    `edge people not`.
+    """
     with open_gallery(gallery, key) as opened:
         people = opened.people()
     if as_json:
         for person in people:
             typer.echo(json.dumps(_to_json(person), ensure_ascii=False))
         return
-    table = Table("name", "templates", "negatives", "enrolled", "until", "state")
+    table = make_table("name", "templates", "look-alikes", "enrolled", "until", "state")
     for person in people:
         details = person.details
         cells = (details.name or person.id, str(details.templates), str(details.lookalikes),
                  _format_day(details.enrolled_s), details.until or "no end",
                  str(person.state))  # fmt: skip
-        table.add_row(*(Text(escape_controls(cell)) for cell in cells))  # a name is not markup
+        table.add_row(*map(to_cell, cells))
     Console().print(table)
 
 
@@ -70,7 +78,8 @@ def show(
         return
     for label, value in _to_json(person).items():
         shown = _format_time(value) if label.endswith("_s") else value
-        typer.echo(f"{label.removesuffix('_s')}: {escape_controls(str(shown))}")
+        heading = "look-alikes" if label == "lookalikes" else label.removesuffix("_s")
+        typer.echo(f"{heading}: {escape_controls(str(shown))}")
 
 
 @app.command()
@@ -117,17 +126,15 @@ def export(
     key: KeyPath = KEY,
 ) -> None:
     """Write all that is stored about a person, templates included, to a file only you can read."""
+    if file.exists() or file.is_symlink():
+        raise EdgeError("File exists: choose another path", file=file)
     with open_gallery(gallery, key) as opened:
         try:
-            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with replace_file(file, mode=0o600) as part:  # half an export is not kept
+                person = export_person(opened.store, name)
+                part.write_text(json.dumps(person, ensure_ascii=False, indent=1), encoding="utf-8")
         except OSError as error:
             raise EdgeError(f"{error.strerror}: choose another path", file=file) from error
-        with os.fdopen(descriptor, "w", encoding="utf-8") as out:
-            try:
-                json.dump(export_person(opened.store, name), out, ensure_ascii=False, indent=1)
-            except EdgeError:
-                file.unlink()
-                raise
     typer.echo(f"{file} is not encrypted: delete it once it has been handed over")
 
 
@@ -141,17 +148,17 @@ def audit(gallery: GalleryPath = GALLERY, key: KeyPath = KEY, as_json: AsJson = 
             for entry in entries:
                 typer.echo(json.dumps(asdict(entry)))
         else:
-            table = Table("#", "time", "by", "action", "person", "detail")
+            table = make_table("#", "time", "by", "action", "person", "detail")
             for entry in entries:
                 who = names.get(entry.person) or entry.person
                 cells = (str(entry.seq), _format_time(entry.at_s), entry.actor, entry.action, who)
-                table.add_row(*map(Text, (*cells, entry.detail)))
+                table.add_row(*map(to_cell, (*cells, entry.detail)))
             Console().print(table)
-        count = opened.audit.verify()
+        verified = opened.audit.verify()
         with opened.store.database.reading():
             opened.store.check_seal()
     if not as_json:
-        typer.echo(f"genuine: {count} entries, {_count(names)}")
+        typer.echo(f"genuine: {format_count(verified, 'entry', 'entries')}, {_count(names)}")
 
 
 @app.command()
@@ -194,7 +201,8 @@ def verify(
         person = record.person
         if person.state is not RecordState.ACTIVE:
             raise GalleryError(f"{person.name or person.id} is {person.state}: enroll again")
-        embedding = model.embed(read_face(finder, photo, LOOK).crop[None])[0]
+        face = read_face(finder, photo, LOOK, model.resampling)
+        embedding = model.embed(face.crop[None])[0]
         similarity = float((record.own @ embedding).max())
         nearest_negative = bool(len(record.negatives)) and float(
             (record.negatives @ embedding).max()
@@ -228,21 +236,22 @@ def not_person(
     embedder: options.EmbedderName = options.EMBEDDER,
     faces: options.FacesName = options.FACES,
 ) -> None:
-    """Add negative templates: faces nearer to PHOTO than to NAME are never reported as NAME."""
+    """Add templates of a look-alike: faces nearer to PHOTO than to NAME are never named NAME."""
     finder, model = load_models(faces, embedder)
     with open_gallery(gallery, key, model) as opened:
-        crops = np.stack([read_face(finder, photo, LOOK).crop for photo in photos])
-        embeddings = model.embed(crops)
+        read = [read_face(finder, photo, LOOK, model.resampling) for photo in photos]
+        embeddings = model.embed(np.stack([face.crop for face in read]))
         own = opened.find(name).own
         similarity = (
             float((own @ embeddings.T).max()) if own.shape[1:] == embeddings.shape[1:] else 0.0
         )
         person = opened.add_negatives(name, embeddings)
-    typer.echo(f"{person.name}: {person.details.lookalikes} negative templates")
+    stored = format_count(person.details.lookalikes, "template")
+    typer.echo(f"{person.name}: {stored} of look-alikes")
     if similarity >= compute_duplicate_threshold(model.threshold):
         typer.echo(
             f"the photo is as similar ({similarity:.2f}) as one of {person.name}: if it shows "
-            f"{person.name}, enroll again with --replace, which drops negative templates",
+            f"{person.name}, enroll again with --replace, which drops look-alikes",
             err=True,
         )
 
@@ -252,7 +261,7 @@ def _to_json(person: Person) -> dict[str, object]:
 
 
 def _count(people: Sized) -> str:
-    return "1 person" if len(people) == 1 else f"{len(people)} people"
+    return format_count(len(people), "person", "people")
 
 
 def _format_day(at_s: float) -> str:

@@ -9,11 +9,9 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from edge.diagnostics.host import Finding
-from edge.printable import escape_controls
+from edge.cli.table import make_table, to_cell
+from edge.diagnostics.finding import Finding
 from edge.redaction import redact
 
 AsJsonLines = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
@@ -28,10 +26,10 @@ def show_report(findings: Sequence[Finding], as_json: bool) -> None:
             typer.echo(json.dumps(asdict(finding) | former | {"works": finding.ok}))
         return
     hints = any(finding.hint for finding in findings)
-    table = Table("part", "ok", "detail", *(["what to do"] if hints else []))
+    table = make_table("part", "ok", "detail", *(["what to do"] if hints else []))
     for finding in findings:
         verdict = "[green]yes[/]" if finding.ok else "[red]no[/]"
         texts = (finding.part, finding.detail, *([finding.hint] if hints else []))
-        part, *others = (Text(escape_controls(text, keep="\n")) for text in texts)
+        part, *others = map(to_cell, texts)
         table.add_row(part, verdict, *others)
     Console().print(table)

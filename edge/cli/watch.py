@@ -18,8 +18,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from edge.cli.table import FoldingTable, make_column, to_cell
 from edge.client import ENDPOINT, Gap, Item, Received, Subscriber
-from edge.printable import escape_controls, escape_controls_in_json
+from edge.printable import escape_controls_in_json
 from edge.wire.schema import DetectionsMessage, StatusMessage, encode_line
 from edge.wire.topics import parse_camera
 
@@ -145,19 +146,20 @@ class Board:
     def table(self, now_s: float = 0.0, *, silent: bool = False) -> Table:
         """Render the table."""
         caption = Text(describe_silence(self._endpoint)) if silent else None
-        table = Table(title=Text(escape_controls(self._endpoint)), caption=caption)
-        table.add_column("camera")
-        table.add_column("state")
-        for heading in ("fps", "age ms", "objects"):
-            table.add_column(heading, justify="right", min_width=7)
-        table.add_column("last seen")
-        table.add_column("lost", justify="right")
+        table = FoldingTable(
+            make_column("camera"),
+            make_column("state"),
+            *(make_column(text, right=True, min_width=5) for text in ("fps", "age ms", "objects")),
+            make_column("last seen"),
+            make_column("lost", right=True),
+            title=to_cell(self._endpoint),
+            caption=caption,
+        )
         for camera, row in sorted(self._rows.items()):
             state = row.state if row.state in ("online", "?") else f"{row.state}: {row.reason}"
             fps, age_ms = f"{row.fps(now_s):.1f}", f"{row.age_s * 1000:.0f}"
             cells = (camera, state, fps, age_ms, str(row.objects), row.labels, str(row.lost))
-            # text from a node is neither markup nor for the terminal to obey
-            table.add_row(*(Text(escape_controls(cell)) for cell in cells))
+            table.add_row(*map(to_cell, cells))
         return table
 
     def _row(self, camera: str) -> CameraRow:

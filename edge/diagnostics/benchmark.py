@@ -27,6 +27,7 @@ import numpy as np
 from edge import config_file, plugins
 from edge.client import Received, Subscriber
 from edge.errors import EdgeError
+from edge.interrupt import held_interrupt
 from edge.manifest import KEY, read_model
 from edge.models.paths import resolve_model
 from edge.ports import Session
@@ -338,12 +339,16 @@ def _run_in_child(work: Callable[..., T], *args: object) -> T:
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe(duplex=False)
     child = context.Process(target=_report, args=(there, work, *args))
-    child.start()
+    with held_interrupt():
+        child.start()
     there.close()
     try:
         result: T | str = here.recv()
     except EOFError as error:
         raise EdgeError("a measurement process died: see its message above") from error
+    except KeyboardInterrupt:
+        child.kill()
+        raise
     finally:
         child.join()
     if isinstance(result, str):

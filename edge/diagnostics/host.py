@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import edge
+from edge.diagnostics.clock import check_clock, query_kernel
+from edge.diagnostics.devices import User, check_accelerators, check_cameras
+from edge.diagnostics.disk import check_disks
+from edge.diagnostics.finding import Finding
+from edge.diagnostics.hardware_decoders import check_hardware_decoders
+from edge.diagnostics.jetson import check_jetson
+from edge.diagnostics.python_environment import (
+    PythonEnvironment,
+    advise_system_packages,
+    locate_folder,
+)
+from edge.diagnostics.text_file import read_text
 from edge.engines.cache import EngineCache
+from edge.engines.library import REMEDY, is_supported
+from edge.opencv import advise_one_wheel, list_wheels
 
 COMMAND_TIMEOUT_S = 60.0
 NVIDIA = "0x10de"
-MIN_FREE_BYTES = 2 * 2**30
-TIME_ERROR = 5  # adjtimex(2): the clock is not synchronized
 MIN_SYSTEMD = 250  # the first version whose LoadCredential= takes a folder
 
+_TENSORRT = ("tensorrt", "tensorrt_rtx")
 _ONNXRUNTIME = "import onnxruntime as o; d = o.__version__, o.get_available_providers()"
 _AV = """
 import av
@@ -34,23 +47,8 @@ d = av.__version__, sorted(set(wanted) & av.codecs_available), hwdevices_availab
 _OPENCV = """
 import cv2
 d = cv2.__version__, [n for n in ("GSTREAMER", "V4L2")
-    if cv2.videoio_registry.hasBackend(getattr(cv2, "CAP_" + n))]
+    if cv2.videoio_registry.hasBackend(getattr(cv2, "CAP_" + n))], str(cv2.__file__)
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The result of one check.
-
-    Attributes:
-        ok: Whether nothing needs to be done.
-        hint: What to do about it; empty when ok.
-    """
-
-    part: str
-    ok: bool
-    detail: str
-    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,25 +60,33 @@ class Host:
         state: The folder of the daemon's state, relative to the root.
         run: Runs a command and returns its output, or raises OSError with the reason.
         cache: The folder of the engine cache, if it is to be checked.
+        python: The Python environment to check.
+        user: The user who runs.
+        wheels: The installed distributions that bring the cv2 that is imported.
     """
 
     root: Path
     state: str
     run: Callable[[list[str]], str]
     cache: Path | None = None
+    python: PythonEnvironment = field(default_factory=PythonEnvironment.current)
+    user: User = field(default_factory=User.current)
+    wheels: Sequence[str] = field(default_factory=list_wheels)
 
     def check(self) -> list[Finding]:
         """Run all checks, several at a time; never fails."""
         checks: list[Callable[[], Iterator[Finding]]] = [
             self._machine,
+            lambda: check_jetson(self.root),
             self._gpu,
             self._tensorrt,
             self._engines,
             self._onnxruntime,
             self._av,
             self._opencv,
-            self._cameras,
-            self._disk,
+            lambda: check_accelerators(self.root, self.user),
+            lambda: check_cameras(self.root, self.user),
+            self._disks,
             self._clock,
             self._systemd,
         ]
@@ -90,7 +96,7 @@ class Host:
             ]
 
     def _machine(self) -> Iterator[Finding]:
-        model = self._read("proc/device-tree/model").strip("\0\n")
+        model = self._read("proc/device-tree/model")
         cores = len(os.sched_getaffinity(0))
         name = model or platform.machine()
         memory = _between(self._read("proc/meminfo"), "MemTotal:", "kB")
@@ -123,29 +129,50 @@ class Host:
 
     def _explain_no_gpu(self) -> Finding:
         vendors = self.root.glob("sys/bus/pci/devices/*/vendor")
-        if any(_text(vendor).strip() == NVIDIA for vendor in vendors):
+        if any(read_text(vendor) == NVIDIA for vendor in vendors):
             hint = "install NVIDIA's driver, or load it: modprobe nvidia"
             return Finding("gpu", False, "an NVIDIA GPU, but no working driver", hint)
         return Finding("gpu", True, "none; models run on the CPU")
 
     def _tensorrt(self) -> Iterator[Finding]:
         installed, broken = [], []
-        for module in ("tensorrt", "tensorrt_rtx"):
-            answer = self._import(module, f"import {module}; d = {module}.__version__")
+        for module in _TENSORRT:
+            answer = self._import(module, _ask_version(module), 2)
             if isinstance(answer, Finding):
                 if f"No module named '{module}'" not in answer.detail:
                     broken.append(replace(answer, hint=f"reinstall {module}"))
             else:
-                installed.append(f"{module} {answer}")
+                installed.append((module, *answer))
         yield from broken
         if installed:
             cuda = self._import("cuda", "import cuda.bindings as c; d = c.__version__")
             if isinstance(cuda, Finding):
                 hint = "pip install 'edgewatch[tensorrt]': TensorRT needs cuda-bindings"
                 yield Finding("cuda", False, cuda.detail, hint)
-            yield Finding("tensorrt", True, ", ".join(installed))
+            wrong = [f"{name} {is_}" for name, is_, _ in installed if not is_supported(name, is_)]
+            hint = f"not supported: {', '.join(wrong)}; {REMEDY}" if wrong else ""
+            places = [
+                f"{name} {is_} in {self.python.locate(name, at)}" for name, is_, at in installed
+            ]
+            yield Finding("tensorrt", not wrong, "; ".join(places), hint)
         elif not broken:
-            yield Finding("tensorrt", True, "none; used only with an NVIDIA GPU")
+            yield self._find_system_tensorrt()
+
+    def _find_system_tensorrt(self) -> Finding:
+        """A TensorRT that another Python has, or none."""
+        for python in self.python.outside:
+            for module in _TENSORRT:
+                answer = self._import(module, _ask_version(module), 2, [python, "-I"])
+                if isinstance(answer, Finding):
+                    continue
+                version, file = answer
+                found = (
+                    f"none here; {python} has {module} {version} in {locate_folder(module, file)}"
+                )
+                if not is_supported(module, version):
+                    return Finding("tensorrt", True, f"{found}, which is not supported")
+                return Finding("tensorrt", False, found, advise_system_packages(python))
+        return Finding("tensorrt", True, "none; used only with an NVIDIA GPU")
 
     def _engines(self) -> Iterator[Finding]:
         if self.cache is None:
@@ -165,7 +192,7 @@ class Host:
     # --- libraries ----------------------------------------------------------------------------
 
     def _onnxruntime(self) -> Iterator[Finding]:
-        answer = self._import("onnxruntime", _ONNXRUNTIME)
+        answer = self._import("onnxruntime", _ONNXRUNTIME, 2)
         if isinstance(answer, Finding):
             yield answer
             return
@@ -173,7 +200,7 @@ class Host:
         yield Finding("onnxruntime", True, f"{version}: {', '.join(providers)}")
 
     def _av(self) -> Iterator[Finding]:
-        answer = self._import("av", _AV)
+        answer = self._import("av", _AV, 3)
         if isinstance(answer, Finding):
             yield answer
             return
@@ -181,55 +208,66 @@ class Host:
         ok = "h264" in decoders
         hint = "" if ok else _advise_reinstall("av")
         yield Finding("decoders", ok, f"{version} decodes {', '.join(decoders)}", hint)
-        yield Finding("hwaccels", True, f"built in: {', '.join(devices) or 'none'}")
+        yield check_hardware_decoders(self.root, devices, self.run)
 
     def _opencv(self) -> Iterator[Finding]:
-        answer = self._import("opencv", _OPENCV)
+        answer = self._import("opencv", _OPENCV, 3)
+        several = advise_one_wheel(self.wheels) if len(self.wheels) > 1 else ""
         if isinstance(answer, Finding):
-            yield answer
+            yield replace(answer, hint=several or answer.hint)
             return
-        version, backends = answer
-        yield Finding("opencv", True, f"{version}: {', '.join(backends) or 'no cameras'}")
+        version, backends, file = answer
+        reads = ", ".join(backends) or "no cameras"
+        lacks = "" if "GSTREAMER" in backends else "; without GStreamer"
+        detail = f"{version}: {reads}{lacks}; in {self.python.locate('cv2', file)}"
+        hint = several
+        if several:
+            detail = f"{detail}; {' and '.join(self.wheels)} overwrite each other"
+        elif lacks:
+            where, hint = self._find_gstreamer()
+            detail = f"{detail}; the system's has it, in {where}" if hint else detail
+        yield Finding("opencv", not hint, detail, hint)
 
-    def _import(self, part: str, code: str) -> Any:  # noqa: ANN401 - JSON
-        """The value of ``d`` after running code in a separate process, which may crash."""
+    def _find_gstreamer(self) -> tuple[str, str]:
+        """Where outside is an OpenCV with GStreamer, and how to use it; empty if nowhere."""
+        for python in self.python.outside:
+            answer = self._import("opencv", _OPENCV, 3, [python, "-I"])
+            if isinstance(answer, Finding) or "GSTREAMER" not in answer[1]:
+                continue
+            if python == self.python.shown:
+                wheels = " ".join(self.wheels) or "opencv-python-headless"
+                remedy = f"{self.python.executable} -m pip uninstall {wheels}"
+            else:
+                remedy = advise_system_packages(python)
+            return str(
+                locate_folder("cv2", answer[2])
+            ), f"for CSI cameras and other pipelines: {remedy}"
+        return "", ""
+
+    def _import(self, part: str, code: str, fields: int = 0, python: Sequence[str] = ()) -> Any:  # noqa: ANN401 - JSON
+        """The value of ``d``, a list of so many fields, after running code in another process.
+
+        That process may crash, and libraries may print there.
+        """
         script = f"import json\n{code}\nprint(json.dumps(d))"
         try:
-            return json.loads(self.run([sys.executable, "-c", script]).splitlines()[-1])
+            command = [*(python or [self.python.executable]), "-c", script]
+            answer = json.loads(self.run(command).splitlines()[-1])
+            if fields and not (isinstance(answer, list) and len(answer) == fields):
+                raise ValueError(f"unexpected answer {answer}")
         except (OSError, ValueError, IndexError) as error:
             return Finding(part, False, f"cannot be imported: {error}", _advise_reinstall(part))
+        return answer
 
     # --- the rest -----------------------------------------------------------------------------
 
-    def _cameras(self) -> Iterator[Finding]:
-        devices = sorted(self.root.glob("dev/v4l/by-id/*")) or sorted(self.root.glob("dev/video*"))
-        for device in devices:
-            usable = os.access(device, os.R_OK | os.W_OK)
-            hint = "" if usable else "add the user to the group video"
-            name = f"/{device.relative_to(self.root)}"
-            yield Finding("camera", usable, name if usable else f"{name}: no permission", hint)
-        if not devices:
-            yield Finding("camera", True, "none on this machine; network cameras need no device")
-
-    def _disk(self) -> Iterator[Finding]:
-        folder = self.root / self.state.lstrip("/")
-        while not folder.exists():
-            folder = folder.parent
-        free_bytes = shutil.disk_usage(folder).free
-        detail = f"{free_bytes / 2**30:.1f} GiB free at {folder}"
-        enough = free_bytes >= MIN_FREE_BYTES
-        hint = "" if enough else "free some space: galleries and engines are stored there"
-        yield Finding("disk", enough, detail, hint)
+    def _disks(self) -> Iterator[Finding]:
+        folders = [self.root / self.state.lstrip("/"), *([self.cache] if self.cache else [])]
+        yield from check_disks(folders)
 
     def _clock(self) -> Iterator[Finding]:
-        state = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(512))
-        if state < 0:
-            yield Finding("clock", True, "unknown: it cannot be queried here")
-        elif state == TIME_ERROR:
-            hint = "run a time service (systemd-timesyncd, chrony): messages carry wall-clock time"
-            yield Finding("clock", False, "not synchronized", hint)
-        else:
-            yield Finding("clock", True, "synchronized")
+        built_s = Path(edge.__file__).stat().st_mtime
+        yield check_clock(self.root, query_kernel(), time.time(), built_s)
 
     def _systemd(self) -> Iterator[Finding]:
         if not (self.root / "run/systemd/system").is_dir():
@@ -247,7 +285,7 @@ class Host:
         yield Finding("systemd", loads, version, hint)
 
     def _read(self, path: str) -> str:
-        return _text(self.root / path)
+        return read_text(self.root / path)
 
 
 _CUDA = """
@@ -286,15 +324,12 @@ def run_command(command: list[str]) -> str:
     return done.stdout
 
 
+def _ask_version(module: str) -> str:
+    return f"import {module}; d = str({module}.__version__), str({module}.__file__)"
+
+
 def _advise_reinstall(part: str) -> str:
     return f"reinstall Edgewatch: {part} is one of its packages"
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
 
 
 def _between(text: str, before: str, after: str) -> str:

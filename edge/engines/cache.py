@@ -20,9 +20,9 @@ import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Self
 
 from edge.atomic_file import write_file
+from edge.compat import Self
 from edge.errors import ConfigError, EngineError
 from edge.onnxfile import precision_of
 

@@ -1,13 +1,15 @@
 """TensorRT in its two flavors, behind one interface.
 
 ``tensorrt`` (10.3 to 11, and what JetPack brings) and ``tensorrt_rtx`` have the same API; only
-this file and the builder know where they differ.
+this file and the builder know where they differ. Both use no call that one of the versions lacks:
+tests run them against the recorded interfaces. Other versions are refused.
 """
 
 from __future__ import annotations
 
 import importlib
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -20,6 +22,11 @@ log = logging.getLogger(__name__)
 
 Flavor = Literal["auto", "tensorrt", "tensorrt_rtx"]
 NAMES: tuple[Flavor, ...] = ("tensorrt", "tensorrt_rtx")  # the first measures kernels on the GPU
+REMEDY = (
+    "install TensorRT 10.3 to 11 with pip install 'edgewatch[tensorrt]', on a Jetson use that of "
+    "JetPack 6.2 or newer"
+)
+_FIRST, _LAST = (10, 3), 11  # the first version of tensorrt, the last major version
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +47,29 @@ def find_library(choice: Flavor = "auto") -> Library:
     """Import TensorRT.
 
     Raises:
-        ConfigError: It is not installed, or broken.
+        ConfigError: It is not installed, broken, or of an untested version.
     """
     reasons = []
     for name in NAMES if choice == "auto" else (choice,):
         try:
             module = importlib.import_module(name)
-            return Library(name, str(module.__version__), module)
+            version = str(module.__version__)
         except (ImportError, OSError, RuntimeError) as error:
             reasons.append(f"{name}: {str(error).partition(chr(10))[0]}")
-    raise ConfigError(
-        f"TensorRT cannot be imported ({'; '.join(reasons)}): install it with "
-        "pip install 'edgewatch[tensorrt]', on a Jetson use JetPack's own"
-    )
+            continue
+        if is_supported(name, version):
+            return Library(name, version, module)
+        reasons.append(f"{name}: version {version} is not supported")
+    raise ConfigError(f"TensorRT cannot be used ({'; '.join(reasons)}): {REMEDY}")
+
+
+def is_supported(name: str, version: str) -> bool:
+    """Whether a version has an interface that is tested; every TensorRT-RTX counts as such."""
+    number = re.match(r"(\d+)\.(\d+)", version)
+    if name == "tensorrt_rtx" or number is None:
+        return name == "tensorrt_rtx"
+    major, minor = int(number[1]), int(number[2])
+    return (major, minor) >= _FIRST and major <= _LAST
 
 
 def create_logger(library: Library, errors: list[str] | None = None) -> Any:  # noqa: ANN401 - TensorRT's
@@ -70,6 +87,32 @@ def create_logger(library: Library, errors: list[str] | None = None) -> Any:  # 
             log.log(level, "%s: %s", library.name, message.strip())
 
     return Logger()
+
+
+def create(library: Library, name: str, logger: Any, errors: list[str]) -> Any:  # noqa: ANN401 - TensorRT's
+    """Create a ``Runtime`` or ``Builder``, with the logger that fills ``errors``.
+
+    Raises:
+        ConfigError: TensorRT cannot use this driver or GPU.
+    """
+    try:
+        return getattr(library.module, name)(logger)
+    except TypeError as error:  # all that the bindings make of a null pointer
+        reason = errors[-1] if errors else "no reason given"
+        raise ConfigError(
+            f"{library.name} {library.version} cannot start ({reason}): update NVIDIA's driver, or "
+            "install a TensorRT that supports this driver and GPU"
+        ) from error
+
+
+def check_start(library: Library) -> None:
+    """Check that engines can be loaded at all.
+
+    Raises:
+        ConfigError: TensorRT cannot use this driver or GPU.
+    """
+    errors: list[str] = []
+    create(library, "Runtime", create_logger(library, errors), errors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +134,7 @@ class TensorRtEngine:
 
     Raises:
         EngineError: This library, driver or GPU cannot run it.
+        ConfigError: This library cannot use this driver or GPU at all.
         GpuMemoryError: Its weights do not fit.
     """
 
@@ -98,7 +142,7 @@ class TensorRtEngine:
         trt = library.module
         errors: list[str] = []
         self._library, self._logger = library, create_logger(library, errors)
-        self._runtime = trt.Runtime(self._logger)
+        self._runtime = create(library, "Runtime", self._logger, errors)
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
             reason = errors[-1] if errors else "no reason given"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from edge.compat import tomllib
 from edge.errors import ModelError
 from edge.manifest import Task
 from edge.models.download import Download, Progress, ignore_progress

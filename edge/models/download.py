@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import http.client
 import ssl
 import urllib.error
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from edge import __version__
+from edge.compat import file_digest
 from edge.errors import EdgeError, ModelError
 
 _CHUNK = 1 << 16
@@ -154,7 +154,7 @@ class Download:
 
     def _matches(self, path: Path) -> bool:
         with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == self.sha256
+            return file_digest(file, "sha256").hexdigest() == self.sha256
 
     def _refuse(self, why: str) -> None:
         with suppress(FileNotFoundError):

@@ -7,7 +7,7 @@ import numpy as np
 from edge.manifest import Manifest
 from edge.models.output_check import OutputCheck, RefusalReason, Refusals
 from edge.ports import Session
-from edge.types import F32, U8
+from edge.types import F32, U8, Resampling
 
 MAX_BATCH = 32  # faces: larger batches gain nothing and cost memory
 MAX_STRETCH = 0.01  # of a length of 1, by arithmetic in 16 bits
@@ -20,6 +20,7 @@ class ContractEmbedder:
     Attributes:
         threshold: Cosine from which two faces are one person's, measured for comparing two
             pictures (1:1); searching many people needs a calibrated threshold.
+        resampling: How pictures are resized where its faces are aligned.
         check: Tells whether what it gives can be true.
     """
 
@@ -28,6 +29,7 @@ class ContractEmbedder:
         self.sha256 = sha256
         self.dimension = dimension
         self.threshold = manifest.metrics.get("threshold", DEFAULT_THRESHOLD)
+        self.resampling: Resampling = manifest.resampling
         self.check = OutputCheck(f"the embed model {manifest.name}")
         self._session = session
 

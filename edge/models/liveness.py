@@ -33,10 +33,9 @@ class ContractLiveness:
 
     def crops(self, picture: Picture, xyxy: F32) -> U8:
         """Crop the face ``(4,)`` of one picture at each scale: ``(S, h, w, 3)`` uint8 RGB."""
-        size_wh = self.manifest.input_wh
-        return np.stack(
-            [crop_wide(picture, xyxy, scale, size_wh) for scale in self.manifest.crop_scales]
-        )
+        size_wh, resampling = self.manifest.input_wh, self.manifest.resampling
+        scales = self.manifest.crop_scales
+        return np.stack([crop_wide(picture, xyxy, s, size_wh, resampling) for s in scales])
 
     def live(self, clips: U8) -> F32:
         """Probability that faces are live: ``(N, T, h, w, 3)`` uint8 RGB -> ``(N,)`` float32.

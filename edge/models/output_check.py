@@ -6,10 +6,10 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
-from enum import StrEnum
 
 import numpy as np
 
+from edge.compat import StrEnum
 from edge.manifest import Manifest
 from edge.types import F32, Bool, Letterbox
 

@@ -26,9 +26,8 @@ class PictureModel:
     def run(self, frames: Sequence[Frame]) -> tuple[Mapping[str, F32], list[Letterbox]]:
         """Run one batch: outputs by name, and the letterbox of each frame."""
         images = self._buffer.reserve(len(frames))
-        align, fill = self.manifest.letterbox_align, self.manifest.letterbox_fill
         letterboxes = [
-            preprocess.letterbox(frame.picture, image, align, fill)
+            preprocess.letterbox(frame.picture, image, self.manifest.placement)
             for frame, image in zip(frames, images, strict=True)
         ]
         return self._session.infer(images), letterboxes

@@ -29,5 +29,6 @@ LIVENESS_CLIP_TOO_SHORT = Reason(
     ReasonCode.LIVENESS_PENDING, "the clip for the liveness model is not complete yet"
 )
 LIVENESS_MODEL_NAN = Reason(ReasonCode.LIVENESS_MODEL_NAN, "the liveness model returned NaN")
+WITNESS_NAN = Reason(ReasonCode.LIVENESS_MODEL_NAN, "a witness of liveness returned NaN")
 NO_3D_MOTION = Reason(ReasonCode.NO_3D_MOTION, "no 3-D motion observed")
 SPOOFED_BEFORE = Reason(ReasonCode.SPOOF, "was taken for a picture of a face before")

@@ -48,13 +48,13 @@ class Options(Table):
             start. Their origin is not verified: no other user may be able to write to it.
     """
 
-    renamed: ClassVar = {"lanes": "workers"}
+    renamed: ClassVar[dict[str, str]] = {"lanes": "workers"}
 
     providers: tuple[str, ...] = Field(default=("CPUExecutionProvider",), min_length=1)
     workers: int = Field(default=0, ge=0, le=256)
     threads: int = Field(default=1, ge=0, le=256)
     spinning: bool = False
-    device: int = Field(default=0, ge=0)
+    device: int = Field(default=0, ge=0, le=255)
     fp16: bool = False
     cache: str = ""
 

@@ -20,7 +20,13 @@ from edge.engines.cache import (
     default_root,
 )
 from edge.engines.cuda import Cuda, open_cuda
-from edge.engines.library import Flavor, Library, TensorRtEngine, find_library
+from edge.engines.library import (
+    Flavor,
+    Library,
+    TensorRtEngine,
+    check_start,
+    find_library,
+)
 from edge.engines.session import EngineSession
 from edge.errors import ConfigError, EngineError, GpuLostError, GpuMemoryError
 from edge.onnxfile import read_metadata
@@ -48,10 +54,10 @@ class Options(Table):
         build_timeout_s: Abandon a build that takes longer, in seconds.
     """
 
-    renamed: ClassVar = {"lanes": "workers", "usual_batch": "opt_batch"}
+    renamed: ClassVar[dict[str, str]] = {"lanes": "workers", "usual_batch": "opt_batch"}
 
     library: Flavor = "auto"
-    device: int = Field(default=0, ge=0)
+    device: int = Field(default=0, ge=0, le=255)
     max_batch: int = Field(default=16, ge=1, le=256)
     opt_batch: int = Field(default=8, ge=1, le=256)
     workspace_mib: int = Field(default=1024, ge=1)
@@ -75,7 +81,11 @@ class Options(Table):
 
 
 class TensorRtRuntime:
-    """Loads engines from the cache; see `edge.ports.EngineRuntime`."""
+    """Loads engines from the cache; see `edge.ports.EngineRuntime`.
+
+    Raises:
+        ConfigError: This version of TensorRT cannot use the driver or GPU.
+    """
 
     def __init__(self, options: Options, cuda: Cuda, library: Library) -> None:
         self.waits = options.fallback == "none"
@@ -83,6 +93,7 @@ class TensorRtRuntime:
         self._options, self._cuda, self._library = options, cuda, library
         self._build_options = options.build_options
         self._cache = EngineCache(options.root)
+        check_start(library)
         gpu = cuda.get_gpu()
         self._target = EngineTarget(library.name, library.version, gpu.name, (gpu.capability,))
 
@@ -163,7 +174,7 @@ def build(options: Options) -> Runtime:
     """Create the runtime that options describe; ONNX Runtime without a GPU if `fallback` is onnx.
 
     Raises:
-        ConfigError: There is no driver, no GPU or no TensorRT, and `fallback` is none.
+        ConfigError: There is no driver, GPU or TensorRT that can be used, and `fallback` is none.
         GpuMemoryError: The GPU is full, and `fallback` is none.
         GpuLostError: The GPU is busy or hangs, and `fallback` is none.
     """

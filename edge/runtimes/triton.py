@@ -55,7 +55,7 @@ class Options(Table):
         pin: Refuse a server that does not prove that it runs the same model file.
     """
 
-    renamed: ClassVar = {
+    renamed: ClassVar[dict[str, str]] = {
         "lanes": "workers",
         "patience_s": "retry_s",
         "connect_s": "connect_timeout_s",

@@ -78,12 +78,12 @@ class CameraPool:
         if camera.jpeg_hz:
             self._samplers[camera.name] = JpegSampler(camera.jpeg_hz, camera.jpeg_max_px)
 
-    def remove(self, name: str) -> None:
-        """Stop a camera and drop the frames that wait."""
-        _, worker = self._cameras.pop(name)
-        self.group.remove(worker)
-        self.frames.forget(name)
-        self._samplers.pop(name, None)
+    def remove(self, names: Sequence[str], deadline_s: float) -> None:
+        """Stop cameras, wait for them until ``deadline_s``, and drop the frames that wait."""
+        self.group.remove([self._cameras.pop(name)[1] for name in names], deadline_s)
+        for name in names:
+            self.frames.forget(name)
+            self._samplers.pop(name, None)
 
     def check(self) -> None:
         """Report cameras whose source hangs; the other cameras go on.

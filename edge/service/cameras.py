@@ -20,6 +20,13 @@ from edge.service.picture_quality import DETAIL, DamageMeter, PictureQuality
 from edge.service.workers import Worker
 from edge.types import CameraState, CameraStatus, Capture, Frame, Picture, StatusReason
 
+END_OF_RECORDING = "end of file"  # the reason of a recording that was read to its end
+
+
+def _make_freeze_detector(camera: Camera) -> FreezeDetector:
+    """A detector for a camera; none for a recording that loops, whose pictures must repeat."""
+    return FreezeDetector(0 if camera.source.get("loop") else camera.frozen_after_s)
+
 
 @dataclass(slots=True)
 class CameraLoop:
@@ -49,7 +56,7 @@ class CameraLoop:
     flaps: FlapMeter = field(default_factory=FlapMeter)
 
     def __post_init__(self) -> None:
-        self.freeze = FreezeDetector(self.camera.frozen_after_s)
+        self.freeze = _make_freeze_detector(self.camera)
 
     def run(self, worker: Worker) -> None:
         """Run until stopped, or until a file ended."""
@@ -57,7 +64,7 @@ class CameraLoop:
         while not worker.stop.is_set():
             try:
                 self._deliver(worker)
-                self._finish(worker, "end of file")
+                self._finish(worker, END_OF_RECORDING)
                 return
             except SourceEndedError as error:
                 self._finish(worker, str(error))
@@ -95,7 +102,7 @@ class CameraLoop:
                 if settings is not self.camera:  # a reload may change them
                     limiter = FrameRateLimiter(self.camera.fps)
                     if settings.frozen_after_s != self.camera.frozen_after_s:
-                        self.freeze = FreezeDetector(self.camera.frozen_after_s)
+                        self.freeze = _make_freeze_detector(self.camera)
                     settings = self.camera
                 worker.mark_progress()
                 self.metrics.captured.inc()

@@ -21,6 +21,7 @@ from edge.models.output_check import OutputCheck
 from edge.pipeline import Pipeline
 from edge.service import systemd
 from edge.service.camera_pool import CameraPool, complete_source, create_sources
+from edge.service.cameras import END_OF_RECORDING
 from edge.service.engines import EngineManager
 from edge.service.frame_queue import FrameQueue
 from edge.service.gallery_sync import GalleryFollower, follow_gallery
@@ -40,7 +41,7 @@ log = logging.getLogger(__name__)
 STOPPED = "the daemon stopped"
 STOP_S = 4.5  # everything must have ended by then
 MAX_SILENCE_S = 10.0  # of a stage; with a watchdog a third of its time, if that is less
-MAX_CLAIM_S = 2.0  # a batch that takes longer must not hold up a reload
+MAX_HANG_S = 1.0  # what hangs must not hold up a stop or a reload for longer
 SWITCH_INTERVAL_S = 0.0005  # a camera's thread must not wait 5 ms for another's turn to end
 ENGINE_PATIENCE = 30  # compiling kernels for a GPU may take minutes without a sign of progress
 EXPECTED = (StatusReason.CONNECTING, StatusReason.STOPPED)  # no reason to warn
@@ -70,7 +71,8 @@ class Daemon:
         self._models = models
         self._on_result = on_result
         self._ending = threading.Event()
-        self._starting = False
+        self._stop_asked_s = float("inf")
+        self._interruptible = False  # whether a signal may end what nothing depends on yet
         self._reload = threading.Event()
         self._notifier = systemd.Notifier()
         self._silence_s = _choose_silence_s(self._notifier.watchdog_s)
@@ -94,13 +96,13 @@ class Daemon:
             WorkerError: A thread died that must live.
         """
         try:
-            self._starting = not self._ending.is_set()
-            if self._starting:
+            self._interruptible = not self._ending.is_set()
+            if self._interruptible:
                 self.startup()
-            self._starting = False
+            self._interruptible = False
             self.main_loop()
         finally:
-            self._starting = False
+            self._interruptible = False
             self.shutdown()
 
     def startup(self) -> None:
@@ -146,7 +148,9 @@ class Daemon:
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         gc.collect()
         gc.freeze()  # what lives from now to the end need not be searched for garbage
-        log.info("ready: %d cameras, http port %d", len(self._cameras), self._http.port)
+        count, port = len(self._cameras), self._http.port
+        where = f"http port {port}" if port else "no HTTP yet"
+        log.info("ready: %d camera%s, %s", count, "" if count == 1 else "s", where)
         self._notifier.send("READY=1")
 
     def main_loop(self) -> None:
@@ -162,6 +166,7 @@ class Daemon:
             if self._http and not self._http.is_alive(self._silence_s):
                 stuck.append("http")
             self.health.stuck = [*stuck, *self._publisher.check()]
+            self.metrics.set_stuck(self.health.stuck)
             self.health.silent_cameras = self._cameras.find_silent(self._silence_s)
             if stuck:
                 log.error("no progress in %s: the watchdog is not fed", ", ".join(stuck))
@@ -171,7 +176,7 @@ class Daemon:
     def shutdown(self) -> None:
         """Cameras, frame queue, inference, send queues, sinks, in five seconds at most."""
         self._notifier.send("STOPPING=1")
-        deadline_s = time.monotonic() + STOP_S
+        deadline_s = min(self._stop_asked_s, time.monotonic()) + STOP_S
         inferring = [*(self._inference.workers if self._inference else ()), *self._helpers]
         for worker in (*self._cameras.workers, *inferring):
             worker.stop.set()
@@ -180,20 +185,19 @@ class Daemon:
             self.health.report(
                 CameraStatus(name, 0, CameraState.OFFLINE, STOPPED, code, time.time())
             )
-        stop_all(self._cameras.workers, min(deadline_s, time.monotonic() + 1))
         self._frames.close()
-        stop_all(inferring, min(deadline_s, time.monotonic() + 1))
-        for name in self._cameras.configured:
-            self._end_tracks(name)
+        stop_all([*self._cameras.workers, *inferring], time.monotonic() + MAX_HANG_S)
+        self._end_tracks(list(self._cameras.configured), MAX_HANG_S)
         if self._builder:  # it tells what was sent last, so that it can be missed
             self._publisher.publish([self._builder.build_heartbeat()])
         stop_all(self._publisher.workers, deadline_s)
         if self._http:
-            self._http.stop()
+            self._http.stop(deadline_s)
         log.info("stopped")
 
     def stop(self) -> None:
         """Ask the main loop to end; safe from signal handlers and other threads."""
+        self._stop_asked_s = min(self._stop_asked_s, time.monotonic())
         self._ending.set()
 
     def reload(self) -> None:
@@ -201,10 +205,10 @@ class Daemon:
         self._reload.set()
 
     def _handle_stop(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        """Stop; loading models is not waited for."""
+        """Stop; neither loading models nor reading a configuration is waited for."""
         self.stop()
-        if self._starting:
-            self._starting = False
+        if self._interruptible:
+            self._interruptible = False
             raise SystemExit(0)
 
     def handle_signals(self) -> None:
@@ -235,15 +239,22 @@ class Daemon:
         if self._builder:
             self._publisher.publish([m for loss in losses for m in self._builder.build_loss(loss)])
 
-    def _end_tracks(self, camera: str) -> None:
-        """End the tracks of a camera that will give no more frames."""
-        if self._pipeline and self._frames.claim(camera, MAX_CLAIM_S):
-            loss = self._pipeline.expire(camera)
-            self._publish_losses([loss] if loss else [])
-            self._frames.release([camera])
+    def _end_tracks(self, cameras: Sequence[str], timeout_s: float) -> None:
+        """End the tracks of cameras that will give no more frames, unless inference hangs."""
+        deadline_s = time.monotonic() + timeout_s
+        for camera in cameras:
+            rest_s = max(deadline_s - time.monotonic(), 0)
+            if self._pipeline and self._frames.claim(camera, rest_s):
+                loss = self._pipeline.expire(camera)
+                self._publish_losses([loss] if loss else [])
+                self._frames.release([camera])
 
     def _publish_status(self, status: CameraStatus) -> None:
-        expected = status.state is CameraState.ONLINE or status.reason_code in EXPECTED
+        expected = (
+            status.state is CameraState.ONLINE
+            or status.reason_code in EXPECTED
+            or status.reason == END_OF_RECORDING
+        )
         level = logging.INFO if expected else logging.WARNING
         log.log(level, "%s: %s", status.state, status.reason, extra={"camera": status.camera})
         if self._builder:
@@ -289,7 +300,7 @@ class Daemon:
         with locate(key="recognition.gallery"):
             return follow_gallery(
                 recognition, base, models.embedder, models.liveness, ids, count,
-                self.health.report_gallery,
+                self.health.report_gallery, finder=models.faces,
             )  # fmt: skip
 
     def _start_engines(self, manager: EngineManager) -> Worker:
@@ -306,25 +317,30 @@ class Daemon:
         if self._path is None or self._pipeline is None or self._inference is None:
             return
         try:
+            self._interruptible = not self._ending.is_set()
             with locate_in(self._path):
                 tree, text = config_file.read(self._path)
                 settings = config_file.parse(tree, self._path, text)
                 config_file.check_labels(tree, self._pipeline.classes, self._path, text)
                 sources = create_sources(settings.cameras)
-                self._pipeline.check(settings.cameras)
         except EdgeError as error:
             self.metrics.reload_successful.set(0)
             log.error("reload failed, the running configuration stays: %s", error)  # noqa: TRY400
             return
+        finally:
+            self._interruptible = False
         old = self._cameras.configured
         new = {camera.name: camera for camera in settings.cameras}
         renewed = frozenset(
             name for name, camera in new.items()
             if name not in old or complete_source(old[name]) != complete_source(camera)
         )  # fmt: skip
-        for name in [name for name in old if name not in new or name in renewed]:
-            self._cameras.remove(name)
-            self._end_tracks(name)
+        if self._ending.is_set():
+            return
+        gone = [name for name in old if name not in new or name in renewed]
+        self._cameras.remove(gone, time.monotonic() + MAX_HANG_S)
+        self._end_tracks(gone, MAX_HANG_S)
+        for name in gone:
             if name not in new:
                 self.health.forget(name)
                 self.metrics.forget_camera(name)

@@ -31,7 +31,10 @@ _MAX_STRONG_EDGE = 0.5  # of the patches where a clock may be
 _MAX_STRONG_MIDDLE = 0.005
 _EDGE = 0.2  # of the height, above and below
 _SETTLING = 0.9  # change from key frame to key frame, in ratio to the one before
-_NO_KEY_FRAME_S = 60.0  # then even frames that only repeat are evidence
+# Cameras with a dynamic GOP send a key frame at least every 1200 frames. After that long without
+# one, the stream is taken for one with intra refresh, whose other frames show the sensor's noise.
+_NO_KEY_FRAME_S = 300.0
+_REFRESH_S = 10.0  # between two looks: each part of a picture is coded anew by then
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,6 +52,10 @@ class FreezeDetector:
 
     def __init__(self, after_s: float) -> None:
         self._after_s = after_s
+        self._begin()
+
+    def _begin(self) -> None:
+        """Begin with no picture known."""
         self._known: deque[_KeyFrame] = deque(maxlen=_REMEMBERED)
         self._since_s = 0.0
         self._matches = self._misses = 0
@@ -58,25 +65,46 @@ class FreezeDetector:
         self._changed: Bool = np.zeros((0, 0), np.bool_)  # patches that changed during the run
         self._is_coded = False  # whether there are frames that are no key frames
         self._looked_s = float("-inf")
+        self._key_s = float("inf")  # of the last key frame, or of the first frame
+        self._is_refreshed = False  # without key frames: the frames in between are compared
 
     def is_frozen(self, capture: Capture) -> bool:
         """Whether the image has been the same for too long; every capture is to be shown."""
         if not self._after_s:
             return False
         now_s = capture.monotonic_s
-        if not capture.key_frame:
-            self._is_coded = True
-            if now_s - (self._known[-1].at_s if self._known else now_s) < _NO_KEY_FRAME_S:
-                return self._judge(now_s)
-        if (capture.key_frame and self._is_coded) or now_s - self._looked_s >= _LOOK_EVERY_S:
+        if self._is_due(capture):
             self._looked_s = now_s
             self._compare(_KeyFrame(now_s, PictureSample.take(capture.picture)))
         return self._judge(now_s)
+
+    def _is_due(self, capture: Capture) -> bool:
+        """Whether a capture can be compared with those before."""
+        now_s = capture.monotonic_s
+        if capture.key_frame:
+            self._key_s = now_s
+            self._set_refreshed(is_refreshed=False)
+            return self._is_coded or now_s - self._looked_s >= _LOOK_EVERY_S
+        self._is_coded = True
+        self._key_s = min(self._key_s, now_s)
+        if now_s - self._key_s < _NO_KEY_FRAME_S:
+            return False
+        self._set_refreshed(is_refreshed=True)
+        return now_s - self._looked_s >= _REFRESH_S
+
+    def _set_refreshed(self, *, is_refreshed: bool) -> None:
+        """Key frames are compared with key frames, and the others with the others."""
+        if is_refreshed != self._is_refreshed:
+            self._is_refreshed = is_refreshed
+            self._known.clear()
+            self._matches = self._misses = 0
 
     def _judge(self, now_s: float) -> bool:
         return self._matches >= _MIN_MATCHES and now_s - self._since_s >= self._after_s
 
     def _compare(self, new: _KeyFrame) -> None:
+        if self._known and self._known[-1].sample.patches.shape != new.sample.patches.shape:
+            self._begin()  # a picture of another size is another one
         self._watch_settling(new)
         same = next((old for old in self._known if self._is_same(old.sample, new.sample)), None)
         if same is not None:
@@ -90,7 +118,7 @@ class FreezeDetector:
 
     def _watch_settling(self, new: _KeyFrame) -> None:
         """Rate control codes a picture that froze ever better, until its codings are equal."""
-        if not self._known or self._known[-1].sample.patches.shape != new.sample.patches.shape:
+        if not self._known:
             return
         last = self._known[-1]
         change = float(np.median(new.sample.measure_change(last.sample)))
@@ -99,8 +127,6 @@ class FreezeDetector:
         self._change = change
 
     def _is_same(self, old: PictureSample, new: PictureSample) -> bool:
-        if old.patches.shape != new.patches.shape:
-            return False
         change = new.measure_change(old)
         return self._is_still(change > self._residue) and _is_clock(change > _STRONG)
 
@@ -121,7 +147,7 @@ class FreezeDetector:
     def _moves(self, new: _KeyFrame) -> bool:
         """Whether something moved in the middle since the run began."""
         reference = self._reference
-        if reference is None or reference.patches.shape != new.sample.patches.shape:
+        if reference is None:
             return True
         return not _is_clock(new.sample.measure_change(reference) > _STRONG)
 

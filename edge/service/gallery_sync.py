@@ -16,6 +16,8 @@ from edge.people.gallery.gallery import Gallery
 from edge.people.gallery.metadata import get_embedder_id
 from edge.people.recognition.recognizer import Recognizer
 from edge.people.recognition.threshold import Calibration
+from edge.ports import FaceFinder
+from edge.printable import format_count
 from edge.service.workers import Worker
 
 log = logging.getLogger(__name__)
@@ -51,8 +53,16 @@ class GalleryFollower:
         """
         with self._open() as gallery:
             self._offer(gallery)
-            if not (self.settings.threshold or gallery.calibration()):
-                log.warning("the gallery is not calibrated: see `edge people calibrate`")
+            measured = gallery.calibration()
+        if self.settings.threshold:
+            return
+        if not measured:
+            log.warning("the gallery is not calibrated: see `edge people calibrate`")
+        elif not Calibration.from_values(measured).of_tracks:
+            log.warning(
+                "the gallery was calibrated with single pictures: run `edge people calibrate` "
+                "again, and more people are named"
+            )
 
     def run(self, worker: Worker) -> None:
         """Follow the gallery until stopped; while it cannot be used, no one is named."""
@@ -92,13 +102,15 @@ class GalleryFollower:
 
     def _offer(self, gallery: Gallery) -> None:
         index, measured = gallery.index(), gallery.calibration()
-        threshold = self.embedder.threshold
+        threshold, of_tracks = self.embedder.threshold, False
         if measured:
-            threshold = Calibration.from_values(measured).threshold(len(index))
-        self.recognizer.use(index, threshold)
+            calibration = Calibration.from_values(measured)
+            threshold, of_tracks = calibration.threshold(len(index)), calibration.of_tracks
+        self.recognizer.use(index, threshold, of_tracks=of_tracks)
         self.count(len(index))
         self.report("")
-        log.info("gallery: %d can be recognized", len(index))
+        people = format_count(len(index), "person", "people")
+        log.info("gallery: %s can be recognized", people)
 
     def _has_other_embedder(self) -> bool:
         try:
@@ -128,6 +140,8 @@ def follow_gallery(
     ids: Iterator[int],
     count: Callable[[int], None],
     report: Callable[[str], None] = lambda _: None,
+    *,
+    finder: FaceFinder | None = None,
 ) -> GalleryFollower:
     """Create a recognizer and the follower that keeps it up to date.
 
@@ -139,7 +153,7 @@ def follow_gallery(
             "no one will be named, because recognition.liveness is false: set a model, or "
             "recognition.require_liveness = false"
         )
-    recognizer = Recognizer(settings, embedder, liveness, ids)
+    recognizer = Recognizer(settings, embedder, liveness, ids, finder)
     follower = GalleryFollower(settings, base, embedder, recognizer, count, report)
     try:
         follower.load()

@@ -9,6 +9,7 @@ import hmac
 import logging
 import socket
 import ssl
+import sys
 import threading
 import time
 from collections import Counter
@@ -34,7 +35,12 @@ from edge.service.metrics import Metrics
 log = logging.getLogger(__name__)
 
 REQUEST_TIMEOUT_S = 5.0
+TURN_S = 0.25  # in which a whole request is answered rather than dropped for another
 HANDSHAKE_S = 2.0  # of TLS
+_TLS_TIMEOUTS_S = {"ssl_handshake_timeout": HANDSHAKE_S}
+if sys.version_info >= (3, 11):  # before, a closing peer may take its time
+    _TLS_TIMEOUTS_S["ssl_shutdown_timeout"] = HANDSHAKE_S
+BACKLOG = 512  # who does not find a place there asks again after a second
 MAX_HANDSHAKES = 64  # at a time
 COLLECT_EVERY = 256  # handshakes
 MAX_FILE_BYTES = 1 << 20  # of a token, a certificate chain, a key
@@ -59,9 +65,22 @@ class _Protocol(H11Protocol):
         """Where it comes from."""
         return self.client[0] if self.client else ""
 
+    def had_its_turn(self, now_s: float) -> bool:
+        """Whether it may make room: its answer is not taken, or has been long in coming."""
+        return self.flow.write_paused or now_s - self.since_s > TURN_S
+
     def timeout_keep_alive_handler(self) -> None:
         """Called by uvicorn when no further request came; what was not read is dropped."""
         self.transport.abort()
+
+    def send_400_response(self, msg: str) -> None:
+        """Called by uvicorn at what is not HTTP, which may be the body of a request in hand."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True  # it has no answer any more
+            if self.cycle.response_started:
+                self.transport.close()
+                return
+        super().send_400_response(msg)
 
     def check(self, now_s: float) -> None:
         """Drop a connection whose request did not come, or whose response was not taken in time."""
@@ -106,7 +125,9 @@ class _UvicornServer(uvicorn.Server):
         if self._gate:
             self._gate.sweep()
         elif counter % 10 == 0 and (listener := self._listen()):
-            self._gate = HttpGate(listener, self._enter, encrypted=self.config.is_ssl)
+            self._gate = HttpGate(
+                listener, self._enter, self._has_place, encrypted=self.config.is_ssl
+            )
         for connection in self._connections():
             connection.check(now_s)
         return await super().on_tick(counter)
@@ -114,8 +135,25 @@ class _UvicornServer(uvicorn.Server):
     def _connections(self) -> list[_Protocol]:
         return [c for c in self.server_state.connections if isinstance(c, _Protocol)]
 
+    def _has_place(self, entering: int) -> bool:
+        """Whether one more can be served, beside those that enter.
+
+        If not, one that had its turn goes: the oldest of the address with most of them.
+        """
+        connections = [c for c in self._connections() if not c.transport.is_closing()]
+        places = self._places - entering
+        if len(connections) < places:
+            return True
+        now_s = time.monotonic()
+        hosts = Counter(c.host for c in connections)
+        connections.sort(key=lambda c: (-hosts[c.host], c.since_s))
+        leaving = next((c for c in connections if c.had_its_turn(now_s)), None)
+        if leaving:
+            leaving.transport.abort()
+        return len(connections) - (leaving is not None) < places
+
     async def _enter(self, connection: socket.socket, head: bytes) -> None:
-        """Serve a connection; when there are too many, the oldest of the address with most goes."""
+        """Serve a connection."""
         loop = asyncio.get_running_loop()
         protocol = _Protocol(self.config, self.server_state, self.lifespan.state, loop)
         protocol.head = head
@@ -124,11 +162,6 @@ class _UvicornServer(uvicorn.Server):
                 await self._shake_hands(connection, protocol)
             else:
                 await loop.connect_accepted_socket(lambda: protocol, connection)
-            connections = [c for c in self._connections() if not c.transport.is_closing()]
-            if len(connections) > self._places:
-                hosts = Counter(c.host for c in connections)
-                connections.sort(key=lambda c: (-hosts[c.host], c.since_s))
-                connections[0].transport.abort()
 
     async def _shake_hands(self, connection: socket.socket, protocol: _Protocol) -> None:
         """Begin TLS; as many do that at a time as without it may wait for a request.
@@ -153,8 +186,7 @@ class _UvicornServer(uvicorn.Server):
                 lambda: protocol,
                 connection,
                 ssl=self.config.ssl,
-                ssl_handshake_timeout=HANDSHAKE_S,
-                ssl_shutdown_timeout=HANDSHAKE_S,
+                **_TLS_TIMEOUTS_S,
             )
         finally:
             self._handshakes.pop(connection, None)
@@ -185,7 +217,7 @@ def create_app(metrics: Metrics, health: HealthBoard, token: str = "") -> Starle
     """Create the web application; /metrics and /readyz require ``token`` if there is one."""
 
     def is_refused(request: Request) -> bool:
-        sent = request.headers.get("authorization", "").encode()
+        sent = request.headers.get("authorization", "").encode("latin-1")  # as it was decoded
         return bool(token) and not hmac.compare_digest(sent, f"Bearer {token}".encode())
 
     exposition = _Exposition(metrics)
@@ -207,6 +239,7 @@ def create_app(metrics: Metrics, health: HealthBoard, token: str = "") -> Starle
                 "ready": health.delivers(status),
                 "state": status.state,
                 "reason": status.reason,
+                "reason_code": status.reason_code,
                 "since": status.at_s,
             }
             for status in health.states()
@@ -275,11 +308,11 @@ class HttpServer:
         self._server.progress_s = time.monotonic()
         self._thread.start()
 
-    def stop(self) -> None:
-        """Stop serving within a second or two."""
+    def stop(self, deadline_s: float) -> None:
+        """Stop serving, and wait for that until ``deadline_s`` on the monotonic clock."""
         self._server.should_exit = True
         if self._thread.ident is not None:
-            self._thread.join(2)
+            self._thread.join(max(deadline_s - time.monotonic(), 0))
         if self._first:
             self._first.close()
 
@@ -318,7 +351,7 @@ def listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-        listener.listen(128)
+        listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
         raise ConfigError(

@@ -2,16 +2,19 @@
 
 Whoever connects and says nothing waits here, where a connection costs a file descriptor and a few
 hundred bytes, and is closed a second later. When the gate is full, the oldest one goes, of the
-address that has the most, so a scraper always finds a place.
+address that has the most, so a scraper always finds a place. Those who have sent a whole head are
+let in as places become free: addresses take turns, each in the order of its requests. Methods that
+change something, which nothing here takes, are refused at the gate and hold up nobody.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import resource
 import socket
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -21,8 +24,14 @@ from edge.allowance import Allowance
 HEAD_S: Final = 1.0  # for the whole head of a request
 MAX_HEAD_BYTES: Final = 16384
 MAX_VISITORS: Final = 1024  # more than the backlog, so that the newest has its turn
-ACCEPTS_PER_S: Final = 2000
+ACCEPTS_PER_S: Final = 4000  # the backlog has 512: the wait of who comes last
 ACCEPT_AT_ONCE: Final = 64
+WAIT_S: Final = 0.005  # for a place
+OTHER_METHODS: Final = frozenset({b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
+REFUSAL: Final = (
+    b"HTTP/1.1 405 Method Not Allowed\r\nallow: GET, HEAD\r\ncontent-length: 0\r\n"
+    b"connection: close\r\n\r\n"
+)
 
 
 @dataclass(slots=True, eq=False)
@@ -40,6 +49,7 @@ class HttpGate:
 
     Args:
         enter: Takes over a connection, with what it has sent.
+        has_place: Whether one more can be taken over, while that many are on their way.
         encrypted: Whether the web server speaks TLS: the first bytes let a visitor in then.
     """
 
@@ -47,14 +57,19 @@ class HttpGate:
         self,
         listener: socket.socket,
         enter: Callable[[socket.socket, bytes], Awaitable[None]],
+        has_place: Callable[[int], bool],
         *,
         encrypted: bool,
     ) -> None:
         self._listener = listener
         self._enter = enter
+        self._has_place = has_place
         self._encrypted = encrypted
         self._loop = asyncio.get_running_loop()
         self._visitors: dict[socket.socket, _Visitor] = {}  # oldest first
+        # Those with a whole head, by host; whose turn it is comes first.
+        self._queues: dict[str, deque[_Visitor]] = {}
+        self._waiting: asyncio.TimerHandle | None = None
         self._allowance = Allowance(4 * ACCEPT_AT_ONCE, ACCEPTS_PER_S)
         self._tasks: set[asyncio.Future[None]] = set()
         self._places = min(MAX_VISITORS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
@@ -65,6 +80,8 @@ class HttpGate:
         """Stop to accept; close who waits."""
         self._loop.remove_reader(self._listener)
         self._listener.close()
+        if self._waiting:
+            self._waiting.cancel()
         for visitor in list(self._visitors.values()):
             self._close(visitor)
 
@@ -114,11 +131,35 @@ class HttpGate:
                 return
             if b"\n\r\n" not in visitor.head and b"\n\n" not in visitor.head:
                 return
+            if bytes(visitor.head[:8]).partition(b" ")[0] in OTHER_METHODS:
+                with contextlib.suppress(OSError):
+                    connection.send(REFUSAL)
+                self._close(visitor)
+                return
         self._loop.remove_reader(connection)
-        del self._visitors[connection]
-        task = asyncio.ensure_future(self._enter(connection, bytes(visitor.head)))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._queues.setdefault(visitor.host, deque()).append(visitor)
+        if not self._waiting:
+            self._let_in()
+
+    def _let_in(self) -> None:
+        """Let in as many as there are places for, and come back for the others."""
+        self._waiting = None
+        while self._queues:
+            host, queue = next(iter(self._queues.items()))
+            visitor = queue[0]
+            if visitor.connection in self._visitors:  # it was not closed meanwhile
+                # Who shakes hands takes no place yet.
+                if not self._has_place(0 if self._encrypted else len(self._tasks)):
+                    self._waiting = self._loop.call_later(WAIT_S, self._let_in)
+                    return
+                del self._visitors[visitor.connection]
+                task = asyncio.ensure_future(self._enter(visitor.connection, bytes(visitor.head)))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+                self._queues[host] = self._queues.pop(host)  # the others' turn
+            queue.popleft()
+            if not queue:
+                del self._queues[host]
 
     def _close(self, visitor: _Visitor) -> None:
         self._loop.remove_reader(visitor.connection)

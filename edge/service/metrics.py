@@ -13,6 +13,7 @@ from prometheus_client.process_collector import ProcessCollector
 from edge import __version__
 from edge.types import CameraState, CameraStatus, FrameResult
 
+PARTS = ("engines", "gallery", "heartbeat", "http", "inference", "sink")  # with threads
 _STAGE_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 _AGE_S = (0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1, 2, 5)
 
@@ -125,6 +126,13 @@ class Metrics:
             "reason",
             "sink",
         )
+        self.stuck_threads = gauge(
+            "stuck_threads",
+            "Threads that have made no progress for too long, by part: `engines`, `gallery`, "
+            "`heartbeat`, `http`, `inference` or `sink`.",
+            "part",
+        )
+        self.set_stuck(())
         self.sink_up = gauge(
             "sink_up", "1 while the sink is open and, where it can tell, delivers.", "sink"
         )
@@ -217,6 +225,12 @@ class Metrics:
             similarity = result.decisions[row].similarity
             if similarity == similarity:  # not NaN
                 self.face_similarity.observe(similarity)
+
+    def set_stuck(self, names: Sequence[str]) -> None:
+        """Record the threads that make no progress; the first word of a name is its part."""
+        parts = [name.partition(" ")[0] for name in names]
+        for part in PARTS:
+            self.stuck_threads.labels(part).set(parts.count(part))
 
     def set_status(self, status: CameraStatus) -> None:
         """Record whether a camera is online or blind."""

@@ -6,7 +6,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from edge.errors import EdgeError, GpuLostError, WorkerError, translate_unexpected
 
@@ -104,11 +104,10 @@ class WorkerGroup:
         worker.start()
         return worker
 
-    def remove(self, worker: Worker) -> None:
-        """Stop a worker and wait a second for its end; its silence no longer counts."""
-        self._workers.remove(worker)
-        worker.stop.set()
-        worker.join(1)
+    def remove(self, workers: Sequence[Worker], deadline_s: float) -> None:
+        """Stop workers and wait for them until ``deadline_s``; their silence no longer counts."""
+        self._workers = [worker for worker in self._workers if worker not in workers]
+        stop_all(workers, deadline_s)
 
     def raise_death(self) -> None:
         """Raise for a worker that died.
@@ -130,10 +129,10 @@ class WorkerGroup:
 
 
 def stop_all(workers: Iterable[Worker], deadline_s: float) -> None:
-    """Stop workers and wait for them until ``deadline_s`` on the monotonic clock."""
+    """Stop workers at once and wait for all of them until ``deadline_s`` on the monotonic clock."""
     workers = list(workers)
     for worker in workers:
         worker.stop.set()
-    for worker in workers:
-        if not worker.join(deadline_s - time.monotonic()):
-            log.warning("%s did not end in time", worker.name)
+    late = [worker.name for worker in workers if not worker.join(deadline_s - time.monotonic())]
+    if late:
+        log.warning("did not end in time: %s", ", ".join(late))

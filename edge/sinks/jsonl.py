@@ -138,7 +138,8 @@ class JsonLines:
             ) from None
         except OSError as error:
             where = "standard output" if self._options.path == "-" else str(self._path)
-            remedy = "free space or check path and permissions"
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+            remedy = "free space" if full else "check path and permissions"
             raise SinkError(f"cannot {verb} {where}: {error.strerror}: {remedy}") from error
 
 

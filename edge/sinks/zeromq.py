@@ -13,6 +13,7 @@ its own, so that it notices when what it sends does not arrive.
 from __future__ import annotations
 
 import logging
+import os
 import re
 import secrets
 import tempfile
@@ -45,6 +46,7 @@ MAX_REQUESTS = 1000  # per read
 MIN_INNER_HWM = 1000
 PEER_PING_MS = 5_000  # a subscriber that vanished is dropped after two
 SELF_TEST = b"self-test/"
+ANY_IPV4 = "0.0.0.0"  # noqa: S104 - compared, not bound
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +95,29 @@ class Options(Table):
                 "bind tcp://127.0.0.1:PORT, or set insecure = true"
             )
         return bind
+
+    def collides_with(self, other: Options) -> bool:
+        """Whether both cannot be bound at a time; each gets a free port of its own for ``*``."""
+        (transport, host, port), theirs = _split_bind(self.bind), _split_bind(other.bind)
+        if transport != theirs[0] or port != theirs[2] or port == 0:
+            return False
+        return host == theirs[1] or (
+            port > 0 and ANY_IPV4 in (host, theirs[1]) and (_is_ipv4(host) and _is_ipv4(theirs[1]))
+        )
+
+
+def _split_bind(bind: str) -> tuple[str, str, int]:
+    """``(transport, place, port)``; the port is 0 for a free one, -1 where there are none."""
+    transport, _, place = bind.partition("://")
+    if transport != "tcp":
+        return transport, os.path.abspath(place) if transport == "ipc" else place, -1  # noqa: PTH100
+    host, _, port = place.rpartition(":")
+    known = {"localhost": "127.0.0.1", "*": ANY_IPV4}
+    return transport, known.get(host.lower(), host.lower()), int(port) if port != "*" else 0
+
+
+def _is_ipv4(host: str) -> bool:
+    return re.fullmatch(r"[0-9.]+", host) is not None
 
 
 class ZeromqSink:

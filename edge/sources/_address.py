@@ -59,5 +59,8 @@ def check_url(url: str, schemes: tuple[str, ...]) -> str:
             "login in the keys user and password"
         )
     if port == -1:
-        raise ValueError("needs a port between 0 and 65535 behind the host's colon")
+        raise ValueError(
+            "needs a port between 0 and 65535 after the host's colon; percent-encode :@/?# in a "
+            "login, or give it in the keys user and password"
+        )
     return url

@@ -55,7 +55,10 @@ def iterate_captures(
     while (arrival := thread.next(deadline, stop)) is not None:
         deadline = Deadline.to_read(timeouts_s[1])
         content = arrival.content
-        picture = decoder.decode(content) if isinstance(content, bytes) else content
+        try:
+            picture = decoder.decode(content) if isinstance(content, bytes) else content
+        except SourceError as error:
+            raise SourceError(f"{address}: {error.problem}") from error
         if picture is None:
             damaged += 1
             if time.monotonic() > whole_s + deadline.timeout_s:

@@ -158,10 +158,7 @@ def explain(error: FFmpegError | OSError) -> str:
             return "404 Not Found: there is no stream at this path: check the path"
         return f"{words}: check the camera"
     if isinstance(error, av.error.InvalidDataError):
-        return (
-            "Invalid data found: it answers with something else than video: check the address, or "
-            "the file, and the kind"
-        )
+        return "Invalid data found: this is not video: check the address, or the file, and the kind"
     if isinstance(error, av.error.EOFError):
         return "it ended the stream"
     return _REMEDIES.get(error.errno or 0, words)
@@ -234,8 +231,16 @@ class Video:
         return frames
 
     def to_picture(self, frame: VideoFrame) -> Picture:
-        """A frame as a picture, in the shape that the stream says."""
-        return to_picture(frame, measure_pixel_aspect(self.stream.codec_context))
+        """A frame as a picture, in the shape that the stream says.
+
+        Raises:
+            SourceError: Its format is none that can be converted.
+        """
+        try:
+            return to_picture(frame, measure_pixel_aspect(self.stream.codec_context))
+        except SourceError as error:
+            problem = f"{self.address}: {error.problem}"
+        raise SourceError(problem)
 
     def close(self) -> None:
         """Stop reading."""

@@ -24,6 +24,7 @@ class CaptureThread(Generic[T]):
         address: What it reads, for messages.
         produce: Stores items with ``store`` until ``closing`` is set; raises `SourceError`.
         interrupt: Makes a call that blocks in the thread return, if anything can.
+        explain: Why nothing comes, or it ended, where more is known than the call tells.
     """
 
     def __init__(
@@ -31,8 +32,10 @@ class CaptureThread(Generic[T]):
         address: str,
         produce: Callable[[Callable[[T], None], threading.Event], None],
         interrupt: Callable[[], None] = lambda: None,
+        explain: Callable[[], SourceError | None] = lambda: None,
     ) -> None:
         self._address, self._produce, self._interrupt = address, produce, interrupt
+        self._explain = explain
         self._closing = threading.Event()
         self._changed = threading.Condition()
         self._latest: T | None = None
@@ -69,7 +72,7 @@ class CaptureThread(Generic[T]):
                 if self._failure:
                     raise self._failure
                 if (rest_s := until_s - time.monotonic()) <= 0:
-                    raise SourceError(f"{self._address} {deadline.remedy}")
+                    raise self._explain() or SourceError(f"{self._address} {deadline.remedy}")
                 self._changed.wait(min(rest_s, _POLL_S))
         return None
 
@@ -78,6 +81,7 @@ class CaptureThread(Generic[T]):
             self._produce(self._store, self._closing)
             failure = SourceError(f"{self._address} ended the stream")
         except SourceError as error:
+            error = self._explain() or error
             failure = type(error)(error.problem)  # without its traceback and what that keeps alive
         with self._changed:
             self._failure = failure

@@ -24,6 +24,7 @@ from edge.sources._address import remove_login
 _MAX_REDIRECTS = 5
 _MAX_DRAINED_BYTES = 1 << 16  # of an answer that is not wanted
 _CHUNK_BYTES = 1 << 16
+_MAX_QUOTED = 80  # characters of a header that a message may repeat
 _PORTS = {"http": 80, "https": 443}
 _HASHES = {"MD5": "md5", "SHA": "sha1", "SHA-256": "sha256", "SHA-512-256": "sha512_256"}
 
@@ -50,7 +51,10 @@ class Authorizer:
         strongest = sorted(known, key=lambda c: c.get("algorithm", "MD5").upper() != "MD5")
         if not (chosen := strongest[-1:] or basic[:1]):
             names = ", ".join(c.get("algorithm", c["scheme"]) for c in offered) or "no scheme"
-            return f"asks for a login by {names}, which is not supported: set it to Digest"
+            return (
+                f"asks for a login by {names[:_MAX_QUOTED]}, which is not supported: set it to "
+                "Digest with MD5 or SHA-256, or to Basic"
+            )
         self._challenge, self._count = chosen[0], 0
         return ""
 
@@ -259,7 +263,7 @@ class HttpClient:
 
     def refuse(self, response: http.client.HTTPResponse) -> SourceError:
         """The error of an answer that is none of 200, 401 and a redirect."""
-        said = f"{self._address} answers {response.status} {response.reason[:60]!r}"
+        said = f"{self._address} answers {response.status} {response.reason[:_MAX_QUOTED]!r}"
         if response.status in (403, 407):
             return SourceDeniedError(f"{said}: check what the user may see")
         if response.status == 404:
@@ -327,6 +331,7 @@ class HttpConnection:
                 self._drain(response)
                 url = self._client.follow(url, response.headers["Location"])
             else:
+                response.close()  # it may own the socket
                 self.close()
                 raise self._client.refuse(response)
         raise self._client.error("redirects in a circle: check url")
@@ -358,9 +363,15 @@ class HttpConnection:
     def _drain(self, response: http.client.HTTPResponse) -> None:
         """Read an answer that is not wanted, so that the connection can be used again."""
         with self._client.translate():
-            response.read(_MAX_DRAINED_BYTES)
+            # read() would take a chunk of any length that is told, a negative one without end.
+            left = _MAX_DRAINED_BYTES
+            while left > 0 and (part := response.read1(left)):
+                left -= len(part)
+            if left > 0:
+                response.read()  # nothing is left, but only this makes the connection free
             over = response.isclosed()
         if not over or response.will_close:
+            response.close()
             self.close()
 
 
@@ -377,7 +388,7 @@ class HttpBody:
         connection: HttpConnection,
         response: http.client.HTTPResponse,
     ) -> None:
-        self.content_type = response.headers.get_content_type().lower()
+        self.content_type = response.headers.get_content_type().lower()[:_MAX_QUOTED]
         self._client, self._connection, self._response = client, connection, response
         self._peeked = b""
 
@@ -405,17 +416,17 @@ class HttpBody:
         Raises:
             SourceError: It is longer than ``limit``.
         """
-        parts: list[bytes] = []
+        whole = bytearray()
         while part := self.read():
-            parts.append(part)
-            if sum(map(len, parts)) > limit:
+            whole += part
+            if len(whole) > limit:
                 self.close()
                 raise self._client.error(f"sends more than {limit >> 20} MiB: is it one picture?")
         with self._client.translate():
             self._response.read()  # nothing is left, but only this makes the connection free
         if self._response.will_close:
             self._connection.close()
-        return b"".join(parts)
+        return bytes(whole)
 
     def close(self) -> None:
         """Close the connection."""

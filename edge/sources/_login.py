@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated
 from urllib.parse import quote
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, SecretStr, model_validator
 
+from edge.compat import Self
 from edge.config import Table
 from edge.errors import SourceError
 
@@ -102,10 +104,9 @@ def _locate(where: str) -> Path:
         return Path(where)
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
     if not folder:
-        name = where.removeprefix(CREDENTIAL)
         raise SourceError(
-            f"{where} exists only in a service that systemd started with LoadCredential="
-            f"{name}:FILE: outside of it set password_file to the file itself"
+            f"{where} exists only in a service for which systemd loads it: elsewhere set "
+            "password_file to the path of a file"
         )
     return Path(folder) / where.removeprefix(CREDENTIAL)
 
@@ -113,12 +114,16 @@ def _locate(where: str) -> Path:
 def _read_password(path: Path) -> str:
     try:
         if not path.is_file():  # a FIFO would block
-            raise FileNotFoundError
+            path.stat()  # tells what stands in the way, if anything does
+            raise OSError(errno.EINVAL, "it is not a file")
         with path.open("rb") as file:
             content = file.read(_MAX_PASSWORD_BYTES + 1)
         text = content.decode("utf-8-sig").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise SourceError(f"cannot read the password file {path}: make it readable") from error
+        why = (error.strerror if isinstance(error, OSError) else "") or "it is not a text file"
+        raise SourceError(
+            f"cannot read the password file {path} ({why}): check the path and who may read it"
+        ) from error
     if len(content) > _MAX_PASSWORD_BYTES:
         raise SourceError(f"the password file {path} is too long: it holds only the password")
     return text

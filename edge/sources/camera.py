@@ -13,12 +13,13 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Protocol
 
 import cv2
 import numpy as np
 from pydantic import ConfigDict, Field, PositiveInt, model_validator
 
+from edge.compat import Self
 from edge.config import Table
 from edge.errors import SourceError
 from edge.redaction import show_address
@@ -171,7 +172,9 @@ def open_capture(options: Options) -> Grabber:
     Raises:
         SourceError: There is none, or this OpenCV cannot open it.
     """
-    cv2.utils.logging.setLogLevel(0)  # warnings would show the pipeline and its password
+    # Its warnings would show the pipeline and its password. OpenCV 4 has the former, 5 the latter.
+    set_log_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
+    set_log_level(0)
     if options.pipeline:
         if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
             raise SourceError(

@@ -7,10 +7,12 @@ camera is asked again.
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from io import BytesIO
 from typing import TYPE_CHECKING, Annotated, BinaryIO, cast
 
 from pydantic import AfterValidator, Field, SecretStr
@@ -37,7 +39,12 @@ _MJPEG = {"multipart/x-mixed-replace", "multipart/mixed", "video/x-motion-jpeg",
 _TYPES = {"video/mp2t": "mpegts", "video/x-flv": "flv"}
 _PLAYLIST_BEGINS = b"#EXTM3U"
 _SNIFFED_BYTES = 16
-_MAX_PLAYLIST_BYTES = 1 << 20
+# What FFmpeg keeps of playlists: of each line a record, with an address as long as the playlist's.
+_LINE_BYTES = 128
+_MAX_PLAYLIST_BYTES, _MAX_PLAYLISTS_BYTES = 4 << 20, 16 << 20  # of one, of all of a stream
+# Of each variant FFmpeg keeps more than 10 KB, and it reads what variants list in turn.
+_VARIANT = re.compile(rb"#EXT-X-STREAM-INF|#EXT-X-MEDIA:")
+_MAX_VARIANTS = 500  # of a stream
 # A playlist's pictures come in bursts of seconds. They are played by their stamps, a little faster
 # than they say, so that a delay shrinks until the next segment is waited for.
 _PLAYLIST_SPEED = 1.05
@@ -85,6 +92,7 @@ class HttpCamera:
         self._options = options
         self._lookup = NameLookup()
         self._thread: CaptureThread[Arrival] | None = None
+        self._playlist: _Playlist | None = None
 
     @property
     def address(self) -> str:
@@ -103,6 +111,7 @@ class HttpCamera:
         if self._thread is not None and self._thread.is_alive():
             raise SourceError(f"{self.address}: the previous connection has not ended yet")
         options = self._options
+        self._playlist = None
         self._thread = self._create_thread()
         timeouts_s = options.open_timeout_s, options.read_timeout_s
         with (
@@ -124,6 +133,7 @@ class HttpCamera:
                 self.address,
                 lambda store, closing: self._receive(client, store, closing),
                 client.interrupt,
+                lambda: self._playlist.failure if self._playlist else None,
             )
         opening = self._describe(add_login(url, user, password) if user else url)
         return CaptureThread(
@@ -147,13 +157,15 @@ class HttpCamera:
                 raise SourceError(
                     f"{self.address} answers with {body.content_type}, not with video: check url"
                 )
-            playlist = begins.startswith(_PLAYLIST_BEGINS)
             opening = self._describe(client.url)
-            file, io_open = _as_file(body, client.url, self.address), None
-            if playlist:
-                io_open = lambda url, *_: _as_file(client.open(url), url, self.address)  # noqa: E731
-            kind = "hls" if playlist else _TYPES.get(body.content_type)
-            self._play(replace(opening, file=file, format=kind, io_open=io_open), store, closing)
+            if begins.startswith(_PLAYLIST_BEGINS):
+                playlist = self._playlist = _Playlist(client, self.address)
+                file = playlist.read(body, client.url)
+                opening = replace(opening, file=file, format="hls", io_open=playlist.open)
+                self._play(opening, playlist.pass_on(store), closing)
+                return
+            file, kind = _as_file(_BodyFile(body, client.url)), _TYPES.get(body.content_type)
+            self._play(replace(opening, file=file, format=kind), store, closing)
 
     def _describe(self, url: str) -> Opening:
         options = self._options
@@ -219,34 +231,113 @@ class _PlaylistPacing:
 
 
 class _BodyFile:
-    """A body as the file object that PyAV reads. A playlist is bounded, a stream is not."""
+    """A body as the file object that PyAV reads."""
 
-    def __init__(self, body: HttpBody, name: str, address: str) -> None:
+    def __init__(self, body: HttpBody, name: str) -> None:
         self.name = name
-        self._address = address
         self._body = body
-        bounded = body.peek(_SNIFFED_BYTES).startswith(_PLAYLIST_BEGINS)
-        self._rest = _MAX_PLAYLIST_BYTES if bounded else None
 
     def read(self, size: int) -> bytes:
         """Some bytes; none at the end."""
-        if self._rest is None:
-            return self._body.read(size)
-        if self._rest < 0:  # told already
-            return b""
-        part = self._body.read(size)
-        self._rest -= len(part)
-        if self._rest < 0:
-            raise SourceError(f"{self._address} sends a playlist of more than 1 MiB")
-        return part
+        return self._body.read(size)
 
     def close(self) -> None:
         """Close the connection."""
         self._body.close()
 
 
-def _as_file(body: HttpBody, name: str, address: str) -> BinaryIO:
-    return cast(BinaryIO, _BodyFile(body, name, address))
+class _Playlist:
+    """What a playlist leads to: further playlists, which are bounded, and segments.
+
+    PyAV tells one exception of a file object and prints any other, so none is raised: a file that
+    fails ends, the next one is tried, and the failure is told where no picture comes after it.
+
+    Attributes:
+        failure: Why a file since the last picture failed.
+    """
+
+    def __init__(self, client: HttpClient, address: str) -> None:
+        self._client = client
+        self._address = address
+        self._kept_bytes: dict[str, int] = {}  # of each playlist and its name, as read last
+        self._all_bytes = 0
+        self._variants = 0
+        self._tail = b""
+        self.failure: SourceError | None = None
+        self._is_refused = False
+
+    def open(self, url: str, *_: object) -> BinaryIO:
+        """Open what a playlist names, for PyAV."""
+        if not self._is_refused:
+            try:
+                return self.read(self._client.open(url), url)
+            except SourceError as error:
+                self.failure = error
+        return BytesIO()
+
+    def read(self, body: HttpBody, url: str) -> BinaryIO:
+        """A body as a file of this stream.
+
+        Raises:
+            SourceError: It does not begin.
+        """
+        if body.peek(_SNIFFED_BYTES).startswith(_PLAYLIST_BEGINS):
+            self._keep(url, len(url) + _LINE_BYTES - self._kept_bytes.get(url, 0))
+        return _as_file(_PlaylistFile(body, url, self))
+
+    def take(self, part: bytes, url: str) -> bytes:
+        """What is read of a playlist or a segment; nothing of what is too much."""
+        if url in self._kept_bytes and not self._is_refused:
+            self._keep(url, len(part) + part.count(b"\n") * (len(url) + _LINE_BYTES))
+            text = self._tail + part
+            ends = [match.end() for match in _VARIANT.finditer(text)]
+            self._variants += len(ends)
+            self._tail = text[max(*ends[-1:], len(text) - _SNIFFED_BYTES, 0) :]  # half a tag
+            if (
+                self._kept_bytes[url] > _MAX_PLAYLIST_BYTES
+                or self._all_bytes > _MAX_PLAYLISTS_BYTES
+                or self._variants > _MAX_VARIANTS
+            ):
+                self._is_refused = True
+                self.failure = SourceError(
+                    f"{self._address} sends playlists that are too long: ask for few hours of one "
+                    "variant"
+                )
+        return b"" if self._is_refused else part
+
+    def _keep(self, url: str, more: int) -> None:
+        self._kept_bytes[url] = self._kept_bytes.get(url, 0) + more
+        self._all_bytes += more
+
+    def pass_on(self, store: Callable[[Arrival], None]) -> Callable[[Arrival], None]:
+        """Store pictures; where one comes, what failed before does not matter."""
+
+        def store_and_forget(arrival: Arrival) -> None:
+            if not self._is_refused:
+                self.failure = None
+            store(arrival)
+
+        return store_and_forget
+
+
+class _PlaylistFile(_BodyFile):
+    """A playlist, or a segment of one."""
+
+    def __init__(self, body: HttpBody, name: str, playlist: _Playlist) -> None:
+        super().__init__(body, name)
+        self._playlist = playlist
+
+    def read(self, size: int) -> bytes:
+        """Some bytes; none at the end, and where it fails."""
+        try:
+            return self._playlist.take(super().read(size), self.name)
+        except SourceError as error:
+            self._playlist.failure = error
+            return b""
+
+
+def _as_file(file: _BodyFile) -> BinaryIO:
+    return cast(BinaryIO, file)
 
 
 def build(options: Options) -> HttpCamera:

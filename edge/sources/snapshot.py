@@ -48,7 +48,7 @@ class Options(Login):
         read_timeout_s: Timeout for any other picture, in seconds, beyond the time between two.
     """
 
-    paced_by_camera: ClassVar = MAX_FPS  # fps is the camera's unless it is given, up to this
+    paced_by_camera: ClassVar[float] = MAX_FPS  # fps is the camera's unless it is given, up to this
 
     url: Annotated[SecretUrl, AfterValidator(_is_http)]
     fps: float | None = Field(default=None, gt=0, le=MAX_FPS)

@@ -8,8 +8,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from edge.types import F32, U8, Picture
-from edge.vision.resize import crop, resize_to_rgb
+from edge.types import F32, U8, Picture, Resampling
+from edge.vision.resize import crop, resize, resize_to_rgb, to_rgb
 
 # Where an aligned face of 112 x 112 pixels has its left eye, right eye, nose and mouth corners,
 # left and right as seen in the image (ArcFace, Deng et al. 2019).
@@ -26,7 +26,12 @@ FACE_POINTS = np.array(
 FACE_PX = 112
 
 
-def align_face(picture: Picture, landmarks: F32, size_px: int = FACE_PX) -> U8:
+def align_face(
+    picture: Picture,
+    landmarks: F32,
+    size_px: int = FACE_PX,
+    resampling: Resampling = "halved_bilinear",
+) -> U8:
     """Rotate, scale and shift a face so that its landmarks lie where embedders expect them.
 
     The transform is the least-squares similarity without mirroring (Umeyama 1991); in two
@@ -36,6 +41,8 @@ def align_face(picture: Picture, landmarks: F32, size_px: int = FACE_PX) -> U8:
         picture: Any size.
         landmarks: ``(5, 2)`` float32 in pixels of the picture, in the order of `Faces`.
         size_px: Side of the result.
+        resampling: ``bilinear`` warps the picture as it is, as most embedders were trained;
+            ``halved_bilinear`` shrinks it first where the warp would alias.
 
     Returns:
         ``(size_px, size_px, 3)`` uint8 RGB, black outside the picture; all black when the
@@ -59,7 +66,8 @@ def align_face(picture: Picture, landmarks: F32, size_px: int = FACE_PX) -> U8:
     if np.any(high <= 0) or np.any(low >= picture.size_wh):
         return blank
     part, (x, y) = crop(picture, *low.tolist(), *high.tolist())
-    shrink = max(1, int(1 / abs(a)))  # a warp reads 2x2 pixels: more than that aliases
+    # a warp reads 2x2 pixels: more than that aliases
+    shrink = max(1, int(1 / abs(a))) if resampling == "halved_bilinear" else 1
     shown_wh = part.size_wh[0] * wide, part.size_wh[1]
     width, height = (max(1, round(side / shrink)) for side in shown_wh)
     rgb = resize_to_rgb(part, (width, height))
@@ -94,13 +102,24 @@ def place_wide_box(xyxy: F32, scale: float, size_wh: tuple[int, int]) -> tuple[i
     return x1, y1, x2 + 1, y2 + 1
 
 
-def crop_wide(picture: Picture, xyxy: F32, scale: float, size_wh: tuple[int, int]) -> U8:
+def crop_wide(
+    picture: Picture,
+    xyxy: F32,
+    scale: float,
+    size_wh: tuple[int, int],
+    resampling: Resampling = "halved_bilinear",
+) -> U8:
     """Crop a face with its surroundings: ``(h, w, 3)`` uint8 RGB; black if the box is not finite.
 
     The crop is ``scale`` times as large as the face, ``(4,)`` in pixels of the picture, and is
-    resized to ``size_wh`` without keeping its aspect.
+    resized to ``size_wh`` without keeping its aspect. For ``bilinear`` it is converted to RGB and
+    cut to the pixel first: a network that reads texture sees exactly what it was trained on.
     """
     if not np.isfinite(xyxy).all():
         return np.zeros((size_wh[1], size_wh[0], 3), np.uint8)
-    part, _ = crop(picture, *place_wide_box(xyxy, scale, picture.size_wh))
-    return resize_to_rgb(part, size_wh)
+    x1, y1, x2, y2 = place_wide_box(xyxy, scale, picture.size_wh)
+    part, (x, y) = crop(picture, x1, y1, x2, y2)
+    if resampling == "halved_bilinear":
+        return resize_to_rgb(part, size_wh)
+    exact = to_rgb(part)[y1 - y : y2 - y, x1 - x : x2 - x]
+    return resize(exact, size_wh, None, resampling)

@@ -12,6 +12,7 @@ from edge.input_file import MIB, read_input
 from edge.types import RgbPicture
 
 _MAX_BYTES = 512 * MIB
+_PIXEL_LIMIT = "OPENCV_IO_MAX_IMAGE_PIXELS"  # see edge.opencv
 
 
 def read_picture(path: Path | str) -> RgbPicture:
@@ -25,9 +26,12 @@ def read_picture(path: Path | str) -> RgbPicture:
     except OSError as error:
         raise SourceError(f"{error.strerror}", file=path) from error
     try:
-        rgb = cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB) if encoded.size else None
+        bgr = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if encoded.size else None
     except cv2.error as error:  # absurd dimensions, for example
-        raise SourceError(f"OpenCV refuses the picture: {error.err}", file=path) from error
-    if rgb is None:
+        why = f"OpenCV refuses the picture: {error.err}"
+        if "IO_MAX_IMAGE_PIXELS" in error.err:
+            why = f"more pixels than are read at most: set {_PIXEL_LIMIT} for larger pictures"
+        raise SourceError(why, file=path) from error
+    if bgr is None:
         raise SourceError("the file is not a picture that OpenCV can decode", file=path)
-    return RgbPicture(np.asarray(rgb, np.uint8))
+    return RgbPicture(np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB, dst=bgr), np.uint8))

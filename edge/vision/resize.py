@@ -1,8 +1,15 @@
 """Resizing, cropping and RGB conversion: the only resize of the daemon and the trainers.
 
-A picture shrinks by halves (2x2 means) until less than a half remains to be done, then
-bilinearly: as free of aliasing as area averaging where it matters, at a fifth of its cost.
-YUV planes are resized before they are converted, so that only network pixels pay for color.
+A network is shown pictures that were resized as in its training, which its manifest says:
+
+- ``halved_bilinear``: by halves (2x2 means) until less than a half remains to be done, then
+  bilinearly: as free of aliasing as area averaging where it matters, at a fifth of its cost.
+- ``bilinear``: OpenCV's ``INTER_LINEAR`` alone, which most networks were trained on. Where it
+  shrinks by more than a half it leaves pixels out, and the texture of the rest stays sharp.
+
+YUV planes are resized before they are converted, so that only network pixels pay for color. In
+smooth pictures that differs from converting first by rounding, about a gray level; where colors
+change from pixel to pixel by more, for the picture's chroma is then sampled once instead of twice.
 """
 
 from __future__ import annotations
@@ -10,14 +17,20 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from edge.types import F32, U8, Picture, RgbPicture, YuvPicture
+from edge.types import F32, U8, Picture, Resampling, RgbPicture, YuvPicture
 
 cv2.setNumThreads(1)  # threads belong to cameras and to the runtime
 
 
-def resize(plane: U8, size_wh: tuple[int, int], out: U8 | None = None) -> U8:
-    """``(H, W)`` or ``(H, W, C)`` uint8 -> ``(h, w[, C])``, anti-aliased, into ``out`` if given."""
-    while plane.shape[1] > 2 * size_wh[0] and plane.shape[0] > 2 * size_wh[1]:
+def resize(
+    plane: U8,
+    size_wh: tuple[int, int],
+    out: U8 | None = None,
+    resampling: Resampling = "halved_bilinear",
+) -> U8:
+    """``(H, W)`` or ``(H, W, C)`` uint8 -> ``(h, w[, C])``, into ``out`` if given."""
+    halved = resampling == "halved_bilinear"
+    while halved and plane.shape[1] > 2 * size_wh[0] and plane.shape[0] > 2 * size_wh[1]:
         even = plane[: plane.shape[0] // 2 * 2, : plane.shape[1] // 2 * 2]
         half_wh = (even.shape[1] // 2, even.shape[0] // 2)
         plane = np.asarray(cv2.resize(even, half_wh, interpolation=cv2.INTER_AREA), np.uint8)
@@ -58,7 +71,12 @@ def to_rgb(picture: Picture) -> U8:
     return resize_to_rgb(picture, picture.size_wh)
 
 
-def resize_to_rgb(picture: Picture, size_wh: tuple[int, int], out: U8 | None = None) -> U8:
+def resize_to_rgb(
+    picture: Picture,
+    size_wh: tuple[int, int],
+    out: U8 | None = None,
+    resampling: Resampling = "halved_bilinear",
+) -> U8:
     """The whole picture as ``(h, w, 3)`` uint8 RGB, upright, resized to ``size_wh``.
 
     It is written to ``out`` if given: fresh pages cost more than the arithmetic.
@@ -66,11 +84,14 @@ def resize_to_rgb(picture: Picture, size_wh: tuple[int, int], out: U8 | None = N
     if isinstance(picture, RgbPicture):
         if out is None and picture.size_wh == size_wh:
             return picture.rgb
-        return resize(picture.rgb, size_wh, out)
+        return resize(picture.rgb, size_wh, out, resampling)
     turned = picture.quarter_turns % 2
     width, height = (size_wh[1], size_wh[0]) if turned else size_wh
     target = None if picture.quarter_turns else out
-    planes = [resize(plane, (width, height)) for plane in (picture.y, picture.u, picture.v)]
+    planes = [
+        resize(plane, (width, height), None, resampling)
+        for plane in (picture.y, picture.u, picture.v)
+    ]
     yuv = cv2.merge(planes, dst=target)
     rgb = cv2.transform(yuv, _YUV_TO_RGB[picture.bt709, picture.full_range], dst=yuv)
     if not picture.quarter_turns:
@@ -80,6 +101,11 @@ def resize_to_rgb(picture: Picture, size_wh: tuple[int, int], out: U8 | None = N
         return upright
     out[:] = upright
     return out
+
+
+def _find_step(luma: int, chroma: int) -> int:
+    """Luma samples per chroma sample in a row or column: the last one may have fewer."""
+    return next((step for step in (1, 2, 4) if -(-luma // step) == chroma), round(luma / chroma))
 
 
 def crop(picture: Picture, x1: int, y1: int, x2: int, y2: int) -> tuple[Picture, tuple[int, int]]:
@@ -97,7 +123,7 @@ def crop(picture: Picture, x1: int, y1: int, x2: int, y2: int) -> tuple[Picture,
     y, u, v = (
         _upright(plane, picture.quarter_turns) for plane in (picture.y, picture.u, picture.v)
     )
-    step_x, step_y = round(y.shape[1] / u.shape[1]), round(y.shape[0] / u.shape[0])
+    step_y, step_x = map(_find_step, y.shape, u.shape)
     x1, y1 = x1 - x1 % step_x, y1 - y1 % step_y
     chroma = slice(y1 // step_y, -(-y2 // step_y)), slice(x1 // step_x, -(-x2 // step_x))
     part = YuvPicture(

@@ -2,7 +2,9 @@
 
 It holds each camera's last status and, for each live track, its last message and the last message
 about every zone it is in, and the number of the last message of each topic. A track is removed when
-it ends, when its camera goes offline and when its camera starts a new epoch.
+it ends, when its camera goes offline and when its camera starts a new epoch. What was decided last
+about a face stays for `RECENT_S` after the face has left, without the name, which may have to be
+forgotten sooner.
 """
 
 from __future__ import annotations
@@ -10,20 +12,25 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import msgspec
+from msgspec import UNSET
 
 from edge.types import CameraState, TrackEventType
 from edge.wire import topics
 from edge.wire.schema import (
     Body,
     DetectionsMessage,
+    Face,
     FacesMessage,
     HeartbeatMessage,
     Message,
+    RecentMessage,
     StatusMessage,
     TracksMessage,
 )
 
 MAX_TRACKS = 256  # per camera; times zones it stays below a socket's high-water mark
+MAX_RECENT = 32  # faces per camera
+RECENT_S = 60
 
 
 @dataclass(slots=True)
@@ -46,6 +53,7 @@ class LastValueCache:
         self._max_tracks = max_tracks
         self._status: dict[str, Message] = {}  # by topic
         self._tracks: dict[str, dict[int, _LiveTrack]] = {}  # by topic, by track
+        self._recent: dict[str, dict[int, RecentMessage]] = {}  # by topic, by track
         self._epochs: dict[str, int] = {}  # by camera
         self._latest: Body | None = None
         self._last_seq: dict[str, int] = {}  # by topic, of what was sent
@@ -56,14 +64,14 @@ class LastValueCache:
         if self._latest is None or self._latest.boot != body.boot:
             self._last_seq.clear()
         self._latest = body
-        if message.topic != topics.HEARTBEAT:
-            self._last_seq[message.topic] = max(body.seq, self._last_seq.get(message.topic, 0))
+        self._last_seq[message.topic] = max(body.seq, self._last_seq.get(message.topic, 0))
         if isinstance(body, HeartbeatMessage | FacesMessage):
             return
         if body.epoch > self._epochs.get(body.camera, 0):
             self._epochs[body.camera] = body.epoch
             self._end_all(body.camera)
         if isinstance(body, DetectionsMessage):
+            self._update_recent(body)
             return
         if isinstance(body, TracksMessage):
             self._update_track(message, body)
@@ -72,7 +80,12 @@ class LastValueCache:
 
     def find_topics(self, prefix: bytes) -> list[str]:
         """Cached topics that a subscription to ``prefix`` matches."""
-        known = (*self._status, *self._tracks, *((topics.HEARTBEAT,) if self._latest else ()))
+        known = (
+            *self._status,
+            *self._tracks,
+            *self._recent,
+            *((topics.HEARTBEAT,) if self._latest else ()),
+        )
         return [topic for topic in known if topic.encode().startswith(prefix)]
 
     def messages(self, topic: str) -> list[Message]:
@@ -83,10 +96,16 @@ class LastValueCache:
         for track in self._tracks.get(topic, {}).values():
             messages += track.messages()
         messages.sort(key=lambda message: message.body.seq)
-        return [
+        return self._list_recent(topic) + [
             Message(topic, msgspec.structs.replace(message.body, cached=True))
             for message in messages
         ]
+
+    def _list_recent(self, topic: str) -> list[Message]:
+        """Faces that are or were lately in view, the latest last."""
+        now_s = self._latest.captured_at if self._latest else 0.0
+        recent = self._recent.get(topic, {}).values()
+        return [Message(topic, body) for body in recent if now_s - body.captured_at <= RECENT_S]
 
     def _build_snapshot(self) -> list[Message]:
         """A heartbeat with the number of the last message of each topic that was sent here."""
@@ -126,5 +145,37 @@ class LastValueCache:
         if len(tracks) > self._max_tracks:
             del tracks[next(iter(tracks))]
 
+    def _update_recent(self, body: DetectionsMessage) -> None:
+        faces = [*(found.face for found in body.objects if found.face is not UNSET), *body.faces]
+        decided = {face.track: face for face in faces if face.track is not UNSET}
+        if not decided:
+            return
+        recent = self._recent.setdefault(topics.recent(body.camera), {})
+        for track, face in decided.items():
+            recent.pop(track, None)  # the latest is last
+            recent[track] = _build_recent(body, track, face)
+        while len(recent) > MAX_RECENT:
+            del recent[next(iter(recent))]
+
     def _end_all(self, camera: str) -> None:
         self._tracks.pop(topics.tracks(camera), None)
+
+
+def _build_recent(seen: DetectionsMessage, track: int, face: Face) -> RecentMessage:
+    return RecentMessage(
+        node=seen.node,
+        boot=seen.boot,
+        seq=seen.seq,
+        captured_at=seen.captured_at,
+        published_at=seen.published_at,
+        age_s=seen.age_s,
+        model=seen.model,
+        cached=True,
+        camera=seen.camera,
+        epoch=seen.epoch,
+        frame=seen.frame,
+        width=seen.width,
+        height=seen.height,
+        track=track,
+        face=msgspec.structs.replace(face, name=UNSET, person=UNSET),
+    )

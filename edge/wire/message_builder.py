@@ -190,7 +190,7 @@ class MessageBuilder:
         body = FacesMessage(
             **self._frame_envelope(topic, frame),
             track=result.decisions[row].track_id,
-            face=_build_faces(result.faces, result.decisions)[row],
+            face=build_faces(result.faces, result.decisions)[row],
         )
         return Message(topic, body, captured_monotonic_s=frame.age_from_s)
 
@@ -202,9 +202,10 @@ def stamp(message: Message, now_s: float, now_monotonic_s: float) -> Message:
     return Message(message.topic, body, message.jpeg, message.captured_monotonic_s)
 
 
-def _round(column: np.ndarray, digits: int) -> list:  # type: ignore[type-arg]
+def _round(column: np.ndarray, digits: int) -> list[Any]:
     """Python floats that print short; a float32 rounded as float32 would print nine digits."""
-    return np.round(column.astype(np.float64), digits).tolist()  # type: ignore[no-any-return]
+    rounded: list[Any] = np.round(column.astype(np.float64), digits).tolist()
+    return rounded
 
 
 def _assign_faces(
@@ -215,7 +216,7 @@ def _assign_faces(
         return {}, ()
     tracked: dict[int, Face] = {}
     loose: list[Face] = []
-    for row, face in zip(faces.track_row.tolist(), _build_faces(faces, decisions), strict=True):
+    for row, face in zip(faces.track_row.tolist(), build_faces(faces, decisions), strict=True):
         best = tracked.get(row)
         if row < 0 or (best is not None and best.score >= face.score):
             loose.append(face)
@@ -226,7 +227,7 @@ def _assign_faces(
     return tracked, tuple(loose)
 
 
-def _build_faces(faces: Faces, decisions: tuple[Decision, ...]) -> list[Face]:
+def build_faces(faces: Faces, decisions: tuple[Decision, ...]) -> list[Face]:
     """All faces with the decisions about them."""
     columns = zip(
         _round(faces.score, 4),
@@ -263,7 +264,13 @@ def _add_decision(face: Face, decision: Decision) -> Face:
         votes=decision.votes,
         reason=decision.reason,
         reason_code=str(decision.reason_code),
-    )
+        evidence={
+            name: round(nats, 2) for name, nats in decision.evidence if math.isfinite(nats)
+        } or UNSET,
+        track=decision.track_id if decision.track_id >= 0 else UNSET,
+        looks=decision.looks,
+        needs={name: round(value, 4) for name, value in decision.needs} or UNSET,
+    )  # fmt: skip
 
 
 def _round_finite(value: float) -> float | UnsetType:

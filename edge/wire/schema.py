@@ -103,6 +103,15 @@ class Face(Struct, frozen=True, kw_only=True, gc=False):
         votes: Number of frames that agree.
         reason: Reason for the decision, one sentence for people.
         reason_code: The same as a stable word for programs, such as `too_small`.
+        evidence: What speaks for (above 0) and against a living face, in nats of log-odds: `model`
+            for the liveness model, and the witnesses `motion`, `blink`, `surroundings`, `screen`.
+        track: Id of the track that the decision is about: the person's, or the face's own where
+            there is no person.
+        looks: Number of frames whose votes count.
+        needs: What a name needs at least now: `similarity`, `margin`, `votes`, the number of looks
+            that must agree, a share of `looks` and so growing with them, and `live_score` where
+            liveness is required, which is lower for a face that was live before; absent while no
+            one can be named.
     """
 
     box: Box
@@ -119,6 +128,10 @@ class Face(Struct, frozen=True, kw_only=True, gc=False):
     votes: int | UnsetType = UNSET
     reason: str | UnsetType = UNSET
     reason_code: str | UnsetType = UNSET
+    evidence: dict[str, float] | UnsetType = UNSET
+    track: int | UnsetType = UNSET
+    looks: int | UnsetType = UNSET
+    needs: dict[str, int | float] | UnsetType = UNSET
 
 
 class TrackedObject(Struct, frozen=True, kw_only=True, gc=False):
@@ -191,6 +204,13 @@ class FacesMessage(CameraEnvelope, frozen=True, kw_only=True, gc=False, tag=SCHE
     face: Face
 
 
+class RecentMessage(FacesMessage, frozen=True, kw_only=True, gc=False, tag=SCHEMA):
+    """What was decided last about a face that is or was lately in view, without names.
+
+    Sent only to late subscribers, always with `cached`: see `edge people why`.
+    """
+
+
 class StatusMessage(CameraEnvelope, frozen=True, kw_only=True, gc=False, tag=SCHEMA):
     """A camera changed its state.
 
@@ -221,12 +241,20 @@ class HeartbeatMessage(Envelope, frozen=True, kw_only=True, gc=False, tag=SCHEMA
     last_seq: dict[str, int]
 
 
-Body = DetectionsMessage | TracksMessage | FacesMessage | StatusMessage | HeartbeatMessage
+Body = (
+    DetectionsMessage
+    | TracksMessage
+    | FacesMessage
+    | RecentMessage
+    | StatusMessage
+    | HeartbeatMessage
+)
 
 BODIES: Final[dict[str, type[Body]]] = {
     "detections": DetectionsMessage,
     "tracks": TracksMessage,
     "faces": FacesMessage,
+    "recent": RecentMessage,
     "status": StatusMessage,
     "heartbeat": HeartbeatMessage,
 }

@@ -9,10 +9,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import zmq
 
+from edge.compat import Self
 from edge.errors import SinkError
 from edge.wire.listener import make_reachable
 from edge.wire.topics import HEARTBEAT

@@ -51,6 +51,7 @@ MAX_SILENT: Final = 16  # that have, and subscribe to nothing
 MAX_TOPICS: Final = 4096  # whose match is remembered
 MAX_WAITING_BYTES: Final = 8 << 20  # for one peer
 MAX_ALL_WAITING_BYTES: Final = 32 << 20  # shared evenly
+MAX_COMMANDS: Final = 2048  # answers to pings that wait for one peer
 READ_BYTES: Final = 4096  # from a peer at a time
 RELAY_BYTES: Final = 64 << 10  # to a peer at a time
 FRAME_COST: Final = 64  # a frame other than a subscription counts as that many bytes more
@@ -606,6 +607,8 @@ class SubscriberGuard:
     def _queue(self, peer: _Peer, frame: Frame) -> None:
         """Let a message wait for its turn, or drop it whole."""
         if frame.is_command:
+            if len(peer.commands) >= MAX_COMMANDS:
+                raise CutError("protocol", "it sends pings and does not read the answers")
             peer.commands.append(frame.raw)
             return
         if not peer.parts:

@@ -25,6 +25,11 @@ def faces(camera: str) -> str:
     return f"{VERSION}faces/{camera}/"
 
 
+def recent(camera: str) -> str:
+    """Topic of the last decisions about faces, for late subscribers."""
+    return f"{VERSION}recent/{camera}/"
+
+
 def status(camera: str) -> str:
     """Topic of a camera's state."""
     return f"{VERSION}status/{camera}/"

@@ -72,6 +72,7 @@ def main(video: str, embedder: str, liveness: str, turns: int = 15) -> None:
         described,
         load_model("liveness", runtime, resolve_model(liveness, Path())),
         ids,
+        finder,
     )
     people = [IndexedPerson(str(row), str(row)) for row in range(100)]
     templates = np.split(faces(100, 0, described.dimension), 100)

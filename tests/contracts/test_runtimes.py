@@ -14,7 +14,7 @@ from edge import plugins
 from edge.errors import ConfigError, ModelError
 from edge.manifest import KEY, Manifest
 from tests.support import triton_server
-from tests.support.gpu import runtime_of_functions, runtime_of_this_box
+from tests.support.fake_tensorrt import runtime_of_functions, runtime_of_this_box
 from tests.support.models import constant_model, echo_model
 
 ROWS = np.float32([[1, 2, 30, 31, 0.9, 1], [4, 5, 6, 7, 0.5, 0], [0, 0, 0, 0, 0, 0]])

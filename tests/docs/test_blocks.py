@@ -19,10 +19,7 @@ SLOW = {"first-model"}  # trains
 STAND_INS = [
     (r"^make demo.*$", "make --assume-old=.venv/runtime.stamp demo DEMO='--seconds 3'"),
     (r"^(edge run \S+)$", r"\1 2>daemon.log & wait_until_ready"),
-    (
-        r"^edge watch$",
-        "(timeout --signal INT 6 edge watch || true) | tee watch.txt; grep -q online watch.txt",
-    ),
+    (r"^edge watch$", "watch_until_online"),
     (r"^(edge watch --json \| grep)", r"timeout 100 \1 --max-count 1"),
     (r"^(python subscriber.py)$", r"(timeout 5 \1 || true) | tee events.txt; test -s events.txt"),
     (r"^(edge-train detector .*)$", r"\1 --epochs 1"),
@@ -36,6 +33,14 @@ wait_until_ready() {
         sleep 0.5
     done
     cat daemon.log
+    return 1
+}
+watch_until_online() {
+    local patience_s
+    for patience_s in 6 12 24; do  # on a busy machine the command takes seconds to start
+        timeout --signal INT $patience_s edge watch | tee watch.txt || true
+        if grep -q online watch.txt; then return; fi
+    done
     return 1
 }
 """

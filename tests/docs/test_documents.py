@@ -9,14 +9,16 @@ import socket
 import subprocess
 import sys
 import threading
-import tomllib
 from pathlib import Path
 
 import pytest
 
 from edge import config_file, plugins
+from edge.compat import tomllib
+from edge.errors import ConfigError, SinkError
 from edge.models.paths import list_zoo
 from edge.service.daemon import Daemon
+from edge.service.http import listen
 from edge.wire.schema import encode
 from tests.docs.test_reference import generate
 
@@ -44,7 +46,7 @@ def calls():
         lines = [*re.findall(r"`([^`\n]+)`", text_of(path)), *shell.splitlines()]
         for line in lines:
             line = re.sub(r"(^|\s)#.*", "", line)
-            for call in re.findall(r"(?:^|[\s/(|])(edge(?:-train|-deploy)? [^|&;]*)", line):
+            for call in re.findall(r"(?:^|[\s/(|])(?<!-u )(edge(?:-train|-deploy)? [^|&;]*)", line):
                 words = call.split()
                 name = " ".join(words[:3]) if " ".join(words[:2]) in GROUPS else " ".join(words[:2])
                 options = re.findall(r"(?<!\S)--[a-z][a-z0-9-]*", call)
@@ -75,7 +77,7 @@ def test_links_lead_somewhere(document):
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
 def test_make_targets_exist(document):
     makefile = text_of(ROOT / "Makefile")
-    for targets in re.findall(r"(?:^|`)make ([a-z][a-z -]*)", text_of(document), re.MULTILINE):
+    for targets in re.findall(r"(?:^|`)make ([a-z][a-z0-9 -]*)", text_of(document), re.MULTILINE):
         for target in targets.split():
             assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"{document}: make {target}"
 
@@ -184,3 +186,18 @@ def test_the_code_in_the_readme_prints_what_is_detected(endpoint, tmp_path):
     script.write_text(code.replace("tcp://127.0.0.1:5555", endpoint))
     environ = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
     assert "door" in first_line([sys.executable, str(script)], env=environ)
+
+
+def test_what_a_second_daemon_prints_is_documented_word_for_word():
+    page = text_of(ROOT / "docs/how-to/troubleshoot.md")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError) as http:
+            listen("127.0.0.1", port)
+        sink = plugins.create("sinks", {"kind": "zeromq", "bind": f"tcp://127.0.0.1:{port}"})
+        with pytest.raises(SinkError) as zeromq, sink.open():
+            pass
+    assert http.value.problem.replace(str(port), "9470") in page
+    assert zeromq.value.problem.replace(str(port), "5555") in page
+    tutorial = text_of(ROOT / "docs/tutorials/first-name.md")
+    assert "troubleshoot.md#a-second-daemon-on-the-same-machine" in tutorial

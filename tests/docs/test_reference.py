@@ -106,3 +106,11 @@ def test_every_message_field_is_described():
     for name, definition in json_schema.generate()["$defs"].items():
         section = text.partition(f"## {name}\n")[2].partition("\n## ")[0]
         assert all(f"| `{field}` |" in section for field in definition["properties"]), name
+
+
+def test_the_commands_page_tells_defaults_of_arguments_and_what_a_former_name_is_now():
+    page = (ROOT / "docs/reference/commands.md").read_text(encoding="utf-8")
+    assert "edge watch [OPTIONS] [ENDPOINT]\n" in page
+    assert "| `[ENDPOINT]` | `tcp://127.0.0.1:5555` |" in page
+    take = page.partition("### edge-deploy engines take")[2].partition("### ")[0]
+    assert "`edge-deploy engines trust`" in take

@@ -1,4 +1,5 @@
 import contextlib
+import math
 import time
 from pathlib import Path
 
@@ -61,9 +62,12 @@ def connected(topics=("v1/",), sink_options=None, before=(), **options):
             line = Line(sink, subscriber)
             deadline_s = time.monotonic() + PATIENCE_S
             prefixes = {topic.encode() for topic in topics}
+            sink._answer_s = math.inf  # subscriptions may come one by one: answer them as one
             while not (prefixes <= set(sink.subscribed) and sink.subscribed[b"v1/heartbeat/"] > 1):
                 sink.idle()
                 assert time.monotonic() < deadline_s
+            sink._answer_s = 0.0
+            sink.idle()
             yield line
 
 
@@ -120,6 +124,16 @@ def test_heartbeats_reveal_what_was_lost_at_the_end():
 def test_a_lost_heartbeat_is_no_concern_of_who_did_not_ask_for_it():
     with connected((DOOR,)) as line:
         assert line.hears([beat(1), beat(5)]) == []
+        assert line.subscriber.missed == 0
+
+
+def test_who_joins_late_has_lost_no_heartbeats():
+    before = [message("heartbeat", seq=seq, last_seq={}) for seq in (1, 2, 3)]
+    with connected(("v1/",), before=before) as line:
+        snapshot = line.hears([])
+        assert [item.repeat for item in snapshot] == [True]
+        items = line.hears([message("heartbeat", seq=4, last_seq={})])
+        assert kinds(items) == [Received]
         assert line.subscriber.missed == 0
 
 

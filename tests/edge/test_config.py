@@ -1,5 +1,6 @@
 """Configurations: what is right is read, what is wrong is named with its remedy."""
 
+import contextlib
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +20,11 @@ from typer.testing import CliRunner
 
 from edge import config_file, plugins
 from edge.cli import app
+from edge.cli.check import _check_sink
 from edge.cli.options import EMBEDDER
+from edge.config import Config
 from edge.errors import ConfigError
+from edge.sinks import zeromq
 from tests.support.models import NOBODY, NOTHING, constant_model, without_manifest
 
 EXIT = 78
@@ -314,6 +319,11 @@ BROKEN = [
     Broken("two_sinks_in_one_file",
            Toml(sinks=2 * '[[sinks]]\nkind = "jsonl"\npath = "a"\n'),
            "sinks", "two sinks write to", "its own path"),
+    Broken("two_sinks_at_one_address",
+           Toml(sinks='[[sinks]]\nkind = "zeromq"\n[[sinks]]\nkind = "zeromq"\nsndhwm = 5\n'),
+           "sinks[1].bind", "sinks[0] has this address already", "its own"),
+    Broken("gpu_without_an_end", Toml(runtime='[runtime]\nkind = "onnx"\ndevice = 99999999999'),
+           "runtime.device", "255", "change it"),
     Broken("aspect_of_a_sliver", camera("aspect = 0.001"),
            "cameras[0].aspect", "between 0.1 and 10", "change it"),
     Broken("synthetic_too_large", source('kind = "synthetic", size_wh = [100000, 720]'),
@@ -467,6 +477,61 @@ def test_without_a_driver_a_node_that_may_runs_on_the_processor(shelf, no_driver
     (line,) = done.stderr.strip().splitlines()
     assert "no NVIDIA driver answers" in line
     assert "Models run on the processor until then" in line
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "collide"),
+    [
+        ("tcp://127.0.0.1:5555", "tcp://127.0.0.1:5555", True),
+        ("tcp://127.0.0.1:5555", "tcp://localhost:05555", True),
+        ("tcp://127.0.0.1:5555", "tcp://0.0.0.0:5555", True),
+        ("tcp://*:5555", "tcp://10.0.0.1:5555", True),
+        ("tcp://[::1]:5555", "tcp://[::1]:5555", True),
+        ("tcp://127.0.0.1:5555", "tcp://127.0.0.2:5555", False),
+        ("tcp://127.0.0.1:5555", "tcp://127.0.0.1:5556", False),
+        ("tcp://127.0.0.1:*", "tcp://127.0.0.1:*", False),  # each gets a free one
+        ("tcp://127.0.0.1:0", "tcp://127.0.0.1:0", False),
+        ("tcp://127.0.0.1:5555", "tcp://[::1]:5555", False),
+        ("ipc:///tmp/bus", "ipc:///tmp/./bus", True),
+        ("ipc:///tmp/bus", "ipc:///tmp/bus2", False),
+        ("ipc:///bus", "inproc:///bus", False),
+        ("inproc://bus", "inproc://bus", True),
+    ],
+)
+def test_two_sinks_collide_where_both_would_bind_one_address(one, other, collide):
+    one, other = (zeromq.Options(bind=bind, insecure=True) for bind in (one, other))
+    assert one.collides_with(other) is other.collides_with(one) is collide
+
+
+def test_a_file_system_that_does_not_answer_is_told_and_not_waited_for(shelf, monkeypatch):
+    answers, real = threading.Event(), os.path.realpath
+
+    def realpath(path):
+        return real(path) if "away" not in str(path) else answers.wait(20)
+
+    monkeypatch.setattr("edge.config.os.path.realpath", realpath)
+    monkeypatch.setattr("edge.config.FILE_SYSTEM_S", 0.2)
+    sinks = [{"kind": "jsonl", "path": name} for name in ("here", "/away/events.jsonl")]
+    with pytest.raises(ValueError, match=r"'/away/events\.jsonl' did not answer within"):
+        Config(sinks=sinks, cameras=[{"name": "a", "source": {"kind": "synthetic"}}],
+               models={"detector": "x"})  # fmt: skip
+    answers.set()
+
+
+def test_check_does_not_wait_for_a_sink_that_does_not_open(monkeypatch):
+    released = threading.Event()
+
+    class Hung:
+        @contextlib.contextmanager
+        def open(self):
+            released.wait(20)
+            yield
+
+    monkeypatch.setattr("edge.plugins.create", lambda folder, table: Hung())
+    finding = _check_sink("sinks[0]", {"kind": "jsonl"}, timeout_s=0.2)
+    released.set()
+    assert not finding.ok
+    assert "did not open within 0.2 s" in finding.detail
 
 
 def test_several_problems_are_a_line_each_with_the_line_in_the_file(shelf):

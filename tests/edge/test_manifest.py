@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from edge.errors import EdgeError, ModelError
 from edge.manifest import KEY, MAX_FILE_BYTES, Manifest, read_model
 from edge.models.paths import resolve_model
+from edge.types import Placement
 
 GOOD = {"task": "detect", "name": "m", "input_wh": [64, 64], "classes": ["a", "b"]}
 
@@ -20,6 +21,10 @@ def read(**changes):
 
 def test_a_manifest_of_an_older_version_is_read():
     assert read(future="ignored").classes == ("a", "b")
+
+
+def test_a_model_without_preprocessing_entries_is_shown_what_older_versions_showed_it():
+    assert read().placement == Placement("top_left", 114, "nearest", "halved_bilinear")
 
 
 @pytest.mark.parametrize(
@@ -45,6 +50,8 @@ def test_a_manifest_of_an_older_version_is_read():
         ({"crop_scales": [1.0] * 9}, "crop_scales"),
         ({"crop_scales": [0]}, "crop_scales"),
         ({"resampling": "lanczos"}, "resampling"),
+        ({"letterbox_rounding": "up"}, "letterbox_rounding"),
+        ({"letterbox_fill": 300}, "letterbox_fill"),
         ({"scale": [1, 1, float("inf")]}, "scale"),
         ({"metrics": {"ap": float("nan")}}, "metrics"),
     ],

@@ -1,9 +1,10 @@
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.printable import escape_controls, escape_controls_in_json
+from edge.printable import escape_controls, escape_controls_in_json, format_count
 
 
 def test_a_terminal_gets_nothing_to_obey():
@@ -20,3 +21,16 @@ def test_json_means_the_same_without_raw_controls(text):
     shown = escape_controls_in_json(line)
     assert json.loads(shown) == {"reason": text}
     assert shown[:-1].decode().isprintable()
+
+
+@pytest.mark.parametrize(
+    ("number", "words", "text"),
+    [
+        (1, ("photo",), "1 photo"),
+        (0, ("photo",), "0 photos"),
+        (2, ("person", "people"), "2 people"),
+        (1, ("person", "people"), "1 person"),
+    ],
+)
+def test_a_number_of_things_is_said_in_english(number, words, text):
+    assert format_count(number, *words) == text

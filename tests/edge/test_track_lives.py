@@ -176,7 +176,7 @@ def test_every_track_ends_and_every_zone_is_left_under_any_schedule(events):
             assert key in alive, "an event of a track that does not live"
         if body.change == "entered":
             assert (*key, body.place) not in inside
-            inside[*key, body.place] = body.captured_at
+            inside[(*key, body.place)] = body.captured_at
         elif body.change == "left":
             since = inside.pop((*key, body.place))
             assert body.dwell_s <= body.captured_at - since + 1e-6

@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 import torch
 from ultralytics import RTDETR, YOLO
+from ultralytics.nn.modules.block import BNContrastiveHead
 
 SIDE, CONF, IOU = 160, 0.05, 0.65
 TINY = {"nc": 2, "names": {0: "fire", 1: "smoke"}}
@@ -33,8 +34,8 @@ CASES = {
     "v8n-batch4": ("yolov8n.yaml", {"batch": 4}),
     "v8n-half": ("yolov8n.yaml", {"half": True}),
     "v8n-half-unsorted": ("yolov8n.yaml", {"half": True, "simplify": False}),
-    "v8n-nms": ("yolov8n.yaml", {"nms": True}),
-    "v8n-nms-dynamic": ("yolov8n.yaml", {"nms": True, "dynamic": True}),
+    "v8n-nms": ("yolov8n.yaml", {"nms": True, "conf": 0.05, "iou": 0.65}),
+    "v8n-nms-dynamic": ("yolov8n.yaml", {"nms": True, "dynamic": True, "conf": 0.05, "iou": 0.65}),
     "v9t": ("yolov9t.yaml", {}),
     "v10n": ("yolov10n.yaml", {}),
     "v10n-end2end": ("yolov10n.yaml", {"end2end": True}),
@@ -136,6 +137,11 @@ def shake(network: torch.nn.Module) -> None:
                 if isinstance(last, torch.nn.Conv2d) and last.bias is not None:
                     last.bias.data.fill_(-2)
                     last.weight.data.mul_(4)
+        for head in getattr(module, "dec_score_head", ()):  # RT-DETR's, a query's classes
+            head.bias.data.fill_(-2)
+        if isinstance(module, BNContrastiveHead):  # of YOLO-World: similarity to a class's words
+            module.bias.data.fill_(-2)
+            module.logit_scale.data.fill_(-2)
     network.eval()
 
 

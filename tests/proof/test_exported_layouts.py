@@ -30,11 +30,12 @@ SIDE = 160
 FOUND = [
     "v3-tiny", "v5nu", "v8n", "v8n-own-names", "v8n-wide", "v8n-dynamic", "v8n-half",
     "v8n-half-unsorted", "v9t", "v10n", "v10n-end2end", "11n", "12n-dynamic", "26n", "26n-end2end",
-    "26n-end2end-own-names", "world", "v8n-nms-dynamic", "rtdetr-dynamic",
+    "26n-end2end-own-names", "world", "rtdetr-dynamic",
 ]  # fmt: skip
 REFUSED = {
     "v8n-batch4": "batches of 4 only: export it with batch=1",
-    "v8n-nms": "cannot be run|another size|no corners",
+    "v8n-nms": "export it without NMS",
+    "v8n-nms-dynamic": "export it without NMS",
     "12n": "dynamic batch size",
     "rtdetr": "dynamic batch size",
     "pose": "a pose network",
@@ -78,6 +79,8 @@ def test_an_adopted_file_finds_what_its_maker_finds(exports, tmp_path, case):
         frame = Frame("a", 0, 0, 0.0, 0.0, read_picture(exports / name))
         (found,) = detector.detect([frame])
         want = np.array(rows, np.float32).reshape(-1, 6)
+        # the maker keeps rows of the border around the picture, clipped to nothing
+        want = want[(want[:, 2:4] > want[:, :2]).all(axis=1)]
         assert len(want), "the maker finds nothing: the case proves nothing"
         share = count_matches(want, found) / len(want)
         print(f"{case} {name}: {len(want)} rows of the maker, {len(found)} of ours, {share:.2f}")

@@ -88,6 +88,47 @@ def with_metadata(model, **metadata):
     return proto.SerializeToString()
 
 
+def any_size():
+    """(1, 4 + 2, A) of pictures of any size: each cell of 8 px is a box, red and green its scores.
+
+    Its cells are counted from the picture's shape while it runs, as in ``dynamic=True`` exports.
+    """
+    node = helper.make_node
+    nodes = [
+        node("AveragePool", ["images"], ["cells"], kernel_shape=[8, 8], strides=[8, 8]),
+        node("Shape", ["cells"], ["height_width"], start=2),
+        node("Split", ["height_width"], ["height", "width"], axis=0),
+    ]
+    for side, across in (("height", "column"), ("width", "row")):
+        nodes += [
+            node("Squeeze", [side], [f"{side}_0"]),
+            node("Range", ["none", f"{side}_0", "one"], [f"{side}_each"]),
+            node("Cast", [f"{side}_each"], [f"{side}_float"], to=TensorProto.FLOAT),
+            node("Mul", [f"{side}_float", "stride"], [f"{side}_low"]),
+            node("Add", [f"{side}_low", "half"], [f"{side}_center"]),
+            node("Reshape", [f"{side}_center", f"as_{across}"], [f"{side}_line"]),
+            node("Expand", [f"{side}_line", "height_width"], [f"{side}_grid"]),
+            node("Reshape", [f"{side}_grid", "flat"], [f"{side}_list"]),
+            node("Unsqueeze", [f"{side}_list", "leading"], [f"{side}_flat"]),
+        ]
+    nodes += [
+        node("Concat", ["width_flat", "height_flat"], ["centers"], axis=1),
+        node("Reshape", ["cells", "as_colors"], ["colors"]),
+        node("Split", ["colors", "two_one"], ["scores", "blue"], axis=1),
+        node("Mul", ["scores", "zero"], ["nothing"]),
+        node("Add", ["centers", "nothing"], ["center"]),
+        node("Add", ["nothing", "stride"], ["size"]),
+        node("Concat", ["center", "size", "scores"], ["output0"], axis=1),
+    ]
+    constants = {
+        "none": np.array(0), "one": np.array(1), "stride": np.float32(8), "half": np.float32(4),
+        "zero": np.float32(0), "as_column": np.array([-1, 1]), "as_row": np.array([1, -1]),
+        "flat": np.array([-1]), "as_colors": np.array([1, 3, -1]),
+        "two_one": np.array([2, 1]), "leading": np.array([0, 1]),
+    }  # fmt: skip
+    return _model(nodes, constants, {"output0": ["b", 6, "a"]}, "side")
+
+
 def fixed_rows(rows, metadata=None, side=SIDE):
     """A network of any batch that gives the same ``(R, C)`` rows for each picture."""
     rows = np.asarray(rows, np.float32)[None]

@@ -14,7 +14,10 @@ from edge.types import Capture, RgbPicture
 
 
 class Options(BaseModel):
-    """A camera of ``fps`` noisy pictures that fails, dies, ends or hangs when asked to."""
+    """A camera of ``fps`` noisy pictures that fails, dies, ends or hangs when asked to.
+
+    One that is ``deaf`` hangs for eight seconds, whoever stops it.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -48,6 +51,8 @@ class Camera:
                     raise RuntimeError("asked to die")
                 if self._options.then == "end":
                     return
+                if self._options.then == "deaf":
+                    time.sleep(8)
                 stop.wait()
                 return
             image = rng.integers(0, 255, (36, 64, 3), np.uint8)

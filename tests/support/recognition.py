@@ -43,6 +43,7 @@ class ObedientEmbedder:
     """Gives the vectors it is told, the last one for ever."""
 
     name, sha256, dimension = "obedient", "ab" * 32, DIMENSION
+    resampling = "halved_bilinear"
 
     def __init__(self, *vectors: np.ndarray) -> None:
         self.says = list(vectors)

@@ -17,12 +17,17 @@ class Options(plugins.Options):
 class Camera(plugins.Camera):
     @contextlib.contextmanager
     def connect(self, stop):
-        ids = {thread.name: thread.native_id for thread in threading.enumerate()}
-        part = self._options.threads.with_suffix(".part")
-        part.write_text(json.dumps(ids))
-        part.rename(self._options.threads)
         with super().connect(stop) as captures:
-            yield captures
+            yield self._tell_threads(captures)
+
+    def _tell_threads(self, captures):
+        """Write them again with each picture, for some start after the camera."""
+        for capture in captures:
+            ids = {thread.name: thread.native_id for thread in threading.enumerate()}
+            part = self._options.threads.with_suffix(".part")
+            part.write_text(json.dumps(ids))
+            part.rename(self._options.threads)
+            yield capture
 
 
 def build(options):

@@ -96,6 +96,9 @@ port = 0
     def log(self):
         return self._log.read_text()
 
+    def list_thread_kinds(self):
+        return {name.split()[0] for name in json.loads(self.threads.read_text())}
+
     def thread(self, name):
         assert until(self.threads.exists, 10), self.log()
         ids = json.loads(self.threads.read_text())
@@ -190,8 +193,10 @@ def test_pings_stop_while_any_one_thread_is_frozen(manage):
     everything = {name.split()[0] for names in plans for name in names} | {"MainThread"}
     # the self-test of the sink replaces a guard; without one camera or sink the others go on
     everything |= {"subscriber", "camera", "sink"}
-    ids = json.loads(freezers[0].node.threads.read_text())
-    assert {name.split()[0] for name in ids} == everything, "a thread that is not frozen below"
+    node = freezers[0].node
+    assert until(lambda: node.list_thread_kinds() == everything, 5), (
+        f"a thread that is not frozen below: {node.list_thread_kinds() ^ everything}"
+    )
 
     assert not _all_at_once(freezers)
 

@@ -67,7 +67,7 @@ def data(tmp_path) -> Path:
 
 
 def test_check_loads_no_backend(data, tmp_path):
-    assert "1 objects" in run("check", data, "--sheet", tmp_path / "sheet.png")
+    assert "1 object," in run("check", data, "--sheet", tmp_path / "sheet.png")
     assert (tmp_path / "sheet.png").is_file()
 
 

@@ -15,6 +15,7 @@ from edge.errors import ConfigError
 from edge.models.contract import load_model
 from edge.runtimes.onnx import Options, build
 from edge.types import Faces, RgbPicture
+from tests.support.tiny_networks import lively
 from tests.trainers.spoofing.test_clips import write_faces
 from trainers.commands.app import app
 from trainers.data.read import read_face_dataset
@@ -22,15 +23,24 @@ from trainers.liveness import (
     METRIC,
     LivenessJob,
     freeze,
+    match_bpcer,
     mix_weights,
     read_people,
+    shift_live,
     train_liveness,
+    wrap_network,
 )
 from trainers.networks.config import LivenessConfig
 from trainers.networks.minifasnet import build as build_network
 from trainers.run.folder import RunFolder
 from trainers.run.settings import Settings
-from trainers.spoofing.clips import LiveFaces, build_pad_set, load_clip_scorer, read_scenes
+from trainers.spoofing.clips import (
+    LiveFaces,
+    PadSet,
+    build_pad_set,
+    load_clip_scorer,
+    read_scenes,
+)
 from trainers.spoofing.clips import Scenes as NoScenes
 
 TINY = LivenessConfig((2.7,), frames=2, over_time="conv3d", branches=("plain",))
@@ -71,7 +81,7 @@ def test_a_run_leaves_a_network_figures_and_what_it_was_made_of(run):
     assert 0 <= figures[METRIC] <= 1
     assert {"bpcer", "acer", "apcer print", "acer of tracks"} <= set(figures)
     told = run.read("config.json")["data"]
-    assert "cut-out" in told["held_out_kinds"]
+    assert "cut-out photo" in told["held_out_kinds"]
     network, config = run.load_with_config(LivenessConfig)
     assert config == TINY
     assert network.output_shape == (None,)
@@ -114,6 +124,20 @@ def test_what_a_run_started_from_is_mixed_in_at_its_end_once(job, run, tmp_path)
     assert again.best.read_bytes() == before
     with pytest.raises(ConfigError, match=r"must be in \[0, 1\)"):
         train_liveness(replace(kept, keep=1.5))
+
+
+def test_a_mixed_network_refuses_no_more_of_the_living_than_the_one_it_started_from():
+    config = LivenessConfig((2.7,), branches=("plain",))
+    start, network = lively(build_network(config)), build_network(config)
+    clips = np.random.default_rng(1).integers(0, 256, (12, 1, 80, 80, 3), np.uint8)
+    validation = PadSet(clips, ("live",) * 8 + ("print",) * 4, ("live/0",) * 8 + ("print/0",) * 4)
+    middle = float(np.median(wrap_network(start)(clips[:8])))
+    shift_live(start, float(np.log((1 - middle) / middle)))  # half of the living are refused
+    network.set_weights(start.get_weights())
+    shift_live(network, -0.7)  # and now all
+    assert match_bpcer(network, start, validation) == pytest.approx(0.7, abs=0.02)
+    refused = [np.mean(wrap_network(n)(clips[:8]) < 0.5 - 1e-6) for n in (start, network)]
+    assert refused[1] <= refused[0] == 0.5
 
 
 def test_keeping_weights_of_nothing_is_refused(job):
@@ -193,16 +217,19 @@ def test_a_model_teaches_who_sees_the_same_crops(model):
     assert load_clip_scorer(model, TINY)(clips).shape == (2,)
     with pytest.raises(ConfigError, match="choose a model with the same crops"):
         load_clip_scorer(model, LivenessConfig())
+    with pytest.raises(ConfigError, match=r"halved_bilinear, .* of .*, bilinear"):
+        load_clip_scorer(model, replace(TINY, resampling="bilinear"))
 
 
 def test_attacks_are_measured_and_drawn_from_the_command_line(job, model, tmp_path):
     sheet = tmp_path / "sheet.png"
     result = CliRunner().invoke(
         app,
-        ["attacks", str(model), "--data", str(job.data[0]), "--each", "2", "--sheet", str(sheet)],
-    )
+        ["attacks", str(model), str(model), "--data", str(job.data[0]), "--each", "2",
+         "--sheet", str(sheet)],
+    )  # fmt: skip
     assert result.exit_code == 0, result.output
-    for word in ("BPCER", "APCER", "ACER", "newspaper", "never trained"):
+    for word in ("BPCER", "APCER", "ACER", "newspaper", "never trained", "at a BPCER of"):
         assert word in result.output
     assert sheet.read_bytes().startswith(b"\x89PNG")
 

@@ -285,3 +285,20 @@ def test_a_teacher_of_other_things_is_refused(tmp_path: Path):
     parts = drawn_dataset(tmp_path / "data", 6).split(0.3, 1)
     with pytest.raises(ConfigError, match="knows cat, dog; the classes to learn are face"):
         add_pseudo_labels(job, parts)
+
+
+def test_what_is_neither_picture_nor_video_is_told_and_hidden_files_are_not_labeled(tmp_path):
+    write_example(tmp_path / "in", "a", face(0))
+    for name in ("b.heic", "c.heic", "d.xyz", "notes.txt"):
+        (tmp_path / "in" / name).write_bytes(b"x")
+    thumbs = tmp_path / "in" / "@eaDir" / "a.png"
+    thumbs.parent.mkdir()
+    thumbs.write_bytes(b"not a picture")
+    labeled = label_folder(tmp_path / "in", tmp_path / "out", Teacher(two_things, ("cat", "dog")))
+    assert len(labeled) == 1
+    assert [note.what for note in labeled.notes] == [
+        "2 .heic file(s) were passed over, not read here: convert it to JPEG",
+        "1 .xyz file(s) were passed over, not read here: convert it if it is a picture",
+    ]
+    with pytest.raises(ConfigError, match=r"1 \.heic file\(s\) were passed over"):
+        label_folder(tmp_path / "in" / "b.heic", tmp_path / "2", Teacher(two_things, ("cat",)))

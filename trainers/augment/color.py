@@ -105,6 +105,12 @@ def jpeg(image: np.ndarray, quality: int) -> U8:
     return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8)
 
 
+def sharpen(image: np.ndarray, sigma: float, much: float) -> U8:
+    """Make edges steeper by an unsharp mask, as cameras do: ``much`` times what a blur removes."""
+    blurred = cv2.GaussianBlur(image, (0, 0), sigma)
+    return np.asarray(cv2.addWeighted(image, 1 + much, blurred, -much, 0), np.uint8)
+
+
 @dataclass(frozen=True, slots=True)
 class CheapCamera:
     """Low resolution, a soft lens, motion blur, noise, strong JPEG: each by chance.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import cv2
 import numpy as np
 
+from edge.compat import Self
 from edge.types import F32, U8
 from trainers.augment.augment import FILL, Draw, Rng, no_pictures, visible_share, with_image
 from trainers.augment.geometry import mirror

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 
+from edge.compat import Self
 from edge.vision.resize import resize
 from trainers.augment.augment import FILL, Draw, Rng, keep_visible, no_pictures, with_image
 from trainers.augment.geometry import crop

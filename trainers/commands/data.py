@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from edge.printable import format_count
 from trainers.commands.options import Score, Soft, check_choice, find_model, split_names
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def label(
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     from trainers.pseudo_labels import label_folder, load_teacher
+    from trainers.run.tell import tell_notes
 
     output = check_choice("--format", form, ("yolo", "coco"))
     model = load_teacher(find_model(teacher), split_names(classes), score, soft=soft)
@@ -38,8 +40,10 @@ def label(
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None)
         dataset = label_folder(paths, out, model, every, lambda: bar.advance(task), output)
+    tell_notes(dataset.notes)
     objects = sum(len(example) for example in dataset.examples)
-    typer.echo(f"{out}: {len(dataset)} images, {objects} objects of {', '.join(dataset.classes)}")
+    labeled = f"{format_count(len(dataset), 'image')}, {format_count(objects, 'object')}"
+    typer.echo(f"{out}: {labeled} of {', '.join(dataset.classes)}")
 
 
 def check(
@@ -64,7 +68,7 @@ def check(
     ) as bar:
 
         def begin(dataset: Dataset) -> Callable[[], object]:
-            console.print(f"looking at {len(dataset)} pictures", highlight=False)
+            console.print(f"looking at {format_count(len(dataset), 'picture')}", highlight=False)
             task = bar.add_task("", total=len(dataset))
             return lambda: bar.advance(task)
 

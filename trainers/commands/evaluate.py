@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from edge.cli.application import deprecated_options
+from edge.cli.table import make_table
 from edge.errors import ConfigError
+from edge.printable import format_count
 from trainers.commands.options import (
     OnlyVal,
     Scenes,
@@ -84,12 +85,13 @@ def evaluate(
         dataset, detects = _read_detection_data(data, val_fraction, model)
         detect = evaluation.build_detect(detects, flip=flip, crops=crops)
         result = evaluation.evaluate_detector(dataset, detect, score)
-    table = Table("metric", "value", "95 %", "n", title=", ".join(model))
+    table = make_table("metric", "value", "95 %", "n", title=", ".join(model))
     for name, figure in result.figures.items():
         table.add_row(name, *_format_cells(figure), str(figure.n))
     Console().print(table)
     ms = result.seconds * 1e3
-    typer.echo(f"{ms:.1f} ms per image including reading it, {result.passes} inference(s) each")
+    passes = format_count(result.passes, "inference")
+    typer.echo(f"{ms:.1f} ms per image including reading it, {passes} each")
     for path in evaluation.draw(dataset, result, draw, score) if draw and not shrink_to else ():
         typer.echo(path)
 
@@ -105,9 +107,11 @@ def _format_cells(figure: Interval) -> tuple[str, str]:
 def _read_faces(data: Path, negatives: Path | None, val_fraction: float) -> Dataset:
     from trainers.data.near_duplicates import split_dataset
     from trainers.data.read import read_dataset, read_negatives
+    from trainers.run.tell import tell_notes
 
     dataset = read_dataset(data)
     empty = read_negatives([negatives] if negatives else [])
+    tell_notes(dataset.notes + empty.notes)
     if val_fraction:
         dataset = split_dataset(dataset, val_fraction)[1]
         empty = empty.split(0.5)[1] if len(empty) else empty
@@ -121,8 +125,10 @@ def _read_detection_data(
     from trainers.data.near_duplicates import split_dataset
     from trainers.data.read import read_dataset
     from trainers.pseudo_labels import remap_classes, wrap_detector
+    from trainers.run.tell import tell_notes
 
     dataset = read_dataset(data)
+    tell_notes(dataset.notes)
     loaded = [load_model("detect", build_runtime(), find_model(name)) for name in models]
     shared = [name for name in dataset.classes if any(name in model.classes for model in loaded)]
     if not shared:
@@ -137,20 +143,33 @@ def attacks(
     data: Annotated[Path, typer.Option(help="A data set whose boxes are live faces.")],
     val_fraction: OnlyVal = 0.0,
     scenes: Scenes = None,
+    people: Annotated[
+        list[Path] | None,
+        typer.Option(help="Images and videos of live people; zoo:faces-nano detects the faces."),
+    ] = None,
     score: Annotated[float, typer.Option(help="Score from which a face counts as live.")] = 0.5,
     each: Annotated[
         int, typer.Option("--max-tracks", help="Tracks per kind of attack at most.")
     ] = 100,
     sheet: Annotated[Path | None, typer.Option(help="Draw the attacks into this PNG.")] = None,
 ) -> None:
-    """Evaluate liveness models on simulated attacks, including kinds held out from training."""
-    from trainers.evaluation.liveness import draw, evaluate_pad
+    """Evaluate liveness models on simulated attacks, including kinds held out from training.
 
-    results = evaluate_pad(model, data, val_fraction, tuple(scenes or ()), score=score, each=each)
-    for name, rows in results.items():
-        table = Table("metric", "clips", "n", "tracks", "n", title=f"{name}, simulated attacks")
+    Models after the first are compared with it at its BPCER too.
+    """
+    from trainers.evaluation.liveness import PadQuestion, draw, evaluate_pad
+
+    predict = load_face_teacher("zoo:faces-nano") if people else None
+    question = PadQuestion(
+        data, val_fraction, tuple(scenes or ()), tuple(people or ()), predict, score, each, 1
+    )
+    for name, rows in evaluate_pad(model, question).items():
+        table = make_table(
+            "metric", "clips", "n", "tracks", "n", title=f"{name}, simulated attacks"
+        )
         for figure, clip, track in rows:
-            table.add_row(figure, str(clip), str(clip.n), str(track), str(track.n))
+            cells = (str(track), str(track.n)) if track else ("", "")
+            table.add_row(figure, str(clip), str(clip.n), *cells)
         Console().print(table)
     if sheet:
         draw(data, tuple(scenes or ()), sheet)
@@ -173,11 +192,19 @@ def verification(
     """Compare embedders on pairs across videos, open-set searches and time."""
     from trainers.data.portraits import read_portraits
     from trainers.evaluation import embedder as evaluation
+    from trainers.run.tell import tell_notes
 
-    portraits = read_portraits(data, load_face_detector(finder) if finder else None)
-    portraits = portraits.split(val_fraction)[1] if val_fraction else portraits
     embedders = [load_contract_embedder(name) for name in model]
-    results = [evaluation.evaluate_embedder(embedder, portraits) for embedder in embedders]
+    detector = load_face_detector(finder) if finder else None
+    aligned = {  # each model is shown the same faces, aligned as its manifest says
+        kind: read_portraits(data, detector, kind)
+        for kind in dict.fromkeys(embedder.resampling for embedder in embedders)
+    }
+    tell_notes(next(iter(aligned.values())).notes)
+    if val_fraction:
+        aligned = {kind: read.split(val_fraction)[1] for kind, read in aligned.items()}
+    results = [evaluation.evaluate_embedder(one, aligned[one.resampling]) for one in embedders]
+    portraits = aligned[embedders[0].resampling]
     times = evaluation.measure_times(embedders, portraits.crops[:1])
     if as_json:
         answer = {
@@ -187,7 +214,8 @@ def verification(
         }
         typer.echo(json.dumps(answer))
     else:
-        title = f"{len(portraits.names)} people, {len(portraits)} faces"
+        people = format_count(len(portraits.names), "person", "people")
+        title = f"{people}, {format_count(len(portraits), 'face')}"
         _show_verification(results, times, title)
     for path in evaluation.draw(results, draw) if draw else ():
         typer.echo(path, err=as_json)
@@ -196,7 +224,7 @@ def verification(
 def _show_verification(
     results: Sequence[EmbedderResult], times: Sequence[tuple[float, float]], title: str
 ) -> None:
-    table = Table("metric", *(one.name for one in results), "n", title=title)
+    table = make_table("metric", *(one.name for one in results), "n", title=title)
     for name, first in results[0].figures.items():
         cells = [_format(one.figures[name]) if name in one.figures else "" for one in results]
         table.add_row(name, *cells, str(first.n))

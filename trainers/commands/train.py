@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from edge.cli.application import deprecated_options
+from edge.cli.table import make_table
 from edge.errors import ConfigError
+from edge.types import Resampling
 from trainers.commands import options as opt
 from trainers.keras_import import load_keras
 from trainers.run.tell import tell
@@ -48,7 +49,7 @@ def _verbosity() -> int:
 
 def _show_metrics(folder: RunFolder) -> None:
     console = Console()
-    table = Table("metric", "value", title=f"{folder.path / 'best.keras'}, validation data")
+    table = make_table("metric", "value", title=f"{folder.path / 'best.keras'}, validation data")
     for name, value in folder.read("metrics.json").items():
         table.add_row(name, f"{value:.4g}")
     console.print(table)
@@ -221,6 +222,10 @@ def liveness(
     frames: Annotated[
         int, typer.Option(help="Frames per clip; more than 1 needs --over-time.")
     ] = 1,
+    resampling: Annotated[
+        str,
+        typer.Option(help="How crops are resized, as --teacher takes them; see the contract."),
+    ] = "bilinear",
     start: opt.Start = "",
     freeze: Annotated[
         str,
@@ -244,9 +249,11 @@ def liveness(
     from trainers.spoofing.clips import load_clip_scorer
 
     try:
-        config = LivenessConfig.from_json({"frames": frames, "over_time": over_time})
+        config = LivenessConfig.from_json(
+            {"frames": frames, "over_time": over_time, "resampling": resampling}
+        )
     except ValueError as error:
-        raise ConfigError(f"--frames, --over-time: {error}") from error
+        raise ConfigError(f"--frames, --over-time, --resampling: {error}") from error
     job = LivenessJob(
         data=tuple(data), out=out, people=tuple(people or ()), scenes=tuple(scenes or ()),
         predict=opt.load_face_teacher("zoo:faces-nano") if people else None, config=config,
@@ -295,7 +302,8 @@ def embedder(
     max_images: Annotated[int, typer.Option(help="Images per epoch; 0: all of them.")] = 0,
     images_per_person: Annotated[int, typer.Option(help="Images of a person in a batch.")] = 4,
     fade: Annotated[
-        float, typer.Option(help="Epochs in which the PReLU slopes of --start fade to 0.")
+        float,
+        typer.Option(help="Epochs in which the PReLU slopes of --start fade to 0; 0 keeps them."),
     ] = 4.5,
     epochs: opt.Epochs = 12,
     batch: opt.Batch = 64,
@@ -317,9 +325,14 @@ def embedder(
     from trainers.losses.embedding import MINERS, PAIRS, ObjectiveConfig, parse_parts
     from trainers.networks.config import ENCODERS
 
+    taught = opt.load_contract_embedder(teacher) if teacher else None
+    started: Resampling = "bilinear" if start else "halved_bilinear"
+    network = replace(
+        ENCODERS[opt.check_choice("--encoder", size, ENCODERS)],
+        resampling=taught.resampling if taught else started,
+    )
     job = EmbedderJob(
-        data=data, out=out, more=tuple(more or ()), val_fraction=val_fraction,
-        network=ENCODERS[opt.check_choice("--encoder", size, ENCODERS)],
+        data=data, out=out, more=tuple(more or ()), val_fraction=val_fraction, network=network,
         objective=ObjectiveConfig(
             parse_parts(loss), mining=opt.check_choice("--mining", mining, MINERS),
             pair=opt.check_choice("--pair", pair, PAIRS),
@@ -329,7 +342,7 @@ def embedder(
             patience=patience, validate_every=every, mixed_precision=mixed, clip_norm=5.0,
         ),
         images_per_person=images_per_person, fade=fade, start=opt.find_start(start),
-        teacher=opt.load_contract_embedder(teacher) if teacher else None,
+        teacher=taught,
         distillation_images=distillation_images, max_images=max_images, cache=cache,
         finder=opt.load_face_detector(finder) if finder else None,
     )  # fmt: skip

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from edge.errors import ConfigError
+from edge.printable import format_count
 from edge.vision import boxes
 from trainers.data import image_file
 from trainers.data.boxes_inside import describe_unit
@@ -56,9 +57,11 @@ class DatasetReport:
     def lines(self, max_problems: int = 50) -> list[str]:
         """The report as lines to print, with at most ``max_problems`` problems."""
         total = sum(self.objects.values())
+        pictures = format_count(self.pictures, "picture")
+        groups, objects = format_count(self.groups, "group"), format_count(total, "object")
         lines = [
-            f"{self.pictures} pictures ({self.empty} without an object) in {self.groups} groups",
-            f"{total} objects, {self.landmarked} with landmarks, {self.soft} labeled by a teacher",
+            f"{pictures} ({self.empty} without an object) in {groups}",
+            f"{objects}, {self.landmarked} with landmarks, {self.soft} labeled by a teacher",
         ]
         lines += [f"  {count:6d}  {name}" for name, count in self.objects.items()]
         lines += [f"note: {n}" for n in self.notes[:max_problems]]

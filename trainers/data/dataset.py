@@ -10,12 +10,13 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NoReturn, Self
+from typing import Any, ClassVar, Literal, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from edge.columns import Columns, Rows
+from edge.compat import Self, file_digest
 from edge.errors import ConfigError
 from edge.types import F32, I32, U8
 from edge.vision import boxes
@@ -314,7 +315,7 @@ def _remap(example: Example, old: tuple[str, ...], new: tuple[str, ...]) -> Exam
 def _file_sha256(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").digest()
+            return file_digest(file, "sha256").digest()
     except OSError as error:
         raise ConfigError(
             f"This picture cannot be read ({error.strerror}): restore it.", file=path

@@ -28,14 +28,16 @@ def is_hidden(relative: Path) -> bool:
     return any(p.startswith((".", "@")) or p == "__MACOSX" for p in relative.parts if p != "..")
 
 
-def find_pictures(folder: Path) -> tuple[list[Path], list[Problem]]:
+def find_pictures(
+    folder: Path, suffixes: frozenset[str] = IMAGE_SUFFIXES
+) -> tuple[list[Path], list[Problem]]:
     """The pictures below a folder, sorted, and what was passed over, by suffix.
 
     Hidden files and folders are none of the data's.
     """
     files = [p for p in sorted(folder.rglob("*")) if not is_hidden(p.relative_to(folder))]
-    pictures = [p for p in files if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
-    known = IMAGE_SUFFIXES | _COMPANIONS
+    pictures = [p for p in files if p.suffix.lower() in suffixes and p.is_file()]
+    known = suffixes | _COMPANIONS
     others = [p for p in files if p.suffix.lower() not in known and p.is_file()]
     return pictures, list(tell_unread(folder, others))
 

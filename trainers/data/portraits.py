@@ -12,17 +12,19 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 
+from edge.compat import Self
 from edge.errors import ConfigError
+from edge.people.recognition.close_up import FoundFace, refine_landmarks
 from edge.people.recognition.face_quality import assess
 from edge.ports import FaceFinder
-from edge.types import F32, I64, U8, Frame, RgbPicture
+from edge.types import F32, I64, U8, Frame, Resampling, RgbPicture
 from edge.vision.face_crops import FACE_PX, align_face
 from trainers.data import image_file
-from trainers.data.dataset import IMAGE_SUFFIXES, POINTS, is_held_out
+from trainers.data.dataset import IMAGE_SUFFIXES, POINTS, Problem, is_held_out
+from trainers.data.picture_folder import find_pictures, list_some
 
 _AXES = tuple(f"{p}_{a}" for p in ("leye", "reye", "nose", "lmouth", "rmouth") for a in "xy")
 _BORDER = 0.25  # added on each side, as a fraction of the picture, if no face is detected
@@ -41,6 +43,7 @@ class Portraits:
             so similar that only pairs across videos mean anything.
         quality: ``(N,)`` face quality as the daemon computes it.
         names: Names of the people.
+        notes: What was passed over.
     """
 
     crops: U8
@@ -48,6 +51,7 @@ class Portraits:
     video: I64
     quality: F32
     names: tuple[str, ...]
+    notes: tuple[Problem, ...] = ()
 
     def __post_init__(self) -> None:
         shape = (len(self.person), FACE_PX, FACE_PX, 3)
@@ -63,7 +67,9 @@ class Portraits:
         rows = np.flatnonzero(np.isin(self.person, people))
         person = np.array([place[int(p)] for p in self.person[rows]], np.int64)
         names = tuple(self.names[p] for p in people)
-        return type(self)(self.crops[rows], person, self.video[rows], self.quality[rows], names)
+        return type(self)(
+            self.crops[rows], person, self.video[rows], self.quality[rows], names, self.notes
+        )
 
     def split(
         self, val_fraction: float = VAL_FRACTION, seed: int = SPLIT_SEED
@@ -90,7 +96,7 @@ class Portraits:
         return type(self)(
             np.concatenate([self.crops, other.crops]), np.concatenate([self.person, person]),
             np.concatenate([self.video, video]), np.concatenate([self.quality, other.quality]),
-            names,
+            names, self.notes + other.notes,
         )  # fmt: skip
 
     def sha256(self) -> str:
@@ -110,7 +116,11 @@ class _PortraitRow:
     landmarks: F32 | None
 
 
-def read_portraits(path: Path, finder: FaceFinder | None = None) -> Portraits:
+def read_portraits(
+    path: Path,
+    finder: FaceFinder | None = None,
+    resampling: Resampling = "halved_bilinear",
+) -> Portraits:
     """Read and align every face of a data set in one of the module's layouts.
 
     In pictures without landmarks ``finder`` detects the face; without it they are left out.
@@ -118,18 +128,31 @@ def read_portraits(path: Path, finder: FaceFinder | None = None) -> Portraits:
     Raises:
         ConfigError: The data is unreadable, or shows no face.
     """
-    rows = list(_csv_rows(path / "labels.csv") if (path / "labels.csv").is_file() else _tree(path))
-    crops, points, kept = [], [], []
+    notes = list[Problem]()
+    if (path / "labels.csv").is_file():
+        rows = list(_csv_rows(path / "labels.csv"))
+    else:
+        rows, notes = _tree(path)
+    crops, points, kept, faceless = [], [], [], []
     for row in rows:
-        found = _face(row, finder)
-        if found is not None:
+        found = _face(row, finder, resampling)
+        if found is None:
+            faceless.append(row.path)
+        else:
             crops.append(found[0])
             points.append(found[1])
             kept.append(row)
+    if faceless:
+        why = "show no face that is found" if finder else (
+            "have no five points and are left out: name a face detector (--detector)"
+        )  # fmt: skip
+        what = f"{len(faceless)} of {len(rows)} picture(s) {why}: "
+        notes.append(Problem(path, 0, what + list_some(p.name for p in faceless)))
     if not kept:
+        why = "".join(f" {note.what}." for note in notes)
         raise ConfigError(
             "No face can be aligned: give labels.csv with five points, or DIR/NAME/*.jpg and a "
-            "face detector (--detector).",
+            f"face detector (--detector).{why}",
             file=path,
         )
     names = tuple(sorted({row.name for row in kept}))
@@ -141,6 +164,7 @@ def read_portraits(path: Path, finder: FaceFinder | None = None) -> Portraits:
         np.array([videos.index((row.name, row.video)) for row in kept], np.int64),
         assess(np.stack(points), aligned).value,
         names,
+        tuple(notes),
     )
 
 
@@ -159,26 +183,40 @@ def _csv_rows(file: Path) -> Iterator[_PortraitRow]:
             yield _PortraitRow(file.parent / "images" / row["file"], row["identity"], video, points)
 
 
-def _tree(folder: Path) -> Iterator[_PortraitRow]:
-    """The pictures below a folder; each counts as a video of its own."""
-    for person in sorted(p for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else ():
-        for picture in sorted(p for p in person.iterdir() if p.suffix.lower() in SUFFIXES):
-            yield _PortraitRow(picture, person.name, picture.name, None)
+def _tree(folder: Path) -> tuple[list[_PortraitRow], list[Problem]]:
+    """The pictures of each person's folder, each a video of its own, and what was passed over."""
+    pictures, notes = find_pictures(folder, SUFFIXES)
+    rows, elsewhere = [], []
+    for path in pictures:
+        person, *below = path.relative_to(folder).parts
+        if len(below) == 1:
+            rows.append(_PortraitRow(path, person, path.name, None))
+        else:
+            elsewhere.append(path.relative_to(folder).as_posix())
+    if elsewhere:
+        what = f"{len(elsewhere)} picture(s) were passed over, not at DIR/NAME/*.jpg: "
+        notes.append(Problem(folder, 0, what + list_some(elsewhere)))
+    return rows, notes
 
 
-def _face(row: _PortraitRow, finder: FaceFinder | None) -> tuple[U8, F32] | None:
+def _face(
+    row: _PortraitRow, finder: FaceFinder | None, resampling: Resampling
+) -> tuple[U8, F32] | None:
     """Crop and landmarks of the face; None where neither labels nor a detector tell it."""
     if row.landmarks is not None:
-        return align_face(image_file.read(row.path), row.landmarks), row.landmarks
+        labeled = image_file.read(row.path)
+        return align_face(labeled, row.landmarks, resampling=resampling), row.landmarks
     if finder is None:
         return None
     picture = image_file.read(row.path)
     height, width = (round(side * _BORDER) for side in picture.rgb.shape[:2])
     framed = RgbPicture(np.pad(picture.rgb, ((height, height), (width, width), (0, 0))))
     for seen in (picture, framed):
-        (faces,) = finder.find([Frame("", 0, 0, 0.0, 0.0, seen)])
+        frame = Frame("", 0, 0, 0.0, 0.0, seen)
+        (faces,) = finder.find([frame])
         if len(faces):
             largest = int((faces.xyxy[:, 3] - faces.xyxy[:, 1]).argmax())
-            points = faces.landmarks[largest]
-            return align_face(seen, points), points
+            face = FoundFace(frame, faces.xyxy[largest], faces.landmarks[largest])
+            [points] = refine_landmarks(finder, [face])
+            return align_face(seen, points, resampling=resampling), points
     return None

@@ -13,6 +13,7 @@ from trainers.data.dataset import (
     Dataset,
     Example,
     OnProblem,
+    Problem,
     no_labels,
     raise_problem,
 )
@@ -23,6 +24,7 @@ from trainers.data.yolo import read_yolo
 from trainers.data.yolo_layout import find_class_file, part_of
 
 _VOC = ("[aA]nnotations/**/*.xml", "*.xml", "*/*.xml")
+_PEOPLE = ("person", "face")
 _COCO = ("*.json", "annotations/*.json", "*/_annotations.coco.json")
 
 
@@ -58,6 +60,15 @@ def read_dataset(path: Path, on_problem: OnProblem = raise_problem) -> Dataset:
         f"{path} is not a data set: expected COCO (x.json), Pascal VOC (*.xml), YOLO (data.yaml, "
         "or classes.txt with labels/ and images/) or faces (labels.csv)."
     )
+
+
+def is_dataset(path: Path) -> bool:
+    """Whether a folder has the files of a data set, readable or not."""
+    if path.suffix.lower() in (".json", ".csv"):
+        return True
+    beside = (path / "labels.csv").is_file() or find_class_file(path) is not None
+    voc = any(p for pattern in _VOC for p in path.glob(pattern))
+    return beside or voc or bool(_find_documents(path))
 
 
 def _find_documents(path: Path) -> list[Path]:
@@ -103,32 +114,42 @@ def read_face_dataset(path: Path) -> Dataset:
 def read_negatives(folders: Sequence[Path]) -> Dataset:
     """Read images that show no face.
 
-    Of data sets that label people, the images without a person are taken; other folders whole.
+    Of data sets that label people or faces, the images without any are taken; other folders whole.
+
+    Raises:
+        ConfigError: A folder holds no such image, or one cannot be read.
     """
-    examples = []
+    examples, notes = [], list[Problem]()
     for folder in folders:
-        for path in _find_without_people(folder) or find_images(folder):
+        pictures, told = _find_without_people(folder)
+        if not pictures:
+            why = "".join(f"; {note.what}" for note in told)
+            raise ConfigError(f"{folder} holds no picture without a person{why}")
+        notes += told
+        for path in pictures:
             examples.append(
                 Example(
                     path, image_file.size_wh(path), **no_labels(), name=path.stem, group=path.stem,
                     label_file=path,
                 )
             )  # fmt: skip
-    return Dataset(("face",), tuple(examples))
+    return Dataset(("face",), tuple(examples), tuple(notes))
 
 
-def _find_without_people(folder: Path) -> list[Path]:
-    """The images without a person of a data set that labels people; else none."""
+def _find_without_people(folder: Path) -> tuple[list[Path], list[Problem]]:
+    """The images without a person of a data set that labels people, else all of a folder."""
+    pictures, notes = find_pictures(folder)
+    if not is_dataset(folder):
+        return pictures, notes
     try:
         dataset = read_dataset(folder)
-    except ConfigError:
-        return []
-    if "person" not in dataset.classes:
-        return []
-    person = dataset.classes.index("person")
-    return [example.path for example in dataset.examples if person not in example.class_id]
-
-
-def find_images(folder: Path) -> list[Path]:
-    """All image files below a folder, sorted."""
-    return find_pictures(folder)[0]
+    except ConfigError as error:
+        what = f"labels cannot be read ({error}): all {len(pictures)} pictures count as faceless"
+        return pictures, [*notes, Problem(folder, 0, what)]
+    people = [dataset.classes.index(name) for name in _PEOPLE if name in dataset.classes]
+    if not people:
+        what = f"no class is person or face: all {len(pictures)} pictures count as faceless"
+        return pictures, [*notes, Problem(folder, 0, what, harmless=True)]
+    empty = [e.path for e in dataset.examples if not set(people) & set(e.class_id.tolist())]
+    what = f"{len(dataset) - len(empty)} picture(s) with a person or face are left out"
+    return empty, [*dataset.notes, Problem(folder, 0, what, harmless=True)]

@@ -20,10 +20,18 @@ from trainers.evaluation.figures import save_figure
 from trainers.evaluation.timing import time_in_turn
 from trainers.metrics import verification
 from trainers.metrics.interval import Interval
-from trainers.metrics.verification import FPIRS, Pairs
+from trainers.metrics.verification import FPIRS, Pairs, SearchKind
 
 DRAWS = 200
-_SEARCHES = (("picture", False), ("track", True))
+_SEARCHES = {
+    "a picture": SearchKind(),
+    "a track": SearchKind(tracks=True),
+    "a picture, templates apart": SearchKind(fused=False),
+    "a track, templates apart": SearchKind(tracks=True, fused=False),
+    "a picture, two videos enrolled": SearchKind(videos=2),
+    "a track, two videos enrolled": SearchKind(tracks=True, videos=2),
+    "a picture, two videos enrolled, templates apart": SearchKind(videos=2, fused=False),
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,11 +58,18 @@ def evaluate_embedder(
     person, video = portraits.person, portraits.video
     pairs = verification.across_videos(embeddings, person, video)
     figures = verification.bootstrap(pairs, verification.MEASURES, draws)
+    tracks = verification.fuse_videos(embeddings, person, video, portraits.quality)
+    of_tracks = verification.bootstrap(
+        verification.across_videos(*tracks), verification.MEASURES, draws
+    )
+    figures |= {f"{name}, tracks": figure for name, figure in of_tracks.items()}
     for fpir in FPIRS:
-        for look, tracks in _SEARCHES:
-            rates = verification.open_set_fnir(embeddings, person, video, fpir, tracks=tracks)
+        for look, kind in _SEARCHES.items():
+            rates = verification.open_set_fnir(
+                embeddings, person, video, fpir, kind, portraits.quality
+            )
             low, high = np.quantile(rates, [0.025, 0.975])
-            figures[f"FNIR at FPIR {fpir:g}, a {look}"] = Interval(
+            figures[f"FNIR at FPIR {fpir:g}, {look}"] = Interval(
                 float(np.mean(rates)), float(low), float(high), len(rates)
             )
     far = float(np.mean(pairs.impostor >= embedder.threshold))

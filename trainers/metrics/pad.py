@@ -2,19 +2,19 @@
 
 APCER is the fraction of attacks of one kind that pass as live, BPCER the fraction of live
 presentations taken for attacks, ACER the mean of BPCER and the APCER of the *worst* kind. Bounds
-are Wilson's 95 % intervals; they treat clips (or tracks) as independent, which those of one track
-are not.
+are 95 % intervals: by a bootstrap that draws people where these are known, for what shows one
+person is not independent; otherwise Wilson's.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edge.types import F32
+from edge.types import F32, Bool
 from trainers.metrics.interval import Interval
 
 LIVE = "live"
@@ -30,6 +30,29 @@ def wilson(wrong: int, n: int) -> Interval:
     middle = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = _Z / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
     return Interval(share, max(0.0, middle - half), min(1.0, middle + half), n)
+
+
+def bootstrap_rate(wrong: Bool, person: Sequence[str], draws: int = 2000) -> Interval:
+    """The share of ``wrong`` ``(N,)``, with bounds by drawing people with replacement.
+
+    Where no person has an error, or each only errors, the bounds are Wilson's for as many people.
+    """
+    names, of = np.unique(np.array(person), return_inverse=True)
+    errors = np.bincount(of, wrong, len(names))  # (P,)
+    total = np.bincount(of, minlength=len(names))
+    share = float(errors.sum() / total.sum())
+    if share in (0, 1):
+        return replace(wilson(round(share * len(names)), len(names)), n=len(wrong))
+    chosen = np.random.default_rng(0).multinomial(len(names), [1 / len(names)] * len(names), draws)
+    rates = (chosen @ errors) / np.maximum(chosen @ total, 1)
+    low, high = np.quantile(rates, [0.025, 0.975])
+    return Interval(share, float(low), float(high), len(wrong))
+
+
+def find_threshold(score: F32, kind: Sequence[str], bpcer: float) -> float:
+    """The highest threshold at which at most this share of the live scores lies below it."""
+    live = np.sort(score[np.array(kind) == LIVE])
+    return float(live[min(int(bpcer * len(live) + 1e-9), len(live) - 1)])
 
 
 def average_rates(one: Interval, other: Interval) -> Interval:
@@ -58,8 +81,12 @@ class PadMetrics:
         return average_rates(self.apcer[self.worst], self.bpcer)
 
 
-def compute_pad_metrics(score: F32, kind: Sequence[str], threshold: float = 0.5) -> PadMetrics:
+def compute_pad_metrics(
+    score: F32, kind: Sequence[str], threshold: float = 0.5, person: Sequence[str] = ()
+) -> PadMetrics:
     """PAD metrics of scores ``(N,)``: live from ``threshold`` on. NaN counts as an attack.
+
+    ``person`` names whom each presentation shows, for bounds by a bootstrap.
 
     Raises:
         ValueError: All presentations are live, or all are attacks.
@@ -67,14 +94,15 @@ def compute_pad_metrics(score: F32, kind: Sequence[str], threshold: float = 0.5)
     kinds = np.array(kind)
     if len(score) != len(kinds) or not (kinds == LIVE).any() or (kinds == LIVE).all():
         raise ValueError("expected scores of live clips and of attacks, and one kind per score")
-    passed = score >= threshold  # (N,)
-    apcer = {
-        name: wilson(int(passed[kinds == name].sum()), int((kinds == name).sum()))
-        for name in dict.fromkeys(kind)
-        if name != LIVE
-    }
-    live = kinds == LIVE
-    return PadMetrics(apcer, wilson(int((~passed[live]).sum()), int(live.sum())))
+    passed, people = score >= threshold, np.array(person)  # (N,)
+
+    def rate(wrong: Bool, rows: Bool) -> Interval:
+        if len(people):
+            return bootstrap_rate(wrong[rows], people[rows].tolist())
+        return wilson(int(wrong[rows].sum()), int(rows.sum()))
+
+    apcer = {name: rate(passed, kinds == name) for name in dict.fromkeys(kind) if name != LIVE}
+    return PadMetrics(apcer, rate(~passed, kinds == LIVE))
 
 
 def fuse_tracks(score: F32, track: Sequence[str]) -> tuple[F32, list[str]]:

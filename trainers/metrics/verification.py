@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge.types import F32, I64
+from edge.people.fusion import fuse
+from edge.types import F32, I64, Bool
 from trainers.metrics.interval import Interval
 
 FARS = (1e-1, 1e-2, 1e-3)
@@ -99,37 +100,61 @@ class Searches:
     unmated: F32
 
 
-def open_set(
-    embeddings: F32, person: I64, video: I64, enrolled: Sequence[int], *, tracks: bool = False
-) -> Searches:
-    """Search with every picture, or with the mean of every video (``tracks``).
+@dataclass(frozen=True, slots=True)
+class SearchKind:
+    """How people are enrolled and searched for.
 
-    Each of the ``enrolled`` people is in the gallery with the pictures of the first video.
+    Attributes:
+        tracks: Search with each video's pictures fused, instead of each picture.
+        videos: The first videos of a person that are enrolled, one at least stays to search with.
+        fused: Enroll a person's pictures fused, instead of each as a template.
     """
-    gallery, gallery_people = [], []
-    probes, probe_people = [], []
-    for one in np.unique(person):
+
+    tracks: bool = False
+    videos: int = 1
+    fused: bool = True
+
+
+def fuse_videos(
+    embeddings: F32, person: I64, video: I64, quality: F32 | None = None
+) -> tuple[F32, I64, I64]:
+    """The pictures of each of V videos as one: ``(V, D)``, ``(V,)`` person and video."""
+    clips, first = np.unique(video, return_index=True)
+    fused = np.stack([_fuse(embeddings, quality, video == clip) for clip in clips])
+    return fused, person[first], clips
+
+
+def open_set(
+    embeddings: F32,
+    person: I64,
+    video: I64,
+    enrolled: Sequence[int],
+    kind: SearchKind | None = None,
+    quality: F32 | None = None,
+) -> Searches:
+    """Search the ``enrolled`` people, who are in the gallery with the pictures of first videos."""
+    kind = kind or SearchKind()
+    gallery, gallery_people, is_probe = [], [], np.ones(len(person), bool)
+    for one in enrolled:
         videos = np.unique(video[person == one])
-        if one in set(enrolled):
-            gallery.append(_mean(embeddings[video == videos[0]]))
-            gallery_people.append(one)
-            videos = videos[1:]
-        for clip in videos:
-            rows = embeddings[video == clip]
-            probe = _mean(rows)[None] if tracks else rows
-            probes.append(probe)
-            probe_people += [one] * len(probe)
-    similarity = np.concatenate(probes) @ np.stack(gallery).T  # (P, people in the gallery)
+        rows = np.isin(video, videos[: max(1, min(kind.videos, len(videos) - 1))])
+        is_probe &= ~rows
+        own = _fuse(embeddings, quality, rows)[None] if kind.fused else embeddings[rows]
+        gallery.append(own)
+        gallery_people += [one] * len(own)
+    probes, probe_people = embeddings[is_probe], person[is_probe]
+    if kind.tracks:
+        rest = None if quality is None else quality[is_probe]
+        probes, probe_people, _ = fuse_videos(probes, probe_people, video[is_probe], rest)
+    similarity = probes @ np.concatenate(gallery).T  # (P, templates)
     best, matched = similarity.max(1), np.array(gallery_people)[similarity.argmax(1)]
     is_mated = np.isin(probe_people, gallery_people)
-    mated = np.where(matched == np.array(probe_people), best, -1)[is_mated]
+    mated = np.where(matched == probe_people, best, -1)[is_mated]
     return Searches(mated.astype(np.float32), best[~is_mated])
 
 
-def _mean(rows: F32) -> F32:
-    mean = rows.mean(0)
-    unit: F32 = mean / np.linalg.norm(mean)
-    return unit
+def _fuse(embeddings: F32, quality: F32 | None, rows: Bool) -> F32:
+    return fuse(embeddings[rows], None if quality is None else quality[rows])
 
 
 def fnir_at(searches: Searches, fpir: float) -> float:
@@ -138,13 +163,19 @@ def fnir_at(searches: Searches, fpir: float) -> float:
 
 
 def open_set_fnir(
-    embeddings: F32, person: I64, video: I64, fpir: float, *, tracks: bool = False, draws: int = 20
+    embeddings: F32,
+    person: I64,
+    video: I64,
+    fpir: float,
+    kind: SearchKind | None = None,
+    quality: F32 | None = None,
+    draws: int = 20,
 ) -> list[float]:
     """FNIR of random halves of the people in the gallery."""
     people, rates = np.unique(person), []
     for seed in range(draws):
         half = np.random.default_rng(seed).permutation(people)[: len(people) // 2]
-        searches = open_set(embeddings, person, video, half.tolist(), tracks=tracks)
+        searches = open_set(embeddings, person, video, half.tolist(), kind, quality)
         rates.append(fnir_at(searches, fpir))
     return rates
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, Self
+from typing import Any, Literal, get_args
 
+from edge.compat import Self
 from edge.errors import ConfigError
+from edge.types import Resampling
 
 Norm = Literal["batch", "none"]
 OverTime = Literal["none", "conv1d", "conv3d"]
@@ -16,6 +18,13 @@ BRANCH_BLOCKS = {
     "plain": ((13, 13, 13, 13), (231, 52, 26, 77, 26, 26), (26, 26)),
     "squeeze": ((13, 26, 13, 52), (154, 52, 26, 52, 26, 26), (26, 26)),
 }
+
+
+def _check_resampling(resampling: str) -> None:
+    if resampling not in get_args(Resampling):
+        raise ConfigError(
+            f"resampling must be {' or '.join(get_args(Resampling))}, got {resampling!r}"
+        )
 
 
 def _freeze(value: object) -> object:
@@ -105,6 +114,7 @@ class LivenessConfig(Config):
         over_time: ``none`` averages class probabilities, ``conv1d`` convolves the branches'
             features along time, ``conv3d`` the crops themselves.
         branches: Architecture per scale: ``plain``, or ``squeeze`` with squeeze-and-excitation.
+        resampling: How crops are resized; runs older than this entry have ``halved_bilinear``.
     """
 
     scales: tuple[float, ...] = (2.7, 4.0)
@@ -112,6 +122,7 @@ class LivenessConfig(Config):
     frames: int = 1
     over_time: OverTime = "none"
     branches: tuple[str, ...] = ("plain", "squeeze")
+    resampling: Resampling = "halved_bilinear"
 
     def __post_init__(self) -> None:
         if not self.scales or len(self.branches) != len(self.scales):
@@ -122,6 +133,7 @@ class LivenessConfig(Config):
             raise ConfigError(
                 f"branches must be of {', '.join(BRANCH_BLOCKS)}, got {self.branches}"
             )
+        _check_resampling(self.resampling)
         if any(side % 16 or side < 80 for side in self.input_wh):
             raise ConfigError(f"input_wh must be multiples of 16 from 80 on, got {self.input_wh}")
         if self.over_time not in ("none", "conv1d", "conv3d"):
@@ -149,6 +161,9 @@ class EncoderConfig(Config):
         last: Channels of the last map.
         norm: ``batch`` to train from scratch; ``none`` where weights come from an exported file.
         fading: Activations start as PReLU and fade into ReLU, see ``Fading``.
+        activation: Behind convolutions, ``relu`` or ``prelu``.
+        resampling: How pictures are resized where faces are aligned; runs older than this entry
+            have ``halved_bilinear``.
     """
 
     dimension: int = 128
@@ -160,6 +175,11 @@ class EncoderConfig(Config):
     last: int = 512
     norm: Norm = "batch"
     fading: bool = False
+    activation: Literal["relu", "prelu"] = "relu"
+    resampling: Resampling = "halved_bilinear"
+
+    def __post_init__(self) -> None:
+        _check_resampling(self.resampling)
 
 
 ENCODERS = {

@@ -112,7 +112,7 @@ class RunFolder:
         """
         try:
             values: Json = json.loads((self.path / name).read_text())
-        except (OSError, json.JSONDecodeError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ConfigError(
                 f"This file of a run cannot be read ({error}): begin a new run.",
                 file=self.path / name,

@@ -19,7 +19,7 @@ import numpy as np
 from edge.types import F32, U8
 from edge.vision.resize import resize
 from trainers.augment.augment import Rng
-from trainers.augment.color import add_noise, jpeg
+from trainers.augment.color import add_noise, jpeg, sharpen
 from trainers.spoofing.media import Bare, Cutout, Gloss, Halftone, Medium, Print, Screen, Surface
 
 Scene = Callable[[Rng], U8]  # the background of an attack
@@ -62,7 +62,7 @@ class Kind:
     Attributes:
         medium: Turns an image into a surface.
         video: Show the whole clip; otherwise its first image, as a still.
-        bends: Whether the surface bends like paper.
+        bends: Probability that the surface bends like paper.
         near: Probability that it fills the image, so that no edge is visible.
         band: Probability of a refresh band.
         soft_px: Largest blur of a lens out of focus.
@@ -71,24 +71,29 @@ class Kind:
 
     medium: Medium
     video: bool = False
-    bends: bool = False
+    bends: float = 0.0
     near: float = 0.0
     band: float = 0.0
     soft_px: float = 0.0
     worn: bool = False
 
 
+_PHOTO = Print(blackest=0.1, whitest=0.9, colors=0.8, grain=1.5)
+
 KINDS: dict[str, Kind] = {
-    "print": Kind(Print(), bends=True, near=0.2),
-    "photo": Kind(Gloss(Print(blackest=0.1, whitest=0.9, colors=0.8, grain=1.5)), bends=True),
+    "print": Kind(Print(), near=0.2),
+    "bent print": Kind(Print(), bends=1.0, near=0.1),
+    "photo": Kind(Gloss(_PHOTO), bends=0.6),
     "plain": Kind(Bare()),
+    "cut-out": Kind(Cutout(Print()), worn=True),
     "phone": Kind(Gloss(Screen(bezel=1.0)), video=True, band=0.3),
+    "tablet": Kind(Gloss(Screen(strips=0.35, bezel=0.9)), video=True, near=0.3, band=0.4),
     "screen": Kind(Screen(bezel=0.3), video=True, near=0.6, band=0.5),
 }
 HELD_OUT: dict[str, Kind] = {
-    "newspaper": Kind(Halftone(), bends=True, near=0.1),
+    "newspaper": Kind(Halftone(), bends=0.6, near=0.1),
     "soft screen": Kind(Screen(strips=0.2, bezel=0.5), video=True, near=0.7, band=0.6, soft_px=2.0),
-    "cut-out": Kind(Cutout(Print()), worn=True),
+    "cut-out photo": Kind(Cutout(_PHOTO), worn=True),
     "still on a screen": Kind(Gloss(Screen()), near=0.4),
 }
 ALL = KINDS | HELD_OUT
@@ -112,7 +117,7 @@ def simulate_attack(clip: Clip, kind: Kind, scene: Scene, bearer: Bearer, rng: R
     else:
         background, place = _before(surfaces[0], shown.xyxy[0], near, scene, rng)
     path = _path(len(clip), rng, place, near=near)
-    bend = rng.uniform(-0.12, 0.12) if kind.bends and rng.random() < 0.6 else 0.0
+    bend = rng.uniform(-0.12, 0.12) if rng.random() < kind.bends else 0.0
     light, soft = _light(len(clip), rng), rng.uniform(0.3, 1) * kind.soft_px
     band = _Band.draw(rng) if rng.random() < kind.band else None
     images, boxes = [], []
@@ -198,7 +203,7 @@ def _before(surface: Surface, face: F32, near: bool, scene: Scene, rng: Rng) -> 
     """The background of an attack, and the pose in front of it."""
     drawn = surface.place(face.reshape(2, 2))
     drawn_px = _side_px(drawn.ravel())
-    face_px = float(np.exp(rng.uniform(np.log(45), np.log(190))))
+    face_px = float(np.exp(rng.uniform(np.log(45), np.log(320))))
     # as close as live images are cropped, or the visible surroundings would tell them apart
     room = rng.uniform(1.5, 2.6) if near or rng.random() < 0.75 else rng.uniform(2.6, 5)
     aspect = rng.uniform(0.8, 1.4)
@@ -349,6 +354,7 @@ class Camera:
         tint = rng.uniform(0.88, 1.12, 3).astype(np.float32)
         tone = np.linspace(0, 1, 256) ** (gamma if dull else 1) * (gain if dull else 1) * 255
         tint = tint if tinted else np.ones(3, np.float32)
+        crisp, much = rng.random() < 0.7 * self.chance, rng.uniform(0.3, 1.2)
         curve = np.clip(tone[:, None] * tint, 0, 255).astype(np.uint8)[:, None]  # (256, 1, 3)
         images: list[U8] = []
         for image in clip.images:
@@ -360,6 +366,8 @@ class Camera:
                 made = cv2.LUT(made, curve)
             if soft:
                 made = cv2.GaussianBlur(made, (0, 0), sigma)
+            elif crisp:
+                made = sharpen(np.ascontiguousarray(made), sigma, much)
             if noisy:
                 made = add_noise(np.ascontiguousarray(made), noise, rng)
             if packed:

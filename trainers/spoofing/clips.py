@@ -19,8 +19,8 @@ from edge.vision.face_crops import crop_wide
 from edge.vision.resize import resize
 from trainers.augment.augment import Rng
 from trainers.data import image_file
-from trainers.data.dataset import Dataset, Example
-from trainers.data.read import find_images
+from trainers.data.dataset import Dataset, Example, Problem
+from trainers.data.picture_folder import find_pictures
 from trainers.input.pipeline import locate_picture, plan_epoch
 from trainers.metrics import pad
 from trainers.networks.config import LivenessConfig
@@ -41,6 +41,7 @@ _NUMBER = re.compile(r"[_/-]?[a-z]*\d+$")
 _LEAST_FACE_PX = 30
 _SCENE_PX = 480  # backgrounds are many, and small in the image
 _ROOMIER = 0.25  # probability of more surroundings, as attacks from afar have
+_CLOSE = 0.35  # probability of a face so close that the image ends around it, as at a door
 _JITTER = 0.05  # of a box, in its sides: difference of a detector from a label
 _SPARE = 1.5  # margin of the widest crop: four times the jitter, and the reach of a blur
 
@@ -129,19 +130,22 @@ class Scenes:
 
     Attributes:
         walls: Probability of a wall; 1 without pictures.
+        notes: What was passed over.
     """
 
     pictures: tuple[U8, ...] = ()
     walls: float = 0.25
+    notes: tuple[Problem, ...] = ()
 
     @classmethod
-    def read(cls, files: Sequence[Path]) -> Scenes:
+    def read(cls, files: Sequence[Path], notes: Sequence[Problem] = ()) -> Scenes:
         """Read image files and shrink them.
 
         Raises:
             ConfigError: A file cannot be read.
         """
-        return cls(tuple(_small(image_file.read(file).rgb) for file in files))
+        pictures = tuple(_small(image_file.read(file).rgb) for file in files)
+        return cls(pictures, notes=tuple(notes))
 
     def __call__(self, rng: Rng) -> U8:
         """Draw a background."""
@@ -164,13 +168,15 @@ def read_scenes(folders: Sequence[Path]) -> Scenes:
     Raises:
         ConfigError: A folder holds none, or a picture cannot be read.
     """
-    files: list[Path] = []
+    files, notes = list[Path](), list[Problem]()
     for folder in folders:
-        pictures = find_images(folder)
+        pictures, passed_over = find_pictures(folder)
         if not pictures:
-            raise ConfigError(f"{folder} holds no picture: check --scenes")
+            why = "".join(f"; {note.what}" for note in passed_over)
+            raise ConfigError(f"{folder} holds no picture: check --scenes{why}")
         files += pictures
-    return Scenes.read(files)
+        notes += passed_over
+    return Scenes.read(files, notes)
 
 
 class ClipBatch(TypedDict):
@@ -246,6 +252,8 @@ class ClipBatches:
         else:
             kind = ALL[self.kinds[int(rng.integers(len(self.kinds)))]]
             clip = simulate_attack(clip, kind, self.scene, self.people.draw, rng)
+        if rng.random() < _CLOSE:
+            clip = cut_close(clip, rng.uniform(1.1, 2.2))
         clip = Camera(0.35 * self.strength)(clip, rng)
         clip = mirror_clip(clip) if rng.random() < 0.5 else clip
         return cut_crops(clip, self.config, rng)
@@ -269,6 +277,19 @@ def cut_surroundings(clip: Clip, config: LivenessConfig) -> Clip:
     return Clip(tuple(images), np.array(boxes, np.float32))
 
 
+def cut_close(clip: Clip, wide: float) -> Clip:
+    """The clip as if the camera saw only a square ``wide`` times as large as the first face."""
+    box = clip.xyxy[0]
+    side = max(float((box[2:] - box[:2]).max()) * wide, 2.0)
+    limit = np.array([image.shape[1::-1] for image in clip.images]).min(0)
+    low = np.clip((box[:2] + box[2:] - side) / 2, 0, limit - 2).astype(int)
+    high = np.minimum(low + int(side) + 1, limit)
+    images = tuple(
+        np.ascontiguousarray(image[low[1] : high[1], low[0] : high[0]]) for image in clip.images
+    )
+    return Clip(images, (clip.xyxy - np.tile(low, 2)).astype(np.float32))
+
+
 def cut_crops(clip: Clip, config: LivenessConfig, rng: Rng | None = None) -> U8:
     """Crops of a clip for the network, ``(C, h, w, 3)``; with ``rng``, boxes are jittered."""
     clips = []
@@ -277,7 +298,10 @@ def cut_crops(clip: Clip, config: LivenessConfig, rng: Rng | None = None) -> U8:
             side = float(np.sqrt(max((box[2:] - box[:2]).prod(), 1)))
             box = (box + rng.normal(0, _JITTER, 4) * side).astype(np.float32)
         picture = RgbPicture(np.ascontiguousarray(image))
-        clips += [crop_wide(picture, box, scale, config.input_wh) for scale in config.scales]
+        clips += [
+            crop_wide(picture, box, scale, config.input_wh, config.resampling)
+            for scale in config.scales
+        ]
     return np.stack(clips)
 
 
@@ -288,12 +312,14 @@ class PadSet:
     Attributes:
         clips: ``(N, C, h, w, 3)`` uint8.
         kind: Of each clip: ``live``, or the name of the attack.
-        track: Of each clip; the scores of a track are fused too.
+        track: Of each clip, ``KIND/NUMBER``; the scores of a track are fused too.
+        person: Whom each clip shows.
     """
 
     clips: U8
     kind: tuple[str, ...]
     track: tuple[str, ...]
+    person: tuple[str, ...] = ()
 
 
 def score_pad_set(
@@ -302,8 +328,10 @@ def score_pad_set(
     """PAD metrics of its clips, and of its tracks with fused scores."""
     fused, names = pad.fuse_tracks(score, pad_set.track)
     kinds = [name.partition("/")[0] for name in names]
-    clips = pad.compute_pad_metrics(score, pad_set.kind, threshold)
-    return clips, pad.compute_pad_metrics(fused, kinds, threshold)
+    clips = pad.compute_pad_metrics(score, pad_set.kind, threshold, pad_set.person)
+    of = dict(zip(pad_set.track, pad_set.person, strict=False))
+    people = [of[name] for name in names] if of else []
+    return clips, pad.compute_pad_metrics(fused, kinds, threshold, people)
 
 
 def build_pad_set(
@@ -316,7 +344,7 @@ def build_pad_set(
     """
     tracks = people.tracks()
     order = np.random.default_rng(seed).permutation(len(tracks))[:each]
-    clips, names, track_names = [], [], []
+    clips, names, track_names, shown = [], [], [], []
     for name in ("live", *kinds):
         for n in order.tolist():
             # crc-like: a kind's attacks do not depend on which other kinds there are
@@ -326,7 +354,8 @@ def build_pad_set(
                 clips.append(clip)
                 names.append(name)
                 track_names.append(f"{name}/{n}")
-    return PadSet(np.stack(clips), tuple(names), tuple(track_names))
+                shown.append(people.dataset.examples[rows[0]].group)
+    return PadSet(np.stack(clips), tuple(names), tuple(track_names), tuple(shown))
 
 
 def _track(
@@ -361,7 +390,7 @@ def read_clip_config(path: Path) -> LivenessConfig:
     return LivenessConfig(
         manifest.crop_scales, manifest.input_wh, manifest.clip_frames,
         "conv1d" if manifest.clip_frames > 1 else "none",
-        ("plain",) * len(manifest.crop_scales),
+        ("plain",) * len(manifest.crop_scales), manifest.resampling,
     )  # fmt: skip
 
 
@@ -374,13 +403,15 @@ def load_clip_scorer(path: Path, config: LivenessConfig) -> ClipScorer:
     """
     model = _load_model(path)
     manifest = model.manifest
-    if (manifest.crop_scales, manifest.input_wh) != (config.scales, config.input_wh) or (
+    own = (manifest.crop_scales, manifest.input_wh, manifest.resampling)
+    if own != (config.scales, config.input_wh, config.resampling) or (
         manifest.clip_frames not in (1, config.frames)
     ):
         raise ConfigError(
             f"This model takes crops {manifest.crop_scales} of {manifest.input_wh}, "
-            f"{manifest.clip_frames} frame(s); the network {config.scales} of {config.input_wh}, "
-            f"{config.frames}: choose a model with the same crops.",
+            f"{manifest.resampling}, {manifest.clip_frames} frame(s); the network {config.scales} "
+            f"of {config.input_wh}, {config.resampling}, {config.frames}: choose a model with the "
+            "same crops.",
             file=path,
         )
 

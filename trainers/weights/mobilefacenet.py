@@ -11,6 +11,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from keras import layers
 
 from edge.errors import ModelError
 from edge.types import I64, U8
@@ -50,6 +51,8 @@ def assign_weights(encoder: keras.Model, parts: dict[str, Convolution]) -> None:
         act = by_name.get(f"{name}_act")
         if isinstance(act, Fading):
             act.slope.assign(part.slope)
+        elif isinstance(act, layers.PReLU):
+            act.alpha.assign(part.slope.reshape(1, 1, -1))
 
 
 def prune_channels(

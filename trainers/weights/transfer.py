@@ -15,7 +15,7 @@ import h5py
 import keras
 import numpy as np
 
-from edge.errors import ConfigError, ModelError
+from edge.errors import ConfigError, ModelError, translate_unexpected
 from edge.types import F32
 from trainers.data.coco import COCO
 from trainers.networks import yunet
@@ -219,17 +219,19 @@ def read_h5(path: Path) -> dict[str, Weights]:
             kind = re.sub(r".*_(w|b)$", r"\1", kind)
             found.setdefault(parts[-2], {})[kind] = np.asarray(item, np.float32)
 
-    try:
-        with h5py.File(path, "r") as file:
-            root = file.get("model_weights", file)
-            if "layers" in root or "_layer_checkpoint_dependencies" in root:
-                raise ConfigError(
-                    "This is a .weights.h5 file, which has no layer names: start from .keras.",
-                    file=path,
-                )
-            root.visititems(visit)
-    except OSError as error:
-        raise ModelError(f"This is not an HDF5 file: {error}", file=path) from error
+    with (
+        translate_unexpected(
+            lambda error: ModelError(f"This HDF5 file cannot be read: {error}", file=path)
+        ),
+        h5py.File(path, "r") as file,
+    ):
+        root = file.get("model_weights", file)
+        if "layers" in root or "_layer_checkpoint_dependencies" in root:
+            raise ConfigError(
+                "This is a .weights.h5 file, which has no layer names: start from .keras.",
+                file=path,
+            )
+        root.visititems(visit)
     result = {}
     for name, parts in found.items():
         kernel = next((parts[k] for k in ("kernel", "depthwise_kernel", "w") if k in parts), None)

@@ -22,11 +22,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from enum import StrEnum
 from random import Random
 
 import numpy as np
 
+from edge.compat import StrEnum
 from edge.errors import EdgeError
 from edge.people.liveness.planarity import compute_residual
 from edge.types import F32, Liveness

@@ -137,7 +137,8 @@ class Enrollment:
 
     def _make_template(self, photo: Path, others: Index) -> F32:
         """``(D,)`` of the face in a photo; a `PhotoError` if it cannot be enrolled."""
-        template: F32 = self.embedder.embed(read_face(self.finder, photo).crop[None])[0]
+        face = read_face(self.finder, photo, resampling=self.embedder.resampling)
+        template: F32 = self.embedder.embed(face.crop[None])[0]
         if duplicate := self._find_duplicate(template, others):
             raise PhotoError(duplicate, file=photo)
         return template

@@ -9,9 +9,10 @@ import numpy as np
 
 from edge.errors import EdgeError, SourceError
 from edge.people.enrollment.observer import OTHER_FACE
+from edge.people.recognition.close_up import ENROLL_SCALES, FoundFace, refine_landmarks
 from edge.people.recognition.face_quality import ENROLL, QualityLimits, assess
 from edge.ports import FaceFinder
-from edge.types import U8, Faces, Frame, Picture, RgbPicture
+from edge.types import U8, Faces, Frame, Picture, Resampling, RgbPicture
 from edge.vision.face_crops import align_face
 from edge.vision.image_file import read_picture
 
@@ -35,8 +36,13 @@ class FacePhoto:
     quality: float
 
 
-def read_face(finder: FaceFinder, path: Path, limits: QualityLimits = ENROLL) -> FacePhoto:
-    """Read the one face in a picture file.
+def read_face(
+    finder: FaceFinder,
+    path: Path,
+    limits: QualityLimits = ENROLL,
+    resampling: Resampling = "halved_bilinear",
+) -> FacePhoto:
+    """Read the one face in a picture file, aligned as an embedder of this resampling takes it.
 
     Raises:
         PhotoError: The file is unreadable, or shows no face, several, or one of poor quality.
@@ -57,8 +63,9 @@ def read_face(finder: FaceFinder, path: Path, limits: QualityLimits = ENROLL) ->
     largest = int(height.argmax())
     if (count := int(np.sum(height >= OTHER_FACE * height[largest]))) > 1:
         raise PhotoError(f"{_NUMBERS.get(count, count)} faces, must be one", file=path)
-    landmarks = faces.landmarks[largest]
-    crop = align_face(picture, landmarks)
+    face = FoundFace(_frame(picture), faces.xyxy[largest], faces.landmarks[largest])
+    [landmarks] = refine_landmarks(finder, [face], ENROLL_SCALES)
+    crop = align_face(picture, landmarks, resampling=resampling)
     quality = assess(landmarks[None], crop[None])
     if issues := quality.find_issues(0, limits):
         raise PhotoError(", ".join(issue.text for issue in issues), file=path)
@@ -69,7 +76,11 @@ _NUMBERS = {2: "two", 3: "three", 4: "four"}
 
 
 def _find(finder: FaceFinder, picture: Picture) -> Faces:
-    return finder.find([Frame("", 0, 0, 0.0, 0.0, picture)])[0]
+    return finder.find([_frame(picture)])[0]
+
+
+def _frame(picture: Picture) -> Frame:
+    return Frame("", 0, 0, 0.0, 0.0, picture)
 
 
 def _add_border(picture: RgbPicture) -> RgbPicture:

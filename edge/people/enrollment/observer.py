@@ -5,24 +5,24 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from edge.people.enrollment.challenge import Observation
 from edge.people.liveness.clip import Clip
+from edge.people.liveness.evidence import Evidence, LivenessPolicy
 from edge.people.liveness.planarity import make_thumbnail
-from edge.people.liveness.score_fusion import LivenessFusion, LivenessPolicy
+from edge.people.liveness.witness import LivenessLook
 from edge.people.reasons import FROZEN_PICTURE, Reason
 from edge.people.recognition import face_quality
 from edge.people.recognition.camera_faces import CameraFaces
+from edge.people.recognition.close_up import ENROLL_SCALES, FoundFace, refine_landmarks
 from edge.ports import Embedder, FaceFinder, LivenessModel
-from edge.types import F32, Faces, Frame, Liveness
+from edge.types import Faces, Frame
 from edge.vision.face_crops import align_face
-from edge.vision.resize import crop
 
 OTHER_FACE = 0.5  # a face of at least this ratio of the subject's height is not a passer-by
-CROP_SCALES = (1.6, 2.0, 2.5, 3.2)  # of the face's box, in which its landmarks are found again
 FACING_DEG = 25  # liveness models are trained on faces that look into the camera
 
 
@@ -31,7 +31,7 @@ class Subject:
     """The face that is followed."""
 
     track: int
-    fusion: LivenessFusion
+    evidence: Evidence
     clip: Clip
 
 
@@ -54,7 +54,7 @@ class EnrollmentObserver:
         self._liveness = liveness
         self._policy = policy
         self._faces = CameraFaces(itertools.count(1))
-        self._subject = Subject(-1, LivenessFusion(policy), Clip())
+        self._subject = Subject(-1, Evidence(policy), Clip())
         self._crop = np.zeros(0, np.uint8)
 
     def observe(self, frame: Frame) -> Observation:
@@ -67,8 +67,9 @@ class EnrollmentObserver:
             return Observation(frame.monotonic_s)
         row = self._find_subject(tracks, height)
         others = int(np.sum(height >= OTHER_FACE * height[row])) - 1
-        landmarks = self._refine(frame, faces.xyxy[row], faces.landmarks[row])
-        aligned = align_face(frame.picture, landmarks)
+        face = FoundFace(frame, faces.xyxy[row], faces.landmarks[row])
+        [landmarks] = refine_landmarks(self._finder, [face], ENROLL_SCALES)
+        aligned = align_face(frame.picture, landmarks, resampling=self._embedder.resampling)
         thumbnail = make_thumbnail(aligned)
         quality = face_quality.assess(landmarks[None], aligned[None])
         issue = _join(quality.find_issues(0))
@@ -79,12 +80,12 @@ class EnrollmentObserver:
         embedding = np.zeros(0, np.float32)
         if not issue:
             embedding = self._embedder.embed(aligned[None])[0]
-            self._subject.fusion.add_thumbnail(thumbnail)
+            self._subject.evidence.add_look(
+                LivenessLook(frame.picture, aligned, faces.xyxy[row], landmarks, frame.monotonic_s)
+            )
             if max(abs(yaw), abs(pitch)) <= FACING_DEG:
                 self._score_liveness(frame, faces, row)
-        liveness, reason = self._subject.fusion.judge(frame.monotonic_s)
-        if liveness is Liveness.SPOOF:
-            self._subject.fusion.mark_spoof()
+        verdict = self._subject.evidence.judge(frame.monotonic_s)
         facing = math.cos(math.radians(yaw)) * math.cos(math.radians(pitch))
         return Observation(
             at_s=frame.monotonic_s,
@@ -98,29 +99,9 @@ class EnrollmentObserver:
             quality=float(quality.value[0]),
             embedding=embedding,
             thumbnail=thumbnail,
-            liveness=liveness,
-            liveness_reason=reason.text,
+            liveness=verdict.liveness,
+            liveness_reason=verdict.reason.text,
         )
-
-    def _refine(self, frame: Frame, xyxy: F32, landmarks: F32) -> F32:
-        """``(5, 2)`` mean of the landmarks found in crops of several sizes around ``(4,)``."""
-        center, side = (xyxy[:2] + xyxy[2:]) / 2, float((xyxy[2:] - xyxy[:2]).max())
-        crops, corners = [], []
-        for scale in CROP_SCALES:
-            low, high = center - side * scale / 2, center + side * scale / 2
-            part, corner = crop(frame.picture, *map(int, (*low, *high)))
-            crops.append(replace(frame, picture=part))
-            corners.append(corner)
-        estimates = [landmarks]
-        for faces, corner in zip(self._finder.find(crops), corners, strict=True):
-            if len(faces):
-                centers = (faces.xyxy[:, :2] + faces.xyxy[:, 2:]) / 2 + corner
-                distance = np.abs(centers - center).max(axis=1)
-                nearest = int(distance.argmin())
-                if distance[nearest] <= side / 4:  # otherwise it is another face
-                    estimates.append(faces.landmarks[nearest] + np.array(corner, np.float32))
-        mean: F32 = np.mean(estimates, axis=0, dtype=np.float32)
-        return mean
 
     def _find_subject(self, tracks: np.ndarray, height: np.ndarray) -> int:
         """The subject's row; when it is gone, the largest face becomes a new subject."""
@@ -128,7 +109,7 @@ class EnrollmentObserver:
         if same.any():
             return int(same.argmax())
         row = int(height.argmax())
-        self._subject = Subject(int(tracks[row]), LivenessFusion(self._policy), Clip())
+        self._subject = Subject(int(tracks[row]), Evidence(self._policy), Clip())
         return row
 
     def _score_liveness(self, frame: Frame, faces: Faces, row: int) -> None:
@@ -137,7 +118,7 @@ class EnrollmentObserver:
         clip = subject.clip.add(crops, frame.monotonic_s, model.clip_frames, model.clip_s)
         if clip is not None:
             score = float(model.live(clip[None])[0])
-            subject.fusion.add_score(score, frame.monotonic_s)
+            subject.evidence.add_score(score, frame.monotonic_s)
 
 
 def _join(issues: Iterable[Reason]) -> str:

@@ -14,8 +14,8 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 
+from edge.compat import StrEnum
 from edge.errors import GalleryRefusedError
 
 HEAD_LENGTH = 24  # characters by which an owner names a head

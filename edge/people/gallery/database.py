@@ -9,37 +9,41 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shutil
 import sqlite3
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from edge import compat
 from edge.errors import GalleryError, GalleryRefusedError
+from edge.input_file import read_input
 
 log = logging.getLogger(__name__)
 
 APPLICATION_ID = 0x45444757  # "EDGW"
 BUSY_S = 5.0
+COPY_FOLDERS = ("/dev/shm", None)  # noqa: S108 - a private folder is made in it; None: TMPDIR
+_MAX_COPY_BYTES = 1 << 30
+_WAL_INDEX_HEADER_BYTES = 136  # https://www.sqlite.org/walformat.html
 
 _REMEDIES = {
-    sqlite3.SQLITE_BUSY: "another process is writing to it: try again",
-    sqlite3.SQLITE_FULL: "the disk is full; nothing was changed: free some space",
-    sqlite3.SQLITE_IOERR: "the disk is full or failing; nothing was changed: free some space",
-    sqlite3.SQLITE_READONLY: "it is read-only: run as the user who owns it",
-    sqlite3.SQLITE_CANTOPEN: "it cannot be opened: check path and permissions of file and folder",
-    sqlite3.SQLITE_PERM: "it cannot be opened: check path and permissions of file and folder",
-    sqlite3.SQLITE_CORRUPT: "it is damaged: restore it from a backup",
-    sqlite3.SQLITE_NOTADB: "it is not a gallery: check the path, or restore it from a backup",
+    compat.SQLITE_BUSY: "another process is writing to it: try again",
+    compat.SQLITE_FULL: "the disk is full; nothing was changed: free some space",
+    compat.SQLITE_IOERR: "the disk is full or failing; nothing was changed: free some space",
+    compat.SQLITE_READONLY: "it is read-only: run as the user who owns it",
+    compat.SQLITE_CANTOPEN: "it cannot be opened: check path and permissions of file and folder",
+    compat.SQLITE_PERM: "it cannot be opened: check path and permissions of file and folder",
+    compat.SQLITE_CORRUPT: "it is damaged: restore it from a backup",
+    compat.SQLITE_NOTADB: "it is not a gallery: check the path, or restore it from a backup",
 }
 
 
 READ_ONLY = {
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_CANTOPEN,
+    compat.SQLITE_FULL,
+    compat.SQLITE_IOERR,
+    compat.SQLITE_READONLY,
+    compat.SQLITE_CANTOPEN,
 }
 
 
@@ -56,7 +60,7 @@ class Database:
         create: Create an empty one, readable by its owner alone, if the file does not exist.
 
     Raises:
-        GalleryError: The file is missing, open to other users, or not a gallery.
+        GalleryError: The file is missing, no regular file, open to other users, or not a gallery.
 
     Attributes:
         after_begin: Called at the beginning of each change, inside its transaction.
@@ -73,30 +77,32 @@ class Database:
                     file=path,
                 )
             _create_private(path)
-        _refuse_public(path)
+        _check_file(path)
+        _check_logs(path.resolve())  # they lie beside the file, not beside a link to it
         self.after_begin: Callable[[], None] = lambda: None
         self.before_commit: Callable[[], None] = lambda: None
         self.after_commit: Callable[[], None] = lambda: None
-        self._copy: tempfile.TemporaryDirectory[str] | None = None
+        self._is_copy = False
         self._file = self._identify()
         try:
-            self._connect(path)
+            with self._explain_errors():
+                uri = f"{path.resolve().as_uri()}?mode=rw"
+                connection = sqlite3.connect(uri, timeout=BUSY_S, isolation_level=None, uri=True)
+            self._set_up(connection)
         except ReadOnlyError as error:
-            self._copy = _copy_elsewhere(path, error)
+            self._is_copy = True
             self._file = self._identify()
-            self._connect(Path(self._copy.name) / path.name)
+            self._set_up(_open_copy(path, error))
 
-    def _connect(self, path: Path) -> None:
-        with self._explain_errors():
-            uri = f"{path.resolve().as_uri()}?mode=rw"
-            self.connection = sqlite3.connect(uri, BUSY_S, isolation_level=None, uri=True)
+    def _set_up(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
         try:
-            self._set_up()
+            self._check_content()
         except BaseException:
-            self.connection.close()
+            connection.close()
             raise
 
-    def _set_up(self) -> None:
+    def _check_content(self) -> None:
         with self._explain_errors():
             if self.fetch_number("PRAGMA application_id") != APPLICATION_ID and not self.is_empty():
                 raise GalleryError("the file is not a gallery: check the path", file=self.path)
@@ -119,8 +125,6 @@ class Database:
     def close(self) -> None:
         """Close the connection; the last one merges the write-ahead log into the file."""
         self.connection.close()
-        if self._copy:
-            self._copy.cleanup()
 
     def is_empty(self) -> bool:
         """Whether nothing was ever written."""
@@ -137,7 +141,7 @@ class Database:
         Raises:
             GalleryError: The gallery was opened read-only.
         """
-        if self._copy:
+        if self._is_copy:
             raise GalleryError(
                 "the gallery cannot be changed, because its disk is full or read-only: free some "
                 "space, or run as the user who owns it",
@@ -203,14 +207,14 @@ class Database:
             raise GalleryError(
                 f"the gallery is gone ({error.strerror}): put it back", file=self.path
             ) from error
-        return state.st_dev, state.st_ino, *([state.st_mtime_ns] if self._copy else ())
+        return state.st_dev, state.st_ino, *([state.st_mtime_ns] if self._is_copy else ())
 
     @contextlib.contextmanager
     def _explain_errors(self) -> Iterator[None]:
         try:
             yield
         except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter in a garbled schema
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            code = compat.sqlite_error_code(error)
             remedy = _REMEDIES.get(code, "it is damaged: restore it from a backup")
             kind = ReadOnlyError if code in READ_ONLY else GalleryError
             raise kind(
@@ -218,39 +222,83 @@ class Database:
             ) from error
 
 
-def _refuse_public(path: Path) -> None:
+def _check_file(path: Path) -> None:
     try:
-        mode = stat.S_IMODE(path.stat().st_mode)
+        mode = path.stat().st_mode
     except OSError as error:
         raise GalleryError(
             f"the gallery cannot be opened ({error.strerror}): check path and permissions",
             file=path,
         ) from error
+    if not stat.S_ISREG(mode):
+        raise GalleryError(
+            "the gallery is not a file but a folder, device, pipe or socket: check the path",
+            file=path,
+        )
     if mode & 0o077:
         raise GalleryRefusedError(
-            f"the gallery is accessible to other users (mode {mode:04o}): chmod 600 {path}",
+            f"the gallery is accessible to other users (mode {stat.S_IMODE(mode):04o}): "
+            f"chmod 600 {path}",
             file=path,
         )
 
 
-def _copy_elsewhere(path: Path, error: GalleryError) -> tempfile.TemporaryDirectory[str]:
-    """A private copy of a gallery and its write-ahead log, where files can be written.
+def _check_logs(path: Path) -> None:
+    """Refuse what SQLite would wait for, or write into, as its log."""
+    for suffix in ("-wal", "-shm", "-journal"):
+        log_file = Path(f"{path}{suffix}")
+        if log_file.exists() and not log_file.is_file():
+            raise GalleryError(
+                f"{log_file} is not a file, but SQLite keeps a log there: remove it", file=path
+            )
+
+
+def _open_copy(path: Path, error: GalleryError) -> sqlite3.Connection:
+    """A connection to a copy of a gallery and its write-ahead log, in memory if there is room.
 
     Raises:
-        GalleryError: ``error``, where there is no such place.
+        GalleryError: It cannot be read; or ``error``, where there is no room for a copy.
     """
-    for folder in (None, "/dev/shm"):  # noqa: S108 - a private folder is made in it
-        try:
-            copy = tempfile.TemporaryDirectory(prefix="edgewatch-gallery-", dir=folder)
-            with contextlib.suppress(FileNotFoundError):
-                for name in (path.name, f"{path.name}-wal"):
-                    shutil.copyfile(path.parent / name, Path(copy.name) / name)
-            Path(copy.name, path.name).chmod(0o600)
-        except OSError:
-            continue
-        log.warning("the gallery %s is read only, because its disk takes no changes", path)
-        return copy
+    path = path.resolve()  # SQLite's log lies beside the file, not beside a link to it
+    try:
+        content, wal = read_input(path, _MAX_COPY_BYTES), b""
+        with contextlib.suppress(FileNotFoundError):
+            wal = read_input(path.with_name(f"{path.name}-wal"), _MAX_COPY_BYTES)
+    except OSError as cause:
+        raise GalleryError(
+            f"the gallery cannot be read ({cause.strerror}): check path and permissions", file=path
+        ) from cause
+    for folder in COPY_FOLDERS:
+        with contextlib.suppress(OSError, sqlite3.Error):
+            connection = _open_nameless(folder, content, wal)
+            log.warning("the gallery %s is read only, because its disk takes no changes", path)
+            return connection
     raise error
+
+
+def _open_nameless(folder: str | None, content: bytes, wal: bytes) -> sqlite3.Connection:
+    """A connection to files without names, of which not even SIGKILL leaves anything behind.
+
+    SQLite opens them empty. They are filled when their names are gone; the log's index is cleared,
+    so that SQLite reads the log anew, as after a crash.
+    """
+    with contextlib.ExitStack() as on_failure, contextlib.ExitStack() as files:
+        with tempfile.TemporaryDirectory(prefix="edgewatch-gallery-", dir=folder) as name:
+            path = Path(name, "gallery.db")
+            connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
+            on_failure.callback(connection.close)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+            database, log_file, index = (
+                files.enter_context(Path(f"{path}{suffix}").open("r+b"))
+                for suffix in ("", "-wal", "-shm")
+            )
+        header = bytes(_WAL_INDEX_HEADER_BYTES)
+        for file, data in ((database, content), (log_file, wal), (index, header)):
+            file.write(data)
+            file.flush()
+        on_failure.pop_all()
+    return connection
 
 
 def _create_private(path: Path) -> None:

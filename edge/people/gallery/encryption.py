@@ -93,8 +93,8 @@ def _credential(name: str) -> Path:
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
     if not folder:
         raise GalleryError(
-            f"{CREDENTIAL}{name} exists only in a service that systemd started with "
-            f"LoadCredential={name}:FILE: outside of it name the file itself"
+            f"{CREDENTIAL}{name} exists only in a service for which systemd loads it: elsewhere "
+            "name the file itself"
         )
     if not name or "/" in name or name.startswith("."):
         raise GalleryError(f"{name!r} is not a credential name: use one without slashes")
@@ -135,11 +135,17 @@ def create_key_file(path: Path) -> None:
         raise GalleryError(
             f"the key cannot be written ({error.strerror}): check the folder", file=path
         ) from error
-    with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(file.fileno(), 0o600)
-        file.write(base64.b64encode(os.urandom(KEY_BYTES)) + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), 0o600)
+            file.write(base64.b64encode(os.urandom(KEY_BYTES)) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        path.unlink(missing_ok=True)  # half a key would pass for one whose gallery is lost
+        raise GalleryError(
+            f"the key cannot be written ({error.strerror}): check the disk", file=path
+        ) from error
 
 
 # --- encryption -----------------------------------------------------------------------------

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import Self
 
+from edge.compat import Self
 from edge.errors import GalleryError
 from edge.people.gallery.audit_log import Action
 from edge.people.gallery.audit_trail import AuditTrail

@@ -1,6 +1,6 @@
 """The index: exact search for the enrolled people nearest to a face.
 
-The rows of an index are sorted by person, so that the best of each is one `maximum.reduceat`.
+A face is compared with one vector per person, all templates of the person fused (see `fusion`).
 The products deliberately use numpy's own loops, not BLAS: one query is bound by memory, and
 threads of BLAS on a busy machine made it wait 8 ms for 1 ms of work.
 """
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edge.people.fusion import fuse
 from edge.people.gallery.names import fold_name
 from edge.types import F32, I32, I64, Bool
 
@@ -62,6 +63,7 @@ class Index:
     Attributes:
         templates: ``(T, D)`` float32, unit length, sorted by person.
         starts: ``(P,)`` int64, first template of each person; each has at least one.
+        fused: ``(P, D)`` float32, unit length: all templates of each person as one.
         negatives: ``(V, D)`` float32, unit length: negative templates.
         negative_of: ``(V,)`` int64, row of the person that each excludes.
     """
@@ -69,6 +71,7 @@ class Index:
     people: tuple[IndexedPerson, ...]
     templates: F32
     starts: I64
+    fused: F32
     negatives: F32
     negative_of: I64
 
@@ -96,6 +99,7 @@ class Index:
             tuple(people),
             np.concatenate(templates) if counts else none,
             starts,
+            np.stack([fuse(rows) for rows in templates]) if counts else none,
             np.concatenate([none, *(rows for rows in negatives if len(rows))]),
             negative_of,
         )
@@ -130,10 +134,9 @@ class Index:
         )
 
     def similarities(self, embedding: F32) -> F32:
-        """``(D,)`` -> ``(P,)`` cosine to the nearest template of each person."""
-        each = np.einsum("td,d->t", self.templates, embedding)
-        best: F32 = np.maximum.reduceat(each, self.starts)
-        return best
+        """``(D,)`` -> ``(P,)`` cosine to each person."""
+        cosine: F32 = np.einsum("pd,d->p", self.fused, embedding)
+        return cosine
 
     def _nearest(self, embedding: F32) -> tuple[int, float, float, bool]:
         length = float(np.linalg.norm(embedding))

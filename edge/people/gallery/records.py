@@ -13,11 +13,11 @@ import hashlib
 import json
 import sqlite3
 from dataclasses import asdict, dataclass, replace
-from enum import StrEnum
 from typing import Any
 
 import numpy as np
 
+from edge.compat import UTC, StrEnum
 from edge.people.gallery.encryption import KeyStore, SealError, seal, unseal
 from edge.types import F32
 
@@ -119,7 +119,7 @@ def compute_expiry_s(until: str) -> float:
     """Unix seconds at which a record that may be kept through ``until`` expires."""
     if not until:
         return float("inf")
-    day = dt.datetime.combine(dt.date.fromisoformat(until), dt.time(), dt.UTC)
+    day = dt.datetime.combine(dt.date.fromisoformat(until), dt.time(), UTC)
     return (day + dt.timedelta(days=1)).timestamp()
 
 

@@ -123,7 +123,7 @@ class GalleryStore:
             self._accepting = True
             with self.changing():
                 self.audit.append(self.clock(), Action.ACCEPT, instead_of=accept)
-                self._check_age()
+                self._require_seen(accept)
             self._accepting = False
         self.see_head()
 
@@ -148,6 +148,16 @@ class GalleryStore:
                 f"run `edge people accept --head {seen[:HEAD_LENGTH]}` with its --gallery and "
                 "--key, and see who is in it"
             )
+
+    def _require_seen(self, head: str) -> None:
+        """Raise unless the head that was seen last is the one that is given up."""
+        try:
+            self._check_age()
+        except GalleryRefusedError as error:
+            raise GalleryError(
+                f"the gallery is an older copy, and {head!r} is not the head that was seen here: "
+                "give the one that the refusal names"
+            ) from error
 
     def _refuse_genuine(self, head: str) -> None:
         """Raise if there is nothing to accept: for this user, or for the one who saw ``head``."""

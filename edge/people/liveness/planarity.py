@@ -6,8 +6,10 @@ gain, offset and slope of light (Gauss-Newton, after Lucas and Kanade 1981), and
 measured. Facial expressions and a turning head leave one.
 
 Measured: on 60 simulated moved photos (5 stills, 55 television frames, 15 views each) the smaller
-residual of both directions never exceeded 0.11; of a man singing, 0.2 s apart, it was never below
-0.27. A video on a screen passes: detecting that is the liveness model's job.
+residual of both directions never exceeded 0.11; compared with the first three of their looks, 24
+others never exceeded 0.06. Of a man singing, 0.2 s apart, it was never below 0.27; of 12 simulated
+heads that turn by 18 degrees it was 0.12 to 0.23, by 36 degrees 0.22 to 0.40. A video on a screen
+passes: detecting that is the liveness model's job.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from edge.types import F32, U8
 
 _F64 = NDArray[np.float64]
 
-MIN_RESIDUAL = 0.2  # that no flat picture leaves, in standard deviations of the face's luma
+MIN_RESIDUAL = 0.14  # that no flat picture leaves, in standard deviations of the face's luma
 MAX_ITERATIONS = 10
 # A residual this many times above the limit that shrinks by less than 3 % will not get below it.
 HOPELESS, SLOW = 1.3, 0.97

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
 
 from edge.config import Recognition, Tracking
-from edge.people.liveness.score_fusion import LivenessPolicy
+from edge.people.liveness.evidence import LivenessPolicy
 from edge.people.recognition.face_track import FaceTrack
 from edge.types import I64, Detections, Faces, Frame, FrameResult, TrackEventType
 from edge.vision import scene_cut
@@ -20,13 +21,13 @@ class CameraFaces:
     """Follows the faces of one camera.
 
     Attributes:
-        spoofed: Tracks of people who showed a picture of a face.
+        spoofed: When people showed a picture of a face last, by their track.
         face_tracks: By the face's own track.
     """
 
     def __init__(self, ids: Iterator[int]) -> None:
         self.face_tracks: dict[int, FaceTrack] = {}
-        self.spoofed: set[int] = set()
+        self.spoofed: dict[int, float] = {}
         self._tracker = Tracker(FACE_TRACKING, ids)
         self._epoch = -1
         self._grid = np.zeros((0, 0), np.float32)
@@ -44,10 +45,9 @@ class CameraFaces:
 
     def forget_ended(self, result: FrameResult) -> None:
         """Forget people whose tracks ended."""
-        if self.spoofed:
-            self.spoofed -= {
-                event.track_id for event in result.changes if event.change is TrackEventType.ENDED
-            }
+        for event in result.changes:
+            if event.change is TrackEventType.ENDED:
+                self.spoofed.pop(event.track_id, None)
 
     def follow(self, faces: Faces, at_s: float) -> I64:
         """``(M,)`` the track of each face, -1 for those too faint to be followed."""
@@ -67,13 +67,12 @@ class CameraFaces:
         self, settings: Recognition, policy: LivenessPolicy, track: int, owner: int
     ) -> FaceTrack:
         """The state of a face; a new one when it moves to another person, see `FaceTrack`."""
+        spoof_s = self.spoofed.get(owner, -math.inf)
         known = self.face_tracks.get(track)
         if known is not None and (owner < 0 or known.owner in (-1, owner)):
             if owner >= 0:
                 known.owner = owner
-                if owner in self.spoofed:
-                    known.fusion.mark_spoof()
+                known.evidence.spoof_s = max(known.evidence.spoof_s, spoof_s)
             return known
-        spoofed = owner in self.spoofed
-        new = self.face_tracks[track] = FaceTrack(settings, policy, track, owner, spoofed=spoofed)
+        new = self.face_tracks[track] = FaceTrack(settings, policy, track, owner, spoof_s=spoof_s)
         return new

@@ -51,6 +51,8 @@ class QualityLimits:
 
 
 LOOK = QualityLimits()
+# what landmarks of a first look may show of a face that a close-up finds good enough
+GLANCE = QualityLimits(eyes_px=12, yaw_deg=70, pitch_deg=60, roll_deg=55)
 ENROLL = QualityLimits(eyes_px=18, yaw_deg=50, pitch_deg=40, roll_deg=40, sharpness=15, dark=45)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from edge.config import Recognition
 from edge.people.liveness.clip import Clip
-from edge.people.liveness.score_fusion import LivenessFusion, LivenessPolicy
+from edge.people.liveness.evidence import Evidence, LivenessPolicy, Verdict
 from edge.people.reasons import (
     FROZEN_PICTURE,
     NO_3D_MOTION,
@@ -23,6 +23,7 @@ ENOUGH_LOOKS = 15  # a face that is undecided after that many is looked at only 
 BETTER = 1.3  # times as large as at its best look: worth another one
 MAX_POOR_LOOKS = 3  # in a row: the face is rejected
 
+UNCHECKED = Verdict(Liveness.NOT_CHECKED, NO_LIVENESS_MODEL, math.nan, ())
 NEW, BETTER_CROP, REFRESH, NOT_DUE = 3, 2, 1, 0
 
 
@@ -31,7 +32,7 @@ class FaceTrack:
 
     Args:
         owner: Track of the person the face belongs to, -1 without one.
-        spoofed: That person showed a picture of a face before.
+        spoof_s: When that person showed a picture of a face, monotonic seconds; -inf if never.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class FaceTrack:
         track: int,
         owner: int,
         *,
-        spoofed: bool,
+        spoof_s: float = -math.inf,
     ) -> None:
         self.owner = owner
         self.quality = 0.0
@@ -49,15 +50,15 @@ class FaceTrack:
         self._settings = settings
         self._policy = policy
         self._track = track
-        self.fusion = LivenessFusion(policy, spoof=spoofed)
-        self.reset()
+        self.evidence = Evidence(policy, spoof_s=spoof_s)
         self._reported: tuple[object, ...] = ()
-        self._settled = False
+        self._settled = self._was_known = False
+        self.reset()
 
     def reset(self) -> None:
-        """Forget all looks, because it is another face. A spoof stays one."""
+        """Forget all looks, because it is another face."""
         self.votes = VoteWindow()
-        self.fusion = LivenessFusion(self._policy, spoof=self.fusion.spoof)
+        self.evidence.forget()
         self._clip = Clip()
         self._crop = np.zeros(0, np.uint8)
         self._best_px = 0.0
@@ -73,6 +74,8 @@ class FaceTrack:
             return NOT_DUE
         if not self._settled and self._looks < ENOUGH_LOOKS:
             return NEW
+        if self._settled and self.evidence.is_doubtful(now_s):  # a bad view, or another face?
+            return BETTER_CROP
         if visible_px >= BETTER * self._best_px:
             return BETTER_CROP
         return REFRESH if waited_s >= self._settings.refresh_s else NOT_DUE
@@ -82,7 +85,7 @@ class FaceTrack:
         self._poor_looks, self._poor_reason = self._poor_looks + 1, reason
 
     def withdraw(self, reason: Reason) -> None:
-        """Forget all looks, because the camera shows nothing that lives; a spoof stays one."""
+        """Forget all looks, because the camera shows nothing that lives."""
         if len(self.votes):
             self.reset()
         self.reject(reason)
@@ -122,16 +125,17 @@ class FaceTrack:
             checked: Whether there is a liveness model.
             closed: Why no names can be given; None when they can.
         """
-        liveness, liveness_reason = Liveness.NOT_CHECKED, NO_LIVENESS_MODEL
-        if checked or self.fusion.spoof:
-            liveness, liveness_reason = self.fusion.judge(now_s)
-        if liveness is Liveness.SPOOF:
-            self.fusion.mark_spoof()
+        verdict = UNCHECKED
+        if checked or self.evidence.is_spoof_for_good:
+            verdict = self.evidence.judge(now_s)
         result = self.votes.decide(rules)
-        outcome, reason = self._decide_outcome(result, liveness, liveness_reason, now_s, closed)
+        outcome, reason = self._decide_outcome(result, verdict, now_s, closed)
+        if self._was_known and outcome is not Outcome.KNOWN:
+            self._looks = 0  # so that a living face regains its name soon
+        self._was_known = outcome is Outcome.KNOWN
         # an unknown face has no name to lose: refreshes suffice once the model has scored it
         self._settled = outcome in (Outcome.KNOWN, Outcome.SPOOF) or (
-            outcome is Outcome.UNKNOWN and (not checked or self.fusion.has_enough_scores(now_s))
+            outcome is Outcome.UNKNOWN and (not checked or self.evidence.has_enough_scores(now_s))
         )
         person = result.person if outcome is Outcome.KNOWN else None
         return Decision(
@@ -141,23 +145,33 @@ class FaceTrack:
             name=person.name if person else "",
             similarity=result.similarity,
             margin=result.margin,
-            liveness=liveness,
-            live_score=self.fusion.fuse(now_s),
+            liveness=verdict.liveness,
+            live_score=verdict.score,
             votes=result.votes,
             reason=reason.text,
             reason_code=reason.code,
+            evidence=tuple((name, told.strongest) for name, told in verdict.testimony),
+            looks=len(self.votes),
+            needs=() if closed else self._list_needs(rules),
         )
+
+    def _list_needs(self, rules: VotingRules) -> tuple[tuple[str, float], ...]:
+        """What a name needs, see `Decision.needs`."""
+        votes = max(rules.min_votes, math.ceil(rules.min_ratio * len(self.votes)))
+        needs = (("similarity", rules.threshold), ("margin", rules.min_margin), ("votes", votes))
+        if not self._settings.require_liveness:
+            return needs
+        return (*needs, ("live_score", self.evidence.needed_score))
 
     def _decide_outcome(
         self,
         result: VoteResult,
-        liveness: Liveness,
-        liveness_reason: Reason,
+        verdict: Verdict,
         now_s: float,
         closed: Reason | None,
     ) -> tuple[Outcome, Reason]:
-        if liveness is Liveness.SPOOF:
-            return Outcome.SPOOF, liveness_reason
+        if verdict.liveness is Liveness.SPOOF:
+            return Outcome.SPOOF, verdict.reason
         if closed:
             return Outcome.UNDECIDED, closed
         if not len(self.votes):
@@ -166,11 +180,11 @@ class FaceTrack:
             return Outcome.UNDECIDED, result.reason
         if result.unknown:
             return Outcome.UNKNOWN, result.reason
-        if self._settings.require_liveness and liveness is not Liveness.LIVE:
-            return Outcome.UNDECIDED, liveness_reason
+        if self._settings.require_liveness and verdict.liveness is not Liveness.LIVE:
+            return Outcome.UNDECIDED, verdict.reason
         if result.person is None:
             return Outcome.UNDECIDED, result.reason
-        if not self.fusion.has_moved:
+        if not self.evidence.has_moved:
             return Outcome.UNDECIDED, NO_3D_MOTION
         if not now_s - result.seen_s <= self._settings.hold_s:
             text = f"not recognized for {self._settings.hold_s:.0f} s"

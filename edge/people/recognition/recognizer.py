@@ -17,14 +17,15 @@ import numpy as np
 from edge.config import Recognition
 from edge.people import reasons
 from edge.people.gallery.index import Index
-from edge.people.liveness.planarity import make_thumbnail
-from edge.people.liveness.score_fusion import LivenessPolicy
+from edge.people.liveness.evidence import LivenessPolicy
+from edge.people.liveness.witness import LivenessLook
 from edge.people.reasons import Reason
 from edge.people.recognition import face_quality
 from edge.people.recognition.camera_faces import CameraFaces
+from edge.people.recognition.close_up import FoundFace, refine_landmarks
 from edge.people.recognition.face_track import FaceTrack
-from edge.people.recognition.voting import VotingRules, match_votes
-from edge.ports import Embedder, LivenessModel
+from edge.people.recognition.voting import LOOK_RATIO, VotingRules, match_votes
+from edge.ports import Embedder, FaceFinder, LivenessModel
 from edge.types import F32, U8, Bool, Decision, Frame, FrameResult, Liveness, Outcome, ReasonCode
 from edge.vision.face_crops import align_face
 
@@ -46,7 +47,7 @@ class TrackedFace:
         landmarks: ``(5, 2)`` float32, source pixels.
         visible_px: Distance of the eyes times the cosine of the pitch, source pixels: grows as
             a face turns to the camera.
-        issue: Why it is not even cropped, or None.
+        issue: Why it is not even looked at, or None.
     """
 
     state: FaceTrack
@@ -59,10 +60,17 @@ class TrackedFace:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FaceSample:
-    """A good enough face: its aligned crop ``(112, 112, 3)`` uint8 RGB and quality 0..1."""
+    """A good enough face.
+
+    Attributes:
+        crop: The aligned face, ``(112, 112, 3)`` uint8 RGB.
+        landmarks: ``(5, 2)`` float32 by which it was aligned, source pixels.
+        quality: 0..1.
+    """
 
     face: TrackedFace
     crop: U8
+    landmarks: F32
     quality: float
 
 
@@ -81,6 +89,7 @@ class Recognizer:
     Args:
         liveness: Tells faces from pictures of faces; None checks nothing.
         ids: Track ids of faces that belong to no tracked person; those of the pipeline's tracks.
+        finder: Finds the landmarks of a face again, in a close-up; None takes those it is given.
     """
 
     def __init__(
@@ -89,40 +98,40 @@ class Recognizer:
         embedder: Embedder,
         liveness: LivenessModel | None,
         ids: Iterator[int],
+        finder: FaceFinder | None = None,
     ) -> None:
         self._settings = settings
         self._embedder = embedder
         self._liveness = liveness
         self._ids = ids
+        self._finder = finder
         self._cameras: dict[str, CameraFaces] = {}
-        self._policy = LivenessPolicy(
-            settings.live_score,
-            settings.spoof_score,
-            settings.live_window_s,
-            settings.require_motion,
-        )
+        self._policy = LivenessPolicy.from_settings(settings)
         self.close("no gallery is open")
         self._gallery = self._next_gallery
 
     # --- the gallery ----------------------------------------------------------------------------
 
-    def use(self, index: Index, threshold: float) -> None:
+    def use(self, index: Index, threshold: float, *, of_tracks: bool = False) -> None:
         """Compare with these people from the next batch on; safe from any thread.
 
         Earlier looks at faces in view are matched again. A name needs the similarity ``threshold``
-        unless the configuration gives one.
+        unless the configuration gives one: the fused looks if it was measured ``of_tracks``, else
+        every look that counts.
         """
         if len(index) and index.templates.shape[1:] != (self._embedder.dimension,):
             self.close("the gallery belongs to another embedder")
             return
         s = self._settings
-        rules = VotingRules(s.threshold or threshold, s.min_margin, s.min_votes, s.min_vote_ratio)
+        needed = s.threshold or threshold
+        each = needed * LOOK_RATIO if of_tracks and not s.threshold else needed
+        rules = VotingRules(needed, s.min_margin, s.min_votes, s.min_vote_ratio, each)
         self._next_gallery = GallerySnapshot(index, rules)
 
     def close(self, why: str) -> None:
         """Give no names from the next batch on; safe from any thread."""
         empty = Index.build((), (), dimension=self._embedder.dimension)
-        rules = VotingRules(1.0, 1.0, self._settings.min_votes, self._settings.min_vote_ratio)
+        rules = VotingRules(1.0, 1.0, self._settings.min_votes, self._settings.min_vote_ratio, 1.0)
         self._next_gallery = GallerySnapshot(empty, rules, Reason(ReasonCode.GALLERY_CLOSED, why))
 
     def forget_other_cameras(self, cameras: Sequence[str]) -> None:
@@ -167,7 +176,7 @@ class Recognizer:
         eyes_px = face_quality.measure_eyes_px(faces.landmarks)
         pose = face_quality.estimate_pose(faces.landmarks)
         visible_px = eyes_px * np.cos(np.radians(pose.pitch_deg))
-        limits = face_quality.LOOK
+        limits = face_quality.GLANCE if self._finder else face_quality.LOOK
         small, away = ~(eyes_px >= limits.eyes_px), ~pose.is_within(limits)
         return [
             None if track < 0 else TrackedFace(
@@ -213,24 +222,41 @@ class Recognizer:
             if not state.votes.mean_similarity(embedding) >= SAME_FACE:  # NaN is not, either
                 state.reset()
             state.quality = sample.quality
-            state.fusion.add_thumbnail(make_thumbnail(sample.crop))
+            face = sample.face
+            state.evidence.add_look(
+                LivenessLook(
+                    face.frame.picture, sample.crop, face.xyxy, sample.landmarks,
+                    face.frame.monotonic_s,
+                )
+            )  # fmt: skip
             live = not self._settings.require_liveness
             if self._liveness is not None:
-                state.fusion.add_score(score, at_s)
+                state.evidence.add_score(score, at_s)
                 live = score is not None and score >= 0.5  # NaN is not
-            state.votes.add(embedding, vote, at_s, live=live)
+            state.votes.add(embedding, vote, sample.quality, at_s, live=live)
+            state.votes.match(gallery.index, gallery.rules)
 
     def _sample(self, chosen: Sequence[TrackedFace]) -> list[FaceSample]:
         """Crops of the faces that are good enough."""
         if not chosen:
             return []
-        crops = np.stack([align_face(face.frame.picture, face.landmarks) for face in chosen])
-        quality = face_quality.assess(np.stack([face.landmarks for face in chosen]), crops)
+        resampling = self._embedder.resampling
+        landmarks = np.stack([face.landmarks for face in chosen])
+        if self._finder:
+            found = [FoundFace(face.frame, face.xyxy, face.landmarks) for face in chosen]
+            landmarks = refine_landmarks(self._finder, found)
+        crops = np.stack([
+            align_face(face.frame.picture, points, resampling=resampling)
+            for face, points in zip(chosen, landmarks, strict=True)
+        ])  # fmt: skip
+        quality = face_quality.assess(landmarks, crops)
         samples = []
         for row, face in enumerate(chosen):
             at_s, issues = face.frame.monotonic_s, quality.find_issues(row)
             if face.state.admit(crops[row], at_s, face.visible_px, issues):
-                samples.append(FaceSample(face, crops[row], float(quality.value[row])))
+                samples.append(
+                    FaceSample(face, crops[row], landmarks[row], float(quality.value[row]))
+                )
         return samples
 
     def _score_liveness(self, samples: Sequence[FaceSample]) -> list[float | None]:
@@ -267,7 +293,7 @@ class Recognizer:
             state = face.state
             decision = state.decide(now_s, gallery.rules, checked=checked, closed=gallery.closed)
             if decision.liveness is Liveness.SPOOF and state.owner >= 0:
-                camera.spoofed.add(state.owner)
+                camera.spoofed[state.owner] = now_s
             if state.is_news(decision):
                 decided.append(row)
             decisions.append(decision)

@@ -161,6 +161,18 @@ def test_a_batch_of_any_size_gives_what_single_pictures_give(
     assert all(output.shape[0] == "N" for output in run.get_outputs())
 
 
+def test_a_grid_that_a_network_counts_from_its_pictures_shape_stays_as_it_is():
+    adopted = session(adopt(foreign.any_size(), Adoption("yolo", "m", ("red", "green"),
+                                                         input_wh=(64, 64))))  # fmt: skip
+    images = np.zeros((3, 64, 64, 3), np.uint8)
+    images[0, 16:24, 40:48, 0] = 204
+    images[2, 8:16, 0:8, 1] = 102
+    (rows,) = adopted.run(None, {"images": images})
+    np.testing.assert_allclose(rows[0, 0], [40, 16, 48, 24, 0.8, 0], atol=1e-5)
+    np.testing.assert_allclose(rows[2, 0], [0, 8, 8, 16, 0.4, 1], atol=1e-5)
+    assert (rows[:, :, 4] > 0).sum(axis=1).tolist() == [1, 0, 1]
+
+
 def external(model: bytes, nested: bool) -> bytes:
     """The model with a weight in another file, in a Constant node when ``nested``."""
     proto = onnx.load_model_from_string(model)
@@ -231,6 +243,16 @@ def test_a_network_whose_batch_cannot_be_freed_is_refused():
     proto.graph.output[0].name = "mixed"
     with pytest.raises(ModelError, match="dynamic batch size"):
         adopt(proto.SerializeToString(), Adoption("yolo", "tiny", NAMES, nms=Nms(0.0)))
+
+
+def test_a_network_that_suppresses_boxes_itself_is_refused_with_what_to_export():
+    proto = onnx.load_model_from_string(foreign.plain())
+    floats = TensorProto.FLOAT
+    proto.graph.initializer.append(helper.make_tensor("some", floats, [1, 1, 4], [0, 0, 8, 8]))
+    proto.graph.initializer.append(helper.make_tensor("score", floats, [1, 1, 1], [0.5]))
+    proto.graph.node.append(helper.make_node("NonMaxSuppression", ["some", "score"], ["kept"]))
+    with pytest.raises(ModelError, match="export it without NMS"):
+        adopt(proto.SerializeToString(), Adoption("yolo", "tiny", NAMES, nms=NMS))
 
 
 def test_the_command_writes_a_model_that_the_daemon_can_load(tmp_path):

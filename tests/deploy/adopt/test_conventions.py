@@ -1,5 +1,6 @@
 """What a foreign file expects is asked of the file, tried on pictures, and never assumed."""
 
+import cv2
 import numpy as np
 import onnx
 import onnxruntime as ort
@@ -8,7 +9,7 @@ from onnx import helper, numpy_helper
 
 from deploy.adopt.adopt import Adoption, adopt
 from deploy.adopt.claims import read_claims
-from deploy.adopt.trial import TrialPictures, adopt_tried
+from deploy.adopt.trial import MAX_PICTURES, TrialPictures, adopt_tried
 from deploy.graph.manifest import read_manifest
 from deploy.graph.nms import Nms
 from edge.engines.synthetic_images import draw_portraits
@@ -64,9 +65,19 @@ def test_an_end_to_end_file_without_names_is_refused():
 
 
 @pytest.mark.parametrize("names", ["{0: 'a', 2: 'b'}", "[1, 2]", "{", "x" * 50, "[" * 9000])
-def test_names_that_cannot_be_read_are_no_names(names):
-    with pytest.raises(ModelError, match="does not tell its class names"):
-        adopt(foreign.fixed_rows(ENDED, {"names": names}), Adoption("yolo", "m"))
+def test_names_that_cannot_be_read_are_told_and_no_names(names):
+    model = foreign.fixed_rows(ENDED, {"names": names})
+    with pytest.raises(ModelError, match="names in the file's metadata cannot be read") as caught:
+        adopt(model, Adoption("yolo", "m"))
+    assert repr(names[:40]) in str(caught.value)
+
+
+def test_adoption_says_that_names_given_replace_some_that_cannot_be_read():
+    model = foreign.with_metadata(foreign.plain(), task="detect", names="{0: 'a', 2: 'b'}")
+    adopted = adopt_tried(model, Adoption("yolo", "m", ("a", "b", "c"), nms=NMS), NONE)
+    said = [p for p in read_manifest(adopted, "m").proofs if "cannot be read" in p]
+    assert said
+    assert said[0].endswith("the names given (--classes) are taken")
 
 
 def test_another_number_of_names_than_the_metadatas_is_refused():
@@ -347,6 +358,20 @@ def test_pictures_that_are_none_are_told(tmp_path):
         TrialPictures.read([tmp_path])
 
 
+def test_what_lies_among_the_users_pictures_and_is_not_tried_is_told(tmp_path):
+    for number in range(MAX_PICTURES + 2):
+        cv2.imwrite(str(tmp_path / f"{number:02d}.png"), np.zeros((8, 8, 3), np.uint8))
+    (tmp_path / "00.png").write_bytes(b"x")
+    (tmp_path / "a.heic").write_bytes(b"x")
+    read = TrialPictures.read([tmp_path])
+    assert len(read.given) == MAX_PICTURES
+    assert [note.what.split(":")[0] for note in read.notes] == [
+        "1 .heic file(s) were passed over, not read here",
+        "passed over",
+        "the last 1 pictures are not tried",
+    ]
+
+
 def test_a_network_of_nothing_but_impossible_rows_is_refused():
     rows = padded([10, 10, 50, 50, 0.9, 7], [10, 10, 50, 50, 0.8, 9])
     with pytest.raises(ModelError, match="rows of the network are implausible"):
@@ -358,7 +383,7 @@ def test_the_manifest_names_what_the_network_takes():
     assert (manifest.color, manifest.layout, manifest.resampling) == (
         "rgb",
         "plain",
-        "halved_bilinear",
+        "bilinear",
     )
     assert manifest.scale == pytest.approx((1 / 255,) * 3)
 

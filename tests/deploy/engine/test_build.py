@@ -204,7 +204,10 @@ def test_build_list_and_prune(tiny, tmp_path, library):
         in invoke("build", tiny, "--for", "sm120,sm86", "--max-batch", 4, *folder).stdout
     )
     (entry,) = map(json.loads, invoke("engines", "list", "--json", *folder).stdout.splitlines())
-    assert (entry["name"], entry["loads"]) == ("sum", True)
+    assert (entry["name"], entry["loads"], entry["why"]) == ("sum", None, "")  # it was not tried
+    shown = " ".join(invoke("engines", "list", *folder).stdout.split())
+    assert "not tried" in shown
+    assert "yes" not in shown
     assert "removed 0 files" in invoke("engines", "prune", *folder).stdout
 
     cache = EngineCache(tmp_path / "cache")  # as a library of yesterday left it
@@ -215,8 +218,8 @@ def test_build_list_and_prune(tiny, tmp_path, library):
         for x in invoke("engines", "list", "--json", *folder).stdout.splitlines()
     ]
     assert why == ["", f"tensorrt_rtx is now {library.version}"]
-    assert "removed 1 files" in invoke("engines", "prune", *folder).stdout
-    assert "removed 1 files" in invoke("engines", "prune", "--all", *folder).stdout
+    assert "removed 1 file," in invoke("engines", "prune", *folder).stdout
+    assert "removed 1 file," in invoke("engines", "prune", "--all", *folder).stdout
     assert not cache.entries()
 
 

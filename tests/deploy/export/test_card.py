@@ -10,7 +10,7 @@ from edge.engines.synthetic_images import draw_synthetic_images
 from edge.errors import ConfigError
 from edge.manifest import KEY, Manifest
 from edge.models.paths import get_zoo_folder, list_zoo, resolve_model
-from tests.support.gpu import runtime_of_this_box
+from tests.support.fake_tensorrt import runtime_of_this_box
 
 pytestmark = pytest.mark.gpu
 

@@ -162,7 +162,7 @@ def test_a_report_of_answers_is_a_sentence_and_json():
     assert str(report).splitlines() == [
         "other against onnx: 3 pictures, 2 differ; the others by at most 0.0e+00",
         "worst: 2.jpg, by nan",
-        "other against onnx: 1 pictures, 0 differ; the others by at most 0.0e+00",
+        "other against onnx: 1 picture, 0 differ; the others by at most 0.0e+00",
     ]
     first, second = json.loads(report.to_json(), parse_constant=pytest.fail)["engines"]
     assert first["worst"] == {"picture": "2.jpg", "by": None}

@@ -76,7 +76,7 @@ def test_a_folder_is_searched_in_order_and_other_files_are_left_alone(tmp_path, 
         "a/2.png",
         "b.jpg",
     ]
-    assert result.stderr == ""
+    assert result.stderr == "passed over, neither picture nor video: 1 .txt\n"
 
 
 def test_every_frame_of_a_video_is_a_line(tmp_path, models):
@@ -126,6 +126,14 @@ def test_what_cannot_be_read_is_skipped_counted_and_named(tmp_path, models):
     assert said[0].startswith("skipped 4 of 6: ")
     for line, name in zip(said, ["empty.png", "half.jpg", "text.jpg", "text.mp4"], strict=True):
         assert line.count(str(tmp_path / name)) == 1
+
+
+def test_what_is_neither_picture_nor_video_is_counted(tmp_path, models):
+    picture(tmp_path / "a.png")
+    for name in ("b.heic", "c.HEIC", "note.txt", "README"):
+        (tmp_path / name).write_bytes(b"x")
+    said = detect(tmp_path, "--json", *models).stderr
+    assert said == "passed over, neither picture nor video: 2 .heic, 1 .txt, 1 README\n"
 
 
 @pytest.mark.parametrize(("kept", "frames"), [(0.3, False), (0.98, True)])

@@ -30,8 +30,8 @@ from edge.people.enrollment.challenge import (
 from edge.people.enrollment.observer import EnrollmentObserver
 from edge.people.gallery.gallery import Gallery
 from edge.people.gallery.metadata import EmbedderId
-from edge.people.liveness.score_fusion import LivenessPolicy
-from edge.types import Frame, RgbPicture
+from edge.people.liveness.evidence import LivenessPolicy
+from edge.types import Frame, Motion, RgbPicture
 from edge.vision.image_file import read_picture
 from tests.support.gallery import KEY, Clock
 from tests.support.heads import Photograph, Pose
@@ -129,8 +129,9 @@ def stage(models, tmp_path):
 
     def run(actor: Actor, seed: int = 0, **rules: float) -> np.ndarray:
         observer = EnrollmentObserver(
-            models.finder, embedder, models.liveness, LivenessPolicy(0.7, 0.3, 10, motion=True)
-        )
+            models.finder, embedder, models.liveness,
+            LivenessPolicy(0.7, 0.95, 0.3, 10, Motion.ALWAYS),
+        )  # fmt: skip
         challenge = Challenge(ChallengeRules(embedder.threshold, **rules), Random(seed))
         with Gallery(tmp_path / "g.db", KEY, identity, create=True, clock=clock) as gallery:
             return CaptureSession(observer, challenge, gallery, actor.hear).run(actor.frames())

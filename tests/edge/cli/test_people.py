@@ -1,9 +1,11 @@
 """edge enroll, edge people, edge keys: from photographs to a gallery and back."""
 
+import errno
 import json
 import re
 import stat
 from datetime import date
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,8 +15,11 @@ from typer.testing import CliRunner
 
 from deploy.adopt.adopt import Adoption
 from edge.cli import app
+from edge.cli.calibrate import Looks, _fuse_tracks, _group_by_folder
+from edge.people.enrollment.face_photo import FacePhoto
 from edge.people.gallery.encryption import load_key
 from edge.people.gallery.gallery import Gallery
+from edge.people.recognition.threshold import Calibration
 from tests.support.gallery import Clock, faces, fetch, tamper
 from tests.support.models import color_embedder, constant_liveness, constant_model
 from tests.support.videos import write_noise
@@ -197,6 +202,51 @@ def test_every_file_of_a_person_is_read_or_told(edge, photo, tmp_path):
     assert reasons["IMG_1.HEIC"] == "HEIC cannot be read here: convert it to JPEG"
 
 
+def test_strangers_that_are_not_compared_are_counted_with_the_reason(edge, photo, tmp_path):
+    edge("enroll", "Zoe", photo("z.png", BLUE), "--consent")
+    photo("strangers/Ann/1.png", RED)
+    photo("strangers/Ann/more/2.png", PINK)
+    photo("strangers/Bob/1.png", GREEN, noise=0)
+    for name in ("a.HEIC", "b.heic", "note.txt"):
+        (tmp_path / "strangers/Ann" / name).write_bytes(b"x")
+    photo("strangers/train/1.png", RED)
+    photo("strangers/loose.png", RED)
+    result = edge("people", "calibrate", "--strangers", tmp_path / "strangers", exit_code=1)
+    said = result.stderr
+    assert "passed over, nobody's photos: loose.png, train/" in said
+    assert "not compared: 2, HEIC cannot be read here: convert it to JPEG (such as " in said
+    assert "not compared: 1, the file is not a picture that OpenCV can decode" in said
+    assert "not compared: 1, blurred, too little contrast" in said
+    assert said.count("not compared") == 3
+    assert "passed over: 1 person with fewer than 3 usable photos" in said  # Ann's two
+    assert "different people, got 0: give photos of more people" in said
+
+
+def test_tracks_of_strangers_calibrate_the_gallery(edge, photo, tmp_path):
+    edge("enroll", "Zoe", photo("z.png", BLUE), "--consent")
+    rng = np.random.default_rng(0)
+    for person in range(23):
+        for track in "abc":
+            for number in range(3):
+                photo(f"strangers/P{person}/{track}/{number}.png", rng.integers(60, 200, 3))
+    said = edge("people", "calibrate", "--strangers", tmp_path / "strangers", "--json").stdout
+    answer = json.loads(said)
+    pairs = 23 * 22 // 2 * 9 + 23 * 3  # tracks of different people, and each with Zoe
+    assert (answer["tracks"], answer["photos"], answer["comparisons"]) == (69, 207, pairs)
+    key = load_key(str(tmp_path / "key"))
+    with Gallery(tmp_path / "gallery.db", key) as gallery:
+        assert Calibration.from_values(gallery.calibration()).of_tracks
+
+
+def test_many_photos_in_a_folder_are_several_tracks_and_small_folders_one():
+    faces = [FacePhoto(Path(f"P/{n}.jpg"), np.zeros(0), 0.5) for n in range(9)]
+    faces += [FacePhoto(Path(f"P/more{n}/1.jpg"), np.zeros(0), 0.5) for n in range(3)]
+    assert [len(part) for part in _group_by_folder(faces)] == [9, 3]
+    rows = np.eye(9, dtype=np.float32)
+    fused = _fuse_tracks([Looks(rows, np.full(9, 0.5, np.float32)), Looks(rows[:2], np.ones(2))])
+    assert ((fused > 0).sum(axis=1) == [5, 4]).all()
+
+
 def test_a_name_typed_with_other_blanks_is_the_same_person(edge, photo):
     edge("enroll", "Ann Lee", photo("1.png", RED), "--consent")
     again = edge("enroll", " Ann  Lee ", photo("2.png", RED), "--consent")
@@ -355,10 +405,28 @@ def test_a_known_look_alike_is_not_the_person(edge, photo):
     look_alike = photo("b.png", PINK)
     edge("people", "verify", "Ann", look_alike)
     result = edge("people", "not", "Ann", look_alike)
-    assert "1 negative templates" in result.stdout
+    assert "1 template of look-alikes" in result.stdout
     assert "if it shows Ann" in result.stderr  # the colors are nearly equal
     edge("people", "verify", "Ann", look_alike, exit_code=1)
     edge("people", "verify", "Ann", photo("a.png", RED))
+
+
+def test_a_folder_in_place_of_photos_is_told_the_two_ways(edge, photo):
+    folder = photo("mine/a.png", RED).parent
+    result = edge("enroll", "Ann", folder, "--consent", exit_code=78)
+    assert f"{folder} is a folder: give its photos, as in `edge enroll Ann {folder}/*.jpg`" in (
+        result.stderr
+    )
+    assert "--folder enrolls many people" in result.stderr
+
+
+def test_templates_of_look_alikes_have_one_name_everywhere(edge, photo):
+    edge("enroll", "Ann", photo("a.png", RED), "--consent")
+    said = edge("people", "not", "Ann", photo("b.png", GREEN)).output
+    assert "Ann: 1 template of look-alikes" in said
+    assert "look-alikes: 1" in edge("people", "show", "Ann").stdout
+    assert "look-alikes" in edge("people", "list").stdout
+    assert "genuine: 3 entries, 1 person" in edge("people", "audit").stdout
 
 
 def test_rename_forget_and_the_audit_log(edge, photo):
@@ -402,6 +470,33 @@ def test_export_is_private_and_never_overwrites(edge, photo, tmp_path):
     edge("people", "export", "Ann", out, exit_code=1)
     edge("people", "export", "Bob", tmp_path / "bob.json", exit_code=78)
     assert not (tmp_path / "bob.json").exists()
+
+
+def test_nothing_is_left_of_an_export_on_a_full_disk(edge, photo, tmp_path, monkeypatch):
+    edge("enroll", "Ann", photo("a.png", RED), "--consent")
+    before = sorted(path.name for path in tmp_path.iterdir())
+    write = Path.write_text
+
+    def fill(path, text, **options):
+        write(path, text[:100], **options)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", fill)
+    result = edge("people", "export", "Ann", tmp_path / "ann.json", exit_code=1)
+    assert "ann.json: No space left on device: choose another path" in result.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_no_half_key_is_left_on_a_full_disk(edge, tmp_path, monkeypatch):
+    def fail(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr("os.fsync", fail)
+        result = edge("keys", "new", tmp_path / "new.key", exit_code=78)
+    assert "the key cannot be written (No space left on device)" in result.stderr
+    assert not (tmp_path / "new.key").exists()
+    edge("keys", "new", tmp_path / "new.key")
 
 
 def test_a_damaged_person_is_listed_and_can_be_forgotten_by_id(edge, photo, tmp_path):
@@ -452,3 +547,9 @@ def test_real_photographs_end_to_end(edge, adopt_file, adopted_yunet, shared_dat
     reasons = [refusal["reason"] for refusal in lines(result)[0]["refused"]]
     assert reasons[0].startswith("near-duplicate of Obama")
     assert reasons[1] == "two faces, must be one"
+
+
+def test_a_photograph_in_place_of_a_name_is_told(edge, photo):
+    one, other = photo("a.png", RED), photo("b.png", RED)
+    result = edge("enroll", one, other, "--consent", exit_code=78)
+    assert "is a file: the name comes first" in result.output

@@ -1,12 +1,12 @@
 """The catalog: what is pinned, where pulled models lie, and how they get there."""
 
 import hashlib
-import tomllib
 
 import pytest
 from pydantic import ValidationError
 
 from deploy.adopt.families import FAMILIES
+from edge.compat import tomllib
 from edge.errors import EdgeError, ModelError
 from edge.models import catalog
 from edge.models.catalog import CatalogEntry

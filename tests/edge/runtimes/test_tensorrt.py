@@ -9,13 +9,14 @@ import pytest
 from deploy.commands.app import app
 from edge.engines.cache import EngineCache, EngineKey
 from edge.engines.cuda import Cuda
-from edge.engines.library import Library
 from edge.errors import ConfigError, EngineError, GpuMemoryError, ModelError
 from edge.manifest import KEY
 from edge.ports import EngineRuntime
 from edge.runtimes.tensorrt import Options, TensorRtRuntime, build
-from tests.support.gpu import FakeGpu, FakeTensorRt
+from tests.support.fake_tensorrt import fake_library
+from tests.support.gpu import FakeGpu
 from tests.support.models import constant_model
+from tests.support.tensorrt_interface import RTX
 
 ROWS = np.float32([[1, 2, 30, 31, 0.9, 0], [4, 5, 20, 27, 0.8, 0]])
 MODEL = constant_model("detect", {"detections": ROWS}, ["person"])
@@ -28,9 +29,9 @@ def gpu():
 
 @pytest.fixture
 def runtime(gpu, tmp_path):
-    def make(name="tensorrt", complains="", **options):
-        trt = FakeTensorRt(gpu, name == "tensorrt_rtx", complains)
-        library = Library(name, "10.16.0", trt)
+    def make(name="tensorrt", complains="", fails="", **options):
+        version = RTX if name == "tensorrt_rtx" else "10.16.1"
+        library = fake_library(gpu, version, complains=complains, fails=fails)
         made = TensorRtRuntime(Options(cache=str(tmp_path), **options), Cuda(gpu.api), library)
         return made, EngineCache(tmp_path)
 
@@ -115,7 +116,7 @@ def test_a_changed_engine_is_refused_and_an_older_one_taken(runtime):
 @pytest.mark.parametrize(
     ("changed", "says"),
     [
-        ({"version": "10.3.0"}, r"is of tensorrt 10\.3\.0, here is 10\.16\.0"),
+        ({"version": "10.3.0"}, r"is of tensorrt 10\.3\.0, here is 10\.16\.1"),
         ({"gpu": "RTX 4090", "capabilities": ("sm89",)}, "is for RTX 4090, here is Fake 1000"),
         ({"gpu": "", "capabilities": ("sm80", "sm89")}, r"is for sm80\+sm89"),
     ],
@@ -155,6 +156,11 @@ def options_of(name, annotation):
     text = str(annotation)
     yield "--" + name.replace("_", "-")
     yield from (part for part in text.replace("'", '"').split('"') if part.startswith("--"))
+
+
+def test_a_tensorrt_that_cannot_use_the_driver_is_no_runtime(runtime):
+    with pytest.raises(ConfigError, match=r"cannot start \(error: 35\): update NVIDIA's driver"):
+        runtime(fails="error: 35")
 
 
 def test_without_a_library_one_sentence_says_what_to_install(no_driver):

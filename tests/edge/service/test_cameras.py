@@ -192,6 +192,32 @@ def test_a_repeated_picture_is_frozen_until_it_moves():
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("coded", [False, True])
+def test_a_camera_that_changes_its_size_is_compared_anew(coded):
+    """Sizes whose samples have as many patches, and others."""
+    sizes = [(640, 480), (176, 144), (640, 480), (9, 9), (1, 1), (640, 480)]
+    detector, at_s = FreezeDetector(10), 0.0
+    for width, height in sizes * 3:
+        for frame in range(6):
+            at_s += 0.5
+            rgb = np.full((height, width, 3), 90, np.uint8)
+            key = frame == 0 or not coded
+            assert not detector.is_frozen(Capture(RgbPicture(rgb), at_s, at_s, key_frame=key))
+    for _ in range(40):
+        at_s += 0.5
+        frozen = detector.is_frozen(Capture(RgbPicture(rgb), at_s, at_s))
+    assert frozen
+
+
+def test_a_recording_that_loops_is_never_frozen():
+    same = [capture(at_s) for at_s in range(60)]
+    table = {"kind": "video_file", "path": "x", "loop": True}
+    looping = Camera(name="door", source=table, frozen_after_s=5)
+    _, states, _, _ = run([lambda _: iter(same)], looping)
+    assert CameraState.ONLINE in [status.state for status in states]
+    assert CameraState.FROZEN not in [status.state for status in states]
+
+
 def test_a_still_watch_of_zero_seconds_never_says_frozen():
     still = FreezeDetector(0)
     assert not any(still.is_frozen(capture(n)) for n in range(100))
@@ -306,5 +332,26 @@ def test_a_camera_that_hangs_is_offline_and_the_others_go_on(monkeypatch):
     assert [s.camera for s in hung] == ["hung"]
     assert [s.state for s in told if s.camera == "good"][-1] is CameraState.ONLINE
     released.set()
-    for name in ("hung", "good"):
-        pool.remove(name)
+    pool.remove(["hung", "good"], time.monotonic() + 5)
+
+
+def test_cameras_that_hang_are_removed_together_not_one_after_the_other():
+    released = threading.Event()
+
+    def hangs(stop):
+        released.wait(20)
+        yield capture()
+
+    pool = CameraPool(FrameQueue(), Metrics(), lambda status: None)
+    names = [f"hung-{n}" for n in range(40)]
+    for name in names:
+        pool.add(Camera(name=name, source={"kind": "x"}), FunctionSource([hangs]))
+    workers = pool.workers
+    began_s = time.monotonic()
+    pool.remove(names, began_s + 0.3)
+    waited_s = time.monotonic() - began_s
+    assert all(worker.stop.is_set() for worker in workers)
+    assert not pool.workers
+    released.set()
+    assert all(worker.join(5) for worker in workers)
+    assert waited_s < 5, "one deadline for all of them, far above the noise of a busy machine"

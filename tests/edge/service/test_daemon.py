@@ -17,6 +17,7 @@ from edge.client import Received, Subscriber
 from edge.diagnostics.benchmark import NullDetector
 from edge.errors import WorkerError
 from edge.service.daemon import Daemon
+from edge.service.metrics import Metrics
 from edge.service.model_set import ModelSet
 from edge.sinks import jsonl
 from tests.support.models import constant_model
@@ -140,6 +141,21 @@ def test_a_reload_that_fails_keeps_the_running_configuration(run, tmp_path):
         assert time.monotonic() < deadline_s
         time.sleep(0.05)
     assert running.until(lambda states: states == {"door": "online"})
+
+
+def test_a_stop_during_a_reload_is_not_held_up_by_many_cameras_that_hang(run, tmp_path):
+    names = [f"deaf-{n}" for n in range(30)]
+    running = run({"door": "", **dict.fromkeys(names, ', then = "deaf", after = 1')})
+    assert running.until(lambda states: set(states.values()) == {"online"})
+    write(tmp_path / "edge.toml", {"door": "", **dict.fromkeys(names, ', then = "deaf"')})
+    running.daemon.reload()
+    while "door" not in running.daemon._cameras.configured or running.daemon._reload.is_set():
+        time.sleep(0.01)
+    began_s = time.monotonic()
+    running.daemon.stop()
+    running.thread.join(20)
+    assert time.monotonic() - began_s < 5
+    assert running.error is None
 
 
 def read_events(path):
@@ -334,6 +350,19 @@ def test_a_sink_that_hangs_is_told_and_the_watchdog_fed(run, tmp_path, monkeypat
             time.sleep(0.1)
 
 
+def test_what_makes_no_progress_is_counted_by_its_part():
+    metrics = Metrics()
+    metrics.set_stuck(["inference 0", "inference 1", "sink 0 (jsonl)", "http"])
+    text = metrics.render().decode()
+    counts = dict(re.findall(r'edge_stuck_threads\{part="(\w+)"\} (\S+)', text))
+    assert counts == {
+        "engines": "0.0", "gallery": "0.0", "heartbeat": "0.0",
+        "http": "1.0", "inference": "2.0", "sink": "1.0",
+    }  # fmt: skip
+    metrics.set_stuck([])
+    assert " 1.0" not in "".join(re.findall(r"edge_stuck_threads.*", metrics.render().decode()))
+
+
 def test_a_bus_port_in_use_is_told_and_taken_when_it_is_free(run, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
@@ -361,23 +390,30 @@ class Slow(NullDetector):
         return super().detect(frames)
 
 
-def test_frames_of_a_file_are_batched_in_order_while_that_takes_half_a_second_at_most(tmp_path):
-    path = write_video(tmp_path / "clip.mp4", 12)
+def read_whole_file(folder, frames):
+    """A configuration that reads every frame of a film."""
     tree = {
         "models": {"detector": "none.onnx"},
         "cameras": [
             {
                 "name": "file",
-                "source": {"kind": "video_file", "path": str(path), "every_frame": True},
+                "source": {
+                    "kind": "video_file",
+                    "path": str(write_video(folder / "clip.mp4", frames)),
+                    "every_frame": True,
+                },
             }
         ],
-        "sinks": [{"kind": "jsonl", "path": str(tmp_path / "said.jsonl")}],
+        "sinks": [{"kind": "jsonl", "path": str(folder / "said.jsonl")}],
         "http": {"port": 0},
     }
+    return config_file.parse(tree, "test")
+
+
+def test_frames_of_a_file_are_batched_in_order_while_that_takes_half_a_second_at_most(tmp_path):
+    settings = read_whole_file(tmp_path, 12)
     slow, seen = Slow(), []
-    daemon = Daemon(
-        config_file.parse(tree, "test"), models=ModelSet(slow, None), on_result=seen.append
-    )
+    daemon = Daemon(settings, models=ModelSet(slow, None), on_result=seen.append)
     thread = threading.Thread(target=daemon.run)
     thread.start()
     deadline_s = time.monotonic() + 20
@@ -388,3 +424,17 @@ def test_frames_of_a_file_are_batched_in_order_while_that_takes_half_a_second_at
     assert [event.frame.seq for event in seen] == list(range(12))
     assert [seq for batch in slow.batches for seq in batch] == list(range(12))
     assert 1 < max(map(len, slow.batches)) <= 3
+
+
+def test_a_recording_that_was_read_to_its_end_is_no_reason_to_warn(tmp_path, caplog):
+    daemon = Daemon(read_whole_file(tmp_path, 5), models=MODELS)
+    with caplog.at_level("INFO"):
+        thread = threading.Thread(target=daemon.run)
+        thread.start()
+        deadline_s = time.monotonic() + 20
+        while "end of file" not in caplog.text and time.monotonic() < deadline_s:
+            time.sleep(0.02)
+        daemon.stop()
+        thread.join(10)
+    [record] = [each for each in caplog.records if "end of file" in each.getMessage()]
+    assert record.levelname == "INFO"

@@ -18,7 +18,7 @@ from edge.service.daemon import Daemon
 from edge.service.engines import EngineManager
 from edge.service.workers import Worker
 from tests.support import engines as fake
-from tests.support.gpu import runtime_of_functions
+from tests.support.fake_tensorrt import runtime_of_functions
 from tests.support.models import constant_model
 
 ROWS = np.float32([[1, 2, 30, 31, 0.9, 0], [4, 5, 20, 27, 0.8, 0]])
@@ -349,7 +349,7 @@ def test_the_real_builders_last_words_are_in_the_log(tmp_path, no_driver, caplog
     until(lambda: "stays on ONNX Runtime" in caplog.text, 60)
     worker.stop.set()
     assert worker.join(5)
-    assert "cannot be built: python -m deploy: TensorRT cannot be imported" in caplog.text
+    assert "cannot be built: python -m deploy: TensorRT cannot be used" in caplog.text
     assert "Traceback" not in caplog.text
     np.testing.assert_array_equal(detections(session)[0], ROWS)
 

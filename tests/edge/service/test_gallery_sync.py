@@ -15,6 +15,7 @@ from edge.errors import ModelError
 from edge.people.gallery.encryption import GalleryError, create_key_file, load_key
 from edge.people.gallery.gallery import Gallery
 from edge.people.gallery.metadata import EmbedderId
+from edge.people.recognition.threshold import Calibration, Tail
 from edge.service.gallery_sync import follow_gallery
 from edge.service.model_set import ModelSet
 from edge.service.workers import Worker
@@ -136,3 +137,23 @@ def test_a_refused_gallery_names_no_one_and_ends_nothing(settings, tmp_path):
     (tmp_path / "g.db").chmod(0o600)
     follower.load()
     assert problems[-1] == ""
+
+
+@pytest.mark.parametrize(
+    ("of_tracks", "says"),
+    [(True, ""), (False, "was calibrated with single pictures"), (None, "not")],
+)
+def test_a_gallery_calibrated_with_pictures_is_used_and_told(
+    settings, tmp_path, caplog, of_tracks, says
+):
+    with gallery(tmp_path, create=True) as opened:
+        opened.enroll("Ada", faces(2), consent=True)
+        if of_tracks is not None:
+            tail = Tail(0.23, 0.04, -0.1, 5000)
+            opened.set_calibration(Calibration(tail, 0.01, of_tracks).values())
+    counts: list[int] = []
+    with caplog.at_level("WARNING"):
+        follow_gallery(settings, tmp_path, Described(), None, iter(()), counts.append)
+    assert counts == [1]
+    told = [record.message for record in caplog.records if "calibrate" in record.message]
+    assert (says in told[0]) if says else not told

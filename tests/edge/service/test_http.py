@@ -16,6 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from edge.compat import UTC
 from edge.config import Http
 from edge.errors import ConfigError
 from edge.service.health import HealthBoard
@@ -42,7 +43,7 @@ def serve():
 
     yield start
     for server in servers:
-        server.stop()
+        server.stop(time.monotonic() + 5)
 
 
 def get(server, path, headers=None):
@@ -73,6 +74,7 @@ def test_readyz_needs_models_and_one_camera_and_names_each(serve):
     assert cameras["door"]["ready"] is True
     assert cameras["gate"]["ready"] is False
     assert cameras["gate"]["reason"] == "nobody answers"
+    assert cameras["gate"]["reason_code"] == "delivers"
     health.report(status("door", CameraState.FROZEN))
     assert get(server, "/readyz")[0] == 503
 
@@ -118,6 +120,40 @@ def test_a_token_guards_metrics_and_readiness(serve, tmp_path):
     assert get(server, "/healthz")[0] == 200
 
 
+def test_a_token_may_be_any_text(serve, tmp_path):
+    token = tmp_path / "token"
+    token.write_text("s3cret Tök€n\n", encoding="utf-8")
+    server, _, _ = serve(token_file=str(token))
+    sent = "Bearer s3cret Tök€n".encode().decode("latin-1")
+    assert get(server, "/metrics", {"Authorization": sent})[0] == 200
+    assert get(server, "/metrics", {"Authorization": "Bearer s3cret T"})[0] == 401
+
+
+@pytest.mark.parametrize("size", [b"-1", b"zz"])
+def test_a_body_that_is_not_http_is_refused_and_not_logged(size, serve, caplog):
+    server, _, _ = serve()
+    chunked = b"GET /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as peer:
+        peer.sendall(chunked + size + b"\r\nx\r\n")
+        assert peer.recv(12) == b"HTTP/1.1 400"
+    assert get(server, "/healthz")[0] == 200
+    assert [r for r in caplog.records if r.levelname == "ERROR"] == []
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+def test_a_method_that_changes_something_is_refused_and_takes_no_place(serve, method):
+    server, _, _ = serve(max_connections=1)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as reader:
+        reader.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+        assert reader.recv(12) == b"HTTP/1.1 200"  # and holds its place with the missing body
+        with socket.create_connection(("127.0.0.1", server.port), timeout=5) as peer:
+            peer.sendall(f"{method} /metrics HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            answer = b"".join(iter(lambda: peer.recv(4096), b""))
+    assert answer.startswith(b"HTTP/1.1 405 ")
+    assert b"allow: GET, HEAD" in answer
+    assert get(server, "/healthz")[0] == 200
+
+
 @pytest.mark.parametrize("sent", [b"", b"GET /metrics HTTP/1.1\r\nHost: x\r\n"], ids=["", "half"])
 def test_a_client_that_sends_no_whole_request_is_cut_off(serve, sent):
     server, _, _ = serve()
@@ -149,6 +185,35 @@ def test_a_scraper_is_answered_while_hundreds_hold_connections(serve, sent):
         over.set()
         for holder in holders:
             holder.join()
+
+
+@pytest.mark.parametrize("method", [b"GET", b"POST"])
+def test_whole_requests_that_come_together_are_all_answered(serve, method):
+    server, _, _ = serve(max_connections=8)
+    with contextlib.ExitStack() as stack:
+        address = ("127.0.0.1", server.port)
+        crowd = [
+            stack.enter_context(socket.create_connection(address, timeout=5)) for _ in range(100)
+        ]
+        for connection in crowd:
+            connection.sendall(method + b" /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        for connection in crowd:
+            assert connection.recv(9) == b"HTTP/1.1 "
+
+
+def test_a_scraper_does_not_wait_for_the_requests_of_another_address(serve):
+    server, _, _ = serve(max_connections=1)
+    with contextlib.ExitStack() as stack:
+        address = ("127.0.0.1", server.port)
+        crowd = [
+            stack.enter_context(socket.create_connection(address, 5, ("127.0.0.2", 0)))
+            for _ in range(250)
+        ]
+        for connection in crowd:
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        began_s = time.monotonic()
+        assert get(server, "/healthz")[0] == 200
+        assert time.monotonic() - began_s < 0.6  # all of the crowd take a second and more
 
 
 def test_who_never_reads_makes_room_for_who_does(serve):
@@ -189,7 +254,7 @@ def test_a_port_in_use_is_told_once_and_taken_when_it_is_free(caplog):
             time.sleep(0.05)
         assert get(server, "/healthz")[0] == 200
     finally:
-        server.stop()
+        server.stop(time.monotonic() + 5)
 
 
 @pytest.fixture
@@ -199,7 +264,7 @@ def certificate(tmp_path):
     def make(encryption=serialization.NoEncryption()):  # noqa: B008 - immutable
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-        now = dt.datetime.now(dt.UTC)
+        now = dt.datetime.now(UTC)
         cert = (
             x509.CertificateBuilder(name, name, key.public_key(), 1)
             .not_valid_before(now)

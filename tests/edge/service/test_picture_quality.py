@@ -33,7 +33,7 @@ def still():
 
 
 def encode(frames, gop=20, bit_rate=0, **options):
-    """H.264 of frames, decoded again: captures with their times."""
+    """H.264 of frames in RGB or as YUV planes, decoded again: captures with their times."""
     file = io.BytesIO()
     x264 = f"keyint={gop}:min-keyint={gop}:scenecut=0"
     options = {"preset": "veryfast", "tune": "zerolatency", "x264-params": x264, **options}
@@ -45,7 +45,8 @@ def encode(frames, gop=20, bit_rate=0, **options):
             stream.bit_rate = bit_rate
         for image in frames:
             pixels = np.clip(image, 0, 255).astype(np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+            layout = "rgb24" if pixels.ndim == 3 else "yuv420p"
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format=layout)))
         container.mux(stream.encode())
     file.seek(0)
     with av.open(file) as container:
@@ -122,6 +123,29 @@ def test_a_living_picture_is_never_frozen_however_coarsely_it_is_coded(
 @pytest.mark.parametrize("quality", [90, 40])
 def test_living_single_pictures_are_never_frozen(still, quality):
     assert find_freeze(as_jpeg(living(still, 30, 0.7, 0.15), quality)) is None
+
+
+def at_one_a_second(images, *, is_key):
+    for n, image in enumerate(images):
+        picture = RgbPicture(np.clip(image, 0, 255).astype(np.uint8))
+        yield Capture(picture, n, n, key_frame=is_key(n))
+
+
+def test_a_living_picture_is_never_frozen_where_frames_only_repeat_key_frames_75_s_apart(still):
+    pictures = list(living(still, 1, 0.7, 0.15))
+    repeated = (pictures[n // 75] for n in range(600))
+    assert find_freeze(at_one_a_second(repeated, is_key=lambda n: n % 75 == 0)) is None
+
+
+def test_a_frozen_picture_is_found_in_a_stream_without_key_frames(still):
+    found_s = find_freeze(at_one_a_second([still] * 400, is_key=lambda n: False))
+    assert found_s is not None
+    assert 300 <= found_s <= 330
+
+
+def test_a_living_stream_without_key_frames_is_never_frozen(still):
+    alive = living(still, 40, 0.7, 0.15)
+    assert find_freeze(at_one_a_second(alive, is_key=lambda n: False)) is None
 
 
 def test_someone_who_walks_through_a_picture_without_noise_is_no_clock(still):

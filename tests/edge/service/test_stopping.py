@@ -72,6 +72,24 @@ def test_a_stop_while_it_starts_is_clean(tmp_path, after_s):
 
 
 @pytest.mark.slow
+def test_a_stop_during_a_reload_of_many_dead_cameras_ends_before_systemd_kills(tmp_path):
+    with contextlib.ExitStack() as stack:
+        sources = [stack.enter_context(faulty_camera(kind, tmp_path)) for kind in ("mute", "stall")]
+        cameras = "\n".join(
+            f'[[cameras]]\nname = "dead-{number}"\nsource = {source}'
+            for number, source in enumerate(sources * 40)
+        )
+        process, _ = stack.enter_context(running_node(tmp_path, cameras))
+        path = tmp_path / "edge.toml"
+        path.write_text(path.read_text().replace("/x", "/y"))
+        time.sleep(2)
+        process.send_signal(signal.SIGHUP)
+        time.sleep(1.5)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0, "TimeoutStopSec of the unit"
+
+
+@pytest.mark.slow
 def test_ten_dead_cameras_do_not_delay_the_start(tmp_path):
     with contextlib.ExitStack() as stack:
         sources = [stack.enter_context(faulty_camera("mute", tmp_path)) for _ in range(10)]

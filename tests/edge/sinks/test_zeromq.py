@@ -168,9 +168,10 @@ def test_a_slow_subscriber_loses_messages_and_blocks_nobody():
     ):
         for seq in range(2000):
             sink.send([message(jpeg=bulk, seq=seq + 1)])
-        sink.send([message("status")])
-        assert drained(sink, quick, 1)
-        assert 0 < len(drained(sink, slow)) < 2000
+            if seq % 100 == 99:  # more at once than libzmq holds is lost to all
+                sink.send([message("status")])
+                assert drained(sink, quick, 1)
+        assert 0 < len(drained(sink, slow, quiet_s=1)) < 2000
 
 
 def test_what_was_cached_survives_a_reopening():

@@ -3,7 +3,10 @@
 import itertools
 import threading
 import time
+from unittest.mock import Mock
 
+import cv2
+import numpy as np
 import pytest
 
 from edge.errors import SourceDeniedError, SourceError
@@ -66,6 +69,60 @@ def test_a_slow_reader_gets_the_newest_picture_with_the_time_of_its_arrival():
             time.sleep(0.3)
             ages_s.append(time.monotonic() - next(captures).monotonic_s)
     assert min(ages_s[1:]) < 0.15  # and not 1.2 s after five of them
+
+
+def test_a_gray_camera_of_12_megapixels_is_shown_and_one_of_20_is_refused_by_name():
+    def send(size_wh):
+        picture = cv2.imencode(".jpg", np.full(size_wh[::-1], 99, np.uint8))[1].tobytes()
+
+        def stream(reply):
+            reply.begin("multipart/x-mixed-replace; boundary=frame")
+            reply.part(picture)
+            reply.over.wait(1)
+
+        return stream
+
+    with http_camera(send((4000, 3000))) as server:
+        assert take(camera(server.url), 1)[0].picture.size_wh == (4000, 3000)
+    with http_camera(send((5200, 3900))) as server:
+        error, _ = failure(camera(server.url + "/live"))
+    assert str(error).startswith(f"{server.url}/live: pictures in the format gray are too large")
+
+
+@pytest.mark.parametrize("variants", [100, 5000])
+def test_playlists_that_list_themselves_as_variants_are_refused_within_64_mb(variants):
+    master = b"#EXTM3U\n" + b"#EXT-X-STREAM-INF:BANDWIDTH=1\nlive.m3u8\n" * variants
+
+    def stream(reply):
+        reply.begin("application/vnd.apple.mpegurl", length=len(master))
+        for at in range(0, len(master), 999):  # tags are torn
+            reply.write(master[at : at + 999])
+
+    with http_camera(stream) as server, measure_peak() as peak:
+        error, _ = failure(camera(server.url + "/live.m3u8", open_timeout_s=10))
+    assert "sends playlists that are too long" in str(error)
+    assert peak.growth_bytes < 64 << 20
+
+
+def test_the_names_of_ever_new_playlists_are_bounded_too():
+    body = Mock()
+    body.peek.return_value = body.read.return_value = b"#EXTM3U"
+    playlists = http._Playlist(Mock(), "camera")
+    for number in range(5000):
+        playlists.read(body, f"http://camera/{number}{'x' * 4000}").read(100)
+    assert "playlists that are too long" in str(playlists.failure)
+
+
+def test_what_a_camera_says_of_itself_is_quoted_in_short():
+    long = "pw" * 20_000
+    with http_camera(lambda reply: reply.begin(f"image/{long}")) as server:
+        error, _ = failure(camera(server.url))
+    assert "answers with image/pwpw" in str(error)
+    assert len(str(error)) < 200
+    with http_camera(mjpeg(), "user", PASSWORD, long) as server:
+        error, _ = failure(camera(server.url, user="user", password=PASSWORD))
+    assert "asks for a login by pwpw" in str(error).lower()
+    assert len(str(error)) < 300
 
 
 @pytest.mark.parametrize("scheme", ["Basic", "MD5", "SHA-256"])
@@ -167,6 +224,11 @@ ENDLESS = {
         OK + b"\r\n#EXTM3U\n#EXT-X-TARGETDURATION:1\n", b"#EXTINF:1,\na.ts\n" * 999
     ),
     "garbage": _endless(OK + b"Content-Type: video/mp2t\r\n\r\n", bytes(60_000)),
+    "a chunk of a redirect": _endless(
+        b"HTTP/1.1 302 Found\r\nLocation: /b\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n",
+        b"x" * 60_000,
+    ),
+    "a chunk": _endless(OK + b"Transfer-Encoding: chunked\r\n\r\n-1\r\n", b"x" * 60_000),
 }  # fmt: skip
 
 
@@ -180,6 +242,57 @@ def test_what_has_no_end_is_refused_in_time_and_within_64_mb(what):
     assert not taken
     assert "127.0.0.1" in str(error)
     assert peak.growth_bytes < 64 << 20
+
+
+def test_playlists_that_are_long_together_are_refused_within_64_mb():
+    path = "/" + "long" * 500
+    master = "#EXTM3U\n" + "".join(
+        f"#EXT-X-STREAM-INF:BANDWIDTH={n + 1}\n{path}/{n}.m3u8\n" for n in range(100)
+    )
+    media = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n" + "#EXTINF:1,\na\n" * 20_000
+
+    def stream(reply):
+        body = (master if reply.path == "/live.m3u8" else media).encode()
+        reply.begin("application/vnd.apple.mpegurl", length=len(body))
+        reply.write(body)
+
+    with http_camera(stream) as server, measure_peak() as peak:
+        error, taken = failure(camera(server.url + "/live.m3u8", open_timeout_s=10))
+    assert not taken
+    assert "sends playlists that are too long" in str(error)
+    assert peak.growth_bytes < 64 << 20
+
+
+def _serve_playlist(video, missing):
+    """A playlist of four segments, of which some are not there."""
+    playlist = b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n" + b"".join(
+        b"#EXTINF:1.0,\n%d.ts\n" % n for n in range(4)
+    )
+
+    def stream(reply):
+        if reply.path in missing:
+            reply.handler.send_error(404)
+            return
+        body = playlist if reply.path.endswith("m3u8") else video
+        reply.begin("video/mp2t", length=len(body))
+        reply.write(body)
+
+    return stream
+
+
+def test_segments_that_are_missing_are_named_and_nothing_is_printed(capfd):
+    with http_camera(_serve_playlist(b"", {f"/{n}.ts" for n in range(4)})) as server:
+        error, taken = failure(camera(server.url + "/live.m3u8"))
+    assert not taken
+    assert "404" in str(error)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_segment_that_is_missing_is_passed_over(tmp_path):
+    video = write_video(tmp_path / "a.ts", 10, options={"g": "5", "bf": "0"}).read_bytes()
+    with http_camera(_serve_playlist(video, {"/0.ts", "/2.ts"})) as server:
+        source = camera(server.url + "/live.m3u8")
+        assert take(source, 3)
 
 
 def test_an_answer_that_trickles_ends_in_time():

@@ -1,9 +1,12 @@
 """Logins from keys, files, credentials and the environment."""
 
+import os
+
 import pytest
 from pydantic import ValidationError
 
 from edge.errors import SourceError
+from edge.redaction import redact
 from edge.sources import http, rtsp, snapshot, video_file
 
 KINDS = {
@@ -47,12 +50,26 @@ def test_a_password_comes_from_a_file_or_a_credential(make, monkeypatch, tmp_pat
     assert make(user="a", password_file=str(tmp_path / "door")).read_password() == "p@ss"
     options = make(user="a", password_file="credential:door")
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
-    with pytest.raises(SourceError, match="LoadCredential=door:FILE"):
+    with pytest.raises(SourceError, match="credential:door exists only in a service") as caught:
         options.read_password()
+    assert redact(str(caught.value)) == str(caught.value), "the remedy is shown whole"
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     assert options.read_password() == "p@ss"
     with pytest.raises(ValidationError, match="names no credential"):
         make(user="a", password_file="credential:../door")
+
+
+def test_a_password_file_that_cannot_be_read_is_named_with_the_cause(make, tmp_path):
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\xff")
+    os.mkfifo(tmp_path / "pipe")
+    for name, cause in (
+        ("missing", "No such file or directory"),
+        ("pipe", "it is not a file"),
+        ("binary", "it is not a text file"),
+    ):
+        options = make(user="a", password_file=str(tmp_path / name))
+        with pytest.raises(SourceError, match=rf"password file .*{name} \({cause}\): check"):
+            options.read_password()
 
 
 @pytest.mark.parametrize("password", ["a/b", "a#b", "a?b", "a bz"])

@@ -1,5 +1,9 @@
 """Picture files."""
 
+import os
+import subprocess
+import sys
+
 import cv2
 import numpy as np
 import pytest
@@ -49,3 +53,27 @@ def test_grey_and_transparent_pictures_become_rgb(tmp_path):
         path = tmp_path / f"{channels}.png"
         cv2.imwrite(str(path), np.full((5, 7, channels), 90, np.uint8))
         assert read_picture(path).rgb.shape == (5, 7, 3)
+
+
+@pytest.mark.parametrize(("limit", "code"), [("", 0), ("9999", 1), ("10000", 0)])
+def test_pictures_beyond_the_limit_are_refused_before_they_fill_the_memory(tmp_path, limit, code):
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((100, 100, 3), np.uint8))
+    program = (
+        "import sys\n"
+        "from edge.opencv import require_opencv; require_opencv('edge')\n"
+        "from edge.errors import SourceError\n"
+        "from edge.vision.image_file import read_picture\n"
+        "try: read_picture(sys.argv[1])\n"
+        "except SourceError as error: sys.exit(str(error))\n"
+        "import os; print(os.environ['OPENCV_IO_MAX_IMAGE_PIXELS'])"
+    )
+    variables = {name: value for name, value in os.environ.items() if "OPENCV" not in name}
+    variables |= {"OPENCV_IO_MAX_IMAGE_PIXELS": limit} if limit else {}
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "a.png")],
+        capture_output=True, text=True, env=variables, check=False,
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
+    assert done.stdout.strip() == ("" if code else limit or "134217728")
+    if code:
+        assert "a.png: more pixels than are read at most" in done.stderr

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.types import RgbPicture
+from edge.types import Placement, RgbPicture
 from edge.vision import preprocess
 
 SIDE = st.integers(2, 4000)
@@ -41,7 +41,7 @@ def test_boxes_from_the_padding_are_clipped_to_the_image():
 def test_the_picture_lies_where_the_letterbox_says(align, size_wh):
     picture = RgbPicture(np.full((size_wh[1], size_wh[0], 3), 200, np.uint8))
     out = np.zeros((64, 96, 3), np.uint8)
-    placed = preprocess.letterbox(picture, out, align, fill=114)
+    placed = preprocess.letterbox(picture, out, Placement(align))
     image = np.array([[0, 0, *size_wh]], np.float32)
     x1, y1, x2, y2 = np.rint(placed.to_network(image)[0]).astype(int)
     assert (out[y1:y2, x1:x2] == 200).all()
@@ -54,7 +54,7 @@ def test_a_marked_spot_is_found_where_the_letterbox_says():
     rgb = np.zeros((480, 640, 3), np.uint8)
     rgb[300:340, 500:560] = 255
     out = np.zeros((416, 416, 3), np.uint8)
-    placed = preprocess.letterbox(RgbPicture(rgb), out, "center", fill=0)
+    placed = preprocess.letterbox(RgbPicture(rgb), out, Placement("center", 0))
     y, x = np.nonzero(out[..., 0] > 127)
     box = np.array([[x.min(), y.min(), x.max() + 1, y.max() + 1]], np.float32)
     np.testing.assert_allclose(placed.to_source(box), [[500, 300, 560, 340]], atol=1.6)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.types import YuvPicture
-from edge.vision.resize import resize, resize_to_rgb, to_rgb
+from edge.vision.resize import crop, resize, resize_to_rgb, to_rgb
 
 WIDTH, HEIGHT = 128, 96
 
@@ -138,3 +138,17 @@ def test_bytes_outside_the_limited_range_do_not_wrap():
     assert rgb[..., 0].tolist() == [[0, 0, 0], [255, 255, 255]]
     wild = YuvPicture(values, 255 - values, values, False, True)  # colors that RGB has not
     assert np.abs(to_rgb(wild).astype(int) - swscale_rgb(wild, "yuv444p")).max() <= 3
+
+
+@pytest.mark.parametrize("width", range(1, 20))
+@pytest.mark.parametrize("step", [2, 4])
+def test_narrow_pictures_are_cropped_with_the_chroma_that_belongs_to_them(width, step):
+    chroma = -(-width // step)
+    luma = np.full((8, width), 100, np.uint8)
+    u = np.tile(np.arange(chroma, dtype=np.uint8) * 10, (8, 1))
+    picture = YuvPicture(luma, u, u.copy(), False, True)
+    for x in range(width):
+        part, (left, _) = crop(picture, x, 0, x + 1, 8)
+        assert left <= x
+        assert part.u[0, 0] == (x // step) * 10
+        assert to_rgb(part).shape[0] == 8

@@ -12,7 +12,8 @@ def frame(at_s=0.0, width=640, height=480, rgb=(200, 30, 10)):
 
 
 def opened(jpeg):
-    return cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR_RGB)
+    bgr = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
 
 
 @pytest.mark.parametrize(

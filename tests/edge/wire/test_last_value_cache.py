@@ -4,9 +4,10 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import UNSET
 
 from edge.wire import topics
-from edge.wire.last_value_cache import LastValueCache
+from edge.wire.last_value_cache import MAX_RECENT, LastValueCache
 from edge.wire.schema import Message, decode
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -153,3 +154,27 @@ def test_the_cache_tells_what_a_subscriber_from_the_start_knows(changes):
         assert inside == standing
     numbers = [message.body.seq for message in node.cache.messages(topics.tracks("door"))]
     assert numbers == sorted(set(numbers))
+
+
+def test_a_face_that_left_is_remembered_for_a_minute_without_its_name():
+    node = Node()
+    face = decode("v1/faces/door/", (GOLDEN / "faces.json").read_bytes()).face
+    face = msgspec.structs.replace(face, track=7)
+    node.say("detections", objects=(), faces=(face,), captured_at=100.0)
+    node.say("detections", objects=(), faces=(), captured_at=160.0)
+    [message] = node.cache.messages("v1/recent/door/")
+    assert (message.body.track, message.body.cached) == (7, True)
+    assert message.body.face == msgspec.structs.replace(face, name=UNSET, person=UNSET)
+    assert node.cache.find_topics(b"v1/recent/") == ["v1/recent/door/"]
+    node.say("detections", objects=(), faces=(), captured_at=160.1)
+    assert node.cache.messages("v1/recent/door/") == []
+
+
+def test_no_more_than_so_many_faces_are_remembered_and_the_latest_stay():
+    node = Node()
+    face = decode("v1/faces/door/", (GOLDEN / "faces.json").read_bytes()).face
+    for track in range(MAX_RECENT + 3):
+        faces = (msgspec.structs.replace(face, track=track),)
+        node.say("detections", objects=(), faces=faces)
+    tracks = [message.body.track for message in node.cache.messages("v1/recent/door/")]
+    assert tracks == list(range(3, MAX_RECENT + 3))

@@ -10,6 +10,7 @@ import zmq
 
 from edge.wire import subscriber_guard
 from edge.wire.subscriber_guard import Allowance
+from edge.wire.zmtp import FrameReader
 from tests.edge.sinks.test_zeromq import drained, message, published, subscribed, until
 from tests.support import hostile_subscribers
 from tests.support.hostile_subscribers import GREETING, PING, READY, frame
@@ -221,6 +222,18 @@ def test_pings_are_answered_and_a_flood_of_them_is_slowed_down(join):
                 peer.sendall(PING * 500)
         assert b"\4PONG" in peer.recv(65536)
         assert counted().cut == {}
+
+
+def test_who_pings_and_never_reads_the_answers_is_cut_off(join):
+    """What the kernel keeps of them aside: that is megabytes, and hours of pings."""
+    (ping,) = FrameReader(512).read(PING)
+    with good_and() as (sink, _, counted):
+        join(sink, b"v1/status/")
+        until(sink, lambda: counted().connected == 2)
+        guard, peer = sink._guard, [*sink._guard._peers.values()][-1]
+        peer.commands.extend([ping.raw] * subscriber_guard.MAX_COMMANDS)
+        with pytest.raises(subscriber_guard.CutError, match="does not read the answers"):
+            guard._queue(peer, ping)
 
 
 def test_the_same_trouble_is_told_once(caplog):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tests.support.drawn_data import DOTS, face, find_dot
 from trainers.augment import augment, color, geometry, mixing, presets
 from trainers.augment.augment import Sometimes
+from trainers.augment.color import sharpen
 from trainers.data.dataset import Sample
 
 SEEDS = st.integers(0, 2**32)
@@ -189,3 +190,13 @@ def test_night_is_darker_and_infrared_has_no_colour():
     night = color.Night(infrared=1.0, noise=2.0)(day, np.random.default_rng(1)).image.astype(int)
     assert night.mean() < day.image.mean()
     assert np.abs(night[..., 0] - night[..., 1]).mean() < 4
+
+
+def test_sharpening_makes_edges_steeper_and_leaves_flat_places_alone():
+    image = np.full((40, 60, 3), 80, np.uint8)
+    image[:, 30:] = 160
+    seen = sharpen(image, 1.0, 0.8)
+    assert seen[:, 30:].max() > 170
+    assert seen[:, :30].min() < 70
+    assert (seen[:, :20] == 80).all()
+    assert (seen[:, 40:] == 160).all()

@@ -16,7 +16,7 @@ from trainers.data.boxes_inside import require_inside
 from trainers.data.check import check_path
 from trainers.data.dataset import Dataset, Problem
 from trainers.data.near_duplicates import split_dataset
-from trainers.data.read import read_dataset
+from trainers.data.read import read_dataset, read_negatives
 
 ROW = "0 0.4375 0.5 0.375 0.5\n"
 BOX = [40, 30, 100, 90]
@@ -383,3 +383,46 @@ def test_keypoints_of_five_are_a_face_and_others_are_left_out_and_told(tmp_path:
     assert np.isfinite(first.landmarks).all(2).tolist() == [[True] * 4 + [False]]
     np.testing.assert_allclose(second.xyxy, [BOX], atol=0.1)
     assert "the keypoints of 1 object(s) were left out" in notes_of(dataset)
+
+
+def whats(dataset: Dataset) -> list[str]:
+    return [note.what for note in dataset.notes]
+
+
+def test_negatives_of_a_folder_say_what_was_passed_over(tmp_path):
+    draw(tmp_path / "a.jpg")
+    write(tmp_path / "b.heic", b"x")
+    read = read_negatives([tmp_path])
+    assert len(read) == 1
+    assert whats(read) == ["1 .heic file(s) were passed over, not read here: convert it to JPEG"]
+
+
+@pytest.mark.parametrize("label", ["person", "face"])
+def test_negatives_of_a_data_set_are_its_pictures_without_people(tmp_path, label):
+    for name in ("empty", "shown"):
+        draw(tmp_path / "images" / f"{name}.jpg")
+    write(tmp_path / "labels" / "shown.txt")
+    write(tmp_path / "labels" / "empty.txt", "")
+    write(tmp_path / "classes.txt", f"{label}\n")
+    read = read_negatives([tmp_path])
+    assert [example.path.stem for example in read.examples] == ["empty"]
+    assert "1 picture(s) with a person or face are left out" in whats(read)
+    write(tmp_path / "labels" / "empty.txt")
+    with pytest.raises(ConfigError, match="no picture without a person; 2 picture"):
+        read_negatives([tmp_path])  # never all of them as pictures without a face
+
+
+def test_negatives_whose_labels_cannot_be_read_are_told(tmp_path):
+    draw(tmp_path / "images" / "a.jpg")
+    write(tmp_path / "labels" / "a.txt", "0 nonsense\n")
+    write(tmp_path / "classes.txt", "person\n")
+    read = read_negatives([tmp_path])
+    assert len(read) == 1
+    assert "labels cannot be read" in whats(read)[-1]
+    assert "all 1 pictures count as faceless" in whats(read)[-1]
+
+
+def test_negatives_without_a_picture_are_refused_with_what_lies_there(tmp_path):
+    write(tmp_path / "a.heic", b"x")
+    with pytest.raises(ConfigError, match=r"no picture.*; 1 \.heic file\(s\) were passed over"):
+        read_negatives([tmp_path])

@@ -96,6 +96,38 @@ def test_a_folder_a_person_is_read_and_each_picture_is_a_video(tmp_path):
     assert read.video.tolist() == [0, 1, 2, 3]
 
 
+def test_what_is_passed_over_is_counted_and_told(tmp_path):
+    for name in ("Ann/1.png", "Ann/video/2.png", "loose.png", ".git/3.png", "@eaDir/4.png"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), drawing(0))
+    (tmp_path / "Ann" / "5.HEIC").write_bytes(b"x")
+    (tmp_path / "Ann" / "6.xyz").write_bytes(b"x")
+    read = read_portraits(tmp_path, Finder())
+    assert (read.names, len(read)) == (("Ann",), 1)
+    assert [note.what for note in read.notes] == [
+        "1 .heic file(s) were passed over, not read here: convert it to JPEG",
+        "1 .xyz file(s) were passed over, not read here: convert it if it is a picture",
+        "2 picture(s) were passed over, not at DIR/NAME/*.jpg: Ann/video/2.png, loose.png",
+    ]
+
+
+def test_pictures_without_a_face_are_counted_and_named(tmp_path):
+    write_table(tmp_path, [("a.png", "Ann", 0, None), ("b.png", "Bob", 0, POINTS)])
+    (note,) = read_portraits(tmp_path).notes
+    assert note.what.startswith("1 of 2 picture(s) have no five points and are left out")
+    assert note.what.endswith("(--detector): a.png")
+
+    class Blind(Finder):
+        def find(self, frames):
+            return [Faces.empty()]
+
+    (note,) = read_portraits(tmp_path, Blind()).notes
+    assert note.what == "1 of 2 picture(s) show no face that is found: a.png"
+    both = read_portraits(tmp_path) + read_portraits(tmp_path, Blind())
+    assert len(both.select_people([0]).notes) == 2
+
+
 def test_data_without_a_face_say_what_is_needed(tmp_path):
     with pytest.raises(ConfigError, match=r"labels\.csv with five points"):
         read_portraits(tmp_path)

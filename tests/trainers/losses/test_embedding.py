@@ -143,7 +143,8 @@ def test_every_loss_pulls_one_person_together_and_pushes_others_apart(name):
     """Free vectors instead of a network: after some steps along the gradient."""
     keras.utils.set_random_seed(0)
     inputs = keras.Input((2,))
-    task = EmbedTask(keras.Model(inputs, inputs), ObjectiveConfig(((name, 1.0),)), people=2)
+    network = keras.Model(inputs, keras.layers.Identity()(inputs))
+    task = EmbedTask(network, ObjectiveConfig(((name, 1.0),)), people=2)
     rows = keras.Variable(unit(0, 50, 30, 80) + 0.0)
     person = np.int32([0, 0, 1, 1])
     y = {"person": ops.convert_to_tensor(person), "teacher": unit(0, 5, 120, 125)}

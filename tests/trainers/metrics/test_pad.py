@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from trainers.metrics.interval import Interval
-from trainers.metrics.pad import LIVE, average_rates, compute_pad_metrics, fuse_tracks, wilson
+from trainers.metrics.pad import (
+    LIVE,
+    average_rates,
+    bootstrap_rate,
+    compute_pad_metrics,
+    find_threshold,
+    fuse_tracks,
+    wilson,
+)
 
 
 @pytest.mark.parametrize(
@@ -39,6 +47,39 @@ def test_apcer_and_bpcer_are_counted_by_kind_and_the_worst_kind_decides():
     assert told.apcer["phone"].value == 0.75  # 0.5 is alive
     assert told.worst == "phone"
     assert told.acer.value == 0.5
+
+
+def test_bounds_by_people_are_wider_where_a_person_errs_alone():
+    wrong = np.array([True] * 5 + [False] * 45)
+    spread = bootstrap_rate(wrong, [str(n % 10) for n in range(50)])
+    one = bootstrap_rate(wrong, [str(n // 5) for n in range(50)])  # all errors are one person's
+    assert spread.value == one.value == 0.1
+    assert spread.n == one.n == 50
+    assert one.high - one.low > 2 * (spread.high - spread.low)
+    assert one.low == 0
+
+
+def test_no_error_of_ten_people_does_not_mean_none():
+    rate = bootstrap_rate(np.zeros(50, bool), [str(n % 10) for n in range(50)])
+    assert (rate.value, rate.low, rate.n) == (0, 0, 50)
+    assert rate.high == pytest.approx(0.2775, abs=1e-4)  # Wilson's for 10 people
+
+
+def test_people_are_drawn_for_the_bounds_where_they_are_known():
+    kind = [LIVE] * 20 + ["print"] * 20
+    score = np.array(([0.9] * 9 + [0.1]) * 2 + ([0.9] + [0.1] * 9) * 2, np.float32)
+    known = compute_pad_metrics(score, kind, person=[str(n // 10) for n in range(40)])
+    assert known.bpcer.value == known.apcer["print"].value == 0.1
+    assert known.bpcer.high < compute_pad_metrics(score, kind).bpcer.high
+
+
+@pytest.mark.parametrize(("bpcer", "expected"), [(0.0, 0.2), (0.25, 0.4), (0.3, 0.4), (1.0, 0.9)])
+def test_a_threshold_refuses_no_more_of_the_living_than_asked(bpcer, expected):
+    kind = [LIVE] * 4 + ["print"]
+    score = np.array([0.4, 0.2, 0.9, 0.6, 0.7], np.float32)
+    threshold = find_threshold(score, kind, bpcer)
+    assert threshold == pytest.approx(expected)
+    assert np.mean(score[:4] < threshold) <= bpcer
 
 
 def test_no_number_counts_as_an_attack():

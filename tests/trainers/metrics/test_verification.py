@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from edge.people.fusion import fuse
 from trainers.metrics import verification
 from trainers.metrics.verification import across_videos, bootstrap
 
@@ -73,25 +74,31 @@ def test_equal_error_and_curve_by_hand():
 
 
 @pytest.mark.parametrize("tracks", [False, True])
-def test_a_search_equals_looking_at_everybody(tracks):
+@pytest.mark.parametrize("videos", [1, 2])
+@pytest.mark.parametrize("fused", [True, False])
+def test_a_search_equals_looking_at_everybody(tracks, videos, fused):
     unit, person, video = crowd(3)
+    quality = np.random.default_rng(0).uniform(0.2, 1, len(unit)).astype(np.float32)
     enrolled = [0, 2, 4]
-    found = verification.open_set(unit, person, video, enrolled, tracks=tracks)
-    gallery = {}
+    kind = verification.SearchKind(tracks, videos, fused)
+    found = verification.open_set(unit, person, video, enrolled, kind, quality)
+    gallery, in_gallery = {}, set()
     for who in enrolled:
-        first = unit[video == video[person == who].min()].mean(0)
-        gallery[who] = first / np.linalg.norm(first)
+        clips = np.unique(video[person == who])
+        clips = clips[: min(videos, len(clips) - 1)]
+        in_gallery |= set(clips.tolist())
+        rows = np.isin(video, clips)
+        gallery[who] = fuse(unit[rows], quality[rows])[None] if fused else unit[rows]
     mated, unmated = [], []
     for clip in np.unique(video):
         who = person[video == clip][0]
-        if who in gallery and clip == video[person == who].min():
+        if clip in in_gallery:
             continue
         looks = unit[video == clip]
         if tracks:
-            mean = looks.mean(0)
-            looks = [mean / np.linalg.norm(mean)]
+            looks = [fuse(looks, quality[video == clip])]
         for look in looks:
-            scores = {name: float(template @ look) for name, template in gallery.items()}
+            scores = {name: float((rows @ look).max()) for name, rows in gallery.items()}
             best = max(scores, key=scores.get)
             if who not in gallery:
                 unmated.append(scores[best])

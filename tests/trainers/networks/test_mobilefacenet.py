@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from deploy.export.detector import export_encoder
+from deploy.graph.manifest import Provenance
+from deploy.graph.session import open_session
 from edge.errors import ConfigError, ModelError
 from tests.support.drawn_data import shared
 from trainers import embedder
@@ -15,6 +20,7 @@ from trainers.networks import mobilefacenet as encoder
 from trainers.networks.config import ENCODERS, EncoderConfig
 from trainers.networks.mobilefacenet import Fading, build, set_remaining_slope
 from trainers.weights import mobilefacenet
+from trainers.weights.mobilefacenet import ORIGINAL
 from trainers.weights.onnx import Convolution
 
 TINY = EncoderConfig(
@@ -127,3 +133,19 @@ def test_the_original_is_read_whole(adopt_file):
     mobilefacenet.assign_weights(network, mobilefacenet.read_parts(file))
     found = keras.ops.convert_to_numpy(network(crops.astype(np.float32)))
     np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_with_prelu_it_is_the_original(shared_data):
+    path = shared_data / "models" / "mobilefacenet_128d_112x112.onnx"
+    network = build(replace(ORIGINAL, fading=False, activation="prelu"))
+    mobilefacenet.assign_weights(network, mobilefacenet.read_parts(path))
+    crops = np.random.default_rng(0).integers(0, 256, (2, 14, 14, 3)).repeat(8, 1).repeat(8, 2)
+    said = keras.ops.convert_to_numpy(network(crops.astype(np.float32)))
+    model = export_encoder(network, Provenance("same", metrics={"threshold": 0.3}))
+    (found,) = open_session(model).run(None, {"faces": crops.astype(np.uint8)})
+    session = open_session(path.read_bytes())
+    for row, crop in enumerate(crops):
+        planes = crop.transpose(2, 0, 1)[None].astype(np.float32)
+        (plain,) = session.run(None, {"data": planes})
+        np.testing.assert_allclose(said[row], plain[0] / np.linalg.norm(plain), atol=2e-5)
+    np.testing.assert_allclose(found, said, atol=1e-5)

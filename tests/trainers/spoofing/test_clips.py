@@ -16,9 +16,11 @@ from trainers.spoofing.clips import (
     LiveFaces,
     Scenes,
     build_pad_set,
+    cut_close,
     cut_crops,
     cut_surroundings,
     parse_track_name,
+    read_scenes,
 )
 
 CONFIG = LivenessConfig((2.7,), branches=("plain",))
@@ -106,6 +108,13 @@ def test_a_scene_is_a_picture_or_a_wall():
     assert Scenes((picture,), walls=1)(rng).shape == Scenes()(rng).shape == (300, 420, 3)
 
 
+def test_what_lies_among_scenes_and_is_not_read_is_told(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((40, 60, 3), np.uint8))
+    (tmp_path / "b.heic").write_bytes(b"x")
+    (note,) = read_scenes([tmp_path]).notes
+    assert note.what == "1 .heic file(s) were passed over, not read here: convert it to JPEG"
+
+
 def test_an_exam_is_fixed_and_a_kinds_attacks_do_not_depend_on_the_others(people):
     both = build_pad_set(people, CONFIG, ("print", "phone"), Scenes(), each=2, frames=2)
     one = build_pad_set(people, CONFIG, ("phone",), Scenes(), each=2, frames=2)
@@ -177,3 +186,24 @@ def test_a_broken_picture_is_named(people, tmp_path):
     (folder / "images" / "person0_v0_0.png").write_bytes(b"no picture")
     with pytest.raises((ConfigError, ModelError), match="person0_v0_0"):
         broken.clip(0, 1, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("wide", [1.1, 2.2])
+def test_a_close_face_fills_the_picture_and_its_box_follows(wide):
+    image = np.zeros((200, 300, 3), np.uint8)
+    image[60:110, 200:240] = 255
+    moved = np.roll(image, 4, axis=1)
+    boxes = np.float32([[200, 60, 240, 110], [204, 60, 244, 110]])
+    close = cut_close(Clip((image, moved), boxes), wide)
+    assert close.images[0].shape[:2] == pytest.approx((50 * wide, 50 * wide), abs=1)
+    for seen, box in zip(close.images, close.xyxy.astype(int), strict=True):
+        x1, y1, x2, y2 = box
+        assert (seen[y1:y2, max(x1, 0) : x2] == 255).all()
+
+
+def test_a_close_face_at_the_edge_keeps_what_there_is():
+    image = np.zeros((80, 100, 3), np.uint8)
+    clip = Clip((image, image[:, :60]), np.float32([[-20, 40, 30, 95], [-20, 40, 30, 95]]))
+    close = cut_close(clip, 1.5)
+    assert {seen.shape for seen in close.images} == {close.images[0].shape}
+    assert min(close.images[0].shape[:2]) >= 2

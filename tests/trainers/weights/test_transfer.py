@@ -7,6 +7,7 @@ from dataclasses import replace
 import h5py
 import keras
 import numpy as np
+import onnx
 import pytest
 
 from edge.errors import ConfigError, ModelError
@@ -187,3 +188,27 @@ def test_the_last_layers_of_yunet_stay_free_when_all_is_frozen():
 
     model = build(replace(NETWORKS["yunet"], input_wh=(64, 64)))
     assert 0 < transfer.freeze(model, "all") < transfer.freeze(model, "backbone")
+
+
+def test_hdf5_files_whose_content_is_no_weights_are_refused(tmp_path):
+    path = tmp_path / "start.h5"
+    path.write_bytes(b"no HDF5")
+    with pytest.raises(ModelError, match="cannot be read"):
+        transfer.read_h5(path)
+    with h5py.File(path, "w") as file:
+        file["layer/kernel"] = "a string"
+    with pytest.raises(ModelError, match="cannot be read"):
+        transfer.read_h5(path)
+
+
+@pytest.mark.parametrize("change", [{"dims": [10**9, 10**9]}, {"data_type": 99}])
+def test_an_onnx_file_whose_weights_are_not_as_declared_is_refused(change, tmp_path):
+    weight = onnx.numpy_helper.from_array(np.zeros((4, 3, 3, 3), np.float32), "w")
+    for name, value in change.items():
+        weight.ClearField(name)
+        weight.MergeFrom(onnx.TensorProto(**{name: value}))
+    graph = onnx.helper.make_graph([], "g", [], [], [weight])
+    path = tmp_path / "start.onnx"
+    path.write_bytes(onnx.helper.make_model(graph).SerializeToString())
+    with pytest.raises(ModelError, match="weight of the ONNX file cannot be read"):
+        transfer.read_onnx(path)

@@ -27,13 +27,16 @@ class Finder:
         points = np.repeat(FACE_POINTS[None], self.count, 0)
         box = np.tile(np.float32([0, 0, 112, 112]), (self.count, 1))
         ones = np.ones(self.count, np.float32)
-        return [Faces(box, ones, points, np.full(self.count, -1, np.int32), ones * 0)]
+        none = np.full(self.count, -1, np.int32)
+        return [Faces(box, ones, points, none, ones * 0) for _ in frames]
 
 
 class OneFace:
     """An embedder for which all faces are one person's."""
 
     name, sha256, dimension, threshold = EMBEDDER.name, EMBEDDER.sha256, EMBEDDER.dimension, 0.5
+
+    resampling = "halved_bilinear"
 
     def embed(self, crops):
         return np.repeat(faces(1), len(crops), 0)

@@ -94,7 +94,9 @@ def test_a_credential_stays_in_its_folder(tmp_path, monkeypatch, name):
 
 def test_a_credential_without_systemd_is_explained(monkeypatch):
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
-    with pytest.raises(GalleryError, match="LoadCredential"):
+    with pytest.raises(
+        GalleryError, match="credential:gallery exists only in a service for which systemd"
+    ):
         load_key("credential:gallery")
 
 

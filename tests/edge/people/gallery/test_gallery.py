@@ -2,13 +2,16 @@
 
 import base64
 import os
+import random
 import re
 import shutil
+import socket
 import sqlite3
 import stat
 import struct
 import subprocess
 import sys
+import time
 from datetime import date
 from pathlib import Path
 
@@ -692,3 +695,150 @@ def test_what_was_seen_last_cannot_be_emptied(path, content):
         seen.write_bytes(content)
     with pytest.raises(GalleryError, match="does not hold what was seen"):
         Gallery(path, KEY, EMBEDDER)
+
+
+@pytest.fixture
+def copies(tmp_path, monkeypatch):
+    """The one folder for copies of galleries whose disk takes no changes."""
+    folder = tmp_path / "copies"
+    folder.mkdir()
+    monkeypatch.setattr(database, "COPY_FOLDERS", (str(folder),))
+    return folder
+
+
+DISK_TAKES_NO_CHANGES = database.ReadOnlyError("the disk takes no changes")
+
+
+def test_a_copy_has_what_the_log_adds_and_no_name(path, copies):
+    with Gallery(path, KEY, EMBEDDER) as gallery:
+        gallery.enroll("Cid", faces(1), consent=True)
+        assert path.with_name(f"{path.name}-wal").stat().st_size > 0
+        link = path.with_name("link.db")
+        link.symlink_to(path)
+        copy = database._open_copy(link, DISK_TAKES_NO_CHANGES)
+    assert list(copies.iterdir()) == []
+    assert copy.execute("SELECT count(*) FROM person").fetchone() == (3,)
+    assert copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    copy.close()
+
+
+@pytest.mark.parametrize("content", [b"", b"SQLite", bytes(9000)])
+def test_a_copy_of_what_is_no_gallery_has_no_people(content, copies):
+    copy = database._open_nameless(str(copies), content, b"")
+    with pytest.raises(sqlite3.DatabaseError, match=r"not a database|no such table"):
+        copy.execute("SELECT * FROM person")
+    copy.close()
+
+
+COPY_SCRIPT = """
+import sys
+from pathlib import Path
+from edge.people.gallery import database
+database.COPY_FOLDERS = (sys.argv[2],)
+print("ready", flush=True)
+while True:
+    database._open_copy(Path(sys.argv[1]), database.ReadOnlyError()).close()
+"""
+
+
+def test_whenever_a_process_is_killed_nothing_of_a_gallery_stays_behind(path, copies):
+    assert b"EDGW" in path.read_bytes()
+    rng = random.Random(6)
+    for _ in range(5):
+        with subprocess.Popen(
+            [sys.executable, "-c", COPY_SCRIPT, path, copies],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        ) as process:  # fmt: skip
+            assert process.stdout.readline() == b"ready\n"
+            time.sleep(rng.uniform(0, 0.05))
+            process.kill()
+        left = [file.read_bytes() for file in copies.rglob("*") if file.is_file()]
+        assert not any(b"EDGW" in content for content in left)
+
+
+KILLED_SCRIPT = """
+import os, signal, sys
+from pathlib import Path
+from edge.people.gallery.gallery import Gallery
+from tests.support.gallery import EMBEDDER, KEY
+with Gallery(Path(sys.argv[1]), KEY, EMBEDDER) as gallery:
+    print(len(gallery.index()), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a disk of its own")
+@pytest.mark.parametrize("shared_memory", ["rw", "ro"])
+def test_a_killed_reader_of_a_read_only_disk_leaves_nothing(path, tmp_path, shared_memory):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    script = f"""
+mount -t tmpfs -o {shared_memory} tmpfs /dev/shm &&
+mount --bind {path.parent} {path.parent} && mount -o remount,bind,ro {path.parent} &&
+mount -t tmpfs tmpfs {temporary} || exit 1
+TMPDIR={temporary} {sys.executable} -c '{KILLED_SCRIPT}' {path}
+find /dev/shm {temporary} -mindepth 1
+"""
+    done = subprocess.run(
+        ["unshare", "--mount", "bash", "-c", script], capture_output=True, text=True
+    )
+    if "unshare" in done.stderr or "mount:" in done.stderr:
+        pytest.skip("this machine allows no mounts")
+    assert "its disk takes no changes" in done.stderr
+    assert done.stdout == "2\n", done.stderr
+
+
+def test_a_gallery_that_vanishes_while_it_is_opened_leaves_no_copy(tmp_path, copies):
+    with pytest.raises(GalleryError, match="No such file"):
+        database._open_copy(tmp_path / "gone.db", DISK_TAKES_NO_CHANGES)
+    assert list(copies.iterdir()) == []
+
+
+def test_where_no_copy_can_be_kept_the_disk_is_at_fault(path, copies):
+    copies.rmdir()
+    with pytest.raises(database.ReadOnlyError, match="takes no changes"):
+        database._open_copy(path, DISK_TAKES_NO_CHANGES)
+
+
+@pytest.mark.parametrize("suffix", ["", "-wal"])
+def test_a_gallery_too_large_to_copy_is_refused_unread(tmp_path, copies, suffix):
+    path = tmp_path / "huge.db"
+    path.touch()
+    with path.with_name(f"{path.name}{suffix}").open("wb") as file:
+        file.truncate(3 << 30)  # a hole
+    with pytest.raises(GalleryError, match="larger than 1024 MiB"):
+        database._open_copy(path, DISK_TAKES_NO_CHANGES)
+
+
+def bind_socket(path):
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [os.mkfifo, bind_socket, Path.mkdir, lambda path: path.symlink_to("/dev/zero")],
+    ids=["pipe", "socket", "folder", "device"],
+)
+def test_what_is_no_regular_file_is_refused_before_it_is_read(make, tmp_path):
+    path = tmp_path / "gallery.db"
+    make(path)
+    with pytest.raises(GalleryError, match="the gallery is not a file"):
+        Gallery(path, KEY, EMBEDDER)
+    with pytest.raises(GalleryError, match=r"regular file|No such device"):  # if it becomes one
+        database._open_copy(path, DISK_TAKES_NO_CHANGES)
+
+
+@pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal"])
+def test_what_is_no_file_in_the_place_of_a_log_is_refused_before_sqlite_waits_for_it(
+    suffix, tmp_path
+):
+    path, link = tmp_path / "gallery.db", tmp_path / "link.db"
+    open_new(path).close()
+    link.symlink_to(path)
+    log_file = Path(f"{path}{suffix}")
+    log_file.unlink(missing_ok=True)
+    os.mkfifo(log_file)
+    for name in (path, link):
+        with pytest.raises(GalleryError, match=f"gallery.db{suffix} is not a file, .*: remove it"):
+            open_new(name)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from edge.people.gallery.index import Index
-from edge.types import Liveness, Outcome, ReasonCode
+from edge.people.liveness import witness as witnesses
+from edge.people.liveness.evidence import WITNESSES
+from edge.people.liveness.motion import MotionWitness
+from edge.types import Liveness, Outcome, ReasonCode, Resampling
+from edge.vision.face_crops import align_face
 from tests.support.recognition import (
     ADA,
     AXES,
@@ -32,6 +37,24 @@ def test_a_living_enrolled_person_is_named_with_a_reason():
     assert "3 of 3" in decision.reason
 
 
+@pytest.mark.parametrize("resampling", get_args(Resampling))
+def test_faces_are_aligned_as_the_embedder_was_trained(resampling):
+    class Watching(ObedientEmbedder):
+        def embed(self, faces):
+            self.seen = faces
+            return super().embed(faces)
+
+    embedder = Watching(AXES[0])
+    embedder.resampling = resampling
+    stage = Stage(embedder)
+    result = stage.event((40, 40), scale=2.5)
+    picture, landmarks = result.frame.picture, result.faces.landmarks[0]
+    expected = {kind: align_face(picture, landmarks, resampling=kind)
+                for kind in get_args(Resampling)}  # fmt: skip
+    np.testing.assert_array_equal(embedder.seen[0], expected.pop(resampling))
+    assert not np.array_equal(embedder.seen[0], *expected.values())
+
+
 def test_a_name_takes_as_many_looks_as_votes_are_asked_for():
     stage = Stage(liveness=ObedientLiveness(0.95), min_votes=5)
     outcomes = [stage.watch(1).outcome for _ in range(5)]
@@ -42,6 +65,27 @@ def test_a_stranger_is_unknown():
     stage = Stage(ObedientEmbedder(STRANGER), ObedientLiveness(0.95))
     decision = stage.watch(4)
     assert (decision.outcome, decision.name) == (Outcome.UNKNOWN, "")
+
+
+TURNING = [(AXES[0] * 0.45 + AXES[axis] * np.sqrt(1 - 0.45**2)) for axis in (2, 3, 4)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "of_tracks", "name"),
+    [
+        ({"threshold": 0}, True, "Ada"),
+        ({"threshold": 0}, False, ""),  # measured with pictures: each must be near enough
+        ({"threshold": 0.5}, True, ""),  # so must they with a threshold of one's own
+    ],
+)
+def test_looks_that_alone_are_too_faint_name_a_person_if_tracks_were_calibrated(
+    settings, of_tracks, name
+):
+    stage = Stage(ObedientEmbedder(*TURNING), ObedientLiveness(0.95), **settings)
+    stage.recognizer.use(people(), 0.5, of_tracks=of_tracks)
+    decision = stage.watch(3)
+    assert decision.name == name
+    assert decision.similarity == pytest.approx(0.66, abs=0.01)
 
 
 def test_eleven_bad_looks_outvote_one_good_one():
@@ -144,18 +188,93 @@ def test_a_name_is_withdrawn_when_the_face_is_not_recognized_any_more():
 # --- spoof ------------------------------------------------------------------------------------
 
 
-def test_a_spoof_stays_one_however_alive_it_looks_later():
-    stage = Stage(liveness=ObedientLiveness(*[0.05] * 4, 0.99))
+def test_at_a_strict_door_a_spoof_stays_one_however_alive_it_looks_later():
+    stage = Stage(liveness=ObedientLiveness(*[0.05] * 4, 0.99), require_motion=True)
     assert stage.watch(4).outcome is Outcome.SPOOF
     assert {stage.watch(1, after_s=0.9).outcome for _ in range(20)} == {Outcome.SPOOF}
 
 
-def test_a_spoof_sticks_to_the_person_who_shows_it():
-    stage = Stage(liveness=ObedientLiveness(*[0.05] * 4, 0.99))
+def test_at_a_strict_door_a_spoof_sticks_to_the_person_who_shows_it():
+    stage = Stage(liveness=ObedientLiveness(*[0.05] * 4, 0.99), require_motion=True)
     stage.watch(4, owner=7)
     stage.show(after_s=2)  # the face is gone, the person is not
     decision = stage.watch(6, owner=7)
     assert (decision.track_id, decision.outcome) == (7, Outcome.SPOOF)
+
+
+def test_nobody_is_locked_out_by_a_bad_view():
+    stage = Stage(liveness=ObedientLiveness(*[0.97] * 5, *[0.02] * 6, 0.97))
+    assert stage.watch(5).name == "Ada"
+    seen = [stage.watch(1).outcome for _ in range(48)]
+    assert Outcome.UNDECIDED in seen
+    assert seen[-1] is Outcome.KNOWN
+
+
+def test_a_face_that_was_live_stays_so_at_the_score_that_made_it_so():
+    rules = {"live_score": 0.4, "sure_score": 0.42, "spoof_score": 0.3}
+    stage = Stage(liveness=ObedientLiveness(0.6, 0.55), **rules)
+    assert stage.watch(6).name == "Ada"
+    outcomes = {stage.watch(1, after_s=1).outcome for _ in range(12)}
+    assert outcomes == {Outcome.KNOWN}
+
+
+def test_one_bad_look_takes_no_name_away():
+    stage = Stage(liveness=ObedientLiveness(*[0.97] * 6, 0.1, 0.97))
+    outcomes = [stage.watch(1, after_s=1).outcome for _ in range(20)]
+    assert outcomes[4:] == [Outcome.KNOWN] * 16
+
+
+def test_after_a_spoof_the_model_must_be_sure_for_a_while():
+    stage = Stage(liveness=ObedientLiveness(*[0.05] * 4, 0.85))  # and it moves
+    assert stage.watch(4).outcome is Outcome.SPOOF
+    outcomes = [stage.watch(1, after_s=0.5).outcome for _ in range(50)]
+    assert Outcome.KNOWN not in outcomes[:20]
+    assert outcomes[-1] is Outcome.KNOWN
+
+
+def test_a_picture_shown_after_a_living_face_takes_the_name_away():
+    stage = Stage(liveness=ObedientLiveness(*[0.97] * 3, 0.1))
+    assert stage.watch(6).name == "Ada"
+    late = [stage.watch(1, after_s=0.25).name for _ in range(12)]  # three seconds
+    assert late[-1] == ""
+    assert stage.watch(8).outcome is Outcome.SPOOF
+
+
+@pytest.mark.parametrize(
+    ("score", "settings", "name"),
+    [
+        (0.85, {}, "Ada"),  # it moves
+        (0.85, {"still_face": True}, ""),
+        (0.97, {"still_face": True}, "Ada"),
+        (0.97, {"still_face": True, "require_motion": True}, ""),
+        (0.85, {"still_face": True, "require_motion": False}, "Ada"),
+    ],
+)
+def test_motion_is_asked_for_where_the_model_is_unsure(monkeypatch, score, settings, name):
+    if settings.pop("still_face", False):
+        monkeypatch.setattr(MotionWitness, "testify", lambda _: witnesses.SILENCE)
+    decision = Stage(liveness=ObedientLiveness(score), **settings).watch(8)
+    assert decision.name == name
+    assert dict(decision.evidence)["model"] == pytest.approx(
+        math.log(score / (1 - score)), abs=1e-3
+    )
+
+
+@pytest.mark.parametrize("kind", WITNESSES)
+def test_a_witness_that_gives_no_number_names_nobody(monkeypatch, kind):
+    monkeypatch.setattr(kind, "testify", lambda _: witnesses.Testimony(math.nan, math.nan))
+    decision = Stage(liveness=ObedientLiveness(0.97)).watch(12)
+    assert (decision.name, decision.liveness) == ("", Liveness.UNDECIDED)
+    assert decision.reason == "a witness of liveness returned NaN"
+
+
+def test_surroundings_that_become_others_take_the_name_away_until_it_is_earned_again():
+    stage = Stage(liveness=ObedientLiveness(0.97))
+    assert stage.watch(4).name == "Ada"
+    stage._background[:] = stage._background[::-1, ::-1]  # held before the camera, same histogram
+    names = [stage.watch(1).name for _ in range(12)]
+    assert "" in names
+    assert names[-1] == "Ada"
 
 
 # --- nothing leaks ----------------------------------------------------------------------------
@@ -222,7 +341,7 @@ def test_a_decided_face_is_looked_at_for_refreshes_only():
     stage.watch(4)
     before = stage.embedder.asked
     stage.watch(8)  # two seconds
-    assert stage.embedder.asked - before == 1
+    assert stage.embedder.asked - before == 2
 
 
 def test_small_faces_are_rejected_without_a_look():
@@ -305,7 +424,7 @@ def test_a_stranger_is_looked_at_for_refreshes_only_once_the_network_was_asked()
     before = stage.embedder.asked
     assert before <= 4
     stage.watch(8)  # two seconds
-    assert stage.embedder.asked - before == 1
+    assert stage.embedder.asked - before == 2
 
 
 def test_a_stranger_who_turns_to_the_camera_is_looked_at_at_once():

@@ -1,0 +1,210 @@
+"""What each witness makes of drawn faces that move, blink, are carried, or are on a screen."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from edge.people.liveness import blink, screen, surroundings
+from edge.people.liveness.blink import BlinkWitness
+from edge.people.liveness.evidence import WITNESSES
+from edge.people.liveness.motion import HELD, MotionWitness
+from edge.people.liveness.screen import ScreenWitness, measure_peak
+from edge.people.liveness.surroundings import SurroundingsWitness
+from edge.people.liveness.witness import SILENCE, LivenessLook
+from edge.types import RgbPicture
+from edge.vision.face_crops import FACE_POINTS
+
+WIDTH, HEIGHT = 480, 360
+STEP_S = 0.2
+
+
+def draw_texture(seed: int, width: int, height: int) -> np.ndarray:
+    """Blotches of several sizes, as rooms and posters have."""
+    rng = np.random.default_rng(seed)
+    shape = (height // 12 + 1, width // 12 + 1, 3)
+    coarse = cv2.resize(rng.uniform(0, 255, shape).astype(np.float32), (width, height))
+    return np.clip(coarse + rng.normal(0, 2, coarse.shape), 0, 255).astype(np.uint8)
+
+
+ROOM = draw_texture(1, WIDTH, HEIGHT)
+CARD = draw_texture(2, 260, 260)
+
+
+def make_look(rgb: np.ndarray, center: tuple[float, float], at_s: float, face_px: float = 80):
+    x, y = center
+    box = np.array([x - 0.4 * face_px, y - face_px / 2, x + 0.4 * face_px, y + face_px / 2])
+    points = (FACE_POINTS - 56) * face_px / 80 + [x, y]
+    crop = rgb[int(y) - 56 : int(y) + 56, int(x) - 56 : int(x) + 56]
+    return LivenessLook(
+        RgbPicture(rgb), crop, box.astype(np.float32), points.astype(np.float32), at_s
+    )
+
+
+def film(move, count=8, carried=False, panned=False):
+    """Looks at a head that moves before the room, on a card, or with all the room."""
+    for number in range(count):
+        dx, dy = move(number)
+        rgb = np.roll(ROOM, (dy, dx), (0, 1)) if panned else ROOM.copy()
+        x, y = 240 + dx, 170 + dy
+        if carried:
+            rgb[y - 130 : y + 130, x - 130 : x + 130] = CARD
+        cv2.ellipse(rgb, (x, y), (32, 42), 0, 0, 360, (200, 160, 140), -1)
+        yield make_look(rgb, (x, y), number * STEP_S)
+
+
+def sway(number: int) -> tuple[int, int]:
+    return round(24 * np.sin(1.3 * number)), round(5 * np.cos(number))
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        ({"move": sway}, surroundings.STAYED),
+        ({"move": sway, "carried": True}, surroundings.CARRIED),
+        ({"move": sway, "panned": True}, surroundings.PANNED),
+        ({"move": lambda _: (0, 0)}, SILENCE),
+        ({"move": lambda _: (0, 0), "carried": True}, SILENCE),
+    ],
+    ids=["moving head", "held picture", "moving camera", "still head", "still picture"],
+)
+def test_surroundings_tell_a_head_from_a_picture_that_is_held(how, says):
+    witness = SurroundingsWitness()
+    for look in film(**how):
+        assert witness.look(look)
+    assert witness.testify() == says
+
+
+def test_a_picture_put_before_the_face_is_noticed():
+    witness = SurroundingsWitness()
+    looks = [*film(lambda _: (0, 0), 3), *film(lambda _: (0, 0), 3, carried=True)]
+    looks = [make_look(one.picture.rgb, (240, 170), n * STEP_S) for n, one in enumerate(looks)]
+    assert [witness.look(look) for look in looks] == [True, True, True, False, True, True]
+
+
+def test_a_blank_wall_tells_nothing_of_surroundings():
+    witness = SurroundingsWitness()
+    for look in film(sway):
+        blank = np.full_like(look.picture.rgb, 120)
+        assert witness.look(make_look(blank, (240, 170), look.at_s))
+    assert witness.testify() == SILENCE
+
+
+def test_a_face_at_the_edge_of_the_picture_is_looked_at():
+    witness = SurroundingsWitness()
+    for number in range(6):
+        box = np.array([-20 + 8 * number, -30, 40 + 8 * number, 50], np.float32)
+        look = LivenessLook(
+            RgbPicture(ROOM), ROOM[:112, :112], box, FACE_POINTS - 50, number * STEP_S
+        )
+        assert witness.look(look)
+
+
+def draw_eyes(closed: bool = False, light: float = 1.0, rng=None) -> np.ndarray:
+    face = np.full((112, 112, 3), (190, 150, 130), np.float32)
+    cv2.ellipse(face, (56, 92), (18, 6), 0, 0, 360, (150, 70, 70), -1)
+    cv2.line(face, (56, 60), (52, 76), (150, 115, 100), 3)
+    for x in (38, 74):
+        if closed:
+            cv2.line(face, (x - 8, 54), (x + 8, 54), (150, 110, 95), 1)
+        else:
+            cv2.circle(face, (x, 52), 4, (40, 30, 25), -1)
+    noise = np.random.default_rng(0 if rng is None else rng).normal(0, 3, face.shape)
+    return np.clip(cv2.GaussianBlur(face, (0, 0), 1) * light + noise, 0, 255).astype(np.uint8)
+
+
+def watch_eyes(*crops: np.ndarray, step_s: float = STEP_S):
+    witness = BlinkWitness()
+    for number, crop in enumerate(crops):
+        look = make_look(ROOM, (240, 170), number * step_s)
+        witness.look(LivenessLook(look.picture, crop, look.xyxy, look.landmarks, look.at_s))
+    return witness.testify()
+
+
+OPEN = [draw_eyes(rng=n) for n in range(6)]
+
+
+def test_a_blink_is_life():
+    assert watch_eyes(*OPEN, draw_eyes(closed=True), *OPEN[:2]) == blink.BLINKED
+
+
+@pytest.mark.parametrize(
+    "crops",
+    [
+        [*OPEN, *OPEN],
+        [*OPEN, *[draw_eyes(closed=True)] * 6],  # closed, or looking down
+        [draw_eyes(closed=True)] * 9,
+        [*OPEN, draw_eyes(light=0.5), *OPEN[:2]],  # the light went out
+        [*OPEN, cv2.GaussianBlur(OPEN[0], (0, 0), 6), *OPEN[:2]],  # out of focus
+        [*OPEN, np.zeros((112, 112, 3), np.uint8), *OPEN[:2]],
+    ],
+    ids=["open", "closes", "closed", "dark", "blurred", "black"],
+)
+def test_what_is_no_blink_is_none(crops):
+    assert watch_eyes(*crops) == SILENCE
+
+
+def test_eyes_seen_too_rarely_tell_nothing():
+    crops = [*OPEN, draw_eyes(closed=True), *OPEN[:2]]
+    assert watch_eyes(*crops, step_s=1.0) == SILENCE
+
+
+def draw_skin(seed: int) -> np.ndarray:
+    smooth = draw_texture(seed, screen.SIDE, screen.SIDE).astype(np.float32).mean(axis=2)
+    return smooth + np.random.default_rng(seed).normal(0, 3, smooth.shape)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_grid_stands_out_of_the_spectrum(seed):
+    y, x = np.mgrid[: screen.SIDE, : screen.SIDE]
+    skin = draw_skin(seed)
+    grid = 10 * np.sin(2 * np.pi * (x * 0.23 + y * 0.11 + seed / 20))
+    assert measure_peak(skin.astype(np.float32)) < screen.PEAK
+    assert measure_peak((skin + grid).astype(np.float32)) > screen.PEAK
+
+
+def test_a_screen_is_told_after_some_looks():
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    grid = (12 * np.sin(2 * np.pi * (x * 0.23 + y * 0.11)))[..., None]
+    rgb = np.clip(ROOM * 0.3 + 100 + grid, 0, 255).astype(np.uint8)
+    witness = ScreenWitness()
+    said = []
+    for number in range(4):
+        assert witness.look(make_look(rgb, (240, 170), number * STEP_S, face_px=120))
+        said.append(witness.testify())
+    assert said == [SILENCE, SILENCE, screen.SCREEN, screen.SCREEN]
+
+
+def test_small_faces_tell_nothing_of_screens():
+    witness = ScreenWitness()
+    for number in range(5):
+        witness.look(make_look(ROOM, (240, 170), number * STEP_S, face_px=50))
+    assert witness.testify() == SILENCE
+
+
+def test_a_flat_face_that_is_moved_about_is_held():
+    witness = MotionWitness()
+    for number in range(8):
+        dx, dy = sway(number)
+        look = make_look(ROOM, (240, 170), number * STEP_S)
+        moved = make_look(ROOM, (240 + 3 * dx, 170 + 3 * dy), number * STEP_S)
+        witness.look(LivenessLook(look.picture, look.crop, moved.xyxy, moved.landmarks, look.at_s))
+    assert witness.testify() == HELD
+
+
+@pytest.mark.parametrize("kind", WITNESSES)
+def test_who_saw_nothing_says_nothing(kind):
+    assert kind().testify() == SILENCE
+
+
+@pytest.mark.parametrize("points", [np.full((5, 2), np.nan), np.zeros((5, 2)), FACE_POINTS * 0 + 7])
+def test_points_that_are_none_break_nothing(points):
+    witnesses = [kind() for kind in WITNESSES]
+    for number in range(6):
+        look = make_look(ROOM, (240 + number, 170), number * STEP_S)
+        broken = LivenessLook(
+            look.picture, look.crop, look.xyxy, points.astype(np.float32), look.at_s
+        )
+        assert all(witness.look(broken) for witness in witnesses)
+    assert all(np.isfinite(witness.testify().strongest) for witness in witnesses)

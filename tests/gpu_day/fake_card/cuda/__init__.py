@@ -1,0 +1,1 @@
+"""The package `cuda` with a fake card."""

@@ -1,0 +1,1 @@
+"""The package `cuda.bindings` with a fake card."""

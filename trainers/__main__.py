@@ -1,0 +1,18 @@
+"""The `edge-train` command, also as `python -m trainers`."""
+
+from edge.interrupt import exit_if_interrupted, quiet_interrupt
+
+
+def main() -> None:
+    """Run the command line."""
+    with exit_if_interrupted():
+        from edge.opencv import require_opencv
+
+        require_opencv("edge-train")
+        from trainers.commands.app import main as run
+    with quiet_interrupt():
+        run()
+
+
+if __name__ == "__main__":
+    main()
