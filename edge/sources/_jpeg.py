@@ -17,7 +17,7 @@ from edge.errors import SourceError
 from edge.sources._picture import to_picture
 from edge.types import Picture
 
-MAX_JPEG_BYTES = 32 << 20
+MAX_JPEG_BYTES = 24 << 20  # a buffer that grows may be there twice for a moment
 _MAX_BETWEEN_BYTES = 1 << 20  # of headers and padding between two pictures
 _START, _END = 0xD8, 0xD9
 # markers that are neither stuffing, padding, nor alone in the coded data
@@ -58,7 +58,8 @@ class JpegSplitter:
                 if not self._fill():
                     return None
             elif marker[0][1] == _END:
-                picture = bytes(self._buffer[: marker.end()])
+                with memoryview(self._buffer) as whole:
+                    picture = bytes(whole[: marker.end()])
                 del self._buffer[: marker.end()]
                 return picture
             elif marker[0][1] == _START:  # the last picture was cut off
