@@ -452,7 +452,7 @@ def test_the_pace_of_the_camera_reaches_its_source():
 
 @pytest.mark.parametrize(
     ("kind", "body", "says"),
-    [("text/html", b"<html>", "does not answer with a JPEG"), ("image/jpeg", None, "more than 32")],
+    [("text/html", b"<html>", "does not answer with a JPEG"), ("image/jpeg", None, "more than 24")],
 )
 def test_an_answer_that_is_no_picture_is_named(kind, body, says):
     def stream(reply):
