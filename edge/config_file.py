@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -29,6 +30,12 @@ MAX_DEPTH = 24  # of tables and arrays in each other
 MAX_TABLES = 1000  # in one array: cameras of a node
 MAX_ENTRIES = 40_000  # keys, tables and arrays
 MAX_PROBLEMS = 20  # that are reported at once
+EXAMPLES = {  # of keys that must be there
+    "models": 'the lines [models] and detector = "zoo:detect-nano"',
+    "detector": 'detector = "zoo:detect-nano"',
+    "cameras": 'the lines [[cameras]], name = "door" and source = { kind = "synthetic" }',
+    "source": 'source = { kind = "rtsp", url = "rtsp://10.0.0.7/stream" }',
+}
 CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # but tab and newline
 
 Key = tuple[str | int, ...]
@@ -121,7 +128,8 @@ def parse(tree: Tree, path: Path | str = "configuration", text: str = "") -> Con
         try:
             config = Config.model_validate(tree)
         except ValidationError as error:
-            problems += source.explain(error, ())  # without the input, which may hold a password
+            # without the input, which may hold a password
+            problems += source.explain(error, Config, ())
         sinks: dict[Key, BaseModel] = {}
         for folder, table, key in _list_plugins(tree):
             if len(plugin_errors.errors) < MAX_PROBLEMS:
@@ -262,18 +270,24 @@ class _Source:
         if not isinstance(kind, str):
             raise self.error(key, f"needs a kind: one of {', '.join(plugins.kinds(folder))}")
         try:
-            return plugins.validate(plugins.load(folder, kind), table)
+            plugin = plugins.load(folder, kind)
+        except ConfigError as error:
+            raise self.error((*key, "kind"), error.problem) from None
+        try:
+            return plugins.validate(plugin, table)
         except ValidationError as error:
-            raise CombinedConfigError(self.explain(error, key)) from None
+            raise CombinedConfigError(self.explain(error, plugin.options, key)) from None
         except ConfigError as error:
             raise self.error((*key, "kind"), error.problem) from None
 
-    def explain(self, error: ValidationError, prefix: Key) -> list[ConfigError]:
+    def explain(
+        self, error: ValidationError, table: type[BaseModel], prefix: Key
+    ) -> list[ConfigError]:
         """The problems that pydantic found, but no more than are reported."""
         problems = error.errors(include_input=False, include_url=False)
         inner = {problem["loc"][:n] for problem in problems for n in range(len(problem["loc"]))}
         return [
-            self.error((*prefix, *_skip_tags(problem["loc"])), _remedy(problem))
+            self.error((*prefix, *_skip_tags(problem["loc"])), _remedy(problem, table))
             for problem in problems[: 2 * MAX_PROBLEMS]
             if problem["loc"] not in inner  # a list whose entries failed is also reported as empty
         ][:MAX_PROBLEMS]
@@ -283,12 +297,17 @@ def _skip_tags(key: Key) -> Key:
     return tuple(part for part in key if not str(part).startswith("~"))
 
 
-def _remedy(problem: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
+def _remedy(problem: Any, table: type[BaseModel]) -> str:  # noqa: ANN401 - ErrorDetails
+    """What to do about a problem that was found in ``table`` or one of its tables."""
     match problem["type"]:
         case "extra_forbidden":
-            return "unknown key: remove it or correct its spelling"
+            *path, key = _skip_tags(problem["loc"])
+            near = get_close_matches(str(key), _list_keys(table, path), n=1)
+            guess = f"did you mean {near[0]}? Correct its spelling or " if near else ""
+            return f"unknown key: {guess or 'correct its spelling or '}remove it"
         case "missing":
-            return "is missing: add it"
+            example = EXAMPLES.get(str(problem["loc"][-1]), "")
+            return f"is missing: add it{example and f', for example {example}'}"
         case "too_short":
             context = problem["ctx"]
             return f"has {context['actual_length']} entries, needs at least {context['min_length']}"
@@ -299,6 +318,22 @@ def _remedy(problem: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
         case _:
             message = str(problem["msg"]).removeprefix("Value error, ")
             return message if ":" in message else f"{message}: change it"
+
+
+def _list_keys(table: type[BaseModel], path: Sequence[str | int]) -> list[str]:
+    """The keys that a table has below ``path``; none where that is no table of fixed keys."""
+    tables = [table]
+    for part in path:
+        if isinstance(part, str):
+            fields = [each.model_fields[part] for each in tables if part in each.model_fields]
+            tables = [inner for field in fields for inner in _find_tables(field.annotation)]
+    return sorted({key for each in tables for key in each.model_fields})
+
+
+def _find_tables(annotation: object) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [table for inner in get_args(annotation) for table in _find_tables(inner)]
 
 
 def _dotted(key: Key) -> str:

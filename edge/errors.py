@@ -11,7 +11,8 @@
     |   `-- GalleryRefusedError  exit 78   it is not trusted; a node runs on and names no one
     |-- SourceError          (none)    one camera failed; it is retried every second
     |   |-- SourceDeniedError  (none)  it refused our credentials; it is retried ever more rarely
-    |   `-- SourceEndedError   (none)  a recording is damaged for good: told once, not retried
+    |   |-- SourceEndedError   (none)  a recording is damaged for good: told once, not retried
+    |   `-- SinglePictureError  (none)  an address answers with one picture: its kind is snapshot
     |-- SinkError            (none)    one sink failed; it is retried with backoff
     |-- GpuMemoryError       (none)    the GPU is full; a smaller batch may fit
     |-- GpuLostError         exit 75   the GPU failed this process for good; a new one may work
@@ -199,6 +200,10 @@ class SourceDeniedError(SourceError):
 
 class SourceEndedError(SourceError):
     """A recording cannot be read further, now or later: reading it again would repeat events."""
+
+
+class SinglePictureError(SourceError):
+    """An address answers with one picture: a source of another kind asks for it repeatedly."""
 
 
 class SinkError(EdgeError):

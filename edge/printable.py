@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+
 
 def escape_controls(text: str, keep: str = "") -> str:
     r"""Show control, direction and other unprintable characters as `\x1b`, except ``keep``."""
@@ -27,6 +30,33 @@ def escape_controls_in_json(line: bytes) -> bytes:
 def format_count(number: int, noun: str, plural: str = "") -> str:
     """A number and its noun: ``1 photo``, ``2 photos``, ``0 people``."""
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
+def format_counts(counts: Mapping[str, int]) -> str:
+    """Numbers of things by their label, the most frequent first: ``2 persons, 1 car``."""
+    ranked = sorted(counts.items(), key=lambda item: -item[1])
+    return ", ".join(format_count(n, label, pluralize(label)) for label, n in ranked if n)
+
+
+def pluralize(label: str) -> str:
+    """The English plural of a detector's label: ``persons``, ``buses``, ``sheep``."""
+    head, blank, noun = label.rpartition(" ")
+    if noun in _PLURALS:
+        plural = _PLURALS[noun]
+    elif re.search(r"(s|x|z|ch|sh)$", noun):
+        plural = f"{noun}es"
+    elif re.search(r"[^aeiou]y$", noun):
+        plural = f"{noun[:-1]}ies"
+    else:
+        plural = f"{noun}s"
+    return f"{head}{blank}{plural}"
+
+
+_UNCHANGED = ("people", "sheep", "scissors", "skis", "deer", "fish", "aircraft", "glasses")
+_PLURALS = {
+    "knife": "knives", "mouse": "mice", "man": "men", "woman": "women", "child": "children",
+    **{noun: noun for noun in _UNCHANGED},
+}  # fmt: skip
 
 
 def _escape(character: str) -> str:

@@ -17,10 +17,11 @@ from edge.cli.doctor import doctor
 from edge.cli.enroll import enroll
 from edge.cli.process_exit import leave_threads_behind
 from edge.cli.run import run
+from edge.cli.setup import setup
 from edge.cli.watch import watch
 
 app = application("Detect objects and recognize faces on many cameras; publish over ZeroMQ.")
-for command in (run, check, demo, doctor, watch):
+for command in (setup, run, check, demo, doctor, watch):
     app.command()(command)
 app.command(cls=deprecated_options({"--model": "--detector", "--lanes": "--workers"}))(detect)
 app.command(cls=deprecated_options({"--lanes": "--workers"}))(bench)

@@ -20,7 +20,7 @@ from rich.text import Text
 
 from edge.cli.table import FoldingTable, make_column, to_cell
 from edge.client import ENDPOINT, Gap, Item, Received, Subscriber
-from edge.printable import escape_controls_in_json
+from edge.printable import escape_controls_in_json, format_counts
 from edge.wire.schema import DetectionsMessage, StatusMessage, encode_line
 from edge.wire.topics import parse_camera
 
@@ -94,7 +94,11 @@ def describe_silence(endpoint: str) -> str:
 def _show_table(subscriber: Subscriber) -> None:
     board = Board(subscriber.endpoint)
     received_s = time.monotonic()
-    with Live(board.table(), console=Console(), auto_refresh=False) as live:
+    console = Console()
+    with (
+        _end_line(console),
+        Live(board.table(), console=console, auto_refresh=False) as live,
+    ):
         drawn_s = 0.0
         while True:
             item = subscriber.receive(DRAW_EVERY_S)
@@ -105,6 +109,16 @@ def _show_table(subscriber: Subscriber) -> None:
             if now_s - drawn_s >= DRAW_EVERY_S:
                 drawn_s = now_s
                 live.update(board.table(now_s, silent=now_s - received_s > SILENCE_S), refresh=True)
+
+
+@contextmanager
+def _end_line(console: Console) -> Iterator[None]:
+    """End the last line of the table where Rich does not: in a file or a pipe."""
+    try:
+        yield
+    finally:
+        if not console.is_terminal:
+            console.line()
 
 
 @dataclass(slots=True)
@@ -176,4 +190,4 @@ class Board:
             row.age_s, row.objects = body.age_s, len(body.objects)
             if body.objects:
                 counts = Counter(detected.label for detected in body.objects)
-                row.labels = ", ".join(f"{n} {label}" for label, n in counts.most_common(4))
+                row.labels = format_counts(dict(counts.most_common(4)))

@@ -197,6 +197,7 @@ class Video:
     """The best video stream of an open container. Used by one thread.
 
     Attributes:
+        codec: What the pictures are coded with, by FFmpeg's name.
         damaged: Packets and pictures so far that could not be decoded, or not whole.
     """
 
@@ -204,6 +205,7 @@ class Video:
         self.address = opening.address
         self.stream = stream
         self.format = container.format.name
+        self.codec = stream.codec_context.name
         self.damaged = 0
         self._deadline = Deadline.to_read(opening.read_timeout_s)
         self._packets = cast("Generator[Packet[Stream]]", container.demux())

@@ -46,6 +46,11 @@ def expand(text: str, *, encode: bool = False) -> str:
     return _VARIABLE.sub(look_up, text)
 
 
+def escape(text: str) -> str:
+    """Text that `expand` makes ``text`` of: a ``${NAME}`` in it is meant literally."""
+    return re.sub(r"\$\{(?=[A-Za-z_][A-Za-z0-9_]*\})", r"$\g<0>", text)
+
+
 def _expand_secret(value: object) -> object:
     return expand(value) if isinstance(value, str) else value
 

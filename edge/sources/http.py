@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, cast
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from edge.errors import SourceError
+from edge.errors import SinglePictureError, SourceError
 from edge.redaction import show_address
 from edge.sources._address import add_login, check_url
 from edge.sources._arrivals import Arrival, iterate_captures
@@ -84,9 +84,14 @@ class Options(Login):
 
 
 class HttpCamera:
-    """A live camera at an address."""
+    """A live camera at an address.
+
+    Attributes:
+        codec: What the pictures are coded with, by FFmpeg's name; empty before the first one.
+    """
 
     every_frame = False
+    codec = ""
 
     def __init__(self, options: Options) -> None:
         self._options = options
@@ -150,7 +155,10 @@ class HttpCamera:
             begins = body.peek(_SNIFFED_BYTES)
             if body.content_type in _MJPEG or begins.startswith((b"--", b"\xff\xd8\xff")):
                 if body.content_type == "image/jpeg":
-                    raise SourceError(f'{self.address} is one picture: use kind = "snapshot"')
+                    raise SinglePictureError(
+                        f'{self.address} is one picture: use kind = "snapshot"'
+                    )
+                self.codec = "mjpeg"
                 _split_pictures(JpegSplitter(body.read, self.address), store, closing)
                 return
             if body.content_type.startswith(("text/html", "image/")):
@@ -190,6 +198,7 @@ class HttpCamera:
     ) -> None:
         """Read a stream with FFmpeg."""
         with open_video(opening, self._lookup) as video:
+            self.codec = video.codec
             pacing = _PlaylistPacing() if video.format == "hls" else None
             while not closing.is_set():
                 packet = video.read()

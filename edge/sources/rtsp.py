@@ -69,9 +69,14 @@ class Options(Login):
 
 
 class RtspCamera:
-    """An RTSP camera on the network."""
+    """An RTSP camera on the network.
+
+    Attributes:
+        codec: What the pictures are coded with, by FFmpeg's name; empty before the first one.
+    """
 
     every_frame = False
+    codec = ""
 
     def __init__(self, options: Options) -> None:
         self._options = options
@@ -162,7 +167,8 @@ class RtspCamera:
         return url
 
     def _captures(self, video: Video, stop: threading.Event) -> Generator[Capture]:
-        delayed = video.stream.codec_context.name in _PARSED
+        self.codec = video.codec
+        delayed = video.codec in _PARSED
         previous_s = time.time(), time.monotonic()
         deadline_s = previous_s[1] + self._options.first_picture_timeout_s
         size_wh, told = None, 0

@@ -61,6 +61,7 @@ class SnapshotCamera:
     """A camera that is asked for single pictures, on one connection that is kept alive."""
 
     every_frame = False
+    codec = "mjpeg"  # by FFmpeg's name
 
     def __init__(self, options: Options) -> None:
         self._options = options

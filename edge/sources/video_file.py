@@ -237,7 +237,13 @@ class _Playback:
 
 
 class VideoFile:
-    """A recording, played as a camera."""
+    """A recording, played as a camera.
+
+    Attributes:
+        codec: What the pictures are coded with, by FFmpeg's name; empty before the first one.
+    """
+
+    codec = ""
 
     def __init__(self, options: Options) -> None:
         self._options = options
@@ -286,6 +292,7 @@ class VideoFile:
             hwaccel=options.hwaccel,
         )
         with open_video(opening, self._lookup) as video:
+            self.codec = video.codec
             yield video
 
     def _captures(self, first: Video, stop: threading.Event) -> Generator[Capture]:

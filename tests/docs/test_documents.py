@@ -12,8 +12,10 @@ import threading
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from edge import config_file, plugins
+from edge.cli import app as edge
 from edge.compat import tomllib
 from edge.errors import ConfigError, SinkError
 from edge.models.paths import list_zoo
@@ -92,6 +94,14 @@ def test_the_configuration_in_the_readme_is_right():
     (example,) = blocks(ROOT / "README.md", "toml")
     settings = config_file.parse(tomllib.loads(example))
     assert [camera.name for camera in settings.cameras] == ["door", "yard"]
+
+
+def test_the_configuration_in_the_readme_passes_the_check_as_it_stands(tmp_path, default_ports):
+    (example,) = blocks(ROOT / "README.md", "toml")
+    path = tmp_path / "gate.toml"
+    path.write_text(example)
+    done = CliRunner(env={"COLUMNS": "300"}).invoke(edge, ["check", str(path)])
+    assert done.exit_code == 0, done.output
 
 
 def test_the_readme_fits_on_two_screens_and_says_once_what_is_not_measured():

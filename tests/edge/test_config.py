@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
@@ -585,6 +585,41 @@ def test_no_text_is_too_much(name, tmp_path):
     assert len(str(caught.value).splitlines()) <= config_file.MAX_PROBLEMS
     assert len(str(caught.value)) < 20_000
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("toml", "key", "meant"),
+    [
+        (Toml(top="nod = 'a'"), "nod", "node"),
+        (camera("fsp = 5"), "cameras[0].fsp", "fps"),
+        (camera(ZONE.replace("polygon", "polgon")), "cameras[0].zones[0].polgon", "polygon"),
+        (camera("[cameras.tracking]\nmin_uio = 1"), "cameras[0].tracking.min_uio", "min_iou"),
+        (source('kind = "rtsp", ulr = "rtsp://a/b"'), "cameras[0].source.ulr", "url"),
+        (detector('{ path = "a.onnx", sha265 = "" }'), "models.detector.sha265", "sha256"),
+        (Toml(sinks='[[sinks]]\nkind = "zeromq"\nbnd = "x"'), "sinks[0].bnd", "bind"),
+        (Toml(runtime='[runtime]\nkind = "onnx"\nthread = 1'), "runtime.thread", "threads"),
+        (Toml(http="[htpp]\nport = 0"), "htpp", "http"),
+        (Toml(top="colour = 1"), "colour", ""),
+    ],
+)
+def test_a_misspelled_key_is_told_with_the_one_that_was_meant(toml, key, meant, shelf):
+    toml = replace(toml, source="") if "tracking" in toml.camera or "zones" in toml.camera else toml
+    with pytest.raises(ConfigError) as caught:
+        config_file.load(toml.write(shelf))
+    guess = f"did you mean {meant}? Correct" if meant else "correct"
+    assert f": {key}: unknown key: {guess} its spelling or remove it" in str(caught.value)
+
+
+def test_what_is_missing_is_told_with_lines_that_can_be_added(tmp_path):
+    path = tmp_path / "edge.toml"
+    path.touch()
+    with pytest.raises(ConfigError) as caught:
+        config_file.load(path)
+    for line in str(caught.value).splitlines():
+        assert ": is missing: add it, for example the lines " in line
+        added = line.partition("the lines ")[2].replace(" and ", ", ").split(", ")
+        path.write_text("\n".join([path.read_text(), *added]))
+    assert config_file.load(path).cameras[0].name == "door"
 
 
 def test_a_device_or_fifo_is_no_configuration(tmp_path):

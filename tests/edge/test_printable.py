@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.printable import escape_controls, escape_controls_in_json, format_count
+from edge.printable import (
+    escape_controls,
+    escape_controls_in_json,
+    format_count,
+    format_counts,
+    pluralize,
+)
 
 
 def test_a_terminal_gets_nothing_to_obey():
@@ -34,3 +40,26 @@ def test_json_means_the_same_without_raw_controls(text):
 )
 def test_a_number_of_things_is_said_in_english(number, words, text):
     assert format_count(number, *words) == text
+
+
+@pytest.mark.parametrize(
+    ("label", "plural"),
+    [
+        ("person", "persons"),
+        ("bus", "buses"),
+        ("bench", "benches"),
+        ("wine glass", "wine glasses"),
+        ("sheep", "sheep"),
+        ("knife", "knives"),
+        ("lorry", "lorries"),
+        ("donkey", "donkeys"),
+    ],
+)
+def test_several_things_have_a_plural(label, plural):
+    assert pluralize(label) == plural
+
+
+def test_things_are_counted_the_most_frequent_first():
+    counts = {"dog": 1, "cat": 0, "person": 5, "bus": 2}
+    assert format_counts(counts) == "5 persons, 2 buses, 1 dog"
+    assert format_counts({}) == ""

@@ -235,12 +235,25 @@ def _check_file(path: Path) -> None:
             "the gallery is not a file but a folder, device, pipe or socket: check the path",
             file=path,
         )
+    if mode & 0o077 and not _is_database(path):
+        raise GalleryError("the file is not a gallery: check the path", file=path)
     if mode & 0o077:
         raise GalleryRefusedError(
             f"the gallery is accessible to other users (mode {stat.S_IMODE(mode):04o}): "
             f"chmod 600 {path}",
             file=path,
         )
+
+
+def _is_database(path: Path) -> bool:
+    """Whether SQLite takes it for one; closing a file of our own would take SQLite's locks off."""
+    uri = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
+    try:
+        with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
+            connection.execute("PRAGMA schema_version").fetchone()
+    except sqlite3.Error as error:
+        return compat.sqlite_error_code(error) != compat.SQLITE_NOTADB
+    return True
 
 
 def _check_logs(path: Path) -> None:

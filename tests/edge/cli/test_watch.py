@@ -51,6 +51,15 @@ def test_a_camera_that_is_not_online_says_why():
     assert "offline: no route [/red]" in drawn(board), "what a node says is no markup"
 
 
+def test_several_of_a_kind_are_a_plural():
+    board = Board("tcp://here")
+    message = received("detections")
+    person = message.body.objects[0]
+    body = msgspec.structs.replace(message.body, objects=[person] * 5)
+    board.update(Received(message.topic, body), 0)
+    assert "5 persons" in drawn(board)
+
+
 def test_what_a_node_says_cannot_steer_the_terminal():
     board = Board("tcp://here\x1b[2J")
     board.update(received("status", state="off\x1b[31mline", reason="\x9b2Jgone"), 0)
@@ -130,8 +139,10 @@ def test_ctrl_c_is_a_clean_end(options):
     with running(*options) as (sink, process):
         talk_until(sink, lambda: sink.subscribed[b"v1/"])
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=PATIENCE_S)
+        shown, errors = process.communicate(timeout=PATIENCE_S)
         assert (process.returncode, errors) == (0, b"")
+        assert shown.endswith(b"\n"), "the last line is a whole one, in a pipe too"
+        assert not shown.endswith(b"\n\n")
 
 
 def test_silence_is_said_instead_of_hanging_mutely():

@@ -452,6 +452,15 @@ def test_another_file_is_no_gallery(tmp_path, content):
     assert path.read_bytes() == content
 
 
+def test_of_a_file_that_is_no_gallery_nothing_is_advised_but_the_path(tmp_path):
+    path = tmp_path / "gate.toml"
+    path.write_text('node = "gate-1"\n')
+    path.chmod(0o644)
+    with pytest.raises(GalleryError, match="not a gallery: check the path") as caught:
+        open_new(path)
+    assert "chmod" not in str(caught.value)
+
+
 def test_a_database_of_somebody_else_is_left_alone(tmp_path):
     path = tmp_path / "other.db"
     tamper(path, "CREATE TABLE theirs (a)")
