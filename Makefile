@@ -100,11 +100,11 @@ install: install-files ## install the daemon and its unit; DESTDIR= PREFIX=/usr/
 	ln -sf $(OPT)/bin/edge $(DESTDIR)$(PREFIX)/bin/edge
 
 install-files: ## install unit, user, folders and example only
-	install -D -m 644 systemd/edge@.service $(DESTDIR)$(PREFIX)/lib/systemd/system/edge@.service
-	install -D -m 644 systemd/edge.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/edge.conf
-	install -D -m 644 systemd/edge.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/edge.conf
+	install -D -m 644 edge/systemd/edge@.service $(DESTDIR)$(PREFIX)/lib/systemd/system/edge@.service
+	install -D -m 644 edge/systemd/edge.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/edge.conf
+	install -D -m 644 edge/systemd/edge.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/edge.conf
 	install -d $(DESTDIR)$(PREFIX)/share/doc/edgewatch
-	install -m 644 systemd/example.toml systemd/cpu.conf deploy/monitoring/grafana.json \
+	install -m 644 edge/systemd/example.toml edge/systemd/cpu.conf deploy/monitoring/grafana.json \
 		deploy/monitoring/alerts.yml README.md LICENSE NOTICE $(DESTDIR)$(PREFIX)/share/doc/edgewatch/
 
 deb: ## build a Debian package in build/ that installs offline

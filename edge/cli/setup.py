@@ -26,6 +26,7 @@ from edge.compat import tomllib
 from edge.config import Config
 from edge.errors import ConfigError, EdgeError, SourceError
 from edge.interrupt import INTERRUPTED
+from edge.redaction import HIDDEN, show_address
 from edge.service.model_set import ModelSet
 
 FILE = "gate.toml"
@@ -78,6 +79,7 @@ def setup(
         if chosen.trial:
             say(chosen.trial.describe())
         configuration, text = _compose(unit, chosen, name, asks=asks)
+        unit.make_folder()
         configuration.write(text, force=force)
     files = [path for path in (configuration.file, configuration.password_file) if path]
     _report(configuration, is_shared=unit.share(files))
@@ -85,8 +87,10 @@ def setup(
 
 
 def _choose_file() -> Path:
-    folder = Path("/", CONFIGURATIONS)
-    return folder / FILE if os.access(folder, os.W_OK) else Path(FILE)
+    """Where the unit reads it, if that may be written or can be made."""
+    served = Path("/", CONFIGURATIONS, FILE)
+    is_service = os.access(served.parent, os.W_OK) or not UnitStart(served).find_obstacle()
+    return served if is_service else Path(FILE)
 
 
 def _check_before(unit: UnitStart, *, asks: bool, force: bool, service: bool | None) -> None:
@@ -106,8 +110,9 @@ def _check_before(unit: UnitStart, *, asks: bool, force: bool, service: bool | N
         refuse_existing(file)
     elif file.exists() and not file.is_file():
         raise ConfigError("this is no regular file: choose another path", file=file)
+    is_made_later = unit.is_in_place and not file.parent.exists()
     try:
-        with tempfile.TemporaryFile(dir=file.parent):
+        with tempfile.TemporaryFile(dir=file.parents[is_made_later]):
             pass
     except OSError as error:
         problem = f"{file.parent} cannot be written to ({error.strerror}): choose another path"
@@ -164,6 +169,8 @@ def _report(configuration: FirstConfiguration, *, is_shared: bool) -> None:
     say(f"wrote {configuration.file}, which {readers} can read")
     if path := configuration.password_file:
         say(f"wrote the password to {path}; the configuration only names that file")
+    if HIDDEN in show_address(str(configuration.source.get("url", ""))):
+        say("its address is in there as it was given: if it holds a secret, keep the file private")
 
 
 def _offer_service(unit: UnitStart, files: list[Path], *, asks: bool, service: bool | None) -> None:

@@ -1,6 +1,7 @@
 """The unit of a node: whether it can be started from here, starting it, and the commands for that.
 
-The unit edge@NAME runs /etc/edge/NAME.toml as the user edge.
+The unit edge@NAME runs /etc/edge/NAME.toml as the user edge. What is shown to be typed is what is
+run here, command by command.
 """
 
 from __future__ import annotations
@@ -8,10 +9,12 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import edge
 from edge.diagnostics.host import run_command
 from edge.diagnostics.text_file import read_text
 from edge.errors import EdgeError
@@ -19,8 +22,16 @@ from edge.errors import EdgeError
 UNIT = "edge@.service"
 GROUP = "edge"
 CONFIGURATIONS = Path("etc/edge")
+UNITS = Path(edge.__file__).with_name("systemd")
+PROGRAM = Path("/opt/edgewatch/bin/edge")  # of ExecStart in the unit
 _UNIT_FOLDERS = ("etc", "run", "usr/local/lib", "usr/lib", "lib")
+_HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108 - from the unit
 _SHARED = 0o640
+
+
+def locate_program() -> Path:
+    """The `edge` command of this Python environment, which may not exist."""
+    return Path(sys.executable).with_name("edge")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +43,14 @@ class UnitStart:
         root: The root of the file system.
         run: Runs a command, or raises OSError with the reason.
         is_root: Whether the user may start services.
+        program: What the unit has to run, where no unit is installed yet.
     """
 
     file: Path
     root: Path = Path("/")
     run: Callable[[list[str]], str] = run_command
     is_root: bool = field(default_factory=lambda: os.geteuid() == 0)
+    program: Path = field(default_factory=locate_program)
 
     @property
     def unit(self) -> str:
@@ -56,18 +69,32 @@ class UnitStart:
 
     def find_obstacle(self) -> str:
         """Why the unit cannot be started from here; empty if it can."""
-        if not (self.root / "run/systemd/system").is_dir():
+        if not self._has_systemd():
             return "systemd does not run here"
-        if not self._is_installed():
-            return f"{UNIT} is not installed (`make install` and the Debian package bring it)"
         if not re.fullmatch(r"[A-Za-z0-9_.-]+", self.file.stem):
             return f"{self.file.stem} is no name of a unit: use letters, digits, - and _"
+        if not self._is_installed() and (fault := self._find_fault_of_program()):
+            return fault
         if not self.is_in_place:
             return f"the unit reads /etc/edge/NAME.toml, not {self.file}"
         return "" if self.is_root else "only root may start it"
 
+    def make_folder(self) -> None:
+        """Make the folder of configurations, if the file belongs there.
+
+        Raises:
+            EdgeError: It cannot be made.
+        """
+        if self.is_in_place and self.is_root:
+            try:
+                self.file.parent.mkdir(mode=0o750, exist_ok=True)
+            except OSError as error:
+                raise EdgeError(
+                    f"{error.strerror}: choose another path", file=self.file.parent
+                ) from error
+
     def share(self, files: Sequence[Path]) -> bool:
-        """Let the service read files beside the configuration, if the file is in its place.
+        """Let the service read files beside the configuration, if that is in its place.
 
         Returns:
             Whether it may now.
@@ -88,55 +115,96 @@ class UnitStart:
         return True
 
     def start(self, files: Sequence[Path]) -> Iterator[str]:
-        """Start the unit, now and at every boot; a line for everything that was done.
+        """Install what is not installed, and start the unit now and at every boot.
 
         Args:
             files: What the service must be able to read.
 
+        Yields:
+            A line for everything that was done.
+
         Raises:
             EdgeError: A command failed; the message says which, and what was not done.
         """
-        for number, command in enumerate(commands := self._list_steps()):
+        enable, restart = (f"systemctl {step} {self.unit}" for step in ("enable", "restart"))
+        commands = [*self._list_installation(), enable, restart]
+        for number, command in enumerate(commands):
             try:
-                if "enable" in command and not self.share(files):
+                if command == enable and not self.share(files):
                     raise OSError(f"there is no group {GROUP}")
-                self.run(command)
+                self.run(["sh", "-euc", command])
             except OSError as error:
-                left = " && ".join(shlex.join(words) for words in commands[number:])
+                left = " && ".join(commands[number:])
                 raise EdgeError(
-                    f"{shlex.join(command)}: {error}. The configuration is written; left to do: "
-                    f"{left}. Its log: journalctl -u {self.unit} -n 20"
+                    f"{command}: {error}. The configuration is written; left to do: {left}. "
+                    f"The unit's log: journalctl -u {self.unit} -n 20"
                 ) from error
-            yield f"done: {shlex.join(command)}"
-
-    def _list_steps(self) -> list[list[str]]:
-        steps = [["systemctl", step, self.unit] for step in ("enable", "restart")]
-        if self._find_group() is not None:
-            return steps
-        # `make install` leaves these to the administrator
-        users = [["systemd-sysusers"], ["systemd-tmpfiles", "--create"]]
-        return [*users, ["systemctl", "daemon-reload"], *steps]
+            yield f"done: {command}"
 
     def list_commands(self, password_file: Path | None = None) -> list[str]:
         """What root types to start the unit, copies of files included."""
-        target = Path("/", CONFIGURATIONS, f"{self.file.stem}.toml")
-        start = shlex.join(["systemctl", "enable", "--now", self.unit])
+        installation = self._list_installation() if self._has_systemd() else []
+        start = f"systemctl enable --now {shlex.quote(self.unit)}"
+        return [*installation, *self._list_copies(password_file), start]
+
+    def _list_installation(self) -> list[str]:
+        """The unit, its user and its folders, as far as they are missing."""
+        users = "systemd-sysusers edge.conf && systemd-tmpfiles --create edge.conf"
+        reload = f"{users} && systemctl daemon-reload"
+        if self._is_installed():
+            return [] if self._find_group() is not None else [reload]
+        if self._find_fault_of_program():
+            return ["make install", reload]
+        targets = {
+            UNIT: f"/etc/systemd/system/{UNIT}",
+            "edge.sysusers": "/etc/sysusers.d/edge.conf",
+            "edge.tmpfiles": "/etc/tmpfiles.d/edge.conf",
+        }
+        copies = [
+            shlex.join(["install", "-D", "-m", "644", str(UNITS / name), target])
+            for name, target in targets.items()
+        ]
+        return [*copies, *self._list_drop_in(f"{targets[UNIT]}.d"), reload]
+
+    def _list_drop_in(self, folder: str) -> list[str]:
+        """What makes the unit run another program than the one that `make install` installs."""
+        if self.program == PROGRAM:
+            return []
+        lines = ["[Service]", "ExecStart=", f"ExecStart={self.program} run /etc/edge/%i.toml"]
+        text = shlex.join(["printf", r"%s\n", *lines])
+        return [f"mkdir -p {folder} && {text} >{folder}/program.conf"]
+
+    def _list_copies(self, password_file: Path | None) -> list[str]:
+        """Configuration and password, put where the unit reads them."""
         if self.is_in_place:
-            return [start]
+            return []
+        target = Path("/", CONFIGURATIONS, f"{self.file.stem}.toml")
         copy = ["install", "-g", GROUP, "-m", "640"]
         if password_file is None:
-            return [shlex.join([*copy, str(self.file), str(target)]), start]
+            return [shlex.join([*copy, str(self.file), str(target)])]
         moved = str(target.with_name(password_file.name))
         edit = f"s|{re.escape(str(password_file))}|{moved}|"
-        copy_password = shlex.join([*copy, str(password_file), moved])
         read = shlex.join(["sed", edit, str(self.file)])
         copy_edited = f"{read} | {shlex.join([*copy, '/dev/stdin', str(target)])}"
-        return [copy_password, copy_edited, start]
+        return [shlex.join([*copy, str(password_file), moved]), copy_edited]
+
+    def _has_systemd(self) -> bool:
+        return (self.root / "run/systemd/system").is_dir()
 
     def _is_installed(self) -> bool:
         return any(
             (self.root / folder / "systemd/system" / UNIT).is_file() for folder in _UNIT_FOLDERS
         )
+
+    def _find_fault_of_program(self) -> str:
+        """Why a unit cannot run this program; empty if it can."""
+        remedy = "`make install` puts it into /opt/edgewatch"
+        if not re.fullmatch(r"/[\w/.+-]+", str(self.program)) or not self.program.is_file():
+            return f"{UNIT} is not installed, and there is no {self.program} to run: {remedy}"
+        needed = (self.program, self.program.with_name("python").resolve())
+        if any(path.is_relative_to(folder) for path in needed for folder in _HIDDEN):
+            return f"{UNIT} is not installed, and does not see {self.program.parent}: {remedy}"
+        return ""
 
     def _find_group(self) -> int | None:
         """Number of the service's group, if it exists."""

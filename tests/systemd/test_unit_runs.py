@@ -29,7 +29,7 @@ def exec_start(folder):
     """The unit's command, with this environment for /opt/edgewatch and a folder for /etc/edge."""
     unit = configparser.ConfigParser(strict=False, interpolation=None)
     unit.optionxform = str
-    unit.read(ROOT / "systemd" / "edge@.service")
+    unit.read(ROOT / "edge/systemd" / "edge@.service")
     command = unit["Service"]["ExecStart"].replace("%i", "gate")
     assert command.startswith("/opt/edgewatch/bin/edge ")
     command = command.replace("/opt/edgewatch/bin/edge", f"{sys.executable} -m edge")
@@ -154,7 +154,7 @@ def test_a_wrong_configuration_ends_with_the_status_that_prevents_a_restart(mana
     ended = subprocess.run(command, capture_output=True, text=True)
     assert ended.returncode == 78
     assert "Traceback" not in ended.stderr
-    unit = (ROOT / "systemd" / "edge@.service").read_text()
+    unit = (ROOT / "edge/systemd" / "edge@.service").read_text()
     assert "RestartPreventExitStatus=78" in unit
 
 

@@ -1,4 +1,4 @@
-"""The files of systemd/: exposure, syntax, users and the example."""
+"""The files of edge/systemd/: exposure, syntax, users and the example."""
 
 import re
 import shutil
@@ -9,7 +9,7 @@ import pytest
 
 from edge import config_file
 
-UNITS = Path(__file__).parents[2] / "systemd"
+UNITS = Path(__file__).parents[2] / "edge/systemd"
 CPU = UNITS / "cpu.conf"
 
 
@@ -121,7 +121,7 @@ def test_the_user_is_made_and_so_are_the_folders(tmp_path):
 
 def test_make_install_files_puts_everything_into_its_place(tmp_path):
     code, text = run(
-        "make", "-C", str(UNITS.parent), "install-files", f"DESTDIR={tmp_path}", "PREFIX=/usr"
+        "make", "-C", str(UNITS.parents[1]), "install-files", f"DESTDIR={tmp_path}", "PREFIX=/usr"
     )
     assert code == 0, text
     installed = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}

@@ -3,10 +3,12 @@
 import os
 import re
 import resource
+import shutil
 import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +25,7 @@ from edge.cli.camera_trial import try_camera
 from edge.cli.configuration import load_configuration
 from edge.cli.dialogue import MAX_LETTERS
 from edge.cli.first_configuration import FirstConfiguration
-from edge.cli.unit_start import UnitStart
+from edge.cli.unit_start import PROGRAM, UNITS, UnitStart
 from edge.compat import tomllib
 from edge.errors import EdgeError, SourceError
 from edge.sources._login import escape, expand
@@ -562,14 +564,18 @@ class Commands:
         self.run, self.failing = [], failing
 
     def __call__(self, command):
-        self.run.append(" ".join(command))
+        assert command[:2] == ["sh", "-euc"]
+        self.run.append(command[2])
         if self.failing and self.failing in self.run[-1]:
             raise OSError("Job failed")
         return ""
 
 
-def unit_of(box, commands=None, *, is_root=True, file="etc/edge/gate.toml"):
-    return UnitStart(box / file, box, commands or Commands(), is_root)
+RUNNABLE = Path("/bin/true")  # of a folder that a unit sees, which that of the tests need not be
+
+
+def unit_of(box, commands=None, *, is_root=True, file="etc/edge/gate.toml", program=RUNNABLE):
+    return UnitStart(box / file, box, commands or Commands(), is_root, program)
 
 
 def test_a_unit_is_started_now_and_at_every_boot(box):
@@ -588,7 +594,7 @@ def test_users_and_folders_that_are_missing_are_made_first(box):
 
     class Making(Commands):
         def __call__(self, command):
-            if command == ["systemd-sysusers"]:
+            if "systemd-sysusers" in command[2]:
                 (box / "etc/group").write_text(f"edge:x:{os.getgid()}:\n")
             return super().__call__(command)
 
@@ -596,13 +602,81 @@ def test_users_and_folders_that_are_missing_are_made_first(box):
     unit = unit_of(box, commands)
     unit.file.touch(0o600)
     list(unit.start([unit.file]))
-    assert commands.run[:3] == [
-        "systemd-sysusers",
-        "systemd-tmpfiles --create",
-        "systemctl daemon-reload",
+    assert commands.run == [
+        (
+            "systemd-sysusers edge.conf && systemd-tmpfiles --create edge.conf"
+            " && systemctl daemon-reload"
+        ),
+        "systemctl enable edge@gate",
+        "systemctl restart edge@gate",
     ]
-    assert commands.run[3:] == ["systemctl enable edge@gate", "systemctl restart edge@gate"]
     assert mode(unit.file) == 0o640
+
+
+def test_a_program_that_a_unit_does_not_see_is_no_program_to_run(box):
+    (box / "usr/lib/systemd/system/edge@.service").unlink()
+    (box / "edge").touch()
+    if not box.is_relative_to(tempfile.gettempdir()) or tempfile.gettempdir() != "/tmp":
+        pytest.skip("temporary files are not in /tmp, of which a unit has its own")
+    unit = unit_of(box, program=box / "edge")
+    assert "does not see" in unit.find_obstacle()
+    assert unit.list_commands()[0] == "make install"
+
+
+@pytest.mark.skipif(shutil.which("systemd-sysusers") is None, reason="needs systemd's programs")
+def test_a_unit_that_is_missing_is_installed_with_its_user_and_its_folders(box):
+    """By systemd's own programs, which take another root; but nothing can be started there."""
+    (box / "usr/lib/systemd/system/edge@.service").unlink()
+    (box / "etc/group").unlink()
+    started = []
+
+    def run(command):
+        root = f"--root={box}"
+        words = re.sub(r"(?<=[ >])/etc/(?!edge/)", f"{box}/etc/", command[2])
+        words = re.sub(r"systemd-(sysusers|tmpfiles)", rf"systemd-\1 {root}", words)
+        words = words.replace("systemctl daemon-reload", "true")
+        words = words.replace("systemctl enable", f"systemctl {root} enable")
+        if "restart" in words:
+            started.append(words)
+            return ""
+        done = subprocess.run(["sh", "-euc", words], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    unit = unit_of(box, run)
+    assert unit.find_obstacle() == ""
+    unit.make_folder()
+    unit.file.touch(0o600)
+    done = list(unit.start([unit.file]))
+    assert len(done) == 7
+    assert started == ["systemctl restart edge@gate"]
+    installed = box / "etc/systemd/system/edge@.service"
+    assert installed.read_bytes() == (UNITS / "edge@.service").read_bytes()
+    assert (box / "etc/systemd/system/multi-user.target.wants/edge@gate.service").is_symlink()
+    drop_in = box / "etc/systemd/system/edge@.service.d/program.conf"
+    assert drop_in.read_text() == (
+        "[Service]\nExecStart=\nExecStart=/bin/true run /etc/edge/%i.toml\n"
+    )
+    assert re.search("^edge:", (box / "etc/passwd").read_text(), re.MULTILINE)
+    assert mode(box / "etc/edge/credentials") == 0o700
+    assert mode(unit.file) == 0o640
+    assert f"edge:x:{unit.file.stat().st_gid}:" in (box / "etc/group").read_text()
+    assert (unit.list_commands(), list(unit.start([unit.file]))) == (
+        ["systemctl enable --now edge@gate"],
+        ["done: systemctl enable edge@gate", "done: systemctl restart edge@gate"],
+    )
+
+
+def test_the_program_of_the_unit_is_the_one_that_needs_no_drop_in():
+    assert f"\nExecStart={PROGRAM} run /etc/edge/%i.toml\n" in (UNITS / "edge@.service").read_text()
+
+
+def test_an_address_that_may_hold_a_secret_is_told(tmp_path):
+    with http_camera(mjpeg()) as camera:
+        done = setup(tmp_path / "gate.toml", "--camera", f"{camera.url}/live?token=hunter2")
+    assert done.exit_code == 0, done.output
+    assert "if it holds a secret, keep the file private" in done.stdout
+    assert "hunter2" not in done.output
 
 
 def test_a_unit_that_does_not_start_is_told_with_what_was_done_and_what_was_not(box):
@@ -620,7 +694,8 @@ def test_a_unit_that_does_not_start_is_told_with_what_was_done_and_what_was_not(
     ("change", "options", "says"),
     [
         ("run/systemd/system", {}, "systemd does not run here"),
-        ("usr/lib/systemd/system/edge@.service", {}, "is not installed"),
+        ("usr/lib/systemd/system/edge@.service", {"program": Path("/no/edge")}, "is not installed"),
+        ("usr/lib/systemd/system/edge@.service", {"program": Path("/home/edge")}, "`make install`"),
         ("", {"is_root": False}, "only root"),
         ("", {"file": "home/gate.toml"}, "the unit reads /etc/edge/NAME.toml"),
         ("", {"file": "etc/edge/gate.conf"}, "the unit reads /etc/edge/NAME.toml"),
