@@ -26,9 +26,11 @@ from edge.sources._address import remove_login
 from edge.sources._login import escape
 
 SYNTHETIC = "synthetic"
-QUESTION = f"Camera: rtsp:// or http:// address, /dev/video0, a file, or {SYNTHETIC} for a picture"
+QUESTION = (
+    f"Camera: rtsp:// or http:// address, /dev/video0, a file, or {SYNTHETIC} for a test picture"
+)
+WHAT_NOW = "Give another camera, try this one again, or keep it as it is"
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-NAME_RULE = "use 1 to 64 letters A-Z, digits, - and _"
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,22 +169,32 @@ def choose_camera(text: str, devices: Sequence[str], *, asks: bool, offline: boo
         candidate = corrected
 
 
-def choose_name(name: str, candidate: Candidate, *, asks: bool) -> str:
-    """The camera's name, which messages, metrics and logs carry.
+def check_name(name: str) -> None:
+    """Check a camera's name, which messages, metrics and logs carry.
 
     Raises:
-        ConfigError: ``name`` is none, and no question may be asked.
+        ConfigError: It is none.
+    """
+    if not NAME.fullmatch(name):
+        raise ConfigError(
+            f"{name[:80]} is no name for a camera: use 1 to 64 letters A-Z, digits, - and _"
+        )
+
+
+def ask_name(candidate: Candidate) -> str:
+    """A name for a camera.
+
+    Raises:
         typer.Abort: The question was not answered.
     """
-    if not name and not asks:
-        return candidate.suggest_name()
-    while not NAME.fullmatch(name := name or ask("Name of the camera", candidate.suggest_name())):
-        problem = f"{name[:80]} is no name for a camera: {NAME_RULE}"
-        if not asks:
-            raise ConfigError(f"--name: {problem}")
-        say(problem)
-        name = ""
-    return name
+    while True:
+        name = ask("Name of the camera", candidate.suggest_name())
+        try:
+            check_name(name)
+        except ConfigError as error:
+            say(str(error))
+        else:
+            return name
 
 
 def find_devices(folder: Path) -> list[str]:
@@ -223,7 +235,7 @@ def _correct(candidate: Candidate, error: SourceError, devices: Sequence[str]) -
     is_denied = isinstance(error, SourceDeniedError) and candidate.has_address
     if is_denied and (user := ask("User (empty for none)")):
         return candidate.with_login(escape(user), ask_secret(f"Password of {user}"))
-    match ask_choice("What now", ("other", "again", "keep")):
+    match ask_choice(WHAT_NOW, ("other", "again", "keep")):
         case "other":
             return _parse_or_ask("", devices, asks=True)
         case "again":

@@ -12,7 +12,13 @@ from typing import Annotated
 import typer
 
 from edge import config_file
-from edge.cli.camera_choice import Candidate, choose_camera, choose_name, find_devices
+from edge.cli.camera_choice import (
+    Candidate,
+    ask_name,
+    check_name,
+    choose_camera,
+    find_devices,
+)
 from edge.cli.camera_trial import describe_scene
 from edge.cli.dialogue import ask_choice, find_fault, is_terminal, say
 from edge.cli.first_configuration import (
@@ -73,6 +79,8 @@ def setup(
     """
     asks = not yes
     unit = UnitStart(Path(os.path.abspath(file or _choose_file())))  # noqa: PTH100 - links stay
+    if name:
+        check_name(name)
     _check_before(unit, asks=asks, force=force, service=service)
     with _say_what_is_left():
         chosen = choose_camera(camera, find_devices(Path("/dev")), asks=asks, offline=offline)
@@ -143,10 +151,10 @@ def _compose(
     if trial := chosen.trial:
         seen = describe_scene(trial.picture, models)
         known = ", ".join(models.detector.classes[:8])
-        say(f"in its last picture: {seen}" if seen else f"nothing in its last picture is {known}")
+        say(f"in its last picture: {seen or f'none of {known}'}")
     configuration = FirstConfiguration(
         unit.file,
-        choose_name(name, chosen, asks=asks),
+        name or (ask_name(chosen) if asks else chosen.suggest_name()),
         chosen.table,
         chosen.password,
         trial.fps if trial else 0.0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import select
@@ -56,6 +57,18 @@ class Terminal:
         """Wait for a question and answer it."""
         self.expect(question)
         self.type(answer)
+
+    def interrupt(self) -> int:
+        """Type Ctrl-C until it ends; the exit status.
+
+        Once is not enough where Python has shown a question and does not read the answer yet.
+        """
+        ends_s = time.monotonic() + PATIENCE_S
+        while self.process.poll() is None and time.monotonic() < ends_s:
+            self.type(CTRL_C)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(1)
+        return self.wait()
 
     def wait(self) -> int:
         """Read to the end; the exit status."""
