@@ -58,7 +58,7 @@ def check(
         findings = [
             *_check_opencv(list_wheels()),
             *_check_models(settings, models, configuration),
-            *_check_outputs(settings, errors),
+            *check_outputs(settings, errors),
             *_check_space(settings.sinks),
         ]
         with ThreadPoolExecutor(max_workers=16) as pool:
@@ -109,7 +109,7 @@ def _check_gallery(
     return Finding(part, True, detail)
 
 
-def _check_outputs(settings: Config, errors: ErrorCollector) -> Iterator[Finding]:
+def check_outputs(settings: Config, errors: ErrorCollector) -> Iterator[Finding]:
     """HTTP and sinks; an error is a finding, and told with its line at the end as well."""
     parts: list[tuple[str, Callable[[], Finding]]] = [("http", lambda: _check_http(settings.http))]
     for row, table in enumerate(settings.sinks):

@@ -20,6 +20,7 @@ from edge.cli.camera_choice import (
     find_devices,
 )
 from edge.cli.camera_trial import describe_scene
+from edge.cli.check import check_outputs
 from edge.cli.dialogue import ask_choice, find_fault, is_terminal, say
 from edge.cli.first_configuration import (
     DETECTOR,
@@ -30,7 +31,7 @@ from edge.cli.first_configuration import (
 from edge.cli.unit_start import CONFIGURATIONS, UnitStart
 from edge.compat import tomllib
 from edge.config import Config
-from edge.errors import ConfigError, EdgeError, SourceError
+from edge.errors import ConfigError, EdgeError, SourceError, collect_errors
 from edge.interrupt import INTERRUPTED
 from edge.redaction import HIDDEN, show_address
 from edge.service.model_set import ModelSet
@@ -91,6 +92,7 @@ def setup(
         configuration.write(text, force=force)
     files = [path for path in (configuration.file, configuration.password_file) if path]
     _report(configuration, is_shared=unit.share(files))
+    _warn(unit, configuration, text)
     _offer_service(unit, files, asks=asks, service=service)
 
 
@@ -179,6 +181,18 @@ def _report(configuration: FirstConfiguration, *, is_shared: bool) -> None:
         say(f"wrote the password to {path}; the configuration only names that file")
     if HIDDEN in show_address(str(configuration.source.get("url", ""))):
         say("its address is in there as it was given: if it holds a secret, keep the file private")
+
+
+def _warn(unit: UnitStart, configuration: FirstConfiguration, text: str) -> None:
+    """Tell what will stand in the way of the node, and does not change by itself."""
+    path = Path(configuration.source.get("path", ""))
+    if unit.hides(path):
+        say(f"warning: the service does not see {path}: move it, to /srv for instance")
+    settings = config_file.parse(tomllib.loads(text), unit.file, text)
+    with contextlib.suppress(ConfigError), collect_errors() as errors:  # they are findings, too
+        for finding in check_outputs(settings, errors):
+            if not finding.ok:
+                say(f"warning: {finding.part}: {finding.detail}")
 
 
 def _offer_service(unit: UnitStart, files: list[Path], *, asks: bool, service: bool | None) -> None:

@@ -79,6 +79,10 @@ class UnitStart:
             return f"the unit reads /etc/edge/NAME.toml, not {self.file}"
         return "" if self.is_root else "only root may start it"
 
+    def hides(self, path: Path) -> bool:
+        """Whether the unit does not see a path, though it is there."""
+        return self.is_in_place and any(path.is_relative_to(folder) for folder in _HIDDEN)
+
     def make_folder(self) -> None:
         """Make the folder of configurations, if the file belongs there.
 

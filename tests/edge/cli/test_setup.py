@@ -38,6 +38,11 @@ CAMERA = "Camera: rtsp://"
 HIDDEN = f"Password of {USER}: "  # with the blank, which comes when answers are hidden
 
 
+@pytest.fixture(autouse=True)
+def no_daemon_beside_it(default_ports):
+    """Every setup looks whether the addresses of its node are free."""
+
+
 @pytest.fixture(scope="module")
 def film(tmp_path_factory):
     return write_video(tmp_path_factory.mktemp("films") / "front door.mp4", 40)
@@ -69,7 +74,7 @@ def free_port():
 # --- what is written ------------------------------------------------------------------------------
 
 
-def test_a_file_becomes_a_configuration_that_passes_the_check(film, tmp_path, default_ports):
+def test_a_file_becomes_a_configuration_that_passes_the_check(film, tmp_path):
     file = tmp_path / "gate.toml"
     done = setup(file, "--camera", film)
     assert done.exit_code == 0, done.output
@@ -97,7 +102,7 @@ def test_a_picture_without_anything_is_said_to_show_nothing(film, tmp_path):
     assert "in its last picture: none of person, bicycle" in done.stdout
 
 
-def test_an_address_of_one_picture_is_asked_for_again_and_again(tmp_path, default_ports):
+def test_an_address_of_one_picture_is_asked_for_again_and_again(tmp_path):
     with http_camera(snapshot) as camera:
         done = setup(tmp_path / "gate.toml", "--camera", f"{camera.url}/shot.jpg", "--name", "yard")
         assert done.exit_code == 0, done.output
@@ -107,7 +112,7 @@ def test_an_address_of_one_picture_is_asked_for_again_and_again(tmp_path, defaul
         assert check(tmp_path / "gate.toml").exit_code == 0
 
 
-def test_a_login_in_the_address_is_kept_in_a_file_of_its_own(tmp_path, default_ports):
+def test_a_login_in_the_address_is_kept_in_a_file_of_its_own(tmp_path):
     file, password = tmp_path / "gate.toml", "p%3As%24%7BHOME%7D"
     with http_camera(mjpeg(), USER, "p:s${HOME}", "SHA-256") as camera:
         address = camera.url.replace("://", f"://{USER}:{password}@") + "/live"
@@ -239,7 +244,7 @@ def test_devices_are_found_by_the_names_that_stay(tmp_path):
 # --- questions ------------------------------------------------------------------------------------
 
 
-def test_a_camera_that_asks_for_a_login_is_asked_about(tmp_path, default_ports):
+def test_a_camera_that_asks_for_a_login_is_asked_about(tmp_path):
     with (
         http_camera(mjpeg(), USER, PASSWORD, "MD5") as camera,
         terminal(["setup", "gate.toml", "--no-service"], tmp_path) as screen,
@@ -681,6 +686,22 @@ def test_a_unit_that_is_missing_is_installed_with_its_user_and_its_folders(box):
 
 def test_the_program_of_the_unit_is_the_one_that_needs_no_drop_in():
     assert f"\nExecStart={PROGRAM} run /etc/edge/%i.toml\n" in (UNITS / "edge@.service").read_text()
+
+
+def test_a_port_that_is_taken_is_told(film, tmp_path):
+    with socket.create_server(("127.0.0.1", 9470)):
+        done = setup(tmp_path / "gate.toml", "--camera", film)
+    assert done.exit_code == 0, done.output
+    (warning,) = re.findall("^warning: .*", done.stdout, re.MULTILINE)
+    assert "http: " in warning
+    assert "9470" in warning
+    assert "a running node uses it itself" in warning
+
+
+def test_a_recording_that_the_service_does_not_see_is_told(box):
+    assert unit_of(box).hides(Path("/home/me/yard.mp4"))
+    assert not unit_of(box).hides(Path("/srv/yard.mp4"))
+    assert not unit_of(box, file="home/gate.toml").hides(Path("/home/me/yard.mp4"))
 
 
 def test_an_address_that_may_hold_a_secret_is_told(tmp_path):
