@@ -95,7 +95,9 @@ def pull(
 ) -> None:
     """Download a model of the catalog, verify its hash, adopt it and print its path.
 
-    An interrupted download is resumed. In a configuration, the model is named
+    Its card, with license, data and hashes, is beside it as .md. An interrupted download is
+    resumed; a package is downloaded by pip, from the index that pip is set up for, or taken from
+    its archive in the target folder. In a configuration, the model is named
     `catalog:NAME`, or by the printed path if --to was used.
     """
     if name.startswith(ZOO) or name in list_zoo():
@@ -146,7 +148,7 @@ def _bar(entry: catalog.CatalogEntry) -> Iterator[download.Progress]:
     )  # fmt: skip
     disable = not console.is_terminal
     with Progress(*columns, console=console, transient=True, disable=disable) as bar:
-        task = bar.add_task(entry.name, total=entry.size_bytes)
+        task = bar.add_task(entry.name, total=entry.download_bytes)
         yield lambda count: bar.update(task, completed=count)
 
 
@@ -170,7 +172,8 @@ def _describe_catalogued(entry: catalog.CatalogEntry) -> dict[str, Any]:
     exists = path.is_file()
     return {
         "model": f"{catalog.PREFIX}{entry.name}", "state": "pulled" if exists else "not pulled",
-        "path": str(path) if exists else "", **entry.model_dump(exclude={"name"}),
+        "path": str(path) if exists else "",
+        **entry.model_dump(exclude={"name"}, exclude_none=True),
     }  # fmt: skip
 
 

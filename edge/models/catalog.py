@@ -7,52 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from edge.atomic_file import write_file
 from edge.compat import tomllib
-from edge.errors import ModelError
-from edge.manifest import Task
-from edge.models.download import Download, Progress, ignore_progress
+from edge.errors import EdgeError, ModelError
+from edge.models.card import format_card
+from edge.models.catalog_entry import CatalogEntry
+from edge.models.download import Progress, ignore_progress
 
 PREFIX = "catalog:"
-Adopt = Callable[["CatalogEntry", Path, Path], None]  # entry, foreign file -> contract file
-
-
-class CatalogEntry(BaseModel):
-    """One model of the catalog.
-
-    Attributes:
-        task: Its task once adopted.
-        url: The original release.
-        sha256: The hash of the released file.
-        size_bytes: The size of the released file.
-        input_wh: Width and height of its input once adopted, pixels.
-        quality: What its publisher measured.
-        quality_source: Where that is published.
-        note: What a user should know before choosing it.
-        adopt: More options of ``edge-deploy adopt``, by name.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
-    task: Task
-    family: str
-    url: str = Field(pattern=r"^https?://")
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    size_bytes: int = Field(gt=0)
-    license: str
-    input_wh: tuple[int, int]
-    trained_on: str = "unknown"
-    quality: str
-    quality_source: str
-    note: str = ""
-    adopt: dict[str, str | int | float] = Field(default_factory=dict)
-
-    @property
-    def file_name(self) -> str:
-        """The file of the adopted model; another hash gives another file."""
-        return f"{self.name}-{self.sha256[:12]}.onnx"
+Adopt = Callable[[CatalogEntry, Path, Path], None]  # entry, foreign file -> contract file
 
 
 class _Catalog(BaseModel):
@@ -123,6 +88,8 @@ def pull(
 ) -> Path:
     """Download, check and adopt a model unless it is there; returns the adopted model's file.
 
+    Its card is beside it: the same name, ending in .md.
+
     Args:
         entry: What to download.
         folder: Where the adopted model and partial downloads go.
@@ -135,15 +102,28 @@ def pull(
         ModelError: The bytes differ from the pinned hash, or cannot be adopted.
     """
     target = folder / entry.file_name
-    if target.is_file():
-        return target
-    foreign = folder / f"{entry.name}-{entry.sha256[:12]}.foreign.onnx"
-    Download(entry.url, foreign, entry.size_bytes, entry.sha256, timeout_s).run(progress)
-    part = target.with_suffix(".adopting")
-    try:
-        adopt(entry, foreign, part)
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
-    foreign.unlink()
+    if not target.is_file():
+        foreign = folder / entry.foreign_name
+        entry.fetch(foreign, progress, timeout_s)
+        part = target.with_suffix(".adopting")
+        try:
+            adopt(entry, foreign, part)
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+        foreign.unlink()
+    card = target.with_suffix(".md")
+    if not card.is_file():
+        _write_card(entry, target, card)
     return target
+
+
+def _write_card(entry: CatalogEntry, model: Path, card: Path) -> None:
+    try:
+        write_file(card, format_card(entry, model))
+    except OSError as error:
+        raise EdgeError(
+            f"the card cannot be written ({error.strerror or error}): free some space and pull "
+            "again",
+            file=card,
+        ) from error

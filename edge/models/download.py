@@ -20,10 +20,20 @@ from edge.errors import EdgeError, ModelError
 _CHUNK = 1 << 16
 _ATTEMPTS = 4  # within one call, when connections drop
 Progress = Callable[[int], None]  # called with the bytes that are there
+OTHER_FILE = (
+    "it is not the pinned file and was deleted. Try again later; if that does not help, the file "
+    "was replaced by its publisher or on the way to you"
+)
 
 
 def ignore_progress(count: int) -> None:
     """Do nothing."""
+
+
+def has_hash(path: Path, sha256: str) -> bool:
+    """Whether a file has this SHA-256."""
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest() == sha256
 
 
 class _DroppedError(Exception):
@@ -54,7 +64,7 @@ class Download:
             EdgeError: The server fails or the disk is full; the partial download is kept.
             ModelError: The bytes differ from what is expected; they are deleted.
         """
-        if self.target.is_file() and self._matches(self.target):
+        if self.target.is_file() and has_hash(self.target, self.sha256):
             return
         try:
             self.target.parent.mkdir(parents=True, exist_ok=True)
@@ -119,7 +129,9 @@ class Download:
             error.close()
             if start and error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 self._part.unlink()
-                raise ModelError(f"{self.url} is shorter than {start} bytes: {_OTHER}") from error
+                raise ModelError(
+                    f"{self.url} is shorter than {start} bytes: {OTHER_FILE}"
+                ) from error
             raise EdgeError(f"{self.url} answers {error.code} {error.reason}") from error
         except urllib.error.URLError as error:
             raise _DroppedError(f"cannot be reached ({error.reason})") from error
@@ -148,24 +160,14 @@ class Download:
             raise _DroppedError("ended early")
 
     def _finish(self) -> None:
-        if not self._matches(self._part):
+        if not has_hash(self._part, self.sha256):
             self._refuse("has another sha256")
         self._part.replace(self.target)
-
-    def _matches(self, path: Path) -> bool:
-        with path.open("rb") as file:
-            return file_digest(file, "sha256").hexdigest() == self.sha256
 
     def _refuse(self, why: str) -> None:
         with suppress(FileNotFoundError):
             self._part.unlink()
-        raise ModelError(f"{self.url} {why}: {_OTHER}")
-
-
-_OTHER = (
-    "it is not the pinned file and was deleted. Try again later; if that does not help, the file "
-    "was replaced by its publisher or on the way to you"
-)
+        raise ModelError(f"{self.url} {why}: {OTHER_FILE}")
 
 
 def _continues(answer: http.client.HTTPResponse, start: int) -> bool:

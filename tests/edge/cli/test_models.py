@@ -3,20 +3,28 @@
 import hashlib
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from deploy.adopt.dlib_dat import convert_dlib
+from deploy.graph.session import open_session
 from edge.cli import app
-from edge.errors import ConfigError, ModelError
+from edge.engines.synthetic_images import draw_portraits
+from edge.errors import ConfigError, EdgeError, ModelError
 from edge.models import catalog
 from edge.models.contract import load_model
 from edge.models.paths import read_shipped_catalog, resolve_model
 from edge.runtimes.onnx import Options, build
 from edge.types import Frame, RgbPicture
 from tests.support import foreign_models as foreign
+from tests.support.dlib_network import write_small_network
 from tests.support.file_server import FileServer
+from tests.support.package_index import PackageIndex, describe, make_archive, point_pip_to
+
+GOLDEN = Path(__file__).parents[2] / "golden"
 
 ENTRY = """
 [[models]]
@@ -54,6 +62,42 @@ def cache(tmp_path, monkeypatch, server):
     return tmp_path / "edgewatch"
 
 
+PACKED = """
+[[models]]
+name = "tiny-faces"
+task = "embed"
+family = "dlib"
+sha256 = "{sha256}"
+size_bytes = {size}
+license = "CC0-1.0"
+input_wh = [112, 112]
+trained_on = "nothing"
+quality = "none"
+quality_source = "tests"
+
+[models.package]
+name = "{package.name}"
+version = "{package.version}"
+sha256 = "{package.sha256}"
+size_bytes = {package.size_bytes}
+member = "{package.member}"
+"""
+
+
+@pytest.fixture
+def packed(cache, tmp_path, monkeypatch):
+    """The catalog has a network of dlib's in a package of pip's index."""
+    _, network, _ = write_small_network()
+    archive = make_archive(network)
+    text = PACKED.format(
+        sha256=hashlib.sha256(network).hexdigest(), size=len(network), package=describe(archive)
+    )
+    (tmp_path / "zoo" / "catalog.toml").write_text(text)
+    with PackageIndex(archive).running() as index:
+        point_pip_to(index.url, monkeypatch)
+        yield index
+
+
 def models(*words):
     return CliRunner().invoke(app, ["models", *words])
 
@@ -78,7 +122,59 @@ def test_pull_goes_on_after_a_drop_and_can_put_the_model_elsewhere(cache, server
     assert done.exit_code == 0, done.output
     assert server.asked == ["", "bytes=1000-"]
     assert not cache.exists()
-    assert [p.suffix for p in (tmp_path / "here").iterdir()] == [".onnx"]
+    assert sorted(p.suffix for p in (tmp_path / "here").iterdir()) == [".md", ".onnx"]
+
+
+def test_a_model_in_a_package_is_downloaded_by_pip_and_adopted(packed, cache, tmp_path):
+    done = models("pull", "tiny-faces")
+    assert done.exit_code == 0, done.output
+    path = resolve_model("catalog:tiny-faces", tmp_path)
+    assert done.stdout.strip() == str(path)
+    assert {*cache.iterdir()} == {path, path.with_suffix(".md")}
+    embedder = load_model("embed", build(Options()), path)
+    vectors = embedder.embed(draw_portraits(2))
+    assert vectors.shape == (2, 9)
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-5)
+    card = path.with_suffix(".md").read_text()
+    assert hashlib.sha256(path.read_bytes()).hexdigest() in card
+    shown = json.loads(models("info", "tiny-faces", "--json").stdout)
+    assert (shown["state"], shown["package"]["version"]) == ("pulled", "0.3.0")
+
+
+def test_pip_that_finds_nothing_is_one_message(packed, cache, monkeypatch):
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    done = models("pull", "tiny-faces")
+    assert done.exit_code == EdgeError.exit_code
+    assert "pip cannot get face_networks 0.3.0" in done.output
+    assert not list(cache.iterdir())
+
+
+# What dlib's own program (dlib-bin 20.0.1, compute_face_descriptor) says of a picture of noise.
+DLIB_SAYS = GOLDEN / "dlib_descriptor.json"
+
+
+@pytest.mark.slow
+def test_dlib_resnet_is_pulled_from_the_index_that_pip_has_here(tmp_path):
+    """100 MB; run where pip reaches an index, and left out where it does not."""
+    entry = read_shipped_catalog()["dlib-resnet"]
+    foreign = tmp_path / entry.foreign_name
+    try:
+        entry.fetch(foreign, lambda _: None, 30)
+    except EdgeError as error:
+        if not str(error).startswith("pip cannot get"):
+            raise
+        pytest.skip(f"needs a package index: {error}")
+    chip = np.random.default_rng(0).integers(0, 256, (150, 150, 3), np.uint8)
+    values = (chip - np.float32([122.782, 117.001, 104.298])) / np.float32(256)
+    session = open_session(convert_dlib(foreign.read_bytes()))
+    [descriptor] = session.run(None, {"data": values.transpose(2, 0, 1)[None].copy()})[0]
+    assert descriptor == pytest.approx(json.loads(DLIB_SAYS.read_text()), abs=1e-5)
+    done = models("pull", "dlib-resnet", "--to", str(tmp_path))
+    assert done.exit_code == 0, done.output
+    path = tmp_path / entry.file_name
+    assert {*tmp_path.iterdir()} == {path, path.with_suffix(".md")}
+    vectors = load_model("embed", build(Options()), path).embed(draw_portraits(2))
+    assert vectors.shape == (2, 129)
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,17 @@ from deploy.adopt.families import FAMILIES
 from edge.compat import tomllib
 from edge.errors import EdgeError, ModelError
 from edge.models import catalog
-from edge.models.catalog import CatalogEntry
+from edge.models.card import format_card
+from edge.models.catalog_entry import CatalogEntry
 from edge.models.paths import get_zoo_folder, read_shipped_catalog, resolve_model
 from tests.support.file_server import FileServer
+from tests.support.package_index import MEMBER, PackageIndex, describe, make_archive, point_pip_to
 
 CONTENT = b"a foreign network" * 100
+
+
+ARCHIVE = make_archive(CONTENT)
+PACKAGE = describe(ARCHIVE)
 
 
 def entry(url="http://127.0.0.1/m.onnx", **changes):
@@ -44,7 +50,7 @@ def test_every_entry_that_ships_can_be_adopted_by_its_family():
     assert len(entries) >= 4
     for known in entries.values():
         assert FAMILIES[known.family].task == known.task
-        assert known.url.startswith("https://")
+        assert known.package or known.url.startswith("https://")
         assert known.quality
         assert known.quality_source
         assert known.license not in ("", "unknown")
@@ -94,6 +100,7 @@ def test_a_name_twice_is_refused(tmp_path):
     [
         {"url": "file:///etc/passwd"}, {"url": "ftp://host/m.onnx"}, {"sha256": "abc"},
         {"size_bytes": 0}, {"name": "../up"}, {"name": ""}, {"task": "sing"}, {"color": "red"},
+        {"url": ""}, {"package": PACKAGE},
     ],
 )  # fmt: skip
 def test_an_entry_is_checked_at_birth(change):
@@ -128,11 +135,11 @@ def test_the_cache_is_in_the_home_unless_told(monkeypatch, tmp_path, told):
 # --- pulling ----------------------------------------------------------------------------------
 
 
-def test_pulling_leaves_the_adopted_model_and_nothing_else(tmp_path):
+def test_pulling_leaves_the_adopted_model_and_its_card_and_nothing_else(tmp_path):
     with FileServer(CONTENT).running() as server:
         path = catalog.pull(entry(server.url), tmp_path, copied)
         assert path.read_bytes() == b"adopted " + CONTENT
-        assert list(tmp_path.iterdir()) == [path]
+        assert {*tmp_path.iterdir()} == {path, path.with_suffix(".md")}
         assert catalog.pull(entry(server.url), tmp_path, copied) == path
     assert len(server.asked) == 1
 
@@ -156,3 +163,46 @@ def test_a_download_is_kept_when_adopting_fails(tmp_path):
             catalog.pull(entry(server.url), tmp_path, failing)
         catalog.pull(entry(server.url), tmp_path, copied)
     assert len(server.asked) == 1
+
+
+def test_pulling_a_package_leaves_the_adopted_model_and_its_card(tmp_path, monkeypatch):
+    packed = entry("", package=PACKAGE)
+    with PackageIndex(ARCHIVE).running() as index:
+        point_pip_to(index.url, monkeypatch)
+        path = catalog.pull(packed, tmp_path, copied)
+        asked = len(index.asked)
+        assert catalog.pull(packed, tmp_path, copied) == path
+    assert path.read_bytes() == b"adopted " + CONTENT
+    assert {*tmp_path.iterdir()} == {path, path.with_suffix(".md")}
+    assert len(index.asked) == asked
+
+
+# --- cards ------------------------------------------------------------------------------------
+
+
+def test_a_card_says_license_data_measurements_and_every_hash(tmp_path):
+    known = entry("", package=PACKAGE, trained_on="letters", measured="TAR 0.5", note="Small.")
+    model = tmp_path / "tiny.onnx"
+    model.write_bytes(b"adopted")
+    card = format_card(known, model)
+    assert card.startswith("# tiny\n")
+    for said in ("MIT", "Trained on: letters.", "By its publisher: none (nobody).",
+                 "By Edgewatch: TAR 0.5.", "Small.", PACKAGE.archive_name, PACKAGE.sha256, MEMBER,
+                 known.sha256, hashlib.sha256(b"adopted").hexdigest()):  # fmt: skip
+        assert said in card
+
+
+def test_the_card_of_a_release_names_its_address(tmp_path):
+    model = tmp_path / "tiny.onnx"
+    model.write_bytes(b"adopted")
+    card = format_card(entry(), model)
+    assert f"| http://127.0.0.1/m.onnx | {hashlib.sha256(CONTENT).hexdigest()} |" in card
+    assert "By Edgewatch" not in card
+
+
+def test_a_lost_card_is_written_again(tmp_path):
+    with FileServer(CONTENT).running() as server:
+        path = catalog.pull(entry(server.url), tmp_path, copied)
+        path.with_suffix(".md").unlink()
+        catalog.pull(entry(server.url), tmp_path, copied)
+    assert path.with_suffix(".md").read_text().startswith("# tiny\n")
