@@ -29,6 +29,7 @@ from edge.cli.table import make_table, to_cell
 from edge.errors import ConfigError, ModelError
 from edge.manifest import KEY, Manifest, read_model
 from edge.models import catalog, download
+from edge.models.catalog_entry import CatalogEntry
 from edge.models.paths import ZOO, list_zoo, read_shipped_catalog, resolve_model
 from edge.printable import escape_controls
 
@@ -109,7 +110,7 @@ def pull(
     typer.echo(path)
 
 
-def adopt(entry: catalog.CatalogEntry, foreign: Path, target: Path) -> None:
+def adopt(entry: CatalogEntry, foreign: Path, target: Path) -> None:
     """Turn a foreign model into a contract model, in a separate process.
 
     Raises:
@@ -140,7 +141,7 @@ def _require_deploy() -> None:
 
 
 @contextmanager
-def _bar(entry: catalog.CatalogEntry) -> Iterator[download.Progress]:
+def _bar(entry: CatalogEntry) -> Iterator[download.Progress]:
     console = Console(stderr=True)
     columns = (
         TextColumn(entry.name), BarColumn(), DownloadColumn(), TransferSpeedColumn(),
@@ -167,7 +168,7 @@ def _describe_shipped(name: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _describe_catalogued(entry: catalog.CatalogEntry) -> dict[str, Any]:
+def _describe_catalogued(entry: CatalogEntry) -> dict[str, Any]:
     path = catalog.get_cache_folder() / entry.file_name
     exists = path.is_file()
     return {

@@ -237,7 +237,7 @@ def _measure_archive(work: Path) -> int:
 def _summarize(output: str) -> str:
     """The reason in pip's output, in one line."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    broken = re.findall(r"connection broken by '(.*)': /", output)
+    broken: list[str] = re.findall(r"connection broken by '(.*)': /", output)
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
     if broken:
         reason = broken[-1]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from edge.errors import ModelError
 from edge.models import catalog
+from edge.models.catalog_entry import CatalogEntry
 
 ZOO = "zoo:"
 
@@ -21,7 +22,7 @@ def list_zoo() -> list[str]:
     return sorted(path.stem for path in get_zoo_folder().glob("*.onnx"))
 
 
-def read_shipped_catalog() -> dict[str, catalog.CatalogEntry]:
+def read_shipped_catalog() -> dict[str, CatalogEntry]:
     """Models that can be downloaded, by name."""
     return catalog.read_catalog(get_zoo_folder() / "catalog.toml")
 
