@@ -239,10 +239,13 @@ def _summarize(output: str) -> str:
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     broken: list[str] = re.findall(r"connection broken by '(.*)': /", output)
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    told = [line.lstrip("×╰─> ") for line in lines if line.startswith(("×", "╰─>"))]
     if broken:
         reason = broken[-1]
     elif errors and not errors[0].startswith("Exception"):
         reason = errors[-1]
+    elif told:
+        reason = ": ".join(told)
     else:  # a traceback ends with the reason
         reason = lines[-1] if lines else "it says nothing"
     return reason[-300:]
