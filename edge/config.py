@@ -226,6 +226,29 @@ class Tracking(Table):
         return self
 
 
+class Motion(Table):
+    """When networks look at a camera: where something moves, and at whoever is followed.
+
+    A track is looked at in every frame until it ends, also of somebody who sits still; what stands
+    still and may (`still_max_missed_s`), such as a parked car, is not.
+
+    Attributes:
+        enabled: Look only then; `false` looks at every frame. By default `true`, but `false` for
+            recordings that are read with `every_frame`.
+        look_every_s: Look at least this often, in seconds. Raising it saves little, and finds later
+            what came without moving in the picture.
+        min_change: Least change of brightness that counts as motion, in levels of 255. Raising it
+            overlooks more in the dark.
+        masks: Polygons in which motion does not count, such as a tree or a road. The clock that a
+            camera writes into its picture needs none.
+    """
+
+    enabled: bool | None = None
+    look_every_s: Seconds = 5
+    min_change: float = Field(default=5, ge=1, le=100)
+    masks: tuple[Polygon, ...] = Field(default=(), max_length=200)
+
+
 class Camera(Table):
     """A camera.
 
@@ -243,6 +266,7 @@ class Camera(Table):
         zones: Regions in which entering, leaving and dwelling are reported.
         lines: Lines whose crossing is reported.
         tracking: How objects are tracked.
+        motion: When networks look at the camera.
         frozen_after_s: Report `frozen` after the same image for this long, in seconds; 0 turns
             it off. A recording that loops is never frozen.
         jpeg_hz: Thumbnails per second on the detections topic; 0 sends none.
@@ -260,6 +284,7 @@ class Camera(Table):
     zones: tuple[Zone, ...] = Field(default=(), max_length=200)
     lines: tuple[Line, ...] = Field(default=(), max_length=200)
     tracking: Tracking = Tracking()
+    motion: Motion = Motion()
     frozen_after_s: float = Field(default=30, ge=0, le=MAX_S)
     jpeg_hz: float = Field(default=0, ge=0, le=30)
     jpeg_max_px: int = Field(default=320, ge=16, le=4096)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,6 +22,7 @@ from edge.types import (
     Faces,
     Frame,
     FrameResult,
+    Look,
     TrackEvent,
     TrackLoss,
     Tracks,
@@ -29,7 +30,8 @@ from edge.types import (
 )
 from edge.vision import boxes
 from edge.vision.detection_filter import DetectionFilter
-from edge.vision.tracker import Tracker
+from edge.vision.look_gate import LookGate, choose_looks
+from edge.vision.tracker import Tracker, TrackUpdate
 from edge.vision.zones import ZoneMonitor
 
 MIN_FACE_INSIDE = 0.7  # share of a face's box that must lie inside its person's
@@ -47,6 +49,7 @@ class CameraView:
     filter: DetectionFilter
     tracker: Tracker
     zones: ZoneMonitor
+    gate: LookGate
     frame: Frame | None = None
     previous: CameraView | None = None
 
@@ -67,10 +70,13 @@ class CameraView:
             DetectionFilter(camera, classes),
             Tracker(camera.tracking, track_ids, classes, camera.name),
             ZoneMonitor(camera.zones, camera.lines, classes, camera.name),
+            LookGate(camera.motion.look_every_s),
             previous=previous,
         )
 
-    def follow(self, frame: Frame, detections: Detections, faces: Faces) -> FrameResult:
+    def follow(
+        self, frame: Frame, detections: Detections, faces: Faces, look: Look = Look.ALWAYS
+    ) -> FrameResult:
         """One frame's detections and faces -> its result; a new epoch ends all tracks."""
         at_s = frame.monotonic_s
         left = self._take_over(at_s)
@@ -80,11 +86,33 @@ class CameraView:
             loss = self._lose(self.tracker.reset(at_s, moved=moved), at_s, left)
             left = ()
         update = self.tracker.update(self.filter.keep(detections, frame.size_wh), at_s)
+        self.gate.note(followed=bool(len(faces)) or self.tracker.needs_looks())
+        return self._finish(frame, update, left, faces, look, loss)
+
+    def coast(self, frame: Frame) -> FrameResult:
+        """The result of a frame that no network looked at."""
+        left = self._take_over(frame.monotonic_s)
+        update = self.tracker.coast(frame.monotonic_s)
+        return self._finish(frame, update, left, Faces.empty(), Look.NONE)
+
+    def _finish(
+        self,
+        frame: Frame,
+        update: TrackUpdate,
+        left: tuple[TrackEvent, ...],
+        faces: Faces,
+        look: Look,
+        loss: TrackLoss | None = None,
+    ) -> FrameResult:
+        at_s = frame.monotonic_s
         left += self._leave(update.ended, at_s)
         zones, moves = self.zones.update(update.tracks, frame.size_wh, at_s)
         self.frame = replace(frame, picture=make_black(frame.size_wh))
         changes = (*left, *update.ended, *update.began, *moves)
-        return FrameResult(frame, update.tracks, zones, faces, changes, loss=loss)
+        followed = self.gate.followed
+        return FrameResult(
+            frame, update.tracks, zones, faces, changes, loss=loss, look=look, followed=followed
+        )
 
     def expire(self, silent_s: float) -> TrackLoss | None:
         """End the tracks that are out of time, ``silent_s`` after the latest frame."""
@@ -184,16 +212,26 @@ class Pipeline:
         frames = [frame for frame in frames if frame.camera in views]  # removed by a reload
         if not frames:
             return []
-        detections = self._detector.detect(frames)
-        faces = self._faces.find(frames) if self._faces else [Faces.empty()] * len(frames)
+        looks = choose_looks(frames, {name: view.gate for name, view in views.items()})
+        seen = [f for f, look in zip(frames, looks, strict=True) if look is not Look.NONE]
+        found = iter(self._look(seen))
         results = [
-            self._assign_faces(views[frame.camera].follow(frame, objects, frame_faces))
-            for frame, objects, frame_faces in zip(frames, detections, faces, strict=True)
-        ]
+            views[frame.camera].coast(frame) if look is Look.NONE
+            else self._assign_faces(views[frame.camera].follow(frame, *next(found), look))
+            for frame, look in zip(frames, looks, strict=True)
+        ]  # fmt: skip
         if self._recognizer is None:
             return results
         with self._recognizing:
             return [r for turn in split_turns(results) for r in self._recognizer.look(turn)]
+
+    def _look(self, frames: Sequence[Frame]) -> Iterable[tuple[Detections, Faces]]:
+        """What the detectors find in each frame."""
+        if not frames:
+            return ()
+        detections = self._detector.detect(frames)
+        faces = self._faces.find(frames) if self._faces else [Faces.empty()] * len(frames)
+        return zip(detections, faces, strict=True)
 
     def _assign_faces(self, result: FrameResult) -> FrameResult:
         """Give each face the row of the person that contains it."""

@@ -131,6 +131,8 @@ class Frame:
         seq: Number of the capture within the epoch; gaps are drops.
         arrived_s: Monotonic clock when it reached this machine; None is ``monotonic_s``.
         blind: Whether the camera is known to show nothing that lives: frozen, black, covered.
+        moving: Whether something moves in it, or did in one since the last that was queued; None
+            where nobody measures it, and every frame is looked at.
     """
 
     camera: str
@@ -141,6 +143,7 @@ class Frame:
     picture: Picture
     arrived_s: float | None = None
     blind: bool = False
+    moving: bool | None = None
 
     @property
     def age_from_s(self) -> float:
@@ -440,17 +443,30 @@ class TrackLoss:
     changes: tuple[TrackEvent, ...]
 
 
+class Look(StrEnum):
+    """Why networks looked at a frame, or that they did not."""
+
+    ALWAYS = "always"
+    MOTION = "motion"
+    FOLLOWED = "followed"
+    INTERVAL = "interval"
+    NONE = "none"
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class FrameResult:
     """The result of one processed frame.
 
     Attributes:
-        tracks: Confirmed tracks detected in this frame (``missed == 0``).
+        tracks: Confirmed tracks detected in this frame (``missed == 0``); in one that no network
+            looked at, those of the last look.
         zones: For each row of ``tracks``, the names of the zones it is in.
         faces: Detected faces; ``track_row`` points into ``tracks``.
         decisions: One decision per row of ``faces``; empty without recognition.
         decided: Rows of ``faces`` whose decision is new.
         loss: Tracks of an earlier epoch, which ended before this frame.
+        look: Why the frame was looked at.
+        followed: Whether somebody is in it who must be looked at in the next one, too.
     """
 
     frame: Frame
@@ -461,6 +477,13 @@ class FrameResult:
     decisions: tuple[Decision, ...] = ()
     decided: tuple[int, ...] = ()
     loss: TrackLoss | None = None
+    look: Look = Look.ALWAYS
+    followed: bool = True
+
+    @property
+    def looked(self) -> bool:
+        """Whether networks looked at the frame."""
+        return self.look is not Look.NONE
 
 
 class CameraState(StrEnum):

@@ -18,7 +18,7 @@ from edge.service.cameras import CameraLoop
 from edge.service.frame_queue import FrameQueue
 from edge.service.metrics import Metrics
 from edge.service.workers import Worker, WorkerGroup
-from edge.types import CameraStatus, Frame
+from edge.types import CameraStatus, Frame, FrameResult
 from edge.vision.thumbnail import JpegSampler
 
 HANGS_AFTER_S = 60.0  # a source may block as long as its own timeouts
@@ -95,6 +95,11 @@ class CameraPool:
         for loop, worker in self._cameras.values():
             if not worker.is_alive():
                 loop.report_hang(HANGS_AFTER_S)
+
+    def note(self, result: FrameResult) -> None:
+        """Take into account what a look at a camera's frame has found."""
+        if known := self._cameras.get(result.frame.camera):
+            known[0].followed = result.followed
 
     def sample_jpeg(self, frame: Frame) -> bytes | None:
         """A thumbnail, when the frame's camera is due for one."""

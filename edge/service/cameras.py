@@ -19,6 +19,7 @@ from edge.service.metrics import CameraMetrics
 from edge.service.picture_quality import DETAIL, DamageMeter, PictureQuality
 from edge.service.workers import Worker
 from edge.types import CameraState, CameraStatus, Capture, Frame, Picture, StatusReason
+from edge.vision.motion import MotionDetector
 
 END_OF_RECORDING = "end of file"  # the reason of a recording that was read to its end
 
@@ -41,6 +42,7 @@ class CameraLoop:
         reported: The state that was reported last.
         freeze: Compares pictures, over connections: a frozen camera may flap as well.
         flaps: Connections that came and went.
+        followed: Whether somebody was in the last picture that was looked at.
     """
 
     camera: Camera
@@ -54,6 +56,7 @@ class CameraLoop:
     reported: tuple[object, ...] = ()
     freeze: FreezeDetector = field(init=False)
     flaps: FlapMeter = field(default_factory=FlapMeter)
+    followed: bool = False
 
     def __post_init__(self) -> None:
         self.freeze = _make_freeze_detector(self.camera)
@@ -93,7 +96,7 @@ class CameraLoop:
         """One connection, from opening to its end."""
         settings = self.camera
         limiter, quality = FrameRateLimiter(settings.fps), PictureQuality()
-        damage = DamageMeter()
+        damage, motion = DamageMeter(), self._make_motion_detector()
         with self.source.connect(worker.stop) as captures:
             worker.mark_progress()
             for seq, capture in enumerate(captures):
@@ -103,6 +106,8 @@ class CameraLoop:
                     limiter = FrameRateLimiter(self.camera.fps)
                     if settings.frozen_after_s != self.camera.frozen_after_s:
                         self.freeze = _make_freeze_detector(self.camera)
+                    if settings.motion != self.camera.motion:
+                        motion = self._make_motion_detector()
                     settings = self.camera
                 worker.mark_progress()
                 self.metrics.captured.inc()
@@ -110,9 +115,23 @@ class CameraLoop:
                 self.metrics.last_frame.set(time.time())
                 is_blind = self._judge(capture, quality, damage)
                 if self.source.every_frame or limiter.is_due(capture.monotonic_s):
-                    self._queue(capture, seq, worker.stop, is_blind=is_blind)
+                    moving = self._find_motion(motion, capture)
+                    self._queue(capture, seq, worker.stop, is_blind=is_blind, moving=moving)
                 else:
                     self.metrics.not_due.inc()
+
+    def _make_motion_detector(self) -> MotionDetector | None:
+        settings = self.camera.motion
+        enabled = settings.enabled
+        if enabled is None:
+            enabled = not self.source.every_frame
+        return MotionDetector(settings.masks, settings.min_change) if enabled else None
+
+    def _find_motion(self, motion: MotionDetector | None, capture: Capture) -> bool | None:
+        if motion is None:
+            return None
+        cells = motion.update(capture.picture, capture.monotonic_s, followed=self.followed)
+        return bool(cells.any())
 
     def _judge(self, capture: Capture, quality: PictureQuality, damage: DamageMeter) -> bool:
         """Report what the camera shows; whether it shows nothing that lives."""
@@ -152,7 +171,15 @@ class CameraLoop:
         if not self.flaps.is_flapping():
             self.backoff.reset()
 
-    def _queue(self, capture: Capture, seq: int, stop: threading.Event, *, is_blind: bool) -> None:
+    def _queue(
+        self,
+        capture: Capture,
+        seq: int,
+        stop: threading.Event,
+        *,
+        is_blind: bool,
+        moving: bool | None,
+    ) -> None:
         frame = Frame(
             self.camera.name,
             self.epoch,
@@ -162,6 +189,7 @@ class CameraLoop:
             show_as(capture.picture, self.camera.aspect),
             capture.arrived_s,
             is_blind,
+            moving,
         )
         if self.source.every_frame:
             self.queue.put_when_free(frame, stop)

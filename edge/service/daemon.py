@@ -230,6 +230,7 @@ class Daemon:
         messages = []
         for result in results:
             self.metrics.count_result(result, classes)
+            self._cameras.note(result)
             if self._on_result:
                 self._on_result(result)
             messages += builder.build(result, self._cameras.sample_jpeg(result.frame))

@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from itertools import zip_longest
 
 from edge.types import Frame
@@ -29,7 +30,7 @@ class FrameQueue:
     """The newest unread frame of every camera.
 
     A new frame replaces the unread one **in place**: it keeps its turn, so that a fast camera
-    cannot push a slow one back, and none starves.
+    cannot push a slow one back, and none starves. What moved in the unread one counts for it.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -51,9 +52,11 @@ class FrameQueue:
                 return False
             self._live[frame.camera] = self._clock()
             self._lost.pop(frame.camera, None)
-            replaced = frame.camera in self._waiting
+            replaced = self._waiting.get(frame.camera)
+            if replaced and replaced[-1].moving and frame.moving is False:
+                frame = replace(frame, moving=True)  # nobody has looked yet
             self._put(frame.camera, [frame])
-            return replaced
+            return replaced is not None
 
     def _put(self, camera: str, frames: list[Frame]) -> None:
         self._waiting[camera] = frames

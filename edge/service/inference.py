@@ -94,9 +94,10 @@ class InferencePool:
         started_s = time.perf_counter()
         results = self.pipeline.step(frames)
         took_s = time.perf_counter() - started_s
-        self.timer.record(took_s, len(frames))
-        self.metrics.stage.labels("look").observe(took_s)
-        self.metrics.batch_size.observe(len(frames))
+        if looked := sum(result.looked for result in results):
+            self.timer.record(took_s, looked)
+            self.metrics.stage.labels("look").observe(took_s)
+            self.metrics.batch_size.observe(looked)
         self.publish(results)
 
     def _max_cameras(self) -> int:

@@ -67,10 +67,17 @@ class Metrics:
         self.capture_frames = counter("capture_frames", "Frames decoded.", "camera")
         self.frames_dropped = counter(
             "frames_dropped",
-            "Frames decoded without inference: `replaced` by a newer frame, or `not_due` at the "
-            "camera's fps.",
+            "Frames decoded without inference: `replaced` by a newer frame, `not_due` at the "
+            "camera's fps, or of a scene in which nothing moved (`no_motion`).",
             "camera",
             "reason",
+        )
+        self.looks = counter(
+            "looks",
+            "Frames that networks looked at: because something moved (`motion`), somebody is "
+            "`followed`, of the `interval`, or `always`, where motion is not measured.",
+            "camera",
+            "cause",
         )
         self.camera_up = gauge(
             "camera_up",
@@ -199,9 +206,9 @@ class Metrics:
         with self._lock:
             self._cameras.pop(camera, None)
             for family in (
-                self.capture_frames, self.frames_dropped, self.camera_up, self.camera_reconnects,
-                self.camera_flaps, self.camera_damaged, self.camera_blind, self.camera_last_frame,
-                self.latency, self.detections, self.faces,
+                self.capture_frames, self.frames_dropped, self.looks, self.camera_up,
+                self.camera_reconnects, self.camera_flaps, self.camera_damaged, self.camera_blind,
+                self.camera_last_frame, self.latency, self.detections, self.faces,
             ):  # fmt: skip
                 family.remove_by_labels({"camera": camera})
 
@@ -211,6 +218,10 @@ class Metrics:
         with self._lock:
             if camera not in self._cameras:  # removed since
                 return
+            if not result.looked:
+                self.frames_dropped.labels(camera, "no_motion").inc()
+                return
+            self.looks.labels(camera, str(result.look)).inc()
             for class_id in result.tracks.class_id.tolist():
                 self.detections.labels(camera, classes[class_id]).inc()
             if result.decisions:

@@ -40,6 +40,7 @@ MAX_COORDINATE_PX = 1e6  # a box beyond it, or with NaN, is an error of the mode
 MAX_STEP_S = 3600.0
 GROWTH = 0.2  # of a box's width and height, on each of its sides
 STILL_IOU = 0.6  # of a box with the one where the object came to rest
+REST_S = 3.0  # after this time in one place it stands still
 SHIFTED_S = 1.0  # a box that is elsewhere for less, for it is partly hidden, did not move
 
 # One row per track. `seen` counts the frames it was seen in; times are on the tracker's clock.
@@ -146,6 +147,28 @@ class Tracker:
         return TrackUpdate(
             _make_tracks(seen_now), _make_events(seen_now[began], TrackEventType.BEGAN), ended
         )
+
+    def needs_looks(self) -> bool:
+        """Whether a track may do something that would be missed: all but what stands still."""
+        rows = self._rows
+        rests = (self._get_still_s() >= REST_S) & (rows["seen"] >= self._options.confirm_frames)
+        return not rests.all()
+
+    def coast(self, at_s: float) -> TrackUpdate:
+        """Take a frame that nobody looked at: what was seen in the last one is there still."""
+        step_s = _step(at_s - self._at_s)
+        self._now_s += step_s
+        self._at_s = at_s
+        rows = self._rows
+        there = rows["missed"] == 0
+        rows["seen_s"][there] += step_s
+        late = self._now_s - rows["seen_s"] > np.maximum(
+            self._get_patience_s(), self._get_still_s()
+        )
+        ended = self._drop(late)
+        rows = self._rows
+        there = (rows["missed"] == 0) & (rows["seen"] >= self._options.confirm_frames)
+        return TrackUpdate(_make_tracks(rows[there]), (), ended)
 
     def expire(self, at_s: float) -> tuple[TrackEvent, ...]:
         """End tracks that were not seen for too long, though no frame came until ``at_s``."""

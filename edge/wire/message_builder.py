@@ -165,6 +165,7 @@ class MessageBuilder:
                 ]
             ),
             faces=loose,
+            looked=UNSET if result.looked else False,
         )
         return Message(topic, body, jpeg, frame.age_from_s)
 

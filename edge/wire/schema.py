@@ -160,10 +160,13 @@ class DetectionsMessage(CameraEnvelope, frozen=True, kw_only=True, gc=False, tag
     Attributes:
         objects: Tracked objects.
         faces: Faces that belong to none of the objects.
+        looked: False when no network looked at the frame, since nothing moved: `objects` are then
+            those that stood still at the last look. Absent when one did.
     """
 
     objects: tuple[TrackedObject, ...]
     faces: tuple[Face, ...]
+    looked: bool | UnsetType = UNSET
 
 
 class TracksMessage(CameraEnvelope, frozen=True, kw_only=True, gc=False, tag=SCHEMA):

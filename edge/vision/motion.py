@@ -1,0 +1,183 @@
+"""Motion detector: what changes before a fixed camera, on a small grid of the picture's luma.
+
+Each cell is compared with its background, a running mean, after the change of light that the whole
+picture has in common was taken off (by the median over the cells). It has changed when the
+difference is beyond ``min_change`` and a multiple of the cell's noise, a running mean absolute
+deviation. Where a few neighbors have changed together, something moves.
+
+What moves but is nothing that anybody follows (rain, leaves, a flag, a screen) becomes noise within
+seconds; while somebody is followed, nothing that moves is learned. When most of the picture changes
+at once (a lamp, the infrared filter, a camera that is turned), that counts as motion once, and the
+picture is the new background.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from edge.types import F32, Bool, Picture, YuvPicture
+from edge.vision.polygons import Points, Polygons
+
+LONG_SIDE = 160  # cells
+NOISE_FACTOR = 4.0
+MAX_NOISE = 25.0  # levels; a clock that the camera writes into its picture
+MIN_NEIGHBORS = 3  # cells of 3x3 that have changed, with the one in the middle
+FLASH = 0.4  # share of the cells: light, not motion
+BACKGROUND_S, SETTLED_S = 8.0, 0.4  # time constants of the mean of what is as before, and changed
+NOISE_S, UNFOLLOWED_S = 30.0, 2.0  # and of the noise
+SCATTERED, SMALL = 6, 16  # so many groups of fewer cells than that are rain or snow
+LEARN_EVERY_S = 0.35  # a third of the cost at 10 pictures a second
+MAX_GAP_S = 60.0  # after it, the background is another
+
+
+class MotionDetector:
+    """Notices motion in the pictures of one camera.
+
+    Args:
+        masks: Polygons in which motion does not count, as fractions of the upright picture.
+        min_change: Least change of a cell's brightness, in levels.
+    """
+
+    def __init__(self, masks: Sequence[Points] = (), min_change: float = 5.0) -> None:
+        self._masks = Polygons(masks)
+        self._min_change = min_change
+        self._at_s = -math.inf
+        self._unlearned_s = 0.0
+        self._background: F32 = np.zeros((0, 0), np.float32)
+        self._previous: F32 = np.zeros((0, 0), np.float32)
+        self._noise: F32 = np.zeros((0, 0), np.float32)
+        self._limit: F32 = np.zeros((0, 0), np.float32)  # change beyond it is motion
+        self._visible: Bool = np.zeros((0, 0), np.bool_)
+
+    def update(self, picture: Picture, at_s: float, *, followed: bool = False) -> Bool:
+        """Take a picture.
+
+        Args:
+            picture: The camera's next one.
+            at_s: Its time, on a clock that does not step back.
+            followed: Whether somebody is followed in it, so that what moves is not noise.
+
+        Returns:
+            ``(rows, columns)``: the cells in which something moves, of the picture as decoded;
+            all of them in the first picture and when the whole of it changed.
+        """
+        cells = shrink(picture)
+        step_s, self._at_s = at_s - self._at_s, at_s
+        if cells.shape != self._background.shape or not step_s <= MAX_GAP_S:
+            return self._begin(cells, picture)
+        change = cells - self._background
+        light = _find_median(change[2::4, 2::4])
+        size: F32 = np.abs(change - light)
+        changed: Bool = size > self._limit
+        count = np.count_nonzero(changed)
+        if count > FLASH * changed.size:
+            self._background = self._previous = cells
+            return self._visible
+        self._unlearned_s += max(step_s, 0.0)
+        if self._unlearned_s >= LEARN_EVERY_S:
+            self._learn(cells, size, changed, followed=followed)
+        self._previous = cells
+        changed &= self._visible
+        if count < MIN_NEIGHBORS:
+            return np.zeros_like(changed)
+        mask = changed.view(np.uint8)
+        near = cv2.boxFilter(mask, -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT)
+        moving: Bool = changed & (near >= MIN_NEIGHBORS)
+        return _drop_scattered(moving)
+
+    def _begin(self, cells: F32, picture: Picture) -> Bool:
+        if cells.shape != self._background.shape:
+            self._noise = np.ones(cells.shape, np.float32)
+            self._limit = np.full(cells.shape, self._min_change, np.float32)
+            self._visible = _find_visible(self._masks, cells.shape, picture)
+        self._background = self._previous = cells
+        return self._visible
+
+    def _learn(self, cells: F32, size: F32, changed: Bool, *, followed: bool) -> None:
+        """Let background and noise follow the picture."""
+        step_s, self._unlearned_s = self._unlearned_s, 0.0
+        size = np.minimum(size, MAX_NOISE)
+        rest = (~changed).view(np.uint8)
+        cv2.accumulateWeighted(cells, self._background, _rate(step_s, BACKGROUND_S), rest)
+        cv2.accumulateWeighted(size, self._noise, _rate(step_s, NOISE_S), rest)
+        if not followed:
+            busy = np.abs(cells - self._previous) > self._limit  # else it has settled
+            settled = (changed & ~busy).view(np.uint8)
+            cv2.accumulateWeighted(cells, self._background, _rate(step_s, SETTLED_S), settled)
+            busy &= changed
+            cv2.accumulateWeighted(
+                size, self._noise, _rate(step_s, UNFOLLOWED_S), busy.view(np.uint8)
+            )
+        np.maximum(self._noise * NOISE_FACTOR, self._min_change, out=self._limit)
+
+
+def shrink(picture: Picture) -> F32:
+    """Mean luma (of RGB pictures green) of each cell, ``(rows, columns)``, as decoded.
+
+    The longer side has `LONG_SIDE` cells; large pictures give only some of their rows.
+    """
+    plane = picture.y if isinstance(picture, YuvPicture) else picture.rgb[..., 1]
+    height, width = plane.shape
+    scale = LONG_SIDE / max(height, width)
+    rows, columns = max(round(height * scale), 1), max(round(width * scale), 1)
+    plane = plane[:: max(height // (2 * rows), 1)]
+    if plane.strides[1] != 1:
+        plane = np.ascontiguousarray(plane)
+    if plane.shape[0] >= 2 * rows and plane.shape[1] >= 2 * columns:  # by 2x2 is fastest
+        half_wh = (plane.shape[1] // 2, plane.shape[0] // 2)
+        plane = np.asarray(cv2.resize(plane, half_wh, interpolation=cv2.INTER_AREA), np.uint8)
+    cells = cv2.resize(plane, (columns, rows), interpolation=cv2.INTER_AREA)
+    return np.asarray(cells, np.float32)
+
+
+def find_regions(moving: Bool, grow: int = 2) -> F32:
+    """Boxes around what moves, ``(N, 4)`` xyxy as fractions of the picture as decoded.
+
+    Cells that are within ``2 * grow`` of each other lie in one box.
+    """
+    rows, columns = moving.shape
+    near = cv2.dilate(moving.view(np.uint8), np.ones((2 * grow + 1,) * 2, np.uint8))
+    _, _, stats, _ = cv2.connectedComponentsWithStats(near, connectivity=8)
+    x, y, w, h = stats[1:, :4].astype(np.float32).T
+    return np.stack([x / columns, y / rows, (x + w) / columns, (y + h) / rows], axis=1)
+
+
+def _drop_scattered(moving: Bool) -> Bool:
+    """Without small groups of cells where there are many of them: rain or snow."""
+    count, groups, stats, _ = cv2.connectedComponentsWithStats(moving.view(np.uint8))
+    large = stats[:, cv2.CC_STAT_AREA] >= SMALL
+    if count - np.count_nonzero(large) < SCATTERED:
+        return moving
+    large[0] = False  # what does not move
+    kept: Bool = large[groups]
+    return kept
+
+
+def _find_median(values: F32) -> np.float32:
+    """The upper median; NumPy's takes four times as long."""
+    flat = values.ravel()
+    middle: np.float32 = np.partition(flat, flat.size // 2)[flat.size // 2]
+    return middle
+
+
+def _rate(step_s: float, time_constant_s: float) -> float:
+    """The weight of a new value in a running mean."""
+    return -math.expm1(-step_s / time_constant_s)
+
+
+def _find_visible(masks: Polygons, shape: tuple[int, int], picture: Picture) -> Bool:
+    """The cells whose center is in no mask."""
+    rows, columns = shape
+    turns = picture.quarter_turns if isinstance(picture, YuvPicture) else 0
+    if turns % 2:
+        rows, columns = columns, rows
+    y, x = np.mgrid[:rows, :columns]
+    centers = np.stack([(x.ravel() + 0.5) / columns, (y.ravel() + 0.5) / rows], axis=1)
+    masked = masks.contain(centers).any(axis=1).reshape(rows, columns)
+    visible: Bool = np.ascontiguousarray(np.rot90(~masked, -turns))
+    visible.flags.writeable = False
+    return visible
