@@ -244,7 +244,7 @@ class Motion(Table):
     """
 
     enabled: bool | None = None
-    look_every_s: Seconds = 5
+    look_every_s: Seconds = 10
     min_change: float = Field(default=5, ge=1, le=100)
     masks: tuple[Polygon, ...] = Field(default=(), max_length=200)
 

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from edge.config import Camera
+from edge.config import Camera, Zone
 from edge.pipeline import Pipeline
 from edge.types import Detections, Frame, RgbPicture
 
@@ -69,4 +69,53 @@ def test_the_recognizer_sees_each_camera_once_a_turn_and_the_order_stays():
     assert recognizer.turns == [["file"], ["file"], ["file", "live"]]
     assert [(e.frame.camera, e.frame.seq) for e in events] == [
         ("file", 0), ("file", 1), ("file", 2), ("live", 0),
+    ]  # fmt: skip
+
+
+# --- behind the motion gate -----------------------------------------------------------------------
+
+
+class Parked:
+    """Finds a car that stands there, and counts how many frames it looked at."""
+
+    name, sha256, classes = "parked", "0" * 64, ("person", "car")
+
+    def __init__(self):
+        self.looked = []
+
+    def detect(self, frames):
+        self.looked += [f.seq for f in frames]
+        car = (np.float32([[40, 10, 90, 60]]), np.float32([0.9]), np.int32([1]))
+        return [Detections(*car) for _ in frames]
+
+
+def test_of_a_parked_car_the_tracks_and_zones_go_on_without_looks():
+    zone = Zone(name="bay", polygon=((0, 0), (1, 0), (1, 1), (0, 1)), dwell_s=30)
+    detector = Parked()
+    made = Pipeline(detector, None, itertools.count(1))
+    made.watch([Camera(name="lot", source={"kind": "x"}, zones=(zone,))])
+    results = [
+        made.step([Frame("lot", 1, n, 0.2 * n, 0.2 * n, PICTURE, moving=n == 0)])[0]
+        for n in range(300)
+    ]
+    assert [str(r.look) for r in results[:3]] == ["motion", "followed", "followed"]
+    asleep = results[25:]
+    assert {str(r.look) for r in asleep} == {"none", "interval"}
+    assert all(r.tracks.track_id.tolist() == [1] and r.zones == (("bay",),) for r in asleep)
+    changes = [str(c.change) for r in results for c in r.changes]
+    assert changes == ["began", "entered", "dwelled"]
+    assert len(detector.looked) == sum(r.looked for r in results) < 30
+
+
+def test_a_batch_of_which_some_frames_are_looked_at_keeps_its_order():
+    detector = Parked()
+    made = Pipeline(detector, None, itertools.count(1))
+    names = ["a", "b", "c"]
+    made.watch([Camera(name=name, source={"kind": "x"}) for name in names])
+    made.step([Frame(name, 1, 0, 0, 0, PICTURE, moving=True) for name in names])
+    moving = {"a": True, "b": False, "c": True}
+    made.watch([Camera(name=name, source={"kind": "x"}) for name in names])  # gates begin anew
+    results = made.step([Frame(name, 1, 1, 1, 1, PICTURE, moving=moving[name]) for name in names])
+    assert [(r.frame.camera, str(r.look)) for r in results] == [
+        ("a", "motion"), ("b", "interval"), ("c", "motion"),
     ]  # fmt: skip

@@ -1,11 +1,10 @@
 """Quiet scenes: a photograph seen by a fixed camera, in which now and then somebody walks by.
 
-    scene = QuietScene.draw(seed=1, duration_s=60, walkers=6)
+    scene = QuietScene.draw(1, duration_s=60, walkers=3, sprites=cut_walkers())
     for at_s in np.arange(0, scene.duration_s, 0.2):
         picture = scene.render(at_s)
 
-Photographs and walkers come from the real pictures and films at hand; walkers are cut out of a film
-of a fixed camera by their difference to its background. Light drifts, a lamp is switched, rain
+Photographs and walkers come from the photographs at hand. Light drifts, a lamp is switched, rain
 falls, a clock runs in a corner, and the sensor is noisy.
 """
 
@@ -15,17 +14,15 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 
-from edge.types import YuvPicture
+from edge.types import RgbPicture, YuvPicture
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
-FILM = DATA / "videos" / "one-by-one-person-detection.mp4"
-FILM_FPS = 10
+COCO = DATA / "coco_dev"
 SIZE_WH = (1280, 720)
-CYCLE = 8  # pictures of a walker
+PACE_PER_S = (0.6, 0.95)  # way of somebody who walks, in body heights
 
 
 @dataclass(frozen=True)
@@ -38,7 +35,7 @@ class Walker:
         height_px: In the picture.
         foot_y: Of the path, pixels.
         rightward: The direction.
-        sprites: ``(h, w, 4)`` uint8 BGRA pictures of the walk.
+        sprite: ``(h, w, 4)`` uint8 BGRA.
     """
 
     begins_s: float
@@ -46,7 +43,7 @@ class Walker:
     height_px: int
     foot_y: int
     rightward: bool
-    sprites: list[np.ndarray] = field(repr=False)
+    sprite: np.ndarray = field(repr=False)
 
     @property
     def ends_s(self) -> float:
@@ -57,7 +54,7 @@ class Walker:
         share = (at_s - self.begins_s) / self.crossing_s
         if not 0 <= share <= 1:
             return None
-        shape = self.sprites[0].shape
+        shape = self.sprite.shape
         width = self.height_px * shape[1] / shape[0]
         way = share if self.rightward else 1 - share
         x1 = -width + way * (SIZE_WH[0] + width)
@@ -65,68 +62,46 @@ class Walker:
 
 
 @lru_cache
-def cut_walkers() -> list[list[np.ndarray]]:
-    """Walks of several people: `CYCLE` BGRA pictures each, those of one in one size."""
-    with av.open(str(FILM)) as container:
-        some = [
-            frame.to_ndarray(format="bgr24")
-            for row, frame in enumerate(container.decode(video=0)) if row % 40 == 0
-        ]  # fmt: skip
-    background = np.median(some, axis=0).astype(np.uint8)
-    walks: list[list[np.ndarray]] = []
-    run: list[tuple[np.ndarray, tuple[int, int, int, int]]] = []
-    with av.open(str(FILM)) as container:
-        for row, frame in enumerate(container.decode(video=0)):
-            if row // 30 % 3:
-                continue  # of people who stand there for long, a part
-            found = _cut_person(frame.to_ndarray(format="bgr24"), background)
-            run = [*run, found] if found else []
-            if len(run) == CYCLE:
-                walks.append(_align(run))
-                run = []
-    return walks
+def cut_walkers() -> list[np.ndarray]:
+    """People who stand whole in a photograph, cut out as ``(h, w, 4)`` BGRA by GrabCut."""
+    people = []
+    for label in sorted((COCO / "labels").glob("*.txt")):
+        rows = np.array([line.split() for line in label.read_text().splitlines()], np.float64)
+        image = cv2.imread(str(COCO / "images" / f"{label.stem}.jpg"))
+        if not len(rows):
+            continue
+        height, width = image.shape[:2]
+        for row in rows[rows[:, 0] == 0]:
+            w, h = row[3] * width, row[4] * height
+            x, y = row[1] * width - w / 2, row[2] * height - h / 2
+            inside = x > 3 and y > 3 and x + w < width - 3 and y + h < height - 3
+            if inside and h > 110 and 1.7 < h / w < 4.5:
+                people.append(_cut(image, round(x), round(y), round(w), round(h)))
+    return people
 
 
-def _cut_person(
-    frame: np.ndarray, background: np.ndarray
-) -> tuple[np.ndarray, tuple[int, int, int, int]] | None:
-    """The only person in a picture as BGRA, and the box as x, y, w, h; None if there is not one."""
-    change = cv2.absdiff(frame, background).max(axis=2)
-    mask = cv2.morphologyEx((change > 24).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3)))
-    mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((11, 11)))
-    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    large = [contour for contour in contours if cv2.contourArea(contour) > 3000]
-    if len(large) != 1:
-        return None
-    x, y, w, h = (int(value) for value in cv2.boundingRect(large[0]))
-    inside = x > 4 and y > 4 and x + w < frame.shape[1] - 4 and y + h < frame.shape[0] - 4
-    if not inside or not 1.6 < h / w < 4:
-        return None
-    alpha = np.zeros(frame.shape[:2], np.uint8)
-    cv2.drawContours(alpha, large, -1, 255, cv2.FILLED)
-    alpha = cv2.GaussianBlur(cv2.erode(alpha, np.ones((3, 3))), (5, 5), 0)
-    return np.dstack([frame, alpha])[y : y + h, x : x + w].copy(), (x, y, w, h)
-
-
-def _align(run: list[tuple[np.ndarray, tuple[int, int, int, int]]]) -> list[np.ndarray]:
-    """Pictures of one size, the feet in one place."""
-    height, width = max(box[3] for _, box in run), max(box[2] for _, box in run)
-    sprites = []
-    for bgra, (_, _, w, h) in run:
-        sprite = np.zeros((height, width, 4), np.uint8)
-        left = (width - w) // 2
-        sprite[height - h :, left : left + w] = bgra
-        sprites.append(sprite)
-    return sprites
+def _cut(image: np.ndarray, x: int, y: int, w: int, h: int) -> np.ndarray:
+    """What GrabCut takes for the object in a box, as BGRA."""
+    pad = w // 3
+    top, left = max(y - pad, 0), max(x - pad, 0)
+    part = np.ascontiguousarray(image[top : y + h + pad, left : x + w + pad])
+    mask = np.zeros(part.shape[:2], np.uint8)
+    rect = (x - left, y - top, w, h)
+    cv2.setRNGSeed(1)
+    cv2.grabCut(part, mask, rect, np.zeros((1, 65)), np.zeros((1, 65)), 3, cv2.GC_INIT_WITH_RECT)
+    alpha = np.where(mask & 1, 255, 0).astype(np.uint8)
+    alpha = cv2.GaussianBlur(cv2.morphologyEx(alpha, cv2.MORPH_CLOSE, np.ones((7, 7))), (3, 3), 0)
+    whole = np.dstack([part, alpha])
+    return whole[y - top : y - top + h, x - left : x - left + w].copy()
 
 
 @lru_cache
 def find_photographs() -> list[Path]:
     """Photographs without people in them."""
     found = []
-    for label in sorted((DATA / "coco_dev" / "labels").glob("*.txt")):
+    for label in sorted((COCO / "labels").glob("*.txt")):
         if not any(line.startswith("0 ") for line in label.read_text().splitlines()):
-            found.append(DATA / "coco_dev" / "images" / f"{label.stem}.jpg")
+            found.append(COCO / "images" / f"{label.stem}.jpg")
     return [path for path in found if path.exists()]
 
 
@@ -153,26 +128,26 @@ class QuietScene:
 
     @classmethod
     def draw(
-        cls, seed: int, duration_s: float, walkers: int, crossing_s: tuple[float, float] = (2.5, 6)
+        cls, seed: int, duration_s: float, walkers: int, sprites: list[np.ndarray]
     ) -> QuietScene:
         rng = np.random.default_rng(seed)
-        photos, walks = find_photographs(), cut_walkers()
-        image = cv2.imread(str(photos[rng.integers(len(photos))]))
-        still = _cover(image)
+        photos = find_photographs()
+        still = _cover(cv2.imread(str(photos[rng.integers(len(photos))])))
         slot_s = (duration_s - 5) / max(walkers, 1)
         people = []
         for n in range(walkers):
-            crossing = rng.uniform(*crossing_s)
-            height = int(rng.uniform(110, 420))
-            free = max(slot_s - crossing - 3, 0)
+            height = int(rng.uniform(150, 460))
+            sprite = sprites[rng.integers(len(sprites))]
+            way = (SIZE_WH[0] + height * sprite.shape[1] / sprite.shape[0]) / height
+            crossing_s = way / rng.uniform(*PACE_PER_S)
             people.append(
                 Walker(
-                    begins_s=5 + n * slot_s + rng.uniform(0, 1) * free,
-                    crossing_s=crossing,
+                    begins_s=5 + n * slot_s + rng.uniform() * max(slot_s - crossing_s - 3, 0),
+                    crossing_s=crossing_s,
                     height_px=height,
                     foot_y=int(rng.uniform(max(height + 10, 380), 715)),
                     rightward=bool(rng.integers(2)),
-                    sprites=walks[rng.integers(len(walks))],
+                    sprite=sprite,
                 )
             )
         rain_begin = rng.uniform(0.2, 0.7) * duration_s
@@ -189,8 +164,7 @@ class QuietScene:
         for walker in self.walkers:
             box = walker.locate(at_s)
             if box:
-                sprite = walker.sprites[int(at_s * FILM_FPS) % CYCLE]
-                _paste(bgr, sprite, box)
+                _paste(bgr, walker.sprite, box)
         cv2.rectangle(bgr, (20, 16), (330, 52), (0, 0, 0), -1)
         text = f"2026-11-30 12:{int(at_s) // 60:02d}:{int(at_s) % 60:02d}"
         cv2.putText(bgr, text, (26, 44), cv2.FONT_HERSHEY_SIMPLEX, 0.8, (255, 255, 255), 2)
@@ -211,6 +185,14 @@ class QuietScene:
         luma = np.clip(y, 0, 255).astype(np.uint8)
         quarter = yuv[height:].reshape(2, height // 2, width // 2)
         return YuvPicture(luma, quarter[0].copy(), quarter[1].copy(), False, True)
+
+
+def stand_before_gray(sprite: np.ndarray, height_px: int = 300) -> RgbPicture:
+    """Somebody alone, in the middle of a gray picture."""
+    bgr = np.full((SIZE_WH[1], SIZE_WH[0], 3), 120, np.uint8)
+    width = height_px * sprite.shape[1] / sprite.shape[0]
+    _paste(bgr, sprite, (500, 660 - height_px, 500 + width, 660))
+    return RgbPicture(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
 
 
 def _cover(image: np.ndarray) -> np.ndarray:

@@ -355,3 +355,30 @@ def test_cameras_that_hang_are_removed_together_not_one_after_the_other():
     released.set()
     assert all(worker.join(5) for worker in workers)
     assert waited_s < 5, "one deadline for all of them, far above the noise of a busy machine"
+
+
+@pytest.mark.parametrize(
+    ("motion", "every_frame", "expected"),
+    [
+        ({}, False, [True, False, True]),
+        ({}, True, [None, None, None]),
+        ({"enabled": True}, True, [True, False, True]),
+        ({"enabled": False}, False, [None, None, None]),
+    ],
+)
+def test_motion_is_measured_where_it_is_asked_for(motion, every_frame, expected):
+    def connection(stop):
+        for at_s, value in ((0.0, 0), (1.0, 0), (2.0, 200)):
+            yield capture(at_s, value)
+
+    camera = Camera(name="door", source={"kind": "x"}, fps=1000, motion=motion)
+    queued, queue = [], FrameQueue()
+    queue.put = queue.put_when_free = lambda frame, *_: queued.append(frame)
+    loop = CameraLoop(
+        camera, FunctionSource([connection], every_frame), queue, itertools.count(1),
+        Metrics().camera("door"), lambda status: None, Quick(),
+    )  # fmt: skip
+    worker = Worker("door", loop.run, lambda error: None)
+    worker.start()
+    assert worker.join(10)
+    assert [frame.moving for frame in queued] == expected

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -222,3 +223,15 @@ def test_frames_are_never_stale_never_twice_in_order_and_nobody_is_overtaken(scr
             assert f.seq == newest[f.camera]  # never stale
             assert taken_seq.get(f.camera, -1) < f.seq  # never twice, never out of order
             taken_seq[f.camera] = f.seq
+
+
+@pytest.mark.parametrize(
+    ("waiting", "newer", "taken"),
+    [(True, False, True), (False, True, True), (False, False, False), (True, None, None)],
+)
+def test_what_moved_in_a_replaced_frame_is_not_forgotten(waiting, newer, taken):
+    slots = FrameQueue()
+    slots.put(replace(frame("a", 1), moving=waiting))
+    slots.put(replace(frame("a", 2), moving=newer))
+    (given,) = slots.take(1, 0, 0)
+    assert (given.seq, given.moving) == (2, taken)

@@ -443,3 +443,44 @@ def test_another_tracker_goes_on_with_the_tracks():
     update = other.update(detections((100, 100, 0.9, 1)), 1.0)
     assert update.began == ()
     assert update.tracks.track_id.tolist() == [1]
+
+
+# --- frames that nobody looked at ---------------------------------------------------------------
+
+
+CAR = 1
+
+
+def watch_car(seconds=5.0, extra=()):
+    """A tracker that has seen a car stand for some seconds at 5 frames per second."""
+    watched = Tracker(
+        Tracking(still_max_missed_s={"car": 120}), itertools.count(1), ("person", "car", "bus")
+    )
+    for row in range(round(seconds * 5)):
+        watched.update(detections((100, 100, 0.9, CAR), *extra), row / 5)
+    return watched
+
+
+def test_only_what_stands_still_and_may_needs_no_looks():
+    assert not tracker().needs_looks()
+    assert watch_car(2.0).needs_looks()  # it has only just stopped
+    assert not watch_car(5.0).needs_looks()
+    assert watch_car(5.0, extra=[(300, 100, 0.9, 0)]).needs_looks()  # somebody sits there
+
+
+def test_what_stood_still_is_there_as_long_as_nobody_looks():
+    watched = watch_car()
+    for row in range(1000):
+        update = watched.coast(5 + row / 5)
+        assert update.tracks.track_id.tolist() == [1]
+        assert not update.ended
+    assert not watched.update(detections((100, 100, 0.9, CAR)), 206.0).began
+    assert watched.update(detections(), 206.2).ended == ()
+    assert ids_of(watched.coast(206.4 + 119).ended) == []  # hidden, and out of time
+    assert ids_of(watched.coast(206.4 + 121).ended) == [1]
+
+
+def test_time_that_steps_back_while_nobody_looks_counts_as_zero():
+    watched = watch_car()
+    assert watched.coast(-100.0).tracks.track_id.tolist() == [1]
+    assert watched.coast(math.nan).tracks.track_id.tolist() == [1]
