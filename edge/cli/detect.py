@@ -53,8 +53,12 @@ def detect(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per image or frame.")
     ] = False,
-    detector: Annotated[str, typer.Option(help="Object detector, a file or zoo:NAME.")] = "",
-    faces: Annotated[str, typer.Option(help="Face detector, a file or zoo:NAME.")] = "",
+    detector: Annotated[
+        str, typer.Option(help="Object detector: a file, zoo:NAME or catalog:NAME.")
+    ] = "",
+    faces: Annotated[
+        str, typer.Option(help="Face detector: a file, zoo:NAME or catalog:NAME.")
+    ] = "",
     min_score: Annotated[
         float | None, typer.Option(min=0, max=1, help="Minimum score (default 0.3; 0 with --json).")
     ] = None,

@@ -33,10 +33,16 @@ KeyPath = Annotated[
     ),
 ]
 EmbedderName = Annotated[
-    str, typer.Option("--embedder", envvar="EDGE_EMBEDDER", help="Embedder: a file or zoo:NAME.")
+    str,
+    typer.Option(
+        "--embedder", envvar="EDGE_EMBEDDER", help="Embedder: a file, zoo:NAME or catalog:NAME."
+    ),
 ]
 FacesName = Annotated[
-    str, typer.Option("--faces", envvar="EDGE_FACES", help="Face model: a file or zoo:NAME.")
+    str,
+    typer.Option(
+        "--faces", envvar="EDGE_FACES", help="Face model: a file, zoo:NAME or catalog:NAME."
+    ),
 ]
 LivenessName = Annotated[
     str,
