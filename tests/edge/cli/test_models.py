@@ -24,7 +24,6 @@ from tests.support.dlib_network import write_small_network
 from tests.support.file_server import FileServer
 from tests.support.package_index import PackageIndex, describe, make_archive, point_pip_to
 
-GOLDEN = Path(__file__).parents[2] / "golden"
 
 ENTRY = """
 [[models]]
@@ -150,7 +149,7 @@ def test_pip_that_finds_nothing_is_one_message(packed, cache, monkeypatch):
 
 
 # What dlib's own program (dlib-bin 20.0.1, compute_face_descriptor) says of a picture of noise.
-DLIB_SAYS = GOLDEN / "dlib_descriptor.json"
+DLIB_SAYS = Path(__file__).with_name("dlib_descriptor.json")
 
 
 @pytest.mark.slow
