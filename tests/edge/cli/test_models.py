@@ -24,7 +24,6 @@ from tests.support.dlib_network import write_small_network
 from tests.support.file_server import FileServer
 from tests.support.package_index import PackageIndex, describe, make_archive, point_pip_to
 
-
 ENTRY = """
 [[models]]
 name = "tiny"
