@@ -24,6 +24,7 @@ from edge.errors import (
     locate,
 )
 from edge.input_file import read_input
+from edge.permissions import choose_remedy
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 24  # of tables and arrays in each other
@@ -78,7 +79,8 @@ def _read_text(path: Path) -> str:
     try:
         content = read_input(path, MAX_BYTES)
     except OSError as error:
-        raise ConfigError(f"{error.strerror}: check the path") from error
+        remedy = choose_remedy(error, "read it", "check the path")
+        raise ConfigError(f"{error.strerror}: {remedy}") from error
     try:
         return content.decode("utf-8-sig")  # Windows editors begin with a byte order mark
     except UnicodeDecodeError as error:

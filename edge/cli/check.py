@@ -48,7 +48,9 @@ SINK_S = 10.0  # a file system answers by then, or not at all
 
 def check(
     configuration: Annotated[
-        Path, typer.Argument(metavar="CONFIG", help="Configuration file (TOML).")
+        # Whether it can be read is said by what reads it.
+        Path,
+        typer.Argument(metavar="CONFIG", help="Configuration file (TOML).", readable=False),
     ],
     as_json: AsJsonLines = False,
 ) -> None:

@@ -16,7 +16,9 @@ from edge.service.log_format import set_up_logging
 
 def run(
     configuration: Annotated[
-        Path, typer.Argument(metavar="CONFIG", help="Configuration file (TOML).")
+        # Whether it can be read is said by what reads it.
+        Path,
+        typer.Argument(metavar="CONFIG", help="Configuration file (TOML).", readable=False),
     ],
 ) -> None:
     """Run the daemon until SIGTERM or Ctrl-C; SIGHUP reloads CONFIG."""

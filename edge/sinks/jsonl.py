@@ -17,6 +17,7 @@ from pydantic import Field
 
 from edge.config import Table
 from edge.errors import SinkError
+from edge.permissions import choose_remedy
 from edge.wire.schema import Message, encode_line
 
 
@@ -139,7 +140,8 @@ class JsonLines:
         except OSError as error:
             where = "standard output" if self._options.path == "-" else str(self._path)
             full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-            remedy = "free space" if full else "check path and permissions"
+            other = "free space" if full else "check path and permissions"
+            remedy = choose_remedy(error, "write there", other)
             raise SinkError(f"cannot {verb} {where}: {error.strerror}: {remedy}") from error
 
 

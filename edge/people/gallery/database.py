@@ -18,6 +18,7 @@ from pathlib import Path
 from edge import compat
 from edge.errors import GalleryError, GalleryRefusedError
 from edge.input_file import read_input
+from edge.permissions import choose_remedy
 
 log = logging.getLogger(__name__)
 
@@ -226,9 +227,9 @@ def _check_file(path: Path) -> None:
     try:
         mode = path.stat().st_mode
     except OSError as error:
+        remedy = choose_remedy(error, "read it", "check path and permissions")
         raise GalleryError(
-            f"the gallery cannot be opened ({error.strerror}): check path and permissions",
-            file=path,
+            f"the gallery cannot be opened ({error.strerror}): {remedy}", file=path
         ) from error
     if not stat.S_ISREG(mode):
         raise GalleryError(
@@ -278,8 +279,9 @@ def _open_copy(path: Path, error: GalleryError) -> sqlite3.Connection:
         with contextlib.suppress(FileNotFoundError):
             wal = read_input(path.with_name(f"{path.name}-wal"), _MAX_COPY_BYTES)
     except OSError as cause:
+        remedy = choose_remedy(cause, "read it", "check path and permissions")
         raise GalleryError(
-            f"the gallery cannot be read ({cause.strerror}): check path and permissions", file=path
+            f"the gallery cannot be read ({cause.strerror}): {remedy}", file=path
         ) from cause
     for folder in COPY_FOLDERS:
         with contextlib.suppress(OSError, sqlite3.Error):
@@ -319,8 +321,9 @@ def _create_private(path: Path) -> None:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
+        remedy = choose_remedy(error, "write there", "check the folder")
         raise GalleryError(
-            f"the gallery cannot be created ({error.strerror}): check the folder", file=path
+            f"the gallery cannot be created ({error.strerror}): {remedy}", file=path
         ) from error
     with os.fdopen(descriptor) as file:
         if os.geteuid() == 0:

@@ -32,6 +32,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from edge.errors import GalleryError
 from edge.people.gallery.names import fold_name
+from edge.permissions import choose_remedy
 
 KEY_BYTES = 32
 NONCE_BYTES = 12
@@ -73,10 +74,10 @@ def load_key(where: str) -> MasterKey:
             state = os.fstat(file.fileno())
             content = file.read(1024)
     except OSError as error:
+        create = f"create one with `edge keys new {path}`, or check the path"
+        remedy = choose_remedy(error, "read it", create)
         raise GalleryError(
-            f"the key file cannot be read ({error.strerror}): create one with `edge keys new "
-            f"{path}`, or check the path",
-            file=path,
+            f"the key file cannot be read ({error.strerror}): {remedy}", file=path
         ) from error
     if not stat.S_ISREG(state.st_mode):
         raise GalleryError("the key must be a regular file: name the file that holds it", file=path)
@@ -132,8 +133,9 @@ def create_key_file(path: Path) -> None:
             file=path,
         ) from error
     except OSError as error:
+        remedy = choose_remedy(error, "write there", "check the folder")
         raise GalleryError(
-            f"the key cannot be written ({error.strerror}): check the folder", file=path
+            f"the key cannot be written ({error.strerror}): {remedy}", file=path
         ) from error
     try:
         with os.fdopen(descriptor, "wb") as file:
