@@ -23,16 +23,29 @@ endif
 endif
 DEB := build/deb
 DEMO :=
+
+# The machine that `make deb` packages for. For another than this one, amd64 or arm64, uv chooses the
+# wheels, since pip takes requirements and Python from the machine it runs on; nothing of them is run.
+NATIVE := $(shell dpkg --print-architecture 2>/dev/null)
+ARCH := $(NATIVE)
+PLATFORM_amd64 := x86_64-manylinux_2_28
+PLATFORM_arm64 := aarch64-manylinux_2_28
+ifneq ($(ARCH),$(NATIVE))
+ifeq ($(PLATFORM_$(ARCH)),)
+$(error ARCH=$(ARCH) is not known: expected amd64 or arm64)
+endif
+FOREIGN := yes
+endif
 TESTS := tests/edge tests/test_python_versions.py
 
 # Tests run beside each other, those of one file in one process, which needs up to 2 GB.
 WORKERS := 2
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
-.PHONY: help setup demo test test-slow test-pythons proof lint types docs reference bench lock resolve install install-files deb deb-check arm64-check clean
+.PHONY: help setup demo test test-slow test-pythons proof lint types docs reference bench lock resolve install install-files deb deb-check arm64-check container-check clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
 
 setup: $(VENV)/dev.stamp ## set up the development environment
 
@@ -84,17 +97,20 @@ lock: $(VENV)/dev.stamp ## update the lock files; newest versions with UPGRADE=-
 resolve: $(VENV)/dev.stamp ## resolve every extra and lock file for each Python, x86-64 and ARM
 	$(BIN)/python -m tests.resolve $(UV)
 
+INSTALL = $(if $(FOREIGN),\
+	$(UV) pip install --quiet --python $(DESTDIR)$(OPT)/bin/python --only-binary :all: --no-binary edgewatch \
+		--python-platform $(PLATFORM_$(ARCH)),\
+	$(DESTDIR)$(OPT)/bin/python -m pip install --disable-pip-version-check --no-compile)
+
 install: install-files ## install the daemon and its unit; DESTDIR= PREFIX=/usr/local OPENCV=wheel
 	rm -rf $(DESTDIR)$(OPT)
 	$(PYTHON) -m venv $(if $(filter system,$(OPENCV)),--system-site-packages) $(DESTDIR)$(OPT)
-	$(DESTDIR)$(OPT)/bin/python -m pip install --disable-pip-version-check --no-compile \
-		--require-hashes -r .ci/$(if $(filter system,$(OPENCV)),system-opencv,runtime).lock
-	$(DESTDIR)$(OPT)/bin/python -m pip install --disable-pip-version-check --no-compile \
-		--no-deps --no-build-isolation .
+	$(INSTALL) --require-hashes -r .ci/$(if $(filter system,$(OPENCV)),system-opencv,runtime).lock
+	$(INSTALL) --no-deps --no-build-isolation .
 	rm -rf build/lib build/bdist.*
 	grep -rlI '$(DESTDIR)$(OPT)' $(DESTDIR)$(OPT)/bin $(DESTDIR)$(OPT)/pyvenv.cfg | \
 		xargs -r sed -i 's|$(DESTDIR)$(OPT)|$(OPT)|g'
-	$(DESTDIR)$(OPT)/bin/python -c 'import cv2'
+	$(if $(FOREIGN),,$(DESTDIR)$(OPT)/bin/python -c 'import cv2')
 	$(DESTDIR)$(OPT)/bin/python -m compileall -q -s '$(DESTDIR)' $(DESTDIR)$(OPT)/lib || true
 	install -d $(DESTDIR)$(PREFIX)/bin
 	ln -sf $(OPT)/bin/edge $(DESTDIR)$(PREFIX)/bin/edge
@@ -107,20 +123,23 @@ install-files: ## install unit, user, folders and example only
 	install -m 644 edge/systemd/example.toml edge/systemd/cpu.conf deploy/monitoring/grafana.json \
 		deploy/monitoring/alerts.yml README.md LICENSE NOTICE $(DESTDIR)$(PREFIX)/share/doc/edgewatch/
 
-deb: ## build a Debian package in build/ that installs offline
+deb: $(if $(FOREIGN),$(VENV)/dev.stamp) ## build a Debian package in build/ that installs offline; ARCH=arm64
 	rm -rf $(DEB)
-	$(MAKE) install DESTDIR=$(abspath $(DEB)) PREFIX=/usr
+	$(MAKE) install DESTDIR=$(abspath $(DEB)) PREFIX=/usr ARCH=$(ARCH)
 	install -d $(DEB)/DEBIAN
 	install -m 755 deploy/debian/postinst deploy/debian/prerm $(DEB)/DEBIAN/
-	sh deploy/debian/control $(DEB) $(PYTHON) > $(DEB)/DEBIAN/control.new
+	sh deploy/debian/control $(DEB) $(PYTHON) $(ARCH) > $(DEB)/DEBIAN/control.new
 	mv $(DEB)/DEBIAN/control.new $(DEB)/DEBIAN/control
 	dpkg-deb --root-owner-group -Zgzip -z6 --build $(DEB) build
 
-deb-check: ## install the package into an empty root and run it
-	sh deploy/debian/check build/edgewatch_*.deb
+deb-check: ## install the package into an empty root and run it; ARCH=arm64 looks at its libraries instead
+	sh deploy/debian/check build/edgewatch_*_$(ARCH).deb
 
-arm64-check: $(VENV)/dev.stamp ## install the package for ARM and compare what it finds, emulated
-	bash tests/arm64.sh $(UV) $(BIN)/python
+arm64-check: $(VENV)/dev.stamp ## build and install the package for ARM and compare what it finds, emulated; PACKAGE=
+	bash tests/arm64.sh $(BIN)/python $(PACKAGE)
+
+container-check: $(VENV)/dev.stamp ## build the image and run it; BASE= names an image to build on
+	bash tests/container.sh $(UV) $(BIN)/python $(BASE)
 
 clean: ## remove the environment and all generated files
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis \
