@@ -267,6 +267,11 @@ class Camera(Table):
         lines: Lines whose crossing is reported.
         tracking: How objects are tracked.
         motion: When networks look at the camera.
+        zoom: Look closer where something moves or is followed: up to four windows of the picture
+            go through the detector besides the whole. Finds people farther away, and costs an
+            inference a window.
+        tiles: Look closer everywhere: columns and rows of tiles that go through the detector
+            besides the whole picture, such as "2x1" for a wide or 4K picture.
         frozen_after_s: Report `frozen` after the same image for this long, in seconds; 0 turns
             it off. A recording that loops is never frozen.
         jpeg_hz: Thumbnails per second on the detections topic; 0 sends none.
@@ -285,6 +290,8 @@ class Camera(Table):
     lines: tuple[Line, ...] = Field(default=(), max_length=200)
     tracking: Tracking = Tracking()
     motion: Motion = Motion()
+    zoom: bool = False
+    tiles: str = Field(default="", pattern=r"^([1-8]x[1-8])?$")
     frozen_after_s: float = Field(default=30, ge=0, le=MAX_S)
     jpeg_hz: float = Field(default=0, ge=0, le=30)
     jpeg_max_px: int = Field(default=320, ge=16, le=4096)

@@ -18,6 +18,7 @@ from edge.errors import collect_errors
 from edge.people.recognition.recognizer import Recognizer
 from edge.ports import Detector, FaceFinder
 from edge.types import (
+    F32,
     Detections,
     Faces,
     Frame,
@@ -33,6 +34,7 @@ from edge.vision.detection_filter import DetectionFilter
 from edge.vision.look_gate import LookGate, choose_looks
 from edge.vision.tracker import Tracker, TrackUpdate
 from edge.vision.zones import ZoneMonitor
+from edge.vision.zoom import NO_WINDOWS, Zoom, detect_near
 
 MIN_FACE_INSIDE = 0.7  # share of a face's box that must lie inside its person's
 
@@ -50,6 +52,7 @@ class CameraView:
     tracker: Tracker
     zones: ZoneMonitor
     gate: LookGate
+    zoom: Zoom
     frame: Frame | None = None
     previous: CameraView | None = None
 
@@ -71,8 +74,15 @@ class CameraView:
             Tracker(camera.tracking, track_ids, classes, camera.name),
             ZoneMonitor(camera.zones, camera.lines, classes, camera.name),
             LookGate(camera.motion.look_every_s),
+            Zoom.from_settings(camera),
             previous=previous,
         )
+
+    def plan_windows(self, frame: Frame, detector: Detector) -> F32:
+        """The parts of a frame that are looked at from near, ``(W, 4)`` xyxy."""
+        if not self.zoom.enabled:
+            return NO_WINDOWS
+        return self.zoom.plan(frame, self.tracker.locate(), detector.input_wh)
 
     def follow(
         self, frame: Frame, detections: Detections, faces: Faces, look: Look = Look.ALWAYS
@@ -214,7 +224,7 @@ class Pipeline:
             return []
         looks = choose_looks(frames, {name: view.gate for name, view in views.items()})
         seen = [f for f, look in zip(frames, looks, strict=True) if look is not Look.NONE]
-        found = iter(self._look(seen))
+        found = iter(self._look(seen, views))
         results = [
             views[frame.camera].coast(frame) if look is Look.NONE
             else self._assign_faces(views[frame.camera].follow(frame, *next(found), look))
@@ -225,11 +235,14 @@ class Pipeline:
         with self._recognizing:
             return [r for turn in split_turns(results) for r in self._recognizer.look(turn)]
 
-    def _look(self, frames: Sequence[Frame]) -> Iterable[tuple[Detections, Faces]]:
+    def _look(
+        self, frames: Sequence[Frame], views: Mapping[str, CameraView]
+    ) -> Iterable[tuple[Detections, Faces]]:
         """What the detectors find in each frame."""
         if not frames:
             return ()
-        detections = self._detector.detect(frames)
+        windows = [views[frame.camera].plan_windows(frame, self._detector) for frame in frames]
+        detections = detect_near(self._detector, frames, windows)
         faces = self._faces.find(frames) if self._faces else [Faces.empty()] * len(frames)
         return zip(detections, faces, strict=True)
 

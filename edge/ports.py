@@ -109,6 +109,10 @@ class Detector(LoadedModel, Protocol):
     def classes(self) -> tuple[str, ...]:
         """Class names by class_id."""
 
+    @property
+    def input_wh(self) -> tuple[int, int]:
+        """Width and height of the network's input, in pixels."""
+
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """Run one batch: one result per frame, boxes in source pixels."""
 

@@ -133,6 +133,7 @@ class Frame:
         blind: Whether the camera is known to show nothing that lives: frozen, black, covered.
         moving: Whether something moves in it, or did in one since the last that was queued; None
             where nobody measures it, and every frame is looked at.
+        regions: Where something moves, ``(R, 4)`` xyxy; None where nobody asks.
     """
 
     camera: str
@@ -144,6 +145,7 @@ class Frame:
     arrived_s: float | None = None
     blind: bool = False
     moving: bool | None = None
+    regions: F32 | None = None
 
     @property
     def age_from_s(self) -> float:

@@ -197,6 +197,7 @@ class NullDetector:
     name = "nothing"
     sha256 = "0" * 64
     classes = ("person",)
+    input_wh = (416, 416)
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """Return no objects."""

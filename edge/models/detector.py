@@ -23,6 +23,7 @@ class ContractDetector:
         self.name = model.name
         self.sha256 = model.sha256
         self.classes = model.manifest.classes
+        self.input_wh = model.manifest.input_wh
         self.check = OutputCheck(f"the detect model {model.name}")
         self._rows = RowCheck(model.manifest)
 

@@ -19,7 +19,7 @@ from edge.service.metrics import CameraMetrics
 from edge.service.picture_quality import DETAIL, DamageMeter, PictureQuality
 from edge.service.workers import Worker
 from edge.types import CameraState, CameraStatus, Capture, Frame, Picture, StatusReason
-from edge.vision.motion import MotionDetector
+from edge.vision.motion import MotionDetector, find_regions
 
 END_OF_RECORDING = "end of file"  # the reason of a recording that was read to its end
 
@@ -106,7 +106,7 @@ class CameraLoop:
                     limiter = FrameRateLimiter(self.camera.fps)
                     if settings.frozen_after_s != self.camera.frozen_after_s:
                         self.freeze = _make_freeze_detector(self.camera)
-                    if settings.motion != self.camera.motion:
+                    if (settings.motion, settings.zoom) != (self.camera.motion, self.camera.zoom):
                         motion = self._make_motion_detector()
                     settings = self.camera
                 worker.mark_progress()
@@ -115,23 +115,20 @@ class CameraLoop:
                 self.metrics.last_frame.set(time.time())
                 is_blind = self._judge(capture, quality, damage)
                 if self.source.every_frame or limiter.is_due(capture.monotonic_s):
-                    moving = self._find_motion(motion, capture)
-                    self._queue(capture, seq, worker.stop, is_blind=is_blind, moving=moving)
+                    self._queue(capture, seq, worker.stop, motion, is_blind=is_blind)
                 else:
                     self.metrics.not_due.inc()
 
     def _make_motion_detector(self) -> MotionDetector | None:
         settings = self.camera.motion
-        enabled = settings.enabled
-        if enabled is None:
-            enabled = not self.source.every_frame
-        return MotionDetector(settings.masks, settings.min_change) if enabled else None
-
-    def _find_motion(self, motion: MotionDetector | None, capture: Capture) -> bool | None:
-        if motion is None:
+        if not (self._is_gated() or self.camera.zoom):
             return None
-        cells = motion.update(capture.picture, capture.monotonic_s, followed=self.followed)
-        return bool(cells.any())
+        return MotionDetector(settings.masks, settings.min_change)
+
+    def _is_gated(self) -> bool:
+        """Whether networks look at the camera only where something moves."""
+        enabled = self.camera.motion.enabled
+        return not self.source.every_frame if enabled is None else enabled
 
     def _judge(self, capture: Capture, quality: PictureQuality, damage: DamageMeter) -> bool:
         """Report what the camera shows; whether it shows nothing that lives."""
@@ -176,9 +173,9 @@ class CameraLoop:
         capture: Capture,
         seq: int,
         stop: threading.Event,
+        motion: MotionDetector | None,
         *,
         is_blind: bool,
-        moving: bool | None,
     ) -> None:
         frame = Frame(
             self.camera.name,
@@ -189,12 +186,20 @@ class CameraLoop:
             show_as(capture.picture, self.camera.aspect),
             capture.arrived_s,
             is_blind,
-            moving,
         )
+        if motion:
+            frame = self._add_motion(frame, motion)
         if self.source.every_frame:
             self.queue.put_when_free(frame, stop)
         elif self.queue.put(frame):
             self.metrics.replaced.inc()
+
+    def _add_motion(self, frame: Frame, motion: MotionDetector) -> Frame:
+        """The frame with what moves in it."""
+        cells = motion.update(frame.picture, frame.monotonic_s, followed=self.followed)
+        moving = bool(cells.any()) if self._is_gated() else None
+        regions = find_regions(cells, frame.picture) if self.camera.zoom else None
+        return replace(frame, moving=moving, regions=regions)
 
     def _report(
         self, state: CameraState, code: StatusReason, reason: str, size_wh: tuple[int, int] = (0, 0)

@@ -156,16 +156,24 @@ def shrink(picture: Picture) -> F32:
     return np.asarray(cells, np.float32)
 
 
-def find_regions(moving: Bool, grow: int = 2) -> F32:
-    """Boxes around what moves, ``(N, 4)`` xyxy as fractions of the picture as decoded.
+def find_regions(moving: Bool, picture: Picture, grow: int = 2) -> F32:
+    """Boxes around what moves, ``(N, 4)`` xyxy in pixels of the upright picture.
 
-    Cells that are within ``2 * grow`` of each other lie in one box.
+    Cells that are within ``2 * grow`` of each other lie in one box. Where everything moves, there
+    is nothing to look at in particular: none.
     """
-    rows, columns = moving.shape
-    near = cv2.dilate(moving.view(np.uint8), np.ones((2 * grow + 1,) * 2, np.uint8))
+    if moving.mean() > FLASH:
+        return np.zeros((0, 4), np.float32)
+    turns = picture.quarter_turns if isinstance(picture, YuvPicture) else 0
+    upright = np.ascontiguousarray(np.rot90(moving, turns))
+    near = cv2.dilate(upright.view(np.uint8), np.ones((2 * grow + 1,) * 2, np.uint8))
     _, _, stats, _ = cv2.connectedComponentsWithStats(near, connectivity=8)
     x, y, w, h = stats[1:, :4].astype(np.float32).T
-    return np.stack([x / columns, y / rows, (x + w) / columns, (y + h) / rows], axis=1)
+    rows, columns = upright.shape
+    scale = np.array(picture.size_wh, np.float32) / (columns, rows)
+    corners = np.stack([x, y, x + w, y + h], axis=1)
+    regions: F32 = corners * np.tile(scale, 2).astype(np.float32)
+    return regions
 
 
 def _drop_scattered(moving: Bool) -> Bool:

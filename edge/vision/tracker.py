@@ -148,6 +148,10 @@ class Tracker:
             _make_tracks(seen_now), _make_events(seen_now[began], TrackEventType.BEGAN), ended
         )
 
+    def locate(self) -> F32:
+        """Where the tracks are expected, ``(T, 4)`` xyxy."""
+        return boxes.cxcywh_to_xyxy(self._rows["motion"][:, kalman.VALUE])
+
     def needs_looks(self) -> bool:
         """Whether a track may do something that would be missed: all but what stands still."""
         rows = self._rows

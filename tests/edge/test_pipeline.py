@@ -7,6 +7,7 @@ import numpy as np
 from edge.config import Camera, Zone
 from edge.pipeline import Pipeline
 from edge.types import Detections, Frame, RgbPicture
+from edge.vision.zoom import NO_WINDOWS
 
 PICTURE = RgbPicture(np.zeros((100, 200, 3), np.uint8))
 
@@ -119,3 +120,41 @@ def test_a_batch_of_which_some_frames_are_looked_at_keeps_its_order():
     assert [(r.frame.camera, str(r.look)) for r in results] == [
         ("a", "motion"), ("b", "interval"), ("c", "motion"),
     ]  # fmt: skip
+
+
+class Speck:
+    """Finds white pixels, as boxes, in pictures no larger than its input."""
+
+    name, sha256, classes, input_wh = "speck", "0" * 64, ("person",), (40, 20)
+
+    def __init__(self):
+        self.batches = []
+
+    def detect(self, frames):
+        self.batches.append([f.size_wh for f in frames])
+        return [self._find(f) for f in frames]
+
+    def _find(self, frame):
+        y, x = np.nonzero(frame.picture.rgb[..., 0])
+        if frame.size_wh != self.input_wh or not len(x):
+            return Detections.empty()
+        box = np.float32([[x.min(), y.min(), x.max() + 1, y.max() + 1]])
+        return Detections(box, np.float32([0.9]), np.int32([0]))
+
+
+def test_a_camera_that_zooms_finds_what_is_too_small_in_the_whole_picture():
+    rgb = np.zeros((100, 200, 3), np.uint8)
+    rgb[72:76, 150:153] = 255
+    picture, regions = RgbPicture(rgb), np.float32([[150, 72, 153, 76]])
+    detector = Speck()
+    made = Pipeline(detector, None, itertools.count(1))
+    made.watch([Camera(name="near", source={"kind": "x"}, zoom=True),
+                Camera(name="far", source={"kind": "x"})])  # fmt: skip
+    for n in range(3):  # nothing moves in the last one, but somebody is followed
+        some = regions if n < 2 else NO_WINDOWS
+        near, far = made.step(
+            [Frame(name, 1, n, n / 5, n / 5, picture, regions=some) for name in ("near", "far")]
+        )
+    np.testing.assert_allclose(near.tracks.xyxy, regions)
+    assert not len(far.tracks)
+    assert detector.batches == [[(200, 100), (200, 100), (40, 20)]] * 3

@@ -164,7 +164,7 @@ class QuietScene:
         for walker in self.walkers:
             box = walker.locate(at_s)
             if box:
-                _paste(bgr, walker.sprite, box)
+                lay(bgr, walker.sprite, box)
         cv2.rectangle(bgr, (20, 16), (330, 52), (0, 0, 0), -1)
         text = f"2026-11-30 12:{int(at_s) // 60:02d}:{int(at_s) % 60:02d}"
         cv2.putText(bgr, text, (26, 44), cv2.FONT_HERSHEY_SIMPLEX, 0.8, (255, 255, 255), 2)
@@ -191,7 +191,7 @@ def stand_before_gray(sprite: np.ndarray, height_px: int = 300) -> RgbPicture:
     """Somebody alone, in the middle of a gray picture."""
     bgr = np.full((SIZE_WH[1], SIZE_WH[0], 3), 120, np.uint8)
     width = height_px * sprite.shape[1] / sprite.shape[0]
-    _paste(bgr, sprite, (500, 660 - height_px, 500 + width, 660))
+    lay(bgr, sprite, (500, 660 - height_px, 500 + width, 660))
     return RgbPicture(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
 
 
@@ -202,7 +202,7 @@ def _cover(image: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(large[: SIZE_WH[1], : SIZE_WH[0]])
 
 
-def _paste(bgr: np.ndarray, sprite: np.ndarray, box: tuple[float, float, float, float]) -> None:
+def lay(bgr: np.ndarray, sprite: np.ndarray, box: tuple[float, float, float, float]) -> None:
     """Lay a sprite into the picture."""
     x1, y1, x2, y2 = (round(value) for value in box)
     sprite = cv2.resize(sprite, (max(x2 - x1, 1), max(y2 - y1, 1)), interpolation=cv2.INTER_AREA)

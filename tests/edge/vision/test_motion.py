@@ -149,12 +149,19 @@ def test_pictures_of_any_size_are_shrunk_without_a_hole(size_wh):
     np.testing.assert_allclose(cells, expected, atol=3)
 
 
-def test_regions_surround_what_moves():
+def test_regions_surround_what_moves_in_the_upright_picture():
     moving = np.zeros((90, 160), np.bool_)
     moving[10:20, 30:40] = True
     moving[13:15, 43:45] = True  # near
     moving[70:75, 100:104] = True
-    regions = find_regions(moving)
-    expected = [[28 / 160, 8 / 90, 47 / 160, 22 / 90], [98 / 160, 68 / 90, 106 / 160, 77 / 90]]
-    np.testing.assert_allclose(regions, expected, atol=1e-6)
-    assert find_regions(np.zeros((90, 160), np.bool_)).shape == (0, 4)
+    wide = RgbPicture(np.zeros((180, 640, 3), np.uint8))
+    np.testing.assert_allclose(
+        find_regions(moving, wide), [[112, 16, 188, 44], [392, 136, 424, 154]]
+    )
+    turned = picture(np.zeros((180, 320), np.float32), turns=1)
+    assert turned.size_wh == (180, 320)
+    np.testing.assert_allclose(
+        find_regions(moving, turned), [[136, 108, 154, 124], [16, 226, 44, 264]]
+    )
+    assert find_regions(np.zeros((90, 160), np.bool_), wide).shape == (0, 4)
+    assert find_regions(np.ones((90, 160), np.bool_), wide).shape == (0, 4)
