@@ -6,9 +6,6 @@ from edge.interrupt import exit_if_interrupted, quiet_interrupt
 def main() -> None:
     """Run the command line."""
     with exit_if_interrupted():
-        from edge.opencv import require_opencv
-
-        require_opencv("edge")
         from edge.cli import main as run
     with quiet_interrupt():
         run()

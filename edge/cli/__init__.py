@@ -7,28 +7,50 @@ from typing import Annotated
 import typer
 
 from edge import __version__
-from edge.cli import keys, models, people
-from edge.cli.application import application, deprecated_options
-from edge.cli.bench import bench
-from edge.cli.check import check
-from edge.cli.demo import demo
-from edge.cli.detect import detect
-from edge.cli.doctor import doctor
-from edge.cli.enroll import enroll
+from edge.cli.application import application
+from edge.cli.later import Later
 from edge.cli.process_exit import leave_threads_behind
-from edge.cli.run import run
-from edge.cli.setup import setup
-from edge.cli.watch import watch
 
-app = application("Detect objects and recognize faces on many cameras; publish over ZeroMQ.")
-for command in (setup, run, check, demo, doctor, watch):
-    app.command()(command)
-app.command(cls=deprecated_options({"--model": "--detector", "--lanes": "--workers"}))(detect)
-app.command(cls=deprecated_options({"--lanes": "--workers"}))(bench)
-app.command()(enroll)
-app.add_typer(people.app, name="people")
-app.add_typer(keys.app, name="keys")
-app.add_typer(models.app, name="models")
+COMMANDS = {
+    "setup": Later(
+        "edge.cli.setup:setup",
+        "Write a commented configuration for one camera, which is tried first.",
+    ),
+    "run": Later(
+        "edge.cli.run:run", "Run the daemon until SIGTERM or Ctrl-C; SIGHUP reloads CONFIG."
+    ),
+    "check": Later(
+        "edge.cli.check:check",
+        "Open every model, sink and camera of CONFIG once; exit with 0 if all work, else 78.",
+    ),
+    "demo": Later(
+        "edge.cli.demo:demo",
+        "Run the daemon on SOURCEs, show its messages and draw the best frame.",
+    ),
+    "doctor": Later("edge.cli.doctor:doctor", "Check this machine and say what to do."),
+    "watch": Later("edge.cli.watch:watch", "Show the messages of a node, live.", opencv=False),
+    "detect": Later(
+        "edge.cli.detect:detect",
+        "Detect objects and faces in PATHs.",
+        {"--model": "--detector", "--lanes": "--workers"},
+    ),
+    "bench": Later(
+        "edge.cli.bench:bench",
+        "Measure throughput, CPU time, latency and memory against a decode-plus-inference "
+        "baseline.",
+        {"--lanes": "--workers"},
+    ),
+    "enroll": Later(
+        "edge.cli.enroll:enroll",
+        "Enroll NAME from PHOTOs or in front of a --camera, or everybody in a --folder.",
+    ),
+    "people": Later("edge.cli.people:app", "Manage enrolled people and what is stored about them."),
+    "keys": Later("edge.cli.keys:app", "Create encryption keys.", opencv=False),
+    "models": Later("edge.cli.models:app", "List the shipped models, and download larger ones."),
+}
+app = application(
+    "Detect objects and recognize faces on many cameras; publish over ZeroMQ.", COMMANDS
+)
 
 
 def _show_version(wanted: bool) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import inspect
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar, get_args
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+from typer.main import get_group
 
+from edge.cli.later import Later, LazyCommands
 from edge.errors import EdgeError
 from edge.interrupt import INTERRUPTED
 from edge.printable import escape_controls
@@ -46,7 +50,31 @@ class Command(TyperCommand):
 
 
 class Group(TyperGroup):
-    """Commands whose `EdgeError` and Ctrl-C end without a traceback."""
+    """Commands whose `EdgeError` and Ctrl-C end without a traceback.
+
+    Attributes:
+        later: Those that are imported when they are called; first in the list.
+    """
+
+    later: Mapping[str, Later] = MappingProxyType({})
+
+    def __init__(self, *, commands: Mapping[str, Any], **options: Any) -> None:  # noqa: ANN401
+        super().__init__(**options)
+        self._lazy = LazyCommands({**self.later, **commands}, _build_command)
+        self.commands = self._lazy
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401, ARG002 - of Click
+        """Names of the commands."""
+        return list(self.commands)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - of Click
+        """Write the help, for which nothing is imported."""
+        listed = copy.copy(self)
+        listed.commands = {
+            name: Command(name, help=command.summary) if isinstance(command, Later) else command
+            for name, command in self._lazy.data.items()
+        }
+        TyperGroup.format_help(listed, ctx, formatter)
 
     def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 - of Click
         """Options."""
@@ -87,10 +115,20 @@ class Application(typer.Typer):
         return super().command(name, cls=cls or Command, **options)
 
 
-def application(description: str) -> Application:
-    """Create an application of subcommands."""
+def application(description: str, later: Mapping[str, Later] | None = None) -> Application:
+    """Create an application of subcommands.
+
+    Args:
+        description: What they are for.
+        later: Those that are imported when they are called, by name.
+    """
+
+    class Listed(Group):
+        pass
+
+    Listed.later = later or Group.later
     return Application(
-        cls=Group,
+        cls=Listed,
         help=description,
         no_args_is_help=True,
         add_completion=False,
@@ -117,3 +155,13 @@ def deprecated_options(names: Mapping[str, str]) -> type[TyperCommand]:
             return super().parse_args(ctx, [rename(argument) for argument in args])
 
     return Renamed
+
+
+def _build_command(name: str, later: Later) -> Any:  # noqa: ANN401 - of Click
+    alone = application("")
+    target = later.load()
+    if isinstance(target, typer.Typer):
+        alone.add_typer(target, name=name)
+    else:
+        alone.command(name, cls=deprecated_options(later.renamed))(target)
+    return get_group(alone).commands[name]

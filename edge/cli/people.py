@@ -16,11 +16,9 @@ from rich.console import Console
 from edge.atomic_file import replace_file
 from edge.cli import options
 from edge.cli.application import application
-from edge.cli.calibrate import calibrate
+from edge.cli.later import Later
 from edge.cli.options import GALLERY, KEY, AsJson, GalleryPath, KeyPath, load_models, open_gallery
 from edge.cli.table import make_table, to_cell
-from edge.cli.walk_through import walk_through
-from edge.cli.why import why
 from edge.compat import UTC
 from edge.errors import EdgeError, GalleryError
 from edge.people.enrollment.enrollment import compute_duplicate_threshold
@@ -32,10 +30,22 @@ from edge.people.gallery.records import Person, RecordState
 from edge.people.recognition.face_quality import LOOK
 from edge.printable import escape_controls, format_count
 
-app = application("Manage enrolled people and what is stored about them.")
-app.command()(calibrate)
-app.command()(why)
-app.command("test")(walk_through)
+COMMANDS = {
+    "calibrate": Later(
+        "edge.cli.calibrate:calibrate",
+        "Measure the similarity threshold for names and store it in the gallery.",
+    ),
+    "why": Later(
+        "edge.cli.why:why",
+        "Show what a face at a running node lacks for a name: looks, liveness, votes, similarity.",
+    ),
+    "test": Later(
+        "edge.cli.walk_through:walk_through",
+        "Measure how long the person before a camera takes to be named, and what is missing till "
+        "then.",
+    ),
+}
+app = application("Manage enrolled people and what is stored about them.", COMMANDS)
 
 Who = Annotated[str, typer.Argument(metavar="NAME", help="Name (in any case) or id.")]
 Photo = Annotated[Path, typer.Argument(metavar="PHOTO", help="A picture with one face.")]

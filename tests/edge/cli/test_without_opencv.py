@@ -11,13 +11,15 @@ from edge.compat import tomllib
 
 ROOT = Path(__file__).parents[3]
 COMMANDS = {"edge": "edge", "edge-train": "trainers", "edge-deploy": "deploy"}
+FIRST = {"edge": ("run",)}  # the list of commands of `edge` needs no OpenCV
 
 
-def run_with(opencv, folder, module="edge"):
+def run_with(opencv, folder, module="edge", arguments=None):
     """Run a command where ``import cv2`` runs these lines."""
     (folder / "cv2.py").write_bytes(opencv)
+    arguments = FIRST.get(module, ()) if arguments is None else arguments
     return subprocess.run(
-        [sys.executable, "-m", module, "--help"],
+        [sys.executable, "-m", module, *arguments, "--help"],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"},
         capture_output=True,
@@ -60,6 +62,21 @@ def test_whatever_is_wrong_with_opencv_is_told_in_one_line(opencv, says, tmp_pat
 def test_an_opencv_that_ends_the_process_does_so(tmp_path):
     done = run_with(b"raise SystemExit(3)", tmp_path)
     assert (done.returncode, done.stderr) == (3, "")
+
+
+@pytest.mark.parametrize(
+    "arguments", [("people", "list"), ("models", "list"), ("check",), ("bench",), ("detect",)]
+)
+def test_every_command_that_needs_opencv_says_so(arguments, tmp_path):
+    done = run_with(b"raise ImportError('there is none')", tmp_path, arguments=arguments)
+    assert (done.returncode, done.stdout) == (78, "")
+    assert done.stderr.startswith("edge: OpenCV cannot be imported (there is none)")
+
+
+@pytest.mark.parametrize("arguments", [(), ("watch",), ("keys", "new")])
+def test_what_needs_no_opencv_works_without_it(arguments, tmp_path):
+    done = run_with(b"raise ImportError('there is none')", tmp_path, arguments=arguments)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_commands_are_the_ones_that_say_so():
