@@ -33,12 +33,16 @@ clean_up() {
     rm -rf "$cache/work"
 }
 
-# Without what the slim images of registries leave out as well.
+# Without what the slim images of registries leave out as well, and without Perl for merging /usr.
 make_base() {
-    timeout 240 mmdebstrap --quiet --variant=minbase --include=python3-venv \
+    timeout 240 mmdebstrap --quiet --variant=minbase --include=python3-venv,usr-is-merged \
+        --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr \
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
         --dpkgopt='path-exclude=/usr/share/locale/*' "$suite" 2>"$cache/log" |
-        podman import - "$base" >/dev/null 2>&1
+        podman import - "$base" >/dev/null 2>&1 || {
+        podman image rm --force "$base" >/dev/null 2>&1 # it may be half
+        return 1
+    }
 }
 
 fetch_wheels() {
