@@ -83,7 +83,7 @@ def demo(
     seconds: Annotated[
         float, typer.Option(min=0, help="Stop after this many seconds; 0 runs until Ctrl-C.")
     ] = 20,
-    detector: Annotated[str, typer.Option(help="Object detector.")] = "zoo:detect-nano",
+    detector: Annotated[str, typer.Option(help="Object detector.")] = ("zoo:detect-nano-wide"),
     faces: Annotated[str, typer.Option(help="Face detector; empty uses none.")] = "zoo:faces-nano",
     picture: Annotated[Path, typer.Option(help="File for the drawing of the best frame.")] = Path(
         "edge-demo.png"

@@ -19,7 +19,8 @@ from edge.errors import ConfigError, EdgeError
 from edge.printable import escape_controls
 
 PRIVATE = 0o600
-DETECTOR, FACES = "zoo:detect-nano", "zoo:faces-nano"
+DETECTOR, WIDE_DETECTOR, FACES = "zoo:detect-nano", "zoo:detect-nano-wide", "zoo:faces-nano"
+MIN_WIDE_ASPECT = 1.5  # width over height; 16:9 is, 4:3 and portraits are not
 CREDENTIAL = (
     ".\n# Or only root does: in /etc/edge/credentials/yard, which systemd loads as "
     "credential:edge_yard"
@@ -112,6 +113,11 @@ port = 9470
 """
 
 
+def choose_detector(size_wh: tuple[int, int]) -> str:
+    """The detector whose input has the shape of a camera's pictures, so that no part is empty."""
+    return WIDE_DETECTOR if size_wh[0] >= MIN_WIDE_ASPECT * size_wh[1] else DETECTOR
+
+
 @dataclass(frozen=True, slots=True)
 class FirstConfiguration:
     """What a first configuration says.
@@ -123,6 +129,7 @@ class FirstConfiguration:
         password: The password of the source's user.
         sent_fps: Pictures per second that the camera sends; 0 if that is not known.
         state: The folder of a service's state; empty for a configuration of no service.
+        detector: What looks at its pictures.
     """
 
     file: Path
@@ -131,6 +138,7 @@ class FirstConfiguration:
     password: str = field(default="", repr=False)
     sent_fps: float = 0.0
     state: str = ""
+    detector: str = WIDE_DETECTOR
 
     @property
     def node(self) -> str:
@@ -161,7 +169,7 @@ class FirstConfiguration:
             file=escape_controls(str(self.file)),
             node=_quote(self.node),
             classes=", ".join(classes),
-            detector=_quote(DETECTOR),
+            detector=_quote(self.detector),
             faces=_quote(FACES),
             name=_quote(self.name),
             fps=2 if source["kind"] == "snapshot" else 10,

@@ -23,9 +23,10 @@ from edge.cli.camera_trial import describe_scene
 from edge.cli.check import check_outputs
 from edge.cli.dialogue import ask_choice, find_fault, is_terminal, say
 from edge.cli.first_configuration import (
-    DETECTOR,
     FACES,
+    WIDE_DETECTOR,
     FirstConfiguration,
+    choose_detector,
     refuse_existing,
 )
 from edge.cli.unit_start import CONFIGURATIONS, UnitStart
@@ -149,8 +150,10 @@ def _compose(
     unit: UnitStart, chosen: Candidate, name: str, *, asks: bool
 ) -> tuple[FirstConfiguration, str]:
     """Look at the camera's picture, name the camera and describe both in a configuration."""
-    models = ModelSet.load(_describe_models(), Path())
-    if trial := chosen.trial:
+    trial = chosen.trial
+    detector = choose_detector(trial.picture.size_wh) if trial else WIDE_DETECTOR
+    models = ModelSet.load(_describe_models(detector), Path())
+    if trial:
         seen = describe_scene(trial.picture, models)
         known = ", ".join(models.detector.classes[:8])
         say(f"in its last picture: {seen or f'none of {known}'}")
@@ -161,16 +164,17 @@ def _compose(
         chosen.password,
         trial.fps if trial else 0.0,
         unit.state,
+        detector,
     )
     text = configuration.to_toml(models.detector.classes)
     config_file.parse(tomllib.loads(text), unit.file, text)  # before it is written
     return configuration, text
 
 
-def _describe_models() -> Config:
+def _describe_models(detector: str) -> Config:
     """A configuration of the models that the file will name."""
     camera = {"name": "none", "source": {"kind": "synthetic"}}
-    models = {"detector": DETECTOR, "faces": FACES}
+    models = {"detector": detector, "faces": FACES}
     return Config.model_validate({"models": models, "cameras": [camera]})
 
 

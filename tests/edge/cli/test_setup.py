@@ -24,7 +24,7 @@ from edge.cli.camera_choice import Candidate, find_devices
 from edge.cli.camera_trial import try_camera
 from edge.cli.configuration import load_configuration
 from edge.cli.dialogue import MAX_LETTERS
-from edge.cli.first_configuration import FirstConfiguration
+from edge.cli.first_configuration import FirstConfiguration, choose_detector
 from edge.cli.unit_start import PROGRAM, UNITS, UnitStart
 from edge.compat import tomllib
 from edge.errors import EdgeError, SourceError
@@ -776,3 +776,16 @@ def test_without_a_password_two_commands_are_shown(tmp_path, film):
     assert "/etc/edge/gate.toml" in commands[0]
     done = setup(tmp_path / "other.toml", "--camera", film, "--no-service")
     assert "as root" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("size_wh", "detector"),
+    [
+        ((1280, 720), "zoo:detect-nano-wide"),
+        ((704, 396), "zoo:detect-nano-wide"),
+        ((640, 480), "zoo:detect-nano"),
+        ((1080, 1920), "zoo:detect-nano"),
+    ],
+)
+def test_the_detector_has_the_shape_of_the_pictures(size_wh, detector):
+    assert choose_detector(size_wh) == detector
