@@ -417,7 +417,8 @@ class Batching(Table):
     """How frames of several cameras share a batch.
 
     Attributes:
-        max_batch_size: Frames per batch at most. 0 chooses: one per camera, or several of files
+        max_batch_size: Frames per batch at most. 0 chooses: on a processor, where a batch takes as
+            long as its frames one by one, a single one; on a GPU one per camera; several of files
             that are read with `every_frame`.
         max_queue_delay_ms: How long the first frame waits for others to share its batch, in
             milliseconds; never longer than a quarter of a batch's duration.

@@ -90,6 +90,15 @@ class EngineRuntime(Runtime, Protocol):
         """From here on use engines of smaller batches; False when there are none."""
 
 
+@runtime_checkable
+class SerialRuntime(Runtime, Protocol):
+    """A runtime in which a batch takes about as long as its pictures one by one."""
+
+    @property
+    def max_batch_size(self) -> int:
+        """Cameras that share a batch at most; 0 is all of them, for the batch pays after all."""
+
+
 class LoadedModel(Protocol):
     """A loaded model file."""
 

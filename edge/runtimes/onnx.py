@@ -131,6 +131,12 @@ class OnnxRuntime:
             return 1
         return self._options.workers or len(os.sched_getaffinity(0))
 
+    @property
+    def max_batch_size(self) -> int:
+        """One on one thread, where a batch gains nothing and its first frame waits for the last."""
+        alone = self._options.providers[0] == "CPUExecutionProvider" and self._options.threads == 1
+        return 1 if alone else 0
+
     def load(self, model: bytes, name: str) -> OnnxSession:
         """Load a model from its bytes.
 

@@ -135,6 +135,7 @@ class Daemon:
             self.metrics,
             self.health,
             len(settings.cameras),
+            models.max_batch_size,
         )
         self._inference.start(group)
         self._helpers.append(group.start("heartbeat", self._send_heartbeats))

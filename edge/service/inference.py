@@ -41,6 +41,7 @@ class InferencePool:
 
     Attributes:
         worker_count: The number of batches that run side by side.
+        worth_batching: Cameras that share a batch at most, unless configured; 0 is all of them.
         is_ready: Whether the models may run now; reported to ``health``.
         publish: Takes the results of one batch, in order.
         publish_losses: Takes the tracks that ended because their cameras were lost.
@@ -56,6 +57,7 @@ class InferencePool:
     metrics: Metrics
     health: HealthBoard
     camera_count: int
+    worth_batching: int = 0
     workers: list[Worker] = field(default_factory=list)
     timer: BatchTimer = field(default_factory=BatchTimer)
     _sweep_s: float = 0.0
@@ -102,7 +104,7 @@ class InferencePool:
 
     def _max_cameras(self) -> int:
         per_worker = -(-self.camera_count // self.worker_count)
-        return self.batching.max_batch_size or max(per_worker, 1)
+        return self.batching.max_batch_size or self.worth_batching or max(per_worker, 1)
 
     def _max_frames(self) -> int:
         """More than one per camera only while a batch stays short."""

@@ -15,7 +15,7 @@ from edge.models.embedder import ContractEmbedder
 from edge.models.liveness import ContractLiveness
 from edge.models.output_check import OutputCheck
 from edge.models.paths import resolve_model
-from edge.ports import Detector, EngineRuntime, FaceFinder, LoadedModel, Runtime
+from edge.ports import Detector, EngineRuntime, FaceFinder, LoadedModel, Runtime, SerialRuntime
 from edge.service.engines import EngineManager
 
 
@@ -25,6 +25,7 @@ class ModelSet:
 
     Attributes:
         workers: The number of batches that are worth running side by side.
+        max_batch_size: Cameras that share a batch at most; 0 is all of them.
         manager: Builds and swaps TensorRT engines, where the runtime has them.
     """
 
@@ -33,6 +34,7 @@ class ModelSet:
     embedder: ContractEmbedder | None = None
     liveness: ContractLiveness | None = None
     workers: int = 1
+    max_batch_size: int = 0
     manager: EngineManager | None = None
 
     @classmethod
@@ -49,7 +51,8 @@ class ModelSet:
         if isinstance(runtime, EngineRuntime):
             manager = EngineManager(runtime, _create_cpu_runtime(runtime.workers))
         models = cls._load(settings, base, manager or runtime)
-        return replace(models, workers=runtime.workers, manager=manager)
+        most = runtime.max_batch_size if isinstance(runtime, SerialRuntime) else 0
+        return replace(models, workers=runtime.workers, max_batch_size=most, manager=manager)
 
     @classmethod
     def _load(cls, settings: Config, base: Path, runtime: Runtime) -> ModelSet:

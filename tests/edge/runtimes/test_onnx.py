@@ -28,6 +28,14 @@ def test_an_unknown_provider_is_refused_with_those_that_exist():
     assert "WarpDriveExecutionProvider" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("threads", "largest"),
+    [(1, 1), (0, 0), (4, 0)],  # several threads share what a batch has to do
+)
+def test_on_one_thread_of_a_processor_a_batch_does_not_pay(threads, largest):
+    assert build(Options(threads=threads)).max_batch_size == largest
+
+
 def test_weights_in_the_working_directory_are_refused(model, tmp_path, monkeypatch):
     """ONNX Runtime itself would load them: nobody has hashed that file."""
     proto = onnx.load_model_from_string(model)
