@@ -26,6 +26,7 @@ import numpy as np
 
 from edge import config_file, plugins
 from edge.client import Received, Subscriber
+from edge.diagnostics.clips import CLIP_FPS
 from edge.errors import EdgeError
 from edge.interrupt import held_interrupt
 from edge.manifest import KEY, read_model
@@ -36,11 +37,11 @@ from edge.service.frame_queue import compute_read_ahead
 from edge.service.log_format import set_up_logging
 from edge.service.model_set import ModelSet
 from edge.types import U8, Detections, Frame, FrameResult
-from edge.vision import preprocess, resize
+from edge.vision import preprocess
 from edge.wire.schema import DetectionsMessage
 
-CLIP_FPS = 30
 CLOCK_DRIFT = 0.01
+MAX_CLOCK_DRIFT = 0.02  # of the first and the last camera
 WARMUP_FRAMES = 10  # per camera, before anything is counted
 START_TIMEOUT_S = 60.0
 
@@ -50,16 +51,17 @@ class Load:
     """The load on the daemon.
 
     Attributes:
-        clip: The video that every camera plays.
+        clips: The videos that the cameras play in turn.
         detector: The object detector; empty uses one that costs nothing and detects nothing.
         faces: The face detector, or empty.
         workers: Inference workers of ONNX Runtime; 0 is one per core.
         every_frame: Play once, as fast as frames are taken, without dropping any.
         fps: Frames per second of each camera otherwise.
         seconds: How long to measure then.
+        gate: Whether live cameras have their motion gate.
     """
 
-    clip: str
+    clips: tuple[str, ...]
     cameras: int
     detector: str
     faces: str
@@ -67,6 +69,7 @@ class Load:
     every_frame: bool
     fps: float = CLIP_FPS
     seconds: float = 8
+    gate: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +77,13 @@ class Cost:
     """The result of a measurement.
 
     Attributes:
+        frames: Frames that were published.
         wall_s: How long they took.
         cpu_s: CPU time of the whole process meanwhile.
         per_camera: Frames of each camera.
         ages_s: Age of each message at publication.
         batch_s: Mean duration of a batch.
+        looks: Frames that a network looked at.
     """
 
     frames: int
@@ -88,6 +93,7 @@ class Cost:
     per_camera: tuple[int, ...] = ()
     ages_s: tuple[float, ...] = ()
     batch_s: float = 0.0
+    looks: int = 0
 
     @property
     def fps(self) -> float:
@@ -109,33 +115,6 @@ class Cost:
         return min(self.per_camera) * len(self.per_camera) / max(sum(self.per_camera), 1)
 
 
-def make_clip(folder: Path, size_wh: tuple[int, int], frames: int, video: str = "") -> Path:
-    """Encode a test clip: H.264, ``CLIP_FPS``, one key frame per second.
-
-    It shows ``video``, scaled and looped; empty pans over the photograph of the demo.
-    """
-    path = folder / f"{size_wh[1]}p.mp4"
-    source = (
-        {"kind": "video_file", "path": video, "every_frame": True, "loop": True}
-        if video
-        else {"kind": "synthetic", "size_wh": size_wh, "fps": 1000, "noise": 0}
-    )
-    stop = threading.Event()
-    with (
-        av.open(str(path), "w") as container,
-        plugins.create("sources", source).connect(stop) as captures,
-    ):
-        stream = container.add_stream("libx264", rate=CLIP_FPS)
-        stream.width, stream.height = size_wh
-        stream.pix_fmt = "yuv420p"
-        stream.options = {"preset": "veryfast", "g": str(CLIP_FPS)}
-        for _, capture in zip(range(frames), captures, strict=False):
-            image = resize.resize_to_rgb(capture.picture, size_wh)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, "rgb24")))
-        container.mux(stream.encode())
-    return path
-
-
 # --- the baseline -----------------------------------------------------------------------------
 
 
@@ -145,8 +124,10 @@ def measure_baseline(load: Load) -> Cost:
 
 
 def _run_baseline(load: Load) -> Cost:
-    decode_cpu_s, decode_wall_s, frames = _decode_all(load.clip)
-    cpu_s, wall_s = decode_cpu_s / frames, decode_wall_s / frames
+    decoded = [_decode_all(clip) for clip in load.clips]
+    frames = min(count for _, _, count in decoded)
+    cpu_s = statistics.mean(cpu_s / count for cpu_s, _, count in decoded)
+    wall_s = statistics.mean(wall_s / count for _, wall_s, count in decoded)
     for path in filter(None, (load.detector, load.faces)):
         session, size, pictures = _prepare_model(load, path)
         batches = [pictures[n : n + size] for n in range(0, frames, size)]
@@ -178,12 +159,12 @@ def _prepare_model(load: Load, path: str) -> tuple[Session, int, U8]:
     session = runtime.load(read_model(file), str(file))
     width, height = json.loads(session.metadata[KEY])["input_wh"]
     pictures = []
-    source = {"kind": "video_file", "path": load.clip, "every_frame": True}
+    source = {"kind": "video_file", "path": load.clips[0], "every_frame": True}
     with plugins.create("sources", source).connect(threading.Event()) as captures:
         for capture in captures:
             pictures.append(np.empty((height, width, 3), np.uint8))
             preprocess.letterbox(capture.picture, pictures[-1])
-    cameras = -(-load.cameras // runtime.workers)
+    cameras = runtime.max_batch_size or -(-load.cameras // runtime.workers)
     frames = compute_read_ahead(capture.picture.size_wh, load.cameras) if load.every_frame else 1
     return session, cameras * frames, np.stack(pictures)
 
@@ -228,11 +209,12 @@ def _listen(endpoint: str, ages: list[tuple[str, float]], ended: threading.Event
 
 
 def _run_daemon(load: Load, endpoint: str) -> Cost:
+    gate = {} if load.every_frame else {"motion": {"enabled": load.gate}}
     tree: dict[str, Any] = {
         "models": {"detector": load.detector or "none"},
         "runtime": {"kind": "onnx", "workers": load.workers},
         "cameras": [
-            {"name": f"camera-{n}", "source": source, "fps": CLIP_FPS, "frozen_after_s": 0}
+            {"name": f"camera-{n}", "source": source, "fps": CLIP_FPS, "frozen_after_s": 0, **gate}
             for n, source in enumerate(_create_sources(load))
         ],
         "sinks": [{"kind": "zeromq", "bind": endpoint}],
@@ -256,17 +238,28 @@ def _run_daemon(load: Load, endpoint: str) -> Cost:
 def _create_sources(load: Load) -> Iterator[dict[str, Any]]:
     """The clip as each camera plays it.
 
-    The cameras' clocks differ by a percent. So all phases between their frames occur, and the
-    result does not depend on how they happened to start.
+    The cameras' clocks differ by a percent, those of many by less. So all phases between their
+    frames occur, and the result does not depend on how they happened to start.
     """
+    step = min(CLOCK_DRIFT, 2 * MAX_CLOCK_DRIFT / max(load.cameras - 1, 1))
     for n in range(load.cameras):
-        drift = 1 + CLOCK_DRIFT * (n - (load.cameras - 1) / 2)
+        drift = 1 + step * (n - (load.cameras - 1) / 2)
         how = {"loop": True, "speed": drift * load.fps / CLIP_FPS}
         yield {
             "kind": "video_file",
-            "path": load.clip,
+            "path": load.clips[n % len(load.clips)],
             **({"every_frame": True} if load.every_frame else how),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """What the clocks and counters said at one moment."""
+
+    wall_s: float
+    cpu_s: float
+    looks: int
+    counts: Counter[str]
 
 
 class _Meter:
@@ -276,7 +269,8 @@ class _Meter:
         self._load = load
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
-        self._marks: list[tuple[float, float, Counter[str]]] = []
+        self._looks = 0
+        self._marks: list[_Mark] = []
         self._batch_s = 0.0
         self._last = (0.0, 0.0)
 
@@ -284,6 +278,7 @@ class _Meter:
         """Count a processed frame."""
         with self._lock:  # called by several workers
             self._counts[result.frame.camera] += 1
+            self._looks += result.looked
             self._last = (time.perf_counter(), time.process_time())
             if not self._marks and self._is_warm():
                 self._mark()
@@ -293,10 +288,12 @@ class _Meter:
         deadline_s = time.monotonic() + START_TIMEOUT_S
         while not self._marks and time.monotonic() < deadline_s:
             time.sleep(0.01)
+        if not self._marks:  # cameras starve: measured all the same
+            self._mark()
         if self._load.every_frame:
             while any(s.state == "online" for s in daemon.health.states()):
                 time.sleep(0.1)  # rarely, since it costs CPU time of the daemon's process
-            self._marks.append((*self._last, self._counts.copy()))
+            self._marks.append(_Mark(*self._last, self._looks, self._counts.copy()))
         else:
             time.sleep(self._load.seconds)
             self._mark()
@@ -308,17 +305,30 @@ class _Meter:
 
     def cost(self) -> Cost:
         """The cost between the two marks."""
-        (wall_0, cpu_0, counts_0), (wall_1, cpu_1, counts_1) = self._marks
-        wall_s, cpu_s, per_camera = wall_1 - wall_0, cpu_1 - cpu_0, (counts_1 - counts_0).values()
-        frames, peak_bytes = sum(per_camera), _peak_bytes()
-        return Cost(frames, wall_s, cpu_s, peak_bytes, tuple(per_camera), batch_s=self._batch_s)
+        begin, end = self._marks[0], self._marks[-1]
+        per_camera = tuple(count - begin.counts[camera] for camera, count in end.counts.items())
+        wall_s, cpu_s, looks = (
+            end.wall_s - begin.wall_s,
+            end.cpu_s - begin.cpu_s,
+            end.looks - begin.looks,
+        )
+        return Cost(
+            sum(per_camera),
+            wall_s,
+            cpu_s,
+            _peak_bytes(),
+            per_camera,
+            batch_s=self._batch_s,
+            looks=looks,
+        )
 
     def _is_warm(self) -> bool:
         counts = self._counts.values()
         return len(counts) == self._load.cameras and min(counts) >= WARMUP_FRAMES
 
     def _mark(self) -> None:
-        self._marks.append((time.perf_counter(), time.process_time(), self._counts.copy()))
+        clocks = (time.perf_counter(), time.process_time())
+        self._marks.append(_Mark(*clocks, self._looks, self._counts.copy()))
 
 
 # --- processes --------------------------------------------------------------------------------

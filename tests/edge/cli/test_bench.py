@@ -25,7 +25,7 @@ def measured(monkeypatch, tmp_path):
     def echo(text, err=False):
         printed.append((len(done), text, err))
 
-    monkeypatch.setattr(bench, "make_clip", lambda *_: tmp_path / "clip.mp4")
+    monkeypatch.setattr(bench, "make_clips", lambda *_: (tmp_path / "clip.mp4",))
     monkeypatch.setattr(bench, "measure_daemon", measure)
     monkeypatch.setattr(bench, "measure_baseline", measure)
     monkeypatch.setattr(bench.typer, "echo", echo)
@@ -54,6 +54,56 @@ def test_json_is_strict(measured):
     rows = [json.loads(text, parse_constant=pytest.fail) for _, text, err in measured if not err]
     assert rows[0]["cpu_ms"] == 20
     assert rows[2]["throughput_ratio"] is None
+
+
+def carry(monkeypatch, most, loads):
+    """The machine carries that many cameras."""
+
+    def measure(load):
+        loads.append(load)
+        count = round(load.fps * 10) if load.cameras <= most else 1
+        per_camera = (count,) * load.cameras
+        bytes_ = (100 + 25 * load.cameras) << 20
+        return Cost(sum(per_camera), 10.0, 2.0, bytes_, per_camera, (0.01, 0.02), looks=7)
+
+    monkeypatch.setattr(bench, "measure_daemon", measure)
+
+
+def test_the_cameras_that_are_carried_are_found_and_each_try_is_told(measured, monkeypatch):
+    loads = []
+    carry(monkeypatch, 6, loads)
+    run("--find-cameras", "--scene", "quiet", "--gate", "off")
+    rows = [text for _, text, err in measured if not err]
+    tried = [row.split(" x ")[0] for row in rows if "720p quiet, gate off" in row]
+    assert tried == ["1", "2", "4", "8", "8", "6", "7", "7"]
+    assert rows[-2].startswith("cameras_carried: 6.00 (p99 age <= 500 ms, 90% of every")
+    assert rows[-1] == "memory_per_camera_mb: 25.00 (goal <= 30)"
+    assert {(load.fps, load.gate, load.every_frame) for load in loads} == {(5, False, False)}
+
+
+def test_the_search_ends_when_its_time_is_over(measured, monkeypatch):
+    loads = []
+    carry(monkeypatch, 64, loads)
+    monkeypatch.setattr(bench, "FIND_S", -1.0)
+    run("--find-cameras", "--json")
+    assert loads == []
+
+
+@pytest.mark.parametrize(("gate", "expected"), [("on", True), ("off", False)])
+def test_live_cameras_have_their_gate_as_asked(measured, monkeypatch, gate, expected):
+    loads = []
+    carry(monkeypatch, 99, loads)
+    run("--quick", "--gate", gate)
+    live = [load for load in loads if not load.every_frame]
+    assert live
+    assert {load.gate for load in live} == {expected}
+
+
+def test_looks_are_told_beside_frames(measured, monkeypatch):
+    carry(monkeypatch, 1, [])
+    run("--find-cameras", "--json")
+    rows = [json.loads(text) for _, text, err in measured if not err]
+    assert (rows[0]["fps"], rows[0]["looks"]) == (5, 0.7)
 
 
 def test_an_unknown_size_is_refused_before_anything_is_encoded():
