@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.types import Capture, Detections, Faces, Frame, Picture, Resampling
+from edge.types import Capture, Decoding, Detections, Faces, Frame, Picture, Resampling
 
 
 class Source(Protocol):
@@ -37,6 +37,18 @@ class Source(Protocol):
             SourceError: It cannot be opened, went silent, lost the connection, or changed in a
                 way that starts a new epoch (picture size).
         """
+
+
+@runtime_checkable
+class SparingSource(Source, Protocol):
+    """A camera whose stream need not be decoded whole.
+
+    Attributes:
+        decoding: How much to decode, from the next key frame on; may be set at any time. Pictures
+            that are left out give no captures.
+    """
+
+    decoding: Decoding
 
 
 class Session(Protocol):

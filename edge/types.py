@@ -99,12 +99,21 @@ def make_black(size_wh: tuple[int, int]) -> RgbPicture:
     return RgbPicture(np.broadcast_to(np.uint8(0), (size_wh[1], size_wh[0], 3)))
 
 
+class Decoding(StrEnum):
+    """How much of a stream is decoded."""
+
+    ALL = "all"
+    NO_LOOP_FILTER = "no-loop-filter"
+    KEY_FRAMES = "keyframes"
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Capture:
     """What a source yields: a picture and its times.
 
-    A live source stamps a picture when it reaches this machine. A recording stamps it by the
-    recording's own clock: its stamps, counted from the moment it was opened.
+    A live source stamps a picture when it reaches this machine, or when it would have had it been
+    read in time. A recording stamps it by the recording's own clock: its stamps, counted from the
+    moment it was opened.
 
     Attributes:
         captured_s: Wall clock, Unix seconds, for messages.
@@ -112,6 +121,9 @@ class Capture:
         arrived_s: Monotonic clock when it reached this machine, for ages; None is ``monotonic_s``.
         key_frame: Whether it was coded without reference to other pictures.
         damaged: Packets and pictures that could not be decoded whole since the last capture.
+        undecoded: Pictures since the last capture that were not to be decoded.
+        late: Pictures since the last capture that were passed over because the camera was late.
+        lag_s: How much later than the stream's own stamps say it was read, in seconds.
     """
 
     picture: Picture
@@ -120,6 +132,9 @@ class Capture:
     arrived_s: float | None = None
     key_frame: bool = True
     damaged: int = 0
+    undecoded: int = 0
+    late: int = 0
+    lag_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,7 +143,8 @@ class Frame:
 
     Attributes:
         epoch: Changes at every reconnect; grows, and is never reused on this machine.
-        seq: Number of the capture within the epoch; gaps are drops.
+        seq: Number of the capture within the epoch; gaps are drops. Pictures that were not decoded
+            have none.
         arrived_s: Monotonic clock when it reached this machine; None is ``monotonic_s``.
         blind: Whether the camera is known to show nothing that lives: frozen, black, covered.
         moving: Whether something moves in it, or did in one since the last that was queued; None

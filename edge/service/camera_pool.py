@@ -99,7 +99,7 @@ class CameraPool:
     def note(self, result: FrameResult) -> None:
         """Take into account what a look at a camera's frame has found."""
         if known := self._cameras.get(result.frame.camera):
-            known[0].followed = result.followed
+            known[0].note(result)
 
     def sample_jpeg(self, frame: Frame) -> bytes | None:
         """A thumbnail, when the frame's camera is due for one."""

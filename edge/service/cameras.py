@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from edge.config import Camera
 from edge.errors import SourceDeniedError, SourceEndedError, SourceError
-from edge.ports import Source
+from edge.ports import Source, SparingSource
 from edge.service.backoff import Backoff
 from edge.service.flaps import FlapMeter
 from edge.service.frame_queue import FrameQueue
@@ -17,10 +17,22 @@ from edge.service.frame_rate import FrameRateLimiter
 from edge.service.freeze_detector import FreezeDetector
 from edge.service.metrics import CameraMetrics
 from edge.service.picture_quality import DETAIL, DamageMeter, PictureQuality
+from edge.service.sleep import Sleep
 from edge.service.workers import Worker
-from edge.types import CameraState, CameraStatus, Capture, Frame, Picture, StatusReason
+from edge.types import (
+    CameraState,
+    CameraStatus,
+    Capture,
+    Decoding,
+    Frame,
+    FrameResult,
+    Picture,
+    StatusReason,
+)
 from edge.vision.motion import MotionDetector, find_regions
 
+# From the most sparing on; of what is set always and asleep, the more sparing one counts.
+_SPARING = (Decoding.KEY_FRAMES, Decoding.NO_LOOP_FILTER, Decoding.ALL)
 END_OF_RECORDING = "end of file"  # the reason of a recording that was read to its end
 
 
@@ -43,6 +55,7 @@ class CameraLoop:
         freeze: Compares pictures, over connections: a frozen camera may flap as well.
         flaps: Connections that came and went.
         followed: Whether somebody was in the last picture that was looked at.
+        sleep: Whether nothing happens.
     """
 
     camera: Camera
@@ -57,6 +70,7 @@ class CameraLoop:
     freeze: FreezeDetector = field(init=False)
     flaps: FlapMeter = field(default_factory=FlapMeter)
     followed: bool = False
+    sleep: Sleep = field(default_factory=Sleep)
 
     def __post_init__(self) -> None:
         self.freeze = _make_freeze_detector(self.camera)
@@ -96,6 +110,8 @@ class CameraLoop:
         """One connection, from opening to its end."""
         settings = self.camera
         limiter, quality = FrameRateLimiter(settings.fps), PictureQuality()
+        self.sleep.wake()
+        self._choose_decoding()
         damage, motion = DamageMeter(), self._make_motion_detector()
         with self.source.connect(worker.stop) as captures:
             worker.mark_progress()
@@ -110,14 +126,37 @@ class CameraLoop:
                         motion = self._make_motion_detector()
                     settings = self.camera
                 worker.mark_progress()
-                self.metrics.captured.inc()
-                self.metrics.damaged.inc(capture.damaged)
-                self.metrics.last_frame.set(time.time())
+                self._count(capture)
                 is_blind = self._judge(capture, quality, damage)
                 if self.source.every_frame or limiter.is_due(capture.monotonic_s):
                     self._queue(capture, seq, worker.stop, motion, is_blind=is_blind)
                 else:
                     self.metrics.not_due.inc()
+                self._choose_decoding(capture.monotonic_s)
+
+    def note(self, result: FrameResult) -> None:
+        """Take into account what a look at a frame has found; from any thread."""
+        self.followed = result.followed
+        self.sleep.note(result)
+
+    def _choose_decoding(self, now_s: float = float("-inf")) -> None:
+        if isinstance(self.source, SparingSource):
+            settings = self.camera
+            asleep = self.sleep.is_asleep(now_s)
+            self.source.decoding = min(
+                Decoding(settings.decode),
+                Decoding(settings.motion.decode_asleep if asleep else settings.decode),
+                key=_SPARING.index,
+            )
+
+    def _count(self, capture: Capture) -> None:
+        metrics = self.metrics
+        metrics.captured.inc()
+        metrics.damaged.inc(capture.damaged)
+        metrics.undecoded.inc(capture.undecoded)
+        metrics.late.inc(capture.late)
+        metrics.lag.set(capture.lag_s)
+        metrics.last_frame.set(time.time())
 
     def _make_motion_detector(self) -> MotionDetector | None:
         settings = self.camera.motion
@@ -198,6 +237,8 @@ class CameraLoop:
         """The frame with what moves in it."""
         cells = motion.update(frame.picture, frame.monotonic_s, followed=self.followed)
         moving = bool(cells.any()) if self._is_gated() else None
+        if moving:
+            self.sleep.wake()
         regions = find_regions(cells, frame.picture) if self.camera.zoom else None
         return replace(frame, moving=moving, regions=regions)
 

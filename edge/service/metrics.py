@@ -25,6 +25,9 @@ class CameraMetrics:
         self.captured = metrics.capture_frames.labels(camera)
         self.replaced = metrics.frames_dropped.labels(camera, "replaced")
         self.not_due = metrics.frames_dropped.labels(camera, "not_due")
+        self.undecoded = metrics.frames_dropped.labels(camera, "undecoded")
+        self.late = metrics.frames_dropped.labels(camera, "late")
+        self.lag = metrics.camera_lag.labels(camera)
         self.damaged = metrics.camera_damaged.labels(camera)
         self.flaps = metrics.camera_flaps.labels(camera)
         self.blind = metrics.camera_blind.labels(camera)
@@ -67,8 +70,9 @@ class Metrics:
         self.capture_frames = counter("capture_frames", "Frames decoded.", "camera")
         self.frames_dropped = counter(
             "frames_dropped",
-            "Frames decoded without inference: `replaced` by a newer frame, `not_due` at the "
-            "camera's fps, or of a scene in which nothing moved (`no_motion`).",
+            "Frames without inference: `replaced` by a newer frame, `not_due` at the camera's fps, "
+            "or of a scene in which nothing moved (`no_motion`); and those that were not decoded: "
+            "not to be (`undecoded`), or because the camera was too `late`.",
             "camera",
             "reason",
         )
@@ -100,6 +104,11 @@ class Metrics:
         )
         self.camera_last_frame = gauge(
             "camera_last_frame_timestamp_seconds", "Unix time of the last frame.", "camera"
+        )
+        self.camera_lag = gauge(
+            "camera_lag_seconds",
+            "How much later than its stream's own stamps say the last frame was read.",
+            "camera",
         )
         self.stage = histogram(
             "stage_duration_seconds", "Duration of one batch in a stage.", _STAGE_S, "stage"
@@ -208,7 +217,7 @@ class Metrics:
             for family in (
                 self.capture_frames, self.frames_dropped, self.looks, self.camera_up,
                 self.camera_reconnects, self.camera_flaps, self.camera_damaged, self.camera_blind,
-                self.camera_last_frame, self.latency, self.detections, self.faces,
+                self.camera_last_frame, self.camera_lag, self.latency, self.detections, self.faces,
             ):  # fmt: skip
                 family.remove_by_labels({"camera": camera})
 

@@ -69,24 +69,31 @@ class DamageMeter:
     """Notices that much of a stream cannot be decoded whole."""
 
     def __init__(self) -> None:
-        self._recent: deque[tuple[float, int]] = deque()  # (time, damaged packets) of a capture
-        self._damaged = 0
+        # (time, damaged packets, packets) up to each capture since the one before
+        self._recent: deque[tuple[float, int, int]] = deque()
+        self._damaged = self._all = 0
         self._is_told = False
 
     def is_damaged(self, capture: Capture) -> bool:
-        """Whether, over the last ten seconds, too much was damaged."""
+        """Whether, over the last ten seconds, too much was damaged.
+
+        What was left out counts as whole: nobody knows better.
+        """
         now_s = capture.monotonic_s
-        self._recent.append((now_s, capture.damaged))
+        count = 1 + capture.undecoded + capture.late
+        self._recent.append((now_s, capture.damaged, count))
         self._damaged += capture.damaged
+        self._all += count
         while self._recent[0][0] < now_s - _DAMAGE_WINDOW_S:
-            self._damaged -= self._recent.popleft()[1]
+            _, damaged, count = self._recent.popleft()
+            self._damaged -= damaged
+            self._all -= count
         whole_window = now_s - self._recent[0][0] >= _DAMAGE_WINDOW_S / 2
-        share = self._damaged / max(len(self._recent), self._damaged)
         if whole_window:
-            self._is_told = share > (_WHOLE if self._is_told else _DAMAGED)
+            self._is_told = self.share > (_WHOLE if self._is_told else _DAMAGED)
         return self._is_told
 
     @property
     def share(self) -> float:
         """The share that was damaged lately."""
-        return self._damaged / max(len(self._recent), self._damaged, 1)
+        return self._damaged / max(self._all, self._damaged, 1)

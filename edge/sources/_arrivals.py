@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edge.errors import SourceError
 from edge.sources._av import Deadline
 from edge.sources._capture_thread import CaptureThread
+from edge.sources._counts import Counts
 from edge.sources._jpeg import JpegDecoder
 from edge.types import Capture, Picture
 
@@ -23,14 +24,16 @@ class Arrival:
         wall_s: Unix time of its arrival.
         monotonic_s: The same on the monotonic clock.
         key_frame: Whether it was coded without reference to others.
-        damaged: Packets and pictures of this connection, up to it, that were not whole.
+        counts: Packets and pictures of this connection up to it.
+        lag_s: How late it was, in seconds.
     """
 
     content: bytes | Picture
     wall_s: float
     monotonic_s: float
     key_frame: bool = True
-    damaged: int = 0
+    counts: Counts = field(default_factory=Counts)
+    lag_s: float = 0.0
 
 
 def iterate_captures(
@@ -51,7 +54,7 @@ def iterate_captures(
         SourceError: None came in time or could be decoded, or the picture size changed.
     """
     deadline, decoder = Deadline.to_open(timeouts_s[0]), JpegDecoder()
-    whole_s, size_wh, damaged, told = time.monotonic(), None, 0, 0
+    whole_s, size_wh, damaged, told = time.monotonic(), None, 0, Counts()
     while (arrival := thread.next(deadline, stop)) is not None:
         deadline = Deadline.to_read(timeouts_s[1])
         content = arrival.content
@@ -67,8 +70,16 @@ def iterate_captures(
         if size_wh not in (None, picture.size_wh):
             raise SourceError(f"{address}: the picture size changed to {picture.size_wh}")
         size_wh, whole_s = picture.size_wh, time.monotonic()
-        total = damaged + arrival.damaged
+        counts, told = arrival.counts - told, arrival.counts
         yield Capture(
-            picture, arrival.wall_s, arrival.monotonic_s, None, arrival.key_frame, total - told
+            picture,
+            arrival.wall_s,
+            arrival.monotonic_s,
+            None,
+            arrival.key_frame,
+            damaged + counts.damaged,
+            counts.undecoded,
+            counts.late,
+            arrival.lag_s,
         )
-        told = total
+        damaged = 0

@@ -32,8 +32,9 @@ from pydantic import AfterValidator
 from edge.errors import SourceDeniedError, SourceError
 from edge.redaction import redact
 from edge.sources._address import parse_host
+from edge.sources._decoder import StreamDecoder
 from edge.sources._picture import measure_pixel_aspect, to_picture
-from edge.types import Picture
+from edge.types import Decoding, Picture
 
 T = TypeVar("T")
 
@@ -198,7 +199,6 @@ class Video:
 
     Attributes:
         codec: What the pictures are coded with, by FFmpeg's name.
-        damaged: Packets and pictures so far that could not be decoded, or not whole.
     """
 
     def __init__(self, container: InputContainer, stream: VideoStream, opening: Opening) -> None:
@@ -206,7 +206,9 @@ class Video:
         self.stream = stream
         self.format = container.format.name
         self.codec = stream.codec_context.name
-        self.damaged = 0
+        self._decoder = StreamDecoder(
+            stream.codec_context, _CODEC_OPTIONS, is_hardware=bool(opening.hwaccel)
+        )
         self._deadline = Deadline.to_read(opening.read_timeout_s)
         self._packets = cast("Generator[Packet[Stream]]", container.demux())
 
@@ -218,19 +220,37 @@ class Video:
         """
         return call_av(self.address, lambda: next(self._packets, None), self._deadline)
 
-    def decode(self, packet: Packet[Stream]) -> list[VideoFrame]:
-        """The frames that a packet completes; none when it cannot be decoded."""
+    @property
+    def damaged(self) -> int:
+        """Packets and pictures so far that could not be decoded, or not whole."""
+        return self._decoder.damaged
+
+    @property
+    def undecoded(self) -> int:
+        """Packets so far that were not to be decoded."""
+        return self._decoder.undecoded
+
+    @property
+    def waits(self) -> bool:
+        """Whether packets are left out until the next key frame."""
+        return self._decoder.waits
+
+    def decode(self, packet: Packet[Stream], decoding: Decoding = Decoding.ALL) -> list[VideoFrame]:
+        """The frames that a packet completes; none when it cannot be decoded.
+
+        Args:
+            packet: The one that was read last, of any stream.
+            decoding: How much to decode from the next key frame on.
+        """
         if packet.stream_index != self.stream.index:
             return []
         if not packet.size and not is_flush(packet):  # repeats the last picture, as Theora does
             return []
-        try:
-            frames = cast(list[VideoFrame], packet.decode())
-        except FFmpegError:
-            self.damaged += 1
-            return []
-        self.damaged += sum(bool(frame.is_corrupt) for frame in frames)
-        return frames
+        return self._decoder.decode(packet, decoding)
+
+    def skip(self) -> None:
+        """Leave a packet out, and all others up to the next key frame."""
+        self._decoder.skip()
 
     def to_picture(self, frame: VideoFrame) -> Picture:
         """A frame as a picture, in the shape that the stream says.

@@ -40,6 +40,7 @@ class CaptureThread(Generic[T]):
         self._changed = threading.Condition()
         self._latest: T | None = None
         self._failure: SourceError | None = None
+        self._excused_s = float("-inf")
         self._thread = threading.Thread(target=self._run, name=f"camera {address}", daemon=True)
 
     @contextlib.contextmanager
@@ -63,7 +64,7 @@ class CaptureThread(Generic[T]):
         Raises:
             SourceError: None came in time, or the thread failed.
         """
-        until_s = time.monotonic() + deadline.timeout_s
+        begun_s = time.monotonic()
         with self._changed:
             while not stop.is_set():
                 if (latest := self._latest) is not None:
@@ -71,10 +72,15 @@ class CaptureThread(Generic[T]):
                     return latest
                 if self._failure:
                     raise self._failure
+                until_s = max(begun_s, self._excused_s) + deadline.timeout_s
                 if (rest_s := until_s - time.monotonic()) <= 0:
                     raise self._explain() or SourceError(f"{self._address} {deadline.remedy}")
                 self._changed.wait(min(rest_s, _POLL_S))
         return None
+
+    def excuse(self) -> None:
+        """Say, in the thread, that what comes now gives no item and need not."""
+        self._excused_s = time.monotonic()
 
     def _run(self) -> None:
         try:

@@ -7,6 +7,7 @@ camera is asked again.
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import threading
 import time
@@ -19,18 +20,23 @@ from pydantic import AfterValidator, Field, SecretStr
 
 from edge.errors import SinglePictureError, SourceError
 from edge.redaction import show_address
+from edge.repeated_warning import RepeatedWarnings
 from edge.sources._address import add_login, check_url
 from edge.sources._arrivals import Arrival, iterate_captures
-from edge.sources._av import HardwareDevice, Opening, is_flush, limit_allocations, open_video
+from edge.sources._av import HardwareDevice, Opening, Video, limit_allocations, open_video
 from edge.sources._capture_thread import CaptureThread
 from edge.sources._helper_thread import NameLookup
 from edge.sources._http import HttpBody, HttpClient
 from edge.sources._jpeg import JpegSplitter
+from edge.sources._lag import LagLimit
+from edge.sources._live import Decode, KeyFrameWatch, LiveStream
 from edge.sources._login import Login, SecretUrl
-from edge.types import Capture
+from edge.types import Capture, Decoding
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
+
+log = logging.getLogger(__name__)
 
 _HTTP = ("http", "https")
 _SCHEMES = (*_HTTP, "rtmp", "rtmps", "srt", "udp", "rtp", "tcp")
@@ -73,6 +79,9 @@ class Options(Login):
             seconds.
         read_timeout_s: Reconnect after this long without a picture, in seconds. For HLS, at least
             two segment lengths.
+        max_lag_s: Pass over pictures, up to a key frame, when the stream is later than this by its
+            own stamps, in seconds. Raising it loses fewer pictures on a busy machine, and shows
+            them later. Without effect on MJPEG and HLS.
         hwaccel: Hardware decoder by FFmpeg's name, such as `cuda` or `vaapi`; empty uses none.
     """
 
@@ -80,21 +89,30 @@ class Options(Login):
     verify_tls: bool = True
     open_timeout_s: float = Field(default=5, gt=0, le=60)
     read_timeout_s: float = Field(default=5, gt=0, le=60)
+    max_lag_s: float = Field(default=2, ge=0.1, le=60)
     hwaccel: HardwareDevice = ""
 
 
 class HttpCamera:
     """A live camera at an address.
 
+    Args:
+        options: Its options.
+        decode: Decodes a packet.
+
     Attributes:
         codec: What the pictures are coded with, by FFmpeg's name; empty before the first one.
+        decoding: How much to decode.
     """
 
     every_frame = False
     codec = ""
+    decoding = Decoding.ALL
 
-    def __init__(self, options: Options) -> None:
-        self._options = options
+    def __init__(self, options: Options, decode: Decode = Video.decode) -> None:
+        self._options, self._decode = options, decode
+        self._warnings = RepeatedWarnings(log)
+        self._watch = KeyFrameWatch()
         self._lookup = NameLookup()
         self._thread: CaptureThread[Arrival] | None = None
         self._playlist: _Playlist | None = None
@@ -200,16 +218,19 @@ class HttpCamera:
         with open_video(opening, self._lookup) as video:
             self.codec = video.codec
             pacing = _PlaylistPacing() if video.format == "hls" else None
+            limit = None if pacing else LagLimit(self._options.max_lag_s)  # segments come in bursts
+            stream = LiveStream(video, limit, self._watch, self._warnings, decode=self._decode)
             while not closing.is_set():
-                packet = video.read()
-                if packet is None or is_flush(packet):
-                    raise SourceError(f"{self.address} ended the stream")
-                for frame in video.decode(packet):
+                for live in stream.read(self.decoding):
+                    at_s = live.wall_s, live.monotonic_s
                     if pacing:
-                        pacing.wait(frame, closing)
-                    now_s = time.time(), time.monotonic()
-                    picture = video.to_picture(frame)
-                    store(Arrival(picture, *now_s, bool(frame.key_frame), video.damaged))
+                        pacing.wait(live.frame, closing)
+                        at_s = time.time(), time.monotonic()
+                    key_frame = bool(live.frame.key_frame)
+                    picture = video.to_picture(live.frame)
+                    store(Arrival(picture, *at_s, key_frame, stream.count(), live.lag_s))
+                if stream.is_left_out and self._thread:
+                    self._thread.excuse()
 
 
 def _split_pictures(

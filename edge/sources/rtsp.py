@@ -17,19 +17,16 @@ from pydantic import AfterValidator, Field, SecretStr
 
 from edge.errors import SourceDeniedError, SourceError
 from edge.redaction import show_address
+from edge.repeated_warning import RepeatedWarnings
 from edge.sources._address import add_login, check_url, remove_login
-from edge.sources._av import (
-    HardwareDevice,
-    Opening,
-    Video,
-    is_flush,
-    limit_allocations,
-    open_video,
-)
+from edge.sources._av import HardwareDevice, Opening, Video, limit_allocations, open_video
+from edge.sources._counts import Counts
 from edge.sources._helper_thread import NameLookup
+from edge.sources._lag import LagLimit
+from edge.sources._live import Decode, KeyFrameWatch, LiveStream
 from edge.sources._login import Login, SecretUrl
 from edge.sources._rtsp_challenge import ask_for_digest
-from edge.types import Capture
+from edge.types import Capture, Decoding
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +54,9 @@ class Options(Login):
             seconds. Raise it for cameras that start their stream on demand.
         first_picture_timeout_s: Timeout for the first picture, which is a key frame, in seconds.
         read_timeout_s: Reconnect after this long without a packet or a picture, in seconds.
+        max_lag_s: Pass over pictures, up to a key frame, when the stream is later than this by its
+            own stamps, in seconds. Raising it loses fewer pictures on a busy machine, and shows
+            them later.
         hwaccel: Hardware decoder by FFmpeg's name, such as `cuda` or `vaapi`; empty uses none.
     """
 
@@ -65,21 +65,30 @@ class Options(Login):
     open_timeout_s: float = Field(default=3, gt=0, le=60)
     first_picture_timeout_s: float = Field(default=8, gt=0, le=60)
     read_timeout_s: float = Field(default=3, gt=0, le=60)
+    max_lag_s: float = Field(default=2, ge=0.1, le=60)
     hwaccel: HardwareDevice = ""
 
 
 class RtspCamera:
     """An RTSP camera on the network.
 
+    Args:
+        options: Its options.
+        decode: Decodes a packet.
+
     Attributes:
         codec: What the pictures are coded with, by FFmpeg's name; empty before the first one.
+        decoding: How much to decode.
     """
 
     every_frame = False
     codec = ""
+    decoding = Decoding.ALL
 
-    def __init__(self, options: Options) -> None:
-        self._options = options
+    def __init__(self, options: Options, decode: Decode = Video.decode) -> None:
+        self._options, self._decode = options, decode
+        self._warnings = RepeatedWarnings(log)
+        self._watch = KeyFrameWatch()
         self._lookup = NameLookup()
 
     @property
@@ -168,25 +177,38 @@ class RtspCamera:
 
     def _captures(self, video: Video, stop: threading.Event) -> Generator[Capture]:
         self.codec = video.codec
-        delayed = video.codec in _PARSED
-        previous_s = time.time(), time.monotonic()
-        deadline_s = previous_s[1] + self._options.first_picture_timeout_s
-        size_wh, told = None, 0
+        stream = LiveStream(
+            video,
+            LagLimit(self._options.max_lag_s),
+            self._watch,
+            self._warnings,
+            delayed=video.codec in _PARSED,
+            decode=self._decode,
+        )
+        deadline_s = time.monotonic() + self._options.first_picture_timeout_s
+        size_wh, told = None, Counts()
         while not stop.is_set():
-            packet = video.read()
-            if packet is None or is_flush(packet):
-                raise SourceError(f"{self.address} ended the stream")
-            now_s = time.time(), time.monotonic()
-            arrived_s, previous_s = (previous_s if delayed else now_s), now_s
-            for frame in video.decode(packet):
-                picture = video.to_picture(frame)
+            for live in stream.read(self.decoding):
+                picture = video.to_picture(live.frame)
                 if size_wh not in (None, picture.size_wh):
                     raise SourceError(
                         f"{self.address}: the picture size changed to {picture.size_wh}"
                     )
                 size_wh = picture.size_wh
-                damaged, told = video.damaged - told, video.damaged
-                yield Capture(picture, *arrived_s, key_frame=bool(frame.key_frame), damaged=damaged)
+                counts, told = stream.count() - told, stream.count()
+                yield Capture(
+                    picture,
+                    live.wall_s,
+                    live.monotonic_s,
+                    None,
+                    bool(live.frame.key_frame),
+                    counts.damaged,
+                    counts.undecoded,
+                    counts.late,
+                    live.lag_s,
+                )
+                deadline_s = time.monotonic() + self._options.read_timeout_s
+            if stream.is_left_out:
                 deadline_s = time.monotonic() + self._options.read_timeout_s
             if time.monotonic() > deadline_s:
                 raise SourceError(f"{self.address} sends packets, but no picture can be decoded")
