@@ -14,7 +14,7 @@ from av.error import FFmpegError
 from av.packet import Packet
 from av.stream import Stream
 from av.video.codeccontext import VideoCodecContext
-from av.video.frame import PictureType, VideoFrame
+from av.video.frame import VideoFrame
 
 from edge.types import Decoding
 
@@ -54,7 +54,7 @@ class StreamDecoder:
         frames = []
         if packet.is_keyframe:
             self.waits = False
-            frames = self._switch(rough=decoding is Decoding.NO_LOOP_FILTER)
+            frames = self._switch(packet, rough=decoding is Decoding.NO_LOOP_FILTER)
         elif self.waits or (decoding is Decoding.KEY_FRAMES and self._is_proven):
             self.waits = True
             self.undecoded += 1
@@ -69,14 +69,16 @@ class StreamDecoder:
     def _is_proven(self) -> bool:
         return self._keys >= _PROVEN_KEYS and not self._has_false_keys
 
-    def _switch(self, *, rough: bool) -> list[VideoFrame]:
+    def _switch(self, packet: Packet[Stream], *, rough: bool) -> list[VideoFrame]:
         """Change to the decoder that is to go on from here; what the other one holds back."""
         wanted = self._whole
         if rough and self._can_be_rough and self._is_proven:
             wanted = self._present if self._present is not self._whole else self._copy()
         if wanted is self._present:
             return []
-        frames = self._decode(None)
+        end = Packet()
+        end.stream, end.time_base = packet.stream, packet.time_base  # for its frames' time
+        frames = self._decode(end)
         self._present.flush_buffers()
         self._present = wanted
         return frames
@@ -101,10 +103,14 @@ class StreamDecoder:
             self._present = self._whole
             frames = self._decode(packet)
         for frame in frames:
-            self._examine(frame)
+            if frame.key_frame:
+                self._keys += 1
+            elif packet.is_keyframe and frame.pts == packet.pts:
+                self._has_false_keys = True  # a place to begin at, from which the picture recovers
+            self._can_be_rough &= not frame.rotation  # only the stream's own decoder knows it
         return frames
 
-    def _decode(self, packet: Packet[Stream] | None) -> list[VideoFrame]:
+    def _decode(self, packet: Packet[Stream]) -> list[VideoFrame]:
         try:
             frames = self._present.decode(packet)
         except FFmpegError:
@@ -112,9 +118,3 @@ class StreamDecoder:
             return []
         self.damaged += sum(bool(frame.is_corrupt) for frame in frames)
         return frames
-
-    def _examine(self, frame: VideoFrame) -> None:
-        if frame.key_frame:
-            self._keys += 1
-            self._has_false_keys |= frame.pict_type != PictureType.I
-        self._can_be_rough &= not frame.rotation  # only the stream's own decoder knows it

@@ -28,8 +28,7 @@ class LagMeter:
     def restart(self) -> None:
         """Take the next packet for one that is in time."""
         self._least_s: float | None = None  # offset of the clock from the stamps
-        self._stamp_s = 0.0
-        self._moved_s = self._at_s = 0.0
+        self._stamp_s = self._at_s = self._lag_s = 0.0  # of the newest picture
 
     def measure(self, stamp_s: float | None, now_s: float) -> float:
         """The lag of a packet, in seconds; 0 where its stamp says nothing.
@@ -40,21 +39,21 @@ class LagMeter:
         """
         if stamp_s is None:
             return 0.0
-        step_s, since_s = stamp_s - self._stamp_s, now_s - self._at_s
-        if self._least_s is None or abs(step_s) > MAX_STEP_S:
+        step_s = stamp_s - self._stamp_s
+        if self._least_s is None or not -STUCK_S <= step_s <= MAX_STEP_S:
             return self._begin(stamp_s, now_s)
-        if step_s > 0:
-            self._stamp_s, self._moved_s = stamp_s, now_s
-        elif step_s < -STUCK_S or now_s - self._moved_s > STUCK_S:
-            return self._begin(stamp_s, now_s)
-        self._at_s = now_s
-        offset_s = now_s - stamp_s
-        self._least_s = min(self._least_s + MAX_DRIFT * since_s, offset_s)
-        return offset_s - self._least_s
+        if step_s <= 0:
+            is_stuck = now_s - self._at_s > STUCK_S
+            return self._begin(stamp_s, now_s) if is_stuck else self._lag_s
+        least_s, offset_s = self._least_s + MAX_DRIFT * (now_s - self._at_s), now_s - stamp_s
+        self._least_s = min(least_s, offset_s)
+        self._lag_s = offset_s - self._least_s
+        self._stamp_s, self._at_s = stamp_s, now_s
+        return self._lag_s
 
     def _begin(self, stamp_s: float, now_s: float) -> float:
         self._least_s = now_s - stamp_s
-        self._stamp_s, self._moved_s, self._at_s = stamp_s, now_s, now_s
+        self._stamp_s, self._at_s, self._lag_s = stamp_s, now_s, 0.0
         return 0.0
 
 

@@ -17,7 +17,7 @@ from edge.sources._counts import Counts
 from edge.sources._lag import LagLimit
 from edge.types import Decoding
 
-Decode = Callable[[Video, Packet[Stream], Decoding], list[VideoFrame]]
+Decode = Callable[[Video, "Packet[Stream]", Decoding], list[VideoFrame]]
 
 MAX_GOP_S = 20.0  # with key frames further apart than this, they are not enough to be seen alone
 MAX_WAIT_S = 40.0  # for a picture; a source may be silent for 60 s
