@@ -16,9 +16,10 @@ from pydantic import ValidationError
 
 from edge import plugins
 from edge.errors import SourceError
+from edge.ports import SparingSource
 from edge.sources.camera import LocalCamera
 from edge.sources.camera import Options as CameraOptions
-from edge.types import Capture
+from edge.types import Capture, Decoding
 from tests.support.http_camera import http_camera, mjpeg, snapshot
 from tests.support.rtsp_server import rtsp_server
 from tests.support.videos import write_video
@@ -123,6 +124,18 @@ def test_a_source_can_be_connected_again(kind, tmp_path):
         for _ in range(2):
             with source.connect(threading.Event()) as captures:
                 assert next(captures).picture.size_wh
+
+
+def test_a_source_that_can_decode_less_does_and_delivers_all_again(kind, tmp_path):
+    with WORKING[kind](tmp_path) as source:
+        if not isinstance(source, SparingSource):
+            pytest.skip("decodes all that it delivers")
+        assert source.decoding is Decoding.ALL
+        with source.connect(threading.Event()) as captures:
+            for decoding in (*Decoding, Decoding.ALL):
+                source.decoding = decoding
+                taken = [next(captures) for _ in range(3)]
+                assert not any(capture.damaged or capture.late for capture in taken)
 
 
 def test_captures_outlive_their_connection(kind, tmp_path):

@@ -19,8 +19,20 @@ from edge.service.frame_queue import FrameQueue
 from edge.service.frame_rate import FrameRateLimiter
 from edge.service.freeze_detector import FreezeDetector
 from edge.service.metrics import Metrics
+from edge.service.sleep import Sleep
 from edge.service.workers import Worker, WorkerGroup
-from edge.types import CameraState, Capture, RgbPicture, StatusReason
+from edge.types import (
+    CameraState,
+    Capture,
+    Decoding,
+    Faces,
+    Frame,
+    FrameResult,
+    Look,
+    RgbPicture,
+    StatusReason,
+    Tracks,
+)
 
 
 def capture(at_s: float = 0.0, value: int = 0) -> Capture:
@@ -382,3 +394,86 @@ def test_motion_is_measured_where_it_is_asked_for(motion, every_frame, expected)
     worker.start()
     assert worker.join(10)
     assert [frame.moving for frame in queued] == expected
+
+
+class SparingSource(FunctionSource):
+    """Remembers how much was to be decoded at each capture."""
+
+    def __init__(self, connections):
+        super().__init__(connections)
+        self.decoding = Decoding.ALL
+
+
+def make_result(look, at_s, followed=False):
+    frame = Frame("door", 1, 0, at_s, at_s, capture().picture)
+    return FrameResult(
+        frame, Tracks.empty(), (), Faces.empty(), (), look=look, followed=followed
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("decode", "asleep", "expected"),
+    [
+        ("all", "all", ["all"] * 5),
+        ("all", "no-loop-filter", ["all", "all", "no-loop-filter", "no-loop-filter", "all"]),
+        ("all", "keyframes", ["all", "all", "keyframes", "keyframes", "all"]),
+        ("no-loop-filter", "all", ["no-loop-filter"] * 5),
+        ("keyframes", "no-loop-filter", ["keyframes"] * 5),
+    ],
+)
+def test_less_is_decoded_while_a_camera_sleeps(decode, asleep, expected):
+    """Two seconds after the last look for a cause it sleeps, and wakes when something moves."""
+    seen = []
+
+    def connection(stop):
+        for at_s in (0.0, 1.0, 2.0, 3.0):
+            loop.note(make_result(Look.INTERVAL if at_s else Look.MOTION, at_s - 0.5))
+            seen.append(source.decoding)
+            yield capture(at_s + 0.5)
+        seen.append(source.decoding)
+        yield capture(4.5, 200)
+        seen.append(source.decoding)
+
+    source = SparingSource([connection])
+    camera = Camera(
+        name="door", source={"kind": "x"}, decode=decode, motion={"decode_asleep": asleep}
+    )
+    loop = CameraLoop(
+        camera, source, FrameQueue(), itertools.count(1), Metrics().camera("door"),
+        lambda status: None, Quick(),
+    )  # fmt: skip
+    worker = Worker("door", loop.run, lambda error: None)
+    worker.start()
+    assert worker.join(10)
+    assert seen[1:] == expected
+
+
+@pytest.mark.parametrize("cause", [Look.MOTION, Look.FOLLOWED, Look.ALWAYS])
+def test_a_camera_is_awake_while_there_is_a_cause_to_look(cause):
+    sleep = Sleep()
+    for at_s in range(10):
+        sleep.note(make_result(Look.INTERVAL, at_s))
+    assert sleep.is_asleep(9)
+    sleep.note(make_result(cause, 10))
+    assert not sleep.is_asleep(20)
+    sleep.note(make_result(Look.NONE, 20))
+    assert not sleep.is_asleep(21.9)
+    assert sleep.is_asleep(22)
+    sleep.note(make_result(Look.INTERVAL, 23, followed=True))
+    assert not sleep.is_asleep(40)
+
+
+def test_what_was_not_decoded_and_the_lag_are_counted():
+    def connection(stop):
+        picture = capture().picture
+        yield Capture(picture, 1e9, 0.0)
+        yield Capture(picture, 1e9 + 1, 1.0, undecoded=9, late=4, lag_s=1.5)
+
+    _, _, _, text = run([connection])
+    for line in (
+        'edge_frames_dropped_total{camera="door",reason="undecoded"} 9.0',
+        'edge_frames_dropped_total{camera="door",reason="late"} 4.0',
+        'edge_camera_lag_seconds{camera="door"} 1.5',
+        'edge_capture_frames_total{camera="door"} 2.0',
+    ):
+        assert line in text

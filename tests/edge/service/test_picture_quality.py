@@ -148,6 +148,24 @@ def test_a_living_stream_without_key_frames_is_never_frozen(still):
     assert find_freeze(at_one_a_second(alive, is_key=lambda n: False)) is None
 
 
+def keys_after_two(captures):
+    """Key frames alone, once two were seen."""
+    keys = 0
+    for capture in captures:
+        keys += capture.key_frame
+        if keys <= 2 or capture.key_frame:
+            yield capture
+
+
+def test_a_living_picture_of_which_only_key_frames_are_decoded_is_never_frozen(still):
+    film = encode(living(still, 62, 0.7, 0.15), 100, crf="38")
+    assert find_freeze(keys_after_two(film)) is None
+
+
+def test_a_frozen_picture_is_found_in_key_frames_alone(still):
+    assert 10 <= find_freeze(keys_after_two(encode([still] * 300, 50, crf="23"))) <= 25
+
+
 def test_someone_who_walks_through_a_picture_without_noise_is_no_clock(still):
     def walk():
         for n in range(300):
@@ -231,6 +249,16 @@ def test_a_stream_of_which_two_thirds_are_damaged_is_told_and_one_lost_packet_is
     healed = run(lambda n: int(n < 80))
     assert healed[79]
     assert not healed[-1]
+
+
+def test_one_damaged_key_frame_of_three_is_not_told_where_the_others_are_left_out():
+    picture = RgbPicture(np.zeros((8, 8, 3), np.uint8))
+    meter = DamageMeter()
+    told = [
+        meter.is_damaged(Capture(picture, 4 * n, 4 * n, damaged=int(n == 5), undecoded=39))
+        for n in range(20)
+    ]
+    assert not any(told)
 
 
 def test_what_ffmpeg_conceals_is_counted(still):
