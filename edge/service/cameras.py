@@ -148,6 +148,8 @@ class CameraLoop:
                 Decoding(settings.motion.decode_asleep if asleep else settings.decode),
                 key=_SPARING.index,
             )
+            if self.source.decoding is Decoding.KEY_FRAMES:
+                self.queue.rest(self.camera.name)
 
     def _count(self, capture: Capture) -> None:
         metrics = self.metrics

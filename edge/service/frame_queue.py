@@ -130,7 +130,14 @@ class FrameQueue:
     def lose(self, camera: str) -> None:
         """Note that a camera failed: from now on its silence counts, also for a file."""
         with self._frame_ready:
-            self._lost.setdefault(camera, self._live.get(camera, self._clock()))
+            now_s = self._clock()
+            self._lost.setdefault(camera, min(self._live.get(camera, now_s), now_s))
+
+    def rest(self, camera: str) -> None:
+        """Note that a camera means to be silent until its next frame: its silence says nothing."""
+        with self._frame_ready:
+            if camera in self._live:
+                self._live[camera] = float("inf")
 
     def finish(self, camera: str) -> None:
         """Note that no frame of a camera will follow."""

@@ -235,3 +235,30 @@ def test_what_moved_in_a_replaced_frame_is_not_forgotten(waiting, newer, taken):
     slots.put(replace(frame("a", 2), moving=newer))
     (given,) = slots.take(1, 0, 0)
     assert (given.seq, given.moving) == (2, taken)
+
+
+def test_a_camera_that_rests_is_not_silent_until_its_next_frame():
+    now_s = [0.0]
+    queue = FrameQueue(clock=lambda: now_s[0])
+    queue.put(frame("door", 1))
+    taken = queue.take(1, 0, 1)
+    queue.done(taken)
+    queue.rest("door")
+    now_s[0] = 30.0
+    assert queue.claim_silent(1.0) == []
+    queue.put(frame("door", 2))
+    queue.done(queue.take(1, 0, 1))
+    now_s[0] = 32.0
+    assert queue.claim_silent(1.0) == [("door", 2.0)]
+
+
+def test_a_camera_that_rests_and_fails_is_silent_from_then_on():
+    now_s = [0.0]
+    queue = FrameQueue(clock=lambda: now_s[0])
+    queue.put(frame("door", 1))
+    queue.done(queue.take(1, 0, 1))
+    queue.rest("door")
+    now_s[0] = 30.0
+    queue.lose("door")
+    now_s[0] = 33.0
+    assert queue.claim_silent(1.0) == [("door", 3.0)]
