@@ -242,9 +242,9 @@ class Motion(Table):
             overlooks more in the dark.
         masks: Polygons in which motion does not count, such as a tree or a road. The clock that a
             camera writes into its picture needs none.
-        decode_asleep: `decode` while for two seconds nothing moved and nobody was followed.
-            `keyframes` costs least, and notices motion at key frames only; everything is decoded
-            again from the one that shows it.
+        decode_asleep: `decode` while for two seconds nothing has moved and nobody was followed, if
+            it is less. `keyframes` costs least, and notices motion at key frames only; everything
+            is decoded again from the one that shows it.
     """
 
     enabled: bool | None = None
@@ -262,9 +262,8 @@ class Camera(Table):
         source: Where frames come from: `kind` and the options of that kind.
         fps: Frames per second to run inference on; other frames are decoded and dropped.
         decode: How much of a stream to decode (`rtsp` and `http`): `all`; `no-loop-filter`, which
-            costs about a third less and blurs nothing, but lets blocks show; or `keyframes`. Where
-            key frames are more than 20 s apart, `keyframes` is `no-loop-filter`; a hardware
-            decoder ignores that.
+            costs a fifth less and lets blocks show, and which hardware decoders ignore; or
+            `keyframes`, which is `no-loop-filter` where they are more than 20 s apart.
         aspect: Width over height of the picture as it is meant to be seen, such as 1.7778 for a
             squeezed one of 704x576, at least 0.1; 0 takes what the stream says. Boxes stay in
             pixels.

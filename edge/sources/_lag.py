@@ -82,7 +82,7 @@ class LagLimit:
         self._meter = LagMeter()
         self._last_s = 0.0
         self._read_s = -math.inf
-        self._waiting = 1.0  # share of the time
+        self._waiting = 0.0  # share of the time
         self._check_s = self._check_lag_s = 0.0
 
     def admit(

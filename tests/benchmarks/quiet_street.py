@@ -70,7 +70,8 @@ def write_film(path: Path, images, fps: int) -> Path:
         stream = container.add_stream("libx264", rate=fps, options=options)
         stream.bit_rate, stream.pix_fmt = BIT_RATE, "yuv420p"
         for image in images:
-            stream.height, stream.width = image.shape[:2]
+            if not stream.codec_context.is_open:
+                stream.height, stream.width = image.shape[:2]
             frame = av.VideoFrame.from_ndarray(image, format="bgr24")
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
