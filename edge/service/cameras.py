@@ -71,9 +71,11 @@ class CameraLoop:
     flaps: FlapMeter = field(default_factory=FlapMeter)
     followed: bool = False
     sleep: Sleep = field(default_factory=Sleep)
+    _sparing: SparingSource | None = field(init=False)
 
     def __post_init__(self) -> None:
         self.freeze = _make_freeze_detector(self.camera)
+        self._sparing = self.source if isinstance(self.source, SparingSource) else None
 
     def run(self, worker: Worker) -> None:
         """Run until stopped, or until a file ended."""
@@ -140,15 +142,15 @@ class CameraLoop:
         self.sleep.note(result)
 
     def _choose_decoding(self, now_s: float = float("-inf")) -> None:
-        if isinstance(self.source, SparingSource):
+        if self._sparing:
             settings = self.camera
             asleep = self.sleep.is_asleep(now_s)
-            self.source.decoding = min(
+            self._sparing.decoding = min(
                 Decoding(settings.decode),
                 Decoding(settings.motion.decode_asleep if asleep else settings.decode),
                 key=_SPARING.index,
             )
-            if self.source.decoding is Decoding.KEY_FRAMES:
+            if self._sparing.decoding is Decoding.KEY_FRAMES:
                 self.queue.rest(self.camera.name)
 
     def _count(self, capture: Capture) -> None:

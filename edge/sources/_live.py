@@ -92,6 +92,7 @@ class LiveStream:
         self._video, self._limit, self._watch, self._warnings = video, limit, watch, warnings
         self._delayed, self._decode = delayed, decode
         self._begun_s = time.time(), time.monotonic()  # of the picture that comes out next
+        self._unit_s = float(video.stream.time_base or 0)  # of stamps; 0: they stand still
         self._stamped_s = float("-inf")
         self._decoded_s = self._begun_s[1]
         watch.begin()
@@ -147,8 +148,8 @@ class LiveStream:
         if limit is None:
             return True
         was_late, lag_s = limit.is_late, limit.lag_s
-        stamp, base = packet.pts if packet.dts is None else packet.dts, packet.time_base
-        stamp_s = None if stamp is None or base is None else float(stamp * base)
+        stamp = packet.pts if packet.dts is None else packet.dts
+        stamp_s = None if stamp is None else stamp * self._unit_s
         admitted = limit.admit(stamp_s, now_s, waited_s, key_frame=packet.is_keyframe)
         if limit.is_hopeless:
             self._warnings.tell(
