@@ -181,7 +181,7 @@ def compare_nodes(films: dict[str, Path], folder: Path) -> None:
     print(f"node: CPU of `edge run` with one camera, {MEASURE_S} s, all ways at the same time")
     print("(a node that is idle, whose recording has ended, is told as well and taken off)")
     ended = write_film(folder / "ended.mp4", itertools.islice(still(640, 360, 5), 5), 5)
-    sources = {way: RTSP for way in WAYS} | {"idle": FILE.format(path=ended)}
+    sources = dict.fromkeys(WAYS, RTSP) | {"idle": FILE.format(path=ended)}
     for name, film in films.items():
         with rtsp_server(film) as server, ExitStack() as stack:
             nodes = {}
@@ -201,9 +201,10 @@ def compare_nodes(films: dict[str, Path], folder: Path) -> None:
         idle_s = spent.pop("idle")
         print(f"{name:>8} {'idle':>15}: {1e3 * idle_s / MEASURE_S:5.0f} ms of CPU a second")
         for way, cpu_s in spent.items():
+            own_s, whole_s = cpu_s - idle_s, spent["gate off"] - idle_s
             print(
-                f"{name:>8} {way:>15}: {1e3 * (cpu_s - idle_s) / MEASURE_S:5.0f} ms of CPU a second, "
-                f"{(cpu_s - idle_s) / (spent['gate off'] - idle_s):.3f} of gate off"
+                f"{name:>8} {way:>15}: {1e3 * own_s / MEASURE_S:5.0f} ms of CPU a second, "
+                f"{own_s / whole_s:.3f} of gate off"
             )
 
 
