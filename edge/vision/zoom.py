@@ -11,7 +11,7 @@ Boxes and windows are ``(N, 4)`` xyxy, pixels of the source image.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,11 +19,12 @@ import numpy as np
 from edge.compat import Self
 from edge.config import Camera
 from edge.ports import Detector
-from edge.types import F32, Bool, Detections, Frame
+from edge.types import F32, I64, Bool, Detections, Frame
 from edge.vision import boxes
 from edge.vision.resize import crop
 
 MAX_WINDOWS = 4  # per picture
+MAX_PICTURES = 32  # per batch with windows: one of 416x256 takes 5 MB inside the network
 MIN_GAIN = 1.4  # of the scale; a window that gains less is not worth its look
 CONTEXT = 0.3  # of a region's width and height, on each side
 OVERLAP = 0.15  # of a tile, with its neighbor
@@ -70,18 +71,23 @@ class Zoom:
 def detect_near(
     detector: Detector, frames: Sequence[Frame], windows: Sequence[F32]
 ) -> list[Detections]:
-    """What a detector finds in frames and in the windows of each, in one batch."""
-    parts = [
-        replace(frame, picture=crop(frame.picture, *map(int, window))[0])
-        for frame, some in zip(frames, windows, strict=True)
-        for window in some.tolist()
-    ]
-    found = iter(detector.detect([*frames, *parts]))
+    """What a detector finds in frames and in the windows of each, in batches of bounded size."""
+    pictures = itertools.chain(frames, _cut_out(frames, windows))
+    batch_size = max(MAX_PICTURES, len(frames))
+    batches = iter(lambda: list(itertools.islice(pictures, batch_size)), [])
+    found = itertools.chain.from_iterable(map(detector.detect, batches))
     whole = list(itertools.islice(found, len(frames)))
     return [
         merge(detections, list(itertools.islice(found, len(some))), some, frame.size_wh)
         for frame, detections, some in zip(frames, whole, windows, strict=True)
     ]
+
+
+def _cut_out(frames: Sequence[Frame], windows: Sequence[F32]) -> Iterator[Frame]:
+    """The windows as frames, each cut out when its turn comes."""
+    for frame, some in zip(frames, windows, strict=True):
+        for window in some.tolist():
+            yield replace(frame, picture=crop(frame.picture, *map(int, window))[0])
 
 
 def plan_windows(regions: F32, size_wh: tuple[int, int], network_wh: tuple[int, int]) -> F32:
@@ -133,11 +139,10 @@ def merge(
     """
     found = [whole]
     for part, window in zip(parts, windows, strict=True):
-        if not len(part):
-            continue
         xyxy = part.xyxy + np.tile(window[:2], 2)
         uncut = ~_is_cut(xyxy, window, size_wh)
-        found.append(Detections(xyxy[uncut], part.score[uncut], part.class_id[uncut]))
+        if uncut.any():
+            found.append(Detections(xyxy[uncut], part.score[uncut], part.class_id[uncut]))
     if len(found) == 1:
         return whole
     together = Detections(
@@ -145,16 +150,29 @@ def merge(
         np.concatenate([one.score for one in found]),
         np.concatenate([one.class_id for one in found]),
     )
-    return together[_select(together)]
+    look = np.repeat(np.arange(len(found)), [len(one) for one in found])
+    return together[_select(together, look)]
 
 
-def _select(found: Detections) -> Bool:
-    """Which of the boxes are not another's double, best first."""
+def _select(found: Detections, look: I64) -> Bool:
+    """Which of the boxes are not another's double, best first.
+
+    What one look found beside each other are several objects. So a box inside another look's is
+    its double only if its own look found nothing else that is the other: a child before an adult
+    is somebody, a torso alone is not.
+
+    Args:
+        found: Of all looks.
+        look: ``(N,)``: the look, at the whole or at a window, in which each was found.
+    """
     order = np.argsort(-found.score, kind="stable")
-    xyxy, class_id = found.xyxy[order], found.class_id[order]
-    double = boxes.iou(xyxy, xyxy) > MERGE_IOU
-    double |= boxes.containment(xyxy, xyxy) > MERGE_INSIDE  # of a row inside a column
-    double &= class_id[:, None] == class_id
+    xyxy, class_id, look = found.xyxy[order], found.class_id[order], look[order]
+    comparable = (class_id[:, None] == class_id) & (look[:, None] != look)
+    same = (boxes.iou(xyxy, xyxy) > MERGE_IOU) & comparable
+    inside = boxes.containment(xyxy, xyxy) > MERGE_INSIDE  # of a row inside a column
+    by_look = look == np.arange(look.max(initial=0) + 1)[:, None]  # (L, N)
+    seen_by = (same.astype(np.float32) @ by_look.T.astype(np.float32)) > 0  # (N, L)
+    double = same | (inside & comparable & ~seen_by[:, look].T)
     kept = np.ones(len(found), np.bool_)
     for row in range(1, len(found)):
         kept[row] = not (double[row, :row] & kept[:row]).any()

@@ -9,10 +9,12 @@ from edge.config import Camera
 from edge.types import Detections, Frame, RgbPicture
 from edge.vision import boxes
 from edge.vision.zoom import (
+    MAX_PICTURES,
     MAX_WINDOWS,
     MIN_GAIN,
     NO_WINDOWS,
     Zoom,
+    detect_near,
     merge,
     plan_tiles,
     plan_windows,
@@ -113,3 +115,73 @@ def test_a_camera_zooms_at_what_moves_and_at_whoever_is_followed():
     assert len(tiles.plan(frame, track, NETWORK)) == 6
     for settings in ({}, {"tiles": "1x1"}):
         assert not Zoom.from_settings(Camera(name="a", source={}, **settings)).enabled
+
+
+def test_what_one_look_found_beside_each_other_stays_two():
+    """A child before an adult, found in the whole, in the window, or only from near."""
+    adult, child = [400, 200, 480, 420, 0.9, 0], [420, 320, 460, 420, 0.6, 0]
+    window = np.float32([[300, 100, 716, 456]])
+    near = [[x1 - 300, y1 - 100, x2 - 300, y2 - 100, s - 0.1, c]
+            for x1, y1, x2, y2, s, c in (adult, child)]  # fmt: skip
+    other = [10, 10, 40, 90, 0.9, 0]
+    for whole, part in [([adult, child], [other]), ([adult], near), ([adult, child], near)]:
+        merged = merge(detections(*whole), [detections(*part)], window, FULL_HD)
+        lying = (np.abs(merged.xyxy - np.float32(child[:4])) < 1).all(axis=1)
+        assert lying.sum() == 1, (whole, part)
+
+
+def test_a_torso_that_a_window_found_is_part_of_the_person():
+    whole = detections([400, 200, 480, 420, 0.9, 0])
+    torso = detections([110, 120, 170, 190, 0.8, 0])
+    merged = merge(whole, [torso], np.float32([[300, 100, 716, 356]]), FULL_HD)
+    np.testing.assert_allclose(merged.xyxy, [[400, 200, 480, 420]])
+
+
+box = st.tuples(*[st.integers(0, 200)] * 4, st.integers(1, 9), st.integers(0, 1)).map(
+    lambda b: [b[0], b[1], b[0] + b[2] % 60 + 1, b[1] + b[3] % 60 + 1, b[4] / 10, b[5]]
+)
+
+
+@given(st.lists(box, max_size=8), st.lists(box, max_size=8))
+def test_merging_keeps_what_is_best_and_loses_nothing_of_the_whole_to_itself(whole, part):
+    found, near = detections(*whole), detections(*part)
+    window = np.float32([[0, 0, *FULL_HD]])
+    merged = merge(found, [near], window, FULL_HD)
+    assert len(merged) <= len(found) + len(near)
+    assert {tuple(row) for row in merged.xyxy.tolist()} <= {
+        tuple(row) for row in [*found.xyxy.tolist(), *near.xyxy.tolist()]
+    }
+    assert len(merge(found, [detections()], window, FULL_HD)) == len(found)
+    if whole or part:
+        best = max([*found.score.tolist(), *near.score.tolist()])
+        assert merged.score.max() == np.float32(best)
+
+
+class Counting:
+    """Finds nothing, and notes the sizes of its batches."""
+
+    input_wh, classes = NETWORK, ("person",)
+
+    def __init__(self):
+        self.batches = []
+
+    def detect(self, frames):
+        self.batches.append([frame.picture.size_wh for frame in frames])
+        return [detections([1, 1, 9, 9, 0.5, 0]) for _ in frames]
+
+
+def test_however_many_tiles_a_batch_stays_bounded_and_the_order_right():
+    picture = RgbPicture(np.broadcast_to(np.uint8(0), (1080, 1920, 3)))
+    frames = [Frame(str(n), 1, 1, 0, 0, picture) for n in range(16)]
+    tiles = plan_tiles(8, 8, FULL_HD)
+    windows = [tiles if n % 2 else NO_WINDOWS for n in range(16)]
+    detector = Counting()
+    found = detect_near(detector, frames, windows)
+    assert max(map(len, detector.batches)) <= MAX_PICTURES
+    assert sum(map(len, detector.batches)) == 16 + 8 * 64
+    assert detector.batches[0][:16] == [FULL_HD] * 16
+    assert [len(one) for one in found] == [1, len(found[1])] * 8
+    detector = Counting()
+    many = frames * 4
+    detect_near(detector, many, [NO_WINDOWS] * len(many))
+    assert list(map(len, detector.batches)) == [64]  # as one, without windows
