@@ -49,7 +49,8 @@ class Table(BaseModel):
                     raise ValueError("must be a number: remove the quotes")
                 if isinstance(leaf, bool):
                     raise ValueError("must be a number")
-        if annotation is bool and not isinstance(value, bool):
+        optional = value is None and annotation is not bool
+        if annotation in (bool, bool | None) and not isinstance(value, bool) and not optional:
             raise ValueError("must be true or false")
         return value
 

@@ -315,6 +315,8 @@ def _remedy(problem: Any, table: type[BaseModel]) -> str:  # noqa: ANN401 - Erro
             return f"has {context['actual_length']} entries, needs at least {context['min_length']}"
         case "too_long":
             return f"has more than {problem['ctx']['max_length']} entries: remove some"
+        case "model_type":
+            return "must be a table: write its keys in braces, { key = value }"
         case "string_pattern_mismatch":
             return f"must match {problem['ctx']['pattern']}: change it"
         case _:

@@ -16,6 +16,7 @@ from edge.service.workers import Worker, WorkerGroup
 from edge.types import Frame, FrameResult, TrackLoss
 
 MAX_FILE_BATCH_S = 0.5  # the watchdog and SIGTERM must not wait longer for frames of files
+MAX_BATCH_S = 2.0  # with tiles a frame may take a second, and the watchdog waits for all of them
 SWEEP_S = 0.25
 MAX_DELAY_RATIO = 0.25  # of a batch's duration: a longer delay costs more than it saves
 
@@ -103,13 +104,17 @@ class InferencePool:
         self.publish(results)
 
     def _max_cameras(self) -> int:
+        """As configured or each worker's share, but no more than are looked at in time."""
         per_worker = -(-self.camera_count // self.worker_count)
-        return self.batching.max_batch_size or self.worth_batching or max(per_worker, 1)
+        most = self.batching.max_batch_size or self.worth_batching or per_worker
+        in_time = int(MAX_BATCH_S / self.timer.frame_s) if self.timer.frame_s else 1
+        return max(min(most, in_time), 1)
 
     def _max_frames(self) -> int:
         """More than one per camera only while a batch stays short."""
         quick = int(MAX_FILE_BATCH_S / self.timer.frame_s) if self.timer.frame_s else 1
-        return self.batching.max_batch_size or max(quick, self._max_cameras())
+        most = self._max_cameras()
+        return min(self.batching.max_batch_size, most) or max(quick, most)
 
     def _max_delay_s(self) -> float:
         if self.worker_count > 1:  # a frame that comes later finds another worker free

@@ -1,7 +1,7 @@
 """Lives of tracks on the wire: what began ends, who entered leaves, whatever a camera does."""
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -55,6 +55,7 @@ class Node:
 
     now_s: float = 1000.0
     told: list = field(default_factory=list)  # (clock, body of a tracks message)
+    results: list = field(default_factory=list)
 
     def __post_init__(self):
         self.script = Script()
@@ -63,7 +64,7 @@ class Node:
         self.builder = MessageBuilder("n", "b", CLASSES, "script", "0" * 64)
         self.pool = InferencePool(
             self.pipeline, self.frames, Batching(), 1, lambda: True,
-            lambda results: [self.tell(self.builder.build(result)) for result in results],
+            self.publish,
             lambda losses: [self.tell(self.builder.build_loss(loss)) for loss in losses],
             Metrics(), HealthBoard(), 2,
         )  # fmt: skip
@@ -77,13 +78,18 @@ class Node:
     def tell(self, messages):
         self.told += [(self.now_s, m.body) for m in messages if m.topic.startswith("v1/tracks/")]
 
-    def show(self, name, places, size_wh=(200, 100)):
+    def publish(self, results):
+        self.results += results
+        for result in results:
+            self.tell(self.builder.build(result))
+
+    def show(self, name, places, size_wh=(200, 100), moving=None):
         """A frame of a camera, processed at once."""
         epoch, seq = self.last[name]
         self.last[name] = (epoch, seq + 1)
         self.script.places[name, epoch, seq] = places
         frame = Frame(name, epoch, seq, self.now_s, self.now_s, make_black(size_wh))
-        self.frames.put(frame)
+        self.frames.put(replace(frame, moving=moving))
         if frames := self.frames.take(2, 0, 0):
             self.pool._infer(frames)
             self.frames.done(frames)
@@ -93,6 +99,16 @@ class Node:
         for _ in range(8):
             self.now_s += STEP_S
             self.show(name, places)
+
+    def move(self, name, places):
+        """A frame in which something moves."""
+        self.show(name, places, moving=True)
+
+    def rest(self, name, places):
+        """Frames for fifteen seconds in which nothing moves, whatever is in them."""
+        for _ in range(60):
+            self.now_s += 0.25
+            self.show(name, places, moving=False)
 
     def turn(self, name, places):
         """A connection that gives pictures of another size."""
@@ -140,6 +156,8 @@ EVENT = st.one_of(
     st.tuples(st.just("show"), CAMERA, SEEN),
     st.tuples(st.just("show"), CAMERA, SEEN),
     st.tuples(st.just("watch"), CAMERA, SEEN),
+    st.tuples(st.just("move"), CAMERA, SEEN),
+    st.tuples(st.just("rest"), CAMERA, SEEN),
     st.tuples(st.just("turn"), CAMERA, SEEN),
     st.tuples(st.just("reconnect"), CAMERA, st.none()),
     st.tuples(st.just("finish"), CAMERA, st.none()),
@@ -182,6 +200,26 @@ def test_every_track_ends_and_every_zone_is_left_under_any_schedule(events):
             assert body.dwell_s <= body.captured_at - since + 1e-6
     assert not alive
     assert not inside
+
+
+@given(st.lists(EVENT, max_size=40))
+@settings(max_examples=60, deadline=None)
+def test_no_camera_sleeps_for_too_long_or_while_somebody_is_there(events):
+    node = Node()
+    play(node, events)
+    looked_s, awake = {}, {}
+    for result in node.results:
+        frame = result.frame
+        connection = frame.camera, frame.epoch
+        if result.looked:
+            looked_s[connection] = frame.monotonic_s
+            awake[connection] = 0 in result.tracks.class_id  # a person
+            continue
+        assert frame.monotonic_s - looked_s[connection] < 10  # look_every_s
+        assert not awake[connection]
+        assert 0 not in result.tracks.class_id
+        assert not result.faces
+        assert frame.moving is False
 
 
 @given(st.lists(EVENT, max_size=25), CAMERA, SEEN)
