@@ -15,15 +15,28 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 
+import numpy as np
+
 from edge.types import Frame
 
 MAX_READ_AHEAD = 8  # waiting frames per file
+MAX_REGIONS = 64  # of frames that were replaced
 MAX_READ_AHEAD_PX = 36_000_000  # pixels that wait of all files together, some 54 MB
 
 
 def compute_read_ahead(size_wh: tuple[int, int], files: int) -> int:
     """The number of frames of each file that may wait."""
     return max(1, min(MAX_READ_AHEAD, MAX_READ_AHEAD_PX // (files * size_wh[0] * size_wh[1])))
+
+
+def _add_motion(frame: Frame, replaced: Frame) -> Frame:
+    """A frame with what moved in the one it replaces, at which nobody has looked."""
+    if replaced.moving and frame.moving is False:
+        frame = replace(frame, moving=True)
+    if frame.epoch == replaced.epoch and frame.regions is not None and replaced.regions is not None:
+        regions = np.concatenate([frame.regions, replaced.regions])[:MAX_REGIONS]
+        frame = replace(frame, regions=regions)
+    return frame
 
 
 class FrameQueue:
@@ -53,9 +66,7 @@ class FrameQueue:
             self._live[frame.camera] = self._clock()
             self._lost.pop(frame.camera, None)
             replaced = self._waiting.get(frame.camera)
-            if replaced and replaced[-1].moving and frame.moving is False:
-                frame = replace(frame, moving=True)  # nobody has looked yet
-            self._put(frame.camera, [frame])
+            self._put(frame.camera, [_add_motion(frame, replaced[-1]) if replaced else frame])
             return replaced is not None
 
     def _put(self, camera: str, frames: list[Frame]) -> None:

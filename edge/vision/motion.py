@@ -31,7 +31,8 @@ MIN_NEIGHBORS = 3  # cells of 3x3 that have changed, with the one in the middle
 FLASH = 0.4  # share of the cells: light, not motion
 BACKGROUND_S, SETTLED_S = 8.0, 0.4  # time constants of the mean of what is as before, and changed
 NOISE_S, UNFOLLOWED_S = 30.0, 2.0  # and of the noise
-SCATTERED, SMALL = 6, 16  # so many groups of fewer cells than that are rain or snow
+SCATTERED, SMALL = 6, 16  # so many groups of fewer cells than that may be rain or snow
+CROWDED = 0.25  # share of the cells near what moved before; beyond it, chance is as near
 LEARN_EVERY_S = 0.55  # in every picture it would take as long as all the rest
 MAX_GAP_S = 60.0  # after it, the background is another
 
@@ -52,6 +53,7 @@ class MotionDetector:
         self._light = (1.0, 0.0)  # gain and offset against the background's
         self._background: F32 = np.zeros((0, 0), np.float32)
         self._previous: F32 = np.zeros((0, 0), np.float32)
+        self._moved: Bool = np.zeros((0, 0), np.bool_)  # in the previous picture
         self._noise: F32 = np.zeros((0, 0), np.float32)
         self._limit: F32 = np.zeros((0, 0), np.float32)  # change beyond it is motion
         self._visible: Bool = np.zeros((0, 0), np.bool_)
@@ -87,11 +89,13 @@ class MotionDetector:
         self._previous = cells
         changed &= self._visible
         if count < MIN_NEIGHBORS:
-            return np.zeros_like(changed)
+            self._moved = np.zeros_like(changed)
+            return self._moved
         mask = changed.view(np.uint8)
         near = cv2.boxFilter(mask, -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT)
         moving: Bool = changed & (near >= MIN_NEIGHBORS)
-        return _drop_scattered(moving)
+        before, self._moved = self._moved, moving
+        return _drop_scattered(moving, before)
 
     def _begin(self, cells: F32, picture: Picture) -> Bool:
         if cells.shape != self._background.shape:
@@ -99,6 +103,7 @@ class MotionDetector:
             self._limit = np.full(cells.shape, self._min_change, np.float32)
             self._visible = _find_visible(self._masks, cells.shape, picture)
         self._background, self._previous = cells.copy(), cells
+        self._moved = np.zeros(cells.shape, np.bool_)
         self._light = (1.0, 0.0)
         return self._visible
 
@@ -176,14 +181,23 @@ def find_regions(moving: Bool, picture: Picture, grow: int = 2) -> F32:
     return regions
 
 
-def _drop_scattered(moving: Bool) -> Bool:
-    """Without small groups of cells where there are many of them: rain or snow."""
+def _drop_scattered(moving: Bool, before: Bool) -> Bool:
+    """Without small groups of cells where there are many of them: rain or snow.
+
+    Where most of them are near what moved before, they are people far away.
+    """
     count, groups, stats, _ = cv2.connectedComponentsWithStats(moving.view(np.uint8))
-    large = stats[:, cv2.CC_STAT_AREA] >= SMALL
-    if count - np.count_nonzero(large) < SCATTERED:
+    small = stats[:, cv2.CC_STAT_AREA] < SMALL
+    small[0] = False  # what does not move
+    scattered = np.count_nonzero(small)
+    if scattered < SCATTERED:
         return moving
-    large[0] = False  # what does not move
-    kept: Bool = large[groups]
+    near = cv2.dilate(before.view(np.uint8), np.ones((5, 5), np.uint8)).view(np.bool_)
+    stays = np.zeros(count, np.bool_)
+    stays[groups[near]] = True
+    if 2 * np.count_nonzero(stays & small) > scattered and near.mean() < CROWDED:
+        return moving
+    kept: Bool = moving & ~small[groups]
     return kept
 
 

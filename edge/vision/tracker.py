@@ -156,6 +156,7 @@ class Tracker:
         """Whether a track may do something that would be missed: all but what stands still."""
         rows = self._rows
         rests = (self._get_still_s() >= REST_S) & (rows["seen"] >= self._options.confirm_frames)
+        rests &= np.isinf(rows["shifted_s"]) | (rows["missed"] > 0)  # else it may drive off
         return not rests.all()
 
     def coast(self, at_s: float) -> TrackUpdate:

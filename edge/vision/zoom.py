@@ -28,7 +28,7 @@ MAX_PICTURES = 32  # per batch with windows: one of 416x256 takes 5 MB inside th
 MIN_GAIN = 1.4  # of the scale; a window that gains less is not worth its look
 CONTEXT = 0.3  # of a region's width and height, on each side
 OVERLAP = 0.15  # of a tile, with its neighbor
-BORDER_PX = 2.0  # what comes as close to a window's border is cut off by it
+BORDER_PX, BORDER = 2.0, 0.01  # what comes as close to a window's border, in pixels or as a share
 CHROMA = 4  # pixels that may share one of chroma: windows begin at a multiple
 MERGE_IOU = 0.5
 MERGE_INSIDE = 0.8  # share of a box that lies inside another of its class: the same object
@@ -106,9 +106,9 @@ def plan_windows(regions: F32, size_wh: tuple[int, int], network_wh: tuple[int, 
             if _measure_gain(joined, size_wh) >= MIN_GAIN:
                 windows[near[0]] = joined
                 continue
-        if _measure_gain(window, size_wh) >= MIN_GAIN:
+        if len(windows) < MAX_WINDOWS and _measure_gain(window, size_wh) >= MIN_GAIN:
             windows.append(window)
-    return np.array(windows[:MAX_WINDOWS], np.float32).reshape(-1, 4)
+    return np.array(windows, np.float32).reshape(-1, 4)
 
 
 def plan_tiles(columns: int, rows: int, size_wh: tuple[int, int]) -> F32:
@@ -182,9 +182,10 @@ def _select(found: Detections, look: I64) -> Bool:
 
 
 def _is_cut(xyxy: F32, window: F32, size_wh: tuple[int, int]) -> Bool:
-    """``(N,)``: boxes at a border of the window that is none of the picture's."""
+    """``(N,)``: boxes at a border of the window that is none of the picture's: cut off by it."""
     inner = np.array([window[0] > 0, window[1] > 0, window[2] < size_wh[0], window[3] < size_wh[1]])
-    cut: Bool = ((np.abs(xyxy - window) <= BORDER_PX) & inner).any(axis=1)
+    border = np.maximum(np.tile(window[2:] - window[:2], 2) * BORDER, BORDER_PX)
+    cut: Bool = ((np.abs(xyxy - window) <= border) & inner).any(axis=1)
     return cut
 
 

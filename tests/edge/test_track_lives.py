@@ -12,7 +12,7 @@ from edge.config import Batching, Camera, Line, Tracking, Zone
 from edge.pipeline import Pipeline
 from edge.service.frame_queue import FrameQueue
 from edge.service.health import HealthBoard
-from edge.service.inference import InferencePool
+from edge.service.inference import BatchTimer, InferencePool
 from edge.service.metrics import Metrics
 from edge.types import Detections, Frame, make_black
 from edge.wire.message_builder import MessageBuilder
@@ -291,3 +291,18 @@ def test_a_changed_zone_or_threshold_keeps_tracks(layout):
         node.show("door", {0})
     assert {body.track for _, body in node.told} == {1}
     assert "ended" not in [body.change for _, body in node.told]
+
+
+def test_batches_of_slow_frames_end_before_the_watchdog_gives_up():
+    node = Node()
+    node.pool.camera_count = 16
+    assert node.pool._max_cameras() == 1  # nobody knows yet how slow they are
+    for frame_s, cameras in [(0.01, 16), (0.5, 4), (5.0, 1)]:
+        node.pool.timer = BatchTimer()
+        node.pool.timer.record(frame_s, 1)
+        assert node.pool._max_cameras() == cameras
+        assert node.pool._max_frames() >= cameras
+        node.pool.batching = Batching(max_batch_size=8)
+        assert node.pool._max_cameras() == min(cameras, 8)
+        assert node.pool._max_frames() <= 8
+        node.pool.batching = Batching()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.service.frame_queue import MAX_READ_AHEAD, FrameQueue, compute_read_ahead
+from edge.service.frame_queue import MAX_READ_AHEAD, MAX_REGIONS, FrameQueue, compute_read_ahead
 from edge.types import Frame, RgbPicture
 
 PICTURE = RgbPicture(np.zeros((2, 2, 3), np.uint8))
@@ -262,3 +262,15 @@ def test_a_camera_that_rests_and_fails_is_silent_from_then_on():
     queue.lose("door")
     now_s[0] = 33.0
     assert queue.claim_silent(1.0) == [("door", 3.0)]
+
+
+def test_where_it_moved_in_a_replaced_frame_is_not_forgotten_either():
+    slots = FrameQueue()
+    for seq in range(200):  # nobody takes them
+        slots.put(replace(frame("a", seq), regions=np.float32([[seq, 0, seq + 1, 1]])))
+    (given,) = slots.take(1, 0, 0)
+    assert given.regions[:, 0].tolist() == [199 - n for n in range(MAX_REGIONS)]
+    slots.done([given])
+    slots.put(replace(frame("a", 200), regions=np.float32([[1, 2, 3, 4]])))
+    slots.put(replace(frame("a", 0), epoch=2, regions=np.float32([[5, 6, 7, 8]])))
+    assert slots.take(1, 0, 0)[0].regions.tolist() == [[5, 6, 7, 8]]

@@ -87,6 +87,21 @@ def test_rain_is_no_motion_and_who_walks_in_it_is(street):
     assert all(moving[120:])
 
 
+@pytest.mark.parametrize("count", [6, 12])
+def test_people_far_away_are_no_rain_however_many_they_are(street, count):
+    def walk(step):
+        luma = street
+        for row in range(count):
+            x, foot = 20 + 95 * (row % 6) + step, 60 + 110 * (row // 6)
+            luma = luma.copy()
+            luma[foot - 24 : foot, x : x + 8] += 30
+        return luma
+
+    moving = count_moving([street] * 50 + [walk(2 * step) for step in range(30)])
+    assert not any(moving[1:50])
+    assert all(moving[52:])
+
+
 def test_a_clock_in_the_picture_becomes_noise(street):
     def tick(row):
         luma = street.clip(0, 255).astype(np.uint8)

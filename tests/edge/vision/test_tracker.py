@@ -468,6 +468,16 @@ def test_only_what_stands_still_and_may_needs_no_looks():
     assert watch_car(5.0, extra=[(300, 100, 0.9, 0)]).needs_looks()  # somebody sits there
 
 
+def test_a_car_that_is_found_elsewhere_is_looked_at_until_it_is_known_to_stand_again():
+    watched = watch_car(20.0)
+    assert not watched.needs_looks()
+    watched.update(detections((130, 100, 0.9, CAR)), 30.0)
+    assert watched.needs_looks()  # it may be driving off too slowly to be seen moving
+    for row in range(30):
+        watched.update(detections((130, 100, 0.9, CAR)), 30.2 + row / 5)
+    assert not watched.needs_looks()
+
+
 def test_what_stood_still_is_there_as_long_as_nobody_looks():
     watched = watch_car()
     for row in range(1000):

@@ -92,6 +92,15 @@ def test_what_a_window_cuts_off_is_not_believed_but_at_the_pictures_edge():
     np.testing.assert_allclose(merged.xyxy, [[0, 90, 30, 180]])
 
 
+def test_what_a_large_window_cuts_off_may_end_some_pixels_before_its_border():
+    """A pixel of the network is then more than four of the window."""
+    tile = plan_tiles(2, 1, FULL_HD)[:1]
+    right = float(tile[0, 2])
+    part = detections([right - 100, 300, right - 6, 600, 0.9, 0], [500, 300, 600, 600, 0.8, 0])
+    merged = merge(detections(), [part], tile, FULL_HD)
+    np.testing.assert_allclose(merged.xyxy, [[500, 300, 600, 600]])
+
+
 def test_objects_of_two_classes_and_neighbors_stay_two():
     whole = detections([100, 100, 200, 200, 0.9, 0], [100, 100, 200, 200, 0.8, 1])
     part = detections([170, 100, 270, 200, 0.7, 0])
