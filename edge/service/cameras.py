@@ -242,7 +242,7 @@ class CameraLoop:
         cells = motion.update(frame.picture, frame.monotonic_s, followed=self.followed)
         moving = bool(cells.any()) if self._is_gated() else None
         if moving:
-            self.sleep.wake()
+            self.sleep.wake(frame.monotonic_s)
         regions = find_regions(cells, frame.picture) if self.camera.zoom else None
         return replace(frame, moving=moving, regions=regions)
 

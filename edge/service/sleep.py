@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from edge.types import FrameResult, Look
 
 FALLS_ASLEEP_S = 2.0
@@ -12,17 +14,19 @@ class Sleep:
 
     def __init__(self) -> None:
         self._quiet_since_s: float | None = None  # on the frames' clock
+        self._woken_s = -math.inf
 
     def note(self, result: FrameResult) -> None:
         """Take a result into account; from any thread."""
         if result.followed or result.look not in (Look.NONE, Look.INTERVAL):
-            self.wake()
-        elif self._quiet_since_s is None:
+            self.wake(max(result.frame.monotonic_s, self._woken_s))
+        elif self._quiet_since_s is None and result.frame.monotonic_s >= self._woken_s:
             self._quiet_since_s = result.frame.monotonic_s
 
-    def wake(self) -> None:
-        """Something happens."""
+    def wake(self, at_s: float = -math.inf) -> None:
+        """Something happened at ``at_s``: results of frames before it say nothing any more."""
         self._quiet_since_s = None
+        self._woken_s = at_s
 
     def is_asleep(self, now_s: float) -> bool:
         """Whether nothing has happened for long enough before ``now_s``, on the frames' clock."""

@@ -477,3 +477,20 @@ def test_what_was_not_decoded_and_the_lag_are_counted():
         'edge_capture_frames_total{camera="door"} 2.0',
     ):
         assert line in text
+
+
+def test_a_late_result_does_not_put_a_camera_to_sleep_that_something_woke():
+    sleep = Sleep()
+    sleep.note(make_result(Look.NONE, 0))
+    assert sleep.is_asleep(5)
+    sleep.wake(5.0)  # it moves in the newest frame
+    sleep.note(make_result(Look.NONE, 2.5))  # inference is behind
+    assert not sleep.is_asleep(5.5)
+    sleep.note(make_result(Look.MOTION, 4))
+    sleep.note(make_result(Look.NONE, 4.5))
+    assert not sleep.is_asleep(7.5)
+    sleep.note(make_result(Look.NONE, 6))
+    assert sleep.is_asleep(8)
+    sleep.wake()  # another connection, whose clock may be another
+    sleep.note(make_result(Look.NONE, 1))
+    assert sleep.is_asleep(3)
