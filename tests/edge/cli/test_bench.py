@@ -106,6 +106,16 @@ def test_looks_are_told_beside_frames(measured, monkeypatch):
     assert (rows[0]["fps"], rows[0]["looks"]) == (5, 0.7)
 
 
+@pytest.mark.parametrize(
+    ("clips", "goal"),
+    [(("a", "a"), "goal >= 0.80"), (("a", "b", "b"), "no goal where some are quiet")],
+)
+def test_equal_shares_are_a_goal_where_cameras_are_alike(measured, monkeypatch, clips, goal):
+    monkeypatch.setattr(bench, "make_clips", lambda *_: clips)
+    run("--quick")
+    assert any(f"smallest_share_under_overload: 1.00 ({goal})" in text for _, text, _ in measured)
+
+
 def test_an_unknown_size_is_refused_before_anything_is_encoded():
     result = CliRunner().invoke(app, ["bench", "--sizes", "720p,8k"])
     assert result.exit_code == 78
