@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
+from multiprocessing.resource_tracker import ensure_running
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -350,18 +351,21 @@ def _run_in_child(work: Callable[..., T], *args: object) -> T:
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe(duplex=False)
     child = context.Process(target=_report, args=(there, work, *args))
-    with held_interrupt():
-        child.start()
-    there.close()
+    ensure_running()  # of Python's own child, whose start lets signals through again
     try:
+        with held_interrupt():
+            child.start()
+        there.close()
         result: T | str = here.recv()
     except EOFError as error:
         raise EdgeError("a measurement process died: see its message above") from error
     except KeyboardInterrupt:
-        child.kill()
+        if child.pid:
+            child.kill()
         raise
     finally:
-        child.join()
+        if child.pid:
+            child.join()
     if isinstance(result, str):
         raise EdgeError(f"a measurement failed: {result}")
     return result

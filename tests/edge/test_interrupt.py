@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from edge.cli.application import application
 
 ROOT = Path(__file__).parents[2]
-MODULES = {"edge": "edge", "edge-train": "trainers", "edge-deploy": "deploy"}
+COMMANDS = {"edge": ["edge", "check"], "edge-train": ["trainers"], "edge-deploy": ["deploy"]}
 # a library that makes its own error of an interrupt, as those in C do
 INTERRUPTED_IMPORT = """
 import os, signal, time
@@ -42,9 +42,9 @@ def run_with(library, folder, *arguments):
 
 
 @pytest.mark.parametrize("library", ["cv2", "typer"])
-@pytest.mark.parametrize("command", MODULES)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_ctrl_c_while_a_command_imports_is_quiet(command, library, tmp_path):
-    done = run_with(library, tmp_path, MODULES[command], "--help")
+    done = run_with(library, tmp_path, *COMMANDS[command], "--help")
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
