@@ -38,10 +38,10 @@ from edge.types import Decoding, Picture
 
 T = TypeVar("T")
 
-# The largest single piece of memory that FFmpeg may ask for: a plane of 21 megapixels. What a
+# The largest single piece of memory that FFmpeg may ask for: a plane of 20 megapixels. What a
 # camera makes it grow without end (a NAL unit in pieces, a stream description) stops here; it is
-# held up to three times for a moment, which makes 64 MB.
-MAX_ALLOCATION_BYTES = 21 << 20
+# held up to three times for a moment; with what else a camera takes, that stays below 64 MiB.
+MAX_ALLOCATION_BYTES = 20 << 20
 _MAX_STREAMS = "64"
 _MAX_PIXELS = "24000000"
 _CODEC_OPTIONS = {"max_pixels": _MAX_PIXELS}
@@ -144,7 +144,7 @@ _REMEDIES = {
     errno.EIO: "Input/output error: the connection broke, or it ended the stream",
     errno.ENOMEM: (
         f"it sends more than {MAX_ALLOCATION_BYTES >> 20} MiB in one piece, or pictures that need "
-        "as much: not a camera's stream, or more than 21 megapixels"
+        "as much: not a camera's stream, or more than 20 megapixels"
     ),
     errno.EINVAL: "Invalid argument: it answers with something that FFmpeg cannot use",
 }
