@@ -153,15 +153,49 @@ def test_after_a_long_gap_everything_is_new(street):
     assert detector.update(picture(street), 100).all()
 
 
-@pytest.mark.parametrize("size_wh", [(1, 1), (3, 400), (641, 359), (3840, 2160), (360, 640)])
-def test_pictures_of_any_size_are_shrunk_without_a_hole(size_wh):
+@pytest.mark.parametrize(
+    ("size_wh", "shape"),
+    [
+        ((1, 1), (1, 1)),
+        ((3, 400), (100, 1)),
+        ((400, 3), (1, 100)),
+        ((128, 72), (72, 128)),  # a cell is a pixel
+        ((129, 72), (36, 64)),
+        ((641, 359), (59, 106)),  # five pixels remain on both sides
+        ((704, 576), (96, 117)),
+        ((1280, 720), (72, 128)),
+        ((1920, 1080), (72, 128)),
+        ((1080, 1920), (128, 72)),
+        ((3840, 2160), (72, 128)),
+    ],
+)
+@pytest.mark.parametrize("kind", ["planes", "RGB"])
+def test_pictures_of_any_size_are_shrunk_to_square_cells(size_wh, shape, kind):
     width, height = size_wh
     ramp = np.add.outer(np.arange(height), np.arange(width)) * 255 // (height + width)
     luma = ramp.astype(np.uint8)
-    cells = shrink(RgbPicture(np.repeat(luma[..., None], 3, axis=2)))
-    assert max(cells.shape) == 128
-    expected = cv2.resize(luma, cells.shape[::-1], interpolation=cv2.INTER_AREA)
-    np.testing.assert_allclose(cells, expected, atol=3)
+    if kind == "RGB":
+        shown = RgbPicture(np.repeat(luma[..., None], 3, axis=2))
+    else:
+        gray = np.full((-(-height // 2), -(-width // 2)), 128, np.uint8)
+        shown = YuvPicture(luma, gray, gray.copy(), False, True)
+    cells = shrink(shown)
+    assert cells.shape == shape
+    cell_h, cell_w = height // shape[0], width // shape[1]
+    kept = luma[: shape[0] * cell_h, : shape[1] * cell_w].astype(np.float32)
+    expected = kept.reshape(shape[0], cell_h, shape[1], cell_w).mean(axis=(1, 3))
+    np.testing.assert_allclose(cells, expected, atol=2)
+
+
+def test_what_is_as_high_as_half_a_cell_is_seen_wherever_it_lies():
+    """The upper or the lower row of a cell meets it."""
+    black = np.zeros((1080, 1920), np.uint8)
+    for top in range(500, 515):
+        luma = black.copy()
+        luma[top : top + 8, 600:615] = 200
+        gray = np.full((540, 960), 128, np.uint8)
+        cells = shrink(YuvPicture(luma, gray, gray.copy(), False, True))
+        assert cells[:, 40].sum() >= 100
 
 
 def test_regions_surround_what_moves_in_the_upright_picture():
