@@ -13,6 +13,7 @@
     |   |-- SourceDeniedError  (none)  it refused our credentials; it is retried ever more rarely
     |   |-- SourceEndedError   (none)  a recording is damaged for good: told once, not retried
     |   `-- SinglePictureError  (none)  an address answers with one picture: its kind is snapshot
+    |-- StorageError         exit 78   the storage of events cannot be used; a node runs on without
     |-- SinkError            (none)    one sink failed; it is retried with backoff
     |-- GpuMemoryError       (none)    the GPU is full; a smaller batch may fit
     |-- GpuLostError         exit 75   the GPU failed this process for good; a new one may work
@@ -204,6 +205,12 @@ class SourceEndedError(SourceError):
 
 class SinglePictureError(SourceError):
     """An address answers with one picture: a source of another kind asks for it repeatedly."""
+
+
+class StorageError(EdgeError):
+    """The storage of events cannot be used."""
+
+    exit_code = 78
 
 
 class SinkError(EdgeError):
