@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
@@ -255,12 +256,80 @@ class Motion(Table):
     decode_asleep: Decode = "no-loop-filter"
 
 
+PLACED_TRIGGERS = ("entered", "left", "dwelled", "crossed")
+PLAIN_TRIGGERS = ("began", "known", "unknown", "spoof", "offline")
+
+
+def _is_trigger(trigger: str) -> str:
+    word, colon, place = trigger.partition(":")
+    if word in PLACED_TRIGGERS and (place or not colon):
+        return trigger
+    if trigger in PLAIN_TRIGGERS:
+        return trigger
+    words = ", ".join([*(f"{word}:NAME" for word in PLACED_TRIGGERS), *PLAIN_TRIGGERS])
+    raise ValueError(f"is no trigger: use one of {words}, with the NAME of a zone or line")
+
+
+Trigger = Annotated[str, AfterValidator(_is_trigger)]
+
+
+class EventRule(Table):
+    """What makes an event.
+
+    While an event goes on, whatever else happens before the camera belongs to it.
+
+    Attributes:
+        when: What begins it, any of `entered:ZONE`, `left:ZONE`, `dwelled:ZONE` and
+            `crossed:LINE`, without `:NAME` for all zones or lines; `began` for an object that
+            appears; `known`, `unknown` and `spoof` for what recognition says of a face; `offline`
+            for a camera that shows nothing.
+        labels: Classes that count; empty means all.
+        severity: `alert` for what wants attention, `detection` for what is there to be found.
+        cooldown_s: Time after an event in which the same trigger of the same class begins no other,
+            in seconds. Raising it makes fewer events of people who come and go.
+        min_frames: Frames in which an object must have been detected before it counts. Raising it
+            makes fewer events of things that are seen for a moment by mistake.
+    """
+
+    when: tuple[Trigger, ...] = Field(min_length=1, max_length=100)
+    labels: Labels = ()
+    severity: Literal["detection", "alert"] = "detection"
+    cooldown_s: float = Field(default=0, ge=0, le=MAX_S)
+    min_frames: int = Field(default=3, ge=1, le=1000)
+
+
+class Record(Table):
+    """What is recorded of a camera; it needs `[storage]`.
+
+    Pictures are stored as the camera codes them, so that recording costs next to nothing. A clip
+    begins at a key frame, which may be earlier than `pre_s`.
+
+    Attributes:
+        clips: Keep a clip of each event.
+        pre_s: Time before an event that its clip shows, in seconds.
+        post_s: Time after an event that its clip shows, in seconds.
+        max_clip_s: A clip ends after this time, even where its event goes on, in seconds.
+        continuous: Keep everything.
+        audio: Keep the sound where the camera sends some. Ask first whether that is allowed.
+    """
+
+    clips: bool = True
+    pre_s: float = Field(default=5, ge=0, le=60)
+    post_s: float = Field(default=8, ge=0, le=300)
+    max_clip_s: float = Field(default=300, ge=10, le=3600)
+    continuous: bool = False
+    audio: bool = False
+
+
 class Camera(Table):
     """A camera.
 
     Attributes:
         name: Name of the camera in topics, metrics and logs.
         source: Where frames come from: `kind` and the options of that kind.
+        main: A second stream of the same camera, with more pixels: `kind` and the options of that
+            kind. Clips and pictures of events are taken from it, and it is decoded for those
+            pictures alone. Without it they are taken from `source`.
         fps: Frames per second to run inference on; other frames are decoded and dropped.
         decode: How much of a stream to decode (`rtsp` and `http`): `all`; `no-loop-filter`, which
             costs a fifth less and lets blocks show, and which hardware decoders ignore; or
@@ -283,12 +352,18 @@ class Camera(Table):
             besides the whole picture, such as "2x1" for a wide or 4K picture.
         frozen_after_s: Report `frozen` after the same image for this long, in seconds; 0 turns
             it off. A recording that loops is never frozen.
+        events: What makes an event.
+        record: What is recorded.
+        hide: What is pixelated in all pictures that are shown or kept, `face` or `person`. Clips
+            are stored as the camera sends them and cannot be changed: none are kept then, unless
+            `record.clips` is set.
         jpeg_hz: Thumbnails per second on the detections topic; 0 sends none.
         jpeg_max_px: Longest side of a thumbnail, in pixels.
     """
 
     name: Name
     source: dict[str, Any]
+    main: dict[str, Any] | None = None
     fps: float = Field(default=10, ge=0.001, le=1000)
     decode: Decode = "all"
     aspect: float = Field(default=0, ge=0, le=10)
@@ -303,6 +378,9 @@ class Camera(Table):
     zoom: bool = False
     tiles: str = Field(default="", pattern=r"^([1-8]x[1-8])?$")
     frozen_after_s: float = Field(default=30, ge=0, le=MAX_S)
+    events: tuple[EventRule, ...] = Field(default=(), max_length=100)
+    record: Record = Record()
+    hide: tuple[Literal["face", "person"], ...] = ()
     jpeg_hz: float = Field(default=0, ge=0, le=30)
     jpeg_max_px: int = Field(default=320, ge=16, le=4096)
 
@@ -319,6 +397,25 @@ class Camera(Table):
             "zone or line", [zone.name for zone in self.zones] + [line.name for line in self.lines]
         )
         return self
+
+    @model_validator(mode="after")
+    def _triggers_name_what_there_is(self) -> Self:
+        zones, lines = ({place.name for place in places} for places in (self.zones, self.lines))
+        for rule in self.events:
+            for trigger in rule.when:
+                word, _, place = trigger.partition(":")
+                noun, known = ("line", lines) if word == "crossed" else ("zone", zones)
+                if place and place not in known:
+                    has = ", ".join(sorted(known)) or "none"
+                    raise ValueError(
+                        f"{trigger!r} names a {noun} that the camera does not have: it has {has}"
+                    )
+        return self
+
+    @property
+    def keeps_clips(self) -> bool:
+        """Whether clips of events are kept."""
+        return self.record.clips and (not self.hide or "clips" in self.record.model_fields_set)
 
 
 def _path_or_table(value: object) -> object:
@@ -421,6 +518,53 @@ class Recognition(Table):
         if self.refresh_s >= min(self.hold_s, self.live_window_s / 3):
             raise ValueError("refresh_s must be below hold_s and a third of live_window_s")
         return self
+
+
+_BYTES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+
+def _read_bytes(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?B)?", value)
+    if match is None:
+        raise ValueError('must be a number of bytes, or a text such as "200GB"')
+    return round(float(match[1]) * _BYTES[match[2] or "B"])
+
+
+Bytes = Annotated[int, BeforeValidator(_read_bytes), Field(ge=0, le=10**18)]
+Days = Annotated[float, Field(gt=0, le=36500)]
+
+
+class KeepDays(Table):
+    """How long things are kept, in days; less where `max_bytes` is reached.
+
+    Attributes:
+        events: Events and their pictures.
+        clips: Clips of events.
+        continuous: Continuous video.
+    """
+
+    events: Days = 90
+    clips: Days = 30
+    continuous: Days = 3
+
+
+class Storage(Table):
+    """Where pictures and clips of events are kept.
+
+    Attributes:
+        folder: The folder, relative to the configuration file.
+        max_bytes: What all files may take, in bytes or as a text such as `"200GB"`: beyond it the
+            oldest go, continuous video first, then clips, then events with their pictures.
+        min_free_bytes: What is left free on the disk; beyond it the oldest go as well.
+        keep_days: How long things are kept.
+    """
+
+    folder: str = Field(min_length=1)
+    max_bytes: Bytes = 50 * 10**9
+    min_free_bytes: Bytes = 10**9
+    keep_days: KeepDays = KeepDays()
 
 
 class Batching(Table):
@@ -541,6 +685,7 @@ class Config(Table):
         recognition: Face recognition; left out, no one is recognized.
         cameras: The cameras to watch.
         sinks: Where messages go: a list of `kind` and the options of that kind.
+        storage: Where pictures and clips of events are kept; left out, none are.
         batching: How frames of several cameras share a batch.
         http: The HTTP server for metrics and health.
         log: Log output.
@@ -554,6 +699,7 @@ class Config(Table):
     recognition: Recognition | None = None
     cameras: Cameras
     sinks: Sinks = ({"kind": "zeromq"},)
+    storage: Storage | None = None
     batching: Batching = Batching()
     http: Http = Http()
     log: Log = Log()

@@ -206,7 +206,8 @@ class Index:
         """Clips and continuous video of a camera that overlap a time, oldest first."""
         rows = self._fetch(
             f"SELECT {_FILE_COLUMNS} FROM files "
-            "WHERE camera = ? AND kind IN ('clip', 'continuous') AND began_s < ? AND ended_s > ? ORDER BY began_s",
+            "WHERE camera = ? AND kind IN ('clip', 'continuous') AND began_s < ? AND ended_s > ? "
+            "ORDER BY began_s",
             (camera, ended_s, began_s),
         )
         return [_to_file(row) for row in rows]
