@@ -222,7 +222,7 @@ class Pipeline:
         frames = [frame for frame in frames if frame.camera in views]  # removed by a reload
         if not frames:
             return []
-        looks = choose_looks(frames, {name: view.gate for name, view in views.items()})
+        looks = choose_looks(frames, [views[frame.camera].gate for frame in frames])
         seen = [f for f, look in zip(frames, looks, strict=True) if look is not Look.NONE]
         found = iter(self._look(seen, views))
         results = [

@@ -36,6 +36,29 @@ def has_hash(path: Path, sha256: str) -> bool:
         return file_digest(file, "sha256").hexdigest() == sha256
 
 
+def explain_write_error(error: OSError, file: Path) -> EdgeError:
+    """The error that says why a file could not be written, and what to do."""
+    return EdgeError(
+        f"the file cannot be written ({error.strerror or error}): free some space or choose "
+        "another place with --to",
+        file=file,
+    )
+
+
+def lock(opened: IO[bytes] | int, file: Path) -> None:
+    """Take what is ``opened`` for this process, until it is closed.
+
+    Raises:
+        EdgeError: Another process has it; ``file`` is what it downloads.
+    """
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise EdgeError(
+            "another process is downloading the file: wait for it", file=file
+        ) from error
+
+
 class _DroppedError(Exception):
     """The connection ended early; the partial download is kept."""
 
@@ -69,27 +92,15 @@ class Download:
         try:
             self.target.parent.mkdir(parents=True, exist_ok=True)
             with self._part.open("ab") as part:
-                self._lock(part)
+                lock(part, self._part)
                 self._fill(part, progress)
             self._finish()
         except OSError as error:
-            raise EdgeError(
-                f"the file cannot be written ({error.strerror or error}): free some space or "
-                "choose another place with --to",
-                file=self._part,
-            ) from error
+            raise explain_write_error(error, self._part) from error
 
     @property
     def _part(self) -> Path:
         return self.target.with_name(f"{self.target.name}.part")
-
-    def _lock(self, part: IO[bytes]) -> None:
-        try:
-            fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise EdgeError(
-                "another process is downloading the file: wait for it", file=self._part
-            ) from error
 
     def _fill(self, part: IO[bytes], progress: Progress) -> None:
         if part.seek(0, 2) > self.size_bytes:

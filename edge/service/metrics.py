@@ -11,7 +11,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.process_collector import ProcessCollector
 
 from edge import __version__
-from edge.types import CameraState, CameraStatus, FrameResult
+from edge.types import CameraState, CameraStatus, FrameResult, Look
 
 PARTS = ("engines", "gallery", "heartbeat", "http", "inference", "sink")  # with threads
 _STAGE_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
@@ -25,8 +25,12 @@ class CameraMetrics:
         self.captured = metrics.capture_frames.labels(camera)
         self.replaced = metrics.frames_dropped.labels(camera, "replaced")
         self.not_due = metrics.frames_dropped.labels(camera, "not_due")
+        self.no_motion = metrics.frames_dropped.labels(camera, "no_motion")
         self.undecoded = metrics.frames_dropped.labels(camera, "undecoded")
         self.late = metrics.frames_dropped.labels(camera, "late")
+        self.looks: dict[Look, Counter] = {
+            look: metrics.looks.labels(camera, str(look)) for look in Look if look is not Look.NONE
+        }
         self.lag = metrics.camera_lag.labels(camera)
         self.damaged = metrics.camera_damaged.labels(camera)
         self.flaps = metrics.camera_flaps.labels(camera)
@@ -225,12 +229,13 @@ class Metrics:
         """Count the content of one processed frame."""
         camera = result.frame.camera
         with self._lock:
-            if camera not in self._cameras:  # removed since
+            metrics = self._cameras.get(camera)
+            if not metrics:  # removed since
                 return
             if not result.looked:
-                self.frames_dropped.labels(camera, "no_motion").inc()
+                metrics.no_motion.inc()
                 return
-            self.looks.labels(camera, str(result.look)).inc()
+            metrics.looks[result.look].inc()
             for class_id in result.tracks.class_id.tolist():
                 self.detections.labels(camera, classes[class_id]).inc()
             if result.decisions:

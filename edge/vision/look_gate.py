@@ -5,7 +5,7 @@ A frame is looked at when something moves in it, while somebody is followed, and
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from edge.types import Frame, Look
 
@@ -49,19 +49,19 @@ class LookGate:
         self.followed = followed
 
 
-def choose_looks(frames: Sequence[Frame], gates: Mapping[str, LookGate]) -> list[Look]:
-    """Why to look at each frame of a batch, by the gate of its camera.
+def choose_looks(frames: Sequence[Frame], gates: Sequence[LookGate]) -> list[Look]:
+    """Why to look at each frame of a batch; ``gates`` are those of their cameras.
 
     Where several frames are of one camera, those behind one that is looked at are looked at, too:
     what it shows is not known yet.
     """
     looks = []
-    awake: set[str] = set()
-    for frame in frames:
-        look = gates[frame.camera].choose(frame)
-        if look is Look.NONE and frame.camera in awake:
+    awake: set[LookGate] = set()
+    for frame, gate in zip(frames, gates, strict=True):
+        look = gate.choose(frame)
+        if look is Look.NONE and gate in awake:
             look = Look.FOLLOWED
         if look is not Look.NONE:
-            awake.add(frame.camera)
+            awake.add(gate)
         looks.append(look)
     return looks

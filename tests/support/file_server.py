@@ -5,7 +5,9 @@ import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from tests.support.loopback import serve
 
 
 @dataclass
@@ -47,20 +49,9 @@ class FileServer:
                 else:
                     owner.answer(self)
 
-            def log_message(self, *_: object) -> None:
-                pass
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        self.url = f"http://127.0.0.1:{server.server_port}/model.onnx"
-        try:
+        with serve(Handler, over) as address:
+            self.url = f"{address}/model.onnx"
             yield self
-        finally:
-            over.set()
-            server.shutdown()
-            thread.join()
-            server.server_close()
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         """One request."""

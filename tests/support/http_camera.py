@@ -17,10 +17,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import cv2
 import numpy as np
+
+from tests.support.loopback import serve
 
 REALM = "cameras"
 
@@ -119,21 +121,9 @@ class HttpCamera:
                 with contextlib.suppress(OSError):
                     owner.stream(Reply(self, over))
 
-            def log_message(self, *_: object) -> None:
-                pass
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        self.url = f"http://127.0.0.1:{server.server_port}"
-        try:
+        with serve(Handler, over, waits=False) as address:
+            self.url = address
             yield self
-        finally:
-            over.set()
-            server.shutdown()
-            thread.join()
-            server.server_close()
 
     def challenge(self) -> str:
         """The challenge of its scheme."""

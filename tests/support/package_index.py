@@ -9,11 +9,12 @@ import tarfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 
 from edge.models.package import Package
+from tests.support.loopback import serve
 
 NAME, VERSION = "face_networks", "0.3.0"
 FOLDER = f"{NAME}-{VERSION}"
@@ -105,20 +106,9 @@ class PackageIndex:
                 self.end_headers()
                 self.wfile.write(sent)
 
-            def log_message(self, *_: object) -> None:
-                pass
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        self.url = f"http://127.0.0.1:{server.server_port}/simple"
-        try:
+        with serve(Handler, over) as address:
+            self.url = f"{address}/simple"
             yield self
-        finally:
-            over.set()
-            server.shutdown()
-            thread.join()
-            server.server_close()
 
 
 def point_pip_to(url: str, monkeypatch) -> None:

@@ -10,13 +10,14 @@ from edge.types import (
     Faces,
     Frame,
     FrameResult,
+    Look,
     RgbPicture,
     StatusReason,
     Tracks,
 )  # fmt: skip
 
 
-def result(camera):
+def result(camera, look=Look.ALWAYS):
     picture = RgbPicture(np.zeros((4, 4, 3), np.uint8))
     one = np.ones(1, np.int32)
     tracks = Tracks(
@@ -24,7 +25,7 @@ def result(camera):
         one, 0 * one,
     )  # fmt: skip
     frame = Frame(camera, 1, 0, 0.0, 0.0, picture)
-    return FrameResult(frame, tracks, ((),), Faces.empty(), ())
+    return FrameResult(frame, tracks, ((),), Faces.empty(), (), look=look)
 
 
 LATE = {
@@ -55,3 +56,18 @@ def test_a_camera_that_is_added_again_is_counted_from_zero():
         labels = {"camera": "gate", "label": "person"}
         assert metrics.registry.get_sample_value("edge_detections_total", labels) == 1
         metrics.forget_camera("gate")
+
+
+def test_each_frame_is_a_look_with_its_cause_or_dropped_without_motion():
+    metrics = Metrics()
+    metrics.camera("gate")
+    for look in (Look.MOTION, Look.NONE, Look.FOLLOWED, Look.MOTION, Look.NONE, Look.NONE):
+        metrics.count_result(result("gate", look), ("person",))
+
+    def count(name, **labels):
+        return metrics.registry.get_sample_value(name, {"camera": "gate", **labels})
+
+    looks = {look: count("edge_looks_total", cause=str(look)) for look in Look}
+    assert looks.pop(Look.NONE) is None
+    assert looks == {Look.ALWAYS: 0, Look.MOTION: 2, Look.FOLLOWED: 1, Look.INTERVAL: 0}
+    assert count("edge_frames_dropped_total", reason="no_motion") == 3

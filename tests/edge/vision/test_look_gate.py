@@ -41,5 +41,5 @@ def test_in_a_batch_the_frames_behind_a_look_are_looked_at():
         frame(1, moving=False), frame(1, moving=False, camera="b"), frame(2, moving=True),
         frame(2, moving=False, camera="b"), frame(3, moving=False),
     ]  # fmt: skip
-    looks = choose_looks(batch, gates)
+    looks = choose_looks(batch, [gates[frame.camera] for frame in batch])
     assert looks == [Look.NONE, Look.NONE, Look.MOTION, Look.NONE, Look.FOLLOWED]
