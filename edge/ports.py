@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.types import Capture, Decoding, Detections, Faces, Frame, Picture, Resampling
+from edge.types import Capture, CodedPacket, Decoding, Detections, Faces, Frame, Picture, Resampling
 
 
 class Source(Protocol):
@@ -49,6 +49,18 @@ class SparingSource(Source, Protocol):
     """
 
     decoding: Decoding
+
+
+@runtime_checkable
+class CodedSource(Source, Protocol):
+    """A camera whose pictures come coded.
+
+    Attributes:
+        tap: Called in a thread of the source with every packet, before it is decoded; must be
+            quick. None where nobody asks.
+    """
+
+    tap: Callable[[CodedPacket], None] | None
 
 
 class Session(Protocol):

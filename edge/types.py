@@ -9,6 +9,7 @@ Boxes are float32 xyxy in pixels of the source image unless stated otherwise.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 from typing import ClassVar, Literal
 
@@ -105,6 +106,44 @@ class Decoding(StrEnum):
     ALL = "all"
     NO_LOOP_FILTER = "no-loop-filter"
     KEY_FRAMES = "keyframes"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamFormat:
+    """How the packets of a stream are coded.
+
+    Attributes:
+        codec: FFmpeg's name: ``h264``, ``hevc``, ``mjpeg``.
+        header: Parameter sets that the stream names outside of its packets, if any.
+        time_base: Seconds of a unit of its stamps.
+    """
+
+    codec: str
+    header: bytes
+    time_base: Fraction
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CodedPacket:
+    """A picture as the camera coded it.
+
+    Attributes:
+        data: The bytes; of H.264 and H.265 with start codes (Annex B).
+        pts: When it is shown, in units of the format; None where the stream does not say.
+        dts: When it is decoded; None where the stream does not say.
+        is_key: Whether decoding may begin with it.
+        captured_s: Wall clock, Unix seconds, on the scale of `Capture.captured_s`.
+        monotonic_s: The same moment on the scale of `Capture.monotonic_s`.
+    """
+
+    format: StreamFormat
+    data: bytes
+    pts: int | None
+    dts: int | None
+    is_key: bool
+    captured_s: float
+    monotonic_s: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -15,7 +15,8 @@ from edge.repeated_warning import RepeatedWarnings
 from edge.sources._av import Video, is_flush
 from edge.sources._counts import Counts
 from edge.sources._lag import LagLimit
-from edge.types import Decoding
+from edge.sources._tap import StreamTap
+from edge.types import CodedPacket, Decoding
 
 Decode = Callable[[Video, "Packet[Stream]", Decoding], list[VideoFrame]]
 
@@ -77,6 +78,7 @@ class LiveStream:
         warnings: Where lags are told.
         delayed: Whether a picture comes out when the next one begins.
         decode: Decodes a packet.
+        put: Takes every packet, whether it is decoded or not.
     """
 
     def __init__(
@@ -88,9 +90,12 @@ class LiveStream:
         *,
         delayed: bool = False,
         decode: Decode = Video.decode,
+        put: Callable[[CodedPacket], None] | None = None,
     ) -> None:
         self._video, self._limit, self._watch, self._warnings = video, limit, watch, warnings
         self._delayed, self._decode = delayed, decode
+        self._tap = StreamTap(video.stream, put) if put else None
+        self._decodes = True
         self._begun_s = time.time(), time.monotonic()  # of the picture that comes out next
         self._unit_s = float(video.stream.time_base or 0)  # of stamps; 0: they stand still
         self._stamped_s = float("-inf")
@@ -100,7 +105,7 @@ class LiveStream:
     @property
     def is_left_out(self) -> bool:
         """Whether packets come and are not to be decoded."""
-        return self._video.waits
+        return self._video.waits or not self._decodes
 
     def count(self) -> Counts:
         """What became of the packets so far."""
@@ -127,7 +132,15 @@ class LiveStream:
             return
         if packet.is_keyframe:
             self._watch.note(now_s[1])
-        if self._is_in_time(packet, now_s[1], now_s[1] - before_s):
+        self._decodes = decoding is not Decoding.NONE
+        in_time = self._is_in_time(packet, now_s[1], now_s[1] - before_s)
+        if self._tap:
+            lag_s = self._limit.lag_s if self._limit else 0.0
+            self._tap.pass_on(packet, arrived_s[0] - lag_s, arrived_s[1] - lag_s)
+        if not self._decodes:
+            video.skip()
+            self._decoded_s = now_s[1]
+        elif in_time:
             for frame in self._decode(video, packet, self._watch.choose(decoding)):
                 self._decoded_s = now_s[1]
                 yield self._stamp(frame, *arrived_s)

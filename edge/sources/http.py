@@ -31,7 +31,8 @@ from edge.sources._jpeg import JpegSplitter
 from edge.sources._lag import LagLimit
 from edge.sources._live import Decode, KeyFrameWatch, LiveStream
 from edge.sources._login import Login, SecretUrl
-from edge.types import Capture, Decoding
+from edge.sources._tap import wrap_jpeg
+from edge.types import Capture, CodedPacket, Decoding
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -103,11 +104,13 @@ class HttpCamera:
     Attributes:
         codec: What the pictures are coded with, by FFmpeg's name; empty before the first one.
         decoding: How much to decode.
+        tap: Takes every packet.
     """
 
     every_frame = False
     codec = ""
     decoding = Decoding.ALL
+    tap: Callable[[CodedPacket], None] | None = None
 
     def __init__(self, options: Options, decode: Decode = Video.decode) -> None:
         self._options, self._decode = options, decode
@@ -177,7 +180,7 @@ class HttpCamera:
                         f'{self.address} is one picture: use kind = "snapshot"'
                     )
                 self.codec = "mjpeg"
-                _split_pictures(JpegSplitter(body.read, self.address), store, closing)
+                self._split_pictures(JpegSplitter(body.read, self.address), store, closing)
                 return
             if body.content_type.startswith(("text/html", "image/")):
                 raise SourceError(
@@ -219,7 +222,9 @@ class HttpCamera:
             self.codec = video.codec
             pacing = _PlaylistPacing() if video.format == "hls" else None
             limit = None if pacing else LagLimit(self._options.max_lag_s)  # segments come in bursts
-            stream = LiveStream(video, limit, self._watch, self._warnings, decode=self._decode)
+            stream = LiveStream(
+                video, limit, self._watch, self._warnings, decode=self._decode, put=self.tap
+            )
             while not closing.is_set():
                 for live in stream.read(self.decoding):
                     at_s = live.wall_s, live.monotonic_s
@@ -232,13 +237,17 @@ class HttpCamera:
                 if stream.is_left_out and self._thread:
                     self._thread.excuse()
 
-
-def _split_pictures(
-    splitter: JpegSplitter, store: Callable[[Arrival], None], closing: threading.Event
-) -> None:
-    """Store each JPEG of a stream as it comes; the stream's reader never waits for a decoder."""
-    while not closing.is_set() and (jpeg := splitter.next()) is not None:
-        store(Arrival(jpeg, *splitter.began_s))
+    def _split_pictures(
+        self, splitter: JpegSplitter, store: Callable[[Arrival], None], closing: threading.Event
+    ) -> None:
+        """Store each JPEG of a stream as it comes; its reader never waits for a decoder."""
+        while not closing.is_set() and (jpeg := splitter.next()) is not None:
+            if self.tap:
+                self.tap(wrap_jpeg(jpeg, *splitter.began_s))
+            if self.decoding is not Decoding.NONE:
+                store(Arrival(jpeg, *splitter.began_s))
+            elif self._thread:
+                self._thread.excuse()
 
 
 class _PlaylistPacing:

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr
@@ -26,7 +26,7 @@ from edge.sources._lag import LagLimit
 from edge.sources._live import Decode, KeyFrameWatch, LiveStream
 from edge.sources._login import Login, SecretUrl
 from edge.sources._rtsp_challenge import ask_for_digest
-from edge.types import Capture, Decoding
+from edge.types import Capture, CodedPacket, Decoding
 
 log = logging.getLogger(__name__)
 
@@ -79,11 +79,13 @@ class RtspCamera:
     Attributes:
         codec: What the pictures are coded with, by FFmpeg's name; empty before the first one.
         decoding: How much to decode.
+        tap: Takes every packet.
     """
 
     every_frame = False
     codec = ""
     decoding = Decoding.ALL
+    tap: Callable[[CodedPacket], None] | None = None
 
     def __init__(self, options: Options, decode: Decode = Video.decode) -> None:
         self._options, self._decode = options, decode
@@ -184,6 +186,7 @@ class RtspCamera:
             self._warnings,
             delayed=video.codec in _PARSED,
             decode=self._decode,
+            put=self.tap,
         )
         deadline_s = time.monotonic() + self._options.first_picture_timeout_s
         size_wh, told = None, Counts()

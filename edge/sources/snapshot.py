@@ -19,7 +19,8 @@ from edge.sources._capture_thread import CaptureThread
 from edge.sources._http import HttpClient
 from edge.sources._jpeg import MAX_JPEG_BYTES
 from edge.sources._login import Login, SecretUrl
-from edge.types import Capture
+from edge.sources._tap import wrap_jpeg
+from edge.types import Capture, CodedPacket
 
 MAX_FPS = 60.0
 _DEFAULT_FPS = 1.0
@@ -58,10 +59,15 @@ class Options(Login):
 
 
 class SnapshotCamera:
-    """A camera that is asked for single pictures, on one connection that is kept alive."""
+    """A camera that is asked for single pictures, on one connection that is kept alive.
+
+    Attributes:
+        tap: Takes every packet.
+    """
 
     every_frame = False
     codec = "mjpeg"  # by FFmpeg's name
+    tap: Callable[[CodedPacket], None] | None = None
 
     def __init__(self, options: Options) -> None:
         self._options = options
@@ -115,6 +121,8 @@ class SnapshotCamera:
                 jpeg = connection.get(client.url).read_all(MAX_JPEG_BYTES)
                 if not jpeg.startswith(b"\xff\xd8"):
                     raise SourceError(f"{self.address} does not answer with a JPEG: check url")
+                if self.tap:
+                    self.tap(wrap_jpeg(jpeg, wall_s, asked_s))
                 store(Arrival(jpeg, wall_s, asked_s))
                 due_s = max(asked_s + self._period_s, time.monotonic() - _ON_TIME_S)
 

@@ -9,8 +9,8 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,9 +25,12 @@ from edge.sources._address import check_url
 from edge.sources._av import HardwareDevice, Opening, Video, open_video
 from edge.sources._helper_thread import FileProbe, NameLookup
 from edge.sources._login import expand
-from edge.types import Capture, Picture
+from edge.sources._tap import StreamTap
+from edge.types import Capture, CodedPacket, Picture
 
 if TYPE_CHECKING:
+    from av.packet import Packet
+    from av.stream import Stream
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
@@ -196,6 +199,7 @@ class _Playback:
         clock: The recording's time.
         pacing: Waits for it.
         skip: Pictures of the first round that an earlier connection delivered.
+        put: Takes every packet.
         row: Pictures of this round so far.
     """
 
@@ -203,16 +207,20 @@ class _Playback:
     pacing: _RealTimePacing | _NoPacing
     skip: int
     stop: threading.Event
+    put: Callable[[CodedPacket], None] | None = None
     row: int = 0
     size_wh: tuple[int, int] | None = None
+    _read: list[Packet[Stream]] = field(default_factory=list)
 
     def play_once(self, video: Video) -> Iterator[Capture]:
         """Play the file once, from its first frame or the one to resume at."""
         self.clock.begin_round(video.stream)
         self.row = told = 0
+        tap = StreamTap(video.stream, self.put) if self.put else None
         for frame in self._decode(video):
             if self.row < self.skip:
                 self.clock.pass_over(frame)
+                self._read.clear()
             else:
                 self.clock.advance(frame)
                 self.pacing.wait(self.clock.at_s, self.stop)
@@ -222,13 +230,27 @@ class _Playback:
                 capture = self.clock.stamp(picture, video.damaged - told, key_frame=key_frame)
                 self._check_size(capture.picture.size_wh, video.address)
                 told = video.damaged
+                if tap:
+                    self._pass_on(tap, frame, capture)
                 yield capture
             self.row += 1
         self.skip = 0
 
     def _decode(self, video: Video) -> Iterator[VideoFrame]:
         while not self.stop.is_set() and (packet := video.read()) is not None:
+            if self.put and packet.size and packet.stream_index == video.stream.index:
+                self._read.append(packet)
             yield from video.decode(packet)
+
+    def _pass_on(self, tap: StreamTap, frame: VideoFrame, capture: Capture) -> None:
+        """Hand on what was read, at the times at which a camera would have sent it."""
+        unit_s = float(frame.time_base or 0)
+        for packet in self._read:
+            offset_s = 0.0
+            if packet.dts is not None and frame.pts is not None:
+                offset_s = (packet.dts - frame.pts) * unit_s
+            tap.pass_on(packet, capture.captured_s + offset_s, capture.monotonic_s + offset_s)
+        self._read.clear()
 
     def _check_size(self, size_wh: tuple[int, int], address: str) -> None:
         if self.size_wh not in (None, size_wh):
@@ -241,9 +263,11 @@ class VideoFile:
 
     Attributes:
         codec: What the pictures are coded with, by FFmpeg's name; empty before the first one.
+        tap: Takes every packet.
     """
 
     codec = ""
+    tap: Callable[[CodedPacket], None] | None = None
 
     def __init__(self, options: Options) -> None:
         self._options = options
@@ -300,7 +324,7 @@ class VideoFile:
         if clock is None:
             clock = self._clock = RecordingClock()
         pacing = _NoPacing() if options.every_frame else _RealTimePacing(options.speed, clock.at_s)
-        playback = _Playback(clock, pacing, self._resume_at, stop)
+        playback = _Playback(clock, pacing, self._resume_at, stop, self.tap)
         try:
             yield from playback.play_once(first)
             self._end_round(first, playback, stop)

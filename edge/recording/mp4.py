@@ -1,0 +1,274 @@
+"""Coded packets in MP4 files, without coding them again.
+
+A file is fragmented while it is written, so that a crash costs its last fragment; `finish` makes it
+one that every player can seek in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import os
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import BinaryIO, Final, Literal, cast
+
+import av
+from av.error import FFmpegError
+from av.packet import Packet
+from av.stream import Stream
+from av.video.stream import VideoStream
+
+from edge.errors import StorageError
+from edge.types import CodedPacket
+
+RAW_FORMATS: Final = {"h264": "h264", "hevc": "hevc", "mjpeg": "mjpeg"}  # by codec
+MAX_STEP_S = 10.0  # of stamps against the clock; more is a broken stamp or another connection
+_FRAGMENTS = {
+    "second": {
+        "movflags": "frag_keyframe+empty_moov+default_base_moof",
+        "frag_duration": "1000000",
+    },
+    "picture": {"movflags": "frag_every_frame+empty_moov+default_base_moof"},
+}
+_HEVC_TAG = "hvc1"  # the one of the two that all players know
+
+
+class Mp4Writer:
+    """Writes packets to a file, from a key frame on.
+
+    Args:
+        file: Where to; only its ``write`` is used.
+        first: The key frame that it begins with.
+        fragment: How much is lost in a crash: a second, or one picture.
+
+    Attributes:
+        began_s: Unix time of the first picture.
+        ended_s: Unix time of the end of the last one.
+
+    Raises:
+        StorageError: MP4 cannot contain the codec, or the key frame is broken.
+    """
+
+    def __init__(
+        self,
+        file: BinaryIO,
+        first: CodedPacket,
+        fragment: Literal["second", "picture"] = "second",
+    ) -> None:
+        self.began_s = self.ended_s = first.captured_s
+        self._first = self._last = first
+        self._unit = first.format.time_base
+        self._period = max(round(Fraction(1, 25) / self._unit), 1)
+        self._origin: int | None = None
+        self._dts = -1
+        with _reading(first) as template:
+            options = {**_FRAGMENTS[fragment], "flush_packets": "1"}
+            self._container = av.open(file, "w", format="mp4", options=options)
+            self._stream = self._container.add_stream_from_template(template, opaque=True)
+            self._stream.time_base = self._unit
+            if first.format.codec == "hevc":
+                self._stream.codec_context.codec_tag = _HEVC_TAG
+
+    def fits(self, packet: CodedPacket) -> bool:
+        """Whether a packet can follow in the same file: it is coded in the same way."""
+        return packet.format is self._last.format or (
+            packet.is_key
+            and packet.format.codec == self._first.format.codec
+            and packet.format.time_base == self._unit
+            and _read_parameters(packet) == _read_parameters(self._first)
+        )
+
+    def write(self, packet: CodedPacket) -> None:
+        """Append a packet.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        stamp = packet.pts if packet.dts is None else packet.dts
+        passed = round((packet.monotonic_s - self._last.monotonic_s) / self._unit)
+        if self._origin is None:
+            self._origin, dts = stamp or 0, 0
+        else:
+            dts = self._dts + max(passed, 1) if stamp is None else stamp - self._origin
+            off = abs(dts - self._dts - passed) > MAX_STEP_S / self._unit
+            if dts <= self._dts or off or packet.format is not self._last.format:
+                dts = self._dts + (max(passed, 1) if 0 < passed < MAX_STEP_S / self._unit
+                                   else self._period)  # fmt: skip
+                self._origin = (stamp or 0) - dts
+            self._period = dts - self._dts
+        copy: Packet[Stream] = Packet(packet.data)
+        copy.dts, copy.time_base, copy.is_keyframe = dts, self._unit, packet.is_key
+        shift = 0 if packet.pts is None or packet.dts is None else packet.pts - packet.dts
+        pts = copy.pts = dts + max(shift, 0)
+        copy.stream = self._stream
+        self._container.mux_one(copy)
+        self._last, self._dts = packet, dts
+        end_s = self.began_s + float((pts + self._period) * self._unit)
+        self.ended_s = max(self.ended_s, end_s)
+
+    def close(self) -> None:
+        """Write what is left; the file stays open.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        self._container.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A stretch of a file.
+
+    Attributes:
+        file_began_s: Unix time at which the file begins.
+        began_s: Unix time from which on it is wanted; it begins at a key frame before.
+        ended_s: Unix time up to which it is wanted.
+    """
+
+    path: Path
+    file_began_s: float
+    began_s: float = -math.inf
+    ended_s: float = math.inf
+
+
+def finish(path: Path) -> None:
+    """Turn a file that was closed into one that every player can seek in, in its place.
+
+    Raises:
+        OSError: It cannot be written.
+        StorageError: It cannot be read.
+    """
+    whole = path.with_suffix(".whole")
+    try:
+        join([Part(path, 0.0)], whole)
+        with whole.open("rb") as file:
+            os.fsync(file.fileno())
+        whole.replace(path)
+    finally:
+        whole.unlink(missing_ok=True)
+
+
+def join(parts: Sequence[Part], to: Path) -> float:
+    """Copy parts of one camera's files, in order, into a file that every player can seek in.
+
+    Returns:
+        The Unix time at which it begins. It ends where a part is coded in another way.
+
+    Raises:
+        OSError: It cannot be written.
+        StorageError: Nothing of that time can be read.
+    """
+    began_s: float | None = None
+    try:
+        with av.open(str(to), "w", format="mp4", options={"movflags": "faststart"}) as output:
+            stream: VideoStream | None = None
+            last = -1
+            for part in parts:
+                with av.open(str(part.path), format="mp4") as container:
+                    source = container.streams.video[0]
+                    if stream is None:
+                        stream = output.add_stream_from_template(source, opaque=True)
+                    elif not _is_coded_alike(source, stream):
+                        break
+                    unit = cast(Fraction, source.time_base)
+                    for packet in _select(container.demux(source), unit, part):
+                        stamp, shift = cast(int, packet.dts), (packet.pts or 0) - (packet.dts or 0)
+                        if began_s is None:
+                            began_s = part.file_began_s + float(stamp * unit)
+                        at = part.file_began_s - began_s + float(stamp * unit)
+                        last = max(round(at / unit), last + 1)
+                        packet.dts, packet.pts, packet.stream = last, last + shift, stream
+                        output.mux_one(packet)
+    except (FFmpegError, IndexError) as error:
+        raise StorageError(f"cannot be put together: {error}", file=to) from error
+    if began_s is None:
+        raise StorageError("nothing of that time is there", file=to)
+    return began_s
+
+
+def _is_coded_alike(one: VideoStream, other: VideoStream) -> bool:
+    contexts = one.codec_context, other.codec_context
+    return len({(c.name, c.extradata, c.width, c.height) for c in contexts}) == 1
+
+
+def _select(
+    packets: Iterator[Packet[VideoStream]], unit: Fraction, part: Part
+) -> Iterator[Packet[VideoStream]]:
+    """The packets of a part; the group that it begins in is whole."""
+    group: list[Packet[VideoStream]] = []
+    for packet in packets:
+        if packet.dts is None or not packet.size:
+            continue
+        at_s = part.file_began_s + float(packet.dts * unit)
+        if at_s >= part.ended_s:
+            break
+        if packet.is_keyframe and at_s <= part.began_s:
+            group.clear()
+        group.append(packet)
+        if at_s >= part.began_s:
+            yield from group
+            group.clear()
+    yield from group
+
+
+def repair(path: Path) -> float | None:
+    """Cut off what a crash has left half written; the seconds that it lasts, None if nothing does.
+
+    Raises:
+        OSError: It cannot be read or written.
+    """
+    with path.open("r+b") as file:
+        file.truncate(_find_end(file))
+    try:
+        with av.open(str(path), format="mp4") as container:
+            stream = container.streams.video[0]
+            unit = cast(Fraction, stream.time_base)
+            packets = (p for p in container.demux(stream) if p.size)
+            ends = [((p.dts or 0) + (p.duration or 0)) * unit for p in packets]
+    except (FFmpegError, IndexError):
+        return None
+    return float(max(ends)) if ends else None
+
+
+def _find_end(file: BinaryIO) -> int:
+    """Where the last whole fragment ends, or the header where there is none (ISO/IEC 14496-12)."""
+    size, at, end = file.seek(0, os.SEEK_END), 0, 0
+    while at + 8 <= size:
+        file.seek(at)
+        length, kind = struct.unpack(">I4s", file.read(8))
+        if length == 1:
+            length = struct.unpack(">Q", file.read(8).rjust(8, b"\0"))[0]
+        if length < 8 or at + length > size:
+            break
+        at += length
+        if kind != b"moof":
+            end = at
+    return end
+
+
+def _read_parameters(packet: CodedPacket) -> bytes:
+    """What a decoder must know before the picture of a key frame; empty for codecs without."""
+    try:
+        with _reading(packet) as stream:
+            return stream.codec_context.extradata or b""
+    except StorageError:
+        return b"?"
+
+
+@contextlib.contextmanager
+def _reading(packet: CodedPacket) -> Iterator[VideoStream]:
+    """A key frame as a stream that a file can be modelled on."""
+    name = RAW_FORMATS.get(packet.format.codec)
+    if name is None:
+        raise StorageError(f"{packet.format.codec} cannot be recorded: set the camera to H.264")
+    try:
+        container = av.open(io.BytesIO(packet.format.header + packet.data), format=name)
+    except FFmpegError as error:
+        raise StorageError(f"a key frame cannot be read: {error.strerror}") from error
+    with container:
+        yield container.streams.video[0]
