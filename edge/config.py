@@ -587,18 +587,42 @@ class Batching(Table):
     max_queue_delay_ms: float = Field(default=10, ge=0, le=1000)
 
 
+def _is_network(text: str) -> str:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is neither an address nor a network: write 10.0.0.1 or 10.0.0.0/24"
+        ) from None
+    return text
+
+
+Network = Annotated[str, AfterValidator(_is_network)]
+HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?$")]
+
+
 class Http(Table):
-    """The HTTP server for metrics and health.
+    """The HTTP server for the page, its API, metrics and health.
+
+    The page is there on an address that only this machine can reach, or with `users_file`.
 
     Attributes:
         host: Address to listen on.
-        insecure: Allow an address that other machines can reach, without `token_file` or TLS.
+        insecure: Allow an address that other machines can reach, without `token_file` or TLS. With
+            `users_file`, passwords then cross the network in clear.
         port: Port to listen on; 0 picks a free one.
         token_file: File with a bearer token that /metrics and /readyz require.
         tls_cert: File with the certificate chain; together with `tls_key` it turns on TLS.
         tls_key: File with the private key.
         max_connections: Requests that are answered at a time. One more waits for its turn, and
             closes the oldest whose answer is not taken.
+        max_viewers: Connections beside these that are sent something for long: live video, changes,
+            downloads.
+        users_file: File of who may log in, written by `edge users`. With it everybody must, and
+            other machines can use the page. Changes of the file take effect at once.
+        trusted_proxies: Addresses or networks of proxies that log people in: what they say in the
+            headers `remote-user` and `remote-role` (`viewer`, `enroller` or `admin`) is believed.
+        public_names: Names under which browsers reach the node, besides `localhost` and addresses.
     """
 
     host: str = Field(default="127.0.0.1", min_length=1)
@@ -608,6 +632,15 @@ class Http(Table):
     tls_cert: str = ""
     tls_key: str = ""
     max_connections: int = Field(default=32, ge=1, le=10_000)
+    max_viewers: int = Field(default=64, ge=1, le=10_000)
+    users_file: str = ""
+    trusted_proxies: tuple[Network, ...] = Field(default=(), max_length=100)
+    public_names: tuple[HostName, ...] = Field(default=(), max_length=100)
+
+    @property
+    def shows_page(self) -> bool:
+        """Whether the page and its API are there."""
+        return is_loopback(self.host) or bool(self.users_file) or bool(self.trusted_proxies)
 
     @model_validator(mode="after")
     def _tls_is_whole(self) -> Self:
@@ -621,6 +654,16 @@ class Http(Table):
             raise ValueError(
                 f"host {self.host!r} would show metrics and camera states to the network: "
                 "listen on 127.0.0.1, set token_file or tls_cert, or set insecure = true"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _passwords_are_protected(self) -> Self:
+        protected = self.tls_cert or self.trusted_proxies or self.insecure
+        if self.users_file and not (is_loopback(self.host) or protected):
+            raise ValueError(
+                f"passwords would cross the network in clear to host {self.host!r}: set tls_cert, "
+                "name the proxy that speaks TLS in trusted_proxies, or set insecure = true"
             )
         return self
 
@@ -687,7 +730,7 @@ class Config(Table):
         sinks: Where messages go: a list of `kind` and the options of that kind.
         storage: Where pictures and clips of events are kept; left out, none are.
         batching: How frames of several cameras share a batch.
-        http: The HTTP server for metrics and health.
+        http: The HTTP server for the page, its API, metrics and health.
         log: Log output.
     """
 

@@ -1,4 +1,8 @@
-"""HTTP: /metrics, /healthz, /readyz. Slow clients are disconnected; a new one finds a place."""
+"""HTTP: /metrics, /healthz, /readyz, and the page with its API where there is one.
+
+Slow clients are disconnected; a new one finds a place. Viewers, who are sent something for long,
+have places of their own: they are never in a scraper's way, and stay as long as they take bytes.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +25,10 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from edge.config import Http
 from edge.errors import ConfigError
@@ -44,30 +50,76 @@ BACKLOG = 512  # who does not find a place there asks again after a second
 MAX_HANDSHAKES = 64  # at a time
 COLLECT_EVERY = 256  # handshakes
 MAX_FILE_BYTES = 1 << 20  # of a token, a certificate chain, a key
+STALL_S = 10.0  # in which a viewer must take some bytes
+MAX_MESSAGE_BYTES = 4096  # that a viewer sends by WebSocket
+API = b"/api/v1/"
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 
 
-class _Protocol(H11Protocol):
-    """HTTP/1.1 on a connection whose first bytes have been read already."""
+class _Place:
+    """A connection with a place: an ordinary one, or that of a viewer.
 
-    head = b""
+    Attributes:
+        has_viewer_place: Tells whether one more viewer can be served.
+        is_viewer: Whether it is sent something for long.
+    """
+
+    transport: Any
+    client: tuple[str, int] | None
+    has_viewer_place: Callable[[], bool]
+    is_viewer = False
     since_s = 0.0
-    waits_since_s = 0.0  # since when a response is not taken
-
-    def connection_made(self, transport: Any) -> None:  # noqa: ANN401 - asyncio's transport
-        self.since_s = time.monotonic()
-        super().connection_made(transport)
-        if self.head:
-            self.data_received(self.head)
+    _waits_since_s = 0.0  # since when its answer does not come, or nothing of it is taken
+    _waiting_bytes = 0
 
     @property
     def host(self) -> str:
         """Where it comes from."""
         return self.client[0] if self.client else ""
 
+    def become_viewer(self) -> bool:
+        """Take a viewer's place; whether one was free."""
+        if not self.is_viewer and self.has_viewer_place():
+            self.is_viewer = True
+            self._waits_since_s = 0.0
+        return self.is_viewer
+
+    def had_its_turn(self, now_s: float) -> bool:
+        """Whether it may make room: its answer has been long in coming."""
+        return now_s - self.since_s > TURN_S
+
+    def check(self, now_s: float) -> None:
+        """Drop a viewer who takes nothing of what waits for it, or is slow to leave."""
+        waiting_bytes = self.transport.get_write_buffer_size()
+        moves = waiting_bytes < self._waiting_bytes or waiting_bytes == 0
+        self._waiting_bytes = waiting_bytes
+        self._expect(now_s, idle=moves and not self.transport.is_closing(), patience_s=STALL_S)
+
+    def _expect(self, now_s: float, *, idle: bool, patience_s: float) -> None:
+        """Drop a connection that has not been idle for too long."""
+        if idle:
+            self._waits_since_s = 0.0
+        elif not self._waits_since_s:
+            self._waits_since_s = now_s
+        elif now_s - self._waits_since_s > patience_s:
+            self.transport.abort()
+
+
+class _Protocol(_Place, H11Protocol):
+    """HTTP/1.1 on a connection whose first bytes have been read already."""
+
+    head = b""
+
+    def connection_made(self, transport: Any) -> None:  # noqa: ANN401 - asyncio's transport
+        self.since_s = time.monotonic()
+        self.app = _Introduction(self.app, self)
+        super().connection_made(transport)
+        if self.head:
+            self.data_received(self.head)
+
     def had_its_turn(self, now_s: float) -> bool:
         """Whether it may make room: its answer is not taken, or has been long in coming."""
-        return self.flow.write_paused or now_s - self.since_s > TURN_S
+        return self.flow.write_paused or super().had_its_turn(now_s)
 
     def timeout_keep_alive_handler(self) -> None:
         """Called by uvicorn when no further request came; what was not read is dropped."""
@@ -82,29 +134,68 @@ class _Protocol(H11Protocol):
                 return
         super().send_400_response(msg)
 
+    def handle_websocket_upgrade(self, event: Any) -> None:  # noqa: ANN401 - of h11
+        """Called by uvicorn at a request for a WebSocket, whose protocol takes over."""
+        earlier = set(self.connections)
+        super().handle_websocket_upgrade(event)
+        for connection in self.connections - earlier:
+            if isinstance(connection, _WebSocket):
+                connection.has_viewer_place = self.has_viewer_place
+
     def check(self, now_s: float) -> None:
         """Drop a connection whose request did not come, or whose response was not taken in time."""
+        if self.is_viewer:
+            super().check(now_s)
+            return
         if self.cycle is None and now_s - self.since_s > REQUEST_TIMEOUT_S:
             self.transport.abort()
         busy = self.cycle is not None and not self.cycle.response_complete
-        if not (busy or self.transport.is_closing()):
-            self.waits_since_s = 0.0
-        elif not self.waits_since_s:
-            self.waits_since_s = now_s
-        elif now_s - self.waits_since_s > REQUEST_TIMEOUT_S:
+        idle = not (busy or self.transport.is_closing())
+        self._expect(now_s, idle=idle, patience_s=REQUEST_TIMEOUT_S)
+
+
+class _WebSocket(_Place, WebSocketsSansIOProtocol):
+    """A WebSocket. It is an ordinary connection until it becomes a viewer, which it must soon."""
+
+    def connection_made(self, transport: Any) -> None:  # noqa: ANN401 - asyncio's transport
+        self.since_s = time.monotonic()
+        self.app = _Introduction(self.app, self)
+        super().connection_made(transport)
+
+    def check(self, now_s: float) -> None:
+        """Drop a connection that is no viewer in time, or one that takes nothing."""
+        if self.is_viewer:
+            super().check(now_s)
+        elif now_s - self.since_s > REQUEST_TIMEOUT_S:
             self.transport.abort()
+
+
+class _Introduction:
+    """An application that is told whose connection a request came by."""
+
+    def __init__(self, app: Any, connection: _Place) -> None:  # noqa: ANN401 - uvicorn's types
+        self._app = app
+        self._connection = connection
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401
+        """ASGI."""
+        scope["edge.connection"] = self._connection
+        await self._app(scope, receive, send)
 
 
 class _UvicornServer(uvicorn.Server):
     """A server behind a gate, which marks its progress ten times per second."""
 
     def __init__(
-        self, config: uvicorn.Config, listen: Callable[[], socket.socket | None], places: int
-    ) -> None:
+        self, config: uvicorn.Config, listen: Callable[[], socket.socket | None], options: Http,
+        changing: bytes,
+    ) -> None:  # fmt: skip
         super().__init__(config)
         self.progress_s = 0.0
         self._listen = listen
-        self._places = places
+        self._places = options.max_connections
+        self._viewers = options.max_viewers
+        self._changing = changing
         self._gate: HttpGate | None = None
         self._ended = 0  # handshakes
         self._handshakes: dict[socket.socket, str] = {}  # and from where, oldest first
@@ -126,21 +217,27 @@ class _UvicornServer(uvicorn.Server):
             self._gate.sweep()
         elif counter % 10 == 0 and (listener := self._listen()):
             self._gate = HttpGate(
-                listener, self._enter, self._has_place, encrypted=self.config.is_ssl
-            )
+                listener, self._enter, self._has_place, encrypted=self.config.is_ssl,
+                changing=self._changing,
+            )  # fmt: skip
         for connection in self._connections():
             connection.check(now_s)
         return await super().on_tick(counter)
 
-    def _connections(self) -> list[_Protocol]:
-        return [c for c in self.server_state.connections if isinstance(c, _Protocol)]
+    def _connections(self) -> list[_Place]:
+        return [c for c in self.server_state.connections if isinstance(c, _Place)]
+
+    def _has_viewer_place(self) -> bool:
+        return sum(c.is_viewer for c in self._connections()) < self._viewers
 
     def _has_place(self, entering: int) -> bool:
         """Whether one more can be served, beside those that enter.
 
         If not, one that had its turn goes: the oldest of the address with most of them.
         """
-        connections = [c for c in self._connections() if not c.transport.is_closing()]
+        connections = [
+            c for c in self._connections() if not (c.is_viewer or c.transport.is_closing())
+        ]
         places = self._places - entering
         if len(connections) < places:
             return True
@@ -157,6 +254,7 @@ class _UvicornServer(uvicorn.Server):
         loop = asyncio.get_running_loop()
         protocol = _Protocol(self.config, self.server_state, self.lifespan.state, loop)
         protocol.head = head
+        protocol.has_viewer_place = self._has_viewer_place
         with contextlib.suppress(OSError):  # it is gone, or does not speak TLS
             if self.config.ssl:
                 await self._shake_hands(connection, protocol)
@@ -213,8 +311,13 @@ class _Exposition:
         return self._text
 
 
-def create_app(metrics: Metrics, health: HealthBoard, token: str = "") -> Starlette:
-    """Create the web application; /metrics and /readyz require ``token`` if there is one."""
+def create_app(
+    metrics: Metrics, health: HealthBoard, token: str = "", page: ASGIApp | None = None
+) -> Starlette:
+    """Create the application; /metrics and /readyz require ``token`` if there is one.
+
+    ``page`` answers everything else.
+    """
 
     def is_refused(request: Request) -> bool:
         sent = request.headers.get("authorization", "").encode("latin-1")  # as it was decoded
@@ -260,6 +363,7 @@ def create_app(metrics: Metrics, health: HealthBoard, token: str = "") -> Starle
             Route("/metrics", show_metrics),
             Route("/healthz", show_health),
             Route("/readyz", show_readiness),
+            *([Mount("/", page)] if page else []),
         ]
     )
 
@@ -267,11 +371,16 @@ def create_app(metrics: Metrics, health: HealthBoard, token: str = "") -> Starle
 class HttpServer:
     """The server, in a thread of its own.
 
+    Args:
+        page: The page with its API; None for metrics and health alone.
+
     Raises:
         ConfigError: A file of the options cannot be read.
     """
 
-    def __init__(self, options: Http, metrics: Metrics, health: HealthBoard) -> None:
+    def __init__(
+        self, options: Http, metrics: Metrics, health: HealthBoard, page: ASGIApp | None = None
+    ) -> None:
         token = _read("http.token_file", options.token_file).strip()
         if options.token_file and not token:
             raise ConfigError(
@@ -284,8 +393,10 @@ class HttpServer:
         self.port = 0
         self._server = _UvicornServer(
             uvicorn.Config(
-                create_app(metrics, health, token),
-                ws="none",
+                create_app(metrics, health, token, page),
+                ws=_WebSocket if page else "none",
+                ws_max_size=MAX_MESSAGE_BYTES,
+                ws_per_message_deflate=False,  # video is compressed already
                 lifespan="off",
                 log_config=None,
                 access_log=False,
@@ -298,7 +409,8 @@ class HttpServer:
                 ssl_keyfile=options.tls_key or None,
             ),
             self._take_listener,
-            options.max_connections,
+            options,
+            API if page else b"",
         )
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
 

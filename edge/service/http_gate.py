@@ -4,7 +4,7 @@ Whoever connects and says nothing waits here, where a connection costs a file de
 hundred bytes, and is closed a second later. When the gate is full, the oldest one goes, of the
 address that has the most, so a scraper always finds a place. Those who have sent a whole head are
 let in as places become free: addresses take turns, each in the order of its requests. Methods that
-change something, which nothing here takes, are refused at the gate and hold up nobody.
+change something, which only the API takes, are refused at the gate elsewhere and hold up nobody.
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ class HttpGate:
         enter: Takes over a connection, with what it has sent.
         has_place: Whether one more can be taken over, while that many are on their way.
         encrypted: Whether the web server speaks TLS: the first bytes let a visitor in then.
+        changing: What the addresses begin with that take methods that change something; empty where
+            none do.
     """
 
     def __init__(
@@ -60,7 +62,9 @@ class HttpGate:
         has_place: Callable[[int], bool],
         *,
         encrypted: bool,
+        changing: bytes = b"",
     ) -> None:
+        self._changing = changing
         self._listener = listener
         self._enter = enter
         self._has_place = has_place
@@ -131,7 +135,7 @@ class HttpGate:
                 return
             if b"\n\r\n" not in visitor.head and b"\n\n" not in visitor.head:
                 return
-            if bytes(visitor.head[:8]).partition(b" ")[0] in OTHER_METHODS:
+            if self._is_refused(visitor.head):
                 with contextlib.suppress(OSError):
                     connection.send(REFUSAL)
                 self._close(visitor)
@@ -140,6 +144,11 @@ class HttpGate:
         self._queues.setdefault(visitor.host, deque()).append(visitor)
         if not self._waiting:
             self._let_in()
+
+    def _is_refused(self, head: bytearray) -> bool:
+        """Whether the method of a request changes something where nothing can be changed."""
+        method, _, rest = bytes(head[:300]).partition(b" ")
+        return method in OTHER_METHODS and not (self._changing and rest.startswith(self._changing))
 
     def _let_in(self) -> None:
         """Let in as many as there are places for, and come back for the others."""

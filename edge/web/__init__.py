@@ -1,0 +1,1 @@
+"""The page and its API: what a browser, or another program, sees of a node."""

@@ -1,0 +1,212 @@
+"""What the page and its API need of the node: filled by the daemon, and by functions in tests."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Literal, Protocol
+
+from edge.config import Camera
+from edge.recording.index import Index
+from edge.types import F32, CameraStatus, Frame
+from edge.web.changes import ChangeFeed
+
+Hidden = Literal["face", "person"]
+
+
+class Connection(Protocol):
+    """The connection of a request, which the server puts into ``scope["edge.connection"]``."""
+
+    def become_viewer(self) -> bool:
+        """Take a place among those who are sent something for long; whether one was free."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """What is kept: the storage folder, and a connection to its index."""
+
+    folder: Path
+    index: Index
+
+
+@dataclass(frozen=True, slots=True)
+class CameraSight:
+    """A camera as it is now.
+
+    Attributes:
+        settings: Its table of the configuration.
+        status: Its last state; None before the first one.
+        fps: Frames per second that are looked at, measured.
+        live: Whether its stream can be shown as it is sent.
+    """
+
+    settings: Camera
+    status: CameraStatus | None
+    fps: float
+    live: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LatestPicture:
+    """The newest frame of a camera with what was found in it.
+
+    Attributes:
+        xyxy: ``(N, 4)`` boxes of objects, pixels of the frame.
+        labels: Their N classes.
+        names: Who they are, N names; empty where nobody was named.
+        faces_xyxy: ``(M, 4)`` boxes of faces, pixels of the frame.
+        hide: What must not be recognizable.
+    """
+
+    frame: Frame
+    xyxy: F32
+    labels: tuple[str, ...]
+    names: tuple[str, ...]
+    faces_xyxy: F32
+    hide: tuple[Hidden, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StreamStart:
+    """The beginning of a live stream, and of each that goes on with other parameters.
+
+    Attributes:
+        codecs: As RFC 6381 names them: ``avc1.4d401f``.
+        header: Initialization segment of fragmented MP4, ``ftyp`` and ``moov``.
+    """
+
+    codecs: str
+    header: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """A fragment of a live stream: ``moof`` and ``mdat``.
+
+    Attributes:
+        key: Whether it begins with a key frame.
+        captured_s: Wall clock of its first picture, Unix seconds.
+    """
+
+    data: bytes
+    key: bool
+    captured_s: float
+
+
+LiveStream = AsyncGenerator[StreamStart | Fragment, None]
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolledPerson:
+    """Somebody in the gallery.
+
+    Attributes:
+        person: Id.
+        templates: Number of looks that names are found by.
+        enrolled_s: When, Unix seconds.
+        until: Last day the data is kept, ISO; empty without an end.
+        state: Such as ``active``.
+    """
+
+    person: str
+    name: str
+    templates: int
+    enrolled_s: float
+    until: str
+    state: str
+
+
+class People(Protocol):
+    """The gallery. Every method may take seconds, is called in a thread, one at a time.
+
+    Raises:
+        EdgeError: It cannot be done; the problem says why.
+        LookupError: There is no such person or event.
+    """
+
+    def list_people(self) -> Sequence[EnrolledPerson]:
+        """Everybody."""
+        ...
+
+    def enroll_photo(self, name: str, photo: bytes, until: date | None) -> EnrolledPerson:
+        """Enroll the one face in a JPEG or PNG, or add it to what is known of that person."""
+        ...
+
+    def enroll_event(self, name: str, event_id: str, until: date | None) -> EnrolledPerson:
+        """Enroll the face that the snapshot of an event shows."""
+        ...
+
+    def deny(self, person: str, event_id: str) -> None:
+        """Never again take the face of that event for the person."""
+        ...
+
+    def forget(self, person: str) -> None:
+        """Destroy what is stored about a person, by id."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigurationFile:
+    """The configuration of the node.
+
+    Attributes:
+        reload: Asks the node to read it again.
+        classes: What its detector detects; labels are checked against it where it is not empty.
+    """
+
+    path: Path
+    reload: Callable[[], None]
+    classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NodeHealth:
+    """How the node is.
+
+    Attributes:
+        ready: Whether it does what it should.
+        problems: What is at fault, in sentences without secrets.
+        figures: Measured values by name and unit, such as ``disk_free_bytes``.
+    """
+
+    ready: bool
+    problems: tuple[str, ...] = ()
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+Export = Callable[[str, float, float, Callable[[bytes], None]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What there is to see.
+
+    Attributes:
+        name: Of the node.
+        list_cameras: All cameras, in the order of the configuration.
+        health: How the node is.
+        changes: What happens.
+        archive: What is kept; None where nothing is.
+        get_latest: The newest picture of a camera; None before the first one.
+        open_live: Opens the stream of a camera, in the event loop. One is open at a time per
+            camera, however many watch.
+        export: Writes the video of a camera from one Unix time to another as fragmented MP4, in
+            pieces of at most some hundred kB, in a thread. Raises `LookupError` before the first
+            piece where there is none; what the writer raises passes through.
+        people: The gallery; None without recognition.
+        configuration: The file; None where there is none.
+    """
+
+    name: str
+    list_cameras: Callable[[], Sequence[CameraSight]]
+    health: Callable[[], NodeHealth]
+    changes: ChangeFeed
+    archive: Archive | None = None
+    get_latest: Callable[[str], LatestPicture | None] | None = None
+    open_live: Callable[[str], LiveStream] | None = None
+    export: Export | None = None
+    people: People | None = None
+    configuration: ConfigurationFile | None = None

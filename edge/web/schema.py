@@ -1,0 +1,265 @@
+"""What the API takes and answers: one type each, from which its OpenAPI document is generated."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from edge.compat import StrEnum
+from edge.event import BestView, Severity
+from edge.recording.records import FileKind
+
+Limit = Annotated[int, msgspec.Meta(ge=1, le=500)]
+Height = Annotated[int, msgspec.Meta(ge=0, le=4320)]
+Moment = Annotated[float, msgspec.Meta(ge=0, le=1e11)]
+Text = Annotated[str, msgspec.Meta(max_length=200)]
+
+
+class Role(StrEnum):
+    """What somebody may do; each may do what those before may."""
+
+    VIEWER = "viewer"
+    ENROLLER = "enroller"
+    ADMIN = "admin"
+
+    def includes(self, other: Role) -> bool:
+        """Whether it may do what ``other`` may."""
+        order = list(Role)
+        return order.index(self) >= order.index(other)
+
+
+class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """No parameters."""
+
+
+# --- events -----------------------------------------------------------------------------------
+
+
+class EventQuery(Query, frozen=True, kw_only=True):
+    """Which events are listed.
+
+    Attributes:
+        camera: Of this camera; may be given several times.
+        label: With an object of this class.
+        place: With a trigger in this zone or at this line.
+        person: With this person, by id; needs the role enroller.
+        severity: Of this severity.
+        after: Begun at or after this Unix time.
+        before: Begun before this Unix time.
+        seen: Marked as seen, or not.
+        limit: How many at most.
+        cursor: `next` of the page before.
+    """
+
+    camera: tuple[Text, ...] = ()
+    label: Text = ""
+    place: Text = ""
+    person: Text = ""
+    severity: Severity | None = None
+    after: float | None = None
+    before: float | None = None
+    seen: bool | None = None
+    limit: Limit = 50
+    cursor: Text = ""
+
+
+class PictureQuery(Query, frozen=True, kw_only=True):
+    """How a picture is shown.
+
+    Attributes:
+        boxes: With what was found.
+        height: Height in pixels, if the picture has more; 0 leaves it as it is.
+    """
+
+    boxes: bool = False
+    height: Height = 0
+
+
+class ClipQuery(Query, frozen=True, kw_only=True):
+    """How a clip is sent.
+
+    Attributes:
+        download: As a file to keep, with a name.
+    """
+
+    download: bool = False
+
+
+class EventPerson(msgspec.Struct, frozen=True):
+    """An enrolled person in an event.
+
+    Attributes:
+        person: Id; empty for who may not see names.
+        name: Name; "known person" for who may not see names, empty once forgotten.
+    """
+
+    person: str
+    name: str
+
+
+class EventEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """What happened before a camera.
+
+    Attributes:
+        id: Short and unique on this node.
+        severity: `alert` wants attention, `detection` is there to be found.
+        triggers: What began it and was added since, in the words of the rules.
+        labels: Classes of its objects.
+        places: Zones and lines that its triggers name.
+        people: Enrolled people who were named.
+        tracks: Ids of its tracks.
+        began_s: Unix time of the first trigger.
+        ended_s: Unix time at which the last of it was seen; null while it goes on.
+        best: Where its object is seen best; null for what has no box.
+        seen: Whether somebody has marked it as seen.
+        files: Which files are there: `snapshot`, `thumbnail`, `clip`.
+    """
+
+    id: str
+    camera: str
+    severity: Severity
+    triggers: tuple[str, ...]
+    labels: tuple[str, ...]
+    places: tuple[str, ...]
+    people: tuple[EventPerson, ...]
+    tracks: tuple[int, ...]
+    began_s: float
+    ended_s: float | None
+    best: BestView | None
+    seen: bool
+    files: tuple[FileKind, ...]
+
+
+class EventPage(msgspec.Struct, frozen=True):
+    """Events, newest first.
+
+    Attributes:
+        next: `cursor` of the next page; empty after the last one.
+    """
+
+    events: tuple[EventEntry, ...]
+    next: str
+
+
+class SeenMark(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether an event is marked as seen."""
+
+    seen: bool
+
+
+# --- cameras ----------------------------------------------------------------------------------
+
+
+class CameraEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """A camera.
+
+    Attributes:
+        state: `online`, `offline`, `frozen`, `blind` or `degraded`; empty before the first one.
+        reason: Why, in one sentence.
+        reason_code: The same for programs.
+        since_s: Unix time of the last change of state; null before the first one.
+        size_wh: Width and height of its picture; 0, 0 when unknown.
+        aspect: Width over height as the picture is meant to be seen; 0 is what its pixels say.
+        fps: Frames per second that are looked at.
+        live: Whether its stream can be shown as it is sent.
+        hide: What is made unrecognizable in its pictures.
+    """
+
+    name: str
+    state: str
+    reason: str
+    reason_code: str
+    since_s: float | None
+    size_wh: tuple[int, int]
+    aspect: float
+    fps: float
+    live: bool
+    hide: tuple[str, ...]
+
+
+class CameraList(msgspec.Struct, frozen=True):
+    """The cameras, in the order of the configuration."""
+
+    cameras: tuple[CameraEntry, ...]
+
+
+class RangeQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
+                 rename={"from_s": "from", "to_s": "to"}):  # fmt: skip
+    """A range of time.
+
+    Attributes:
+        from_s: Its beginning, Unix time.
+        to_s: Its end, Unix time; at most an hour later.
+    """
+
+    from_s: Moment
+    to_s: Moment
+
+
+# --- health -----------------------------------------------------------------------------------
+
+
+class Health(msgspec.Struct, frozen=True):
+    """How the node is.
+
+    Attributes:
+        node: Name of the node.
+        version: Of Edgewatch.
+        ready: Whether it does what it should.
+        problems: What is at fault.
+        figures: Measured values; the names end in their units.
+    """
+
+    node: str
+    version: str
+    ready: bool
+    problems: tuple[str, ...]
+    figures: dict[str, float]
+
+
+# --- sessions ---------------------------------------------------------------------------------
+
+
+class Login(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who logs in: a name with a password, or the one-time token of `edge open`."""
+
+    user: Text = ""
+    password: Annotated[str, msgspec.Meta(max_length=1000)] = ""
+    token: Annotated[str, msgspec.Meta(max_length=1000)] = ""
+
+
+class Session(msgspec.Struct, frozen=True):
+    """Who is asking.
+
+    Attributes:
+        user: Name; empty where nobody has to log in.
+        role: What they may do; null before the login.
+        login: Whether this node asks for a login.
+    """
+
+    user: str
+    role: Role | None
+    login: bool
+
+
+# --- changes ----------------------------------------------------------------------------------
+
+
+class CameraState(msgspec.Struct, frozen=True):
+    """A camera's state changed.
+
+    Attributes:
+        state: `online`, `offline`, `frozen`, `blind` or `degraded`.
+        reason: Why, in one sentence.
+        reason_code: The same for programs.
+        since_s: Unix time of the change.
+        size_wh: Width and height of its picture; 0, 0 when unknown.
+    """
+
+    camera: str
+    state: str
+    reason: str
+    reason_code: str
+    since_s: float
+    size_wh: tuple[int, int]
