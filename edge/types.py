@@ -309,6 +309,7 @@ class Tracks(Columns):
         track_id: ``(N,)`` int64, never reused across reconnects or restarts.
         age: ``(N,)`` int32, frames since the track began.
         missed: ``(N,)`` int32, frames since the last detection; 0 is this frame.
+        stationary: ``(N,)`` bool, whether it has stood in one place for three seconds.
     """
 
     xyxy: F32
@@ -317,6 +318,7 @@ class Tracks(Columns):
     track_id: I64
     age: I32
     missed: I32
+    stationary: Bool
 
     layout: ClassVar = {
         "xyxy": (np.float32, (4,)),
@@ -325,6 +327,7 @@ class Tracks(Columns):
         "track_id": (np.int64, ()),
         "age": (np.int32, ()),
         "missed": (np.int32, ()),
+        "stationary": (np.bool_, ()),
     }
 
 

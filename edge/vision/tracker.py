@@ -145,7 +145,7 @@ class Tracker:
         began = (seen_now["seen"] == self._options.confirm_frames) | seen_now["ended"]
         rows["ended"] &= rows["missed"] > 0
         return TrackUpdate(
-            _make_tracks(seen_now), _make_events(seen_now[began], TrackEventType.BEGAN), ended
+            self._make_tracks(seen_now), _make_events(seen_now[began], TrackEventType.BEGAN), ended
         )
 
     def locate(self) -> F32:
@@ -173,7 +173,7 @@ class Tracker:
         ended = self._drop(late)
         rows = self._rows
         there = (rows["missed"] == 0) & (rows["seen"] >= self._options.confirm_frames)
-        return TrackUpdate(_make_tracks(rows[there]), (), ended)
+        return TrackUpdate(self._make_tracks(rows[there]), (), ended)
 
     def expire(self, at_s: float) -> tuple[TrackEvent, ...]:
         """End tracks that were not seen for too long, though no frame came until ``at_s``."""
@@ -264,6 +264,13 @@ class Tracker:
         rank = np.where(allowed, stage + overlap[row, column], 0)
         return _match_greedily(rank, row, column)
 
+    def _make_tracks(self, rows: Rows) -> Tracks:
+        stationary = self._now_s - rows["rested_s"] >= REST_S
+        return Tracks(
+            rows["xyxy"].copy(), rows["score"].copy(), rows["class_id"].copy(),
+            rows["track_id"].copy(), rows["age"].copy(), rows["missed"].copy(), stationary,
+        )  # fmt: skip
+
     def _find_hidden(self) -> Bool:
         """``(T,)``: tracks that go on only because they stood still."""
         rows = self._rows
@@ -292,10 +299,6 @@ class Tracker:
     def _note_rest(self, row: I64) -> None:
         """Note of tracks that were detected now whether they stand still."""
         rows, now_s = self._rows, self._now_s
-        waits = self._still_max_missed_s.take(rows["class_id"][row], mode="clip") > 0
-        if not waits.any():
-            return
-        row = row[waits]
         there = boxes.paired_iou(rows["xyxy"][row], rows["rest"][row]) >= STILL_IOU
         shifted_s = np.where(there, np.inf, np.minimum(rows["shifted_s"][row], now_s))
         moved = row[now_s - shifted_s > SHIFTED_S]
@@ -362,13 +365,6 @@ def _match_greedily(rank: F64, row: I64, column: I64) -> tuple[I64, I64]:
             taken_rows[r] = c
             taken_columns.add(c)
     return np.array(list(taken_rows), np.int64), np.array(list(taken_rows.values()), np.int64)
-
-
-def _make_tracks(rows: Rows) -> Tracks:
-    return Tracks(
-        rows["xyxy"].copy(), rows["score"].copy(), rows["class_id"].copy(),
-        rows["track_id"].copy(), rows["age"].copy(), rows["missed"].copy(),
-    )  # fmt: skip
 
 
 def _make_events(rows: Rows, change: TrackEventType) -> tuple[TrackEvent, ...]:

@@ -19,6 +19,7 @@ from edge.wire import topics
 from edge.wire.schema import (
     Body,
     DetectionsMessage,
+    EventMessage,
     Face,
     FacesMessage,
     HeartbeatMessage,
@@ -65,7 +66,7 @@ class LastValueCache:
             self._last_seq.clear()
         self._latest = body
         self._last_seq[message.topic] = max(body.seq, self._last_seq.get(message.topic, 0))
-        if isinstance(body, HeartbeatMessage | FacesMessage):
+        if isinstance(body, HeartbeatMessage | FacesMessage | EventMessage):
             return
         if body.epoch > self._epochs.get(body.camera, 0):
             self._epochs[body.camera] = body.epoch

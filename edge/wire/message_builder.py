@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 from msgspec import UNSET, UnsetType
 
+from edge.event import Event, EventChange
 from edge.types import (
     CameraStatus,
     Decision,
@@ -24,6 +25,8 @@ from edge.types import (
 from edge.wire import topics
 from edge.wire.schema import (
     DetectionsMessage,
+    EventMessage,
+    EventPerson,
     Face,
     FacesMessage,
     HeartbeatMessage,
@@ -99,6 +102,39 @@ class MessageBuilder:
         )
         return Message(topic, body, captured_monotonic_s=self._monotonic_s())
 
+    def build_event(
+        self, event: Event, change: EventChange, *, snapshot: bool, clip: bool
+    ) -> Message:
+        """The message of a change of an event, of which a picture or a clip may be kept."""
+        topic = topics.events(event.camera)
+        best: dict[str, Any] = {}
+        if event.best:
+            width, height = event.best.size_wh
+            best = {
+                "track": event.best.track_id, "label": event.best.label,
+                "score": round(event.best.score, 4),
+                "box": tuple(round(edge, 1) for edge in event.best.xyxy),
+                "best_at": event.best.captured_s, "width": width, "height": height,
+            }  # fmt: skip
+        body = EventMessage(
+            **self._envelope(topic, self._wall_s()),
+            camera=event.camera,
+            event=event.event_id,
+            change=str(change),
+            severity=str(event.severity),
+            triggers=event.triggers,
+            labels=event.labels,
+            places=event.places,
+            people=tuple(EventPerson(person=p.person, name=p.name) for p in event.people),
+            tracks=event.tracks,
+            began_at=event.began_s,
+            ended_at=UNSET if event.ended_s is None else event.ended_s,
+            snapshot=snapshot,
+            clip=clip,
+            **best,
+        )
+        return Message(topic, body, captured_monotonic_s=self._monotonic_s())
+
     def build_heartbeat(self) -> Message:
         """A heartbeat with the last sequence number of every topic."""
         with self._lock:
@@ -147,6 +183,7 @@ class MessageBuilder:
             _round(tracks.score, 4),
             _round(tracks.xyxy, 1),
             result.zones,
+            tracks.stationary.tolist(),
             strict=True,
         )
         body = DetectionsMessage(
@@ -160,8 +197,9 @@ class MessageBuilder:
                         box=tuple(box),
                         zones=zones,
                         face=tracked.get(row, UNSET),
+                        stationary=stationary,
                     )
-                    for row, (track, class_id, score, box, zones) in enumerate(rows)
+                    for row, (track, class_id, score, box, zones, stationary) in enumerate(rows)
                 ]
             ),
             faces=loose,

@@ -1,7 +1,8 @@
 """Messages, version 1: what a subscriber reads, and their bytes.
 
 One struct per topic family. Readers must ignore fields they do not know. Fields without a value
-are left out. The vocabularies of ``change``, ``state``, ``outcome``, ``liveness``, ``label`` and
+are left out. The vocabularies of ``change``, ``state``, ``severity``, ``triggers``,
+``outcome``, ``liveness``, ``label`` and
 ``reason_code`` are open: a newer daemon may send a word that an older reader does not know.
 
 Boxes and landmarks are in pixels of the source image, rounded to 0.1; scores have 4 digits.
@@ -144,6 +145,7 @@ class TrackedObject(Struct, frozen=True, kw_only=True, gc=False):
         box: Box of the object.
         zones: Names of the zones it is in.
         face: Face of the person, when one was detected.
+        stationary: Whether it has stood in one place for three seconds.
     """
 
     track: int
@@ -152,6 +154,7 @@ class TrackedObject(Struct, frozen=True, kw_only=True, gc=False):
     box: Box
     zones: tuple[str, ...]
     face: Face | UnsetType = UNSET
+    stationary: bool | UnsetType = UNSET
 
 
 class DetectionsMessage(CameraEnvelope, frozen=True, kw_only=True, gc=False, tag=SCHEMA):
@@ -232,6 +235,66 @@ class StatusMessage(CameraEnvelope, frozen=True, kw_only=True, gc=False, tag=SCH
     reason_code: str | UnsetType = UNSET
 
 
+class EventPerson(Struct, frozen=True, kw_only=True, gc=False):
+    """An enrolled person who was named.
+
+    Attributes:
+        person: Id of the person.
+        name: Name of the person.
+    """
+
+    person: str
+    name: str
+
+
+class EventMessage(Envelope, frozen=True, kw_only=True, gc=False, tag=SCHEMA):
+    """An event began, went on or ended.
+
+    Attributes:
+        camera: Name of the camera.
+        event: Id of the event, short, and greater than those of earlier ones of this node.
+        change: `begun`, `updated` or `ended`. At `ended` its pictures and its clip are complete.
+        severity: `alert` for what wants attention, or `detection`.
+        triggers: What began it and was added since, such as `entered:entrance`.
+        labels: Classes of its objects.
+        places: Zones and lines that its triggers name.
+        people: Enrolled people who were named.
+        tracks: Ids of its tracks.
+        began_at: Unix time of the first trigger, in seconds.
+        ended_at: Unix time at which the last of it was seen; absent while it goes on.
+        track: Id of the track that is seen best.
+        label: Class of that object.
+        score: Its score there.
+        box: Its box there.
+        best_at: Unix time at which it is seen best.
+        width: Width of the image that `box` refers to, in pixels.
+        height: Height of that image, in pixels.
+        snapshot: Whether a picture is kept.
+        clip: Whether a clip is kept; at `ended` for good.
+    """
+
+    camera: str
+    event: str
+    change: str
+    severity: str
+    triggers: tuple[str, ...]
+    labels: tuple[str, ...]
+    places: tuple[str, ...]
+    people: tuple[EventPerson, ...]
+    tracks: tuple[int, ...]
+    began_at: float
+    ended_at: float | UnsetType = UNSET
+    track: int | UnsetType = UNSET
+    label: str | UnsetType = UNSET
+    score: float | UnsetType = UNSET
+    box: Box | UnsetType = UNSET
+    best_at: float | UnsetType = UNSET
+    width: int | UnsetType = UNSET
+    height: int | UnsetType = UNSET
+    snapshot: bool = False
+    clip: bool = False
+
+
 class HeartbeatMessage(Envelope, frozen=True, kw_only=True, gc=False, tag=SCHEMA):
     """A sign of life, once per second.
 
@@ -250,6 +313,7 @@ Body = (
     | FacesMessage
     | RecentMessage
     | StatusMessage
+    | EventMessage
     | HeartbeatMessage
 )
 
@@ -259,6 +323,7 @@ BODIES: Final[dict[str, type[Body]]] = {
     "faces": FacesMessage,
     "recent": RecentMessage,
     "status": StatusMessage,
+    "events": EventMessage,
     "heartbeat": HeartbeatMessage,
 }
 

@@ -35,6 +35,11 @@ def status(camera: str) -> str:
     return f"{VERSION}status/{camera}/"
 
 
+def events(camera: str) -> str:
+    """Topic of events: what the rules of a camera say is worth to be told."""
+    return f"{VERSION}events/{camera}/"
+
+
 def parse_family(topic: str) -> str:
     """``v1/detections/door/`` -> ``detections``; empty for topics of other versions."""
     version, _, rest = topic.partition("/")

@@ -129,7 +129,8 @@ def test_a_time_is_put_together_from_several_files(coded, tmp_path):
         wanted[1] - 0.31 <= shown[-1] <= wanted[1] + 0.51
     )  # decoded before pictures that are shown earlier
     first = min(range(len(times)), key=lambda row: abs(times[row] - shown[0]))
-    assert shown == pytest.approx(times[first : first + len(shown)], abs=0.002)
+    # where pictures refer to later ones, those between the last two may be missing
+    assert shown[:-1] == pytest.approx(times[first : first + len(shown) - 1], abs=0.002)
 
 
 def test_nothing_of_a_time_is_an_error(coded, tmp_path):
