@@ -24,6 +24,11 @@ endif
 DEB := build/deb
 DEMO :=
 
+# What `make race` compares with, in an environment of its own (6 GB, for torch comes with CUDA), and
+# its arguments.
+RIVALS := build/rivals
+RACE :=
+
 # The machine that `make deb` packages for. For another than this one, amd64 or arm64, uv chooses the
 # wheels, since pip takes requirements and Python from the machine it runs on; nothing of them is run.
 NATIVE := $(shell dpkg --print-architecture 2>/dev/null)
@@ -42,7 +47,7 @@ TESTS := tests/edge tests/test_python_versions.py
 WORKERS := 2
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
-.PHONY: help setup demo test test-slow test-pythons proof lint types docs reference bench lock resolve install install-files deb deb-check arm64-check container-check clean
+.PHONY: help setup demo test test-slow test-pythons proof lint types docs reference bench race lock resolve install install-files deb deb-check arm64-check container-check clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -82,6 +87,16 @@ reference: $(VENV)/dev.stamp ## generate docs/reference from the code
 
 bench: $(VENV)/runtime.stamp ## measure speed, latency and memory against a baseline
 	$(BIN)/edge bench
+
+race: $(VENV)/dev.stamp $(RIVALS)/installed ## compare with what users would take instead; RACE="--clip FILE"
+	$(BIN)/python -m tests.race --python $(RIVALS)/bin/python $(RACE)
+
+$(RIVALS)/installed:
+	rm -rf $(RIVALS)
+	$(BIN)/python -m venv $(RIVALS)
+	$(RIVALS)/bin/python -m pip install --disable-pip-version-check --quiet \
+		'ultralytics>=8.4,<8.5' onnx onnxruntime onnxslim supervision trackers av pyzmq
+	touch $@
 
 # Each lock holds for Python 3.10 to 3.13 on x86-64 and ARM, and follows the one before it.
 lock: $(VENV)/dev.stamp ## update the lock files; newest versions with UPGRADE=--upgrade

@@ -22,7 +22,7 @@ from edge.service.model_set import ModelSet
 from edge.types import Detections, Frame, RgbPicture
 from edge.vision.motion import MotionDetector, find_regions
 from edge.vision.zoom import NO_WINDOWS, Zoom, detect_near
-from tests.support.quiet_scenes import cut_walkers, find_photographs, lay, stand_before_gray
+from tests.support.quiet_scenes import cut_recognized, find_photographs, lay
 from trainers.metrics.detection import evaluate
 
 SIZE_WH = (1920, 1080)
@@ -97,7 +97,7 @@ def main(scenes: int = 100, model: str = "zoo:detect-nano-wide") -> None:
     camera = Camera(name="a", source={"kind": "synthetic"})
     settings = Config(models=Models(detector=model), cameras=(camera,))
     detector = ModelSet.load(settings, Path()).detector
-    sprites = [sprite for sprite in cut_walkers() if _is_recognized(detector, sprite)]
+    sprites = cut_recognized(detector)
     drawn = [draw(seed, sprites) for seed in range(scenes)]
     print(f"{scenes} scenes, {len(sprites)} people", flush=True)
     base = None
@@ -109,11 +109,6 @@ def main(scenes: int = 100, model: str = "zoo:detect-nano-wide") -> None:
         base = base or (ap, took_ms)
         print(f"{name:14} AP50 {ap:.3f}, {ap / base[0]:.2f} times; {took_ms:.1f} ms of CPU, "
               f"{took_ms / base[1]:.2f} times", flush=True)  # fmt: skip
-
-
-def _is_recognized(detector, sprite: np.ndarray) -> bool:
-    (found,) = detector.detect([Frame("a", 1, 1, 0.0, 0.0, stand_before_gray(sprite))])
-    return bool((found.score[found.class_id == 0] > 0.6).any())
 
 
 if __name__ == "__main__":

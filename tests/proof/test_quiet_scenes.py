@@ -16,7 +16,7 @@ from edge.types import Frame, TrackEvent
 from edge.vision.boxes import iou
 from edge.vision.motion import MotionDetector
 from edge.vision.tracker import make_track_ids
-from tests.support.quiet_scenes import COCO, QuietScene, cut_walkers, stand_before_gray
+from tests.support.quiet_scenes import COCO, QuietScene, cut_recognized
 
 pytestmark = [
     pytest.mark.proof,
@@ -105,13 +105,6 @@ def _match(events, others, within):
     return lost
 
 
-def _is_recognized(detector, sprite):
-    """Whether the detector takes it for a person at all: what is tried here is the gate."""
-    frame = Frame("a", 1, 1, 0.0, 0.0, stand_before_gray(sprite))
-    (found,) = detector.detect([frame])
-    return bool((found.score[found.class_id == 0] > 0.6).any())
-
-
 @pytest.fixture(scope="module")
 def detector():
     models = Models(detector="zoo:detect-nano-wide")
@@ -120,7 +113,7 @@ def detector():
 
 @pytest.fixture(scope="module")
 def sprites(detector):
-    return [sprite for sprite in cut_walkers() if _is_recognized(detector, sprite)]
+    return cut_recognized(detector)
 
 
 @pytest.fixture(scope="module")

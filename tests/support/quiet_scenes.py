@@ -17,7 +17,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge.types import RgbPicture, YuvPicture
+from edge.types import Frame, RgbPicture, YuvPicture
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 COCO = DATA / "coco_dev"
@@ -187,7 +187,17 @@ class QuietScene:
         return YuvPicture(luma, quarter[0].copy(), quarter[1].copy(), False, True)
 
 
-def stand_before_gray(sprite: np.ndarray, height_px: int = 300) -> RgbPicture:
+def cut_recognized(detector) -> list[np.ndarray]:
+    """Of `cut_walkers`, those whom a detector takes for people at all."""
+    recognized = []
+    for sprite in cut_walkers():
+        (found,) = detector.detect([Frame("a", 1, 1, 0.0, 0.0, _stand_before_gray(sprite))])
+        if (found.score[found.class_id == 0] > 0.6).any():
+            recognized.append(sprite)
+    return recognized
+
+
+def _stand_before_gray(sprite: np.ndarray, height_px: int = 300) -> RgbPicture:
     """Somebody alone, in the middle of a gray picture."""
     bgr = np.full((SIZE_WH[1], SIZE_WH[0], 3), 120, np.uint8)
     width = height_px * sprite.shape[1] / sprite.shape[0]

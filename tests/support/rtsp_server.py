@@ -23,6 +23,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -39,11 +40,17 @@ class RtspServer:
     """A server that can be stopped, started again on its port, frozen and thawed."""
 
     def __init__(
-        self, units: Path, codec: str, user: str = "", password: str = "", host: str = "127.0.0.1"
+        self,
+        units: Path,
+        codec: str,
+        user: str = "",
+        password: str = "",
+        host: str = "127.0.0.1",
+        sent: Path | None = None,
     ) -> None:
         self.user, self.password = user, password
         self._host, self._port = host, _free_port(host)
-        self._units, self._codec = units, codec
+        self._units, self._codec, self._sent = units, codec, sent
         self._child: subprocess.Popen[str] | None = None
 
     @property
@@ -61,6 +68,7 @@ class RtspServer:
         task = {
             "units": str(self._units), "codec": self._codec, "user": self.user,
             "password": self.password, "host": self._host, "port": self._port,
+            "sent": str(self._sent or ""),
         }  # fmt: skip
         self._child.stdin.write(json.dumps(task) + "\n")
         self._child.stdin.flush()
@@ -100,8 +108,12 @@ def rtsp_server(
     size_wh: tuple[int, int] = (320, 240),
     fps: int = 10,
     gop: int = 10,
+    sent: Path | None = None,
 ) -> Iterator[RtspServer]:
     """Serve a video file (H.264 or H.265), or a moving test pattern when there is none.
+
+    A file ``sent`` gets a line when a picture is sent: the time, on the monotonic clock. Of several
+    clients the last one counts.
 
     Skips the calling test where Debian's packages are missing.
     """
@@ -114,7 +126,7 @@ def rtsp_server(
             path = Path(folder) / "pattern.mp4"
             write_pattern(path, size_wh, fps, gop)
         units = Path(folder) / "units"
-        server = RtspServer(units, _write_units(path, units), user, password)
+        server = RtspServer(units, _write_units(path, units), user, password, sent=sent)
         try:
             server.start()
             yield server
@@ -209,7 +221,7 @@ def _serve() -> None:
         f"caps=video/x-h{number},stream-format=byte-stream,alignment=au ! h{number}parse "
         f"! rtph{number}pay name=pay0 pt=96 config-interval=0 )"
     )
-    factory.connect("media-configure", lambda _factory, media: _push(media, units))
+    factory.connect("media-configure", lambda _factory, media: _push(media, units, task["sent"]))
     server.get_mount_points().add_factory("/live", factory)
     if task["user"]:
         _demand_login(server, factory, task["user"], task["password"])
@@ -220,15 +232,18 @@ def _serve() -> None:
     loop.run()
 
 
-def _push(media: object, units: list[tuple[float, bytes]]) -> None:
+def _push(media: object, units: list[tuple[float, bytes]], sent: str) -> None:
     """Give one client its pictures at their pace, from the first one on."""
     from gi.repository import GLib, Gst
 
     source = media.get_element().get_by_name("units")  # type: ignore[attr-defined]
     endless = itertools.cycle(units)
+    times = Path(sent).open("w", buffering=1) if sent else None  # noqa: SIM115 - as long as we live
 
     def push() -> bool:
         pause_s, data = next(endless)
+        if times:
+            times.write(f"{time.monotonic()}\n")
         if source.emit("push-buffer", Gst.Buffer.new_wrapped(data)) == Gst.FlowReturn.OK:
             GLib.timeout_add(max(1, round(pause_s * 1000)), push)
         return False
