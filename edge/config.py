@@ -346,10 +346,10 @@ class Camera(Table):
         tracking: How objects are tracked.
         motion: When networks look at the camera.
         zoom: Look closer where something moves or is followed: up to four windows of the picture
-            go through the detector besides the whole. Finds people farther away, and costs an
-            inference a window.
-        tiles: Look closer everywhere: columns and rows of tiles that go through the detector
-            besides the whole picture, such as "2x1" for a wide or 4K picture.
+            go through the detector besides the whole; more of them take turns. Finds people farther
+            away, and costs an inference a window.
+        tiles: Look closer everywhere instead: columns and rows of tiles that go through the
+            detector besides the whole picture, such as "2x1" for a wide or 4K picture.
         frozen_after_s: Report `frozen` after the same image for this long, in seconds; 0 turns
             it off. A recording that loops is never frozen.
         events: What makes an event.
@@ -390,6 +390,21 @@ class Camera(Table):
         if 0 < aspect < 0.1:
             raise ValueError("must be 0, or between 0.1 and 10: change it")
         return aspect
+
+    @field_validator("tiles")
+    @classmethod
+    def _is_more_than_the_whole(cls, tiles: str) -> str:
+        if tiles == "1x1":
+            raise ValueError("1x1 is the whole picture, which is looked at anyway: remove it")
+        return tiles
+
+    @model_validator(mode="after")
+    def _looks_closer_in_one_way(self) -> Self:
+        if self.zoom and self.tiles:
+            raise ValueError(
+                "zoom looks closer where something moves, tiles everywhere: remove one of the two"
+            )
+        return self
 
     @model_validator(mode="after")
     def _places_are_unique(self) -> Self:

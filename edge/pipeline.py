@@ -44,6 +44,7 @@ class CameraView:
     """What is known of one camera's objects.
 
     Attributes:
+        looks: How many looks had windows; more windows than fit into one take turns.
         frame: The latest frame, with a black picture.
         previous: The view with other settings that this one goes on from.
     """
@@ -53,6 +54,7 @@ class CameraView:
     zones: ZoneMonitor
     gate: LookGate
     zoom: Zoom
+    looks: int = 0
     frame: Frame | None = None
     previous: CameraView | None = None
 
@@ -82,7 +84,8 @@ class CameraView:
         """The parts of a frame that are looked at from near, ``(W, 4)`` xyxy."""
         if not self.zoom.enabled:
             return NO_WINDOWS
-        return self.zoom.plan(frame, self.tracker.locate(), detector.input_wh)
+        self.looks += 1
+        return self.zoom.plan(frame, self.tracker.locate(), detector.input_wh, self.looks)
 
     def follow(
         self, frame: Frame, detections: Detections, faces: Faces, look: Look = Look.ALWAYS

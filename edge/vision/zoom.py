@@ -57,15 +57,22 @@ class Zoom:
     @property
     def enabled(self) -> bool:
         """Whether there is anything to look at from near."""
-        return self.regions or self.tiles > (1, 1)
+        return self.regions or self.tiles != (0, 0)
 
-    def plan(self, frame: Frame, tracks: F32, network_wh: tuple[int, int]) -> F32:
-        """The windows of a frame; ``tracks`` is where somebody is expected, ``(T, 4)`` xyxy."""
-        if self.tiles > (1, 1):
+    def plan(self, frame: Frame, tracks: F32, network_wh: tuple[int, int], turn: int = 0) -> F32:
+        """The windows of a frame.
+
+        Args:
+            frame: The frame.
+            tracks: Where somebody is expected, ``(T, 4)`` xyxy.
+            network_wh: The input of the network.
+            turn: The number of the look, see `plan_windows`.
+        """
+        if self.tiles != (0, 0):
             return plan_tiles(*self.tiles, frame.size_wh)
         moving = NO_WINDOWS if frame.regions is None else frame.regions
         regions = boxes.clip(np.concatenate([moving, tracks]), frame.size_wh)
-        return plan_windows(regions, frame.size_wh, network_wh)
+        return plan_windows(regions, frame.size_wh, network_wh, turn)
 
 
 def detect_near(
@@ -90,24 +97,29 @@ def _cut_out(frames: Sequence[Frame], windows: Sequence[F32]) -> Iterator[Frame]
             yield replace(frame, picture=crop(frame.picture, *map(int, window))[0])
 
 
-def plan_windows(regions: F32, size_wh: tuple[int, int], network_wh: tuple[int, int]) -> F32:
-    """Windows around regions, ``(W, 4)`` with whole numbers: the large regions first.
+def plan_windows(
+    regions: F32, size_wh: tuple[int, int], network_wh: tuple[int, int], turn: int = 0
+) -> F32:
+    """Windows around regions, ``(W, 4)`` with whole numbers.
 
     A window has the network's aspect and at least as many pixels as its input, so that nothing is
     enlarged. A region in which the network would see hardly more than in the whole picture has
-    none.
+    none. Of more than `MAX_WINDOWS` each is there in some ``turn``.
     """
     windows: list[F32] = []
     for region in regions[np.argsort(-boxes.area(regions), kind="stable")]:
         window = _surround(region, size_wh, network_wh)
-        near = [n for n, other in enumerate(windows) if _is_near(window, other)]
-        if near:
+        near = _find_near(window, windows)
+        if len(near):
             joined = _surround(_unite(region, windows[near[0]]), size_wh, network_wh, context=0)
             if _measure_gain(joined, size_wh) >= MIN_GAIN:
                 windows[near[0]] = joined
                 continue
-        if len(windows) < MAX_WINDOWS and _measure_gain(window, size_wh) >= MIN_GAIN:
+        if _measure_gain(window, size_wh) >= MIN_GAIN:
             windows.append(window)
+    if len(windows) > MAX_WINDOWS:
+        first = turn * MAX_WINDOWS % len(windows)
+        windows = [*windows[first:], *windows[:first]][:MAX_WINDOWS]
     return np.array(windows, np.float32).reshape(-1, 4)
 
 
@@ -208,8 +220,11 @@ def _measure_gain(window: F32, size_wh: tuple[int, int]) -> float:
     return min(size_wh[0] / width, size_wh[1] / height)
 
 
-def _is_near(one: F32, other: F32) -> bool:
-    return bool(boxes.intersection(one[None], other[None])[0, 0] > 0)
+def _find_near(window: F32, windows: Sequence[F32]) -> I64:
+    """Which of the windows overlap with one."""
+    if not windows:
+        return np.zeros(0, np.int64)
+    return np.flatnonzero(boxes.intersection(window[None], np.stack(windows))[0])
 
 
 def _unite(one: F32, other: F32) -> F32:

@@ -201,6 +201,10 @@ BROKEN = [
            "cameras[0].motion.min_change", "finite", "change it"),
     Broken("zoom_is_a_number", camera("zoom = 1"),
            "cameras[0].zoom", "must be true or false", "change it"),
+    Broken("one_tile", camera('tiles = "1x1"'), "cameras[0].tiles", "is the whole picture",
+           "remove it"),
+    Broken("tiles_and_zoom", camera('tiles = "2x1"\nzoom = true'), "cameras[0]",
+           "zoom looks closer where something moves, tiles everywhere", "remove one of the two"),
     Broken("no_tiles", camera('tiles = "0x1"'), "cameras[0].tiles", "must match", "change it"),
     # names
     Broken("camera_twice", Toml(

@@ -1,11 +1,14 @@
 """Zoom: windows around what moves, tiles, and one list of objects from all of them."""
 
+from itertools import count
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.config import Camera
+from edge.pipeline import CameraView
 from edge.types import Detections, Frame, RgbPicture
 from edge.vision import boxes
 from edge.vision.zoom import (
@@ -122,8 +125,30 @@ def test_a_camera_zooms_at_what_moves_and_at_whoever_is_followed():
     assert (boxes.containment(np.concatenate([moving, track]), windows).max(axis=1) == 1).all()
     tiles = Zoom.from_settings(Camera(name="a", source={}, tiles="3x2"))
     assert len(tiles.plan(frame, track, NETWORK)) == 6
-    for settings in ({}, {"tiles": "1x1"}):
-        assert not Zoom.from_settings(Camera(name="a", source={}, **settings)).enabled
+    assert not Zoom.from_settings(Camera(name="a", source={})).enabled
+
+
+def test_a_camera_that_sees_many_move_looks_closer_at_each_in_turn():
+    picture = RgbPicture(np.broadcast_to(np.uint8(0), (2160, 3840, 3)))
+    corners = np.float32([[x, y] for x in (100, 1000, 1900, 2800) for y in (100, 1500)])
+    moving = np.concatenate([corners, corners + 50], axis=1)
+    frame = Frame("a", 1, 1, 0, 0, picture, regions=moving)
+    view = CameraView.create(Camera(name="a", source={}, zoom=True), ("person",), count(1))
+    looks = [view.plan_windows(frame, Counting()) for _ in range(2)]
+    assert [len(windows) for windows in looks] == [MAX_WINDOWS] * 2
+    assert (boxes.containment(moving, np.concatenate(looks)).max(axis=1) == 1).all()
+
+
+@given(st.integers(1, 30), st.integers(0, 99))
+def test_more_windows_than_a_look_has_take_turns(many, turn):
+    """Regions far apart in a row of 4K pictures, each smaller than the one before."""
+    size_wh = (600 * many, 1080)
+    regions = np.float32([[600 * n, 0, 600 * n + 100 - n, 100] for n in range(many)])
+    turns = range(turn, turn - (-many // MAX_WINDOWS))
+    looks = [plan_windows(regions, size_wh, NETWORK, turn) for turn in turns]
+    assert all(len(windows) == min(many, MAX_WINDOWS) for windows in looks)
+    seen = boxes.containment(regions, np.concatenate(looks)).max(axis=1)
+    assert (seen == 1).all()
 
 
 def test_what_one_look_found_beside_each_other_stays_two():
