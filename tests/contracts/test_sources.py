@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from edge import plugins
 from edge.errors import SourceError
-from edge.ports import SparingSource
+from edge.ports import CodedSource, SparingSource
 from edge.sources.camera import LocalCamera
 from edge.sources.camera import Options as CameraOptions
 from edge.types import Capture, Decoding
@@ -132,10 +132,45 @@ def test_a_source_that_can_decode_less_does_and_delivers_all_again(kind, tmp_pat
             pytest.skip("decodes all that it delivers")
         assert source.decoding is Decoding.ALL
         with source.connect(threading.Event()) as captures:
-            for decoding in (*Decoding, Decoding.ALL):
+            for decoding in (*(set(Decoding) - {Decoding.NONE}), Decoding.ALL):
                 source.decoding = decoding
                 taken = [next(captures) for _ in range(3)]
                 assert not any(capture.damaged or capture.late for capture in taken)
+
+
+def test_a_tap_takes_every_packet_from_a_key_frame_on_with_the_times_of_its_captures(
+    kind, tmp_path
+):
+    packets = []
+    with WORKING[kind](tmp_path) as source:
+        if not isinstance(source, CodedSource):
+            pytest.skip("its pictures do not come coded")
+        source.tap = packets.append
+        with source.connect(threading.Event()) as captures:
+            taken = [next(captures) for _ in range(4)]
+    assert packets[0].is_key
+    assert packets[0].format.codec == source.codec
+    assert all(packet.data for packet in packets)
+    assert len({packet.format for packet in packets}) == 1
+    times = [packet.captured_s for packet in packets]
+    for capture in taken:
+        assert min(abs(capture.captured_s - at_s) for at_s in times) < 0.01
+    monotonic = [packet.monotonic_s for packet in packets]
+    assert monotonic == sorted(monotonic)
+
+
+def test_a_source_that_is_only_tapped_decodes_nothing_and_keeps_its_connection(kind, tmp_path):
+    packets, stop = [], threading.Event()
+    with WORKING[kind](tmp_path) as source:
+        if not isinstance(source, CodedSource) or not isinstance(source, SparingSource):
+            pytest.skip("decodes all that it delivers")
+        source.tap, source.decoding = packets.append, Decoding.NONE
+        timer = threading.Timer(1.5, stop.set)
+        timer.start()
+        with source.connect(stop) as captures:
+            assert list(captures) == []
+        timer.join()
+    assert len(packets) > 3
 
 
 def test_captures_outlive_their_connection(kind, tmp_path):
