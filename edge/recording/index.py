@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -141,6 +142,17 @@ class Index:
             (*values, limit),
         )
         return self._to_records(rows)
+
+    def list_event_ids(self, before_s: float = math.inf) -> Iterator[str]:
+        """Ids of events that began before a Unix time, oldest first, also while they go."""
+        after = (-math.inf, "")
+        while rows := self._fetch(
+            "SELECT began_s, id FROM events WHERE (began_s, id) > (?, ?) AND began_s < ? "
+            "ORDER BY began_s, id LIMIT 100",
+            (*after, before_s),
+        ):
+            yield from [row[1] for row in rows]
+            after = rows[-1]
 
     def list_open_events(self) -> list[Event]:
         """Events that have no end, as after a crash."""
