@@ -60,6 +60,7 @@ def test_who_told_nothing_has_no_age():
     ("arguments", "problem"),
     [
         (["--clip", "none.mp4"], "there is no file none.mp4"),
+        (["--python", "none/bin/python"], "there is no file none/bin/python"),
         (["--weights", "none.pt"], "there is no file none.pt"),
         (["--rounds", "0"], "expected a whole number above 0, got '0'"),
         (["--seconds", "ten"], "expected a whole number above 0, got 'ten'"),
@@ -69,6 +70,13 @@ def test_what_cannot_be_raced_is_refused(arguments, problem, capsys):
     with pytest.raises(SystemExit):
         read_arguments(arguments)
     assert problem in capsys.readouterr().err
+
+
+def test_files_are_found_from_any_folder(tmp_path, monkeypatch):
+    """The export runs in one of its own."""
+    (tmp_path / "python").symlink_to(sys.executable)
+    monkeypatch.chdir(tmp_path)
+    assert read_arguments(["--python", "python"]).python == tmp_path / "python"
 
 
 def test_without_the_rivals_packages_edgewatch_runs_alone(tmp_path):

@@ -32,6 +32,7 @@ from edge.errors import ConfigError
 
 LIVE_FPS = 5.0  # of cameras that are to be found out how many of them are carried
 MAX_CAMERAS = 64
+GROWTH = (1, 2, 4, 8, 16, 32, MAX_CAMERAS)
 TRIES = 2  # of a number of cameras: another program may have taken the machine for a while
 FIND_S = 600.0  # no new try after that
 SIZES = {"360p": (640, 360), "720p": (1280, 720), "1080p": (1920, 1080)}
@@ -95,6 +96,12 @@ def bench(
             help="Only find how many live cameras of 720p and 5 fps are carried, up to 64.",
         ),
     ] = False,
+    growth: Annotated[
+        bool,
+        typer.Option(
+            "--growth", help="Only measure 1 to 64 live cameras of 720p and 5 fps, as they grow."
+        ),
+    ] = False,
     as_json: AsJsonLines = False,
 ) -> None:
     """Measure throughput, CPU time, latency and memory against a decode-plus-inference baseline.
@@ -108,7 +115,10 @@ def bench(
     unknown = sorted(set(sizes.split(",")) - SIZES.keys())
     if unknown:
         raise ConfigError(f"unknown size {unknown[0]!r}: use {', '.join(SIZES)}", key="--sizes")
-    wanted = ["720p"] if find_cameras else list(dict.fromkeys([*sizes.split(","), "720p", "1080p"]))
+    if find_cameras and growth:
+        raise ConfigError("is another measurement: use one of them", key="--growth --find-cameras")
+    only_live = find_cameras or growth
+    wanted = ["720p"] if only_live else list(dict.fromkeys([*sizes.split(","), "720p", "1080p"]))
     with tempfile.TemporaryDirectory() as folder, _Progress() as progress:
         progress.tell("encoding clips")
         clips = {
@@ -120,9 +130,10 @@ def bench(
             gate=gate is Gate.ON,
         )  # fmt: skip
         report = _Report(as_json)
-        if find_cameras:
+        if only_live:
             live = replace(live, fps=LIVE_FPS, seconds=min(seconds, 8))
-            _find_cameras(live, f"{scene.value}, gate {gate.value}", report, progress)
+            measure = _find_cameras if find_cameras else _measure_growth
+            measure(live, f"{scene.value}, gate {gate.value}", report, progress)
             return
         for size in sizes.split(","):
             for cameras in (1, 4):
@@ -177,6 +188,23 @@ def _find_cameras(live: Load, what: str, report: _Report, progress: _Progress) -
     most = find_most(carries, MAX_CAMERAS, lambda: time.monotonic() > deadline_s)
     goal = f"p99 age <= {MAX_P99_S * 1e3:.0f} ms, {MIN_SHARE:.0%} of every camera's frames"
     report.say("cameras_carried", most, goal)
+    _say_memory(peaks, report)
+
+
+def _measure_growth(live: Load, what: str, report: _Report, progress: _Progress) -> None:
+    """What more and more cameras cost, whether they are carried or not."""
+    peaks: dict[int, int] = {}
+    for cameras in GROWTH:
+        progress.tell(f"{cameras} cameras")
+        load = replace(live, cameras=cameras)
+        cost = measure_daemon(load)
+        peaks[cameras] = cost.peak_bytes
+        report.add(_make_row(what, load, "720p", cost))
+    _say_memory(peaks, report)
+
+
+def _say_memory(peaks: dict[int, int], report: _Report) -> None:
+    """What a camera takes, from the peaks with few and with many of them."""
     if len(peaks) > 1:
         few, many = min(peaks), max(peaks)
         grown = (peaks[many] - peaks[few]) / (many - few) / 2**20

@@ -35,7 +35,7 @@ def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--python", default="", help="interpreter of the rivals; without one Edgewatch runs alone")
+    add("--python", type=_existing, help="that has the rivals; without one Edgewatch runs alone")
     add("--clip", type=_existing, help="film; by default a quiet street where somebody walks by")
     add("--weights", type=_existing, help="for Ultralytics, .pt or .onnx; by default random ones")
     add("--rounds", type=_positive, default=3, help="runs of each contender")
@@ -45,7 +45,7 @@ def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _existing(text: str) -> Path:
-    path = Path(text)
+    path = Path(text).absolute()
     if not path.is_file():
         raise argparse.ArgumentTypeError(f"there is no file {text}")
     return path
@@ -57,7 +57,7 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def line_up(python: str, weights: Path | None, folder: Path) -> list[Contender]:
+def line_up(python: Path | None, weights: Path | None, folder: Path) -> list[Contender]:
     """The contenders; those with the same network behind each other, Edgewatch first."""
     ours = str(resolve_model(DETECTOR, Path()))
     nano = "detect-nano-wide"
@@ -72,22 +72,22 @@ def line_up(python: str, weights: Path | None, folder: Path) -> list[Contender]:
     size = [str(side) for side in INPUT_WH]
     return [
         *contenders,
-        make_rival("script", nano, python, "script.py", ours),
-        make_rival("recorder's way", nano, python, "recorder.py", ours),
+        make_rival("script", nano, str(python), "script.py", ours),
+        make_rival("recorder's way", nano, str(python), "recorder.py", ours),
         make_node("Edgewatch without gate", yolo, sys.executable, str(adopted), gate=False),
-        make_rival("Ultralytics' stream", yolo, python, "stream.py", str(theirs), *size),
+        make_rival("Ultralytics' stream", yolo, str(python), "stream.py", str(theirs), *size),
     ]
 
 
-def export(python: str, weights: Path | None, folder: Path) -> tuple[Path, Path]:
+def export(python: Path, weights: Path | None, folder: Path) -> tuple[Path, Path]:
     """Ultralytics' network as ONNX, and the same adopted for Edgewatch."""
     theirs, adopted = folder / "theirs.onnx", folder / "adopted.onnx"
     if weights and weights.suffix == ".onnx":
         theirs = weights
     else:
         size = [str(side) for side in INPUT_WH]
-        script, given = str(RIVALS / "export.py"), str(weights.absolute() if weights else "random")
-        command = [python, script, given, *size, str(theirs)]
+        script, given = str(RIVALS / "export.py"), str(weights or "random")
+        command = [str(python), script, given, *size, str(theirs)]
         subprocess.run(command, check=True, cwd=folder, stdout=sys.stderr)
     adopted.write_bytes(adopt(theirs.read_bytes(), Adoption("yolo", "theirs")))
     return theirs, adopted

@@ -81,6 +81,25 @@ def test_the_cameras_that_are_carried_are_found_and_each_try_is_told(measured, m
     assert {(load.fps, load.gate, load.every_frame) for load in loads} == {(5, False, False)}
 
 
+def test_growth_is_told_from_one_camera_to_sixty_four_carried_or_not(measured, monkeypatch):
+    loads = []
+    carry(monkeypatch, 6, loads)
+    run("--growth", "--scene", "quiet")
+    assert [load.cameras for load in loads] == [1, 2, 4, 8, 16, 32, 64]
+    assert {(load.fps, load.gate, load.every_frame) for load in loads} == {(5, True, False)}
+    rows = [text for _, text, err in measured if not err]
+    assert [row.split(" x ")[0] for row in rows if " x 720p quiet, gate on" in row] == [
+        "1", "2", "4", "8", "16", "32", "64",
+    ]  # fmt: skip
+    assert rows[-1] == "memory_per_camera_mb: 25.00 (goal <= 30)"
+
+
+def test_growth_and_the_search_exclude_each_other():
+    result = CliRunner().invoke(app, ["bench", "--growth", "--find-cameras"])
+    assert result.exit_code == 78
+    assert "is another measurement: use one of them" in result.stderr
+
+
 def test_the_search_ends_when_its_time_is_over(measured, monkeypatch):
     loads = []
     carry(monkeypatch, 64, loads)
