@@ -6,16 +6,19 @@ import itertools
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from edge import plugins
 from edge.config import Camera
-from edge.errors import locate
-from edge.ports import Source
+from edge.errors import ConfigError, locate
+from edge.ports import CodedSource, Source, SparingSource
+from edge.recording.ring import PacketRing
+from edge.service.archivist import RecordedCamera
 from edge.service.backoff import Backoff
 from edge.service.cameras import CameraLoop
 from edge.service.frame_queue import FrameQueue
+from edge.service.main_stream import MainStream
 from edge.service.metrics import Metrics
 from edge.service.workers import Worker, WorkerGroup
 from edge.types import CameraStatus, Frame, FrameResult
@@ -40,6 +43,8 @@ class CameraPool:
     _rng: random.Random = field(default_factory=random.Random)  # of jitter
     _cameras: dict[str, tuple[CameraLoop, Worker]] = field(default_factory=dict)
     _samplers: dict[str, JpegSampler] = field(default_factory=dict)
+    _mains: dict[str, Worker] = field(default_factory=dict)
+    recorded: Mapping[str, RecordedCamera] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self._cameras)
@@ -52,16 +57,26 @@ class CameraPool:
     @property
     def workers(self) -> list[Worker]:
         """Their threads."""
-        return [worker for _, worker in self._cameras.values()]
+        return [*(worker for _, worker in self._cameras.values()), *self._mains.values()]
 
     def find_silent(self, silence_s: float) -> frozenset[str]:
         """The cameras whose threads have made no progress for that long."""
         workers = {name: worker for name, (_, worker) in self._cameras.items()}
         return frozenset(n for n, worker in workers.items() if worker.silence_s > silence_s)
 
-    def add(self, camera: Camera, source: Source) -> None:
-        """Start a camera."""
+    def add(self, camera: Camera, source: Source, main: Source | None = None) -> None:
+        """Start a camera, and its main stream if it has one."""
         self._sample(camera)
+        ring = main_ring = None
+        if isinstance(source, CodedSource):
+            ring = PacketRing(camera.record.pre_s)
+            source.tap = ring.put
+        if main:
+            main_ring = PacketRing(camera.record.pre_s)
+            set_up = self.metrics.main_up.labels(camera.name).set
+            stream = MainStream(camera.name, main, main_ring, Backoff(self._rng), set_up)
+            self._mains[camera.name] = self.group.start(f"main {camera.name}", stream.run)
+        self._record(RecordedCamera(camera, main_ring or ring, main_ring))
         metrics, backoff = self.metrics.camera(camera.name), Backoff(self._rng)
         loop = CameraLoop(camera, source, self.frames, self._epochs, metrics, self.report, backoff)
         worker = self.group.start(f"camera {camera.name}", loop.run)
@@ -72,6 +87,13 @@ class CameraPool:
         loop, _ = self._cameras[camera.name]
         loop.camera = camera
         self._sample(camera)
+        self._record(replace(self.recorded[camera.name], settings=camera))
+
+    def _record(self, camera: RecordedCamera) -> None:
+        for ring in (camera.ring, camera.main):
+            if ring:
+                ring.keep_s = camera.settings.record.pre_s
+        self.recorded = {**self.recorded, camera.settings.name: camera}
 
     def _sample(self, camera: Camera) -> None:
         self._samplers.pop(camera.name, None)
@@ -80,7 +102,10 @@ class CameraPool:
 
     def remove(self, names: Sequence[str], deadline_s: float) -> None:
         """Stop cameras, wait for them until ``deadline_s``, and drop the frames that wait."""
-        self.group.remove([self._cameras.pop(name)[1] for name in names], deadline_s)
+        leaving = [self._cameras.pop(name)[1] for name in names]
+        leaving += [self._mains.pop(name) for name in names if name in self._mains]
+        self.group.remove(leaving, deadline_s)
+        self.recorded = {n: camera for n, camera in self.recorded.items() if n not in names}
         for name in names:
             self.frames.forget(name)
             self._samplers.pop(name, None)
@@ -107,17 +132,38 @@ class CameraPool:
         return sampler.sample(frame) if sampler else None
 
 
-def create_sources(cameras: Sequence[Camera]) -> Mapping[str, Source]:
-    """The source of each camera by the camera's name.
+@dataclass(frozen=True, slots=True)
+class CameraSources:
+    """The streams of a camera."""
+
+    source: Source
+    main: Source | None = None
+
+
+def create_sources(cameras: Sequence[Camera]) -> Mapping[str, CameraSources]:
+    """The streams of each camera by the camera's name.
 
     Raises:
-        ConfigError: A source cannot be used as configured.
+        ConfigError: One cannot be used as configured.
     """
-    sources: dict[str, Source] = {}
+    sources: dict[str, CameraSources] = {}
     for row, camera in enumerate(cameras):
         with locate(key=f"cameras[{row}].source"):
-            sources[camera.name] = create_source(camera)
+            source, main = create_source(camera), None
+        if camera.main is not None:
+            with locate(key=f"cameras[{row}].main"):
+                main = _create_main(camera.main)
+        sources[camera.name] = CameraSources(source, main)
     return sources
+
+
+def _create_main(table: Mapping[str, Any]) -> Source:
+    source: Source = plugins.create("sources", table)
+    if not (isinstance(source, CodedSource) and isinstance(source, SparingSource)):
+        raise ConfigError(
+            f"kind {table.get('kind')!r} cannot be recorded without decoding: use rtsp or http"
+        )
+    return source
 
 
 def create_source(camera: Camera) -> Source:

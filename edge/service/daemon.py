@@ -8,21 +8,29 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from uuid import uuid4
 
 from edge import config_file
-from edge.config import Config
+from edge.config import Camera, Config
 from edge.config_file import locate_in
 from edge.errors import ConfigError, EdgeError, locate
+from edge.event import Event, EventChange
 from edge.models.output_check import OutputCheck
 from edge.pipeline import Pipeline
 from edge.service import systemd
-from edge.service.camera_pool import CameraPool, complete_source, create_sources
+from edge.service.archivist import Archivist
+from edge.service.camera_pool import (
+    CameraPool,
+    CameraSources,
+    complete_source,
+    create_sources,
+)
 from edge.service.cameras import END_OF_RECORDING
 from edge.service.engines import EngineManager
+from edge.service.event_desk import EventDesk
 from edge.service.frame_queue import FrameQueue
 from edge.service.gallery_sync import GalleryFollower, follow_gallery
 from edge.service.health import HealthBoard
@@ -45,7 +53,7 @@ MAX_HANG_S = 1.0  # what hangs must not hold up a stop or a reload for longer
 SWITCH_INTERVAL_S = 0.0005  # a camera's thread must not wait 5 ms for another's turn to end
 ENGINE_PATIENCE = 30  # compiling kernels for a GPU may take minutes without a sign of progress
 EXPECTED = (StatusReason.CONNECTING, StatusReason.STOPPED)  # no reason to warn
-NOT_RELOADED = ("node", "models", "runtime", "recognition", "sinks", "http", "log")
+NOT_RELOADED = ("node", "models", "runtime", "recognition", "sinks", "storage", "http", "log")
 
 
 class Daemon:
@@ -80,6 +88,9 @@ class Daemon:
         self._frames = FrameQueue()
         self._cameras = CameraPool(self._frames, self.metrics, self.health.report)
         self._publisher = Publisher(self.metrics, self.health.report_sink)
+        self._desk: EventDesk | None = None
+        self._archivist: Archivist | None = None
+        self._keepers = WorkerGroup(MAX_SILENCE_S)  # a disk that hangs is not the daemon's death
         self._helpers: list[Worker] = []  # heartbeat, gallery, engines
         self._builder: MessageBuilder | None = None
         self._pipeline: Pipeline | None = None
@@ -121,6 +132,12 @@ class Daemon:
         self._pipeline = Pipeline(detector, models.faces, ids, recognizer)
         self._pipeline.watch(settings.cameras)
         sources = create_sources(settings.cameras)
+        self._archivist = archivist = Archivist(
+            settings.storage, base, detector.classes, self._publish_event,
+            self._report_storage, self.metrics.set_stored,
+        )  # fmt: skip
+        self._desk = EventDesk(detector.classes, archivist.put)
+        self._desk.watch(settings.cameras)
         self._http = HttpServer(settings.http, self.metrics, self.health)
         self._http.start()
         self._publisher.start(settings.sinks)
@@ -144,7 +161,11 @@ class Daemon:
         if models.manager:
             self._helpers.append(self._start_engines(models.manager))
         for camera in settings.cameras:
-            self._cameras.add(camera, sources[camera.name])
+            streams = sources[camera.name]
+            self._cameras.add(camera, streams.source, streams.main)
+        archivist.cameras = self._cameras.recorded
+        if settings.storage:
+            self._keepers.start("storage", archivist.run)
         self.metrics.reload_successful.set(1)
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         gc.collect()
@@ -160,6 +181,9 @@ class Daemon:
         while not self._ending.wait(interval_s):
             self._group.raise_death()
             self._cameras.check()
+            self._keepers.raise_death()
+            if self._desk:
+                self._desk.tick()
             if self._reload.is_set():
                 self._reload.clear()
                 self._apply_reload()
@@ -189,6 +213,9 @@ class Daemon:
         self._frames.close()
         stop_all([*self._cameras.workers, *inferring], time.monotonic() + MAX_HANG_S)
         self._end_tracks(list(self._cameras.configured), MAX_HANG_S)
+        if self._desk:
+            self._desk.close()
+        stop_all(self._keepers.workers, time.monotonic() + MAX_HANG_S)
         if self._builder:  # it tells what was sent last, so that it can be missed
             self._publisher.publish([self._builder.build_heartbeat()])
         stop_all(self._publisher.workers, deadline_s)
@@ -232,12 +259,30 @@ class Daemon:
         for result in results:
             self.metrics.count_result(result, classes)
             self._cameras.note(result)
+            if self._desk:
+                self._desk.note(result)
             if self._on_result:
                 self._on_result(result)
             messages += builder.build(result, self._cameras.sample_jpeg(result.frame))
         self._publisher.publish(messages)
 
+    def _report_storage(self, problem: str) -> None:
+        self.metrics.storage_up.set(0 if problem else 1)
+        self.health.report_storage(problem)
+
+    def _publish_event(
+        self, event: Event, change: EventChange, *, snapshot: bool, clip: bool
+    ) -> None:
+        if change is EventChange.BEGUN:
+            self.metrics.events.labels(event.camera, str(event.severity)).inc()
+        if self._builder:
+            message = self._builder.build_event(event, change, snapshot=snapshot, clip=clip)
+            self._publisher.publish([message])
+
     def _publish_losses(self, losses: Sequence[TrackLoss]) -> None:
+        for loss in losses:
+            if self._desk:
+                self._desk.note_loss(loss)
         if self._builder:
             self._publisher.publish([m for loss in losses for m in self._builder.build_loss(loss)])
 
@@ -261,6 +306,8 @@ class Daemon:
         log.log(level, "%s: %s", status.state, status.reason, extra={"camera": status.camera})
         if self._builder:
             self._publisher.publish([self._builder.build_status(status)])
+        if self._desk:
+            self._desk.note_status(status)
 
     def _send_heartbeats(self, worker: Worker) -> None:
         while not worker.stop.wait(1):
@@ -331,29 +378,11 @@ class Daemon:
             return
         finally:
             self._interruptible = False
-        old = self._cameras.configured
-        new = {camera.name: camera for camera in settings.cameras}
-        renewed = frozenset(
-            name for name, camera in new.items()
-            if name not in old or complete_source(old[name]) != complete_source(camera)
-        )  # fmt: skip
         if self._ending.is_set():
             return
-        gone = [name for name in old if name not in new or name in renewed]
-        self._cameras.remove(gone, time.monotonic() + MAX_HANG_S)
-        self._end_tracks(gone, MAX_HANG_S)
-        for name in gone:
-            if name not in new:
-                self.health.forget(name)
-                self.metrics.forget_camera(name)
-        self._pipeline.watch(settings.cameras, renewed)
-        for name, camera in new.items():
-            if name in renewed:
-                self._cameras.add(camera, sources[name])
-            elif camera != old[name]:
-                self._cameras.adjust(camera)
+        self._watch(settings.cameras, sources)
         self._inference.batching = settings.batching
-        self._inference.camera_count = len(new)
+        self._inference.camera_count = len(settings.cameras)
         waiting = [
             key for key in NOT_RELOADED if getattr(settings, key) != getattr(self._settings, key)
         ]
@@ -365,6 +394,33 @@ class Daemon:
                 "reload: what changed in %s takes effect when the daemon is restarted",
                 ", ".join(waiting),
             )
+
+    def _watch(self, cameras: Sequence[Camera], sources: Mapping[str, CameraSources]) -> None:
+        """Go on with other cameras; those whose streams are the same keep their connections."""
+        old = self._cameras.configured
+        new = {camera.name: camera for camera in cameras}
+        renewed = frozenset(
+            name for name, camera in new.items()
+            if name not in old or complete_source(old[name]) != complete_source(camera)
+            or old[name].main != camera.main
+        )  # fmt: skip
+        gone = [name for name in old if name not in new or name in renewed]
+        self._cameras.remove(gone, time.monotonic() + MAX_HANG_S)
+        self._end_tracks(gone, MAX_HANG_S)
+        for name in gone:
+            if name not in new:
+                self.health.forget(name)
+                self.metrics.forget_camera(name)
+        if self._pipeline:
+            self._pipeline.watch(cameras, renewed)
+        for name, camera in new.items():
+            if name in renewed:
+                self._cameras.add(camera, sources[name].source, sources[name].main)
+            elif camera != old[name]:
+                self._cameras.adjust(camera)
+        if self._desk and self._archivist:
+            self._desk.watch(cameras)
+            self._archivist.cameras = self._cameras.recorded
 
 
 def _choose_silence_s(watchdog_s: float) -> float:

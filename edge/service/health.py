@@ -21,6 +21,7 @@ class HealthBoard:
         broken_sinks: Why a sink does not work, by name; empty while all work.
         silent_cameras: Cameras whose threads stand still, whatever they reported last.
         stuck: Threads that have made no progress for too long.
+        storage_problem: Why nothing is kept; empty while it is, or need not be.
         gallery_problem: Why no one can be named; empty while the gallery is in use.
         broken_models: Why a model is broken, by task; empty while all work.
     """
@@ -33,6 +34,7 @@ class HealthBoard:
         self.broken_models: Mapping[str, str] = {}
         self.broken_sinks: Mapping[str, str] = {}
         self.gallery_problem = ""
+        self.storage_problem = ""
         self.stuck: Sequence[str] = ()
         self.silent_cameras: frozenset[str] = frozenset()
 
@@ -74,6 +76,10 @@ class HealthBoard:
     def report_gallery(self, problem: str) -> None:
         """Store why no one can be named; an empty problem is none."""
         self.gallery_problem = problem
+
+    def report_storage(self, problem: str) -> None:
+        """Store why nothing is kept; an empty problem is none. The node is ready all the same."""
+        self.storage_problem = problem
 
     def is_ready(self) -> bool:
         """Whether models, gallery, sinks and threads work, and at least one camera delivers."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
@@ -11,6 +11,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.process_collector import ProcessCollector
 
 from edge import __version__
+from edge.recording.records import FileKind
 from edge.types import CameraState, CameraStatus, FrameResult, Look
 
 PARTS = ("engines", "gallery", "heartbeat", "http", "inference", "sink")  # with threads
@@ -135,6 +136,18 @@ class Metrics:
             "Similarity of a face to the nearest person, at each new decision.",
             (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1),
         )
+        self.main_up = gauge(
+            "main_stream_up",
+            "Whether packets of the main stream come, 1 or 0; only cameras that have one.",
+            "camera",
+        )
+        self.events = counter("events", "Events that began.", "camera", "severity")
+        self.storage_up = gauge(
+            "storage_up", "Whether pictures and clips of events are kept, 1 or 0."
+        )
+        self.stored = gauge(
+            "stored_bytes", "What is kept: `clip`, `snapshot`, `thumbnail`, `continuous`.", "kind"
+        )
         self.gallery_people = gauge("gallery_people", "People that can be recognized.")
         self.messages_published = counter(
             "messages_published", "Messages handed to a sink.", "topic"
@@ -222,6 +235,7 @@ class Metrics:
                 self.capture_frames, self.frames_dropped, self.looks, self.camera_up,
                 self.camera_reconnects, self.camera_flaps, self.camera_damaged, self.camera_blind,
                 self.camera_last_frame, self.camera_lag, self.latency, self.detections, self.faces,
+                self.main_up, self.events,
             ):  # fmt: skip
                 family.remove_by_labels({"camera": camera})
 
@@ -250,6 +264,11 @@ class Metrics:
             similarity = result.decisions[row].similarity
             if similarity == similarity:  # not NaN
                 self.face_similarity.observe(similarity)
+
+    def set_stored(self, sizes: Mapping[FileKind, int]) -> None:
+        """Set what is kept, in bytes."""
+        for kind, size_bytes in sizes.items():
+            self.stored.labels(str(kind)).set(size_bytes)
 
     def set_stuck(self, names: Sequence[str]) -> None:
         """Record the threads that make no progress; the first word of a name is its part."""

@@ -97,6 +97,11 @@ class WorkerGroup:
         self._workers: list[Worker] = []
         self._dead: queue.SimpleQueue[Worker] = queue.SimpleQueue()
 
+    @property
+    def workers(self) -> Sequence[Worker]:
+        """Those that were started and not removed."""
+        return self._workers
+
     def start(self, name: str, work: Callable[[Worker], None], patience: float = 1) -> Worker:
         """Start a worker that may be silent ``patience`` times as long as others."""
         worker = Worker(name, work, self._dead.put, patience * self._max_silence_s)

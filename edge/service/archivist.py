@@ -1,0 +1,340 @@
+"""The archivist: tells events, and keeps their pictures and clips, in a thread of its own.
+
+The disk is only touched here. Where it hangs or is full, events are told without what is kept of
+them, and nothing else is disturbed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from edge.config import Camera, Storage
+from edge.errors import EdgeError, StorageError
+from edge.event import Event, EventChange
+from edge.events.camera_events import EventUpdate
+from edge.recording.archive import Archive
+from edge.recording.clip import ClipWriter, ContinuousWriter
+from edge.recording.records import FileKind
+from edge.recording.ring import PacketRing
+from edge.recording.snapshot import cut_thumbnail, encode_jpeg, take_snapshot
+from edge.repeated_warning import RepeatedWarnings
+from edge.service.workers import Worker
+from edge.types import FrameResult
+
+log = logging.getLogger(__name__)
+
+TICK_S = 0.25
+PRUNE_S = 5.0
+RETRY_S = 10.0  # after the disk refused to be written
+STUCK_S = 3.0  # without progress it does not wait for the disk
+MAX_WAITING = 1000
+RESERVE_BYTES = 8 << 20  # that may be written until the next look
+MAIN_S = 2.0  # between two pictures of an event that are decoded from a main stream
+
+
+class Tell(Protocol):
+    """Publishes a change of an event, of which a picture or a clip may be kept."""
+
+    def __call__(self, event: Event, change: EventChange, *, snapshot: bool, clip: bool) -> None:
+        """Publish it; must be quick."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedCamera:
+    """A camera of which something is kept.
+
+    Attributes:
+        ring: The packets that clips are made of; None where they do not come coded.
+        main: The same, where it is another stream than the one that is looked at.
+    """
+
+    settings: Camera
+    ring: PacketRing | None = None
+    main: PacketRing | None = None
+
+
+@dataclass(slots=True)
+class _Kept:
+    """What is kept of an event that goes on.
+
+    Attributes:
+        snapshot: Whether there is a picture.
+        clip: The clip while it is written.
+        has_clip: Whether there is a clip.
+        best: A frame that is better than the picture, and waits for its turn.
+        pictured_s: When the last picture was taken, on the monotonic clock.
+    """
+
+    event: Event
+    camera: RecordedCamera
+    snapshot: bool = False
+    clip: ClipWriter | None = None
+    has_clip: bool = False
+    best: FrameResult | None = None
+    pictured_s: float = float("-inf")
+
+
+class Archivist:
+    """Keeps what the configuration says, and tells events when it has.
+
+    Args:
+        settings: What is kept; None keeps nothing, and events are told at once.
+        base: The folder that the storage folder is relative to.
+        classes: Class names by class_id.
+        tell: Publishes a change of an event.
+        report: Called with why nothing can be kept, or with nothing.
+        on_dropped: Called with the number of changes that were not kept.
+    """
+
+    def __init__(
+        self,
+        settings: Storage | None,
+        base: Path,
+        classes: Sequence[str],
+        tell: Tell,
+        report: Callable[[str], None],
+        on_measured: Callable[[dict[FileKind, int]], None] = lambda _: None,
+    ) -> None:
+        self.cameras: Mapping[str, RecordedCamera] = {}
+        self._settings, self._base, self._classes = settings, base, tuple(classes)
+        self._tell, self._report, self._on_measured = tell, report, on_measured
+        self._waiting: deque[EventUpdate] = deque()
+        self._changed = threading.Condition()
+        self._kept: dict[str, _Kept] = {}
+        self._continuous: dict[str, ContinuousWriter] = {}
+        self._warnings = RepeatedWarnings(log)
+        self._progress_s = time.monotonic()
+        self._pruned_s = float("-inf")
+        self._refused_until_s = float("-inf")
+        self._forgotten: deque[str] = deque()
+
+    @property
+    def folder(self) -> Path | None:
+        """The storage folder."""
+        return self._base / self._settings.folder if self._settings else None
+
+    def put(self, updates: Sequence[EventUpdate]) -> None:
+        """Take changes of events; never blocks."""
+        if not updates:
+            return
+        if self._settings is None or time.monotonic() - self._progress_s > STUCK_S:
+            for update in updates:
+                self._tell(update.event, update.change, snapshot=False, clip=False)
+            return
+        with self._changed:
+            self._waiting.extend(updates)
+            while len(self._waiting) > MAX_WAITING:
+                lost = self._waiting.popleft()
+                self._tell(lost.event, lost.change, snapshot=False, clip=False)
+            self._changed.notify()
+
+    def forget_person(self, person: str) -> None:
+        """Remove the name of a person from all events that are kept."""
+        self._forgotten.append(person)
+
+    # --- the thread -----------------------------------------------------------------------------
+
+    def run(self, worker: Worker) -> None:
+        """Keep what comes until stopped; what cannot be kept is told all the same."""
+        while not worker.stop.is_set():
+            self._mark_progress(worker)
+            try:
+                with self._open(worker) as archive:
+                    self._report("")
+                    self._work(archive, worker)
+            except StorageError as error:
+                self._report(str(error))
+                self._warnings.tell("storage", f"storage: {error}")
+                self._keep_nothing(worker)
+        self._flush_untold()
+
+    def _mark_progress(self, worker: Worker) -> None:
+        worker.mark_progress()
+        self._progress_s = time.monotonic()
+
+    @contextlib.contextmanager
+    def _open(self, worker: Worker) -> Iterator[Archive]:
+        assert self._settings  # noqa: S101 - for mypy
+        archive = Archive(self._settings, self._base / self._settings.folder)
+        with contextlib.closing(archive):
+            archive.repair(lambda: self._goes_on(worker))
+            yield archive
+
+    def _goes_on(self, worker: Worker) -> bool:
+        """Mark progress during a long repair; whether to give up."""
+        self._mark_progress(worker)
+        return worker.stop.is_set()
+
+    def _keep_nothing(self, worker: Worker) -> None:
+        """Tell events while the storage cannot be used."""
+        for kept in self._kept.values():
+            if kept.clip:
+                with contextlib.suppress(OSError, EdgeError):
+                    kept.clip.abandon()
+                kept.clip = None
+        until_s = time.monotonic() + RETRY_S
+        while time.monotonic() < until_s and not worker.stop.is_set():
+            self._mark_progress(worker)
+            for update in self._take(TICK_S):
+                self._tell(update.event, update.change, snapshot=False, clip=False)
+                self._kept.pop(update.event.event_id, None)
+            self._warnings.sum_up()
+
+    def _take(self, timeout_s: float) -> list[EventUpdate]:
+        with self._changed:
+            self._changed.wait_for(lambda: bool(self._waiting), timeout_s)
+            updates = list(self._waiting)
+            self._waiting.clear()
+        return updates
+
+    def _work(self, archive: Archive, worker: Worker) -> None:
+        while not worker.stop.is_set():
+            self._mark_progress(worker)
+            self._step(archive, self._take(TICK_S))
+            self._warnings.sum_up()
+        self._step(archive, self._take(0))
+        for kept in list(self._kept.values()):
+            if kept.clip:
+                with self._attempt(f"the clip of {kept.event.event_id}"):
+                    kept.clip.finish()
+                    kept.has_clip = True
+                kept.clip = None
+            self._close(kept)
+        for writer in self._continuous.values():
+            with self._attempt("continuous video"):
+                writer.finish()
+        self._continuous.clear()
+
+    def _step(self, archive: Archive, updates: Sequence[EventUpdate]) -> None:
+        now_s = time.time()
+        if time.monotonic() - self._pruned_s > PRUNE_S:
+            archive.prune(now_s, RESERVE_BYTES)
+            self._on_measured(archive.measure())
+            self._pruned_s = time.monotonic()
+        while self._forgotten:
+            archive.index.forget_person(self._forgotten.popleft())
+        for update in updates:
+            self._keep(archive, update)
+        for kept in list(self._kept.values()):
+            self._go_on(archive, kept, now_s)
+        self._record_all(archive)
+
+    # --- events ---------------------------------------------------------------------------------
+
+    def _keep(self, archive: Archive, update: EventUpdate) -> None:
+        """Take a change of an event into account."""
+        event = update.event
+        camera = self.cameras.get(event.camera)
+        archive.put_event(event)
+        kept = self._kept.get(event.event_id)
+        if kept is None:
+            if camera is None or update.change is EventChange.ENDED:
+                self._tell(event, update.change, snapshot=False, clip=False)
+                return
+            kept = self._kept[event.event_id] = _Kept(event, camera)
+            if camera.ring and camera.settings.keeps_clips and event.tracks:
+                record = camera.settings.record
+                kept.clip = ClipWriter(archive, event, camera.ring, record.pre_s, record.max_clip_s)
+        kept.event = event
+        if update.best:
+            kept.best = update.best
+        ended = update.change is EventChange.ENDED
+        if kept.best and (ended or self._is_due(kept)):
+            self._take_picture(archive, kept)
+        if not ended:
+            self._tell(event, update.change, snapshot=kept.snapshot, clip=kept.clip is not None)
+        elif kept.clip and event.ended_s is not None:
+            kept.clip.stop_s = event.ended_s + kept.camera.settings.record.post_s
+
+    def _is_due(self, kept: _Kept) -> bool:
+        """Whether a picture may be taken: one of a main stream costs more to decode."""
+        waited_s = time.monotonic() - kept.pictured_s
+        return kept.camera.main is None or waited_s >= MAIN_S
+
+    def _go_on(self, archive: Archive, kept: _Kept, now_s: float) -> None:
+        if kept.best and self._is_due(kept):
+            self._take_picture(archive, kept)
+        if kept.clip:
+            with self._attempt(f"the clip of {kept.event.event_id}", kept.clip.abandon) as attempt:
+                if kept.clip.write(now_s):
+                    kept.has_clip = kept.clip.has_pictures
+                    kept.clip = None
+            if attempt.failed:
+                kept.clip = None
+        if kept.clip is None and kept.event.ended_s is not None:
+            self._close(kept)
+
+    def _close(self, kept: _Kept) -> None:
+        """Tell the end of an event, for which everything is kept."""
+        self._kept.pop(kept.event.event_id, None)
+        if kept.event.ended_s is not None:
+            self._tell(kept.event, EventChange.ENDED, snapshot=kept.snapshot, clip=kept.has_clip)
+
+    def _take_picture(self, archive: Archive, kept: _Kept) -> None:
+        result, kept.best = kept.best, None
+        best = kept.event.best
+        if result is None or best is None:
+            return
+        kept.pictured_s = time.monotonic()
+        with self._attempt(f"the picture of {kept.event.event_id}"):
+            settings = kept.camera.settings
+            rgb = take_snapshot(result, kept.camera.main, settings.hide, self._classes)
+            thumbnail = encode_jpeg(cut_thumbnail(rgb, best))
+            at_s = result.frame.captured_s
+            archive.put_picture(FileKind.SNAPSHOT, kept.event, encode_jpeg(rgb), at_s)
+            archive.put_picture(FileKind.THUMBNAIL, kept.event, thumbnail, at_s)
+            kept.snapshot = True
+
+    # --- continuous video -----------------------------------------------------------------------
+
+    def _record_all(self, archive: Archive) -> None:
+        wanted = {
+            name: camera.ring
+            for name, camera in self.cameras.items()
+            if camera.settings.record.continuous and camera.ring
+        }
+        for name in self._continuous.keys() - wanted.keys():
+            with self._attempt(f"video of {name}"):
+                self._continuous.pop(name).finish()
+        for name, ring in wanted.items():
+            if time.monotonic() < self._refused_until_s:
+                break
+            writer = self._continuous.get(name)
+            if writer is None:
+                writer = self._continuous[name] = ContinuousWriter(archive, name, ring)
+            with self._attempt(f"video of {name}", writer.abandon) as attempt:
+                writer.write()
+            if attempt.failed:
+                self._refused_until_s = time.monotonic() + RETRY_S
+
+    # --- trouble --------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _attempt(self, what: str, undo: Callable[[], None] = lambda: None) -> Iterator[_Attempt]:
+        """Tell of what cannot be kept; go on without it."""
+        attempt = _Attempt()
+        try:
+            yield attempt
+        except (OSError, EdgeError) as error:
+            attempt.failed = True
+            problem = error.strerror if isinstance(error, OSError) else str(error)
+            self._warnings.tell(f"kept {what[:6]}", f"{what} is not kept: {problem or error}")
+            with contextlib.suppress(OSError, EdgeError):
+                undo()
+
+    def _flush_untold(self) -> None:
+        for update in self._take(0):
+            self._tell(update.event, update.change, snapshot=False, clip=False)
+
+
+@dataclass(slots=True)
+class _Attempt:
+    failed: bool = field(default=False)

@@ -1,0 +1,75 @@
+"""The thread of a camera's main stream: its packets are kept, none of them is decoded."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from edge.errors import SourceDeniedError, SourceError
+from edge.ports import CodedSource, Source, SparingSource
+from edge.recording.ring import PacketRing
+from edge.repeated_warning import RepeatedWarnings
+from edge.service.backoff import Backoff
+from edge.service.workers import Worker
+from edge.types import CodedPacket, Decoding
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class MainStream:
+    """Reads a main stream into its ring, and connects again after every failure.
+
+    Attributes:
+        camera: The camera's name.
+        set_up: Called with whether packets come.
+    """
+
+    camera: str
+    source: Source
+    ring: PacketRing
+    backoff: Backoff
+    set_up: Callable[[bool], None]
+    _is_up: bool = False
+    _warnings: RepeatedWarnings = field(default_factory=lambda: RepeatedWarnings(log))
+
+    def run(self, worker: Worker) -> None:
+        """Run until stopped, or until a file ended."""
+        self.set_up(False)
+        source = self.source
+        if isinstance(source, SparingSource):
+            source.decoding = Decoding.NONE
+        if isinstance(source, CodedSource):
+            source.tap = lambda packet: self._take(packet, worker)
+        while not worker.stop.is_set():
+            try:
+                with source.connect(worker.stop) as captures:
+                    for _ in captures:
+                        worker.mark_progress()
+                if not worker.stop.is_set():
+                    self._note(up=False)
+                    worker.finish()
+                return
+            except SourceError as error:
+                self._note(up=False)
+                self._warnings.tell("main", f"{self.camera}: main stream: {error}")
+                denied = isinstance(error, SourceDeniedError)
+                self._wait(worker, self.backoff.growing() if denied else self.backoff.short())
+
+    def _take(self, packet: CodedPacket, worker: Worker) -> None:
+        worker.mark_progress()
+        self.ring.put(packet)
+        if not self._is_up:
+            self._note(up=True)
+            self.backoff.reset()
+
+    def _note(self, *, up: bool) -> None:
+        self._is_up = up
+        self.set_up(up)
+
+    def _wait(self, worker: Worker, delay_s: float) -> None:
+        while delay_s > 0 and not worker.stop.wait(min(delay_s, 1)):
+            worker.mark_progress()
+            self._warnings.sum_up()
+            delay_s -= 1
