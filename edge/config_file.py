@@ -61,18 +61,27 @@ def read(path: Path) -> tuple[Tree, str]:
     """
     with locate(file=path):
         text = _read_text(path)
-        try:
-            tree = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            line = re.search(r"line (\d+)", str(error))
-            problem = f"is not valid TOML ({error}): fix the syntax"
-            raise ConfigError(problem, line=int(line[1]) if line else None) from error
-        except ValueError as error:  # a number of thousands of digits
-            raise ConfigError(f"is not valid TOML ({error}): fix the value") from error
-        except RecursionError:
-            raise ConfigError("nests brackets too deeply: fix the syntax") from None
-        _check_shape(tree)
-    return tree, text
+        return read_tree(text), text
+
+
+def read_tree(text: str) -> Tree:
+    """The tree of a TOML text, without checking what is in it.
+
+    Raises:
+        ConfigError: It is not TOML of reasonable size.
+    """
+    try:
+        tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        line = re.search(r"line (\d+)", str(error))
+        problem = f"is not valid TOML ({error}): fix the syntax"
+        raise ConfigError(problem, line=int(line[1]) if line else None) from error
+    except ValueError as error:  # a number of thousands of digits
+        raise ConfigError(f"is not valid TOML ({error}): fix the value") from error
+    except RecursionError:
+        raise ConfigError("nests brackets too deeply: fix the syntax") from None
+    _check_shape(tree)
+    return tree
 
 
 def _read_text(path: Path) -> str:

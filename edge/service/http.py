@@ -208,6 +208,9 @@ class _UvicornServer(uvicorn.Server):
         """Called by uvicorn at the end."""
         if self._gate:
             self._gate.close()
+        for connection in self._connections():
+            if connection.is_viewer and isinstance(connection, _Protocol):
+                connection.transport.abort()  # what it is sent has no end
         await super().shutdown(sockets)
 
     async def on_tick(self, counter: int) -> bool:
@@ -398,6 +401,7 @@ class HttpServer:
                 ws_max_size=MAX_MESSAGE_BYTES,
                 ws_per_message_deflate=False,  # video is compressed already
                 lifespan="off",
+                proxy_headers=False,  # who is asking is what the connection says
                 log_config=None,
                 access_log=False,
                 server_header=False,

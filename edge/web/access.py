@@ -21,7 +21,6 @@ from edge.web.schema import Role
 from edge.web.sessions import OPENED, Invitations, Sessions
 from edge.web.users import Users, UsersFile, verify_password
 
-COOKIE = "edge_session"
 MAX_HASHING = 2  # at a time: each takes 32 MiB and a core
 MAX_WAITING = 8
 FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
@@ -98,12 +97,25 @@ class Access:
             return Visitor(user[:64], _read_role(request.headers.get("remote-role", "viewer")))
         if authorization := request.headers.get("authorization", ""):
             return self._identify_program(authorization)
-        if visitor := self._identify_session(request.cookies.get(COOKIE, "")):
+        cookie = request.cookies.get(name_cookie(request.headers.get("host", "")), "")
+        if visitor := self._identify_session(cookie):
             return visitor
         forwarded = any(name in request.headers for name in FORWARDED)
         if self.rules.needs_login or forwarded:
             return None  # what came through a proxy did not come from this machine
         return Visitor("", Role.ADMIN)
+
+    def find_host(self, request: HTTPConnection) -> str:
+        """The address that a request comes from, also through a trusted proxy."""
+        host = request.client.host if request.client else ""
+        forwarded = request.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
+        return forwarded[:64] if forwarded and self._is_proxy(host) else host
+
+    def is_encrypted(self, request: HTTPConnection) -> bool:
+        """Whether the browser speaks TLS, with this server or with a proxy before it."""
+        host = request.client.host if request.client else ""
+        by_proxy = request.headers.get("x-forwarded-proto", "").lower() == "https"
+        return self.rules.encrypted or (by_proxy and self._is_proxy(host))
 
     def _is_proxy(self, host: str) -> bool:
         try:
@@ -242,6 +254,12 @@ class Access:
             foreign = urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
         if foreign:
             raise RequestError(HTTPStatus.FORBIDDEN, "a page of another site asks for this")
+
+
+def name_cookie(host: str) -> str:
+    """The name of the cookie: browsers share cookies between the nodes of one host."""
+    port = host.rpartition(":")[2]
+    return f"edge_session_{port}" if port.isdecimal() else "edge_session"
 
 
 def _read_role(word: str) -> Role:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
 from pathlib import Path
 
+import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -16,14 +18,20 @@ from starlette.types import ASGIApp
 from edge import __version__
 from edge.web import cameras, events, feed
 from edge.web.access import Access
-from edge.web.endpoint import Call, Endpoint, answer
+from edge.web.cameras import Stills
+from edge.web.configuration import ConfigurationDesk
+from edge.web.endpoint import JSON, Call, Endpoint, answer, discard_body
+from edge.web.live import LiveView
+from edge.web.login import LoginDesk
+from edge.web.openapi import PREFIX, generate
+from edge.web.people import PeopleDesk
+from edge.web.place_desk import PlaceDesk
 from edge.web.ports import Node
 from edge.web.problem import RequestError, respond
 from edge.web.schema import Health, Query
 from edge.web.shield import Shield
 
 STATIC = Path(__file__).with_name("static")
-PREFIX = "/api/v1"
 
 
 def create_app(node: Node, access: Access) -> ASGIApp:
@@ -33,21 +41,26 @@ def create_app(node: Node, access: Access) -> ASGIApp:
         node: What there is to see.
         access: Who may see it.
     """
-    endpoints = list_endpoints()
+    stills, desk = Stills(), ConfigurationDesk()
+    live = LiveView(node, access, stills)
+    endpoints = [
+        *ENDPOINTS,
+        *stills.endpoints,
+        *live.endpoints,
+        *LoginDesk(access).endpoints,
+        *PeopleDesk().endpoints,
+        *desk.endpoints,
+        *PlaceDesk(desk).endpoints,
+    ]
     routes: list[BaseRoute] = [_route(endpoint, node, access) for endpoint in endpoints]
     routes += [
+        live.route(PREFIX),
+        Route("/api/openapi.json", _show_document(endpoints)),
         Route("/", _show_page),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
-    handlers = {RequestError: _explain, HTTPException: _explain_http, Exception: _excuse}
+    handlers = {HTTPException: _explain, Exception: _excuse}
     return Shield(Starlette(routes=routes, exception_handlers=handlers), access)
-
-
-def list_endpoints() -> list[Endpoint]:
-    """What the API offers."""
-    health = Endpoint("GET", "/health", show_health, "How the node is.", answer=Health)
-    return [*events.ENDPOINTS, *cameras.ENDPOINTS, *cameras.Stills().endpoints, *feed.ENDPOINTS,
-            health]  # fmt: skip
 
 
 def show_health(call: Call[Query, None]) -> Health:
@@ -57,11 +70,34 @@ def show_health(call: Call[Query, None]) -> Health:
     return Health(node.name, __version__, health.ready, health.problems, health.figures)
 
 
+ENDPOINTS = (
+    *events.ENDPOINTS,
+    *cameras.ENDPOINTS,
+    *feed.ENDPOINTS,
+    Endpoint("GET", "/health", show_health, "How the node is.", answer=Health),
+)
+
+
 def _route(endpoint: Endpoint, node: Node, access: Access) -> Route:
     async def serve(request: Request) -> Response:
-        return await answer(endpoint, node, request, access.identify(request))
+        try:
+            return await answer(endpoint, node, request, access.identify)
+        except RequestError as error:
+            await discard_body(request)
+            return respond(error)
 
     return Route(PREFIX + endpoint.path, serve, methods=[endpoint.method])
+
+
+def _show_document(endpoints: Sequence[Endpoint]) -> Callable[[Request], Awaitable[Response]]:
+    document: list[bytes] = []  # made when it is asked for
+
+    async def show(request: Request) -> Response:  # noqa: ARG001 - starlette's signature
+        if not document:
+            document.append(msgspec.json.encode(generate(endpoints)))
+        return Response(document[0], media_type=JSON)
+
+    return show
 
 
 async def _show_page(request: Request) -> Response:  # noqa: ARG001 - starlette's signature
@@ -69,11 +105,6 @@ async def _show_page(request: Request) -> Response:  # noqa: ARG001 - starlette'
 
 
 async def _explain(request: Request, error: Exception) -> Response:  # noqa: ARG001
-    assert isinstance(error, RequestError)  # noqa: S101 - it is registered for that
-    return respond(error)
-
-
-async def _explain_http(request: Request, error: Exception) -> Response:  # noqa: ARG001
     assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for that
     status = HTTPStatus(error.status_code)
     return respond(RequestError(status, status.description or status.phrase, headers=error.headers))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Generic, TypeVar, cast
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import Response
 
 from edge.errors import EdgeError, StorageError
@@ -22,6 +23,8 @@ from edge.web.schema import Query, Role
 JSON = "application/json"
 MAX_JSON_BYTES = 256 * 1024
 BODY_PATIENCE_S = 10.0  # for the next piece of a body
+MAX_DISCARDED_BYTES = 64 << 20
+MAX_DISCARDING_S = 4.0
 
 Q = TypeVar("Q")
 B = TypeVar("B")
@@ -52,6 +55,7 @@ class Call(Generic[Q, B]):
 
     Attributes:
         visitor: Who is asking; None before the login.
+        is_welcome: Whether they would still be answered, for what lasts.
     """
 
     node: Node
@@ -59,6 +63,7 @@ class Call(Generic[Q, B]):
     visitor: Visitor | None
     query: Q
     body: B
+    is_welcome: Callable[[], bool]
 
     @property
     def sees_names(self) -> bool:
@@ -122,6 +127,18 @@ def require_role(visitor: Visitor | None, role: Role | None) -> None:
         )
 
 
+def is_still_welcome(
+    identify: Callable[[HTTPConnection], Visitor | None],
+    request: HTTPConnection,
+    visitor: Visitor | None,
+) -> bool:
+    """Whether somebody is who they were when they asked: users are removed, sessions end."""
+    try:
+        return identify(request) == visitor
+    except RequestError:
+        return False
+
+
 def take_viewer_place(scope: Any) -> None:  # noqa: ANN401 - ASGI's
     """Take a place among those who are sent something for long.
 
@@ -138,19 +155,27 @@ def take_viewer_place(scope: Any) -> None:  # noqa: ANN401 - ASGI's
 
 
 async def answer(
-    endpoint: Endpoint, node: Node, request: Request, visitor: Visitor | None
+    endpoint: Endpoint,
+    node: Node,
+    request: Request,
+    identify: Callable[[HTTPConnection], Visitor | None],
 ) -> Response:
     """Read a request, handle it, and encode what comes of it.
 
     Raises:
         RequestError: It cannot be served.
     """
+    visitor = identify(request)
     require_role(visitor, endpoint.role)
     query = read_query(request, endpoint.query)
     if endpoint.long:
         take_viewer_place(request.scope)
     body = await _read_body(request, endpoint)
-    call = Call(node, request, visitor, query, body)
+
+    def is_welcome() -> bool:
+        return is_still_welcome(identify, request, visitor)
+
+    call = Call(node, request, visitor, query, body, is_welcome)
     try:
         if inspect.iscoroutinefunction(endpoint.handle):
             result = await endpoint.handle(call)
@@ -230,9 +255,28 @@ async def read_bounded(request: Request, max_bytes: int) -> bytes:
         try:
             piece = await asyncio.wait_for(anext(stream), BODY_PATIENCE_S)
         except StopAsyncIteration:
+            request.state.body_is_read = True
             return bytes(content)
-        except asyncio.TimeoutError:
+        except (asyncio.TimeoutError, ClientDisconnect):
             raise RequestError(HTTPStatus.REQUEST_TIMEOUT, "the body did not come") from None
         content += piece
         if len(content) > max_bytes:
             raise too_large
+
+
+async def discard_body(request: Request) -> None:
+    """Read what is left of a body, within reason: who still sends it would not hear the answer."""
+    headers = request.headers
+    has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+    if not has_body or getattr(request.state, "body_is_read", False):
+        return
+    left = MAX_DISCARDED_BYTES
+    end_s = time.monotonic() + MAX_DISCARDING_S
+    while left > 0 and (rest_s := end_s - time.monotonic()) > 0:
+        try:
+            message = await asyncio.wait_for(request.receive(), rest_s)
+        except asyncio.TimeoutError:
+            return
+        left -= len(message.get("body", b""))
+        if message["type"] != "http.request" or not message.get("more_body", False):
+            return

@@ -22,7 +22,7 @@ async def follow_changes(call: Call[Query, None]) -> Response:
     feed = call.node.changes
     number = _read_last(feed, call.request.headers.get("last-event-id", ""))
     return StreamingResponse(
-        _send(feed, number, names=call.sees_names),
+        _send(call, number),
         media_type="text/event-stream",
         headers={"cache-control": "no-store", "x-accel-buffering": "no"},
     )
@@ -36,9 +36,10 @@ def _read_last(feed: ChangeFeed, last: str) -> int | None:
     return int(number) if run == feed.run and number.isdecimal() else None
 
 
-async def _send(feed: ChangeFeed, number: int | None, *, names: bool) -> AsyncIterator[bytes]:
+async def _send(call: Call[Query, None], number: int | None) -> AsyncIterator[bytes]:
+    feed, names = call.node.changes, call.sees_names
     yield f"retry: {RETRY_MS}\n\n".encode()
-    while True:
+    while call.is_welcome():
         changes = None if number is None else feed.list_after(number)
         if changes is None:
             number, changes = feed.newest, []

@@ -89,11 +89,13 @@ class Fragment:
     Attributes:
         key: Whether it begins with a key frame.
         captured_s: Wall clock of its first picture, Unix seconds.
+        media_s: Time of that picture on the stream's own clock (``tfdt``), in seconds.
     """
 
     data: bytes
     key: bool
     captured_s: float
+    media_s: float
 
 
 LiveStream = AsyncGenerator[StreamStart | Fragment, None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated
 
 import msgspec
@@ -9,6 +10,7 @@ import msgspec
 from edge.compat import StrEnum
 from edge.event import BestView, Severity
 from edge.recording.records import FileKind
+from edge.web.problem import Mistake
 
 Limit = Annotated[int, msgspec.Meta(ge=1, le=500)]
 Height = Annotated[int, msgspec.Meta(ge=0, le=4320)]
@@ -243,6 +245,21 @@ class Session(msgspec.Struct, frozen=True):
     login: bool
 
 
+# --- live -------------------------------------------------------------------------------------
+
+
+class LiveStart(msgspec.Struct, frozen=True):
+    """The text message at the beginning of a live stream, and where its parameters change.
+
+    Attributes:
+        mime: For `MediaSource.addSourceBuffer`.
+        codecs: As RFC 6381 names them.
+    """
+
+    mime: str
+    codecs: str
+
+
 # --- changes ----------------------------------------------------------------------------------
 
 
@@ -263,3 +280,188 @@ class CameraState(msgspec.Struct, frozen=True):
     reason_code: str
     since_s: float
     size_wh: tuple[int, int]
+
+
+# --- people -----------------------------------------------------------------------------------
+
+
+class PersonEntry(msgspec.Struct, frozen=True):
+    """An enrolled person.
+
+    Attributes:
+        person: Id.
+        templates: Number of looks that names are found by.
+        enrolled_s: When, Unix seconds.
+        until: Last day the data is kept, as in 2027-12-31; empty without an end.
+        state: `active`, or why the person is not recognized.
+    """
+
+    person: str
+    name: str
+    templates: int
+    enrolled_s: float
+    until: str
+    state: str
+
+
+class PersonList(msgspec.Struct, frozen=True):
+    """Everybody who is enrolled."""
+
+    people: tuple[PersonEntry, ...]
+
+
+class EnrollQuery(Query, frozen=True, kw_only=True):
+    """Who is enrolled.
+
+    Attributes:
+        name: Name; of an enrolled person it adds to what is known of them.
+        consent: The person agreed; nothing is stored otherwise.
+        until: Last day the data is kept, as in 2027-12-31.
+    """
+
+    name: Text
+    consent: bool = False
+    until: date | None = None
+
+
+class EventEnrollment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whom the snapshot of an event shows.
+
+    Attributes:
+        event: Id of the event.
+        name: Name; of an enrolled person it adds to what is known of them.
+        consent: The person agreed; nothing is stored otherwise.
+        until: Last day the data is kept, as in 2027-12-31.
+    """
+
+    event: Text
+    name: Text
+    consent: bool = False
+    until: date | None = None
+
+
+class Denial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whom an event does not show.
+
+    Attributes:
+        event: Id of the event.
+    """
+
+    event: Text
+
+
+# --- configuration ----------------------------------------------------------------------------
+
+
+class ConfigurationText(msgspec.Struct, frozen=True):
+    """The configuration file.
+
+    Attributes:
+        text: Its text; whatever is secret is `[hidden ...]`, which is put back when it is written.
+        revision: Names this state of the file, for the header `if-match`; also in `etag`.
+    """
+
+    text: str
+    revision: str
+
+
+class NewText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A configuration as it should be.
+
+    Attributes:
+        text: The whole text.
+    """
+
+    text: Annotated[str, msgspec.Meta(max_length=1 << 20)]
+
+
+class Check(msgspec.Struct, frozen=True):
+    """What a change of the configuration would do.
+
+    Attributes:
+        mistakes: Why it cannot be used; empty if it can.
+        difference: From the present file, as a unified difference without secrets.
+        text: The whole text as it would be written, without secrets.
+    """
+
+    mistakes: tuple[Mistake, ...]
+    difference: str
+    text: str
+
+
+Point = tuple[float, float]
+Labels = tuple[Text, ...]
+
+
+class ZoneEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A region of the picture; see `cameras.zones` of the configuration.
+
+    Attributes:
+        polygon: At least three corners, as fractions of width and height.
+        labels: Classes that count; empty means all.
+        dwell_s: Time after which somebody dwells, in seconds; null is what it was, or the default.
+        margin: See the configuration; null is what it was, or the default.
+        debounce_s: See the configuration; null is what it was, or the default.
+    """
+
+    name: Text
+    polygon: tuple[Point, ...]
+    labels: Labels = ()
+    dwell_s: float | None = None
+    margin: float | None = None
+    debounce_s: float | None = None
+
+
+class LineEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A line whose crossing is reported; see `cameras.lines` of the configuration.
+
+    Attributes:
+        a: One end, as fractions of width and height.
+        b: The other end.
+        labels: Classes that count; empty means all.
+        margin: See the configuration; null is what it was, or the default.
+        debounce_s: See the configuration; null is what it was, or the default.
+    """
+
+    name: Text
+    a: Point
+    b: Point
+    labels: Labels = ()
+    margin: float | None = None
+    debounce_s: float | None = None
+
+
+class Places(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where things are reported before a camera, and where nothing is.
+
+    Attributes:
+        masks: Polygons in which nothing is reported, as fractions of width and height.
+        motion_masks: Polygons in which motion does not count.
+    """
+
+    zones: tuple[ZoneEntry, ...] = ()
+    lines: tuple[LineEntry, ...] = ()
+    masks: tuple[tuple[Point, ...], ...] = ()
+    motion_masks: tuple[tuple[Point, ...], ...] = ()
+
+
+class DryQuery(Query, frozen=True, kw_only=True):
+    """Whether a change is made.
+
+    Attributes:
+        dry: Only say what it would do.
+    """
+
+    dry: bool = False
+
+
+class CameraPlaces(msgspec.Struct, frozen=True):
+    """The places of a camera.
+
+    Attributes:
+        revision: Of the configuration file, for the header `if-match`; empty for who may not
+            change it.
+    """
+
+    places: Places
+    revision: str

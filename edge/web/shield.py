@@ -58,8 +58,8 @@ class Shield:
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
-                if "cache-control" not in headers:
-                    headers["cache-control"] = "no-store"
+                of_api = scope["path"].startswith("/api/")
+                headers.setdefault("cache-control", "no-store" if of_api else "no-cache")
             await send(message)
 
         headers = Headers(scope=scope)
