@@ -291,8 +291,8 @@ class EventMessage(Envelope, frozen=True, kw_only=True, gc=False, tag=SCHEMA):
     best_at: float | UnsetType = UNSET
     width: int | UnsetType = UNSET
     height: int | UnsetType = UNSET
-    snapshot: bool = False
-    clip: bool = False
+    snapshot: bool
+    clip: bool
 
 
 class HeartbeatMessage(Envelope, frozen=True, kw_only=True, gc=False, tag=SCHEMA):

@@ -135,7 +135,7 @@ class Stage:
         if owner >= 0:
             one = np.ones(1, np.int32)
             tracks = Tracks(np.array([[0, 0, 320, 240]], np.float32), np.ones(1, np.float32),
-                            one * 0, np.array([owner]), one, one * 0)  # fmt: skip
+                            one * 0, np.array([owner]), one, one * 0, one > 1)  # fmt: skip
         event = FrameResult(frame, tracks, ((),) * len(tracks), faces, ())
         return self.recognizer.look([event])[0]
 

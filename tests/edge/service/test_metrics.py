@@ -22,7 +22,7 @@ def result(camera, look=Look.ALWAYS):
     one = np.ones(1, np.int32)
     tracks = Tracks(
         np.zeros((1, 4), np.float32), np.ones(1, np.float32), 0 * one, np.ones(1, np.int64),
-        one, 0 * one,
+        one, 0 * one, one > 1,
     )  # fmt: skip
     frame = Frame(camera, 1, 0, 0.0, 0.0, picture)
     return FrameResult(frame, tracks, ((),), Faces.empty(), (), look=look)

@@ -33,7 +33,7 @@ def tracks(feet_px, track_ids=None, class_id=0):
     return Tracks(
         xyxy, np.full(n, 0.5, "f4"), np.full(n, class_id, "i4"),
         np.array(track_ids if track_ids is not None else range(n), np.int64),
-        np.zeros(n, "i4"), np.zeros(n, "i4"),
+        np.zeros(n, "i4"), np.zeros(n, "i4"), np.zeros(n, "?"),
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edge.event import BestView, Event, EventChange, KnownPerson, Severity
 from edge.types import (
     CameraState,
     CameraStatus,
@@ -48,6 +49,7 @@ def tracks():
         np.array([7_000_000_001, 7_000_000_002], np.int64),
         np.array([5, 2], np.int32),
         np.zeros(2, np.int32),
+        np.array([False, True]),
     )
 
 
@@ -113,6 +115,16 @@ def test_a_status_reads_like_the_golden_message():
     message = message_builder.build_status(status)
     assert as_json(message) == golden("status")
     assert message.topic == "v1/status/door/"
+
+
+def test_an_event_reads_like_the_golden_message():
+    best = BestView(7, "person", 0.91234, (0.04, 1.06, 2.0, 3.14159), (640, 480), 1699999995.25)
+    happened = Event(
+        "1jf5fs8k4d", "door", Severity.ALERT, ("entered:entrance", "known"), ("person",),
+        ("entrance",), (KnownPerson("p1", "Ann"),), (7,), 1699999990.0, 1699999998.5, best,
+    )  # fmt: skip
+    message = builder().build_event(happened, EventChange.ENDED, snapshot=True, clip=True)
+    assert as_json(message) == golden("events")
 
 
 def test_a_heartbeat_reads_like_the_golden_message():
