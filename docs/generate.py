@@ -27,6 +27,7 @@ from edge.manifest import Manifest
 from edge.models.contract import OUTPUTS
 from edge.service.metrics import Metrics
 from edge.types import ReasonCode, StatusReason
+from edge.web.app import describe_api
 from edge.wire import json_schema
 from trainers.commands.app import app as edge_train
 
@@ -460,6 +461,65 @@ def _fence(text: str) -> str:
     return f"{head}\n```python\n{inspect.cleandoc(code)}\n```\n\nA topic{tail}"
 
 
+# --- HTTP API ---------------------------------------------------------------------------------
+
+
+def generate_http_api() -> str:
+    """The reference of the API: what can be asked, and what is answered."""
+    document = describe_api()
+    parts = [
+        f"# HTTP API\n\n{document['info']['description']}\n\nThe node serves this as OpenAPI 3.1 at "
+        "`/api/openapi.json`. [Let others look](../how-to/let-others-look.md) is about logins.\n",
+        "| request | answer | role | what it does |\n|---|---|---|---|",
+    ]
+    details = []
+    for path, operations in document["paths"].items():
+        for method, about in operations.items():
+            role = re.search(r"Needs the role (\w+)\.", about["description"])
+            request = f"{method.upper()} {path}"
+            answer = _show_answer(about["responses"])
+            parts.append(
+                f"| `{request}` | {answer} | {role[1] if role else ''} | {_cell(about['summary'])} |"
+            )
+            details += _describe_request(request, about)
+    parts += ["", *details]
+    for name, schema in document["components"]["schemas"].items():
+        parts.append(f"## {name}\n\n{schema['description']}\n")
+        if "enum" in schema:
+            parts.append(", ".join(f"`{word}`" for word in schema["enum"]) + ".\n")
+            continue
+        rows = "\n".join(
+            f"| `{field}` | {_json_type(about)} | {_cell(about.get('description', ''))} |"
+            for field, about in schema["properties"].items()
+        )
+        parts.append(f"| field | type | meaning |\n|---|---|---|\n{rows}\n")
+    return "\n".join(parts)
+
+
+def _show_answer(responses: Mapping[str, Any]) -> str:
+    (code, about), *_ = responses.items()
+    if "content" not in about:
+        return f"{code}"
+    (kind, content), *_ = about["content"].items()
+    return _json_type(content["schema"]) if "$ref" in content["schema"] else f"`{kind}`"
+
+
+def _describe_request(request: str, about: Mapping[str, Any]) -> Iterator[str]:
+    queries = [each for each in about["parameters"] if each["in"] == "query"]
+    body = about.get("requestBody", {}).get("content", {})
+    if not queries and not body and "WebSocket" not in about["description"]:
+        return
+    yield f"## {request}\n\n{about['description']}\n"
+    for kind, content in body.items():
+        schema = content["schema"]
+        yield f"The body is {_json_type(schema) if '$ref' in schema else f'`{kind}`'}.\n"
+    if queries:
+        yield "| parameter | type | meaning |\n|---|---|---|"
+        for each in queries:
+            yield f"| `{each['name']}` | {_json_type(each['schema'])} | {_cell(each['description'])} |"
+        yield ""
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "configuration": generate_configuration,
     "commands": generate_commands,
@@ -468,6 +528,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "exit-codes": generate_exit_codes,
     "model-contract": generate_model_contract,
     "client": generate_client,
+    "http-api": generate_http_api,
 }
 
 

@@ -633,8 +633,9 @@ class Http(Table):
             closes the oldest whose answer is not taken.
         max_viewers: Connections beside these that are sent something for long: live video, changes,
             downloads.
-        users_file: File of who may log in, written by `edge users`. With it everybody must, and
-            other machines can use the page. Changes of the file take effect at once.
+        users_file: File of who may log in, written by `edge users`, relative to the configuration
+            file. With it everybody must, and other machines can use the page. Changes of the file
+            take effect at once.
         trusted_proxies: Addresses or networks of proxies that log people in: what they say in the
             headers `remote-user` and `remote-role` (`viewer`, `enroller` or `admin`) is believed.
         public_names: Names under which browsers reach the node, besides `localhost` and addresses.

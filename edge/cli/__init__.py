@@ -46,6 +46,14 @@ COMMANDS = {
     ),
     "people": Later("edge.cli.people:app", "Manage enrolled people and what is stored about them."),
     "keys": Later("edge.cli.keys:app", "Create encryption keys.", opencv=False),
+    "open": Later(
+        "edge.cli.open_page:open_page",
+        "Print the address of the page of the node of CONFIG.",
+        opencv=False,
+    ),
+    "users": Later(
+        "edge.cli.users:app", "Say who may use the page, and which programs may ask.", opencv=False
+    ),
     "models": Later("edge.cli.models:app", "List the shipped models, and download larger ones."),
 }
 app = application(

@@ -42,6 +42,7 @@ from edge.service.http import HttpServer, listen
 from edge.service.metrics import Metrics
 from edge.service.model_set import ModelSet
 from edge.service.send_queue import try_open
+from edge.web.access import read_rules
 
 SINK_S = 10.0  # a file system answers by then, or not at all
 
@@ -60,7 +61,7 @@ def check(
         findings = [
             *_check_opencv(list_wheels()),
             *_check_models(settings, models, configuration),
-            *check_outputs(settings, errors),
+            *check_outputs(settings, errors, configuration.parent),
             *_check_space(settings.sinks),
         ]
         with ThreadPoolExecutor(max_workers=16) as pool:
@@ -111,9 +112,16 @@ def _check_gallery(
     return Finding(part, True, detail)
 
 
-def check_outputs(settings: Config, errors: ErrorCollector) -> Iterator[Finding]:
-    """HTTP and sinks; an error is a finding, and told with its line at the end as well."""
-    parts: list[tuple[str, Callable[[], Finding]]] = [("http", lambda: _check_http(settings.http))]
+def check_outputs(
+    settings: Config, errors: ErrorCollector, base: Path = Path()
+) -> Iterator[Finding]:
+    """HTTP and sinks; an error is a finding, and told with its line at the end as well.
+
+    ``base`` is the folder of the configuration file.
+    """
+    parts: list[tuple[str, Callable[[], Finding]]] = [
+        ("http", lambda: _check_http(settings.http, base))
+    ]
     for row, table in enumerate(settings.sinks):
         part = f"sinks[{row}]"
         parts.append((part, partial(_check_sink, part, table)))
@@ -127,7 +135,8 @@ def check_outputs(settings: Config, errors: ErrorCollector) -> Iterator[Finding]
             yield finding
 
 
-def _check_http(options: Http) -> Finding:
+def _check_http(options: Http, base: Path) -> Finding:
+    read_rules(options, base)
     HttpServer(options, Metrics(), HealthBoard())
     with _Busy() as busy:
         listen(options.host, options.port).close()

@@ -50,8 +50,12 @@ class AccessRules:
         return self.users is not None or not is_loopback(self.host)
 
 
-def read_rules(options: Http) -> AccessRules:
+def read_rules(options: Http, base: Path = Path()) -> AccessRules:
     """What the configuration says of access.
+
+    Args:
+        options: The table of the server.
+        base: Folder of the configuration file.
 
     Raises:
         ConfigError: The users file cannot be used.
@@ -59,7 +63,7 @@ def read_rules(options: Http) -> AccessRules:
     users = None
     if options.users_file:
         with locate(key="http.users_file"):
-            users = UsersFile(Path(options.users_file))
+            users = UsersFile(base / options.users_file)
     return AccessRules(
         options.host,
         users,

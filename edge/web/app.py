@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from starlette.applications import Starlette
@@ -16,9 +17,11 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from edge import __version__
+from edge.config import Http
 from edge.web import cameras, events, feed
-from edge.web.access import Access
+from edge.web.access import Access, AccessRules, read_rules
 from edge.web.cameras import Stills
+from edge.web.changes import ChangeFeed
 from edge.web.configuration import ConfigurationDesk
 from edge.web.endpoint import JSON, Call, Endpoint, answer, discard_body
 from edge.web.live import LiveView
@@ -26,12 +29,28 @@ from edge.web.login import LoginDesk
 from edge.web.openapi import PREFIX, generate
 from edge.web.people import PeopleDesk
 from edge.web.place_desk import PlaceDesk
-from edge.web.ports import Node
+from edge.web.ports import Node, NodeHealth
 from edge.web.problem import RequestError, respond
 from edge.web.schema import Health, Query
 from edge.web.shield import Shield
 
 STATIC = Path(__file__).with_name("static")
+
+
+def create_page(options: Http, base: Path, node: Node) -> ASGIApp | None:
+    """Create what the daemon's HTTP server serves; None where the page is not to be shown.
+
+    Args:
+        options: The table of the server.
+        base: Folder of the configuration file.
+        node: What there is to see.
+
+    Raises:
+        ConfigError: The users file cannot be used.
+    """
+    if not options.shows_page:
+        return None
+    return create_app(node, Access(read_rules(options, base)))
 
 
 def create_app(node: Node, access: Access) -> ASGIApp:
@@ -41,17 +60,8 @@ def create_app(node: Node, access: Access) -> ASGIApp:
         node: What there is to see.
         access: Who may see it.
     """
-    stills, desk = Stills(), ConfigurationDesk()
-    live = LiveView(node, access, stills)
-    endpoints = [
-        *ENDPOINTS,
-        *stills.endpoints,
-        *live.endpoints,
-        *LoginDesk(access).endpoints,
-        *PeopleDesk().endpoints,
-        *desk.endpoints,
-        *PlaceDesk(desk).endpoints,
-    ]
+    live = LiveView(node, access, Stills())
+    endpoints = list_endpoints(access, live)
     routes: list[BaseRoute] = [_route(endpoint, node, access) for endpoint in endpoints]
     routes += [
         live.route(PREFIX),
@@ -61,6 +71,27 @@ def create_app(node: Node, access: Access) -> ASGIApp:
     ]
     handlers = {HTTPException: _explain, Exception: _excuse}
     return Shield(Starlette(routes=routes, exception_handlers=handlers), access)
+
+
+def list_endpoints(access: Access, live: LiveView) -> list[Endpoint]:
+    """What the API offers, in the order in which it is described."""
+    desk = ConfigurationDesk()
+    return [
+        *ENDPOINTS,
+        *live.stills.endpoints,
+        *live.endpoints,
+        *LoginDesk(access).endpoints,
+        *PeopleDesk().endpoints,
+        *desk.endpoints,
+        *PlaceDesk(desk).endpoints,
+    ]
+
+
+def describe_api() -> dict[str, Any]:
+    """The OpenAPI document, of no node in particular."""
+    node = Node("", list, lambda: NodeHealth(ready=False), ChangeFeed())
+    access = Access(AccessRules("localhost"))
+    return generate(list_endpoints(access, LiveView(node, access, Stills())))
 
 
 def show_health(call: Call[Query, None]) -> Health:

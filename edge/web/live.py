@@ -49,12 +49,15 @@ class LiveView:
         node: Where it comes from.
         access: Who may see it.
         stills: Where JPEGs are made.
+
+    Attributes:
+        stills: The same.
     """
 
     def __init__(self, node: Node, access: Access, stills: Stills) -> None:
         self._node = node
         self._access = access
-        self._stills = stills
+        self.stills = stills
         self._hub = LiveHub(node.open_live) if node.open_live else None
 
     @property
@@ -141,7 +144,7 @@ class LiveView:
                 if (number := (latest.frame.epoch, latest.frame.seq)) != last:
                     last = number
                     jpeg = await asyncio.to_thread(
-                        self._stills.encode,
+                        self.stills.encode,
                         latest,
                         boxes=query.boxes,
                         names=names,

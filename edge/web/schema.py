@@ -72,10 +72,12 @@ class PictureQuery(Query, frozen=True, kw_only=True):
     Attributes:
         boxes: With what was found.
         height: Height in pixels, if the picture has more; 0 leaves it as it is.
+        t: Without a meaning: makes an address that a browser has not loaded yet.
     """
 
     boxes: bool = False
     height: Height = 0
+    t: Text = ""
 
 
 class ClipQuery(Query, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ import http.client
 import json
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -16,8 +17,7 @@ from edge.service.health import HealthBoard
 from edge.service.http import HttpServer
 from edge.service.metrics import Metrics
 from edge.types import CameraState, CameraStatus, Frame, RgbPicture, StatusReason
-from edge.web.access import Access, read_rules
-from edge.web.app import create_app
+from edge.web.app import create_page
 from edge.web.changes import ChangeFeed
 from edge.web.ports import Archive, CameraSight, LatestPicture, Node, NodeHealth
 
@@ -119,7 +119,7 @@ class Served:
 def serving(node, **options):
     """Serve a node as its daemon does."""
     http_options = Http(**({"port": 0} | options))
-    app = create_app(node, Access(read_rules(http_options)))
+    app = create_page(http_options, Path(), node)
     server = HttpServer(http_options, Metrics(), HealthBoard(), app)
     server.start()
     try:

@@ -25,6 +25,8 @@ NEEDED = {
     "enroll": PICTURES,
     "people": PICTURES,
     "keys": {"pydantic"},
+    "open": {"pydantic"},
+    "users": {"pydantic"},
     "models": PICTURES,
 }
 

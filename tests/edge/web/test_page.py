@@ -1,0 +1,108 @@
+"""The page in a real browser: nothing from elsewhere, nothing that its policy refuses, little to
+load, and no name that becomes markup."""
+
+import contextlib
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+
+from edge.event import EventChange, KnownPerson
+from edge.recording.records import EventRecord, FileKind
+from edge.web.changes import ChangeFeed
+from edge.web.schema import Role
+from edge.web.sessions import write_invitation
+from edge.web.users import Users, read_users, write_users
+from tests.support.web_node import (
+    make_archive,
+    make_event,
+    make_latest,
+    make_node,
+    make_sight,
+    serving,
+    store,
+)
+
+CHROMIUM = shutil.which("chromium")
+FIRST_PAGE_BYTES = 150_000
+EVE = KnownPerson("p2", "<img src=x onerror=document.title='owned'>")
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@contextlib.contextmanager
+def looking(browser, address):
+    """Opens an address; yields the page, its complaints and its answers."""
+    context = browser.new_context()
+    page = context.new_page()
+    complaints, answers = [], []
+    page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("response", lambda answer: answers.append(answer))
+    page.goto(address)
+    try:
+        yield page, complaints, answers
+    finally:
+        context.close()
+
+
+def keep(folder):
+    archive = make_archive(folder)
+    event = make_event(1, people=(EVE,))
+    archive.index.put_event(event)
+    jpeg = cv2.imencode(".jpg", np.full((90, 160, 3), 99, np.uint8))[1].tobytes()
+    store(archive, event, FileKind.THUMBNAIL, jpeg)
+    return archive
+
+
+def test_cameras_and_events_are_shown_and_what_happens_appears(browser, tmp_path):
+    feed = ChangeFeed()
+    node = make_node(archive=keep(tmp_path), get_latest=make_latest, changes=feed,
+                     list_cameras=lambda: [make_sight("door"), make_sight("yard")])  # fmt: skip
+    with serving(node) as served:
+        address = f"http://127.0.0.1:{served.port}/"
+        with looking(browser, address) as (page, complaints, answers):
+            page.get_by_text("yard").first.wait_for()
+            page.get_by_text("entered:entrance").first.wait_for()
+            assert page.evaluate("document.title") == "Edgewatch"
+            loaded = [each for each in answers if "/api/" not in each.url]
+            assert sum(len(each.body()) for each in loaded) <= FIRST_PAGE_BYTES
+            page.wait_for_function("document.querySelectorAll('img').length > 2")
+            feed.add_event(
+                EventChange.BEGUN, EventRecord(make_event(2, triggers=("crossed:gate",)))
+            )
+            page.get_by_text("crossed:gate").first.wait_for()
+            assert all(each.url.startswith((address, "data:")) for each in answers)
+            assert page.evaluate("document.title") == "Edgewatch"
+            assert complaints == []
+
+
+def test_who_has_no_session_logs_in_and_a_one_time_address_does(browser, tmp_path):
+    file = tmp_path / "users.toml"
+    write_users(file, Users().put_user("ada", Role.ADMIN, "long enough"))
+    node = make_node(get_latest=make_latest, archive=make_archive(tmp_path))
+    with serving(node, users_file=str(file)) as served:
+        address = f"http://127.0.0.1:{served.port}/"
+        with looking(browser, address) as (page, _, _):
+            page.get_by_label("Name").fill("ada")
+            page.get_by_label("Password").fill("long enough")
+            page.get_by_role("button", name="Log in").click()
+            page.get_by_text("door").first.wait_for()
+            (cookie,) = page.context.cookies()
+            assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
+            assert page.evaluate("document.cookie") == ""
+        token = write_invitation(read_users(file).key, Role.VIEWER)
+        with looking(browser, f"{address}#token={token}") as (page, _, _):
+            page.get_by_text("door").first.wait_for()
+            assert "token" not in page.url
