@@ -35,6 +35,7 @@ _FRAGMENTS = {
     },
     "picture": {"movflags": "frag_every_frame+empty_moov+default_base_moof"},
 }
+_WHOLE = {"movflags": "faststart"}
 _HEVC_TAG = "hvc1"  # the one of the two that all players know
 
 
@@ -49,6 +50,7 @@ class Mp4Writer:
     Attributes:
         began_s: Unix time of the first picture.
         ended_s: Unix time of the end of the last one.
+        media_s: When the last packet is decoded, in seconds of the file's own time.
 
     Raises:
         StorageError: MP4 cannot contain the codec, or the key frame is broken.
@@ -61,6 +63,7 @@ class Mp4Writer:
         fragment: Literal["second", "picture"] = "second",
     ) -> None:
         self.began_s = self.ended_s = first.captured_s
+        self.media_s = 0.0
         self._first = self._last = first
         self._unit = first.format.time_base
         self._period = max(round(Fraction(1, 25) / self._unit), 1)
@@ -107,7 +110,7 @@ class Mp4Writer:
         pts = copy.pts = dts + max(shift, 0)
         copy.stream = self._stream
         self._container.mux_one(copy)
-        self._last, self._dts = packet, dts
+        self._last, self._dts, self.media_s = packet, dts, float(dts * self._unit)
         end_s = self.began_s + float((pts + self._period) * self._unit)
         self.ended_s = max(self.ended_s, end_s)
 
@@ -153,8 +156,13 @@ def finish(path: Path) -> None:
         whole.unlink(missing_ok=True)
 
 
-def join(parts: Sequence[Part], to: Path) -> float:
-    """Copy parts of one camera's files, in order, into a file that every player can seek in.
+def join(parts: Sequence[Part], to: Path | BinaryIO) -> float:
+    """Copy parts of one camera's files, in order, into one.
+
+    Args:
+        parts: What is wanted.
+        to: A new file that every player can seek in, or where a fragmented one is written to as
+            it comes, by ``write`` alone.
 
     Returns:
         The Unix time at which it begins. It ends where a part is coded in another way.
@@ -165,7 +173,8 @@ def join(parts: Sequence[Part], to: Path) -> float:
     """
     began_s: float | None = None
     try:
-        with av.open(str(to), "w", format="mp4", options={"movflags": "faststart"}) as output:
+        target, options = (str(to), _WHOLE) if isinstance(to, Path) else (to, _FRAGMENTS["second"])
+        with av.open(target, "w", format="mp4", options=options) as output:
             stream: VideoStream | None = None
             last = -1
             for part in parts:
@@ -185,9 +194,9 @@ def join(parts: Sequence[Part], to: Path) -> float:
                         packet.dts, packet.pts, packet.stream = last, last + shift, stream
                         output.mux_one(packet)
     except (FFmpegError, IndexError) as error:
-        raise StorageError(f"cannot be put together: {error}", file=to) from error
+        raise StorageError(f"video cannot be put together: {error}") from error
     if began_s is None:
-        raise StorageError("nothing of that time is there", file=to)
+        raise StorageError("nothing of that time is there")
     return began_s
 
 

@@ -52,13 +52,18 @@ class RecordedCamera:
     """A camera of which something is kept.
 
     Attributes:
-        ring: The packets that clips are made of; None where they do not come coded.
-        main: The same, where it is another stream than the one that is looked at.
+        source: The packets of the stream that is looked at; None where they do not come coded.
+        main: Those of the main stream; None where there is none.
     """
 
     settings: Camera
-    ring: PacketRing | None = None
+    source: PacketRing | None = None
     main: PacketRing | None = None
+
+    @property
+    def ring(self) -> PacketRing | None:
+        """The packets that clips are made of."""
+        return self.main or self.source
 
 
 @dataclass(slots=True)
@@ -91,7 +96,11 @@ class Archivist:
         classes: Class names by class_id.
         tell: Publishes a change of an event.
         report: Called with why nothing can be kept, or with nothing.
-        on_dropped: Called with the number of changes that were not kept.
+        on_measured: Called with the bytes of what is kept.
+
+    Attributes:
+        cameras: Of which something is kept, by name; may be replaced at any time.
+        stored: The bytes of what is kept.
     """
 
     def __init__(
@@ -101,9 +110,10 @@ class Archivist:
         classes: Sequence[str],
         tell: Tell,
         report: Callable[[str], None],
-        on_measured: Callable[[dict[FileKind, int]], None] = lambda _: None,
+        on_measured: Callable[[Mapping[FileKind, int]], None] = lambda _: None,
     ) -> None:
         self.cameras: Mapping[str, RecordedCamera] = {}
+        self.stored: Mapping[FileKind, int] = {}
         self._settings, self._base, self._classes = settings, base, tuple(classes)
         self._tell, self._report, self._on_measured = tell, report, on_measured
         self._waiting: deque[EventUpdate] = deque()
@@ -217,7 +227,8 @@ class Archivist:
         now_s = time.time()
         if time.monotonic() - self._pruned_s > PRUNE_S:
             archive.prune(now_s, RESERVE_BYTES)
-            self._on_measured(archive.measure())
+            self.stored = archive.measure()
+            self._on_measured(self.stored)
             self._pruned_s = time.monotonic()
         while self._forgotten:
             archive.index.forget_person(self._forgotten.popleft())

@@ -76,7 +76,7 @@ class CameraPool:
             set_up = self.metrics.main_up.labels(camera.name).set
             stream = MainStream(camera.name, main, main_ring, Backoff(self._rng), set_up)
             self._mains[camera.name] = self.group.start(f"main {camera.name}", stream.run)
-        self._record(RecordedCamera(camera, main_ring or ring, main_ring))
+        self._record(RecordedCamera(camera, ring, main_ring))
         metrics, backoff = self.metrics.camera(camera.name), Backoff(self._rng)
         loop = CameraLoop(camera, source, self.frames, self._epochs, metrics, self.report, backoff)
         worker = self.group.start(f"camera {camera.name}", loop.run)
@@ -90,7 +90,7 @@ class CameraPool:
         self._record(replace(self.recorded[camera.name], settings=camera))
 
     def _record(self, camera: RecordedCamera) -> None:
-        for ring in (camera.ring, camera.main):
+        for ring in (camera.source, camera.main):
             if ring:
                 ring.keep_s = camera.settings.record.pre_s
         self.recorded = {**self.recorded, camera.settings.name: camera}

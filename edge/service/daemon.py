@@ -38,10 +38,15 @@ from edge.service.http import HttpServer
 from edge.service.inference import InferencePool
 from edge.service.metrics import Metrics
 from edge.service.model_set import ModelSet
+from edge.service.node_view import NodeView
+from edge.service.people_desk import PeopleDesk
 from edge.service.publisher import Publisher
 from edge.service.workers import Worker, WorkerGroup, stop_all
 from edge.types import CameraState, CameraStatus, FrameResult, StatusReason, TrackLoss
 from edge.vision.tracker import make_track_ids
+from edge.web.access import Access, read_rules
+from edge.web.app import create_app
+from edge.web.ports import Archive, People
 from edge.wire.message_builder import MessageBuilder
 
 log = logging.getLogger(__name__)
@@ -90,6 +95,7 @@ class Daemon:
         self._publisher = Publisher(self.metrics, self.health.report_sink)
         self._desk: EventDesk | None = None
         self._archivist: Archivist | None = None
+        self._view: NodeView | None = None
         self._keepers = WorkerGroup(MAX_SILENCE_S)  # a disk that hangs is not the daemon's death
         self._helpers: list[Worker] = []  # heartbeat, gallery, engines
         self._builder: MessageBuilder | None = None
@@ -138,7 +144,12 @@ class Daemon:
         )  # fmt: skip
         self._desk = EventDesk(detector.classes, archivist.put)
         self._desk.watch(settings.cameras)
-        self._http = HttpServer(settings.http, self.metrics, self.health)
+        self._view = view = NodeView(
+            settings.node, self._cameras, self.health, archivist, detector.classes
+        )
+        node = view.describe(self._make_people_desk(models, base), self._path, self.reload)
+        page = create_app(node, Access(read_rules(settings.http, base)))
+        self._http = HttpServer(settings.http, self.metrics, self.health, page)
         self._http.start()
         self._publisher.start(settings.sinks)
         self._inference = InferencePool(
@@ -259,8 +270,9 @@ class Daemon:
         for result in results:
             self.metrics.count_result(result, classes)
             self._cameras.note(result)
-            if self._desk:
+            if self._desk and self._view:
                 self._desk.note(result)
+                self._view.note(result)
             if self._on_result:
                 self._on_result(result)
             messages += builder.build(result, self._cameras.sample_jpeg(result.frame))
@@ -275,9 +287,10 @@ class Daemon:
     ) -> None:
         if change is EventChange.BEGUN:
             self.metrics.events.labels(event.camera, str(event.severity)).inc()
-        if self._builder:
+        if self._builder and self._view:
             message = self._builder.build_event(event, change, snapshot=snapshot, clip=clip)
             self._publisher.publish([message])
+            self._view.note_event(event, change, snapshot=snapshot, clip=clip)
 
     def _publish_losses(self, losses: Sequence[TrackLoss]) -> None:
         for loss in losses:
@@ -306,8 +319,9 @@ class Daemon:
         log.log(level, "%s: %s", status.state, status.reason, extra={"camera": status.camera})
         if self._builder:
             self._publisher.publish([self._builder.build_status(status)])
-        if self._desk:
+        if self._desk and self._view:
             self._desk.note_status(status)
+            self._view.changes.add_status(status)
 
     def _send_heartbeats(self, worker: Worker) -> None:
         while not worker.stop.wait(1):
@@ -351,6 +365,16 @@ class Daemon:
                 recognition, base, models.embedder, models.liveness, ids, count,
                 self.health.report_gallery, finder=models.faces,
             )  # fmt: skip
+
+    def _make_people_desk(
+        self, models: ModelSet, base: Path
+    ) -> Callable[[Archive | None], People] | None:
+        """What makes the desk that changes the gallery, if there is one."""
+        recognition, finder, embedder = self._settings.recognition, models.faces, models.embedder
+        if recognition is None or finder is None or embedder is None:
+            return None
+        forget = self._archivist.forget_person if self._archivist else lambda _: None
+        return lambda archive: PeopleDesk(recognition, base, finder, embedder, archive, forget)
 
     def _start_engines(self, manager: EngineManager) -> Worker:
         """Start the worker that builds and loads engines."""
@@ -411,6 +435,8 @@ class Daemon:
             if name not in new:
                 self.health.forget(name)
                 self.metrics.forget_camera(name)
+        if self._view:
+            self._view.forget(gone)
         if self._pipeline:
             self._pipeline.watch(cameras, renewed)
         for name, camera in new.items():

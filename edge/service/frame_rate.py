@@ -1,6 +1,10 @@
-"""The frame rate limiter: which captures are due at a camera's fps."""
+"""Frame rates: which captures are due at a camera's fps, and how many there were."""
 
 from __future__ import annotations
+
+from collections import deque
+
+MEASURED = 32
 
 
 class FrameRateLimiter:
@@ -21,3 +25,21 @@ class FrameRateLimiter:
         late_s = at_s - self._due_s
         self._due_s = (self._due_s if late_s < self._period_s else at_s) + self._period_s
         return True
+
+
+class RateMeter:
+    """Measures how often something happens, over the last ``MEASURED`` times."""
+
+    def __init__(self) -> None:
+        self._times: deque[float] = deque(maxlen=MEASURED)
+
+    def count(self, at_s: float) -> None:
+        """It happened at a moment of the monotonic clock."""
+        self._times.append(at_s)
+
+    @property
+    def rate_hz(self) -> float:
+        """How often a second; 0 before the second time."""
+        times = tuple(self._times)
+        span_s = times[-1] - times[0] if times else 0.0
+        return (len(times) - 1) / span_s if span_s > 0 else 0.0

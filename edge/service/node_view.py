@@ -1,0 +1,196 @@
+"""The node as the page sees it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from edge.errors import StorageError
+from edge.event import Event, EventChange
+from edge.recording.archive import INDEX
+from edge.recording.index import Index
+from edge.recording.mp4 import Part, join
+from edge.recording.records import EventRecord, FileKind
+from edge.service.archivist import Archivist
+from edge.service.camera_pool import CameraPool
+from edge.service.frame_rate import RateMeter
+from edge.service.health import HealthBoard
+from edge.service.live_view import open_live
+from edge.types import FrameResult, Outcome
+from edge.web.changes import ChangeFeed
+from edge.web.ports import (
+    Archive,
+    CameraSight,
+    ConfigurationFile,
+    LatestPicture,
+    Node,
+    NodeHealth,
+    People,
+)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class NodeView:
+    """Remembers what the page shows.
+
+    Attributes:
+        classes: Class names by class_id.
+        changes: What happens, for pages that are open.
+    """
+
+    name: str
+    cameras: CameraPool
+    health: HealthBoard
+    archivist: Archivist
+    classes: Sequence[str]
+    changes: ChangeFeed = field(default_factory=ChangeFeed)
+    _latest: dict[str, FrameResult] = field(default_factory=dict)
+    _rates: dict[str, RateMeter] = field(default_factory=dict)
+
+    def note(self, result: FrameResult) -> None:
+        """Remember the newest frame of a camera."""
+        frame = result.frame
+        self._latest[frame.camera] = result
+        rate = self._rates.get(frame.camera)
+        if rate is None:
+            rate = self._rates[frame.camera] = RateMeter()
+        rate.count(frame.age_from_s)
+
+    def note_event(self, event: Event, change: EventChange, *, snapshot: bool, clip: bool) -> None:
+        """Tell a change of an event to pages that are open."""
+        kept = {FileKind.SNAPSHOT: snapshot, FileKind.THUMBNAIL: snapshot, FileKind.CLIP: clip}
+        files = frozenset(kind for kind, is_there in kept.items() if is_there)
+        self.changes.add_event(change, EventRecord(event, files=files))
+
+    def describe(
+        self,
+        people: Callable[[Archive | None], People] | None,
+        path: Path | None,
+        reload: Callable[[], None],
+    ) -> Node:
+        """What there is to see.
+
+        Args:
+            people: Makes the desk that changes the gallery; None without recognition.
+            path: The configuration file.
+            reload: Asks the node to read it again.
+        """
+        archive = self._open_archive()
+        configuration = ConfigurationFile(path, reload, tuple(self.classes)) if path else None
+        return Node(
+            self.name,
+            self.list_cameras,
+            self.describe_health,
+            self.changes,
+            archive,
+            self.get_latest,
+            lambda camera: open_live(self.cameras.recorded, camera),
+            _Exporter(archive).export if archive else None,
+            people(archive) if people else None,
+            configuration,
+        )
+
+    def _open_archive(self) -> Archive | None:
+        """A connection of its own to the index."""
+        folder = self.archivist.folder
+        if folder is None:
+            return None
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return Archive(folder, Index(folder / INDEX))
+        except (OSError, StorageError) as error:
+            log.warning("the page shows no events: %s", error)
+            return None
+
+    def list_cameras(self) -> list[CameraSight]:
+        """All cameras."""
+        states = {status.camera: status for status in self.health.states()}
+        recorded = self.cameras.recorded
+        return [
+            CameraSight(
+                camera,
+                states.get(name),
+                self._rates[name].rate_hz if name in self._rates else 0.0,
+                name in recorded and recorded[name].source is not None,
+            )
+            for name, camera in self.cameras.configured.items()
+        ]
+
+    def get_latest(self, name: str) -> LatestPicture | None:
+        """The newest picture of a camera."""
+        result, camera = self._latest.get(name), self.cameras.configured.get(name)
+        if result is None or camera is None:
+            return None
+        tracks, names = result.tracks, [""] * len(result.tracks)
+        for row, decision in enumerate(result.decisions):
+            owner = int(result.faces.track_row[row])
+            if owner >= 0 and decision.outcome is Outcome.KNOWN:
+                names[owner] = decision.name
+        labels = tuple(self.classes[class_id] for class_id in tracks.class_id.tolist())
+        return LatestPicture(
+            result.frame, tracks.xyxy, labels, tuple(names), result.faces.xyxy, camera.hide
+        )
+
+    def forget(self, names: Sequence[str]) -> None:
+        """Forget cameras that were removed."""
+        for name in names:
+            self._latest.pop(name, None)
+            self._rates.pop(name, None)
+
+    def describe_health(self) -> NodeHealth:
+        """How the node is."""
+        board = self.health
+        problems = [f"{task}: {why}" for task, why in board.broken_models.items()]
+        problems += [f"sink {sink}: {why}" for sink, why in board.broken_sinks.items()]
+        problems += [f"no progress in {name}" for name in board.stuck]
+        problems += [f"gallery: {board.gallery_problem}"] if board.gallery_problem else []
+        problems += [f"storage: {board.storage_problem}"] if board.storage_problem else []
+        figures = {"load_ratio": os.getloadavg()[0] / (os.cpu_count() or 1)}
+        if folder := self.archivist.folder:
+            if folder.exists():
+                usage = shutil.disk_usage(folder)
+                figures |= {"disk_free_bytes": usage.free, "disk_total_bytes": usage.total}
+            for kind, size in self.archivist.stored.items():
+                figures[f"stored_{kind}_bytes"] = size
+        return NodeHealth(board.is_ready(), tuple(problems), figures)
+
+
+@dataclass(frozen=True, slots=True)
+class _Exporter:
+    archive: Archive
+
+    def export(
+        self, camera: str, began_s: float, ended_s: float, write: Callable[[bytes], None]
+    ) -> None:
+        """Write the video of a camera from one Unix time to another as fragmented MP4.
+
+        Raises:
+            LookupError: There is none.
+        """
+        files = self.archive.index.find_video(camera, began_s, ended_s)
+        if any(file.kind is FileKind.CONTINUOUS for file in files):
+            files = [file for file in files if file.kind is FileKind.CONTINUOUS]
+        parts = [
+            Part(self.archive.folder / file.path, file.began_s, began_s, ended_s) for file in files
+        ]
+        try:
+            join(parts, cast(BinaryIO, _Writer(write)))
+        except (StorageError, FileNotFoundError) as error:
+            raise LookupError("no video of that time is kept") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    put: Callable[[bytes], None]
+
+    def write(self, data: bytes) -> int:
+        """Hand on what is written."""
+        self.put(bytes(data))
+        return len(data)
