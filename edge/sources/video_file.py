@@ -298,8 +298,12 @@ class VideoFile:
             SourceEndedError: It has no picture, is damaged, or fails again at the same place.
             SourceError: It cannot be opened or read now, or the size changed.
         """
-        with self._open() as video, contextlib.closing(self._captures(video, stop)) as captures:
-            yield captures
+        with contextlib.ExitStack() as opened:
+            first = opened.enter_context(self._open())
+            captures = self._captures(first, opened, stop)
+            del first  # only the first round needs it: a decoder holds many pictures
+            with contextlib.closing(captures):
+                yield captures
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[Video]:
@@ -319,7 +323,9 @@ class VideoFile:
             self.codec = video.codec
             yield video
 
-    def _captures(self, first: Video, stop: threading.Event) -> Generator[Capture]:
+    def _captures(
+        self, first: Video, opened: contextlib.ExitStack, stop: threading.Event
+    ) -> Generator[Capture]:
         options, clock = self._options, self._clock
         if clock is None:
             clock = self._clock = RecordingClock()
@@ -328,9 +334,10 @@ class VideoFile:
         try:
             yield from playback.play_once(first)
             self._end_round(first, playback, stop)
+            opened.close()
+            del first
             while options.loop and not stop.is_set():
-                with self._open() as video:
-                    yield from playback.play_once(video)
+                yield from self._play_again(playback)
         except _SizeChangeError as change:
             self._resume_at = change.row
             raise
@@ -347,6 +354,10 @@ class VideoFile:
             raise
         if not stop.is_set():
             self._forget()
+
+    def _play_again(self, playback: _Playback) -> Iterator[Capture]:
+        with self._open() as video:
+            yield from playback.play_once(video)
 
     def _end_round(self, video: Video, playback: _Playback, stop: threading.Event) -> None:
         """Say what was wrong with the recording, once."""

@@ -1,11 +1,13 @@
 """Video files: real ones, small ones and broken ones."""
 
 import contextlib
+import itertools
 import os
 import socket
 import threading
 import time
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -246,6 +248,18 @@ def test_a_loop_begins_again(tmp_path):
     grey = [int(to_rgb(picture)[100, 80, 0]) for picture in taken]
     assert grey[:4] == grey[4:8]
     assert len(set(grey[:4])) == 4
+
+
+def test_a_loop_holds_its_file_open_once(tmp_path):
+    """A decoder holds many pictures: a second one would double what a camera takes."""
+    video = write_video(tmp_path / "v.mp4", frames=4)
+    folder = Path("/proc/self/fd")
+    opened = []
+    with source_of(video, loop=True).connect(threading.Event()) as captures:
+        for _ in itertools.islice(captures, 10):
+            links = [link.readlink() for link in folder.iterdir() if link.is_symlink()]
+            opened.append(links.count(video))
+    assert opened == [1] * 10
 
 
 def test_another_picture_size_begins_an_epoch_and_loses_no_frame(tmp_path):
