@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import re
 import tempfile
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+
+from edge.types import CodedPacket, StreamFormat
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "videos"
 WALKING = SHARED / "one-by-one-person-detection.mp4"  # 768x432, 1394 frames, 10 fps
@@ -91,3 +95,30 @@ def truncate_slices(image: np.ndarray, share: float, frames: int = 60) -> Path:
         )
     )
     return path
+
+
+def encode_packets(codec, count=30, size=(320, 240), **options):
+    """Packets of a coded film of 10 pictures a second, as a camera's tap gives them."""
+    buffer = io.BytesIO()
+    kind = {"libx264": "h264", "libx265": "hevc", "mjpeg": "mjpeg"}[codec]
+    with av.open(buffer, "w", format=kind) as output:
+        stream = output.add_stream(codec, rate=10, options=options)
+        stream.width, stream.height = size
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        for number in range(count):
+            frame = av.VideoFrame(*size, stream.pix_fmt)
+            for plane in frame.planes:
+                plane.update(bytes([number * 5 % 256]) * plane.buffer_size)
+            frame.pts = number
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode())
+    buffer.seek(0)
+    form = StreamFormat(kind, b"", Fraction(1, 90_000))
+    packets = []
+    with av.open(buffer, format=kind) as container:
+        for number, packet in enumerate(p for p in container.demux() if p.size):
+            packets.append(
+                CodedPacket(form, bytes(packet), number * 9000, number * 9000,
+                            packet.is_keyframe, 1000 + number / 10, 50 + number / 10)
+            )  # fmt: skip
+    return packets

@@ -3,6 +3,7 @@ load, and no name that becomes markup."""
 
 import contextlib
 import shutil
+import threading
 
 import cv2
 import numpy as np
@@ -10,10 +11,13 @@ import pytest
 
 from edge.event import EventChange, KnownPerson
 from edge.recording.records import EventRecord, FileKind
+from edge.recording.ring import PacketRing
 from edge.web.changes import ChangeFeed
+from edge.web.live_ring import open_ring
 from edge.web.schema import Role
 from edge.web.sessions import write_invitation
 from edge.web.users import Users, read_users, write_users
+from tests.support.videos import encode_packets as encode
 from tests.support.web_node import (
     make_archive,
     make_event,
@@ -106,3 +110,63 @@ def test_who_has_no_session_logs_in_and_a_one_time_address_does(browser, tmp_pat
         with looking(browser, f"{address}#token={token}") as (page, _, _):
             page.get_by_text("door").first.wait_for()
             assert "token" not in page.url
+
+
+PLAY = """async (camera) => {
+  const video = document.createElement("video");
+  video.muted = true;
+  document.body.append(video);
+  const source = new MediaSource();
+  video.src = URL.createObjectURL(source);
+  await new Promise((done) => source.addEventListener("sourceopen", done, { once: true }));
+  const socket = new WebSocket(`ws://${location.host}/api/v1/cameras/${camera}/live`);
+  socket.binaryType = "arraybuffer";
+  const waiting = [];
+  let buffer = null, offset_s = null;
+  const append = () => {
+    if (buffer && !buffer.updating && waiting.length) buffer.appendBuffer(waiting.shift());
+  };
+  socket.onmessage = ({ data }) => {
+    if (typeof data === "string") {
+      buffer = source.addSourceBuffer(JSON.parse(data).mime);
+      buffer.addEventListener("updateend", append);
+      return;
+    }
+    const head = new DataView(data);
+    if (!(head.getUint8(16) & 2)) offset_s = head.getFloat64(0) - head.getFloat64(8);
+    waiting.push(new Uint8Array(data, 17));
+    append();
+  };
+  await new Promise((done) => video.addEventListener("loadeddata", done, { once: true }));
+  video.currentTime = video.buffered.start(0);
+  await video.play();
+  const from_s = video.currentTime;
+  while (video.currentTime < from_s + 1) await new Promise((done) => setTimeout(done, 50));
+  return [from_s, video.currentTime, offset_s, video.videoWidth];
+}"""
+
+
+def test_the_live_stream_plays_in_a_browser_and_tells_when_each_picture_was_taken(browser):
+    packets = encode("libx264", count=100, g="10", bf="0", profile="main")
+    ring, over = PacketRing(5.0), threading.Event()
+
+    def feed():
+        for packet in packets:
+            ring.put(packet)
+            if over.wait(0.05):
+                return
+
+    node = make_node(open_live=lambda camera: open_ring(ring))
+    feeder = threading.Thread(target=feed)
+    with serving(node) as served:
+        address = f"http://127.0.0.1:{served.port}/"
+        with looking(browser, address) as (page, _, _):
+            feeder.start()
+            try:
+                from_s, to_s, offset_s, width = page.evaluate(PLAY, "door")
+            finally:
+                over.set()
+                feeder.join()
+    assert to_s >= from_s + 1
+    assert offset_s == pytest.approx(1000, abs=0.01)
+    assert width == 320
