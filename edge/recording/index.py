@@ -215,11 +215,14 @@ class Index:
         return [_to_file(row) for row in rows]
 
     def find_video(self, camera: str, began_s: float, ended_s: float) -> list[StoredFile]:
-        """Clips and continuous video of a camera that overlap a time, oldest first."""
+        """Clips and continuous video of a camera that overlap a time, oldest first.
+
+        Of files that are being written, continuous video is among them: what is there can be read.
+        """
         rows = self._fetch(
             f"SELECT {_FILE_COLUMNS} FROM files "
-            "WHERE camera = ? AND kind IN ('clip', 'continuous') AND began_s < ? AND ended_s > ? "
-            "ORDER BY began_s",
+            "WHERE camera = ? AND began_s < ? AND (kind IN ('clip', 'continuous') AND ended_s > ? "
+            "OR kind = 'continuous' AND ended_s IS NULL) ORDER BY began_s",
             (camera, ended_s, began_s),
         )
         return [_to_file(row) for row in rows]

@@ -178,7 +178,10 @@ def join(parts: Sequence[Part], to: Path | BinaryIO) -> float:
             stream: VideoStream | None = None
             last = -1
             for part in parts:
-                with av.open(str(part.path), format="mp4") as container:
+                with (
+                    part.path.open("rb") as file,
+                    av.open(cast(BinaryIO, _WholeFragments(file)), "r", format="mp4") as container,
+                ):
                     source = container.streams.video[0]
                     if stream is None:
                         stream = output.add_stream_from_template(source, opaque=True)
@@ -198,6 +201,28 @@ def join(parts: Sequence[Part], to: Path | BinaryIO) -> float:
     if began_s is None:
         raise StorageError("nothing of that time is there")
     return began_s
+
+
+class _WholeFragments:
+    """A file up to the end of its last whole fragment, for one that is still being written."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._end = file, _find_end(file)
+        file.seek(0)
+
+    def read(self, size: int) -> bytes:
+        """Some bytes; none at the end."""
+        return self._file.read(max(min(size, self._end - self._file.tell()), 0))
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a place; the end is that of the last fragment."""
+        if whence == os.SEEK_END:
+            return self._file.seek(self._end + offset)
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        """Where it is."""
+        return self._file.tell()
 
 
 def _is_coded_alike(one: VideoStream, other: VideoStream) -> bool:

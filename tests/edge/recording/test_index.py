@@ -128,7 +128,9 @@ def test_video_of_a_time_is_found_in_clips_and_continuous_files(index):
     index.put_file(StoredFile("c.mp4", FileKind.CLIP, "door", "e1", 12.0, 18.0, 1))
     index.put_file(StoredFile("s.jpg", FileKind.SNAPSHOT, "door", "e1", 12.0, 18.0, 1))
     index.put_file(StoredFile("y.mp4", FileKind.CONTINUOUS, "yard", "", 10.0, 20.0, 1))
+    index.put_file(StoredFile("d.mp4", FileKind.CLIP, "door", "e2", 50.0))
     assert [f.path for f in index.find_video("door", 10.0, 25.0)] == ["10.mp4", "c.mp4", "20.mp4"]
+    assert [f.path for f in index.find_video("door", 48.0, 60.0)] == ["40.mp4", "open.mp4"]
 
 
 def test_another_database_is_refused_and_left_alone(tmp_path):

@@ -133,6 +133,19 @@ def test_a_time_is_put_together_from_several_files(coded, tmp_path):
     assert shown[:-1] == pytest.approx(times[first : first + len(shown) - 1], abs=0.002)
 
 
+def test_what_is_still_being_written_can_be_put_together_as_far_as_it_is_there(coded, tmp_path):
+    packets, times = coded
+    path = tmp_path / "a.mp4"
+    writer = write_mp4(path, packets)
+    for cut in (0.6, 0.75, 0.9):
+        path.with_suffix(".cut").write_bytes(path.read_bytes()[: int(path.stat().st_size * cut)])
+        pieces = io.BytesIO()
+        join([Part(path.with_suffix(".cut"), writer.began_s)], pieces)
+        (tmp_path / "out.mp4").write_bytes(pieces.getvalue())
+        shown = decode_times(tmp_path / "out.mp4")
+        assert len(shown) >= 0.4 * len(times)
+
+
 def test_nothing_of_a_time_is_an_error(coded, tmp_path):
     packets, times = coded
     writer = write_mp4(tmp_path / "a.mp4", packets)

@@ -1,0 +1,276 @@
+"""The archivist: events with pictures and clips, whatever the disk does."""
+
+import contextlib
+import threading
+import time
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from edge.config import Camera, Storage
+from edge.event import BestView, Event, EventChange, KnownPerson, Severity
+from edge.events.camera_events import EventUpdate
+from edge.recording.index import Index
+from edge.recording.records import EventFilter, FileKind
+from edge.recording.ring import PacketRing
+from edge.service.archivist import Archivist, RecordedCamera
+from edge.service.workers import Worker
+from edge.types import Faces, Frame, FrameResult, RgbPicture, Tracks
+from tests.edge.recording.test_mp4 import decode_times, read_source
+from tests.support.videos import write_video
+
+CLASSES = ("person", "car")
+BEGUN, UPDATED, ENDED = EventChange
+GENEROUS_S = 20
+
+
+@pytest.fixture(scope="module")
+def packets(tmp_path_factory):
+    video = write_video(
+        tmp_path_factory.mktemp("v") / "a.mp4", 200, fps=20, options={"g": "20", "bf": "0"}
+    )
+    return read_source(video)[0]
+
+
+class Keeper:
+    """An archivist in its thread, and what it has told."""
+
+    def __init__(self, folder, storage=True, **camera):
+        self.told, self.problems = [], []
+        settings = Storage(folder="kept", min_free_bytes=0) if storage else None
+        self.archivist = Archivist(settings, folder, CLASSES, self._tell, self.problems.append)
+        self.ring = PacketRing(5.0)
+        self.archivist.cameras = {
+            "door": RecordedCamera(Camera(name="door", source={}, **camera), self.ring)
+        }
+        self.folder = folder / "kept"
+        self.worker = Worker("storage", self.archivist.run, lambda _: None)
+
+    def _tell(self, event, change, *, snapshot, clip):
+        self.told.append((event.event_id, change, snapshot, clip))
+
+    def put(self, *updates):
+        self.archivist.put([EventUpdate(*update) for update in updates])
+
+    def wait(self, condition):
+        deadline_s = time.monotonic() + GENEROUS_S
+        while not condition():
+            assert time.monotonic() < deadline_s, (self.told, self.problems)
+            time.sleep(0.02)
+
+    def wait_told(self, count):
+        self.wait(lambda: len(self.told) >= count)
+
+    @contextlib.contextmanager
+    def running(self):
+        self.worker.start()
+        try:
+            yield self
+        finally:
+            self.worker.stop.set()
+            assert self.worker.join(GENEROUS_S)
+            assert self.worker.error is None
+
+
+def make(began_s, ended_s=None, event_id="1nj3k5vk4d", **changes):
+    best = BestView(7, "person", 0.9, (40, 20, 80, 100), (160, 120), began_s + 0.5)
+    event = Event(
+        event_id, "door", Severity.DETECTION, ("began",), ("person",), (), (), (7,), began_s,
+        ended_s, best,
+    )  # fmt: skip
+    return replace(event, **changes)
+
+
+def make_result(at_s, rgb=(10, 200, 30), size_wh=(160, 120), faces=()):
+    picture = RgbPicture(np.full((size_wh[1], size_wh[0], 3), rgb, np.uint8))
+    tracks = Tracks(
+        np.array([[40, 20, 80, 100]], np.float32), np.ones(1, np.float32), np.zeros(1, np.int32),
+        np.array([7]), np.ones(1, np.int32), np.zeros(1, np.int32), np.zeros(1, np.bool_),
+    )  # fmt: skip
+    frame = Frame("door", 1, 0, at_s, at_s, picture)
+    return FrameResult(frame, tracks, ((),), Faces.empty(), ())
+
+
+def play(ring, packets, shift_s):
+    """Put packets into a ring as if they came now; the Unix times of their pictures."""
+    times = []
+    for packet in packets:
+        at_s = packet.captured_s + shift_s
+        ring.put(replace(packet, captured_s=at_s, monotonic_s=packet.monotonic_s + shift_s))
+        times.append(at_s)
+    return times
+
+
+def test_a_clip_begins_at_the_key_frame_before_pre_s_and_ends_post_s_after(tmp_path, packets):
+    keeper = Keeper(tmp_path, record={"pre_s": 2, "post_s": 1.5})
+    shift_s = time.time() - 5 - packets[0].captured_s
+    with keeper.running():
+        keeper.wait(lambda: keeper.problems == [""])
+        times = play(keeper.ring, packets[:100], shift_s)
+        began_s = times[-1] - 0.02
+        keeper.put((BEGUN, make(began_s), make_result(began_s)))
+        keeper.wait_told(1)
+        times += play(keeper.ring, packets[100:], shift_s)
+        ended_s = began_s + 1.0
+        keeper.put((ENDED, make(began_s, ended_s)))
+        keeper.wait_told(2)
+    assert keeper.told == [("1nj3k5vk4d", BEGUN, True, True), ("1nj3k5vk4d", ENDED, True, True)]
+    [path] = keeper.folder.glob("events/*/*.mp4")
+    index = Index(keeper.folder / "index.db")
+    [clip] = index.list_files(FileKind.CLIP)
+    assert began_s - 2 - 1.05 <= clip.began_s <= began_s - 2
+    shown = [clip.began_s + at_s for at_s in decode_times(path)]
+    expected = [at_s for at_s in times if clip.began_s - 0.001 <= at_s < ended_s + 1.5]
+    assert shown == pytest.approx(expected, abs=0.002)
+    assert index.find_events(EventFilter())[0].files == {
+        FileKind.CLIP, FileKind.SNAPSHOT, FileKind.THUMBNAIL
+    }  # fmt: skip
+    index.close()
+
+
+def test_a_clip_whose_camera_gives_nothing_more_ends_with_what_there_is(tmp_path, packets):
+    keeper = Keeper(tmp_path, record={"pre_s": 2, "post_s": 0})
+    shift_s = time.time() - 5 - packets[0].captured_s
+    with keeper.running():
+        times = play(keeper.ring, packets[:100], shift_s)
+        keeper.put((BEGUN, make(times[-1])), (ENDED, make(times[-1], times[-1] + 0.2)))
+        keeper.wait_told(2)
+    assert keeper.told[-1] == ("1nj3k5vk4d", ENDED, False, True)
+
+
+def test_a_picture_is_replaced_by_a_better_one(tmp_path):
+    keeper = Keeper(tmp_path)
+    began_s = time.time()
+    with keeper.running():
+        keeper.put((BEGUN, make(began_s), make_result(began_s, (250, 0, 0))))
+        keeper.wait_told(1)
+        keeper.put((UPDATED, make(began_s), make_result(began_s + 1, (0, 250, 0))))
+        keeper.put((ENDED, make(began_s, began_s + 2)))
+        keeper.wait_told(3)
+    assert [told[2:] for told in keeper.told] == [(True, True), (True, True), (True, False)]
+    for name in ("1nj3k5vk4d.jpg", "1nj3k5vk4d.thumb.jpg"):
+        [path] = keeper.folder.glob(f"events/*/{name}")
+        blue, green, red = cv2.imread(str(path)).reshape(-1, 3).mean(axis=0)
+        assert green > 200
+        assert max(blue, red) < 50
+
+
+@pytest.mark.parametrize("hide", [["face"], ["person"]])
+def test_what_is_hidden_is_hidden_in_pictures_and_no_clip_is_kept(tmp_path, packets, hide):
+    keeper = Keeper(tmp_path, hide=hide)
+    shift_s = time.time() - 5 - packets[0].captured_s
+    play(keeper.ring, packets[:100], shift_s)
+    began_s = time.time()
+    result = make_result(began_s)
+    noise = np.random.default_rng(1).integers(0, 256, (120, 160, 3), np.uint8)
+    result = replace(result, frame=replace(result.frame, picture=RgbPicture(noise)))
+    with keeper.running():
+        keeper.put((BEGUN, make(began_s), result), (ENDED, make(began_s, began_s + 1)))
+        keeper.wait_told(2)
+    assert not list(keeper.folder.glob("events/*/*.mp4"))
+    [path] = keeper.folder.glob("events/*/1nj3k5vk4d.jpg")
+    shown = cv2.imread(str(path)).astype(float)
+    head = shown[22:44, 44:76]
+    assert head.std() < 0.3 * shown[:, 100:].std()
+
+
+def test_pictures_come_from_the_main_stream_at_the_time_of_the_detection(tmp_path, packets):
+    keeper = Keeper(tmp_path)
+    main = PacketRing(5.0)
+    keeper.archivist.cameras = {"door": replace(keeper.archivist.cameras["door"], main=main)}
+    shift_s = time.time() - 5 - packets[0].captured_s
+    times = play(main, packets[:90], shift_s)
+    wanted = 67  # the grey below grows brighter by 8 a frame
+    result = make_result(times[wanted] + 0.02, size_wh=(80, 60))
+    with keeper.running():
+        keeper.put((BEGUN, make(times[80]), result), (ENDED, make(times[80], times[80] + 0.1)))
+        keeper.wait_told(2)
+    [path] = keeper.folder.glob("events/*/1nj3k5vk4d.jpg")
+    shown = cv2.imread(str(path))
+    assert shown.shape == (120, 160, 3)
+    assert shown[80:110].mean() == pytest.approx(8 * wanted % 256, abs=5)
+
+
+def test_without_storage_events_are_told_at_once(tmp_path):
+    keeper = Keeper(tmp_path, storage=False)
+    keeper.put((BEGUN, make(1.0)), (ENDED, make(1.0, 2.0)))
+    assert [told[1:] for told in keeper.told] == [(BEGUN, False, False), (ENDED, False, False)]
+
+
+def test_where_nothing_can_be_kept_events_are_told_and_why_is_said(tmp_path):
+    keeper = Keeper(tmp_path)
+    (tmp_path / "kept").write_text("a file where the folder should be")
+    with keeper.running():
+        keeper.put((BEGUN, make(1.0)), (ENDED, make(1.0, 2.0)))
+        keeper.wait_told(2)
+    assert "cannot be" in keeper.problems[0]
+
+
+def test_a_disk_that_hangs_holds_up_no_event(tmp_path, monkeypatch):
+    keeper = Keeper(tmp_path)
+    released, entered = threading.Event(), threading.Event()
+
+    def hang(*_):
+        entered.set()
+        released.wait(GENEROUS_S)
+
+    with keeper.running():
+        keeper.wait(lambda: keeper.problems == [""])
+        monkeypatch.setattr("edge.recording.archive.Archive.put_event", hang)
+        keeper.put((BEGUN, make(1.0)))
+        assert entered.wait(GENEROUS_S)
+        time.sleep(3.1)
+        keeper.put((BEGUN, make(2.0, event_id="1nj3k5vk4e")))
+        assert ("1nj3k5vk4e", BEGUN, False, False) in keeper.told
+        released.set()
+
+
+def test_a_full_disk_costs_the_clip_and_not_the_event(tmp_path, packets, monkeypatch):
+    keeper = Keeper(tmp_path, record={"pre_s": 2, "post_s": 0})
+    shift_s = time.time() - 5 - packets[0].captured_s
+    times = play(keeper.ring, packets[:100], shift_s)
+
+    def refuse(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("edge.recording.mp4.Mp4Writer.write", refuse)
+    with keeper.running():
+        keeper.put((BEGUN, make(times[-1]), make_result(times[-1])))
+        keeper.put((ENDED, make(times[-1], times[-1] + 0.1)))
+        keeper.wait_told(2)
+        assert keeper.told[-1][2:] == (True, False)
+    assert not list(keeper.folder.glob("events/*/*.mp4"))
+
+
+def test_continuous_video_begins_another_file_at_a_key_frame(tmp_path, packets, monkeypatch):
+    monkeypatch.setattr("edge.recording.clip.SEGMENT_S", 3.0)
+    keeper = Keeper(tmp_path, record={"continuous": True})
+    with keeper.running():
+        keeper.wait(lambda: keeper.problems == [""])
+        time.sleep(0.6)
+        times = play(keeper.ring, packets, 0.0)
+        keeper.wait(lambda: len(list(keeper.folder.glob("video/door/*/*/*.mp4"))) >= 3)
+        time.sleep(0.6)
+    index = Index(keeper.folder / "index.db")
+    files = index.list_files(FileKind.CONTINUOUS)
+    lengths = [file.ended_s - file.began_s for file in files]
+    assert all(3.0 <= length <= 4.05 for length in lengths[:-1])
+    assert sum(lengths) == pytest.approx(10.0, abs=0.01)
+    shown = [f.began_s + at_s for f in files for at_s in decode_times(keeper.folder / f.path)]
+    assert shown == pytest.approx(times, abs=0.002)
+    index.close()
+
+
+def test_a_forgotten_person_is_removed_from_events_that_are_kept(tmp_path):
+    keeper = Keeper(tmp_path)
+    known = make(1.0, 2.0, people=(KnownPerson("p1", "Ann Unmistakable"),))
+    with keeper.running():
+        keeper.put((BEGUN, replace(known, ended_s=None)), (ENDED, known))
+        keeper.wait_told(2)
+        keeper.archivist.forget_person("p1")
+        reader = Index(keeper.folder / "index.db")
+        keeper.wait(lambda: reader.get_event("1nj3k5vk4d").event.people[0].name == "")
+        reader.close()
+    assert not any(b"Unmistakable" in f.read_bytes() for f in keeper.folder.glob("index.db*"))
