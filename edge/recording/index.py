@@ -172,6 +172,12 @@ class Index:
         with self._change() as run:
             run("DELETE FROM events WHERE id = ?", (event_id,))
 
+    def list_people(self) -> set[str]:
+        """Ids of the people whose names are in events."""
+        return {
+            row[0] for row in self._fetch("SELECT DISTINCT word FROM terms WHERE kind = 'person'")
+        }
+
     def forget_person(self, person: str) -> list[str]:
         """Remove the name of a person from all events; the ids of these."""
         found = [r.event for r in self.find_events(EventFilter(person=person), limit=-1)]
@@ -313,7 +319,7 @@ def _select(wanted: EventFilter) -> tuple[str, list[str], list[Any], str]:
 
 def _list_terms(event: Event) -> Iterator[tuple[str, str]]:
     for kind, words in (("label", event.labels), ("place", event.places),
-                        ("person", [known.person for known in event.people])):  # fmt: skip
+                        ("person", [known.person for known in event.people if known.name])):  # fmt: skip
         for word in words:
             yield kind, word
 

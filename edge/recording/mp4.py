@@ -50,7 +50,6 @@ class Mp4Writer:
     Attributes:
         began_s: Unix time of the first picture.
         ended_s: Unix time of the end of the last one.
-        media_s: When the last packet is decoded, in seconds of the file's own time.
 
     Raises:
         StorageError: MP4 cannot contain the codec, or the key frame is broken.
@@ -63,7 +62,6 @@ class Mp4Writer:
         fragment: Literal["second", "picture"] = "second",
     ) -> None:
         self.began_s = self.ended_s = first.captured_s
-        self.media_s = 0.0
         self._first = self._last = first
         self._unit = first.format.time_base
         self._period = max(round(Fraction(1, 25) / self._unit), 1)
@@ -110,7 +108,7 @@ class Mp4Writer:
         pts = copy.pts = dts + max(shift, 0)
         copy.stream = self._stream
         self._container.mux_one(copy)
-        self._last, self._dts, self.media_s = packet, dts, float(dts * self._unit)
+        self._last, self._dts = packet, dts
         end_s = self.began_s + float((pts + self._period) * self._unit)
         self.ended_s = max(self.ended_s, end_s)
 

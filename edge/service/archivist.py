@@ -124,7 +124,7 @@ class Archivist:
         self._progress_s = time.monotonic()
         self._pruned_s = float("-inf")
         self._refused_until_s = float("-inf")
-        self._forgotten: deque[str] = deque()
+        self._enrolled: frozenset[str] | None = None  # that have not been compared yet
 
     @property
     def folder(self) -> Path | None:
@@ -146,9 +146,9 @@ class Archivist:
                 self._tell(lost.event, lost.change, snapshot=False, clip=False)
             self._changed.notify()
 
-    def forget_person(self, person: str) -> None:
-        """Remove the name of a person from all events that are kept."""
-        self._forgotten.append(person)
+    def retain_people(self, people: frozenset[str]) -> None:
+        """Remove the names of all others from events, since they were forgotten; ids."""
+        self._enrolled = people
 
     # --- the thread -----------------------------------------------------------------------------
 
@@ -230,8 +230,10 @@ class Archivist:
             self.stored = archive.measure()
             self._on_measured(self.stored)
             self._pruned_s = time.monotonic()
-        while self._forgotten:
-            archive.index.forget_person(self._forgotten.popleft())
+        if (enrolled := self._enrolled) is not None:
+            self._enrolled = None
+            for person in archive.index.list_people() - enrolled:
+                archive.index.forget_person(person)
         for update in updates:
             self._keep(archive, update)
         for kept in list(self._kept.values()):

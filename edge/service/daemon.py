@@ -32,6 +32,7 @@ from edge.service.cameras import END_OF_RECORDING
 from edge.service.engines import EngineManager
 from edge.service.event_desk import EventDesk
 from edge.service.frame_queue import FrameQueue
+from edge.service.gallery_people import GalleryPeople
 from edge.service.gallery_sync import GalleryFollower, follow_gallery
 from edge.service.health import HealthBoard
 from edge.service.http import HttpServer
@@ -39,7 +40,6 @@ from edge.service.inference import InferencePool
 from edge.service.metrics import Metrics
 from edge.service.model_set import ModelSet
 from edge.service.node_view import NodeView
-from edge.service.people_desk import PeopleDesk
 from edge.service.publisher import Publisher
 from edge.service.workers import Worker, WorkerGroup, stop_all
 from edge.types import CameraState, CameraStatus, FrameResult, StatusReason, TrackLoss
@@ -132,16 +132,16 @@ class Daemon:
         self._builder = builder = MessageBuilder(
             settings.node, uuid4().hex, detector.classes, detector.name, detector.sha256
         )
+        self._archivist = archivist = Archivist(
+            settings.storage, base, detector.classes, self._publish_event,
+            self._report_storage, self.metrics.set_stored,
+        )  # fmt: skip
         ids = make_track_ids(time.time())
         follower = self._create_follower(models, base, ids)
         recognizer = follower.recognizer if follower else None
         self._pipeline = Pipeline(detector, models.faces, ids, recognizer)
         self._pipeline.watch(settings.cameras)
         sources = create_sources(settings.cameras)
-        self._archivist = archivist = Archivist(
-            settings.storage, base, detector.classes, self._publish_event,
-            self._report_storage, self.metrics.set_stored,
-        )  # fmt: skip
         self._desk = EventDesk(detector.classes, archivist.put)
         self._desk.watch(settings.cameras)
         self._view = view = NodeView(
@@ -360,10 +360,11 @@ class Daemon:
         if models.embedder is None:
             raise ConfigError("the given models have no embedder", key="recognition")
         count = self.metrics.gallery_people.set
+        retain = self._archivist.retain_people if self._archivist else lambda _: None
         with locate(key="recognition.gallery"):
             return follow_gallery(
                 recognition, base, models.embedder, models.liveness, ids, count,
-                self.health.report_gallery, finder=models.faces,
+                self.health.report_gallery, finder=models.faces, retain=retain,
             )  # fmt: skip
 
     def _make_people_desk(
@@ -373,8 +374,7 @@ class Daemon:
         recognition, finder, embedder = self._settings.recognition, models.faces, models.embedder
         if recognition is None or finder is None or embedder is None:
             return None
-        forget = self._archivist.forget_person if self._archivist else lambda _: None
-        return lambda archive: PeopleDesk(recognition, base, finder, embedder, archive, forget)
+        return lambda archive: GalleryPeople(recognition, base, finder, embedder, archive)
 
     def _start_engines(self, manager: EngineManager) -> Worker:
         """Start the worker that builds and loads engines."""

@@ -36,6 +36,7 @@ class GalleryFollower:
         recognizer: Gets the people of the gallery.
         count: Called with the number of people that can be recognized.
         report: Called with why no one can be named; empty when the gallery is in use.
+        retain: Called with the ids of everybody in the gallery.
     """
 
     settings: Recognition
@@ -44,6 +45,7 @@ class GalleryFollower:
     recognizer: Recognizer
     count: Callable[[int], None]
     report: Callable[[str], None] = lambda _: None
+    retain: Callable[[frozenset[str]], None] = lambda _: None
 
     def load(self) -> None:
         """Read the gallery once.
@@ -109,6 +111,7 @@ class GalleryFollower:
         self.recognizer.use(index, threshold, of_tracks=of_tracks)
         self.count(len(index))
         self.report("")
+        self.retain(frozenset(person.id for person in gallery.people()))
         people = format_count(len(index), "person", "people")
         log.info("gallery: %s can be recognized", people)
 
@@ -142,6 +145,7 @@ def follow_gallery(
     report: Callable[[str], None] = lambda _: None,
     *,
     finder: FaceFinder | None = None,
+    retain: Callable[[frozenset[str]], None] = lambda _: None,
 ) -> GalleryFollower:
     """Create a recognizer and the follower that keeps it up to date.
 
@@ -154,7 +158,7 @@ def follow_gallery(
             "recognition.require_liveness = false"
         )
     recognizer = Recognizer(settings, embedder, liveness, ids, finder)
-    follower = GalleryFollower(settings, base, embedder, recognizer, count, report)
+    follower = GalleryFollower(settings, base, embedder, recognizer, count, report, retain)
     try:
         follower.load()
     except GalleryRefusedError as error:  # cameras are watched all the same

@@ -20,14 +20,15 @@ from edge.service.archivist import Archivist
 from edge.service.camera_pool import CameraPool
 from edge.service.frame_rate import RateMeter
 from edge.service.health import HealthBoard
-from edge.service.live_view import open_live
 from edge.types import FrameResult, Outcome
 from edge.web.changes import ChangeFeed
+from edge.web.live_ring import open_ring
 from edge.web.ports import (
     Archive,
     CameraSight,
     ConfigurationFile,
     LatestPicture,
+    LiveStream,
     Node,
     NodeHealth,
     People,
@@ -91,7 +92,7 @@ class NodeView:
             self.changes,
             archive,
             self.get_latest,
-            lambda camera: open_live(self.cameras.recorded, camera),
+            self.open_live,
             _Exporter(archive).export if archive else None,
             people(archive) if people else None,
             configuration,
@@ -122,6 +123,17 @@ class NodeView:
             )
             for name, camera in self.cameras.configured.items()
         ]
+
+    def open_live(self, name: str) -> LiveStream:
+        """The stream of a camera.
+
+        Raises:
+            LookupError: Its pictures do not come coded.
+        """
+        camera = self.cameras.recorded.get(name)
+        if camera is None or camera.source is None:
+            raise LookupError(f"{name} has no stream that can be shown as it is sent")
+        return open_ring(camera.source)
 
     def get_latest(self, name: str) -> LatestPicture | None:
         """The newest picture of a camera."""

@@ -269,7 +269,7 @@ def test_a_forgotten_person_is_removed_from_events_that_are_kept(tmp_path):
     with keeper.running():
         keeper.put((BEGUN, replace(known, ended_s=None)), (ENDED, known))
         keeper.wait_told(2)
-        keeper.archivist.forget_person("p1")
+        keeper.archivist.retain_people(frozenset({"p2"}))
         reader = Index(keeper.folder / "index.db")
         keeper.wait(lambda: reader.get_event("1nj3k5vk4d").event.people[0].name == "")
         reader.close()
