@@ -318,8 +318,8 @@ def _select(wanted: EventFilter) -> tuple[str, list[str], list[Any], str]:
 
 
 def _list_terms(event: Event) -> Iterator[tuple[str, str]]:
-    for kind, words in (("label", event.labels), ("place", event.places),
-                        ("person", [known.person for known in event.people if known.name])):  # fmt: skip
+    named = [known.person for known in event.people if known.name]
+    for kind, words in (("label", event.labels), ("place", event.places), ("person", named)):
         for word in words:
             yield kind, word
 

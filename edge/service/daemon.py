@@ -44,8 +44,7 @@ from edge.service.publisher import Publisher
 from edge.service.workers import Worker, WorkerGroup, stop_all
 from edge.types import CameraState, CameraStatus, FrameResult, StatusReason, TrackLoss
 from edge.vision.tracker import make_track_ids
-from edge.web.access import Access, read_rules
-from edge.web.app import create_app
+from edge.web.app import create_page
 from edge.web.ports import Archive, People
 from edge.wire.message_builder import MessageBuilder
 
@@ -148,7 +147,7 @@ class Daemon:
             settings.node, self._cameras, self.health, archivist, detector.classes
         )
         node = view.describe(self._make_people_desk(models, base), self._path, self.reload)
-        page = create_app(node, Access(read_rules(settings.http, base)))
+        page = create_page(settings.http, base, node)
         self._http = HttpServer(settings.http, self.metrics, self.health, page)
         self._http.start()
         self._publisher.start(settings.sinks)

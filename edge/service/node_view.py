@@ -147,7 +147,13 @@ class NodeView:
                 names[owner] = decision.name
         labels = tuple(self.classes[class_id] for class_id in tracks.class_id.tolist())
         return LatestPicture(
-            result.frame, tracks.xyxy, labels, tuple(names), result.faces.xyxy, camera.hide
+            result.frame,
+            tracks.xyxy,
+            labels,
+            tuple(tracks.track_id.tolist()),
+            tuple(names),
+            result.faces.xyxy,
+            camera.hide,
         )
 
     def forget(self, names: Sequence[str]) -> None:

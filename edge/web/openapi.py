@@ -13,7 +13,7 @@ from edge.docstrings import parse_docstring
 from edge.web import problem
 from edge.web.endpoint import JSON, Endpoint
 from edge.web.problem import Problem
-from edge.web.schema import CameraState, LiveStart, Role
+from edge.web.schema import CameraState, FrameObjects, LiveStart, Role
 
 PREFIX = "/api/v1"
 ABOUT = (
@@ -34,7 +34,9 @@ LIVE = (
 def generate(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
     """The document as a tree."""
     endpoints = list(endpoints)
-    types: dict[str, type] = {each.__name__: each for each in (Problem, LiveStart, CameraState)}
+    types: dict[str, type] = {
+        each.__name__: each for each in (Problem, LiveStart, CameraState, FrameObjects)
+    }
     for endpoint in endpoints:
         for used in (endpoint.answer, endpoint.body):
             if isinstance(used, type):

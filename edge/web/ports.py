@@ -56,6 +56,7 @@ class LatestPicture:
     Attributes:
         xyxy: ``(N, 4)`` boxes of objects, pixels of the frame.
         labels: Their N classes.
+        track_ids: Their N tracks.
         names: Who they are, N names; empty where nobody was named.
         faces_xyxy: ``(M, 4)`` boxes of faces, pixels of the frame.
         hide: What must not be recognizable.
@@ -64,6 +65,7 @@ class LatestPicture:
     frame: Frame
     xyxy: F32
     labels: tuple[str, ...]
+    track_ids: tuple[int, ...]
     names: tuple[str, ...]
     faces_xyxy: F32
     hide: tuple[Hidden, ...] = ()

@@ -262,6 +262,36 @@ class LiveStart(msgspec.Struct, frozen=True):
     codecs: str
 
 
+class FoundObject(msgspec.Struct, frozen=True):
+    """An object in a frame.
+
+    Attributes:
+        track: Id of its track.
+        label: Its class.
+        name: Who it is; empty where nobody was named, "known person" for who may not see names.
+        xyxy: Its box, pixels of the frame.
+    """
+
+    track: int
+    label: str
+    name: str
+    xyxy: tuple[float, float, float, float]
+
+
+class FrameObjects(msgspec.Struct, frozen=True):
+    """What was found in a frame.
+
+    Attributes:
+        captured_s: When the frame was captured, Unix seconds: the clock of live video.
+        size_wh: Width and height of the frame, in pixels.
+        objects: What was found.
+    """
+
+    captured_s: float
+    size_wh: tuple[int, int]
+    objects: tuple[FoundObject, ...]
+
+
 # --- changes ----------------------------------------------------------------------------------
 
 

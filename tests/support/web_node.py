@@ -47,7 +47,7 @@ def make_latest(camera="door", seq=1, hide=()):
     frame = Frame(camera, 1, seq, 1000.25, 5.0, RgbPicture(rgb))
     boxes = np.array([[100, 50, 200, 250]], np.float32)
     faces = np.array([[130, 60, 170, 110]], np.float32)
-    return LatestPicture(frame, boxes, ("person",), ("Ann",), faces, hide)
+    return LatestPicture(frame, boxes, ("person",), (7,), ("Ann",), faces, hide)
 
 
 def make_node(**parts):

@@ -1,0 +1,65 @@
+"""What is found before a camera, as it is: for boxes over its live video."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import msgspec
+from starlette.responses import Response, StreamingResponse
+
+from edge.web.cameras import get_camera
+from edge.web.endpoint import Call, Endpoint
+from edge.web.ports import LatestPicture
+from edge.web.schema import FoundObject, FrameObjects, Query
+
+POLL_S = 0.03
+SILENCE_S = 15.0  # after which a comment shows that the connection lives
+HIDDEN_NAME = "known person"
+
+
+async def follow_objects(call: Call[Query, None]) -> Response:
+    """Send what was found in each frame that is looked at from now on."""
+    camera = call.get_part("camera")
+    get_camera(call.node, camera)
+    return StreamingResponse(
+        _send(call, camera),
+        media_type="text/event-stream",
+        headers={"cache-control": "no-store", "x-accel-buffering": "no"},
+    )
+
+
+async def _send(call: Call[Query, None], camera: str) -> AsyncIterator[bytes]:
+    get_latest, last, sent_s = call.node.get_latest, (-1, -1), time.monotonic()
+    yield b"retry: 2000\n\n"
+    while get_latest and call.is_welcome():
+        latest = get_latest(camera)
+        if latest and (number := (latest.frame.epoch, latest.frame.seq)) != last:
+            last, sent_s = number, time.monotonic()
+            found = describe_objects(latest, names=call.sees_names)
+            yield b"event: objects\ndata: " + msgspec.json.encode(found) + b"\n\n"
+        elif time.monotonic() - sent_s > SILENCE_S:
+            sent_s = time.monotonic()
+            yield b":\n\n"
+        await asyncio.sleep(POLL_S)
+
+
+def describe_objects(latest: LatestPicture, *, names: bool) -> FrameObjects:
+    """What was found in a frame; names of people only for who may see them."""
+    rows = zip(
+        latest.track_ids, latest.labels, latest.names, latest.xyxy.round(1).tolist(), strict=True
+    )
+    objects = tuple(
+        FoundObject(track, label, name if names or not name else HIDDEN_NAME, tuple(box))
+        for track, label, name, box in rows
+    )
+    return FrameObjects(latest.frame.captured_s, latest.frame.size_wh, objects)
+
+
+ENDPOINTS = (
+    Endpoint("GET", "/cameras/{camera}/objects", follow_objects,
+             "Server-sent events named `objects`, one FrameObjects for each frame that is looked "
+             "at.",
+             answer="text/event-stream", long=True),
+)  # fmt: skip
