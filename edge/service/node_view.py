@@ -16,6 +16,7 @@ from edge.recording.archive import INDEX
 from edge.recording.index import Index
 from edge.recording.mp4 import Part, join
 from edge.recording.records import EventRecord, FileKind
+from edge.recording.ring import PacketRing
 from edge.service.archivist import Archivist
 from edge.service.camera_pool import CameraPool
 from edge.service.frame_rate import RateMeter
@@ -66,7 +67,8 @@ class NodeView:
 
     def note_event(self, event: Event, change: EventChange, *, snapshot: bool, clip: bool) -> None:
         """Tell a change of an event to pages that are open."""
-        kept = {FileKind.SNAPSHOT: snapshot, FileKind.THUMBNAIL: snapshot, FileKind.CLIP: clip}
+        has_clip = clip and change is EventChange.ENDED  # before, it is being written
+        kept = {FileKind.SNAPSHOT: snapshot, FileKind.THUMBNAIL: snapshot, FileKind.CLIP: has_clip}
         files = frozenset(kind for kind, is_there in kept.items() if is_there)
         self.changes.add_event(change, EventRecord(event, files=files))
 
@@ -119,7 +121,7 @@ class NodeView:
                 camera,
                 states.get(name),
                 self._rates[name].rate_hz if name in self._rates else 0.0,
-                name in recorded and recorded[name].source is not None,
+                name in recorded and self._find_live(name) is not None,
             )
             for name, camera in self.cameras.configured.items()
         ]
@@ -130,10 +132,15 @@ class NodeView:
         Raises:
             LookupError: Its pictures do not come coded.
         """
-        camera = self.cameras.recorded.get(name)
-        if camera is None or camera.source is None:
+        ring = self._find_live(name)
+        if ring is None:
             raise LookupError(f"{name} has no stream that can be shown as it is sent")
-        return open_ring(camera.source)
+        return open_ring(ring)
+
+    def _find_live(self, name: str) -> PacketRing | None:
+        """The packets that may be shown: not those of a camera in which something is hidden."""
+        camera = self.cameras.recorded.get(name)
+        return camera.source if camera and not camera.settings.hide else None
 
     def get_latest(self, name: str) -> LatestPicture | None:
         """The newest picture of a camera."""

@@ -63,7 +63,7 @@ export class Player {
 
   append() {
     const { buffer, queue, media, video } = this;
-    if (!buffer || buffer.updating || media.readyState !== "open") return;
+    if (!media || !buffer || buffer.updating || media.readyState !== "open") return;
     try {
       if (queue.length) {
         const parts = queue.splice(0);

@@ -1,0 +1,72 @@
+// Health: whether the node does what it should, its cameras, its disk, and its configuration.
+
+import { ask, may, onChange } from "./api.js";
+import { formatBytes, formatSpan, make, say } from "./dom.js";
+
+const REFRESH_MS = 5000;
+const WORDS = {
+  load_ratio: "Load of the processor", disk_free_bytes: "Free on the disk", disk_total_bytes: "Size of the disk",
+  stored_clip_bytes: "Clips", stored_snapshot_bytes: "Pictures", stored_thumbnail_bytes: "Small pictures",
+  stored_continuous_bytes: "Continuous video",
+};
+
+export const open = async () => {
+  const status = make("div", {});
+  const view = make("section", { class: "health" }, make("h2", {}, "Health"), status);
+  const show = async () => {
+    const [health, { cameras }] = await Promise.all([ask("/health"), ask("/cameras")]);
+    status.replaceChildren(makeSummary(health), makeCameras(cameras), makeFigures(health.figures));
+  };
+  await show();
+  if (may("admin")) view.append(makeConfiguration());
+  const timer = setInterval(() => { if (!document.hidden) show().catch(() => {}); }, REFRESH_MS);
+  const stop = onChange((kind) => { if (kind === "camera") show().catch(() => {}); });
+  return [view, () => { clearInterval(timer); stop(); }];
+};
+
+const makeSummary = ({ node, version, ready, problems }) => make("div", { class: ready ? "summary good" : "summary bad" },
+  make("p", { class: "verdict" }, ready ? "Everything works" : "Something is wrong"),
+  make("p", {}, `${node}, Edgewatch ${version}`),
+  problems.length ? make("ul", {}, problems.map((problem) => make("li", {}, problem))) : null);
+
+const makeCameras = (cameras) => make("div", { class: "table" }, make("table", {},
+  make("thead", {}, make("tr", {}, ["Camera", "State", "Since", "Looks a second", "Picture"].map((text) => make("th", { scope: "col" }, text)))),
+  make("tbody", {}, cameras.map((camera) => make("tr", { class: camera.state === "online" ? "" : "bad" },
+    make("th", { scope: "row" }, make("a", { href: `#/live/${encodeURIComponent(camera.name)}` }, camera.name)),
+    make("td", {}, camera.state === "online" ? "online" : `${camera.state || "starting"}: ${camera.reason}`),
+    make("td", {}, camera.since_s ? formatSpan(Date.now() / 1000 - camera.since_s) : ""),
+    make("td", {}, camera.fps.toFixed(1)),
+    make("td", {}, camera.size_wh[0] ? camera.size_wh.join(" × ") : ""))))));
+
+const makeFigures = (figures) => make("dl", {}, Object.entries(figures).flatMap(([name, value]) => [
+  make("dt", {}, WORDS[name] || name.replaceAll("_", " ")),
+  make("dd", {}, name.endsWith("_bytes") ? formatBytes(value) : name.endsWith("_ratio") ? `${Math.round(100 * value)} %` : String(value)),
+]));
+
+const makeConfiguration = () => {
+  const text = make("textarea", { spellcheck: false, rows: 24, "aria-label": "Configuration (TOML)" });
+  const answer = make("pre", { class: "answer", role: "status" });
+  let revision = "";
+  const load = async () => { ({ text: text.value, revision } = await ask("/configuration")); };
+  const tell = ({ mistakes, difference }) => {
+    answer.textContent = mistakes.length
+      ? mistakes.map(({ line, key, problem }) => `${line ? `line ${line}: ` : ""}${key ? `${key}: ` : ""}${problem}`).join("\n")
+      : difference || "Nothing differs.";
+  };
+  const check = () => ask("/configuration/check", { method: "POST", body: { text: text.value } }).then(tell)
+    .catch((error) => say(error.message, true));
+  const save = async () => {
+    try {
+      ({ text: text.value, revision } = await ask("/configuration", { method: "PUT", body: { text: text.value }, match: revision }));
+      answer.textContent = "";
+      say("Saved. The node reads it.");
+    } catch (error) {
+      if (error.mistakes?.length) tell({ mistakes: error.mistakes });
+      else say(error.status === 412 ? "The file was changed meanwhile: open it again." : error.message, true);
+    }
+  };
+  return make("details", { ontoggle: ({ target }) => { if (target.open && !revision) load().catch((error) => say(error.message, true)); } },
+    make("summary", {}, "Configuration"), text,
+    make("div", { class: "controls" }, make("button", { class: "quiet", onclick: check }, "Check"), make("button", { onclick: save }, "Save")),
+    answer);
+};
