@@ -68,8 +68,8 @@ def _draw_panel(
         yield f'<text x="{x1 - 6:.1f}" y="{y + 4:.1f}" text-anchor="end">{n * step:g}</text>'
     for cameras in sorted({count for growth in growths for count in growth.cameras if count >= 8}):
         x, y = place(cameras, 0)
-        label = f"{cameras} cameras" if cameras == most else str(cameras)
-        yield f'<text x="{x:.1f}" y="{y + 16:.1f}" text-anchor="middle">{label}</text>'
+        label, anchor = (f"{cameras} cameras", "end") if cameras == most else (cameras, "middle")
+        yield f'<text x="{x:.1f}" y="{y + 16:.1f}" text-anchor="{anchor}">{label}</text>'
     for growth, column, color in zip(growths, values, COLORS, strict=False):
         points = [place(*point) for point in zip(growth.cameras, column, strict=True)]
         line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
