@@ -35,7 +35,7 @@ from edge.errors import ConfigError
 from edge.input_file import read_input
 from edge.repeated_warning import RepeatedWarnings
 from edge.service.health import HealthBoard
-from edge.service.http_gate import HttpGate
+from edge.service.http_gate import OTHER_METHODS, HttpGate
 from edge.service.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -52,6 +52,7 @@ COLLECT_EVERY = 256  # handshakes
 MAX_FILE_BYTES = 1 << 20  # of a token, a certificate chain, a key
 STALL_S = 10.0  # in which a viewer must take some bytes
 MAX_MESSAGE_BYTES = 4096  # that a viewer sends by WebSocket
+MAX_CHANGES = 16  # requests at a time that change something, beside the others
 API = b"/api/v1/"
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -61,13 +62,17 @@ class _Place:
 
     Attributes:
         has_viewer_place: Tells whether one more viewer can be served.
+        has_change_place: Tells whether the changes that are asked for are not too many.
         is_viewer: Whether it is sent something for long.
+        is_change: Whether it asks for a change, and may send a body for that.
     """
 
     transport: Any
     client: tuple[str, int] | None
     has_viewer_place: Callable[[], bool]
+    has_change_place: Callable[[], bool]
     is_viewer = False
+    is_change = False
     since_s = 0.0
     _waits_since_s = 0.0  # since when its answer does not come, or nothing of it is taken
     _waiting_bytes = 0
@@ -116,6 +121,14 @@ class _Protocol(_Place, H11Protocol):
         super().connection_made(transport)
         if self.head:
             self.data_received(self.head)
+
+    def data_received(self, data: bytes) -> None:
+        """Called by asyncio."""
+        super().data_received(data)
+        if not self.is_change and self.scope and self.scope["method"].encode() in OTHER_METHODS:
+            self.is_change = True
+            if self.transport.get_extra_info("sslcontext") and not self.has_change_place():
+                self.transport.abort()  # the gate could not see what it asks for
 
     def had_its_turn(self, now_s: float) -> bool:
         """Whether it may make room: its answer is not taken, or has been long in coming."""
@@ -233,15 +246,17 @@ class _UvicornServer(uvicorn.Server):
     def _has_viewer_place(self) -> bool:
         return sum(c.is_viewer for c in self._connections()) < self._viewers
 
-    def _has_place(self, entering: int) -> bool:
+    def _has_place(self, entering: int, changes: bool) -> bool:
         """Whether one more can be served, beside those that enter.
 
         If not, one that had its turn goes: the oldest of the address with most of them.
         """
         connections = [
-            c for c in self._connections() if not (c.is_viewer or c.transport.is_closing())
+            c
+            for c in self._connections()
+            if c.is_change is changes and not (c.is_viewer or c.transport.is_closing())
         ]
-        places = self._places - entering
+        places = (MAX_CHANGES if changes else self._places) - entering
         if len(connections) < places:
             return True
         now_s = time.monotonic()
@@ -258,6 +273,7 @@ class _UvicornServer(uvicorn.Server):
         protocol = _Protocol(self.config, self.server_state, self.lifespan.state, loop)
         protocol.head = head
         protocol.has_viewer_place = self._has_viewer_place
+        protocol.has_change_place = lambda: self._has_place(-1, changes=True)  # it is in already
         with contextlib.suppress(OSError):  # it is gone, or does not speak TLS
             if self.config.ssl:
                 await self._shake_hands(connection, protocol)

@@ -4,7 +4,8 @@ Whoever connects and says nothing waits here, where a connection costs a file de
 hundred bytes, and is closed a second later. When the gate is full, the oldest one goes, of the
 address that has the most, so a scraper always finds a place. Those who have sent a whole head are
 let in as places become free: addresses take turns, each in the order of its requests. Methods that
-change something, which only the API takes, are refused at the gate elsewhere and hold up nobody.
+change something, which only the API takes, are refused at the gate elsewhere; those of the API wait
+beside the others, whom they do not hold up.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ class HttpGate:
 
     Args:
         enter: Takes over a connection, with what it has sent.
-        has_place: Whether one more can be taken over, while that many are on their way.
+        has_place: Whether one more can be taken over, while that many are on their way; of those
+            that change something, or of the others.
         encrypted: Whether the web server speaks TLS: the first bytes let a visitor in then.
         changing: What the addresses begin with that take methods that change something; empty where
             none do.
@@ -59,7 +61,7 @@ class HttpGate:
         self,
         listener: socket.socket,
         enter: Callable[[socket.socket, bytes], Awaitable[None]],
-        has_place: Callable[[int], bool],
+        has_place: Callable[[int, bool], bool],
         *,
         encrypted: bool,
         changing: bytes = b"",
@@ -71,8 +73,10 @@ class HttpGate:
         self._encrypted = encrypted
         self._loop = asyncio.get_running_loop()
         self._visitors: dict[socket.socket, _Visitor] = {}  # oldest first
-        # Those with a whole head, by host; whose turn it is comes first.
-        self._queues: dict[str, deque[_Visitor]] = {}
+        # Those with a whole head, by host and whether they change something; whose turn it is
+        # comes first.
+        self._queues: dict[tuple[str, bool], deque[_Visitor]] = {}
+        self._entering: Counter[bool] = Counter()  # by whether they change something
         self._waiting: asyncio.TimerHandle | None = None
         self._allowance = Allowance(4 * ACCEPT_AT_ONCE, ACCEPTS_PER_S)
         self._tasks: set[asyncio.Future[None]] = set()
@@ -122,6 +126,7 @@ class HttpGate:
 
     def _read(self, connection: socket.socket) -> None:
         visitor = self._visitors[connection]
+        changes = False
         if not self._encrypted:
             try:
                 data = connection.recv(MAX_HEAD_BYTES)
@@ -135,40 +140,55 @@ class HttpGate:
                 return
             if b"\n\r\n" not in visitor.head and b"\n\n" not in visitor.head:
                 return
-            if self._is_refused(visitor.head):
+            changes = bytes(visitor.head[:8]).partition(b" ")[0] in OTHER_METHODS
+            if changes and not self._may_change(visitor.head):
                 with contextlib.suppress(OSError):
                     connection.send(REFUSAL)
                 self._close(visitor)
                 return
         self._loop.remove_reader(connection)
-        self._queues.setdefault(visitor.host, deque()).append(visitor)
+        self._queues.setdefault((visitor.host, changes), deque()).append(visitor)
         if not self._waiting:
             self._let_in()
 
-    def _is_refused(self, head: bytearray) -> bool:
-        """Whether the method of a request changes something where nothing can be changed."""
-        method, _, rest = bytes(head[:300]).partition(b" ")
-        return method in OTHER_METHODS and not (self._changing and rest.startswith(self._changing))
+    def _may_change(self, head: bytearray) -> bool:
+        """Whether something can be changed at the address of a request."""
+        target = bytes(head[:300]).partition(b" ")[2]
+        return bool(self._changing) and target.startswith(self._changing)
 
     def _let_in(self) -> None:
         """Let in as many as there are places for, and come back for the others."""
         self._waiting = None
-        while self._queues:
-            host, queue = next(iter(self._queues.items()))
+        full = set[bool]()
+        while key := next((key for key in self._queues if key[1] not in full), None):
+            host, changes = key
+            queue = self._queues[key]
             visitor = queue[0]
             if visitor.connection in self._visitors:  # it was not closed meanwhile
                 # Who shakes hands takes no place yet.
-                if not self._has_place(0 if self._encrypted else len(self._tasks)):
-                    self._waiting = self._loop.call_later(WAIT_S, self._let_in)
-                    return
+                if not self._has_place(0 if self._encrypted else self._entering[changes], changes):
+                    full.add(changes)
+                    continue
                 del self._visitors[visitor.connection]
-                task = asyncio.ensure_future(self._enter(visitor.connection, bytes(visitor.head)))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
-                self._queues[host] = self._queues.pop(host)  # the others' turn
+                self._start(visitor, changes)
+                self._queues[host, changes] = self._queues.pop(key)  # the others' turn
             queue.popleft()
             if not queue:
-                del self._queues[host]
+                del self._queues[key]
+        if self._queues:
+            self._waiting = self._loop.call_later(WAIT_S, self._let_in)
+
+    def _start(self, visitor: _Visitor, changes: bool) -> None:
+        """Hand a visitor over."""
+        task = asyncio.ensure_future(self._enter(visitor.connection, bytes(visitor.head)))
+        self._entering[changes] += 1
+        self._tasks.add(task)
+
+        def end(task: asyncio.Future[None]) -> None:
+            self._entering[changes] -= 1
+            self._tasks.discard(task)
+
+        task.add_done_callback(end)
 
     def _close(self, visitor: _Visitor) -> None:
         self._loop.remove_reader(visitor.connection)

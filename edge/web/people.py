@@ -48,9 +48,7 @@ class PeopleDesk:
 
     def list_people(self, call: Call[Query, None]) -> PersonList:
         """Everybody who is enrolled."""
-        with self._lock:
-            people = require_people(call.node).list_people()
-        return PersonList(tuple(map(_describe, people)))
+        return PersonList(tuple(map(_describe, require_people(call.node).list_people())))
 
     def enroll_photo(self, call: Call[EnrollQuery, bytes]) -> PersonEntry:
         """Enroll the face in a photo."""
@@ -121,7 +119,7 @@ class PeopleDesk:
                      answer=EventEntry, body=Denial, long=True),
             Endpoint("DELETE", "/people/{person}", self.forget,
                      "Forget a person for good: all that is stored about them, and their name in "
-                     "all events.", role=Role.ENROLLER),
+                     "all events.", role=Role.ENROLLER, long=True),
         )  # fmt: skip
 
 

@@ -124,7 +124,8 @@ class EnrolledPerson:
 
 
 class People(Protocol):
-    """The gallery. Every method may take seconds, is called in a thread, one at a time.
+    """The gallery. Every method may take seconds and is called in a thread; of those that change
+    something one runs at a time.
 
     Raises:
         EdgeError: It cannot be done; the problem says why.

@@ -17,6 +17,9 @@ SENDS = {
     "silent": b"",
     "half_head": b"GET /metrics HTTP/1.1\r\nHost: x\r\n",
     "slow_post": b"POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n",
+    "slow_api_post": b"POST /api/v1/session HTTP/1.1\r\nHost: localhost\r\n"
+    b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n",
+    "viewers": b"GET /api/v1/changes HTTP/1.1\r\nHost: localhost\r\n\r\n",
     "never_read": b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 200,
 }
 HOLD = """
@@ -27,7 +30,7 @@ def hold():
         try:
             with socket.create_connection(("127.0.0.1", port), 3) as c:
                 c.sendall(sent)
-                threading.Event().wait(3) if b"GET" in sent and len(sent) > 1000 else c.recv(10)
+                threading.Event().wait(3) if b"changes" in sent or len(sent) > 1000 else c.recv(10)
         except OSError:
             threading.Event().wait(0.05)
 for _ in range(int(sys.argv[2])):

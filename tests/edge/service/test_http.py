@@ -1,7 +1,6 @@
 """The HTTP server, for real on loopback: answers, token, slow and surplus clients, TLS."""
 
 import contextlib
-import datetime as dt
 import http.client
 import json
 import os
@@ -10,13 +9,11 @@ import ssl
 import threading
 import time
 import urllib.request
+from functools import partial
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives import serialization
 
-from edge.compat import UTC
 from edge.config import Http
 from edge.errors import ConfigError
 from edge.service.health import HealthBoard
@@ -24,6 +21,7 @@ from edge.service.http import HANDSHAKE_S, MAX_FILE_BYTES, MAX_HANDSHAKES, HttpS
 from edge.service.http_gate import HEAD_S
 from edge.service.metrics import Metrics
 from edge.types import CameraState, CameraStatus, StatusReason
+from tests.support.certificates import make_certificate
 
 
 def status(camera, state, reason="because"):
@@ -260,24 +258,7 @@ def test_a_port_in_use_is_told_once_and_taken_when_it_is_free(caplog):
 @pytest.fixture
 def certificate(tmp_path):
     """Makes a certificate and its key; the key may be encrypted."""
-
-    def make(encryption=serialization.NoEncryption()):  # noqa: B008 - immutable
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-        now = dt.datetime.now(UTC)
-        cert = (
-            x509.CertificateBuilder(name, name, key.public_key(), 1)
-            .not_valid_before(now)
-            .not_valid_after(now + dt.timedelta(days=1))
-            .sign(key, hashes.SHA256())
-        )
-        pem = serialization.Encoding.PEM
-        form = serialization.PrivateFormat.PKCS8
-        (tmp_path / "cert").write_bytes(cert.public_bytes(pem))
-        (tmp_path / "key").write_bytes(key.private_bytes(pem, form, encryption))
-        return {"tls_cert": str(tmp_path / "cert"), "tls_key": str(tmp_path / "key")}
-
-    return make
+    return partial(make_certificate, tmp_path)
 
 
 def test_handshakes_that_do_not_end_are_few_and_end_soon(serve, certificate):

@@ -3,16 +3,27 @@
 import asyncio
 import contextlib
 import http.client
+import json
 import socket
+import ssl
 import threading
 import time
 
 import pytest
+from websockets.sync.client import connect
 
 from edge.service import http as service_http
 from edge.types import CameraState, CameraStatus, StatusReason
 from edge.web.ports import Fragment, StreamStart
+from edge.web.schema import Role
+from edge.web.users import Users, write_users
+from tests.support.certificates import make_certificate
 from tests.support.web_node import make_node, serving
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    return make_certificate(tmp_path)
 
 
 def follow(stack, served):
@@ -100,7 +111,7 @@ def test_a_download_may_take_longer_than_a_request_as_long_as_it_goes_on(monkeyp
 
 def test_a_body_that_does_not_come_holds_no_place(monkeypatch):
     with serving(make_node(), max_connections=2) as served, contextlib.ExitStack() as stack:
-        for _ in range(8):
+        for _ in range(40):
             peer = stack.enter_context(socket.create_connection(("127.0.0.1", served.port)))
             peer.sendall(
                 b"POST /api/v1/session HTTP/1.1\r\nHost: localhost\r\n"
@@ -108,6 +119,52 @@ def test_a_body_that_does_not_come_holds_no_place(monkeypatch):
             )
         for _ in range(5):
             assert served.ask("/metrics").status == 200
+        assert served.ask("/api/v1/events/none/seen", "PUT", {"seen": True}).status == 404
+
+
+def test_with_tls_the_page_logs_in_and_watches(certificate, tmp_path):
+    file = tmp_path / "users.toml"
+    write_users(file, Users().put_user("ada", Role.ADMIN, "long enough"))
+
+    async def stream(camera):
+        yield StreamStart("avc1.4d401f", b"header")
+        while True:
+            yield Fragment(b"data", True, 1.0, 1.0)
+            await asyncio.sleep(0.05)
+
+    context = ssl.create_default_context(cafile=certificate["tls_cert"])
+    context.check_hostname = False
+    with serving(make_node(open_live=stream), users_file=str(file), **certificate) as served:
+        connection = http.client.HTTPSConnection("127.0.0.1", served.port, context=context)
+        body = json.dumps({"user": "ada", "password": "long enough"})
+        connection.request("POST", "/api/v1/session", body, {"content-type": "application/json"})
+        answer = connection.getresponse()
+        assert answer.status == 200, answer.read()
+        cookie = answer.headers["set-cookie"]
+        assert "Secure" in cookie
+        connection.close()
+        address = f"wss://127.0.0.1:{served.port}/api/v1/cameras/door/live"
+        headers = {"Cookie": cookie.partition(";")[0]}
+        with connect(address, ssl=context, additional_headers=headers) as socket:
+            assert json.loads(socket.recv(timeout=5))["codecs"] == "avc1.4d401f"
+        peers = []
+        for _ in range(service_http.MAX_CHANGES + 5):
+            peer = context.wrap_socket(socket_to(served))
+            peer.sendall(
+                b"POST /api/v1/session HTTP/1.1\r\nHost: localhost\r\n"
+                b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n"
+            )
+            peers.append(peer)
+        connection = http.client.HTTPSConnection("127.0.0.1", served.port, context=context)
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().status == 200
+        connection.close()
+        for peer in peers:
+            peer.close()
+
+
+def socket_to(served):
+    return socket.create_connection(("127.0.0.1", served.port), timeout=5)
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/", "/api", "/api/v2/events"])
