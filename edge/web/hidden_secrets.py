@@ -94,6 +94,8 @@ def _show_value(token: Token) -> str | None:
     if _is_secret(token.key):
         return "" if value else None
     if "://" in value:
+        if not set(value.partition("://")[2]) & set("@?#/"):
+            return None  # host and port alone, also where they are patterns
         shown = show_address(value)
         return None if shown == value else shown
     shown = redact(value)

@@ -185,6 +185,8 @@ def _apply(text: str, removed: Iterable[Statement], inserted: Mapping[int, str])
             parts.append("\n")
         parts.append(new)
         at = max(at, end)
+        if new.startswith("\n") and text[at : at + 1] == "[":
+            parts.append("\n")  # a blank line before the next table, as before ours
     return "".join([*parts, text[at:]])
 
 

@@ -12,6 +12,7 @@ from edge.web.hidden_secrets import SecretKeeper
 from edge.web.toml_tokens import read_tokens
 
 TEXT = '''
+bind = "tcp://127.0.0.1:*"
 node = "gate"  # rtsp://root:hunter2@10.0.0.9/old
 [recognition]
 key_file = "credential:edge_gallery"
@@ -39,6 +40,7 @@ def test_secrets_are_not_shown_and_the_rest_is():
     shown = SecretKeeper().hide(TEXT)
     assert "hunter2" not in shown
     assert "40441" not in shown
+    assert 'bind = "tcp://127.0.0.1:*"' in shown
     for kept in ("gate", "rtsp://10.0.0.7:554/stream1", "credential:edge_gallery", "${TOKEN}",
                  'token_file = "token"', "http://10.0.0.8/video", 'user = "a"'):  # fmt: skip
         assert kept in shown
