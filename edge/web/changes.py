@@ -6,9 +6,9 @@ import asyncio
 import secrets
 import threading
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from edge.event import EventChange
+from edge.event import EventChange, KnownPerson
 from edge.recording.records import EventRecord
 from edge.types import CameraStatus
 
@@ -51,6 +51,12 @@ class ChangeFeed:
         """Tell the state of a camera."""
         self._add(status, None)
 
+    def forget_person(self, person: str) -> None:
+        """Remove the name of a person from what is kept."""
+        with self._lock:
+            changes = [_without_name(change, person) for change in self._changes]
+            self._changes = deque(changes, KEPT)
+
     def _add(self, subject: EventRecord | CameraStatus, kind: EventChange | None) -> None:
         with self._lock:
             self._count += 1
@@ -86,3 +92,14 @@ class ChangeFeed:
         finally:
             with self._lock:
                 self._waiting.pop(event, None)
+
+
+def _without_name(change: Change, person: str) -> Change:
+    record = change.subject
+    if not isinstance(record, EventRecord):
+        return change
+    people = tuple(
+        KnownPerson(known.person, "") if known.person == person else known
+        for known in record.event.people
+    )
+    return replace(change, subject=replace(record, event=replace(record.event, people=people)))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from starlette.responses import Response
 
+from edge.event import EventChange
 from edge.recording.records import EventFilter, EventRecord, FileKind
 from edge.vision.image_file import read_picture
 from edge.web import stored_files
@@ -88,7 +89,9 @@ def mark_seen(call: Call[Query, SeenMark]) -> EventEntry:
     """Mark one event as seen, or not."""
     event_id = call.get_part("event_id")
     require_archive(call.node).index.mark_seen([event_id], seen=call.body.seen)
-    return describe_event(_get_record(call), names=call.sees_names)
+    record = _get_record(call)
+    call.node.changes.add_event(EventChange.UPDATED, record)  # for pages that are open elsewhere
+    return describe_event(record, names=call.sees_names)
 
 
 def show_snapshot(call: Call[PictureQuery, None]) -> Response:

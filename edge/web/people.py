@@ -8,6 +8,7 @@ from datetime import date, datetime
 from http import HTTPStatus
 
 from edge.compat import UTC
+from edge.event import EventChange
 from edge.web.endpoint import Call, Endpoint
 from edge.web.events import describe_event, require_archive
 from edge.web.ports import EnrolledPerson, Node, People
@@ -82,7 +83,9 @@ class PeopleDesk:
         rest = tuple(known for known in record.event.people if known.person != person)
         event = replace(record.event, people=rest)
         index.put_event(event)
-        return describe_event(replace(record, event=event), names=call.sees_names)
+        record = replace(record, event=event)
+        node.changes.add_event(EventChange.UPDATED, record)
+        return describe_event(record, names=call.sees_names)
 
     def forget(self, call: Call[Query, None]) -> None:
         """Forget a person, here and in all events."""
@@ -95,6 +98,7 @@ class PeopleDesk:
                 raise _explain_missing(person) from error
         if node.archive:
             node.archive.index.forget_person(person)
+        node.changes.forget_person(person)
 
     def _require_event(self, node: Node, event_id: str) -> None:
         if require_archive(node).index.get_event(event_id) is None:

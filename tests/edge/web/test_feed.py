@@ -11,7 +11,7 @@ from edge.event import EventChange
 from edge.recording.records import EventRecord
 from edge.types import CameraState, CameraStatus, StatusReason
 from edge.web.changes import KEPT, ChangeFeed
-from tests.support.web_node import ANN, make_event, make_node, serving
+from tests.support.web_node import ANN, make_archive, make_event, make_node, serving
 
 RECORD = EventRecord(make_event(1, people=(ANN,)))
 OFFLINE = CameraStatus("door", 1, CameraState.OFFLINE, "away", StatusReason.HANGS, 5.0)
@@ -82,6 +82,27 @@ def test_who_missed_too_much_is_told_to_read_everything_again(last):
         assert read()[1:] == ("reset", {})
         feed.add_event(EventChange.BEGUN, RECORD)
         assert read()[1] == "begun"
+
+
+def test_a_forgotten_person_has_no_name_in_what_is_sent_again():
+    feed = ChangeFeed()
+    with serving(make_node(changes=feed)) as served:
+        with following(served) as read:
+            feed.add_status(OFFLINE)
+            last = read()[0]
+        feed.add_event(EventChange.BEGUN, RECORD)
+        feed.forget_person("p1")
+        with following(served, last_event_id=last) as read:
+            assert read()[2]["people"] == [{"person": "p1", "name": ""}]
+
+
+def test_who_marks_an_event_tells_other_pages(tmp_path):
+    archive = make_archive(tmp_path)
+    archive.index.put_event(make_event(1))
+    with serving(make_node(archive=archive)) as served, following(served) as read:
+        served.ask("/api/v1/events/e00001/seen", "PUT", {"seen": True})
+        _, name, event = read()
+        assert (name, event["seen"]) == ("updated", True)
 
 
 def test_changes_of_many_threads_are_numbered_without_gaps():
