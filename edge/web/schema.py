@@ -213,6 +213,7 @@ class Health(msgspec.Struct, frozen=True):
         ready: Whether it does what it should.
         problems: What is at fault.
         figures: Measured values; the names end in their units.
+        recognizes: Whether it recognizes people, who can be enrolled.
     """
 
     node: str
@@ -220,6 +221,7 @@ class Health(msgspec.Struct, frozen=True):
     ready: bool
     problems: tuple[str, ...]
     figures: dict[str, float]
+    recognizes: bool
 
 
 # --- sessions ---------------------------------------------------------------------------------

@@ -3,8 +3,8 @@
 const PREFIX = "/api/v1";
 const ROLES = ["viewer", "enroller", "admin"];
 
-/** Who is asking; `role` is null before the login. */
-export const session = { user: "", role: null, login: false };
+/** Who is asking; `role` is null before the login. `recognizes`: whether the node names people. */
+export const session = { user: "", role: null, login: false, recognizes: false };
 
 /** Whether who is asking may do what a role may. */
 export const may = (role) => ROLES.indexOf(session.role) >= ROLES.indexOf(role);

@@ -1,6 +1,6 @@
 // Events: a day as a line, a list with pictures, and one of them with its clip.
 
-import { address, ask, may, onChange } from "./api.js";
+import { address, ask, may, onChange, session } from "./api.js";
 import { formatDay, formatMoment, formatSpan, formatTime, make, say, showEmpty } from "./dom.js";
 
 const PAGE = 50;
@@ -23,7 +23,7 @@ export const describeWhat = ({ triggers, labels, people }) => {
 
 const openList = async (query) => {
   const [{ cameras }, people] = await Promise.all([
-    ask("/cameras"), may("enroller") ? ask("/people").then((answer) => answer.people).catch(() => []) : [],
+    ask("/cameras"), may("enroller") && session.recognizes ? ask("/people").then((answer) => answer.people).catch(() => []) : [],
   ]);
   const list = make("ol", { class: "events" });
   const more = make("button", { class: "quiet", hidden: true }, "Earlier");
@@ -201,7 +201,7 @@ const makeEvent = (event, setEvent) => {
       event.files.includes("snapshot")
         ? make("a", { href: address(`/events/${event.id}/snapshot.jpg`), download: `${event.id}.jpg` }, "Download the picture") : null),
     make("dl", {}, facts.flatMap(([term, value]) => [make("dt", {}, term), make("dd", {}, value)])),
-    may("enroller") ? makeCorrections(event, setEvent) : null,
+    may("enroller") && session.recognizes ? makeCorrections(event, setEvent) : null,
   ].filter(Boolean);
 };
 

@@ -68,7 +68,8 @@ const begin = async () => {
   for (const link of find("places").querySelectorAll("[data-role]")) {
     link.hidden = !may(link.dataset.role);
   }
-  const { node } = await ask("/health");
+  const { node, recognizes } = await ask("/health");
+  session.recognizes = recognizes;
   find("node").textContent = node;
   document.title = `${node} – Edgewatch`;
   followChanges((isOnline) => {

@@ -1,6 +1,6 @@
 // People: who is enrolled; enrolled from a photo, and forgotten.
 
-import { ask } from "./api.js";
+import { ask, session } from "./api.js";
 import { formatMoment, make, say, showEmpty } from "./dom.js";
 
 const MAX_PHOTO_BYTES = 10_000_000;
@@ -8,15 +8,12 @@ const MAX_PHOTO_BYTES = 10_000_000;
 export const open = async () => {
   const view = make("section", { class: "people" });
   const show = async () => {
-    let people;
-    try {
-      ({ people } = await ask("/people"));
-    } catch (error) {
-      if (error.status !== 404) throw error;
+    if (!session.recognizes) {
       view.replaceChildren(showEmpty("Nobody is recognized on this node",
         "Faces are recognized where the configuration has [recognition]: a gallery, and its key."));
       return;
     }
+    const { people } = await ask("/people");
     view.replaceChildren(make("h2", {}, "People"), makeTable(people, show), makeForm(show));
   };
   await show();
