@@ -43,7 +43,10 @@ class Table(BaseModel):
     @classmethod
     def _is_what_it_says(cls, value: object, info: ValidationInfo) -> object:
         """Refuse what would be converted, such as "10" for 10."""
-        annotation = cls.model_fields[str(info.field_name)].annotation
+        field = cls.model_fields[str(info.field_name)]
+        if any(isinstance(each, BeforeValidator) for each in field.metadata):
+            return value  # it converts, and refuses, itself
+        annotation = field.annotation
         if _takes(annotation, float) and not _takes(annotation, str):
             for leaf in _list_leaves(value):
                 if isinstance(leaf, str):
@@ -310,7 +313,6 @@ class Record(Table):
         post_s: Time after an event that its clip shows, in seconds.
         max_clip_s: A clip ends after this time, even where its event goes on, in seconds.
         continuous: Keep everything.
-        audio: Keep the sound where the camera sends some. Ask first whether that is allowed.
     """
 
     clips: bool = True
@@ -318,7 +320,6 @@ class Record(Table):
     post_s: float = Field(default=8, ge=0, le=300)
     max_clip_s: float = Field(default=300, ge=10, le=3600)
     continuous: bool = False
-    audio: bool = False
 
 
 class Camera(Table):
@@ -539,6 +540,8 @@ _BYTES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
 def _read_bytes(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("must be a number of bytes")
     if not isinstance(value, str):
         return value
     match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?B)?", value)

@@ -54,6 +54,9 @@ COMMANDS = {
     "users": Later(
         "edge.cli.users:app", "Say who may use the page, and which programs may ask.", opencv=False
     ),
+    "events": Later(
+        "edge.cli.events:app", "Show what happened, and export what is kept of it.", opencv=False
+    ),
     "models": Later("edge.cli.models:app", "List the shipped models, and download larger ones."),
 }
 app = application(

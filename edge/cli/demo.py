@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -18,10 +19,11 @@ from edge.cli.cameras import parse_source
 from edge.cli.process_exit import stop_before_start
 from edge.cli.watch import Board
 from edge.client import Item, Received, Subscriber
-from edge.config import Config, Log
+from edge.config import Config, Http, Log
 from edge.errors import ConfigError, EdgeError, SourceError
 from edge.service.camera_pool import create_source
 from edge.service.daemon import Daemon
+from edge.service.http import listen
 from edge.service.log_format import set_up_logging
 from edge.service.model_set import ModelSet
 from edge.service.send_queue import try_open
@@ -31,6 +33,7 @@ from edge.vision.resize import to_rgb
 from edge.wire.schema import StatusMessage
 
 ENDPOINT = "tcp://127.0.0.1:5555"
+EVENTS = [{"when": ["began"]}, {"when": ["spoof"], "severity": "alert"}]
 FIRST_PICTURE_S = 15.0  # a camera that has delivered none by then is dead
 
 
@@ -81,8 +84,14 @@ def demo(
         ),
     ] = None,
     seconds: Annotated[
-        float, typer.Option(min=0, help="Stop after this many seconds; 0 runs until Ctrl-C.")
-    ] = 20,
+        float | None,
+        typer.Option(
+            min=0,
+            help="Stop after this many seconds; 0 runs until Ctrl-C. By default that on a "
+            "terminal, and 20 elsewhere.",
+            show_default=False,
+        ),
+    ] = None,
     detector: Annotated[str, typer.Option(help="Object detector.")] = ("zoo:detect-nano-wide"),
     faces: Annotated[str, typer.Option(help="Face detector; empty uses none.")] = "zoo:faces-nano",
     picture: Annotated[Path, typer.Option(help="File for the drawing of the best frame.")] = Path(
@@ -90,14 +99,21 @@ def demo(
     ),
     bind: Annotated[str, typer.Option(help="ZeroMQ endpoint to publish at.")] = ENDPOINT,
 ) -> None:
-    """Run the daemon on SOURCEs, show its messages and draw the best frame.
+    """Run the daemon on SOURCEs, show its messages and its page, and draw the best frame.
 
-    It ends early if no camera delivers.
+    It ends early if no camera delivers. Events are kept until it ends.
     """
     stop_before_start()
     console = Console()
+    if seconds is None:
+        seconds = 0 if console.is_terminal else 20
     set_up_logging(Log(level="error"))
-    settings = config_file.parse(_build_config(sources or [], detector, faces, bind), "demo")
+    with tempfile.TemporaryDirectory(prefix="edge-demo-") as folder:
+        tables = _build_config(sources or [], detector, faces, bind, folder)
+        _run(config_file.parse(tables, "demo"), console, seconds, picture, bind)
+
+
+def _run(settings: Config, console: Console, seconds: float, picture: Path, bind: str) -> None:
     _try_files(settings)
     try_open(plugins.create("sinks", settings.sinks[0]), "--bind")
     models = ModelSet.load(settings, Path())
@@ -106,6 +122,7 @@ def demo(
     daemon.handle_signals()
     console.print(f"publishing at {bind}", markup=False)
     console.print(f"in another terminal: edge watch {bind}", markup=False)
+    console.print(f"in a browser: http://127.0.0.1:{settings.http.port}/", markup=False)
     with _show_messages(bind, console), _stop_after(seconds, daemon, showcase) as failures:
         daemon.run()
     if failures:
@@ -114,19 +131,31 @@ def demo(
     console.print(showcase.save(models.detector.classes, picture))
 
 
-def _build_config(sources: Sequence[str], detector: str, faces: str, bind: str) -> dict[str, Any]:
-    """The configuration that the arguments describe."""
+def _build_config(
+    sources: Sequence[str], detector: str, faces: str, bind: str, folder: str
+) -> dict[str, Any]:
+    """The configuration that the arguments describe; events are kept in ``folder``."""
     models = {"detector": detector} | ({"faces": faces} if faces else {})
     tables = [_parse_looping_source(source) for source in sources] or [{"kind": "synthetic"}]
     return {
         "node": "demo",
         "models": models,
         "cameras": [
-            {"name": f"camera-{n}", "source": table} for n, table in enumerate(tables, start=1)
+            {"name": f"camera-{n}", "source": table, "events": EVENTS}
+            for n, table in enumerate(tables, start=1)
         ],
+        "storage": {"folder": folder, "max_bytes": "1GB"},
         "sinks": [{"kind": "zeromq", "bind": bind}],
-        "http": {"port": 0},
+        "http": {"port": _choose_port()},
     }
+
+
+def _choose_port() -> int:
+    """The port that the page usually has, or a free one."""
+    for port in (Http().port, 0):
+        with contextlib.suppress(ConfigError), listen("127.0.0.1", port) as listener:
+            return int(listener.getsockname()[1])
+    return 0
 
 
 def _parse_looping_source(text: str) -> dict[str, Any]:

@@ -16,8 +16,8 @@ import typer
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
-from rich.text import Text
 
+from edge.cli.event_words import tell
 from edge.cli.table import FoldingTable, make_column, to_cell
 from edge.client import ENDPOINT, Gap, Item, Received, Subscriber
 from edge.printable import escape_controls_in_json, format_counts
@@ -27,6 +27,7 @@ from edge.wire.topics import parse_camera
 SILENCE_S = 3.0
 FPS_WINDOW_S = 5.0
 DRAW_EVERY_S = 0.25
+TOLD = 8  # lines of what happened
 
 
 def watch(
@@ -39,7 +40,7 @@ def watch(
     ] = False,
 ) -> None:
     """Show the messages of a node, live."""
-    with _exit_quietly(), Subscriber(endpoint) as subscriber:
+    with exit_quietly(), Subscriber(endpoint) as subscriber:
         if json:
             _print_lines(subscriber)
         else:
@@ -47,7 +48,7 @@ def watch(
 
 
 @contextmanager
-def _exit_quietly() -> Iterator[None]:
+def exit_quietly() -> Iterator[None]:
     """End without an error at Ctrl-C and when the reader of the pipe is gone."""
     try:
         yield
@@ -148,6 +149,7 @@ class Board:
     def __init__(self, endpoint: str) -> None:
         self._endpoint = endpoint
         self._rows: dict[str, CameraRow] = {}
+        self._happened: deque[str] = deque(maxlen=TOLD)
 
     def update(self, item: Item, now_s: float) -> None:
         """Take an item into account that came at ``now_s`` (monotonic)."""
@@ -156,10 +158,13 @@ class Board:
                 self._row(camera).lost += item.missed
         elif isinstance(item, Received):
             self._update_message(item, now_s)
+            if words := tell(item.body):
+                self._happened.append(words)
 
     def table(self, now_s: float = 0.0, *, silent: bool = False) -> Table:
-        """Render the table."""
-        caption = Text(describe_silence(self._endpoint)) if silent else None
+        """Render the table, and below it what happened last."""
+        lines = [describe_silence(self._endpoint)] if silent else list(self._happened)
+        caption = to_cell("\n".join(lines)) if lines else None
         table = FoldingTable(
             make_column("camera"),
             make_column("state"),
@@ -168,6 +173,7 @@ class Board:
             make_column("lost", right=True),
             title=to_cell(self._endpoint),
             caption=caption,
+            caption_justify="left",
         )
         for camera, row in sorted(self._rows.items()):
             state = row.state if row.state in ("online", "?") else f"{row.state}: {row.reason}"

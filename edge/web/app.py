@@ -98,9 +98,8 @@ def show_health(call: Call[Query, None]) -> Health:
     """How the node is."""
     node = call.node
     health = node.health()
-    return Health(
-        node.name, __version__, health.ready, health.problems, health.figures, node.people is not None
-    )
+    recognizes = node.people is not None
+    return Health(node.name, __version__, health.ready, health.problems, health.figures, recognizes)
 
 
 ENDPOINTS = (

@@ -729,3 +729,82 @@ def test_a_key_that_never_had_an_effect_is_accepted_with_a_warning(shelf, caplog
 def test_a_key_given_under_both_names_is_refused(shelf):
     path = Toml(more="[batching]\nmost = 4\nmax_batch_size = 8").write(shelf)
     assert "most is the former name of max_batch_size: remove most" in check(path).stderr
+
+
+STORAGE = """
+[models]
+detector = "zoo:detect-nano"
+[[cameras]]
+name = "door"
+source = {{ kind = "synthetic" }}
+[storage]
+folder = "kept"
+max_bytes = {}
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("5_000", 5000),
+        ('"200GB"', 200 * 10**9),
+        ('"1.5 TB"', 1_500_000_000_000),
+        ('"300 MB"', 300 * 10**6),
+        ('"12KB"', 12_000),
+        ('"900"', 900),
+        ('"900B"', 900),
+    ],
+)
+def test_bytes_may_be_written_with_their_unit(text, expected, tmp_path):
+    path = tmp_path / "edge.toml"
+    path.write_text(STORAGE.format(text))
+    assert config_file.load(path).storage.max_bytes == expected
+
+
+@pytest.mark.parametrize("text", ['"much"', '"-5GB"', '"5 GiB"', "-1", "1e30", '"1e3GB"', "true"])
+def test_bytes_that_are_none_are_refused_with_the_key(text, tmp_path):
+    path = tmp_path / "edge.toml"
+    path.write_text(STORAGE.format(text))
+    with pytest.raises(ConfigError, match=r"storage\.max_bytes"):
+        config_file.load(path)
+
+
+RULE = """
+[models]
+detector = "zoo:detect-nano"
+[[cameras]]
+name = "door"
+source = {{ kind = "synthetic" }}
+zones = [{{ name = "entrance", polygon = [[0, 0], [1, 0], [1, 1]] }}]
+lines = [{{ name = "gate", a = [0, 0], b = [1, 1] }}]
+[[cameras.events]]
+when = [{}]
+"""
+
+
+@pytest.mark.parametrize(
+    "when", ['"entered:entrance"', '"left"', '"crossed:gate"', '"began", "known", "offline"']
+)
+def test_rules_of_events_are_taken(when, tmp_path):
+    path = tmp_path / "edge.toml"
+    path.write_text(RULE.format(when))
+    [camera] = config_file.load(path).cameras
+    assert f'"{camera.events[0].when[0]}"' in when
+
+
+@pytest.mark.parametrize(
+    ("when", "says"),
+    [
+        ('"entered:yard"', "names a zone that the camera does not have: it has entrance"),
+        ('"crossed:entrance"', "names a line that the camera does not have: it has gate"),
+        ('"vanished"', "is no trigger: use one of entered:NAME"),
+        ('"began:entrance"', "is no trigger"),
+        ('"entered:"', "is no trigger"),
+        ("", "at least 1"),
+    ],
+)
+def test_rules_that_cannot_apply_are_refused_with_what_there_is(when, says, tmp_path):
+    path = tmp_path / "edge.toml"
+    path.write_text(RULE.format(when))
+    with pytest.raises(ConfigError, match=says):
+        config_file.load(path)

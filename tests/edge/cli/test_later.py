@@ -11,7 +11,7 @@ from edge.cli.later import Later
 
 HEAVY = {"numpy", "av", "cv2", "onnxruntime", "pydantic", "zmq", "prometheus_client", "uvicorn"}
 PICTURES = {"numpy", "cv2", "pydantic"}
-DAEMON = {*PICTURES, "prometheus_client", "uvicorn"}
+DAEMON = {*PICTURES, "av", "prometheus_client", "uvicorn"}
 NEEDED = {
     "": set(),
     "setup": DAEMON,
@@ -21,12 +21,13 @@ NEEDED = {
     "doctor": PICTURES,
     "watch": {"pydantic", "zmq"},
     "detect": PICTURES,
-    "bench": {*DAEMON, "av", "zmq"},
+    "bench": {*DAEMON, "zmq"},
     "enroll": PICTURES,
     "people": PICTURES,
     "keys": {"pydantic"},
     "open": {"pydantic"},
     "users": {"pydantic"},
+    "events": {"pydantic", "av", "zmq"},
     "models": PICTURES,
 }
 
