@@ -61,6 +61,25 @@ fps = {fps}
 [cameras.source]
 {source}
 
+# What makes an event, which is kept with a picture and a clip.
+[[cameras.events]]
+when = ["began"]
+labels = ["person"]
+# Alerts want attention:
+#[[cameras.events]]
+#when = ["entered:entrance", "spoof", "offline"]
+#severity = "alert"
+#cooldown_s = 60
+# Keep everything, not only events; clips begin earlier and end later:
+#[cameras.record]
+#continuous = true
+#pre_s = 10
+#post_s = 20
+# Clips and pictures come from a second stream with more pixels, if the camera has one:
+#[cameras.main]
+#kind = "rtsp"
+#url = "rtsp://192.168.1.20/main"
+
 # A zone reports who enters it, leaves it, and stays for dwell_s seconds.
 #[[cameras.zones]]
 #name = "entrance"
@@ -101,7 +120,13 @@ bind = "tcp://127.0.0.1:5555"
 #kind = "jsonl"
 #path = {events}
 
-# /metrics for Prometheus, /healthz and /readyz. For other machines set host to "0.0.0.0", and
+# Pictures and clips of events; the oldest go where this is reached.
+[storage]
+folder = {storage}
+max_bytes = "50GB"
+#keep_days = {{ events = 90, clips = 30, continuous = 3 }}
+
+# The page, its API, /metrics for Prometheus, /healthz and /readyz. For other machines set host to "0.0.0.0", and
 # token_file to a file with a secret that they send.
 [http]
 host = "127.0.0.1"
@@ -183,6 +208,7 @@ class FirstConfiguration:
             gallery_value=_quote(gallery),
             key=key,
             key_value=_quote("credential:edge_gallery.key" if self.state else key),
+            storage=_quote(f"{self.state}/kept" if self.state else "kept"),
             events=_quote(f"{self.state}/events.jsonl" if self.state else "events.jsonl"),
         )
 
