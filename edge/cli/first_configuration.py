@@ -126,8 +126,8 @@ folder = {storage}
 max_bytes = "50GB"
 #keep_days = {{ events = 90, clips = 30, continuous = 3 }}
 
-# The page, its API, /metrics for Prometheus, /healthz and /readyz. For other machines set host to "0.0.0.0", and
-# token_file to a file with a secret that they send.
+# The page, its API, /metrics for Prometheus, /healthz and /readyz. For other machines set host to
+# "0.0.0.0", token_file to a file with a secret that scrapers send, and users_file (`edge users`).
 [http]
 host = "127.0.0.1"
 port = 9470
