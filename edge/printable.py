@@ -32,6 +32,12 @@ def format_count(number: int, noun: str, plural: str = "") -> str:
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
+def format_bytes(size: float) -> str:
+    """A size in powers of 1000: ``1.5 GB``, ``200 GB``, ``900 B``."""
+    power = next((n for n in range(4) if size < 1000 ** (n + 1)), 4)
+    return f"{size / 1000**power:.4g} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"
+
+
 def format_counts(counts: Mapping[str, int]) -> str:
     """Numbers of things by their label, the most frequent first: ``2 persons, 1 car``."""
     ranked = sorted(counts.items(), key=lambda item: -item[1])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
+import os
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,16 +36,18 @@ from edge.errors import (
 from edge.models.embedder import ContractEmbedder
 from edge.models.liveness import ContractLiveness
 from edge.opencv import advise_one_wheel, list_wheels
-from edge.printable import format_count
-from edge.service.camera_pool import create_source
+from edge.printable import format_bytes, format_count
+from edge.service.camera_pool import create_main, create_source
 from edge.service.gallery_sync import follow_gallery
 from edge.service.health import HealthBoard
 from edge.service.http import HttpServer, listen
 from edge.service.metrics import Metrics
 from edge.service.model_set import ModelSet
 from edge.service.send_queue import try_open
+from edge.types import CodedPacket, Decoding
 from edge.web.access import read_rules
 
+MAIN_S = 15.0  # until a key frame of a main stream comes
 SINK_S = 10.0  # a file system answers by then, or not at all
 
 
@@ -62,10 +66,13 @@ def check(
             *_check_opencv(list_wheels()),
             *_check_models(settings, models, configuration),
             *check_outputs(settings, errors, configuration.parent),
+            *_check_storage(settings, configuration.parent),
             *_check_space(settings.sinks),
         ]
         with ThreadPoolExecutor(max_workers=16) as pool:
             findings += pool.map(_check_camera, settings.cameras)
+            mains = [camera for camera in settings.cameras if camera.main is not None]
+            findings += pool.map(_check_main, mains)
         show_report(findings, as_json)
     if not all(finding.ok for finding in findings):
         raise typer.Exit(ConfigError.exit_code)
@@ -143,6 +150,30 @@ def _check_http(options: Http, base: Path) -> Finding:
     return busy.to_finding("http", f"{options.host}:{options.port}")
 
 
+def _check_storage(settings: Config, base: Path) -> Iterator[Finding]:
+    """Look at the storage folder, and for what the configuration asks of it in vain."""
+    storage, part = settings.storage, "storage"
+    if storage is None:
+        kept = [camera.name for camera in settings.cameras if camera.record.continuous]
+        if kept:
+            yield Finding(part, False, f"{', '.join(kept)} cannot record: add [storage]")
+        return
+    folder = base / storage.folder
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        yield Finding(part, False, f"{there} is no folder that can be written: choose another")
+        return
+    free = shutil.disk_usage(there).free
+    detail = f"{folder}: {format_bytes(storage.max_bytes)} at most, {format_bytes(free)} free"
+    if free <= storage.min_free_bytes:
+        detail += ", less than min_free_bytes: nothing would be kept for long"
+        yield Finding(part, False, detail)
+        return
+    if not any(camera.events or camera.record.continuous for camera in settings.cameras):
+        detail += "; warning: no camera has [[cameras.events]], so that nothing is kept"
+    yield Finding(part, True, detail)
+
+
 def _check_space(sinks: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
     """Warn of little space for files that sinks write."""
     paths = [table["path"] for table in sinks if table.get("path", "-") != "-"]
@@ -181,6 +212,37 @@ class _Busy:
 
     def to_finding(self, part: str, detail: str) -> Finding:
         return Finding(part, not self._problem, self._problem or detail)
+
+
+def _check_main(camera: Camera) -> Finding:
+    """Wait for a key frame of a main stream."""
+    part = f"cameras.{camera.name}.main"
+    over, sizes = threading.Event(), list[int]()
+    problem = f"no key frame came within {MAIN_S:g} s"
+
+    def take(packet: CodedPacket) -> None:
+        if packet.is_key:
+            sizes.append(len(packet.data))
+            over.set()
+
+    timer = threading.Timer(MAIN_S, over.set)
+    timer.start()
+    started_s = time.monotonic()
+    codec = ""
+    try:
+        source: Any = create_main(camera.main or {})
+        source.tap, source.decoding = take, Decoding.NONE
+        with source.connect(over) as captures:
+            next(captures, None)
+            codec = source.codec
+    except EdgeError as error:
+        problem = str(error)
+    finally:
+        timer.cancel()
+    if not sizes:
+        return Finding(part, False, problem)
+    took_s = time.monotonic() - started_s
+    return Finding(part, True, f"{source.address}: {codec}, first key frame in {took_s:.1f} s")
 
 
 def _check_camera(camera: Camera) -> Finding:

@@ -152,12 +152,17 @@ def create_sources(cameras: Sequence[Camera]) -> Mapping[str, CameraSources]:
             source, main = create_source(camera), None
         if camera.main is not None:
             with locate(key=f"cameras[{row}].main"):
-                main = _create_main(camera.main)
+                main = create_main(camera.main)
         sources[camera.name] = CameraSources(source, main)
     return sources
 
 
-def _create_main(table: Mapping[str, Any]) -> Source:
+def create_main(table: Mapping[str, Any]) -> Source:
+    """A main stream.
+
+    Raises:
+        ConfigError: It cannot be used as configured, or only by decoding it.
+    """
     source: Source = plugins.create("sources", table)
     if not (isinstance(source, CodedSource) and isinstance(source, SparingSource)):
         raise ConfigError(

@@ -1,0 +1,85 @@
+"""What `edge check` says of the storage folder and of main streams."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from edge.printable import format_bytes
+from tests.support.rtsp_server import rtsp_server
+from tests.support.videos import write_video
+
+CONFIG = """
+[models]
+detector = "zoo:detect-nano"
+[[cameras]]
+name = "door"
+source = {{ kind = "synthetic" }}
+{camera}
+{storage}
+[[sinks]]
+kind = "jsonl"
+path = "-"
+[http]
+port = 0
+"""
+STORAGE = '[storage]\nfolder = "kept"\nmin_free_bytes = 0'
+EVENTS = '[[cameras.events]]\nwhen = ["began"]'
+
+
+def check(folder, camera="", storage=STORAGE):
+    path = folder / "edge.toml"
+    path.write_text(CONFIG.format(camera=camera, storage=storage))
+    done = subprocess.run(
+        [sys.executable, "-m", "edge", "check", str(path), "--json"],
+        capture_output=True, text=True, check=False, cwd=folder, timeout=120,
+    )  # fmt: skip
+    return {found["part"]: found for found in map(json.loads, done.stdout.splitlines())}
+
+
+def test_the_storage_folder_is_told_with_its_limit(tmp_path):
+    found = check(tmp_path, EVENTS)["storage"]
+    assert found["ok"]
+    assert f"{tmp_path}/kept: 50 GB at most, " in found["detail"]
+    assert "warning" not in found["detail"]
+    assert not (tmp_path / "kept").exists()
+
+
+@pytest.mark.parametrize(
+    ("camera", "storage", "ok", "says"),
+    [
+        ("", STORAGE, True, "no camera has [[cameras.events]]"),
+        (EVENTS, STORAGE.replace("kept", "edge.toml/kept"), False, "is no folder that can be"),
+        (EVENTS, STORAGE + "\nmax_bytes = 1", True, "1 B at most"),
+        (EVENTS, STORAGE.replace("= 0", '= "900000TB"'), False, "less than min_free_bytes"),
+        ("[cameras.record]\ncontinuous = true", "", False, "door cannot record: add [storage]"),
+    ],
+)
+def test_what_is_asked_of_storage_in_vain_is_told(camera, storage, ok, says, tmp_path):
+    found = check(tmp_path, camera, storage)["storage"]
+    assert found["ok"] is ok
+    assert says in found["detail"]
+
+
+def test_a_main_stream_that_does_not_answer_is_told(tmp_path):
+    main = 'main = { kind = "rtsp", url = "rtsp://127.0.0.1:9/main" }'
+    found = check(tmp_path, main)["cameras.door.main"]
+    assert not found["ok"]
+    assert "Connection refused" in found["detail"]
+
+
+def test_a_main_stream_is_told_with_its_codec(tmp_path):
+    with rtsp_server(write_video(tmp_path / "a.h264", 50, options={"g": "10"})) as server:
+        main = f'main = {{ kind = "rtsp", url = "{server.url}" }}'
+        found = check(tmp_path, main)["cameras.door.main"]
+    assert found["ok"]
+    assert "h264, first key frame in" in found["detail"]
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0 B"), (900, "900 B"), (1500, "1.5 kB"), (5e10, "50 GB"), (1.5e12, "1.5 TB")],
+)
+def test_sizes_are_written_in_powers_of_a_thousand(size, text):
+    assert format_bytes(size) == text
