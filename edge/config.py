@@ -331,6 +331,8 @@ class Camera(Table):
         main: A second stream of the same camera, with more pixels: `kind` and the options of that
             kind. Clips and pictures of events are taken from it, and it is decoded for those
             pictures alone. Without it they are taken from `source`.
+        faces_from: Which stream faces are recognized in. `main` has more pixels, and is decoded
+            while faces are in view; they are found in `source` all the same.
         fps: Frames per second to run inference on; other frames are decoded and dropped.
         decode: How much of a stream to decode (`rtsp` and `http`): `all`; `no-loop-filter`, which
             costs a fifth less and lets blocks show, and which hardware decoders ignore; or
@@ -365,6 +367,7 @@ class Camera(Table):
     name: Name
     source: dict[str, Any]
     main: dict[str, Any] | None = None
+    faces_from: Literal["source", "main"] = "source"
     fps: float = Field(default=10, ge=0.001, le=1000)
     decode: Decode = "all"
     aspect: float = Field(default=0, ge=0, le=10)
@@ -426,6 +429,12 @@ class Camera(Table):
                     raise ValueError(
                         f"{trigger!r} names a {noun} that the camera does not have: it has {has}"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _has_the_stream_of_its_faces(self) -> Self:
+        if self.faces_from == "main" and self.main is None:
+            raise ValueError('faces_from = "main" needs main: add that stream')
         return self
 
     @property

@@ -17,6 +17,7 @@ from edge.config import Camera
 from edge.errors import collect_errors
 from edge.people.recognition.recognizer import Recognizer
 from edge.ports import Detector, FaceFinder
+from edge.recording.main_pictures import Enlarger, restore
 from edge.types import (
     F32,
     Detections,
@@ -166,6 +167,10 @@ class Pipeline:
         faces: Detects faces; None detects none.
         track_ids: Ids of new tracks, shared by all cameras.
         recognizer: Recognizes faces; None recognizes none.
+
+    Attributes:
+        enlargers: Of the cameras whose faces are looked at in their main streams, by name; may be
+            replaced at any time.
     """
 
     def __init__(
@@ -179,6 +184,7 @@ class Pipeline:
         self._faces = faces
         self._track_ids = track_ids
         self._recognizer = recognizer
+        self.enlargers: Mapping[str, Enlarger] = {}
         self._views: Mapping[str, CameraView] = {}
         self._recognizing = threading.Lock()
         self._person = detector.classes.index("person") if "person" in detector.classes else -1
@@ -236,7 +242,21 @@ class Pipeline:
         if self._recognizer is None:
             return results
         with self._recognizing:
-            return [r for turn in split_turns(results) for r in self._recognizer.look(turn)]
+            return [r for turn in split_turns(results) for r in self._recognize(turn)]
+
+    def _recognize(self, results: Sequence[FrameResult]) -> list[FrameResult]:
+        """Decide who faces are, in pictures of main streams where there are some."""
+        assert self._recognizer  # noqa: S101 - for mypy
+        enlargers = self.enlargers
+        seen = [
+            enlargers[r.frame.camera].enlarge(r) if r.frame.camera in enlargers else r
+            for r in results
+        ]
+        looked = self._recognizer.look(seen)
+        return [
+            restore(result, look) if result.frame.camera in enlargers else look
+            for result, look in zip(results, looked, strict=True)
+        ]
 
     def _look(
         self, frames: Sequence[Frame], views: Mapping[str, CameraView]

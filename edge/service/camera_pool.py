@@ -13,6 +13,7 @@ from edge import plugins
 from edge.config import Camera
 from edge.errors import ConfigError, locate
 from edge.ports import CodedSource, Source, SparingSource
+from edge.recording.main_pictures import Enlarger, MainPictures
 from edge.recording.ring import PacketRing
 from edge.service.archivist import RecordedCamera
 from edge.service.backoff import Backoff
@@ -109,6 +110,14 @@ class CameraPool:
         for name in names:
             self.frames.forget(name)
             self._samplers.pop(name, None)
+
+    def make_enlargers(self, known: Mapping[str, Enlarger]) -> dict[str, Enlarger]:
+        """What takes faces from main streams, by camera; those that are known go on."""
+        return {
+            name: known.get(name) or Enlarger(MainPictures(camera.main))
+            for name, camera in self.recorded.items()
+            if camera.main and camera.settings.faces_from == "main"
+        }
 
     def check(self) -> None:
         """Report cameras whose source hangs; the other cameras go on.

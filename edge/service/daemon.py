@@ -174,6 +174,7 @@ class Daemon:
             streams = sources[camera.name]
             self._cameras.add(camera, streams.source, streams.main)
         archivist.cameras = self._cameras.recorded
+        self._pipeline.enlargers = self._cameras.make_enlargers({})
         if settings.storage:
             self._keepers.start("storage", archivist.run)
         self.metrics.reload_successful.set(1)
@@ -446,6 +447,9 @@ class Daemon:
         if self._desk and self._archivist:
             self._desk.watch(cameras)
             self._archivist.cameras = self._cameras.recorded
+        if self._pipeline:
+            kept = {n: e for n, e in self._pipeline.enlargers.items() if n not in renewed}
+            self._pipeline.enlargers = self._cameras.make_enlargers(kept)
 
 
 def _choose_silence_s(watchdog_s: float) -> float:
