@@ -25,7 +25,7 @@ COMMANDS = {
     ),
     "demo": Later(
         "edge.cli.demo:demo",
-        "Run the daemon on SOURCEs, show its messages and draw the best frame.",
+        "Run the daemon on SOURCEs, show its messages and its page, and draw the best frame.",
     ),
     "doctor": Later("edge.cli.doctor:doctor", "Check this machine and say what to do."),
     "watch": Later("edge.cli.watch:watch", "Show the messages of a node, live.", opencv=False),

@@ -19,7 +19,6 @@ from edge import config_file
 from edge.atomic_file import replace_file
 from edge.cli.application import application
 from edge.cli.event_words import describe_event, tell
-from edge.cli.options import AsJson
 from edge.cli.table import make_table, to_cell
 from edge.cli.watch import SILENCE_S, describe_silence, exit_quietly
 from edge.client import ENDPOINT, Received, Subscriber
@@ -37,6 +36,7 @@ app = application("Show what happened, and export what is kept of it.", {})
 Configuration = Annotated[
     Path, typer.Argument(metavar="CONFIG", help="Configuration file (TOML).", readable=False)
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 EventId = Annotated[str, typer.Argument(metavar="ID", help="Id of the event.")]
 
 

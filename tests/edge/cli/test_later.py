@@ -27,7 +27,7 @@ NEEDED = {
     "keys": {"pydantic"},
     "open": {"pydantic"},
     "users": {"pydantic"},
-    "events": {"pydantic", "av", "zmq"},
+    "events": {"pydantic", "av", "numpy", "zmq"},
     "models": PICTURES,
 }
 

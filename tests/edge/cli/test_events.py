@@ -1,0 +1,165 @@
+"""`edge events`, and what happened in words."""
+
+import json
+import time
+from dataclasses import replace
+
+import pytest
+from typer.testing import CliRunner
+
+from edge.cli import app
+from edge.cli.event_words import tell
+from edge.cli.watch import Board
+from edge.client import Received
+from edge.event import EventChange, KnownPerson, Severity
+from edge.recording.index import Index
+from edge.recording.records import FileKind, StoredFile
+from edge.wire.message_builder import MessageBuilder
+from edge.wire.schema import decode, encode
+from tests.edge.recording.test_index import make_event
+from tests.edge.recording.test_mp4 import decode_times, read_source, write_mp4
+from tests.support.videos import write_video
+
+CONFIG = """
+[models]
+detector = "zoo:detect-nano"
+[[cameras]]
+name = "door"
+source = { kind = "synthetic" }
+[storage]
+folder = "kept"
+"""
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """A configuration whose folder has three events, the clip of one, and a minute of video."""
+    folder = tmp_path_factory.mktemp("node")
+    (folder / "edge.toml").write_text(CONFIG)
+    (folder / "kept").mkdir()
+    now_s = time.time()
+    index = Index(folder / "kept/index.db")
+    for number, changes in enumerate(
+        [
+            {"began_s": now_s - 90_000},
+            {"camera": "yard", "labels": ("car",), "severity": Severity.ALERT},
+            {"people": (KnownPerson("p1", "Ann"),), "triggers": ("entered:hall", "known"),
+             "places": ("hall",)},
+        ]
+    ):  # fmt: skip
+        began_s = changes.pop("began_s", now_s - 60 + number)
+        event = make_event(number, event_id=f"1nj3k5vk4{number}", began_s=began_s, **changes)
+        index.put_event(replace(event, ended_s=began_s + 12))
+    packets, _ = read_source(
+        write_video(folder / "a.mp4", 40, fps=10, options={"g": "10", "bf": "0"})
+    )
+    write_mp4(folder / "kept/clip.mp4", packets)
+    index.put_file(StoredFile("clip.mp4", FileKind.CLIP, "door", "1nj3k5vk42", 1.0, 5.0, 9))
+    write_mp4(folder / "kept/video.mp4", packets)
+    began_s = now_s - 100
+    index.put_file(
+        StoredFile("video.mp4", FileKind.CONTINUOUS, "door", "", began_s, began_s + 4, 9)
+    )
+    index.close()
+    return folder / "edge.toml"
+
+
+def run(*arguments, exit_code=0):
+    done = CliRunner().invoke(app, ["events", *map(str, arguments)])
+    assert done.exit_code == exit_code, done.output
+    return done.output
+
+
+@pytest.mark.parametrize(
+    ("filters", "ids"),
+    [
+        ([], "210"),
+        (["--camera", "yard"], "1"),
+        (["--camera", "yard", "--camera", "door"], "210"),
+        (["--label", "car"], "1"),
+        (["--severity", "alert"], "1"),
+        (["--place", "hall"], "2"),
+        (["--since", "24h"], "21"),
+        (["--since", "2001-01-01"], "210"),
+        (["--limit", "1"], "2"),
+    ],
+)
+def test_events_are_listed_as_asked_newest_first(kept, filters, ids):
+    lines = run("list", kept, "--json", *filters).splitlines()
+    assert [json.loads(line)["event_id"][-1] for line in lines] == list(ids)
+
+
+def test_the_table_tells_what_happened(kept):
+    text = " ".join(run("list", kept, "--label", "person", "--limit", "1").split())
+    assert "1nj3k5vk42" in text
+    assert {"Ann", "entered", "12"} <= set(text.split())
+    assert run("list", kept, "--label", "ghost") == "no such event\n"
+
+
+def test_an_event_is_shown_with_the_places_of_its_files(kept):
+    text = run("show", kept, "1nj3k5vk42")
+    assert f"{kept.parent}/kept/clip.mp4" in text
+    assert json.loads(run("show", kept, "1nj3k5vk42", "--json"))["paths"]["clip"].endswith(".mp4")
+
+
+def test_the_clip_of_an_event_is_copied(kept, tmp_path):
+    assert "MB" in run("export", kept, "1nj3k5vk42", tmp_path / "out.mp4")
+    assert (tmp_path / "out.mp4").read_bytes() == (kept.parent / "kept/clip.mp4").read_bytes()
+
+
+def test_the_video_of_a_time_is_put_together(kept, tmp_path):
+    run("export", kept, "door", tmp_path / "out.mp4", "--from", "10m", "--to", "now")
+    assert len(decode_times(tmp_path / "out.mp4")) == 40
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["show", "{}", "nothing"], "there is no event 'nothing'"),
+        (["export", "{}", "1nj3k5vk41", "x.mp4"], "no clip of event 1nj3k5vk41 is kept"),
+        (["export", "{}", "door", "x.mp4", "--from", "5s"], "nothing was kept of that camera"),
+        (["list", "{}", "--since", "lately"], "is no time: write one such as"),
+    ],
+)
+def test_what_is_not_there_is_told(kept, arguments, says, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["events", *(a.format(kept) for a in arguments)])
+    assert done.exit_code in (1, 78)
+    assert says in " ".join(done.output.split())
+    assert not (tmp_path / "x.mp4").exists()
+
+
+def test_a_node_that_keeps_nothing_says_how_to(tmp_path):
+    path = tmp_path / "edge.toml"
+    path.write_text(CONFIG.partition("[storage]")[0])
+    assert "add [storage]" in run("list", path, exit_code=78)
+    path.write_text(CONFIG)
+    assert "nothing is kept here yet" in run("list", path, exit_code=78)
+
+
+def make_message(**changes):
+    builder = MessageBuilder("n", "b", ("person",), "m", "0" * 64)
+    event = make_event(1, **changes)
+    message = builder.build_event(event, EventChange.BEGUN, snapshot=False, clip=False)
+    return Received(message.topic, decode(message.topic, encode(message.body)), None)
+
+
+def test_what_happened_is_told_in_words():
+    alert = make_message(
+        triggers=("began", "entered:hall"),
+        severity=Severity.ALERT,
+        people=(KnownPerson("p", "Ann"),),
+    )
+    assert tell(alert.body)[9:] == "door: Ann entered hall (alert) [e00001]"
+    away = make_message(triggers=("offline",), labels=(), tracks=())
+    assert tell(away.body)[9:] == "door: camera shows nothing [e00001]"
+
+
+def test_the_table_of_messages_tells_the_last_events_below():
+    board = Board("tcp://x")
+    for number in range(12):
+        board.update(make_message(labels=(f"thing-{number}",)), 0.0)
+    caption = str(board.table().caption)
+    assert "thing-11" in caption
+    assert "thing-4" in caption
+    assert "thing-3" not in caption
