@@ -74,8 +74,14 @@ const openCamera = async (name) => {
   const video = make("video", { muted: true, playsInline: true, autoplay: true, "aria-label": `Camera ${name}, live` });
   const canvas = make("canvas", { "aria-hidden": "true" });
   const stage = make("div", { class: "stage" }, video, canvas);
-  stage.style.aspectRatio = shape(camera);
+  const fit = (aspect) => stage.style.setProperty("--aspect", aspect);
+  fit(shape(camera));
+  video.addEventListener("resize", () => {
+    if (video.videoWidth) fit(camera.aspect || video.videoWidth / video.videoHeight);
+  });
   const state = make("p", { class: "state", role: "status" }, describe(camera));
+  const hidden = camera.hide.length ? make("p", { class: "hint" },
+    `Each ${camera.hide.join(" and ")} is made unrecognizable, so this shows pictures instead of the camera's video.`) : null;
   const boxes = make("input", { type: "checkbox", checked: true });
   const controls = make("div", { class: "controls" },
     make("a", { href: "#/live" }, "All cameras"),
@@ -83,7 +89,7 @@ const openCamera = async (name) => {
     make("a", { href: `#/events?camera=${encodeURIComponent(name)}` }, "Events"),
     may("admin") ? make("a", { href: `#/places/${encodeURIComponent(name)}` }, "Zones and lines") : null,
     make("button", { class: "quiet", onclick: () => stage.requestFullscreen?.() }, "Full screen"));
-  const view = make("section", { class: "camera" }, make("h2", {}, name), stage, state, controls);
+  const view = make("section", { class: "camera" }, make("h2", {}, name), stage, state, hidden, controls);
 
   const found = new FoundObjects();
   const overlay = new Overlay(canvas);

@@ -14,13 +14,13 @@ export const open = async ([camera]) => {
 };
 
 class Editor {
-  constructor(camera, path, { places, revision }, { size_wh: [width, height] }) {
+  constructor(camera, path, { places, revision }, { size_wh: [width, height], aspect }) {
     Object.assign(this, { camera, path, places, revision, selected: null });
     this.size = width && height ? [width, height] : [16, 9];
     this.picture = make("img", { alt: "", src: address(`${path}/latest.jpg?t=${Date.now()}`) });
     this.svg = draw("svg", { viewBox: "0 0 1 1", preserveAspectRatio: "none", role: "group", "aria-label": "Zones, lines and masks" });
     this.stage = make("div", { class: "stage editor" }, this.picture, this.svg);
-    this.stage.style.aspectRatio = this.size[0] / this.size[1];
+    this.stage.style.setProperty("--aspect", aspect || this.size[0] / this.size[1]);
     this.list = make("ul", { class: "shapes" });
     this.answer = make("pre", { class: "answer", role: "status" });
     this.svg.addEventListener("pointerdown", (event) => { if (event.target === this.svg) this.select(null); });
