@@ -10,6 +10,7 @@ import contextlib
 import io
 import math
 import os
+import re
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,9 @@ _FRAGMENTS = {
     },
     "picture": {"movflags": "frag_every_frame+empty_moov+default_base_moof"},
 }
+_START_CODE = re.compile(rb"\x00\x00\x00?\x01")
+_SETS_BYTES = 4096  # of a key frame, in which they are looked for
+_PARAMETER_SETS = {"h264": (0x1F, 0, {7, 8}), "hevc": (0x3F, 1, {32, 33, 34})}  # ITU-T H.264, H.265
 _WHOLE = {"movflags": "faststart"}
 _HEVC_TAG = "hvc1"  # the one of the two that all players know
 
@@ -64,6 +68,7 @@ class Mp4Writer:
         self.began_s = self.ended_s = first.captured_s
         self._first = self._last = first
         self._unit = first.format.time_base
+        self._sets = _find_sets(first)
         self._period = max(round(Fraction(1, 25) / self._unit), 1)
         self._origin: int | None = None
         self._dts = -1
@@ -77,12 +82,18 @@ class Mp4Writer:
 
     def fits(self, packet: CodedPacket) -> bool:
         """Whether a packet can follow in the same file: it is coded in the same way."""
-        return packet.format is self._last.format or (
-            packet.is_key
-            and packet.format.codec == self._first.format.codec
+        if not packet.is_key:
+            return packet.format is self._last.format
+        if packet.format is self._last.format and _find_sets(packet) in ((), self._sets):
+            return True
+        fits = (
+            packet.format.codec == self._first.format.codec
             and packet.format.time_base == self._unit
             and _read_parameters(packet) == _read_parameters(self._first)
         )
+        if fits:
+            self._sets = _find_sets(packet)
+        return fits
 
     def write(self, packet: CodedPacket) -> None:
         """Append a packet.
@@ -281,6 +292,19 @@ def _find_end(file: BinaryIO) -> int:
         if kind != b"moof":
             end = at
     return end
+
+
+def _find_sets(packet: CodedPacket) -> tuple[bytes, ...]:
+    """The parameter sets that a key frame brings along; none where the stream names them once.
+
+    A camera may change its size without a new connection: then they differ.
+    """
+    kinds = _PARAMETER_SETS.get(packet.format.codec)
+    if kinds is None:
+        return ()
+    mask, shift, wanted = kinds
+    units = _START_CODE.split(packet.data[:_SETS_BYTES])
+    return tuple(unit for unit in units if unit and unit[0] >> shift & mask in wanted)
 
 
 def _read_parameters(packet: CodedPacket) -> bytes:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -17,12 +18,14 @@ from edge.types import CodedPacket, Frame, RgbPicture, StreamFormat
 from edge.web.ports import LatestPicture
 
 _TICKS = 90_000  # a second
+_FORMAT = StreamFormat("h264", b"", Fraction(1, _TICKS))
 _OPTIONS = {"preset": "veryfast", "crf": "20", "bf": "0", "profile": "main", "tune": "zerolatency"}
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture, ``(H, W, 3)`` RGB, and what is found in it: ``(N, 4)`` boxes, N classes, N names."""
+    """A picture, ``(H, W, 3)`` RGB, and what is found in it: ``(N, 4)`` boxes, with N classes and
+    names."""
 
     rgb: np.ndarray
     xyxy: np.ndarray
@@ -49,12 +52,13 @@ def encode_film(pictures: Sequence[np.ndarray], fps: int, gop: int) -> list[tupl
 
 @dataclass
 class FilmCamera:
-    """Plays scenes in a loop from `start` to `stop`, in a thread.
+    """Plays scenes in a loop, in a thread.
 
     Attributes:
+        look: It looks at every how many-th picture.
+        hide: What must not be recognizable.
         ring: Its packets.
-        look: Looks at every how many-th picture.
-        find: Changes what is found in each, if anything.
+        newest_s: Unix time of the newest picture.
     """
 
     name: str
@@ -72,35 +76,41 @@ class FilmCamera:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._play, name=f"film {self.name}")
 
-    def start(self) -> None:
-        """Begin."""
+    @contextlib.contextmanager
+    def playing(self) -> Iterator[None]:
+        """Play meanwhile."""
         self._thread.start()
+        try:
+            yield
+        finally:
+            self.stop()
 
     def stop(self) -> None:
         """End; returns when its thread has ended."""
         self._over.set()
         self._thread.join()
 
-    def __enter__(self) -> FilmCamera:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
     def get_latest(self) -> LatestPicture | None:
         """What was found last."""
         return self._latest
 
+    def make_packets(self, began_s: float) -> list[CodedPacket]:
+        """The whole film once, as if it had begun at a Unix time."""
+        times = [number / self.fps for number in range(len(self._packets))]
+        return [
+            CodedPacket(_FORMAT, data, round(at_s * _TICKS), round(at_s * _TICKS), is_key,
+                        began_s + at_s, at_s)
+            for at_s, (data, is_key) in zip(times, self._packets, strict=True)
+        ]  # fmt: skip
+
     def _play(self) -> None:
-        form = StreamFormat("h264", b"", Fraction(1, _TICKS))
         begin_s, begin_wall_s, number = time.monotonic(), time.time(), 0
         while not self._over.wait(max(0.0, begin_s + number / self.fps - time.monotonic())):
             row = number % len(self.scenes)
             data, is_key = self._packets[row]
             captured_s, stamp = begin_wall_s + number / self.fps, number * _TICKS // self.fps
             moment_s = begin_s + number / self.fps
-            self.ring.put(CodedPacket(form, data, stamp, stamp, is_key, captured_s, moment_s))
+            self.ring.put(CodedPacket(_FORMAT, data, stamp, stamp, is_key, captured_s, moment_s))
             self.newest_s = captured_s
             if number % self.look == 0:
                 self._latest = self._find(self.scenes[row], number, captured_s, moment_s)

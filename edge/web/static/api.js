@@ -1,10 +1,11 @@
 // The node's API: one function to ask, one feed of changes for all views.
 
 const PREFIX = "/api/v1";
+const RETRY_MS = 3000;
 const ROLES = ["viewer", "enroller", "admin"];
 
-/** Who is asking; `role` is null before the login. `recognizes`: whether the node names people. */
-export const session = { user: "", role: null, login: false, recognizes: false };
+/** Who is asking; `role` is null before the login. `node` is its name, `recognizes`: whether it names people. */
+export const session = { user: "", role: null, login: false, node: "", recognizes: false };
 
 /** Whether who is asking may do what a role may. */
 export const may = (role) => ROLES.indexOf(session.role) >= ROLES.indexOf(role);
@@ -46,15 +47,24 @@ export const onChange = (take) => {
   return () => listeners.delete(take);
 };
 
-/** Follows what happens; the browser connects again by itself. */
-export const followChanges = (setOnline) => {
+const tell = (kind, subject) => { for (const take of [...listeners]) take(kind, subject); };
+
+/** Follows what happens, for as long as the page is open; shows the login once the session is gone. */
+export const followChanges = (setOnline, wasAway = false) => {
   const source = new EventSource(address("/changes"));
   for (const kind of ["begun", "updated", "ended", "camera", "reset"]) {
-    source.addEventListener(kind, ({ data }) => {
-      const subject = JSON.parse(data);
-      for (const take of [...listeners]) take(kind, subject);
-    });
+    source.addEventListener(kind, ({ data }) => tell(kind, JSON.parse(data)));
   }
-  source.addEventListener("open", () => setOnline(true));
-  source.addEventListener("error", () => setOnline(false));
+  source.addEventListener("open", () => {
+    setOnline(true);
+    if (wasAway) tell("reset", {});
+  });
+  source.addEventListener("error", async () => {
+    setOnline(false);
+    if (source.readyState !== EventSource.CLOSED) return; // the browser connects again by itself
+    await new Promise((done) => setTimeout(done, RETRY_MS));
+    await readSession().catch(() => {});
+    if (session.role === null) location.reload();
+    else followChanges(setOnline, true);
+  });
 };

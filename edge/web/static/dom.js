@@ -25,6 +25,13 @@ const apply = (node, properties) => {
   }
 };
 
+/** A table whose cells know the title of their column, for narrow screens: rows of a heading and cells. */
+export const makeTable = (titles, rows) => make("div", { class: "table" }, make("table", {},
+  make("thead", {}, make("tr", {}, titles.map((title) => make(title ? "th" : "td", title ? { scope: "col" } : {}, title)))),
+  make("tbody", {}, rows.map(({ heading, cells, isBad }) => make("tr", { class: isBad ? "bad" : "" },
+    make("th", { scope: "row" }, heading),
+    cells.map((cell, column) => make("td", { "data-title": titles[column + 1] }, cell)))))));
+
 export const find = (id) => document.getElementById(id);
 
 /** Says something to everybody, screen readers included; empty takes it away. */

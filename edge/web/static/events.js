@@ -4,24 +4,34 @@ import { address, ask, may, onChange, session } from "./api.js";
 import { formatDay, formatMoment, formatSpan, formatTime, make, say, showEmpty } from "./dom.js";
 
 const PAGE = 50;
+let lastList = "#/events"; // with its filters
+const MOST = 1000; // events that are listed
+const MARKS = 500; // events of a day on its line
 const DAY_S = 86400;
 
-export const open = async ([id], query = readQuery()) => {
-  if (id && !id.startsWith("?")) return openEvent(id);
-  return openList(query);
-};
+export const open = ([id]) => (id ? openEvent(id) : openList(readQuery()));
 
 const readQuery = () => new URLSearchParams(location.hash.split("?")[1] || "");
 
+const WORDS = { dwelled: "stayed at", spoof: "showed a false face", offline: "went offline" };
+
+/** An event in a few words: "Ann and a car, entered yard". */
 export const describeWhat = ({ triggers, labels, people }) => {
   const who = people.map(({ name }) => name || "forgotten person");
-  const what = who.length ? who : labels.length ? labels : ["camera"];
-  const words = triggers.filter((trigger) => !["began", "known"].includes(trigger))
-    .map((trigger) => trigger.replace(":", " ").replace("offline", "shows nothing"));
-  return `${what.join(", ")}${words.length ? ` ${words.join(", ")}` : ""}`;
+  if (triggers.includes("unknown")) who.push("unknown person");
+  const others = who.length ? labels.filter((label) => label !== "person") : labels;
+  const what = [...who, ...others].join(", ") || "camera";
+  const words = triggers.filter((trigger) => !["began", "known", "unknown"].includes(trigger)).map((trigger) => {
+    const [verb, place = ""] = trigger.split(":");
+    return `${WORDS[verb] || verb} ${place}`.trim();
+  });
+  return [what, words.join(", ")].filter(Boolean).join(" ");
 };
 
+const formatLength = ({ began_s: began, ended_s: ended }) => (ended === null ? "ongoing" : formatSpan(ended - began));
+
 const openList = async (query) => {
+  lastList = location.hash || "#/events";
   const [{ cameras }, people] = await Promise.all([
     ask("/cameras"), may("enroller") && session.recognizes ? ask("/people").then((answer) => answer.people).catch(() => []) : [],
   ]);
@@ -30,7 +40,7 @@ const openList = async (query) => {
   const day = make("div", { class: "day" });
   const filters = makeFilters(query, cameras, people);
   let next = "";
-  let known = new Map();
+  let [known, ofDay] = [new Map(), new Map()];
 
   const wanted = () => {
     const parameters = new URLSearchParams();
@@ -51,7 +61,15 @@ const openList = async (query) => {
       && among("person", event.people.map(({ person }) => person)) && among("seen", [String(event.seen)])
       && (!values.get("after") || (event.began_s >= values.get("after") && event.began_s < values.get("before")));
   };
-  const showDay = () => day.replaceChildren(...makeDay([...known.values()], wanted()));
+  const showDay = () => day.replaceChildren(...makeDay([...new Map([...ofDay, ...known]).values()], wanted()));
+  const loadDay = async () => {
+    const parameters = wanted();
+    const begin = findMidnight(parameters.get("after") ?? Math.max(...[...known.values()].map((event) => event.began_s)));
+    parameters.set("after", begin);
+    parameters.set("before", begin + DAY_S);
+    parameters.set("limit", MARKS);
+    ofDay = new Map((await ask(`/events?${parameters}`)).events.map((event) => [event.id, event]));
+  };
   const load = async () => {
     const parameters = wanted();
     parameters.set("limit", PAGE);
@@ -61,13 +79,15 @@ const openList = async (query) => {
     next = page.next;
     more.hidden = !next;
     addDays(list);
+    if (next && !ofDay.size) await loadDay();
     showDay();
     if (!known.size) list.replaceChildren(make("li", { class: "none" }, makeNone(wanted())));
   };
-  const reload = () => { known = new Map(); next = ""; list.replaceChildren(); return load(); };
+  const reload = () => { [known, ofDay] = [new Map(), new Map()]; next = ""; list.replaceChildren(); return load(); };
   filters.addEventListener("change", () => {
     const values = new URLSearchParams([...new FormData(filters)].filter(([, value]) => value));
-    history.replaceState(null, "", `#/events?${values}`);
+    lastList = `#/events?${values}`;
+    history.replaceState(null, "", lastList);
     reload().catch((error) => say(error.message, true));
   });
   filters.addEventListener("submit", (event) => event.preventDefault());
@@ -75,13 +95,13 @@ const openList = async (query) => {
   const stop = onChange((kind, event) => {
     if (kind === "reset") { reload(); return; }
     if (kind === "camera" || !fits(event)) return;
-    const isNew = !known.has(event.id);
-    known.set(event.id, event);
-    const row = makeRow(event);
-    const old = list.querySelector(`[data-event="${CSS.escape(event.id)}"]`);
+    const old = known.get(event.id);
+    if (!old && known.size >= MOST) { reload(); return; } // a page that is open for weeks
+    known.set(event.id, { ...event, seen: event.seen || Boolean(old?.seen) });
+    const row = makeRow(known.get(event.id));
     list.querySelector(".none")?.remove();
-    if (old) old.replaceWith(row);
-    else if (isNew) list.prepend(row);
+    if (old) replaceRow(list.querySelector(`[data-event="${CSS.escape(event.id)}"]`), row);
+    else list.prepend(row);
     addDays(list);
     showDay();
   });
@@ -89,30 +109,36 @@ const openList = async (query) => {
   return [make("section", { class: "log" }, make("h2", { class: "hidden" }, "Events"), filters, day, list, more), stop];
 };
 
+const replaceRow = (old, row) => {
+  const hasFocus = old.contains(document.activeElement);
+  old.replaceWith(row);
+  if (hasFocus) row.querySelector("a").focus();
+};
+
 const makeNone = (filter) => (filter.toString()
-  ? showEmpty("No such event", "Take a filter away, or choose another day.")
+  ? showEmpty("No event matches", "Remove a filter, or choose another day.")
   : showEmpty("Nothing has happened yet",
-    "An event appears here as soon as a rule of a camera applies: [[cameras.events]] in the configuration.",
-    "Pictures and clips are kept where it has [storage]."));
+    "An event appears here as soon as a camera's rule applies. Rules are the tables [[cameras.events]] of the configuration.",
+    "Pictures and clips are kept once it has [storage]."));
 
 const choose = (name, label, options, value) => make("label", {}, label,
   make("select", { name }, options.map(([key, text]) => make("option", { value: key, selected: key === value }, text))));
 
 const makeFilters = (query, cameras, people) => make("form", { class: "filters", "aria-label": "Filters" },
-  choose("camera", "Camera", [["", "All"], ...cameras.map(({ name }) => [name, name])], query.get("camera")),
+  choose("camera", "Camera", [["", "Any"], ...cameras.map(({ name }) => [name, name])], query.get("camera")),
   make("label", {}, "Class", make("input", { name: "label", value: query.get("label") || "", placeholder: "Any", size: 8 })),
-  choose("severity", "Severity", [["", "All"], ["alert", "Alerts"], ["detection", "Detections"]], query.get("severity")),
-  people.length ? choose("person", "Person", [["", "All"], ...people.map((p) => [p.person, p.name])], query.get("person")) : null,
-  choose("seen", "Seen", [["", "All"], ["false", "Not seen"], ["true", "Seen"]], query.get("seen")),
+  choose("severity", "Severity", [["", "Any"], ["alert", "Alerts"], ["detection", "Detections"]], query.get("severity")),
+  people.length ? choose("person", "Person", [["", "Any"], ...people.map((p) => [p.person, p.name])], query.get("person")) : null,
+  choose("seen", "Seen", [["", "Any"], ["false", "Not yet"], ["true", "Seen"]], query.get("seen")),
   make("label", {}, "Day", make("input", { name: "date", type: "date", value: query.get("date") || "" })));
+
+const findMidnight = (unix) => new Date(unix * 1000).setHours(0, 0, 0, 0) / 1000;
 
 /** A day as a line on which events are marks; alerts in the accent colour. */
 const makeDay = (events, filter) => {
   if (!events.length) return [];
   const newest = Math.max(...events.map((event) => event.began_s));
-  const midnight = new Date((filter.get("after") ?? newest) * 1000);
-  midnight.setHours(0, 0, 0, 0);
-  const begin = midnight.getTime() / 1000;
+  const begin = findMidnight(filter.get("after") ?? newest);
   const marks = events.filter((event) => event.began_s >= begin && event.began_s < begin + DAY_S).map((event) => {
     const left = 100 * (event.began_s - begin) / DAY_S;
     const width = 100 * ((event.ended_s ?? Date.now() / 1000) - event.began_s) / DAY_S;
@@ -147,70 +173,118 @@ const makePicture = (event, kind, alt) => (event.files.includes(kind)
   : make("span", { class: "nothing", "aria-hidden": "true" }));
 
 const makeRow = (event) => {
-  const lasts = event.ended_s === null ? "goes on" : formatSpan(event.ended_s - event.began_s);
   return make("li", { class: `${event.severity}${event.seen ? " seen" : ""}`, "data-event": event.id, "data-began": event.began_s },
     make("a", { href: `#/events/${event.id}` },
       makePicture(event, "thumbnail", ""),
       make("span", { class: "what" }, describeWhat(event)),
-      make("span", { class: "when" }, `${formatTime(event.began_s)}, ${lasts}`),
+      make("span", { class: "when" }, `${formatTime(event.began_s)}, ${formatLength(event)}`),
       make("span", { class: "where" }, event.camera, event.files.includes("clip") ? make("span", { class: "clip" }, "clip") : null,
         event.severity === "alert" ? make("span", { class: "badge" }, "alert") : null)));
 };
 
+const makeGone = () => [
+  showEmpty("This event is gone", "It was older than what this node keeps, or made room for newer ones."),
+  make("p", { class: "back" }, make("a", { href: "#/events" }, "All events")),
+];
+
 const openEvent = async (id) => {
-  let event = await ask(`/events/${encodeURIComponent(id)}`);
   const view = make("section", { class: "event" });
-  const show = () => view.replaceChildren(...makeEvent(event, (changed) => { event = changed; show(); }));
-  show();
-  if (!event.seen) {
-    ask(`/events/${event.id}/seen`, { method: "PUT", body: { seen: true } })
-      .then((changed) => { event = changed; show(); }).catch(() => {});
+  const path = `/events/${encodeURIComponent(id)}`;
+  let event;
+  try {
+    event = await ask(path);
+  } catch (error) {
+    if (error.status !== 404) throw error;
+    return [make("section", {}, makeGone()), null];
   }
+  const title = make("h2", {});
+  const media = make("div", { class: "media" });
+  const checkbox = make("input", { type: "checkbox", onchange: () => setSeen(checkbox.checked) });
+  const downloads = make("span", { class: "controls" });
+  const facts = make("dl", {});
+  const corrections = make("div", { class: "corrections" });
+  let [shownFiles, shownPeople] = [null, null];
+  // what has not changed stays: a clip plays on, what is typed is kept, and so is the focus
+  const show = () => {
+    title.textContent = describeWhat(event);
+    checkbox.checked = event.seen;
+    facts.replaceChildren(...makeFacts(event));
+    const files = event.files.join();
+    if (files !== shownFiles) {
+      media.replaceChildren(makeMedia(event, explain));
+      downloads.replaceChildren(...makeDownloads(event));
+    }
+    const people = JSON.stringify([files, event.people]);
+    if (people !== shownPeople && may("enroller") && session.recognizes) {
+      corrections.replaceChildren(...makeCorrections(event, take));
+    }
+    [shownFiles, shownPeople] = [files, people];
+  };
+  const take = (changed) => { event = changed; show(); };
+  const setSeen = (seen) => ask(`${path}/seen`, { method: "PUT", body: { seen } }).then(take)
+    .catch((error) => { checkbox.checked = event.seen; say(error.message, true); });
+  const explain = async () => {
+    try {
+      await ask(path);
+      media.replaceChildren(showEmpty("This cannot be played here", "The browser does not play the camera's format, or the file is gone. Download it, and play it with another program."));
+    } catch (error) {
+      if (error.status === 404) view.replaceChildren(...makeGone());
+    }
+  };
+  view.append(
+    make("a", { class: "back", href: lastList }, "All events"),
+    title, media,
+    make("div", { class: "controls" }, make("label", {}, checkbox, "Seen"), downloads),
+    facts, corrections);
+  show();
+  if (!event.seen) setSeen(true);
   const stop = onChange((kind, subject) => {
-    if (subject.id === event.id) { event = { ...subject, seen: event.seen }; show(); }
+    if (subject.id === event.id) take({ ...subject, seen: subject.seen || event.seen });
   });
   return [view, stop];
 };
 
-const makeEvent = (event, setEvent) => {
-  const hasClip = event.files.includes("clip");
-  const media = hasClip
-    ? make("video", { controls: true, muted: true, playsInline: true, preload: "metadata", class: "clip", src: address(`/events/${event.id}/clip.mp4`),
-      "aria-label": "Clip of the event", poster: event.files.includes("snapshot") ? address(`/events/${event.id}/snapshot.jpg`) : "" })
-    : event.files.includes("snapshot")
-      ? make("img", { class: "still", src: address(`/events/${event.id}/snapshot.jpg?boxes=true&t=${event.best?.captured_s ?? ""}`), alt: "Picture of the event" })
-      : showEmpty("No picture of it is kept", "The configuration has no [storage], or the picture was older than it keeps.");
-  const setSeen = (seen) => ask(`/events/${event.id}/seen`, { method: "PUT", body: { seen } }).then(setEvent)
-    .catch((error) => say(error.message, true));
-  const facts = [
-    ["Camera", make("a", { href: `#/live/${encodeURIComponent(event.camera)}` }, event.camera)],
-    ["Began", formatMoment(event.began_s)],
-    ["Lasted", event.ended_s === null ? "goes on" : formatSpan(event.ended_s - event.began_s)],
-    ["What", describeWhat(event)],
-    ["Triggers", event.triggers.join(", ")],
-    ["Severity", event.severity],
-    ["Id", event.id],
-  ];
-  return [
-    make("a", { href: "#/events", onclick: (clicked) => { if (history.length > 1) { clicked.preventDefault(); history.back(); } } }, "All events"),
-    make("h2", {}, describeWhat(event)),
-    media,
-    make("div", { class: "controls" },
-      make("label", {}, make("input", { type: "checkbox", checked: event.seen, onchange: ({ target }) => setSeen(target.checked) }), "Seen"),
-      hasClip ? make("a", { href: address(`/events/${event.id}/clip.mp4?download=true`), download: "" }, "Download the clip") : null,
-      event.files.includes("snapshot")
-        ? make("a", { href: address(`/events/${event.id}/snapshot.jpg`), download: `${event.id}.jpg` }, "Download the picture") : null),
-    make("dl", {}, facts.flatMap(([term, value]) => [make("dt", {}, term), make("dd", {}, value)])),
-    may("enroller") && session.recognizes ? makeCorrections(event, setEvent) : null,
-  ].filter(Boolean);
+/** The clip, or the picture, or why there is neither. `explain()` is called where it cannot be shown. */
+const makeMedia = (event, explain) => {
+  const has = (kind) => event.files.includes(kind);
+  const picture = address(`/events/${event.id}/snapshot.jpg`);
+  let node;
+  if (has("clip")) {
+    node = make("video", { controls: true, muted: true, playsInline: true, preload: "metadata", class: "clip",
+      src: address(`/events/${event.id}/clip.mp4`), "aria-label": "Clip of the event", poster: has("snapshot") ? picture : "" });
+  } else if (has("snapshot")) {
+    node = make("img", { class: "still", src: `${picture}?boxes=true&t=${event.best?.captured_s ?? ""}`, alt: "Picture of the event" });
+  } else {
+    return showEmpty("No picture is kept", event.labels.length
+      ? "Set storage.folder in the configuration, and pictures and clips of events are kept from then on."
+      : "The camera showed nothing at that time.");
+  }
+  node.addEventListener("error", explain, { once: true });
+  const [width, height] = event.best?.size_wh || [16, 9];
+  node.style.setProperty("--aspect", width / height);
+  return node;
 };
+
+const makeDownloads = ({ id, files }) => [
+  files.includes("clip") ? make("a", { href: address(`/events/${id}/clip.mp4?download=true`), download: "" }, "Download the clip") : null,
+  files.includes("snapshot") ? make("a", { href: address(`/events/${id}/snapshot.jpg`), download: `${id}.jpg` }, "Download the picture") : null,
+].filter(Boolean);
+
+const makeFacts = (event) => [
+  ["Camera", make("a", { href: `#/live/${encodeURIComponent(event.camera)}` }, event.camera)],
+  ["Began", formatMoment(event.began_s)],
+  ["Lasted", formatLength(event)],
+  ["Triggers", event.triggers.join(", ")],
+  ["Severity", event.severity],
+  ["Id", event.id],
+].flatMap(([term, value]) => [make("dt", {}, term), make("dd", {}, value)]);
 
 /** "This is not Ann", and who it is. */
 const makeCorrections = (event, setEvent) => {
   const named = event.people.filter(({ person, name }) => person && name);
   const deny = ({ person, name }) => make("button", { class: "quiet", onclick: () => {
     ask(`/people/${encodeURIComponent(person)}/denials`, { method: "POST", body: { event: event.id } })
-      .then((changed) => { say(`This face is not taken for ${name} again.`); setEvent(changed); })
+      .then((changed) => { say(`This face is no longer taken for ${name}.`); setEvent(changed); })
       .catch((error) => say(error.message, true));
   } }, `This is not ${name}`);
   const form = make("form", { class: "inline", onsubmit: (submitted) => {
@@ -224,6 +298,6 @@ const makeCorrections = (event, setEvent) => {
     make("label", {}, make("input", { type: "checkbox", name: "consent", required: true }), "They agreed to be enrolled"),
     make("button", {}, "Enroll this face"));
   const canEnroll = event.files.includes("snapshot") && event.labels.includes("person");
-  if (!named.length && !canEnroll) return null;
-  return make("div", { class: "corrections" }, make("h3", {}, "Who it is"), named.map(deny), canEnroll ? form : null);
+  if (!named.length && !canEnroll) return [];
+  return [make("h3", {}, "Who it is"), ...named.map(deny), ...(canEnroll ? [form] : [])];
 };

@@ -1,12 +1,12 @@
 // Health: whether the node does what it should, its cameras, its disk, and its configuration.
 
 import { ask, may, onChange } from "./api.js";
-import { formatBytes, formatSpan, make, say } from "./dom.js";
+import { formatBytes, formatSpan, make, makeTable, say } from "./dom.js";
 
 const REFRESH_MS = 5000;
 const WORDS = {
-  load_ratio: "Load of the processor", disk_free_bytes: "Free on the disk", disk_total_bytes: "Size of the disk",
-  stored_clip_bytes: "Clips", stored_snapshot_bytes: "Pictures", stored_thumbnail_bytes: "Small pictures",
+  load_ratio: "Processor load", disk_free_bytes: "Disk, free", disk_total_bytes: "Disk, in all",
+  stored_clip_bytes: "Clips", stored_snapshot_bytes: "Pictures", stored_thumbnail_bytes: "Thumbnails",
   stored_continuous_bytes: "Continuous video",
 };
 
@@ -25,18 +25,20 @@ export const open = async () => {
 };
 
 const makeSummary = ({ node, version, ready, problems }) => make("div", { class: ready ? "summary good" : "summary bad" },
-  make("p", { class: "verdict" }, ready ? "Everything works" : "Something is wrong"),
+  make("p", { class: "verdict" }, ready ? "Everything works" : "Something needs attention"),
   make("p", {}, `${node}, Edgewatch ${version}`),
   problems.length ? make("ul", {}, problems.map((problem) => make("li", {}, problem))) : null);
 
-const makeCameras = (cameras) => make("div", { class: "table" }, make("table", {},
-  make("thead", {}, make("tr", {}, ["Camera", "State", "Since", "Looks a second", "Picture"].map((text) => make("th", { scope: "col" }, text)))),
-  make("tbody", {}, cameras.map((camera) => make("tr", { class: camera.state === "online" ? "" : "bad" },
-    make("th", { scope: "row" }, make("a", { href: `#/live/${encodeURIComponent(camera.name)}` }, camera.name)),
-    make("td", {}, camera.state === "online" ? "online" : `${camera.state || "starting"}: ${camera.reason}`),
-    make("td", {}, camera.since_s ? formatSpan(Date.now() / 1000 - camera.since_s) : ""),
-    make("td", {}, camera.fps.toFixed(1)),
-    make("td", {}, camera.size_wh[0] ? camera.size_wh.join(" × ") : ""))))));
+const makeCameras = (cameras) => makeTable(["Camera", "State", "For", "Frames per second", "Picture"], cameras.map((camera) => ({
+  heading: make("a", { href: `#/live/${encodeURIComponent(camera.name)}` }, camera.name),
+  cells: [
+    camera.state === "online" ? "online" : `${camera.state || "starting"}: ${camera.reason}`,
+    camera.since_s ? formatSpan(Date.now() / 1000 - camera.since_s) : "",
+    camera.fps.toFixed(1),
+    camera.size_wh[0] ? camera.size_wh.join(" × ") : "",
+  ],
+  isBad: camera.state !== "online",
+})));
 
 const makeFigures = (figures) => make("dl", {}, Object.entries(figures).flatMap(([name, value]) => [
   make("dt", {}, WORDS[name] || name.replaceAll("_", " ")),
@@ -59,10 +61,10 @@ const makeConfiguration = () => {
     try {
       ({ text: text.value, revision } = await ask("/configuration", { method: "PUT", body: { text: text.value }, match: revision }));
       answer.textContent = "";
-      say("Saved. The node reads it.");
+      say("Saved. The node reads it now.");
     } catch (error) {
       if (error.mistakes?.length) tell({ mistakes: error.mistakes });
-      else say(error.status === 412 ? "The file was changed meanwhile: open it again." : error.message, true);
+      else say(error.status === 412 ? "The file was changed in the meantime: open it again." : error.message, true);
     }
   };
   return make("details", { ontoggle: ({ target }) => { if (target.open && !revision) load().catch((error) => say(error.message, true)); } },

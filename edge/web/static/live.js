@@ -1,11 +1,14 @@
 // The live wall: a still a second of each camera; one click, and a camera's own video.
 
 import { address, ask, may, onChange } from "./api.js";
+import { describeWhat } from "./events.js";
 import { formatSpan, make, showEmpty } from "./dom.js";
 import { FoundObjects, Overlay } from "./overlay.js";
-import { Player } from "./player.js";
+import { ENDED, Player } from "./player.js";
 
 const STILL_MS = 1000;
+const PAUSES = 4; // stills that are left out after one that did not come
+const RETRY_MS = 3000;
 
 export const open = ([name]) => (name ? openCamera(name) : openWall());
 
@@ -17,40 +20,55 @@ const describe = ({ state, reason, since_s: since }) => {
 const shape = ({ size_wh: [width, height], aspect }) => (aspect || (width && height ? width / height : 16 / 9));
 
 const openWall = async () => {
-  const { cameras } = await ask("/cameras");
+  const [{ cameras }, { events }] = await Promise.all([
+    ask("/cameras"), ask("/events?severity=alert&limit=50").catch(() => ({ events: [] })),
+  ]);
   const wall = make("div", { class: "wall" });
   const tiles = new Map(cameras.map((camera) => [camera.name, makeTile(camera)]));
   wall.append(...[...tiles.values()].map((tile) => tile.node));
   if (!cameras.length) {
-    return [showEmpty("No camera is watched", "Add one to the configuration, and the node shows it here.")];
+    return [showEmpty("No camera is watched", "Add a camera to the configuration. The command edge setup asks for its address, tries it, and writes the file.")];
   }
   const refresh = () => { if (!document.hidden) tiles.forEach((tile) => tile.refresh()); };
   const timer = setInterval(refresh, STILL_MS);
   const stop = onChange(async (kind, subject) => {
     if (kind === "camera") tiles.get(subject.camera)?.show({ ...subject, name: subject.camera });
     else if (kind === "reset") for (const camera of (await ask("/cameras")).cameras) tiles.get(camera.name)?.show(camera);
-    else tiles.get(subject.camera)?.mark(kind !== "ended" && subject.severity === "alert");
+    else tiles.get(subject.camera)?.mark(subject);
   });
+  for (const event of events) tiles.get(event.camera)?.mark(event);
   queueMicrotask(refresh);
-  return [wall, () => { clearInterval(timer); stop(); }];
+  return [make("section", {}, make("h2", { class: "hidden" }, "Cameras"), wall), () => { clearInterval(timer); stop(); }];
 };
 
 const makeTile = (camera) => {
   const still = make("img", { alt: `Camera ${camera.name}, latest picture`, class: "still", hidden: true });
   const state = make("span", { class: "state" });
-  const node = make("a", { class: "tile", href: `#/live/${encodeURIComponent(camera.name)}` },
-    make("span", { class: "frame" }, still), make("span", { class: "name" }, camera.name), state);
-  let busy = false;
+  const frame = make("span", { class: "frame" }, still);
+  const node = make("a", { class: "tile", href: `#/live/${encodeURIComponent(camera.name)}` }, frame,
+    make("span", { class: "name" }, camera.name), state);
+  let [busy, pauses, problem] = [false, 0, ""];
+  const alerts = new Map(); // that are going on
+  const tell = () => {
+    state.textContent = problem || [...alerts.values()].join("; ");
+    node.classList.toggle("alert", alerts.size > 0);
+  };
   const tile = {
     node,
     show(now) {
-      state.textContent = describe(now);
-      node.classList.toggle("away", Boolean(now.state) && now.state !== "online");
-      node.querySelector(".frame").style.aspectRatio = shape(now);
+      problem = describe(now);
+      node.classList.toggle("away", Boolean(problem));
+      if (now.size_wh[0] || !frame.style.aspectRatio) frame.style.aspectRatio = shape({ aspect: camera.aspect, ...now });
+      pauses = 0;
+      tell();
     },
-    mark(wants) { node.classList.toggle("alert", wants); },
+    mark(event) {
+      if (event.severity === "alert" && event.ended_s === null) alerts.set(event.id, describeWhat(event));
+      else alerts.delete(event.id);
+      tell();
+    },
     async refresh() {
-      if (busy) return;
+      if (busy || pauses-- > 0) return;
       busy = true;
       const next = new Image();
       const width = node.clientWidth * (devicePixelRatio || 1);
@@ -60,7 +78,7 @@ const makeTile = (camera) => {
         await next.decode();
         still.src = next.src;
         still.hidden = false;
-      } catch { /* it is away, and its state says so */ } finally { busy = false; }
+      } catch { pauses = PAUSES; } finally { busy = false; } // its state says what is wrong
     },
   };
   tile.show(camera);
@@ -72,8 +90,9 @@ const openCamera = async (name) => {
   const places = await ask(`/cameras/${encodeURIComponent(name)}/places`).then((answer) => answer.places)
     .catch(() => ({ zones: [], lines: [] }));
   const video = make("video", { muted: true, playsInline: true, autoplay: true, "aria-label": `Camera ${name}, live` });
+  const nothing = make("p", { class: "nothing", hidden: true }, "No picture");
   const canvas = make("canvas", { "aria-hidden": "true" });
-  const stage = make("div", { class: "stage" }, video, canvas);
+  const stage = make("div", { class: "stage" }, video, canvas, nothing);
   const fit = (aspect) => stage.style.setProperty("--aspect", aspect);
   fit(shape(camera));
   video.addEventListener("resize", () => {
@@ -93,12 +112,10 @@ const openCamera = async (name) => {
 
   const found = new FoundObjects();
   const overlay = new Overlay(canvas);
-  const objects = new EventSource(address(`/cameras/${encodeURIComponent(name)}/objects`));
-  objects.addEventListener("objects", ({ data }) => found.add(JSON.parse(data)));
-  let isOpen = true;
+  let [isOpen, player, objects, retry, painting] = [true, null, null, 0, 0];
   const paint = (_, frame) => {
     if (!isOpen || !player) return;
-    video.requestVideoFrameCallback(paint);
+    painting = video.requestVideoFrameCallback(paint);
     const captured = player.capturedAt(frame.mediaTime);
     overlay.begin();
     const seen = boxes.checked && captured !== null ? found.at(captured) : null;
@@ -107,28 +124,51 @@ const openCamera = async (name) => {
     // for tests and curious people: what is on the screen now
     Object.assign(stage.dataset, { captured: captured ?? "", objects: seen?.captured_s ?? "" });
   };
-  const showPictures = () => {
+  const source = () => address(`/cameras/${encodeURIComponent(name)}/live.mjpeg?boxes=${boxes.checked}&t=${Date.now()}`);
+  const showPictures = async () => {
     player = null;
-    const still = make("img", { alt: `Camera ${name}, live`, class: "still" });
-    const source = () => address(`/cameras/${encodeURIComponent(name)}/live.mjpeg?boxes=${boxes.checked}`);
-    still.src = source();
-    boxes.addEventListener("change", () => { still.src = source(); });
-    stage.replaceChildren(still);
+    const isThere = await fetch(address(`/cameras/${encodeURIComponent(name)}/latest.jpg?height=16`))
+      .then((answer) => answer.ok).catch(() => false);
+    if (!isOpen || player) return;
+    nothing.hidden = isThere;
+    if (!isThere) { again(); return; }
+    stage.replaceChildren(make("img", { alt: `Camera ${name}, live`, class: "still", src: source(), onerror: again }), nothing);
   };
-  let player = null;
+  const again = () => { clearTimeout(retry); retry = setTimeout(() => isOpen && play(), RETRY_MS); };
+  boxes.addEventListener("change", () => {
+    const still = stage.querySelector("img");
+    if (still) still.src = source();
+  });
   const play = () => {
+    if (painting) video.cancelVideoFrameCallback(painting);
+    player?.close();
+    objects?.close();
+    objects = new EventSource(address(`/cameras/${encodeURIComponent(name)}/objects`));
+    objects.addEventListener("objects", ({ data }) => found.add(JSON.parse(data)));
+    if (!camera.live || !globalThis.MediaSource || camera.hide.length) { showPictures(); return; }
+    let hasPlayed = false;
+    stage.replaceChildren(video, canvas, nothing);
     player = new Player(video, name, (problem) => {
       if (!isOpen) return;
-      if (problem === "the stream ended" && video.currentTime) setTimeout(() => isOpen && play(), 1000);
+      if (hasPlayed && problem === ENDED) again(); // another connection of the camera, or of the node
       else showPictures();
     });
-    video.requestVideoFrameCallback?.(paint);
+    video.addEventListener("playing", () => { hasPlayed = nothing.hidden = true; }, { once: true });
+    painting = video.requestVideoFrameCallback?.(paint);
   };
-  if (camera.live && globalThis.MediaSource && !camera.hide.length) play();
-  else showPictures();
+  play();
   const stop = onChange((kind, subject) => {
     if (kind === "camera" && subject.camera === name) state.textContent = describe(subject);
+    const isBack = kind === "camera" && subject.camera === name && subject.state === "online" && !player;
+    if (kind === "reset" || isBack) again(); // the node was away, and its streams ended
   });
-  return [view, () => { isOpen = false; player?.close(); objects.close(); stop(); view.querySelector("img")?.removeAttribute("src"); }];
+  return [view, () => {
+    isOpen = false;
+    clearTimeout(retry);
+    player?.close();
+    objects.close();
+    stop();
+    view.querySelector("img")?.removeAttribute("src"); // or its stream goes on
+  }];
 };
 

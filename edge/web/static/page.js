@@ -4,21 +4,23 @@ import { ask, followChanges, may, readSession, session } from "./api.js";
 import { find, make, say, showEmpty } from "./dom.js";
 
 const VIEWS = {
-  live: () => import("./live.js"),
-  events: () => import("./events.js"),
-  people: () => import("./people.js"),
-  health: () => import("./health.js"),
-  places: () => import("./places.js"),
+  live: ["Live", () => import("./live.js")],
+  events: ["Events", () => import("./events.js")],
+  people: ["People", () => import("./people.js")],
+  health: ["Health", () => import("./health.js")],
+  places: ["Zones and lines", () => import("./places.js")],
 };
 let leave = () => {};
 let shown = 0;
 
 const show = async () => {
-  const [, place = "live", ...rest] = location.hash.split("/");
-  const load = VIEWS[place] || VIEWS.live;
+  const [path] = location.hash.split("?");
+  const [, name = "live", ...rest] = path.split("/");
+  const place = name in VIEWS ? name : "live";
+  const [title, load] = VIEWS[place];
   const turn = ++shown;
   for (const link of find("places").querySelectorAll("a")) {
-    const isHere = link.hash === `#/${place}`;
+    const isHere = link.hash === `#/${place === "places" ? "live" : place}`;
     if (isHere) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
@@ -32,9 +34,12 @@ const show = async () => {
     leave = end || (() => {});
     main.replaceChildren(content);
   } catch (error) {
-    if (turn === shown) main.replaceChildren(showEmpty("This cannot be shown", error.message));
+    if (turn !== shown) return;
+    main.replaceChildren(showEmpty("This cannot be shown", error.message));
   }
-  main.scrollTop = 0;
+  document.title = `${title} – ${session.node} – Edgewatch`;
+  scrollTo(0, 0);
+  if (document.activeElement === document.body) main.focus({ preventScroll: true });
 };
 
 const showLogin = () => {
@@ -70,8 +75,7 @@ const begin = async () => {
   }
   const { node, recognizes } = await ask("/health");
   session.recognizes = recognizes;
-  find("node").textContent = node;
-  document.title = `${node} – Edgewatch`;
+  find("node").textContent = session.node = node;
   followChanges((isOnline) => {
     if (!isOnline) say("The node does not answer. It is asked again.", true);
     else if (find("notice").textContent.startsWith("The node does not")) say("");
@@ -82,5 +86,9 @@ const begin = async () => {
 
 find("leave").addEventListener("click", () => {
   ask("/session", { method: "DELETE" }).finally(() => location.reload());
+});
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault(); // the address names what is shown
+  find("main").focus();
 });
 begin().catch((error) => { say(error.message, true); if (session.role === null) showLogin(); });

@@ -1,7 +1,7 @@
 // People: who is enrolled; enrolled from a photo, and forgotten.
 
 import { ask, session } from "./api.js";
-import { formatMoment, make, say, showEmpty } from "./dom.js";
+import { formatMoment, make, makeTable, say, showEmpty } from "./dom.js";
 
 const MAX_PHOTO_BYTES = 10_000_000;
 
@@ -10,34 +10,32 @@ export const open = async () => {
   const show = async () => {
     if (!session.recognizes) {
       view.replaceChildren(showEmpty("Nobody is recognized on this node",
-        "Faces are recognized where the configuration has [recognition]: a gallery, and its key."));
+        "Faces are recognized once the configuration has [recognition], which names a gallery and its key."));
       return;
     }
     const { people } = await ask("/people");
-    view.replaceChildren(make("h2", {}, "People"), makeTable(people, show), makeForm(show));
+    view.replaceChildren(make("h2", {}, "People"), makeList(people, show), makeForm(show));
   };
   await show();
   return [view, null];
 };
 
-const makeTable = (people, show) => {
-  if (!people.length) return showEmpty("Nobody is enrolled yet", "Choose a photo with one face below, or open an event with a face.");
-  const row = ({ person, name, templates, enrolled_s: since, until, state }) => make("tr", {},
-    make("th", { scope: "row" }, name),
-    make("td", {}, String(templates)),
-    make("td", {}, formatMoment(since)),
-    make("td", {}, until || "for good"),
-    make("td", {}, state),
-    make("td", {},
-      make("a", { href: `#/events?person=${encodeURIComponent(person)}` }, "Events"), " ",
-      make("button", { class: "quiet", onclick: () => forget(person, name, show) }, "Forget")));
-  return make("div", { class: "table" }, make("table", {},
-    make("thead", {}, make("tr", {}, ["Name", "Looks", "Enrolled", "Kept until", "State", ""].map((text) => make("th", { scope: "col" }, text)))),
-    make("tbody", {}, people.map(row))));
+const makeList = (people, show) => {
+  if (!people.length) return showEmpty("Nobody is enrolled yet", "Enroll somebody from a photo below, or open an event that shows a face.");
+  return makeTable(["Name", "Faces", "Enrolled", "Kept until", "State", ""], people.map(({ person, name, templates, enrolled_s: since, until, state }) => ({
+    heading: name,
+    cells: [
+      String(templates), formatMoment(since), until || "no end date", state,
+      make("span", { class: "controls" },
+        make("a", { href: `#/events?person=${encodeURIComponent(person)}` }, "Events"),
+        make("button", { class: "quiet", onclick: () => forget(person, name, show) }, "Forget")),
+    ],
+    isBad: state !== "active",
+  })));
 };
 
 const forget = (person, name, show) => {
-  if (!confirm(`Forget ${name}? All that is stored about them is destroyed, here and in events.`)) return;
+  if (!confirm(`Forget ${name}? Everything that is stored about them is destroyed, and their name goes from all events.`)) return;
   ask(`/people/${encodeURIComponent(person)}`, { method: "DELETE" })
     .then(() => { say(`${name} is forgotten.`); return show(); })
     .catch((error) => say(error.message, true));

@@ -11,6 +11,8 @@ const LOST_S = 2.5; // beyond it, it jumps rather than hurries
 const KEPT_S = 12; // of what was played
 const PAIRS = 900;
 
+export const ENDED = "the stream ended";
+
 /** Plays a camera's stream. `onend(problem)` is called when it cannot, with why. */
 export class Player {
   constructor(video, camera, onend) {
@@ -25,7 +27,7 @@ export class Player {
     this.socket = new WebSocket(url);
     this.socket.binaryType = "arraybuffer";
     this.socket.onmessage = ({ data }) => (typeof data === "string" ? this.start(JSON.parse(data)) : this.take(data));
-    this.socket.onclose = () => this.fail("the stream ended");
+    this.socket.onclose = () => this.fail(ENDED);
     this.follow = () => this.keepUp();
     this.timer = setInterval(this.follow, 250);
     document.addEventListener("visibilitychange", this.follow);

@@ -13,7 +13,7 @@ from av.bitstream import BitStreamFilterContext
 from edge import plugins
 from edge.errors import StorageError
 from edge.recording.mp4 import Mp4Writer, Part, finish, join, repair
-from tests.support.videos import write_video
+from tests.support.videos import encode_packets, write_video
 
 CODED = {
     "h264": ("a.mp4", {"codec": "libx264", "options": {"g": "10", "bf": "0"}}),
@@ -191,6 +191,18 @@ def test_pictures_of_another_size_do_not_fit(plain, tmp_path):
     other = write_video(tmp_path / "b.mp4", 2, size_wh=(320, 240), options={"bf": "0"})
     writer = Mp4Writer(io.BytesIO(), plain[0])
     assert not writer.fits(read_source(other)[0][0])
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_a_size_that_changes_within_a_connection_does_not_fit(codec):
+    small, large = (encode_packets(codec, 12, size, g="4") for size in ((320, 240), (640, 480)))
+    later = [replace(packet, format=small[0].format) for packet in large]  # one connection
+    writer = Mp4Writer(io.BytesIO(), small[0])
+    for packet in small:
+        assert writer.fits(packet)
+        writer.write(packet)
+    assert not writer.fits(later[0])
+    writer.close()
     writer.close()
 
 

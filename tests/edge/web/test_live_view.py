@@ -66,7 +66,7 @@ def filming(*cameras, **settings):
     with contextlib.ExitStack() as stack:
         served = stack.enter_context(serving(node))
         for camera in cameras:
-            stack.enter_context(camera)
+            stack.enter_context(camera.playing())
         yield f"http://127.0.0.1:{served.port}/#/live/{cameras[0].name}"
 
 
@@ -111,7 +111,7 @@ def test_a_stream_that_changes_its_size_plays_on_in_its_new_shape(browser):
     with filming(wide) as address, looking(browser, address) as seen:
         wait_for_video(seen)
         wide.stop()
-        with tall:
+        with tall.playing():
             seen.wait_until("document.querySelector('video')?.videoWidth === 480")
             before = seen.page.evaluate("document.querySelector('video').currentTime")
             seen.wait_until(f"document.querySelector('video').currentTime > {before} + 1")
