@@ -29,7 +29,9 @@ log = logging.getLogger(__name__)
 
 INDEX = "index.db"
 DAY_S = 86400.0
+PROBE_BYTES = 1 << 20
 _LOCK = ".lock"
+_PROBE = ".probe"
 _FOLDERS = ("events", "video")
 _OURS = re.compile(
     r"events/[\d-]{10}/\.?[0-9a-z]{10}(\.thumb)?\.(mp4|jpg|whole)(\.\w+\.part)?"
@@ -47,12 +49,16 @@ class Archive:
         settings: What is kept.
         folder: The folder; it is created, readable by its owner alone.
 
+    Attributes:
+        written_bytes: What was written since somebody set it to 0.
+
     Raises:
         StorageError: It cannot be used.
     """
 
     def __init__(self, settings: Storage, folder: Path) -> None:
         self.settings, self.folder = settings, folder
+        self.written_bytes = 0
         self._open: dict[str, StoredFile] = {}  # files that are being written, by path
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -62,6 +68,8 @@ class Archive:
         try:
             self._check_index()
             self.index = Index(folder / INDEX)
+            self.index.check()
+            self._identity = _identify(folder / INDEX)
         except BaseException:
             self._lock.close()
             raise
@@ -97,6 +105,27 @@ class Archive:
                 file=self.folder,
             )
 
+    def check(self) -> None:
+        """Make sure that the folder is the one that was opened.
+
+        Raises:
+            StorageError: It was moved away or deleted.
+        """
+        if _identify(self.folder / INDEX) != self._identity:
+            raise StorageError("was moved away or deleted while in use", file=self.folder)
+
+    def probe(self) -> None:
+        """Make sure that files can be written.
+
+        Raises:
+            OSError: They cannot.
+        """
+        path = self.folder / _PROBE
+        try:
+            path.write_bytes(bytes(PROBE_BYTES))
+        finally:
+            path.unlink(missing_ok=True)
+
     def locate(self, file: StoredFile) -> Path:
         """Where a file lies."""
         return self.folder / file.path
@@ -111,17 +140,16 @@ class Archive:
         """Store a picture of an event in the place of a former one.
 
         Raises:
-            StorageError: It cannot be written.
+            OSError: It cannot be written.
+            StorageError: The folder is gone, or the index cannot be written.
         """
         path = f"events/{_day(event.began_s)}/{event.event_id}{_SUFFIXES[kind]}"
         file = StoredFile(
             path, kind, event.camera, event.event_id, captured_s, captured_s, len(jpeg)
         )
-        try:
-            self._make_folder(path)
-            write_file(self.folder / path, jpeg, mode=0o600)
-        except OSError as error:
-            raise _explain(error, self.folder / path) from error
+        self._make_folder(path)
+        write_file(self.folder / path, jpeg, mode=0o600)
+        self.written_bytes += len(jpeg)
         self.index.put_file(file)
 
     def begin_clip(self, event: Event, began_s: float) -> StoredFile:
@@ -139,10 +167,7 @@ class Archive:
         return self._begin(StoredFile(path, FileKind.CONTINUOUS, camera, "", began_s))
 
     def _begin(self, file: StoredFile) -> StoredFile:
-        try:
-            self._make_folder(file.path)
-        except OSError as error:
-            raise _explain(error, self.locate(file)) from error
+        self._make_folder(file.path)
         self.index.put_file(file)
         self._open[file.path] = file
         return file
@@ -162,6 +187,7 @@ class Archive:
         self.index.delete_files([file.path])
 
     def _make_folder(self, path: str) -> None:
+        self.check()  # else a new folder would be filled that no index knows
         (self.folder / path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     # --- retention ------------------------------------------------------------------------------
@@ -172,6 +198,10 @@ class Archive:
         for file in self._open.values():
             sizes[file.kind] += _measure(self.locate(file))
         return sizes
+
+    def measure_index(self) -> int:
+        """The bytes of the index."""
+        return sum(_measure(self.folder / name) for name in (INDEX, f"{INDEX}-wal"))
 
     def prune(self, now_s: float, reserve_bytes: int = 0) -> int:
         """Delete what is too old or too much, oldest first; the bytes that were freed.
@@ -258,6 +288,9 @@ class Archive:
             self.index.delete_files([file.path])
             return False
         if file.ended_s is not None:
+            size_bytes = path.stat().st_size
+            if size_bytes != file.size_bytes:  # a better picture came last
+                self.index.put_file(replace(file, size_bytes=size_bytes))
             return True
         lasts_s = mp4.repair(path) if file.kind in _VIDEO else None
         if lasts_s is None:
@@ -294,6 +327,15 @@ def _measure(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0
+
+
+def _identify(path: Path) -> tuple[int, int] | None:
+    """What tells a file from another in its place."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _explain(error: OSError, path: Path) -> StorageError:

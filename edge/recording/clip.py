@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import time
 from typing import BinaryIO
 
+from edge.errors import StorageError
 from edge.event import Event
 from edge.recording import mp4
 from edge.recording.archive import Archive
@@ -45,18 +48,32 @@ class _OpenFile:
         """Append a packet."""
         self._writer.write(packet)
         self.size_bytes += len(packet.data)
+        self._archive.written_bytes += len(packet.data)
+
+    def flush(self) -> None:
+        """Hand what was written to the operating system, so that a crash does not cost it."""
+        self._file.flush()
 
     def finish(self, *, seekable: bool) -> None:
         """Complete it."""
         self._writer.close()
         self._file.close()
         if seekable:
-            mp4.finish(self._archive.locate(self.entry))
+            with contextlib.suppress(OSError):  # no room for a moment: it plays as it is
+                mp4.finish(self._archive.locate(self.entry))
         self._archive.end(self.entry, self.ended_s)
+
+    def leave(self) -> None:
+        """Write nothing more; it is repaired when the archive is opened again."""
+        with contextlib.suppress(OSError, StorageError):
+            self._writer.close()
+        with contextlib.suppress(OSError):
+            self._file.close()
 
     def abandon(self) -> None:
         """Delete it."""
-        self._file.close()
+        with contextlib.suppress(OSError):
+            self._file.close()
         self._archive.drop(self.entry)
 
 
@@ -80,11 +97,12 @@ class ClipWriter:
         self.stop_s = math.inf
         self._archive, self._ring = archive, ring
         self._max_stop_s = event.began_s + max_s
+        self._offset_s = time.time() - time.monotonic()  # of Unix time, whoever sets the clock
         self._queue: PacketQueue | None = ring.subscribe(event.began_s - pre_s)
         self._file: _OpenFile | None = None
         self._has_pictures = False
 
-    def write(self, now_s: float) -> bool:
+    def write(self) -> bool:
         """Write what has come; whether the clip is complete.
 
         Raises:
@@ -95,10 +113,15 @@ class ClipWriter:
             return True
         stop_s = min(self.stop_s, self._max_stop_s)
         for packet in self._queue.take():
-            if packet.captured_s >= stop_s or not self._add(packet):
+            if self._file is None:
+                self._offset_s = packet.captured_s - packet.monotonic_s
+            at_s = packet.monotonic_s + self._offset_s
+            if at_s >= stop_s or not self._add(packet):
                 self.finish()
                 return True
-        if now_s > stop_s + PATIENCE_S:
+        if self._file:
+            self._file.flush()
+        if time.monotonic() + self._offset_s > stop_s + PATIENCE_S:
             self.finish()
         return self._queue is None
 
@@ -119,7 +142,7 @@ class ClipWriter:
         Raises:
             OSError: It cannot be written.
         """
-        self._leave()
+        self._unsubscribe()
         if self._file:
             file, self._file = self._file, None
             file.finish(seekable=True)
@@ -129,14 +152,20 @@ class ClipWriter:
         """Whether something was written."""
         return self._has_pictures
 
+    def leave(self) -> None:
+        """Write nothing more; what is there is repaired when the archive is opened again."""
+        self._unsubscribe()
+        if self._file:
+            self._file.leave()
+
     def abandon(self) -> None:
         """Delete it, since it cannot be written."""
-        self._leave()
+        self._unsubscribe()
         if self._file:
             file, self._file = self._file, None
             file.abandon()
 
-    def _leave(self) -> None:
+    def _unsubscribe(self) -> None:
         if self._queue:
             self._ring.unsubscribe(self._queue)
             self._queue = None
@@ -150,9 +179,11 @@ class ContinuousWriter:
     """
 
     def __init__(self, archive: Archive, camera: str, ring: PacketRing) -> None:
-        self._archive, self._camera, self._ring = archive, camera, ring
+        self.ring = ring
+        self._archive, self._camera = archive, camera
         self._queue = ring.subscribe()
         self._file: _OpenFile | None = None
+        self._began_s = 0.0  # of the file, on the monotonic clock
 
     def write(self) -> None:
         """Write what has come.
@@ -169,12 +200,15 @@ class ContinuousWriter:
                     continue
                 entry = self._archive.begin_continuous(self._camera, packet.captured_s)
                 self._file = _OpenFile(self._archive, entry, packet)
+                self._began_s = packet.monotonic_s
             self._file.write(packet)
+        if self._file:
+            self._file.flush()
 
     def _is_full(self, file: _OpenFile, packet: CodedPacket) -> bool:
         if not file.fits(packet):
             return True
-        lasts_s = packet.captured_s - file.entry.began_s
+        lasts_s = packet.monotonic_s - self._began_s
         return packet.is_key and (lasts_s >= SEGMENT_S or file.size_bytes >= MAX_SEGMENT_BYTES)
 
     def _finish_file(self) -> None:
@@ -183,13 +217,21 @@ class ContinuousWriter:
             file.finish(seekable=False)
 
     def finish(self) -> None:
-        """Complete the file that is open.
+        """Write what has come, and complete the file that is open.
 
         Raises:
             OSError: It cannot be written.
+            StorageError: Its pictures cannot be stored.
         """
-        self._ring.unsubscribe(self._queue)
+        self.ring.unsubscribe(self._queue)
+        self.write()
         self._finish_file()
+
+    def leave(self) -> None:
+        """Write nothing more; what is there is repaired when the archive is opened again."""
+        self.ring.unsubscribe(self._queue)
+        if self._file:
+            self._file.leave()
 
     def abandon(self) -> None:
         """Delete the file that is open; what comes is written to another."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -46,6 +47,7 @@ CREATE INDEX files_by_event ON files (event);
 CREATE INDEX files_by_time ON files (kind, began_s);
 CREATE INDEX files_by_camera ON files (camera, kind, began_s);
 """
+_DAMAGE = re.compile("malformed|not a database")
 _FILE_COLUMNS = "path, kind, camera, event, began_s, ended_s, size_bytes"
 
 
@@ -72,6 +74,16 @@ class Index:
         except BaseException:
             self._connection.close()
             raise
+
+    def check(self) -> None:
+        """Read all of it.
+
+        Raises:
+            StorageError: It is damaged.
+        """
+        [[found]] = self._fetch("PRAGMA quick_check(1)")
+        if found != "ok":
+            raise _explain_damage(str(found), self._path)
 
     def close(self) -> None:
         """Close the connection."""
@@ -281,9 +293,20 @@ class Index:
             yield
         except sqlite3.Error as error:
             problem = StorageError(f"the index of events: {error}", file=self._path)
+            if _DAMAGE.search(str(error)):
+                problem = _explain_damage(str(error), self._path)
         else:
             return
         raise problem
+
+
+def _explain_damage(found: str, path: Path) -> StorageError:
+    found = found.splitlines()[-1]
+    return StorageError(
+        f"the index of events is damaged ({found}): bring back a copy of it, or move the whole "
+        "folder away",
+        file=path,
+    )
 
 
 def _select(wanted: EventFilter) -> tuple[str, list[str], list[Any], str]:

@@ -72,7 +72,7 @@ class Mp4Writer:
         self._period = max(round(Fraction(1, 25) / self._unit), 1)
         self._origin: int | None = None
         self._dts = -1
-        with _reading(first) as template:
+        with _reading(first) as template, _translating():
             options = {**_FRAGMENTS[fragment], "flush_packets": "1"}
             self._container = av.open(file, "w", format="mp4", options=options)
             self._stream = self._container.add_stream_from_template(template, opaque=True)
@@ -100,6 +100,7 @@ class Mp4Writer:
 
         Raises:
             OSError: The file cannot be written.
+            StorageError: The packet cannot be.
         """
         stamp = packet.pts if packet.dts is None else packet.dts
         passed = round((packet.monotonic_s - self._last.monotonic_s) / self._unit)
@@ -118,7 +119,8 @@ class Mp4Writer:
         shift = 0 if packet.pts is None or packet.dts is None else packet.pts - packet.dts
         pts = copy.pts = dts + max(shift, 0)
         copy.stream = self._stream
-        self._container.mux_one(copy)
+        with _translating():
+            self._container.mux_one(copy)
         self._last, self._dts = packet, dts
         end_s = self.began_s + float((pts + self._period) * self._unit)
         self.ended_s = max(self.ended_s, end_s)
@@ -128,8 +130,10 @@ class Mp4Writer:
 
         Raises:
             OSError: The file cannot be written.
+            StorageError: What is left cannot be.
         """
-        self._container.close()
+        with _translating():
+            self._container.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +210,8 @@ def join(parts: Sequence[Part], to: Path | BinaryIO) -> float:
                         packet.dts, packet.pts, packet.stream = last, last + shift, stream
                         output.mux_one(packet)
     except (FFmpegError, IndexError) as error:
+        if isinstance(error, OSError):
+            raise
         raise StorageError(f"video cannot be put together: {error}") from error
     if began_s is None:
         raise StorageError("nothing of that time is there")
@@ -314,6 +320,17 @@ def _read_parameters(packet: CodedPacket) -> bytes:
             return stream.codec_context.extradata or b""
     except StorageError:
         return b"?"
+
+
+@contextlib.contextmanager
+def _translating() -> Iterator[None]:
+    """Errors of FFmpeg that are none of the file become ours."""
+    try:
+        yield
+    except FFmpegError as error:
+        if isinstance(error, OSError):
+            raise
+        raise StorageError(f"video cannot be written: {error.strerror}") from error
 
 
 @contextlib.contextmanager

@@ -36,7 +36,7 @@ PRUNE_S = 5.0
 RETRY_S = 10.0  # after the disk refused to be written
 STUCK_S = 3.0  # without progress it does not wait for the disk
 MAX_WAITING = 1000
-RESERVE_BYTES = 8 << 20  # that may be written until the next look
+RESERVE_BYTES = 8 << 20  # that may be written until the next look; half of it causes one
 MAIN_S = 2.0  # between two pictures of an event that are decoded from a main stream
 
 
@@ -75,6 +75,7 @@ class _Kept:
         clip: The clip while it is written.
         has_clip: Whether there is a clip.
         best: A frame that is better than the picture, and waits for its turn.
+        is_told: Whether its end was told, since the disk was waited for too long.
         pictured_s: When the last picture was taken, on the monotonic clock.
     """
 
@@ -84,6 +85,7 @@ class _Kept:
     clip: ClipWriter | None = None
     has_clip: bool = False
     best: FrameResult | None = None
+    is_told: bool = False
     pictured_s: float = float("-inf")
 
 
@@ -116,11 +118,13 @@ class Archivist:
         self.stored: Mapping[FileKind, int] = {}
         self._settings, self._base, self._classes = settings, base, tuple(classes)
         self._tell, self._report, self._on_measured = tell, report, on_measured
-        self._waiting: deque[EventUpdate] = deque()
+        self._waiting: deque[tuple[EventUpdate, bool]] = deque()  # and whether it was told
         self._changed = threading.Condition()
         self._kept: dict[str, _Kept] = {}
         self._continuous: dict[str, ContinuousWriter] = {}
         self._warnings = RepeatedWarnings(log)
+        self._worker: Worker | None = None
+        self._problem = ""
         self._progress_s = time.monotonic()
         self._pruned_s = float("-inf")
         self._refused_until_s = float("-inf")
@@ -135,16 +139,23 @@ class Archivist:
         """Take changes of events; never blocks."""
         if not updates:
             return
-        if self._settings is None or time.monotonic() - self._progress_s > STUCK_S:
+        is_late = self._settings is None or time.monotonic() - self._progress_s > STUCK_S
+        if is_late:
             for update in updates:
-                self._tell(update.event, update.change, snapshot=False, clip=False)
+                self._tell_bare(update)
+        if self._settings is None:
             return
         with self._changed:
-            self._waiting.extend(updates)
+            self._waiting.extend((update, is_late) for update in updates)
             while len(self._waiting) > MAX_WAITING:
-                lost = self._waiting.popleft()
-                self._tell(lost.event, lost.change, snapshot=False, clip=False)
+                lost, was_told = self._waiting.popleft()
+                if not was_told:
+                    self._tell_bare(lost)
             self._changed.notify()
+
+    def _tell_bare(self, update: EventUpdate) -> None:
+        """Tell a change of which nothing is kept."""
+        self._tell(update.event, update.change, snapshot=False, clip=False)
 
     def retain_people(self, people: frozenset[str]) -> None:
         """Remove the names of all others from events, since they were forgotten; ids."""
@@ -154,20 +165,33 @@ class Archivist:
 
     def run(self, worker: Worker) -> None:
         """Keep what comes until stopped; what cannot be kept is told all the same."""
+        self._worker = worker
         while not worker.stop.is_set():
-            self._mark_progress(worker)
+            self._mark_progress()
             try:
                 with self._open(worker) as archive:
-                    self._report("")
-                    self._work(archive, worker)
-            except StorageError as error:
-                self._report(str(error))
-                self._warnings.tell("storage", f"storage: {error}")
+                    self._set_problem("")
+                    try:
+                        self._work(archive, worker)
+                    except (StorageError, OSError):
+                        self._leave_files()
+                        raise
+            except (StorageError, OSError) as error:
+                problem = error.strerror if isinstance(error, OSError) else None
+                self._set_problem(problem or str(error))
+                self._warnings.tell("storage", f"storage: {self._problem}")
                 self._keep_nothing(worker)
         self._flush_untold()
 
-    def _mark_progress(self, worker: Worker) -> None:
-        worker.mark_progress()
+    def _set_problem(self, problem: str) -> None:
+        if self._problem and not problem:
+            log.info("storage: it can be written again")
+        self._problem = problem
+        self._report(problem)
+
+    def _mark_progress(self) -> None:
+        if self._worker:
+            self._worker.mark_progress()
         self._progress_s = time.monotonic()
 
     @contextlib.contextmanager
@@ -176,29 +200,40 @@ class Archivist:
         archive = Archive(self._settings, self._base / self._settings.folder)
         with contextlib.closing(archive):
             archive.repair(lambda: self._goes_on(worker))
+            if self._problem:
+                archive.prune(time.time(), RESERVE_BYTES)
+                archive.probe()
             yield archive
 
     def _goes_on(self, worker: Worker) -> bool:
         """Mark progress during a long repair; whether to give up."""
-        self._mark_progress(worker)
+        self._mark_progress()
         return worker.stop.is_set()
 
     def _keep_nothing(self, worker: Worker) -> None:
         """Tell events while the storage cannot be used."""
-        for kept in self._kept.values():
-            if kept.clip:
-                with contextlib.suppress(OSError, EdgeError):
-                    kept.clip.abandon()
-                kept.clip = None
         until_s = time.monotonic() + RETRY_S
         while time.monotonic() < until_s and not worker.stop.is_set():
-            self._mark_progress(worker)
-            for update in self._take(TICK_S):
-                self._tell(update.event, update.change, snapshot=False, clip=False)
+            self._mark_progress()
+            for update, was_told in self._take(TICK_S):
+                if not was_told:
+                    self._tell_bare(update)
                 self._kept.pop(update.event.event_id, None)
             self._warnings.sum_up()
 
-    def _take(self, timeout_s: float) -> list[EventUpdate]:
+    def _leave_files(self) -> None:
+        """Write no file to its end; what was whole is repaired when the storage is back."""
+        for kept in list(self._kept.values()):
+            if kept.clip:
+                kept.clip.leave()
+                kept.clip = None
+            if kept.event.ended_s is not None:
+                self._close(kept)
+        for writer in self._continuous.values():
+            writer.leave()
+        self._continuous.clear()
+
+    def _take(self, timeout_s: float) -> list[tuple[EventUpdate, bool]]:
         with self._changed:
             self._changed.wait_for(lambda: bool(self._waiting), timeout_s)
             updates = list(self._waiting)
@@ -207,7 +242,6 @@ class Archivist:
 
     def _work(self, archive: Archive, worker: Worker) -> None:
         while not worker.stop.is_set():
-            self._mark_progress(worker)
             self._step(archive, self._take(TICK_S))
             self._warnings.sum_up()
         self._step(archive, self._take(0))
@@ -223,34 +257,53 @@ class Archivist:
                 writer.finish()
         self._continuous.clear()
 
-    def _step(self, archive: Archive, updates: Sequence[EventUpdate]) -> None:
-        now_s = time.time()
-        if time.monotonic() - self._pruned_s > PRUNE_S:
-            archive.prune(now_s, RESERVE_BYTES)
-            self.stored = archive.measure()
-            self._on_measured(self.stored)
-            self._pruned_s = time.monotonic()
+    def _step(self, archive: Archive, updates: Sequence[tuple[EventUpdate, bool]]) -> None:
+        self._mark_progress()
+        is_due = time.monotonic() - self._pruned_s > PRUNE_S
+        if is_due or archive.written_bytes > RESERVE_BYTES // 2:
+            self._look_after(archive)
+            self._pruned_s, archive.written_bytes = time.monotonic(), 0
         if (enrolled := self._enrolled) is not None:
             self._enrolled = None
             for person in archive.index.list_people() - enrolled:
                 archive.index.forget_person(person)
-        for update in updates:
-            self._keep(archive, update)
+        for row, (update, was_told) in enumerate(updates):
+            try:
+                self._keep(archive, update, tell=not was_told)
+            except (StorageError, OSError):
+                with self._changed:
+                    self._waiting.extendleft(reversed(updates[row:]))
+                raise
+            self._mark_progress()
         for kept in list(self._kept.values()):
-            self._go_on(archive, kept, now_s)
+            self._go_on(archive, kept)
+            self._mark_progress()
         self._record_all(archive)
+
+    def _look_after(self, archive: Archive) -> None:
+        """Make room, and look whether what was in the way is over."""
+        archive.check()
+        reserve = min(RESERVE_BYTES, archive.settings.max_bytes // 4)
+        archive.prune(time.time(), reserve + archive.measure_index())
+        self.stored = archive.measure()
+        self._on_measured(self.stored)
+        if self._problem:
+            with contextlib.suppress(OSError):
+                archive.probe()
+                self._set_problem("")
 
     # --- events ---------------------------------------------------------------------------------
 
-    def _keep(self, archive: Archive, update: EventUpdate) -> None:
-        """Take a change of an event into account."""
+    def _keep(self, archive: Archive, update: EventUpdate, *, tell: bool) -> None:
+        """Take a change of an event into account, and tell it if nobody has."""
         event = update.event
         camera = self.cameras.get(event.camera)
         archive.put_event(event)
         kept = self._kept.get(event.event_id)
         if kept is None:
             if camera is None or update.change is EventChange.ENDED:
-                self._tell(event, update.change, snapshot=False, clip=False)
+                if tell:
+                    self._tell_bare(update)
                 return
             kept = self._kept[event.event_id] = _Kept(event, camera)
             if camera.ring and camera.settings.keeps_clips and event.tracks:
@@ -262,22 +315,24 @@ class Archivist:
         ended = update.change is EventChange.ENDED
         if kept.best and (ended or self._is_due(kept)):
             self._take_picture(archive, kept)
-        if not ended:
+        if ended:
+            kept.is_told = not tell
+            if kept.clip and event.ended_s is not None:
+                kept.clip.stop_s = event.ended_s + kept.camera.settings.record.post_s
+        elif tell:
             self._tell(event, update.change, snapshot=kept.snapshot, clip=kept.clip is not None)
-        elif kept.clip and event.ended_s is not None:
-            kept.clip.stop_s = event.ended_s + kept.camera.settings.record.post_s
 
     def _is_due(self, kept: _Kept) -> bool:
         """Whether a picture may be taken: one of a main stream costs more to decode."""
         waited_s = time.monotonic() - kept.pictured_s
         return kept.camera.main is None or waited_s >= MAIN_S
 
-    def _go_on(self, archive: Archive, kept: _Kept, now_s: float) -> None:
+    def _go_on(self, archive: Archive, kept: _Kept) -> None:
         if kept.best and self._is_due(kept):
             self._take_picture(archive, kept)
         if kept.clip:
             with self._attempt(f"the clip of {kept.event.event_id}", kept.clip.abandon) as attempt:
-                if kept.clip.write(now_s):
+                if kept.clip.write():
                     kept.has_clip = kept.clip.has_pictures
                     kept.clip = None
             if attempt.failed:
@@ -288,7 +343,7 @@ class Archivist:
     def _close(self, kept: _Kept) -> None:
         """Tell the end of an event, for which everything is kept."""
         self._kept.pop(kept.event.event_id, None)
-        if kept.event.ended_s is not None:
+        if kept.event.ended_s is not None and not kept.is_told:
             self._tell(kept.event, EventChange.ENDED, snapshot=kept.snapshot, clip=kept.has_clip)
 
     def _take_picture(self, archive: Archive, kept: _Kept) -> None:
@@ -314,7 +369,7 @@ class Archivist:
             for name, camera in self.cameras.items()
             if camera.settings.record.continuous and camera.ring
         }
-        for name in self._continuous.keys() - wanted.keys():
+        for name in [n for n, writer in self._continuous.items() if writer.ring != wanted.get(n)]:
             with self._attempt(f"video of {name}"):
                 self._continuous.pop(name).finish()
         for name, ring in wanted.items():
@@ -338,14 +393,18 @@ class Archivist:
             yield attempt
         except (OSError, EdgeError) as error:
             attempt.failed = True
-            problem = error.strerror if isinstance(error, OSError) else str(error)
-            self._warnings.tell(f"kept {what[:6]}", f"{what} is not kept: {problem or error}")
+            if isinstance(error, OSError):
+                self._set_problem(error.strerror or str(error))
+                self._warnings.tell("storage", f"storage: {self._problem}: {what} is not kept")
+            else:
+                self._warnings.tell(f"kept {what[:6]}", f"{what} is not kept: {error}")
             with contextlib.suppress(OSError, EdgeError):
                 undo()
 
     def _flush_untold(self) -> None:
-        for update in self._take(0):
-            self._tell(update.event, update.change, snapshot=False, clip=False)
+        for update, was_told in self._take(0):
+            if not was_told:
+                self._tell_bare(update)
 
 
 @dataclass(slots=True)

@@ -25,7 +25,13 @@ from edge.service.workers import Worker, WorkerGroup
 from edge.types import CameraStatus, Frame, FrameResult
 from edge.vision.thumbnail import JpegSampler
 
+TOLD_S = 3.0  # from a trigger to the clip of it, on a busy machine or a slow disk
 HANGS_AFTER_S = 60.0  # a source may block as long as its own timeouts
+
+
+def _choose_keep_s(camera: Camera) -> float:
+    """How far back packets are needed: an event is told some time after it has begun."""
+    return camera.record.pre_s + TOLD_S
 
 
 def _count_epochs() -> Iterator[int]:
@@ -70,10 +76,10 @@ class CameraPool:
         self._sample(camera)
         ring = main_ring = None
         if isinstance(source, CodedSource):
-            ring = PacketRing(camera.record.pre_s)
+            ring = PacketRing(_choose_keep_s(camera))
             source.tap = ring.put
         if main:
-            main_ring = PacketRing(camera.record.pre_s)
+            main_ring = PacketRing(_choose_keep_s(camera))
             set_up = self.metrics.main_up.labels(camera.name).set
             stream = MainStream(camera.name, main, main_ring, Backoff(self._rng), set_up)
             self._mains[camera.name] = self.group.start(f"main {camera.name}", stream.run)
@@ -93,7 +99,7 @@ class CameraPool:
     def _record(self, camera: RecordedCamera) -> None:
         for ring in (camera.source, camera.main):
             if ring:
-                ring.keep_s = camera.settings.record.pre_s
+                ring.keep_s = _choose_keep_s(camera.settings)
         self.recorded = {**self.recorded, camera.settings.name: camera}
 
     def _sample(self, camera: Camera) -> None:

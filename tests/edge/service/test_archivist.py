@@ -1,6 +1,7 @@
 """The archivist: events with pictures and clips, whatever the disk does."""
 
 import contextlib
+import shutil
 import threading
 import time
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 from edge.config import Camera, Storage
 from edge.event import BestView, Event, EventChange, KnownPerson, Severity
 from edge.events.camera_events import EventUpdate
+from edge.recording.archive import Archive
 from edge.recording.index import Index
 from edge.recording.records import EventFilter, FileKind
 from edge.recording.ring import PacketRing
@@ -19,6 +21,7 @@ from edge.service.archivist import Archivist, RecordedCamera
 from edge.service.workers import Worker
 from edge.types import Faces, Frame, FrameResult, RgbPicture, Tracks
 from tests.edge.recording.test_mp4 import decode_times, read_source
+from tests.support.small_disk import filled, small_disk
 from tests.support.videos import write_video
 
 CLASSES = ("person", "car")
@@ -274,3 +277,159 @@ def test_a_forgotten_person_is_removed_from_events_that_are_kept(tmp_path):
         keeper.wait(lambda: reader.get_event("1nj3k5vk4d").event.people[0].name == "")
         reader.close()
     assert not any(b"Unmistakable" in f.read_bytes() for f in keeper.folder.glob("index.db*"))
+
+
+def feed(keeper, packets, ring=None):
+    """One group of pictures that comes now, 0.4 seconds."""
+    now_s, ring = time.monotonic(), ring or keeper.ring
+    for row, packet in enumerate(packets[:8]):
+        at_s = now_s + row / 20
+        ring.put(replace(packet, captured_s=time.time() + row / 20, monotonic_s=at_s))
+
+
+def test_video_goes_on_when_a_camera_has_another_stream(tmp_path, packets):
+    keeper = Keeper(tmp_path, record={"continuous": True})
+    with keeper.running():
+        feed(keeper, packets)
+        keeper.wait(lambda: len(list(keeper.folder.glob("video/door/*/*/*.mp4"))) == 1)
+        other = PacketRing(5.0)
+        known = keeper.archivist.cameras["door"]
+        keeper.archivist.cameras = {"door": replace(known, source=other)}
+        feed(keeper, packets, other)
+        keeper.wait(lambda: len(list(keeper.folder.glob("video/door/*/*/*.mp4"))) == 2)
+    index = Index(keeper.folder / "index.db")
+    assert [f.ended_s - f.began_s for f in index.list_files(FileKind.CONTINUOUS)] == pytest.approx(
+        [0.4, 0.4], abs=0.01
+    )
+    index.close()
+
+
+def test_a_clip_lasts_as_long_whoever_sets_the_clock_back(tmp_path, packets):
+    keeper = Keeper(tmp_path, record={"pre_s": 1, "post_s": 1})
+    shift_s = time.time() - 5 - packets[0].captured_s
+    times = play(keeper.ring, packets[:100], shift_s)
+    began_s = times[-1]
+    with keeper.running():
+        keeper.put((BEGUN, make(began_s)))
+        keeper.wait_told(1)
+        keeper.put((ENDED, make(began_s, began_s + 1)))
+        for packet in packets[100:]:
+            at_s = packet.captured_s + shift_s
+            keeper.ring.put(
+                replace(packet, captured_s=at_s - 3600, monotonic_s=packet.monotonic_s + shift_s)
+            )
+        keeper.wait_told(2)
+    index = Index(keeper.folder / "index.db")
+    [clip] = index.list_files(FileKind.CLIP)
+    assert clip.ended_s == pytest.approx(began_s + 2, abs=0.06)
+    index.close()
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr("edge.service.archivist.RETRY_S", 0.5)
+    monkeypatch.setattr("edge.service.archivist.PRUNE_S", 0.3)
+
+
+def test_a_folder_that_vanishes_is_told_and_made_anew(tmp_path, packets, impatient):
+    keeper = Keeper(tmp_path, record={"continuous": True})
+    with keeper.running():
+        feed(keeper, packets)
+        keeper.wait(lambda: list(keeper.folder.glob("video/door/*/*/*.mp4")))
+        shutil.rmtree(keeper.folder)
+        keeper.wait(lambda: "moved away" in keeper.problems[-1] or len(keeper.problems) > 2)
+        keeper.wait(lambda: keeper.problems[-1] == "")
+        feed(keeper, packets)
+        keeper.wait(lambda: list(keeper.folder.glob("video/door/*/*/*.mp4")))
+        keeper.put((BEGUN, make(1.0)), (ENDED, make(1.0, 2.0)))
+        keeper.wait_told(2)
+    index = Index(keeper.folder / "index.db")
+    assert len(index.list_files(FileKind.CONTINUOUS)) == 1
+    assert len(index.find_events(EventFilter())) == 1
+    index.close()
+
+
+def test_with_a_damaged_index_events_are_told_and_what_to_do(tmp_path):
+    keeper = Keeper(tmp_path)
+    keeper.folder.mkdir()
+    index = Index(keeper.folder / "index.db")
+    for number in range(300):
+        index.put_event(make(1.0 + number, event_id=f"{number:010d}"))
+    index.close()
+    damage(keeper.folder / "index.db")
+    with keeper.running():
+        keeper.put((BEGUN, make(1.0)), (ENDED, make(1.0, 2.0)))
+        keeper.wait_told(2)
+    [problem] = set(keeper.problems)
+    assert "the index of events is damaged" in problem
+    assert "move the whole folder away" in problem
+
+
+def damage(path):
+    """Overwrite all pages but the first ones, as a broken disk may."""
+    data = bytearray(path.read_bytes())
+    data[12288:-4096] = bytes([0xA5]) * (len(data) - 16384)
+    path.write_bytes(data)
+
+
+def test_an_index_that_is_damaged_while_in_use_costs_no_event(tmp_path, impatient):
+    keeper = Keeper(tmp_path)
+    with keeper.running():
+        for number in range(300):
+            keeper.put((ENDED, make(1.0, 2.0, event_id=f"{number:010d}")))
+        keeper.wait_told(300)
+        Index(keeper.folder / "index.db").forget_person("nobody")  # writes all of it
+        damage(keeper.folder / "index.db")
+        keeper.wait(lambda: "damaged" in keeper.problems[-1])
+        keeper.put((BEGUN, make(1.0)), (ENDED, make(1.0, 2.0)))
+        keeper.wait_told(302)
+
+
+def test_recording_goes_on_by_itself_when_a_full_disk_has_room(
+    tmp_path, packets, impatient, caplog
+):
+    caplog.set_level("INFO")
+    with small_disk(tmp_path / "kept", 2_000_000):
+        keeper = Keeper(tmp_path, record={"continuous": True})
+        with keeper.running():
+            keeper.wait(lambda: keeper.problems == [""])
+            with filled(keeper.folder):
+                feed(keeper, packets)
+                keeper.put((BEGUN, make(1.0)), (ENDED, make(1.0, 2.0)))
+                keeper.wait_told(2)
+                keeper.wait(lambda: keeper.problems[-1])
+            keeper.wait(lambda: keeper.problems[-1] == "")
+            feed(keeper, packets)
+            keeper.wait(lambda: list(keeper.folder.glob("video/door/*/*/*.mp4")))
+        index = Index(keeper.folder / "index.db")
+        assert index.list_files(FileKind.CONTINUOUS)
+        index.close()
+    said = [r.getMessage() for r in caplog.records if "storage: " in r.getMessage()]
+    assert len(said) == 2, said
+    assert "it can be written again" in said[1]
+
+
+def test_what_waits_for_a_disk_that_hangs_is_told_once_and_kept_later(tmp_path, monkeypatch):
+    monkeypatch.setattr("edge.service.archivist.STUCK_S", 0.5)
+    keeper, released = Keeper(tmp_path), threading.Event()
+    entered, put_event = threading.Event(), Archive.put_event
+
+    def hang(archive, event):
+        entered.set()
+        released.wait(GENEROUS_S)
+        put_event(archive, event)
+
+    with keeper.running():
+        keeper.wait(lambda: keeper.problems == [""])
+        monkeypatch.setattr("edge.recording.archive.Archive.put_event", hang)
+        keeper.put((BEGUN, make(1.0)))
+        assert entered.wait(GENEROUS_S)
+        time.sleep(0.6)
+        keeper.put((ENDED, make(1.0, 2.0)))
+        assert keeper.told == [("1nj3k5vk4d", ENDED, False, False)]
+        released.set()
+        keeper.wait_told(2)
+    assert [told[1] for told in keeper.told] == [ENDED, BEGUN]
+    index = Index(keeper.folder / "index.db")
+    assert index.get_event("1nj3k5vk4d").event.ended_s == 2.0
+    index.close()
