@@ -67,7 +67,7 @@ when = ["began"]
 labels = ["person"]
 # Alerts want attention:
 #[[cameras.events]]
-#when = ["entered:entrance", "spoof", "offline"]
+#when = ["entered", "spoof", "offline"]
 #severity = "alert"
 #cooldown_s = 60
 # Keep everything, not only events; clips begin earlier and end later:

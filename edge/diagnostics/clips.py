@@ -16,7 +16,6 @@ from edge.types import U8
 from edge.vision import resize
 
 CLIP_FPS = 30
-PAN_FPS = 2 * CLIP_FPS  # of the camera that pans: half as fast in the clip, made in half the time
 NOISE = 3.0  # standard deviation of a still picture's sensor noise, in gray levels
 NOISE_SHIFT_PX = 64  # the noise is one tile, shifted by at most this much per frame
 TILES = 40  # by which a still picture is cut up along each side: too many to leave a face
@@ -101,7 +100,7 @@ def _read(size_wh: tuple[int, int], video: str) -> Iterator[U8]:
     source = (
         {"kind": "video_file", "path": video, "every_frame": True, "loop": True}
         if video
-        else {"kind": "synthetic", "size_wh": size_wh, "fps": PAN_FPS, "noise": 0}
+        else {"kind": "synthetic", "size_wh": size_wh, "fps": CLIP_FPS, "noise": 0}
     )
     with plugins.create("sources", source).connect(threading.Event()) as captures:
         for capture in captures:

@@ -15,6 +15,7 @@ def columns(kind):
     shapes = {
         "xyxy": ((N, 4), "f4"), "score": ((N,), "f4"), "class_id": ((N,), "i4"),
         "track_id": ((N,), "i8"), "age": ((N,), "i4"), "missed": ((N,), "i4"),
+        "stationary": ((N,), "?"),
         "landmarks": ((N, 5, 2), "f4"), "track_row": ((N,), "i4"), "quality": ((N,), "f4"),
     }  # fmt: skip
     names = [field.name for field in dataclasses.fields(kind)]

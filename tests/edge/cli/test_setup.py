@@ -188,7 +188,7 @@ def test_every_setting_to_try_is_right_alone_and_with_all_others(source, passwor
     first = FirstConfiguration(tmp_path / "gate.toml", "door", source, password, 25.0, state)
     text = first.to_toml(("person", "car"))
     blocks = list_blocks(text)
-    assert len(blocks) == 10
+    assert len(blocks) == 14
     everything = [number for block in blocks for number in block]
     runtime = next(block for block in blocks if "runtime" in text.splitlines()[block[0]])
     for numbers in ([], *blocks, everything):
