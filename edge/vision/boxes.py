@@ -39,11 +39,23 @@ def iou(a_xyxy: F32, b_xyxy: F32) -> F32:
 
 def paired_iou(a_xyxy: F32, b_xyxy: F32) -> F32:
     """Intersection over union of each box with the one in the same row, ``(N,)``."""
-    low = np.maximum(a_xyxy[:, :2], b_xyxy[:, :2])
-    size = np.maximum(np.minimum(a_xyxy[:, 2:], b_xyxy[:, 2:]) - low, 0)
-    overlap = size[:, 0] * size[:, 1]
+    overlap = _intersect_pairs(a_xyxy, b_xyxy)
     ratio: F32 = overlap / np.maximum(area(a_xyxy) + area(b_xyxy) - overlap, TINY)
     return ratio
+
+
+def paired_containment(inner_xyxy: F32, outer_xyxy: F32) -> F32:
+    """Fraction of each inner box inside the outer one in the same row, ``(N,)``."""
+    overlap = _intersect_pairs(inner_xyxy, outer_xyxy)
+    inner_area = area(inner_xyxy)
+    return np.divide(overlap, inner_area, out=np.zeros_like(overlap), where=inner_area > 0)
+
+
+def _intersect_pairs(a_xyxy: F32, b_xyxy: F32) -> F32:
+    low = np.maximum(a_xyxy[:, :2], b_xyxy[:, :2])
+    size = np.maximum(np.minimum(a_xyxy[:, 2:], b_xyxy[:, 2:]) - low, 0)
+    overlap: F32 = size[:, 0] * size[:, 1]
+    return overlap
 
 
 def containment(inner_xyxy: F32, outer_xyxy: F32) -> F32:

@@ -13,7 +13,9 @@ objects at 5) and changed identity switches from 11 16 76 123 279 456 to 8 14 72
 
 An object that stood still before it was hidden, such as a parked car, keeps its track for longer
 than others, see `Tracking.still_max_missed_s`. After the time of others it is matched only with
-what is found where it stood.
+what is found where it stood. Of what is partly hidden a detector finds the part that shows, in a
+box of its own: one that lies within the place where a vehicle stood is that vehicle. Without it 19
+of 20 simulated cars were lost in half an hour of people who stop before them, now none.
 
 Within a stage the best overlap goes first. The optimal assignment (Hungarian) was no better in
 those crowds, 8 14 72 114 300 450 switches; greedy takes a dozen lines and has no bad worst case.
@@ -40,6 +42,8 @@ MAX_COORDINATE_PX = 1e6  # a box beyond it, or with NaN, is an error of the mode
 MAX_STEP_S = 3600.0
 GROWTH = 0.2  # of a box's width and height, on each of its sides
 STILL_IOU = 0.6  # of a box with the one where the object came to rest
+PART_INSIDE = 0.85  # of a box lies where the object stood: it is what shows of it
+PART_IOU = 0.1  # and is that large
 REST_S = 3.0  # after this time in one place it stands still
 SHIFTED_S = 1.0  # a box that is elsewhere for less, for it is partly hidden, did not move
 
@@ -252,9 +256,8 @@ class Tracker:
             np.concatenate([rows["motion"][:, kalman.VALUE], cxcywh]), 1 + 2 * GROWTH
         )
         overlap = boxes.iou(grown[: len(rows)], grown[len(rows) :])
-        if rows["missed"].any() and (hidden := self._find_hidden()).any():  # only where it stood
-            in_place = boxes.iou(rows["rest"][hidden], detections.xyxy)
-            overlap[hidden] = np.where(in_place >= STILL_IOU, in_place, 0)
+        if rows["missed"].any():
+            self._look_in_place(overlap, detections)
         overlap *= rows["class_id"][:, None] == detections.class_id  # (T, N)
         row, column = np.nonzero(overlap >= max(self._options.min_iou, 1e-6))
         confirmed = rows["seen"][row] >= self._options.confirm_frames
@@ -263,6 +266,19 @@ class Tracker:
         allowed = high | (confirmed & (rows["missed"][row] == 0))
         rank = np.where(allowed, stage + overlap[row, column], 0)
         return _match_greedily(rank, row, column)
+
+    def _look_in_place(self, overlap: F32, detections: Detections) -> None:
+        """What stood is found where it stood, and when it was hidden for long, only there."""
+        rows = self._rows
+        hidden = self._find_hidden()
+        stood = (rows["missed"] > 0) & (hidden | (self._get_still_s() >= REST_S))
+        in_place = boxes.iou(rows["rest"][stood], detections.xyxy)  # (S, N)
+        inside = boxes.containment(detections.xyxy, rows["rest"][stood]).T
+        part = (inside >= PART_INSIDE) & (in_place >= PART_IOU)
+        found = np.where(part, np.maximum(in_place, self._options.min_iou), 0)
+        found = np.where(in_place >= STILL_IOU, in_place, found)
+        overlap[hidden] = 0
+        overlap[stood] = np.maximum(overlap[stood], found)
 
     def _make_tracks(self, rows: Rows) -> Tracks:
         stationary = self._now_s - rows["rested_s"] >= REST_S
@@ -299,7 +315,10 @@ class Tracker:
     def _note_rest(self, row: I64) -> None:
         """Note of tracks that were detected now whether they stand still."""
         rows, now_s = self._rows, self._now_s
-        there = boxes.paired_iou(rows["xyxy"][row], rows["rest"][row]) >= STILL_IOU
+        xyxy, rest = rows["xyxy"][row], rows["rest"][row]
+        there = boxes.paired_iou(xyxy, rest) >= STILL_IOU
+        may_hide = self._still_max_missed_s.take(rows["class_id"][row], mode="clip") > 0
+        there |= may_hide & (boxes.paired_containment(xyxy, rest) >= PART_INSIDE)
         shifted_s = np.where(there, np.inf, np.minimum(rows["shifted_s"][row], now_s))
         moved = row[now_s - shifted_s > SHIFTED_S]
         rows["shifted_s"][row] = shifted_s
