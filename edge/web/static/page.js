@@ -39,7 +39,8 @@ const show = async () => {
   }
   document.title = `${title} – ${session.node} – Edgewatch`;
   scrollTo(0, 0);
-  if (document.activeElement === document.body) main.focus({ preventScroll: true });
+  const isFirst = turn === 1; // whoever begins with Tab meets the places first
+  if (!isFirst && document.activeElement === document.body) main.focus({ preventScroll: true });
 };
 
 const showLogin = () => {
