@@ -59,6 +59,12 @@ class Look:
             self.page.wait_for_timeout(50)
         return value
 
+    def wait_until_loaded(self) -> None:
+        """Wait until every picture that is in sight is there."""
+        self.wait_until(
+            "[...document.images].every((image) => image.complete || image.loading === 'lazy')"
+        )
+
 
 @contextlib.contextmanager
 def looking(browser: Any, address: str, script: str = "", **options: Any) -> Iterator[Look]:

@@ -1,0 +1,113 @@
+"""Make the pictures of the page for the documents: python docs/make_screenshots.py [VIEW ...].
+
+Everything in them is drawn (tests/support/drawn_scenes.py). Needs Debian's chromium and the
+packages of the tests.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from edge.web.schema import Role  # noqa: E402
+from edge.web.users import Users, write_users  # noqa: E402
+from tests.support.browser import Look, looking, open_browser  # noqa: E402
+from tests.support.shown_node import showing  # noqa: E402
+
+IMAGES = ROOT / "docs" / "images"
+MAX_BYTES = 60_000
+COLOURS = 256
+SIZES = {"desktop": {"width": 1280, "height": 760}, "phone": {"width": 390, "height": 760}}
+
+
+@dataclass(frozen=True)
+class View:
+    """A view of the page.
+
+    Attributes:
+        path: What follows ``#/``.
+        sign: Text that is there once it is shown.
+        prepare: What is done before the picture is taken.
+    """
+
+    path: str
+    sign: str
+    prepare: Callable[[Look], object] = Look.wait_until_loaded
+
+
+def _play(look: Look) -> None:
+    look.wait_until("document.querySelector('.stage')?.dataset.objects")
+
+
+def _show_clip(look: Look) -> None:
+    look.wait_until("document.querySelector('video').readyState > 0")
+    look.page.evaluate("document.querySelector('video').currentTime = 8.5")
+    look.wait_until("!document.querySelector('video').seeking")
+
+
+def _choose_zone(look: Look) -> None:
+    look.page.get_by_role("button", name="Zone entrance", exact=True).click()
+    look.page.evaluate("scrollTo(0, 0); document.activeElement.blur()")
+
+
+VIEWS = {
+    "live": View("live", "garage"),
+    "camera": View("live/door", "Boxes and zones", _play),
+    "events": View("events", "crossed gate"),
+    "event": View("events/2k0006", "Download the clip", _show_clip),
+    "people": View("people", "Enroll somebody"),
+    "health": View("health", "Processor load"),
+    "places": View("places/door", "Zone entrance", _choose_zone),
+}
+
+
+def main(wanted: list[str]) -> None:
+    """Take all pictures, or those of some views."""
+    with tempfile.TemporaryDirectory() as name, open_browser() as browser:
+        folder = Path(name)
+        (folder / "shown").mkdir()
+        users = folder / "users.toml"
+        write_users(users, Users().put_user("ada", Role.ADMIN, "only for the picture"))
+        with showing(folder / "shown") as served:
+            _take_all(browser, served.port, {k: v for k, v in VIEWS.items() if k in wanted})
+        if "login" in wanted:
+            (folder / "login").mkdir()
+            with showing(folder / "login", users_file=str(users)) as served:
+                _take_all(browser, served.port, {"login": View("live", "Password")})
+
+
+def _take_all(browser: Any, port: int, views: dict[str, View]) -> None:
+    for scheme in ("light", "dark"):
+        for size, viewport in SIZES.items():
+            address = f"http://127.0.0.1:{port}/"
+            options = {"viewport": viewport, "color_scheme": scheme, "locale": "en-GB"}
+            with looking(browser, address, timezone_id="UTC", **options) as look:
+                for name, view in views.items():
+                    look.page.goto(f"{address}#/{view.path}")
+                    look.page.get_by_text(view.sign).first.wait_for()
+                    look.page.wait_for_timeout(1200)  # stills come once a second
+                    view.prepare(look)
+                    png = look.page.screenshot()
+                    _write(png, IMAGES / f"page-{name}-{scheme}-{size}.png")
+
+
+def _write(png: bytes, path: Path) -> None:
+    """Write a picture with few colours."""
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    small = picture.quantize(COLOURS, Image.Quantize.MEDIANCUT, kmeans=3, dither=Image.Dither.NONE)
+    small.save(path, optimize=True)
+    assert path.stat().st_size <= MAX_BYTES, f"{path.name} has {path.stat().st_size} bytes"
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:] or [*VIEWS, "login"])
