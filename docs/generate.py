@@ -50,7 +50,7 @@ def generate_configuration() -> str:
         "# Configuration\n",
         "The daemon reads one TOML file: `edge run gate.toml`. Unknown keys are errors. `edge check`"
         " opens everything that the file names.\n",
-        "Paths of models, gallery and the gallery's key are relative to the configuration file; all"
+        "Paths of models, gallery, the gallery's key, storage and users file are relative to the configuration file; all"
         " others are relative to the working directory, which is /var/lib/edge/NAME under the"
         " systemd unit.\n",
         "In `url`, `user` and `password` of a camera, and nowhere else, `${NAME}` stands for a"

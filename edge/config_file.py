@@ -215,6 +215,9 @@ def _list_labels(tree: Tree) -> Iterator[tuple[Key, str]]:
                 ((*here, places, n), place, ("labels",))
                 for n, place in _list_tables(camera, places)
             ]
+        owners += [
+            ((*here, "events", n), rule, ("labels",)) for n, rule in _list_tables(camera, "events")
+        ]
         if isinstance(tracking := camera.get("tracking"), dict):
             limits = ("max_missed_s", "still_max_missed_s")
             owners.append(((*here, "tracking"), tracking, limits))

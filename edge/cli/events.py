@@ -23,7 +23,7 @@ from edge.cli.table import make_table, to_cell
 from edge.cli.watch import SILENCE_S, describe_silence, exit_quietly
 from edge.client import ENDPOINT, Received, Subscriber
 from edge.compat import UTC
-from edge.errors import ConfigError, StorageError
+from edge.errors import ConfigError, EdgeError, StorageError
 from edge.event import Severity
 from edge.printable import escape_controls, escape_controls_in_json
 from edge.recording.index import Index
@@ -111,13 +111,19 @@ def export(
     end: Annotated[str, typer.Option("--to", metavar="TIME", help="Up to then; now.")] = "now",
 ) -> None:
     """Copy the clip of an event, or a camera's video of any time, into FILE."""
+    if out.exists() or out.is_symlink():
+        raise EdgeError("File exists: choose another path", file=out)
     with _open(configuration) as (folder, index):
         if begin:
             span_s = _parse_time(begin), _parse_time(end)
+            if span_s[0] >= span_s[1]:
+                raise ConfigError("--to must be later than --from")
             files = index.find_video(what, *span_s)
             continuous = [file for file in files if file.kind is FileKind.CONTINUOUS]
             _export_span(folder, continuous or files, span_s, out)
         else:
+            if what in [camera.name for camera in config_file.load(configuration).cameras]:
+                raise ConfigError(f"{what} is a camera: give --from and --to as well")
             _find(index, what)
             clips = index.list_files(FileKind.CLIP, event_id=what)
             if not clips:
@@ -196,6 +202,7 @@ def _describe_row(record: EventRecord) -> tuple[str, ...]:
 
 def _to_json(record: EventRecord) -> dict[str, object]:
     event: dict[str, object] = msgspec.to_builtins(record.event)
+    event = {"id": event.pop("event_id")} | event  # as the API names it
     return event | {"seen": record.seen, "files": sorted(map(str, record.files))}
 
 

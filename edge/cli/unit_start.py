@@ -27,6 +27,7 @@ PROGRAM = Path("/opt/edgewatch/bin/edge")  # of ExecStart in the unit
 _UNIT_FOLDERS = ("etc", "run", "usr/local/lib", "usr/lib", "lib")
 _HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108 - from the unit
 _SHARED = 0o640
+KEPT = 'folder = "kept"'  # what a first configuration says of its storage
 
 
 def locate_program() -> Path:
@@ -184,13 +185,17 @@ class UnitStart:
             return []
         target = Path("/", CONFIGURATIONS, f"{self.file.stem}.toml")
         copy = ["install", "-g", GROUP, "-m", "640"]
-        if password_file is None:
+        edits, copies = [], []
+        if KEPT in read_text(self.file):
+            edits.append(f's|^{KEPT}|folder = "/var/lib/edge/{self.file.stem}/kept"|')
+        if password_file:
+            moved = str(target.with_name(password_file.name))
+            edits.append(f"s|{re.escape(str(password_file))}|{moved}|")
+            copies.append(shlex.join([*copy, str(password_file), moved]))
+        if not edits:
             return [shlex.join([*copy, str(self.file), str(target)])]
-        moved = str(target.with_name(password_file.name))
-        edit = f"s|{re.escape(str(password_file))}|{moved}|"
-        read = shlex.join(["sed", edit, str(self.file)])
-        copy_edited = f"{read} | {shlex.join([*copy, '/dev/stdin', str(target)])}"
-        return [shlex.join([*copy, str(password_file), moved]), copy_edited]
+        read = shlex.join(["sed", *(f"--expression={edit}" for edit in edits), str(self.file)])
+        return [*copies, f"{read} | {shlex.join([*copy, '/dev/stdin', str(target)])}"]
 
     def _has_systemd(self) -> bool:
         return (self.root / "run/systemd/system").is_dir()

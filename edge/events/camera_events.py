@@ -24,7 +24,7 @@ from edge.types import (
 LINGER_S = 2.0  # an event is over when nothing of it was seen for so long
 REST_S = 30.0  # what has stood for so long is not waited for: a parked car
 TELL_S = 1.0  # between two updates of an event
-BETTER = 1.2  # a view is told when it is so many times as good
+BETTER = 1.05  # a view is told when it is so many times as good
 _PERSON = "person"
 _OUTCOMES = {Outcome.KNOWN: "known", Outcome.UNKNOWN: "unknown", Outcome.SPOOF: "spoof"}
 _EXPECTED = {StatusReason.CONNECTING, StatusReason.STOPPED, StatusReason.END_OF_FILE}
@@ -226,13 +226,17 @@ class CameraEvents:
         if event and at_s - event.active_s > LINGER_S:  # over, though nothing has said so yet
             updates += self._end()
             event = None
+        quiet = self._is_quiet(trigger, label, at_s)
         if event is None:
-            if self._is_quiet(trigger, label, at_s):
+            if quiet:
                 return updates
             event = self._open = self._create(at_s)
-        self._quiet_until_s[trigger, label] = at_s + rule.cooldown_s
+        if not quiet:
+            event.cooling.setdefault((trigger, label), rule.cooldown_s)
         event.active_s = max(event.active_s, at_s)
-        event.add(trigger, Severity(rule.severity), label, track_id)
+        known = trigger in event.triggers
+        severity = Severity.DETECTION if quiet and not known else Severity(rule.severity)
+        event.add(trigger, severity, label, track_id)
         return updates
 
     def _is_quiet(self, trigger: str, label: str, at_s: float) -> bool:
@@ -277,9 +281,8 @@ class CameraEvents:
         event = self._open
         assert event is not None  # noqa: S101 - for mypy
         updates = [] if event.told_s else [self._tell(EventChange.BEGUN, event.active_s)]
-        for trigger in event.triggers:
-            for label in event.labels:
-                self._extend_quiet(trigger, label, event)
+        for cooling, cooldown_s in event.cooling.items():
+            self._quiet_until_s[cooling] = event.active_s + cooldown_s
         updates.append(self._tell(EventChange.ENDED, event.active_s))
         self._open = None
         return updates
@@ -287,12 +290,7 @@ class CameraEvents:
     def _end_away(self) -> EventUpdate:
         event, self._away = self._away, None
         assert event is not None  # noqa: S101 - for mypy
-        self._extend_quiet("offline", "", event)
+        rules = [rule for rule in self.camera.events if "offline" in rule.when]
+        cooldown_s = max((rule.cooldown_s for rule in rules), default=0.0)
+        self._quiet_until_s["offline", ""] = event.active_s + cooldown_s
         return EventUpdate(EventChange.ENDED, event.describe(ended=True))
-
-    def _extend_quiet(self, trigger: str, label: str, event: OpenEvent) -> None:
-        """Count a cooldown from the end of the event."""
-        words = {trigger, trigger.partition(":")[0]}
-        rules = [rule for rule in self.camera.events if words & set(rule.when)]
-        if cooldown_s := max((rule.cooldown_s for rule in rules), default=0):
-            self._quiet_until_s[trigger, label] = event.active_s + cooldown_s

@@ -19,6 +19,8 @@ class OpenEvent:
         told_best: How good the best was when it was told last.
         changed: Whether something was added since it was told last.
         told_s: When it was told last, on the clock of the frames.
+        cooling: Triggers and labels that begin no other event for so long, in seconds; not those
+            that were added while they must not.
     """
 
     event_id: str
@@ -37,6 +39,7 @@ class OpenEvent:
     told_quality: float = 0.0
     changed: bool = False
     told_s: float = 0.0
+    cooling: dict[tuple[str, str], float] = field(default_factory=dict)
 
     def add(self, trigger: str, severity: Severity, label: str = "", track_id: int = 0) -> None:
         """Something happened that belongs to it."""

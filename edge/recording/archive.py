@@ -23,7 +23,7 @@ from edge.errors import StorageError
 from edge.event import Event
 from edge.recording import mp4
 from edge.recording.index import Index
-from edge.recording.records import FileKind, StoredFile
+from edge.recording.records import EventRecord, FileKind, StoredFile
 
 log = logging.getLogger(__name__)
 
@@ -261,8 +261,11 @@ class Archive:
 
     # --- after a crash --------------------------------------------------------------------------
 
-    def repair(self, stop: Callable[[], bool] = lambda: False) -> None:
+    def repair(self, stop: Callable[[], bool] = lambda: False) -> list[EventRecord]:
         """Make files and index agree, and end what was open when the process died.
+
+        Returns:
+            The events that were ended.
 
         Raises:
             StorageError: Files cannot be changed.
@@ -271,15 +274,23 @@ class Archive:
             known = {}
             for file in self.index.list_files():
                 if stop():
-                    return
+                    return []
                 if self._is_sound(file):
                     known[file.path] = file
             self._delete_strays(known)
         except OSError as error:
             raise _explain(error, self.folder) from error
-        for event in self.index.list_open_events():
-            seen_s = event.best.captured_s if event.best else event.began_s
-            self.index.put_event(replace(event, ended_s=max(event.began_s, seen_s)))
+        return [self._end_event(event) for event in self.index.list_open_events()]
+
+    def _end_event(self, event: Event) -> EventRecord:
+        """End an event with the last that is kept of it."""
+        clips = self.index.list_files(FileKind.CLIP, event_id=event.event_id)
+        seen_s = [event.best.captured_s] if event.best else []
+        seen_s += [clip.ended_s for clip in clips if clip.ended_s]
+        self.index.put_event(replace(event, ended_s=max([event.began_s, *seen_s])))
+        record = self.index.get_event(event.event_id)
+        assert record  # noqa: S101 - it was put
+        return record
 
     def _is_sound(self, file: StoredFile) -> bool:
         """Whether a file is there and whole, or can be made so."""

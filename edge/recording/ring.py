@@ -101,6 +101,23 @@ class PacketRing:
         ):
             self._bytes -= sum(len(packet.data) for packet in groups.popleft())
 
+    @property
+    def is_filled(self) -> bool:
+        """Whether there are packets."""
+        return bool(self._groups)
+
+    def reaches(self, at_s: float) -> bool:
+        """Whether it has packets of a Unix time, or of one that is not more than a second later."""
+        with self._lock:
+            groups = self._groups
+            return bool(groups) and groups[0][0].captured_s <= at_s <= groups[-1][-1].captured_s + 1
+
+    def clear(self) -> None:
+        """Forget all packets, since the stream is away."""
+        with self._lock:
+            self._groups.clear()
+            self._bytes = 0
+
     def subscribe(
         self, since_s: float | None = None, max_bytes: int = MAX_QUEUED_BYTES
     ) -> PacketQueue:

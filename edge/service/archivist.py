@@ -62,8 +62,8 @@ class RecordedCamera:
 
     @property
     def ring(self) -> PacketRing | None:
-        """The packets that clips are made of."""
-        return self.main or self.source
+        """The packets that clips are made of: of the main stream, unless it gives none."""
+        return self.main if self.main and self.main.is_filled else self.source
 
 
 @dataclass(slots=True)
@@ -77,6 +77,7 @@ class _Kept:
         best: A frame that is better than the picture, and waits for its turn.
         is_told: Whether its end was told, since the disk was waited for too long.
         pictured_s: When the last picture was taken, on the monotonic clock.
+        from_main: Whether it was taken from the main stream.
     """
 
     event: Event
@@ -87,6 +88,7 @@ class _Kept:
     best: FrameResult | None = None
     is_told: bool = False
     pictured_s: float = float("-inf")
+    from_main: bool = False
 
 
 class Archivist:
@@ -199,7 +201,10 @@ class Archivist:
         assert self._settings  # noqa: S101 - for mypy
         archive = Archive(self._settings, self._base / self._settings.folder)
         with contextlib.closing(archive):
-            archive.repair(lambda: self._goes_on(worker))
+            for record in archive.repair(lambda: self._goes_on(worker)):
+                if record.event.event_id not in self._kept:
+                    snapshot, clip = (k in record.files for k in (FileKind.SNAPSHOT, FileKind.CLIP))
+                    self._tell(record.event, EventChange.ENDED, snapshot=snapshot, clip=clip)
             if self._problem:
                 archive.prune(time.time(), RESERVE_BYTES)
                 archive.probe()
@@ -353,8 +358,12 @@ class Archivist:
             return
         kept.pictured_s = time.monotonic()
         with self._attempt(f"the picture of {kept.event.event_id}"):
-            settings = kept.camera.settings
-            rgb = take_snapshot(result, kept.camera.main, settings.hide, self._classes)
+            settings, main = kept.camera.settings, kept.camera.main
+            is_there = main is not None and main.reaches(result.frame.captured_s)
+            if kept.from_main and not is_there:
+                return  # what is there has more pixels
+            kept.from_main = is_there
+            rgb = take_snapshot(result, main, settings.hide, self._classes)
             thumbnail = encode_jpeg(cut_thumbnail(rgb, best))
             at_s = result.frame.captured_s
             archive.put_picture(FileKind.SNAPSHOT, kept.event, encode_jpeg(rgb), at_s)

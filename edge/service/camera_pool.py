@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from edge import plugins
@@ -52,6 +53,7 @@ class CameraPool:
     _samplers: dict[str, JpegSampler] = field(default_factory=dict)
     _mains: dict[str, Worker] = field(default_factory=dict)
     recorded: Mapping[str, RecordedCamera] = field(default_factory=dict)
+    main_problems: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self._cameras)
@@ -80,8 +82,8 @@ class CameraPool:
             source.tap = ring.put
         if main:
             main_ring = PacketRing(_choose_keep_s(camera))
-            set_up = self.metrics.main_up.labels(camera.name).set
-            stream = MainStream(camera.name, main, main_ring, Backoff(self._rng), set_up)
+            report = partial(self._report_main, camera.name)
+            stream = MainStream(camera.name, main, main_ring, Backoff(self._rng), report)
             self._mains[camera.name] = self.group.start(f"main {camera.name}", stream.run)
         self._record(RecordedCamera(camera, ring, main_ring))
         metrics, backoff = self.metrics.camera(camera.name), Backoff(self._rng)
@@ -113,6 +115,7 @@ class CameraPool:
         leaving += [self._mains.pop(name) for name in names if name in self._mains]
         self.group.remove(leaving, deadline_s)
         self.recorded = {n: camera for n, camera in self.recorded.items() if n not in names}
+        self.main_problems = {n: why for n, why in self.main_problems.items() if n not in names}
         for name in names:
             self.frames.forget(name)
             self._samplers.pop(name, None)
@@ -124,6 +127,11 @@ class CameraPool:
             for name, camera in self.recorded.items()
             if camera.main and camera.settings.faces_from == "main"
         }
+
+    def _report_main(self, camera: str, problem: str) -> None:
+        self.metrics.main_up.labels(camera).set(0 if problem else 1)
+        others = {name: why for name, why in self.main_problems.items() if name != camera}
+        self.main_problems = others | ({camera: problem} if problem else {})
 
     def check(self) -> None:
         """Report cameras whose source hangs; the other cameras go on.

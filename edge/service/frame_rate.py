@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 MEASURED = 32
+FORGOTTEN_S = 3.0
 
 
 class FrameRateLimiter:
@@ -37,9 +38,11 @@ class RateMeter:
         """It happened at a moment of the monotonic clock."""
         self._times.append(at_s)
 
-    @property
-    def rate_hz(self) -> float:
-        """How often a second; 0 before the second time."""
+    def measure(self, now_s: float) -> float:
+        """How often a second; 0 before the second time, and where it was long ago."""
         times = tuple(self._times)
         span_s = times[-1] - times[0] if times else 0.0
-        return (len(times) - 1) / span_s if span_s > 0 else 0.0
+        if span_s <= 0:
+            return 0.0
+        rate_hz = (len(times) - 1) / span_s
+        return rate_hz if now_s - times[-1] < FORGOTTEN_S + 2 / rate_hz else 0.0

@@ -30,7 +30,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from edge.config import Http
+from edge.config import Http, is_loopback
 from edge.errors import ConfigError
 from edge.input_file import read_input
 from edge.repeated_warning import RepeatedWarnings
@@ -54,6 +54,7 @@ STALL_S = 10.0  # in which a viewer must take some bytes
 MAX_MESSAGE_BYTES = 4096  # that a viewer sends by WebSocket
 MAX_CHANGES = 16  # requests at a time that change something, beside the others
 API = b"/api/v1/"
+REFUSAL = "a bearer token is required: see http.token_file\n"
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -331,14 +332,21 @@ class _Exposition:
 
 
 def create_app(
-    metrics: Metrics, health: HealthBoard, token: str = "", page: ASGIApp | None = None
+    metrics: Metrics,
+    health: HealthBoard,
+    token: str = "",
+    page: ASGIApp | None = None,
+    *,
+    needs_token: bool = False,
 ) -> Starlette:
     """Create the application; /metrics and /readyz require ``token`` if there is one.
 
-    ``page`` answers everything else.
+    ``page`` answers everything else. With ``needs_token`` nobody sees them where there is none.
     """
 
     def is_refused(request: Request) -> bool:
+        if needs_token and not token:
+            return True
         sent = request.headers.get("authorization", "").encode("latin-1")  # as it was decoded
         return bool(token) and not hmac.compare_digest(sent, f"Bearer {token}".encode())
 
@@ -346,7 +354,7 @@ def create_app(
 
     async def show_metrics(request: Request) -> Response:
         if is_refused(request):
-            return PlainTextResponse("a bearer token is required\n", 401)
+            return PlainTextResponse(REFUSAL, 401)
         return Response(exposition.render(), headers={"content-type": EXPOSITION})
 
     async def show_health(request: Request) -> Response:  # noqa: ARG001 - starlette's signature
@@ -354,7 +362,7 @@ def create_app(
 
     async def show_readiness(request: Request) -> Response:
         if is_refused(request):
-            return PlainTextResponse("a bearer token is required\n", 401)
+            return PlainTextResponse(REFUSAL, 401)
         ready = health.is_ready()
         cameras = {
             status.camera: {
@@ -412,7 +420,7 @@ class HttpServer:
         self.port = 0
         self._server = _UvicornServer(
             uvicorn.Config(
-                create_app(metrics, health, token, page),
+                create_app(metrics, health, token, page, needs_token=_needs_token(options)),
                 ws=_WebSocket if page else "none",
                 ws_max_size=MAX_MESSAGE_BYTES,
                 ws_per_message_deflate=False,  # video is compressed already
@@ -470,6 +478,11 @@ class HttpServer:
 
     def _run(self) -> None:
         asyncio.run(self._server.serve(sockets=[]))
+
+
+def _needs_token(options: Http) -> bool:
+    """Whether camera names and states must not be seen without a login, as on the page."""
+    return bool(options.users_file) and not (is_loopback(options.host) or options.insecure)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -23,20 +23,20 @@ class MainStream:
 
     Attributes:
         camera: The camera's name.
-        set_up: Called with whether packets come.
+        report: Called with why no packets come, or with nothing when they do.
     """
 
     camera: str
     source: Source
     ring: PacketRing
     backoff: Backoff
-    set_up: Callable[[bool], None]
+    report: Callable[[str], None]
     _is_up: bool = False
     _warnings: RepeatedWarnings = field(default_factory=lambda: RepeatedWarnings(log))
 
     def run(self, worker: Worker) -> None:
         """Run until stopped, or until a file ended."""
-        self.set_up(False)
+        self.report("it is not connected yet")
         source = self.source
         if isinstance(source, SparingSource):
             source.decoding = Decoding.NONE
@@ -48,11 +48,11 @@ class MainStream:
                     for _ in captures:
                         worker.mark_progress()
                 if not worker.stop.is_set():
-                    self._note(up=False)
+                    self._lose("it ended")
                     worker.finish()
                 return
             except SourceError as error:
-                self._note(up=False)
+                self._lose(str(error))
                 self._warnings.tell("main", f"{self.camera}: main stream: {error}")
                 denied = isinstance(error, SourceDeniedError)
                 self._wait(worker, self.backoff.growing() if denied else self.backoff.short())
@@ -61,12 +61,15 @@ class MainStream:
         worker.mark_progress()
         self.ring.put(packet)
         if not self._is_up:
-            self._note(up=True)
+            self._is_up = True
+            self.report("")
             self.backoff.reset()
 
-    def _note(self, *, up: bool) -> None:
-        self._is_up = up
-        self.set_up(up)
+    def _lose(self, problem: str) -> None:
+        """No packets come: clips are made of the stream that is looked at."""
+        self._is_up = False
+        self.ring.clear()
+        self.report(problem)
 
     def _wait(self, worker: Worker, delay_s: float) -> None:
         while delay_s > 0 and not worker.stop.wait(min(delay_s, 1)):

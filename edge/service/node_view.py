@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -120,7 +121,7 @@ class NodeView:
             CameraSight(
                 camera,
                 states.get(name),
-                self._rates[name].rate_hz if name in self._rates else 0.0,
+                self._rates[name].measure(time.monotonic()) if name in self._rates else 0.0,
                 name in recorded and self._find_live(name) is not None,
             )
             for name, camera in self.cameras.configured.items()
@@ -177,6 +178,15 @@ class NodeView:
         problems += [f"no progress in {name}" for name in board.stuck]
         problems += [f"gallery: {board.gallery_problem}"] if board.gallery_problem else []
         problems += [f"storage: {board.storage_problem}"] if board.storage_problem else []
+        problems += [
+            f"{status.camera} is {status.state}: {status.reason}"
+            for status in board.states()
+            if not board.delivers(status)
+        ]
+        problems += [
+            f"main stream of {camera}: {why}; clips are made of source meanwhile"
+            for camera, why in self.cameras.main_problems.items()
+        ]
         figures = {"load_ratio": os.getloadavg()[0] / (os.cpu_count() or 1)}
         if folder := self.archivist.folder:
             if folder.exists():

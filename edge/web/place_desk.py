@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
+from edge import config_file
+from edge.compat import tomllib
 from edge.config import Camera
 from edge.errors import ConfigError
 from edge.web.cameras import get_camera
@@ -30,11 +33,16 @@ class PlaceDesk:
     configuration: ConfigurationDesk
 
     def show(self, call: Call[Query, None]) -> CameraPlaces:
-        """The places of a camera as they are now."""
+        """The places of a camera: for who may change them those in the file, which it may be that
+        the node has not read yet.
+        """
         settings = get_camera(call.node, call.get_part("camera")).settings
-        revision = ""
-        if call.node.configuration and call.visitor and call.visitor.role.includes(Role.ADMIN):
-            _, revision = self.configuration.read(call.node.configuration)
+        file, revision = call.node.configuration, ""
+        if file and call.visitor and call.visitor.role.includes(Role.ADMIN):
+            text, revision = self.configuration.read(file)
+            with contextlib.suppress(ConfigError, tomllib.TOMLDecodeError):
+                cameras = config_file.parse(tomllib.loads(text), file.path, text).cameras
+                settings = next((c for c in cameras if c.name == settings.name), settings)
         return CameraPlaces(describe_places(settings), revision)
 
     def change(self, call: Call[DryQuery, Places]) -> Check:

@@ -24,8 +24,8 @@ export const open = async () => {
   return [view, () => { clearInterval(timer); stop(); }];
 };
 
-const makeSummary = ({ node, version, ready, problems }) => make("div", { class: ready ? "summary good" : "summary bad" },
-  make("p", { class: "verdict" }, ready ? "Everything works" : "Something needs attention"),
+const makeSummary = ({ node, version, ready, problems }) => make("div", { class: ready && !problems.length ? "summary good" : "summary bad" },
+  make("p", { class: "verdict" }, ready && !problems.length ? "Everything works" : "Something needs attention"),
   make("p", {}, `${node}, Edgewatch ${version}`),
   problems.length ? make("ul", {}, problems.map((problem) => make("li", {}, problem))) : null);
 

@@ -1,7 +1,7 @@
 // The editor of zones, lines and masks: drawn on the camera's picture, checked, saved and read.
 
-import { address, ask } from "./api.js";
-import { draw, make, say } from "./dom.js";
+import { address, ask, may } from "./api.js";
+import { draw, make, say, showEmpty } from "./dom.js";
 
 const KINDS = { zones: "Zone", lines: "Line", masks: "Mask", motion_masks: "Motion mask" };
 const STEP = 0.005; // of the picture, by an arrow key
@@ -9,6 +9,7 @@ const [CORNER_PX, TOUCH_PX] = [7, 20];
 const NEW_POLYGON = [[0.35, 0.35], [0.65, 0.35], [0.65, 0.65], [0.35, 0.65]];
 
 export const open = async ([camera]) => {
+  if (!may("admin")) return [showEmpty("Zones and lines are drawn by an admin", "Ask whoever runs this node."), null];
   const path = `/cameras/${encodeURIComponent(camera)}`;
   const editor = new Editor(camera, path, await ask(`${path}/places`), await ask(path));
   return [editor.node, () => editor.close()];

@@ -86,7 +86,7 @@ def run(*arguments, exit_code=0):
 )
 def test_events_are_listed_as_asked_newest_first(kept, filters, ids):
     lines = run("list", kept, "--json", *filters).splitlines()
-    assert [json.loads(line)["event_id"][-1] for line in lines] == list(ids)
+    assert [json.loads(line)["id"][-1] for line in lines] == list(ids)
 
 
 def test_the_table_tells_what_happened(kept):
@@ -107,6 +107,13 @@ def test_the_clip_of_an_event_is_copied(kept, tmp_path):
     assert (tmp_path / "out.mp4").read_bytes() == (kept.parent / "kept/clip.mp4").read_bytes()
 
 
+def test_a_file_that_is_there_is_kept(kept, tmp_path):
+    out = tmp_path / "out.mp4"
+    out.write_text("mine")
+    assert "File exists" in run("export", kept, "1nj3k5vk42", out, exit_code=1)
+    assert out.read_text() == "mine"
+
+
 def test_the_video_of_a_time_is_put_together(kept, tmp_path):
     run("export", kept, "door", tmp_path / "out.mp4", "--from", "10m", "--to", "now")
     assert len(decode_times(tmp_path / "out.mp4")) == 40
@@ -119,6 +126,8 @@ def test_the_video_of_a_time_is_put_together(kept, tmp_path):
         (["export", "{}", "1nj3k5vk41", "x.mp4"], "no clip of event 1nj3k5vk41 is kept"),
         (["export", "{}", "door", "x.mp4", "--from", "5s"], "nothing was kept of that camera"),
         (["list", "{}", "--since", "lately"], "is no time: write one such as"),
+        (["export", "{}", "door", "x.mp4"], "door is a camera: give --from and --to as well"),
+        (["export", "{}", "door", "x.mp4", "--from", "5m", "--to", "9m"], "must be later than"),
     ],
 )
 def test_what_is_not_there_is_told(kept, arguments, says, tmp_path, monkeypatch):

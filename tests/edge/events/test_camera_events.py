@@ -202,6 +202,21 @@ def test_one_that_comes_back_within_the_cooldown_begins_no_other_event():
     assert [e.event_id for _, e in updates] == ["e2", "e2"]
 
 
+def test_what_is_cooling_down_joins_an_event_and_does_not_raise_its_severity():
+    gate = {"when": ["crossed:gate"], "severity": "alert", "cooldown_s": 60, "min_frames": 1}
+    scene = Scene({"when": ["began"], "min_frames": 1}, gate)
+
+    def visit(track, begin_s):
+        scene.see(begin_s, [(track, 0, 50, False)])
+        crossed = [change(track, "crossed", "gate")]
+        updates = scene.see(begin_s + 1.2, [(track, 0, 50, False)], changes=crossed)
+        return updates + walk(scene, begin_s + 1.4, begin_s + 5)
+
+    severities = [[e.severity for _, e in visit(n, 28.0 * n)][-1] for n in range(7)]
+    alert, detection = Severity.ALERT, Severity.DETECTION
+    assert severities == [alert, detection, detection, alert, detection, detection, alert]
+
+
 def test_a_known_person_is_named_and_an_unknown_one_and_a_spoof_are_said():
     scene = Scene({"when": ["known", "unknown", "spoof"], "min_frames": 1})
     seen = [(7, 0, 50, False)]

@@ -433,3 +433,40 @@ def test_what_waits_for_a_disk_that_hangs_is_told_once_and_kept_later(tmp_path, 
     index = Index(keeper.folder / "index.db")
     assert index.get_event("1nj3k5vk4d").event.ended_s == 2.0
     index.close()
+
+
+def test_clips_are_made_of_the_source_while_the_main_stream_gives_nothing(packets):
+    source, main = PacketRing(5.0), PacketRing(5.0)
+    camera = RecordedCamera(Camera(name="door", source={}), source, main)
+    assert camera.ring is source
+    main.put(packets[0])
+    assert camera.ring is main
+    main.clear()
+    assert camera.ring is source
+
+
+def test_a_picture_of_the_main_stream_is_not_replaced_by_one_with_fewer_pixels(tmp_path, packets):
+    keeper = Keeper(tmp_path)
+    main = PacketRing(5.0)
+    keeper.archivist.cameras = {"door": replace(keeper.archivist.cameras["door"], main=main)}
+    times = play(main, packets[:90], time.time() - 5 - packets[0].captured_s)
+    small = {"size_wh": (80, 60)}
+    with keeper.running():
+        keeper.put((BEGUN, make(times[80]), make_result(times[67], **small)))
+        keeper.wait_told(1)
+        main.clear()
+        keeper.put((ENDED, make(times[80], times[80] + 0.1), make_result(times[70], **small)))
+        keeper.wait_told(2)
+    [path] = keeper.folder.glob("events/*/1nj3k5vk4d.jpg")
+    assert cv2.imread(str(path)).shape == (120, 160, 3)
+
+
+def test_an_event_that_a_crash_cut_off_is_told_as_ended_at_the_start(tmp_path):
+    keeper = Keeper(tmp_path)
+    with keeper.running():
+        keeper.put((BEGUN, make(1000.0), make_result(1000.0)))
+        keeper.wait_told(1)
+    again = Keeper(tmp_path)
+    with again.running():
+        again.wait_told(1)
+    assert again.told == [("1nj3k5vk4d", ENDED, True, False)]
