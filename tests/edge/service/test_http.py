@@ -318,11 +318,13 @@ def test_a_certificate_that_is_none_is_a_configuration_error(tmp_path):
 
 
 def test_who_must_log_in_for_the_page_needs_a_token_for_metrics(serve, certificate, tmp_path):
-    everywhere = {"host": "0.0.0.0", "users_file": str(tmp_path / "users.toml")}  # noqa: S104
+    everywhere = {"host": "0.0.0.0", "users_file": str(tmp_path / "users.toml")}
     server, *_ = serve(**everywhere, **certificate())
     context = ssl._create_unverified_context()
     for path, status in (("/metrics", 401), ("/readyz", 401), ("/healthz", 200)):
-        connection = http.client.HTTPSConnection("127.0.0.1", server.port, 5, context=context)
+        connection = http.client.HTTPSConnection(
+            "127.0.0.1", server.port, timeout=5, context=context
+        )
         connection.request("GET", path)
         assert connection.getresponse().status == status
         connection.close()
