@@ -80,10 +80,11 @@ class CameraEvents:
         self._open: OpenEvent | None = None
         self._away: OpenEvent | None = None
         self._quiet_until_s: dict[tuple[str, str], float] = {}  # by trigger and label
+        self._offset_s: float | None = None  # of Unix time from the clock that nobody sets
 
     def note(self, result: FrameResult) -> list[EventUpdate]:
         """Take a frame into account; the changes that it makes."""
-        at_s, updates = result.frame.captured_s, []
+        at_s, updates = result.frame.captured_s, self._note_clock(result.frame)
         if result.loss:
             updates += self.note_loss(result.loss)
         if result.looked:
@@ -129,6 +130,19 @@ class CameraEvents:
         """End what goes on, since the camera is no longer watched."""
         updates = self._end() if self._open else []
         return updates + ([self._end_away()] if self._away else [])
+
+    def _note_clock(self, frame: Frame) -> list[EventUpdate]:
+        """End what goes on if somebody has set the clock: it would last as long as the step."""
+        offset_s = frame.captured_s - frame.monotonic_s
+        step_s = 0.0 if self._offset_s is None else offset_s - self._offset_s
+        self._offset_s = offset_s
+        if abs(step_s) < LINGER_S:
+            return []
+        self._quiet_until_s.clear()
+        for track in self._tracks.values():
+            if track.rested_s is not None:
+                track.rested_s += step_s
+        return self._end() if self._open else []
 
     # --- what is seen ---------------------------------------------------------------------------
 

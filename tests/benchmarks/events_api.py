@@ -1,4 +1,4 @@
-"""Events by their filters over HTTP: CPU time of one page out of 10,000 events.
+"""Events by their filters over HTTP: CPU time of one page out of 10,000 events with their files.
 
 ``python -m tests.benchmarks.events_api`` prints the milliseconds of the processor that the server
 and its index spend on a request (the client is another process), median and longest of 20.
@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from edge.event import Severity
+from edge.recording.records import FileKind, StoredFile
 from tests.support.web_node import ANN, make_archive, make_event, make_node, serving
 
 COUNT = 10_000
@@ -46,6 +47,13 @@ def fill(archive):
             people=(ANN,) if rng.random() < 0.02 else (),
         )
         archive.index.put_event(event)
+        for kind in (FileKind.CLIP, FileKind.SNAPSHOT, FileKind.THUMBNAIL):
+            path = f"events/1970-01-01/{event.event_id}.{kind}"
+            archive.index.put_file(
+                StoredFile(
+                    path, kind, event.camera, event.event_id, event.began_s, event.began_s, 9
+                )
+            )
     archive.index.mark_seen(f"e{number:05d}" for number in range(0, COUNT, 2))
 
 

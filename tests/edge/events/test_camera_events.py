@@ -44,11 +44,12 @@ class Scene:
         numbers = itertools.count(1)
         self.events = CameraEvents(camera, CLASSES, lambda _: f"e{next(numbers)}")
         self.known = {}
+        self.clock_s = 1000  # Unix time at 0
 
     def see(self, at_s, objects=(), *, changes=(), decisions=(), look=Look.MOTION):
         """The updates that a frame makes; objects are ``(track, class, side, stationary)``."""
         objects = list(objects)
-        frame = Frame("door", 1, round(at_s * 10), 1000 + at_s, at_s, BLANK)
+        frame = Frame("door", 1, round(at_s * 10), self.clock_s + at_s, at_s, BLANK)
         side = np.array([o[2] for o in objects], np.float32)
         tracks = Tracks(
             np.stack([side * 0 + 9, side * 0 + 9, side + 9, side + 9], axis=1).reshape(-1, 4),
@@ -102,6 +103,20 @@ def walk(scene, begin_s, end_s, *objects, step_s=0.2):
 
 def list_changes(updates):
     return [change for change, _ in updates]
+
+
+@pytest.mark.parametrize("step_s", [-3600, 3600])
+def test_an_event_ends_when_somebody_sets_the_clock_and_the_next_one_has_its_time(step_s):
+    scene = Scene({"when": ["began"]})
+    updates = walk(scene, 0, 5, (7, 0, 50, False))
+    scene.clock_s += step_s
+    updates += walk(scene, 5, 10, (7, 0, 50, False)) + walk(scene, 10, 15, (8, 0, 50, False))
+    updates += walk(scene, 15, 20)
+    assert list_changes(updates) == [BEGUN, ENDED, BEGUN, ENDED]
+    (_, first), (_, second) = updates[1], updates[3]
+    assert (first.began_s, first.ended_s) == (1000.4, pytest.approx(1004.8))
+    assert second.began_s == pytest.approx(1010.4 + step_s)
+    assert second.ended_s == pytest.approx(1014.8 + step_s)
 
 
 def test_an_object_that_appears_is_an_event_from_its_first_frames_to_its_last():
