@@ -138,11 +138,12 @@ class CameraEvents:
         self._offset_s = offset_s
         if abs(step_s) < LINGER_S:
             return []
+        updates = self._end() if self._open else []
         self._quiet_until_s.clear()
         for track in self._tracks.values():
             if track.rested_s is not None:
                 track.rested_s += step_s
-        return self._end() if self._open else []
+        return updates
 
     # --- what is seen ---------------------------------------------------------------------------
 

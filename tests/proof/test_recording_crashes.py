@@ -12,11 +12,16 @@ import time
 
 import pytest
 
+from tests.support.counted_films import write_film
 from tests.support.kept_files import repair
+from tests.support.recording_node import CAMERA, read_rows, recording_node
+from tests.support.rtsp_server import rtsp_server
+from tests.support.small_disk import wait_until
 from tests.support.videos import write_video
 
 RUNS = int(os.environ.get("RUNS", "100"))
 MAX_LOST_S = 2.5  # a fragment of a second, a look at the queue, and a busy machine
+DELAY_S = 2.0  # a group of pictures, which is a fragment where it is longer than a second
 
 
 def kill_once(film, folder, rng):
@@ -56,3 +61,24 @@ def kill_often(folder, runs, seed=1):
 @pytest.mark.proof
 def test_a_kill_costs_a_fragment_and_nothing_else(tmp_path):
     assert max(kill_often(tmp_path, RUNS)) < MAX_LOST_S
+
+
+@pytest.mark.proof
+def test_a_kill_of_the_whole_daemon_costs_no_more(tmp_path):
+    sub = write_film(tmp_path / "sub.mp4", (640, 360), 20, 20, bit_rate=500_000)
+    main = write_film(tmp_path / "main.mp4", (1280, 720), 25, 50, bit_rate=4_000_000)
+    rng, lost_s, checked = random.Random(1), [], frozenset()
+    with rtsp_server(sub) as one, rtsp_server(main) as two:
+        camera = CAMERA.format(name="c", sub=one.url, main=two.url, pre_s=3, post_s=2)
+        for _ in range(max(RUNS // 20, 1)):
+            with recording_node(tmp_path, camera) as node:
+                wait_until(lambda: read_rows(tmp_path / "kept", "SELECT * FROM files"))
+                time.sleep(rng.uniform(2, 14))
+                node.process.kill()
+                killed_s = time.time()
+                node.process.wait()
+            repaired, checked = repair(tmp_path / "kept", checked)
+            lost_s += [killed_s - end_s for end_s in repaired.saved_s]
+    print(f"\n{len(lost_s)} files repaired that lack {max(lost_s):.2f} s at most")
+    assert len(checked) > len(lost_s)
+    assert max(lost_s) < MAX_LOST_S + DELAY_S

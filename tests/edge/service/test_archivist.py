@@ -6,6 +6,7 @@ import threading
 import time
 from dataclasses import replace
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -470,3 +471,66 @@ def test_an_event_that_a_crash_cut_off_is_told_as_ended_at_the_start(tmp_path):
     with again.running():
         again.wait_told(1)
     assert again.told == [("1nj3k5vk4d", ENDED, True, False)]
+
+
+def test_a_clip_ends_after_its_longest_time_though_the_event_goes_on(tmp_path, packets):
+    keeper = Keeper(tmp_path, record={"pre_s": 1, "max_clip_s": 10})
+    shift_s = time.time() - 5 - packets[0].captured_s
+    times = play(keeper.ring, packets[:60], shift_s)
+    with keeper.running():
+        keeper.put((BEGUN, make(times[-1])))
+        keeper.wait_told(1)
+        play(keeper.ring, packets[60:], shift_s)
+        play(keeper.ring, packets, shift_s + 10)
+        index = Index(keeper.folder / "index.db")
+        keeper.wait(lambda: index.list_files(FileKind.CLIP)[0].ended_s)
+        [clip] = index.list_files(FileKind.CLIP)
+        assert clip.ended_s == pytest.approx(times[-1] + 10, abs=0.06)
+        assert index.get_event("1nj3k5vk4d").event.ended_s is None
+        index.close()
+
+
+def test_a_stream_whose_pictures_change_their_size_ends_the_clip_and_begins_another_file(
+    tmp_path, packets
+):
+    video = write_video(tmp_path / "b.mp4", 40, fps=20, size_wh=(320, 240), options={"bf": "0"})
+    larger = read_source(video)[0]
+    keeper = Keeper(tmp_path, record={"pre_s": 1, "post_s": 20, "continuous": True})
+    now_s = time.time()
+    times = play(keeper.ring, packets[:60], now_s - packets[60].captured_s)
+    with keeper.running():
+        keeper.put((BEGUN, make(times[-1])), (ENDED, make(times[-1], times[-1] + 1)))
+        keeper.wait(lambda: len(list(keeper.folder.glob("video/door/*/*/*.mp4"))) == 1)
+        play(keeper.ring, larger, now_s - larger[0].captured_s)
+        keeper.wait_told(2)
+        keeper.wait(lambda: len(list(keeper.folder.glob("video/door/*/*/*.mp4"))) == 2)
+    assert keeper.told[-1] == ("1nj3k5vk4d", ENDED, False, True)
+    index = Index(keeper.folder / "index.db")
+    [clip] = index.list_files(FileKind.CLIP)
+    assert clip.ended_s == pytest.approx(now_s, abs=0.06)
+    heights = []
+    for file in [clip, *index.list_files(FileKind.CONTINUOUS)]:
+        with av.open(str(keeper.folder / file.path)) as container:
+            shown = [frame.height for frame in container.decode(video=0)]
+        assert len(shown) > 1
+        heights.append(set(shown))
+    assert heights == [{120}, {120}, {240}]
+    index.close()
+
+
+def test_two_hundred_events_at_once_are_told_and_kept(tmp_path):
+    keeper = Keeper(tmp_path)
+    began_s = time.time()
+    with keeper.running():
+        for number in range(200):
+            event_id, at_s = f"{number:010d}", began_s + number / 1000
+            keeper.put(
+                (BEGUN, make(at_s, event_id=event_id), make_result(at_s)),
+                (ENDED, make(at_s, at_s + 1, event_id=event_id)),
+            )
+        keeper.wait_told(400)
+    assert all(snapshot for _, _, snapshot, _ in keeper.told)
+    assert len(list(keeper.folder.glob("events/*/*.jpg"))) == 400
+    index = Index(keeper.folder / "index.db")
+    assert len(index.find_events(EventFilter(), limit=1000)) == 200
+    index.close()
