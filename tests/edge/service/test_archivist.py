@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+import subprocess
 import threading
 import time
 from dataclasses import replace
@@ -534,3 +535,18 @@ def test_two_hundred_events_at_once_are_told_and_kept(tmp_path):
     index = Index(keeper.folder / "index.db")
     assert len(index.find_events(EventFilter(), limit=1000)) == 200
     index.close()
+
+
+def test_a_disk_that_is_read_only_is_told_and_used_when_it_is_not(tmp_path, impatient):
+    with small_disk(tmp_path / "kept", 2_000_000) as disk:
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        keeper = Keeper(tmp_path)
+        with keeper.running():
+            keeper.put((BEGUN, make(1.0)), (ENDED, make(1.0, 2.0)))
+            keeper.wait_told(2)
+            assert "Read-only file system" in keeper.problems[-1]
+            subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+            keeper.wait(lambda: keeper.problems[-1] == "")
+            keeper.put((BEGUN, make(5.0, event_id="1nj3k5vk4e"), make_result(5.0)))
+            keeper.wait_told(3)
+    assert keeper.told[-1] == ("1nj3k5vk4e", BEGUN, True, True)
