@@ -550,3 +550,19 @@ def test_a_disk_that_is_read_only_is_told_and_used_when_it_is_not(tmp_path, impa
             keeper.put((BEGUN, make(5.0, event_id="1nj3k5vk4e"), make_result(5.0)))
             keeper.wait_told(3)
     assert keeper.told[-1] == ("1nj3k5vk4e", BEGUN, True, True)
+
+
+def test_the_clip_of_a_camera_that_is_removed_is_completed(tmp_path, packets):
+    keeper = Keeper(tmp_path, record={"pre_s": 1, "post_s": 5, "continuous": True})
+    times = play(keeper.ring, packets[:60], time.time() - packets[60].captured_s)
+    with keeper.running():
+        keeper.put((BEGUN, make(times[-1])))
+        keeper.wait_told(1)
+        keeper.archivist.cameras = {}
+        keeper.put((ENDED, make(times[-1], times[-1] + 0.1)))
+        keeper.wait_told(2)
+    assert keeper.told[-1] == ("1nj3k5vk4d", ENDED, False, True)
+    index = Index(keeper.folder / "index.db")
+    assert all(file.ended_s and file.size_bytes for file in index.list_files())
+    assert {file.kind for file in index.list_files()} == {FileKind.CLIP, FileKind.CONTINUOUS}
+    index.close()
