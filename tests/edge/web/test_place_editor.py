@@ -3,7 +3,7 @@
 import difflib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.compat import tomllib
@@ -165,6 +165,7 @@ ZONES = st.builds(ZoneEntry, name=NAMES, polygon=POLYGON, labels=st.just(("perso
 LINES = st.builds(LineEntry, name=NAMES, a=st.just((0.0, 0.1)), b=st.just((1.0, 1.0)))
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(
     st.sampled_from(["door", "plain"]),
     st.builds(
