@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from edge.types import CodedPacket
 
-MAX_BYTES = 64 << 20
+MAX_BYTES = 32 << 20
 MAX_QUEUED_BYTES = 32 << 20
 
 

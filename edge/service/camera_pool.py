@@ -31,8 +31,8 @@ HANGS_AFTER_S = 60.0  # a source may block as long as its own timeouts
 
 
 def _choose_keep_s(camera: Camera) -> float:
-    """How far back packets are needed: an event is told some time after it has begun."""
-    return camera.record.pre_s + TOLD_S
+    """How far back packets are kept: for live video alone the last group of pictures is enough."""
+    return camera.record.pre_s + TOLD_S if camera.events or camera.main else 0.0
 
 
 def _count_epochs() -> Iterator[int]:

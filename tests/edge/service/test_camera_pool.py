@@ -1,0 +1,63 @@
+"""The camera pool: what is kept of the packets of its cameras."""
+
+import time
+
+import pytest
+
+from edge.config import Camera
+from edge.errors import ConfigError
+from edge.service.camera_pool import TOLD_S, CameraPool, create_main
+from edge.service.frame_queue import FrameQueue
+from edge.service.metrics import Metrics
+from edge.types import Decoding
+
+EVENTS = [{"when": ["began"]}]
+
+
+class CodedCamera:
+    """A camera that gives nothing until it is stopped."""
+
+    address, every_frame, tap, decoding = "nowhere", False, None, Decoding.ALL
+
+    def connect(self, stop):
+        class Waiting:
+            def __enter__(self):
+                return iter(lambda: stop.wait(30), True)
+
+            def __exit__(self, *_):
+                return False
+
+        return Waiting()
+
+
+@pytest.mark.parametrize(
+    ("settings", "keep_s"),
+    [
+        ({}, 0),
+        ({"record": {"pre_s": 20}}, 0),
+        ({"events": EVENTS, "record": {"pre_s": 20}}, 20 + TOLD_S),
+        ({"main": {"kind": "rtsp", "url": "rtsp://a/b"}}, 5 + TOLD_S),
+    ],
+)
+def test_packets_are_kept_as_long_as_events_need_them(settings, keep_s):
+    pool = CameraPool(FrameQueue(), Metrics(), lambda _: None)
+    camera = Camera(name="door", source={"kind": "x"}, **settings)
+    source = CodedCamera()
+    pool.add(camera, source, CodedCamera() if camera.main else None)
+    try:
+        recorded = pool.recorded["door"]
+        rings = [ring for ring in (recorded.source, recorded.main) if ring]
+        assert len(rings) == 1 + (camera.main is not None)
+        assert {ring.keep_s for ring in rings} == {keep_s}
+        assert source.tap == recorded.source.put
+        pool.adjust(camera.model_copy(update={"events": Camera(
+            name="a", source={}, events=EVENTS).events}))  # fmt: skip
+        assert recorded.source.keep_s == camera.record.pre_s + TOLD_S
+    finally:
+        pool.remove(["door"], time.monotonic() + 10)
+    assert pool.recorded == {}
+
+
+def test_a_main_stream_that_does_not_come_coded_is_refused_by_name():
+    with pytest.raises(ConfigError, match="kind 'synthetic' cannot be recorded without decoding"):
+        create_main({"kind": "synthetic"})
