@@ -67,6 +67,7 @@ def check(
             *_check_models(settings, models, configuration),
             *check_outputs(settings, errors, configuration.parent),
             *_check_storage(settings, configuration.parent),
+            *_check_rules(settings),
             *_check_space(settings.sinks),
         ]
         with ThreadPoolExecutor(max_workers=16) as pool:
@@ -172,6 +173,33 @@ def _check_storage(settings: Config, base: Path) -> Iterator[Finding]:
     if not any(camera.events or camera.record.continuous for camera in settings.cameras):
         detail += "; warning: no camera has [[cameras.events]], so that nothing is kept"
     yield Finding(part, True, detail)
+
+
+def _check_rules(settings: Config) -> Iterator[Finding]:
+    """Warn of triggers that never come."""
+    for camera in settings.cameras:
+        when = [trigger for rule in camera.events for trigger in rule.when]
+        reasons = {trigger: _find_obstacle(trigger, camera, settings) for trigger in when}
+        detail = "; ".join(
+            f"{trigger} never comes: {why}" for trigger, why in reasons.items() if why
+        )
+        if detail:
+            yield Finding(f"cameras.{camera.name}.events", True, f"warning: {detail}")
+
+
+def _find_obstacle(trigger: str, camera: Camera, settings: Config) -> str:
+    """Why a trigger never comes; empty if it may."""
+    word, _, name = trigger.partition(":")
+    if word in ("known", "unknown", "spoof"):
+        return "" if settings.recognition else "add [recognition]"
+    if word == "crossed":
+        return "" if camera.lines else "the camera has no lines"
+    if word in ("entered", "left", "dwelled") and not camera.zones:
+        return "the camera has no zones"
+    zones = [zone for zone in camera.zones if name in ("", zone.name)]
+    if word == "dwelled" and not any(zone.dwell_s for zone in zones):
+        return f"set dwell_s of {name or 'a zone'}"
+    return ""
 
 
 def _check_space(sinks: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:

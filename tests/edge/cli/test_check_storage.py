@@ -62,6 +62,30 @@ def test_what_is_asked_of_storage_in_vain_is_told(camera, storage, ok, says, tmp
     assert says in found["detail"]
 
 
+@pytest.mark.parametrize(
+    ("camera", "says"),
+    [
+        ('when = ["spoof", "began"]', "spoof never comes: add [recognition]"),
+        ('when = ["crossed"]', "crossed never comes: the camera has no lines"),
+        ('when = ["entered", "left"]', "left never comes: the camera has no zones"),
+    ],
+)
+def test_triggers_that_never_come_are_told(camera, says, tmp_path):
+    found = check(tmp_path, f"[[cameras.events]]\n{camera}")["cameras.door.events"]
+    assert found["ok"]
+    assert says in found["detail"]
+
+
+def test_who_dwells_in_a_zone_without_a_time_is_never_told(tmp_path):
+    zone = 'zones = [{ name = "hall", polygon = [[0, 0], [1, 0], [1, 1]] }]\n'
+    rule = '[[cameras.events]]\nwhen = ["dwelled:hall"]'
+    found = check(tmp_path, zone + rule)["cameras.door.events"]
+    assert "set dwell_s of hall" in found["detail"]
+    assert "cameras.door.events" not in check(
+        tmp_path, zone.replace(" }]", ", dwell_s = 3 }]") + rule
+    )
+
+
 def test_a_main_stream_that_does_not_answer_is_told(tmp_path):
     main = 'main = { kind = "rtsp", url = "rtsp://127.0.0.1:9/main" }'
     found = check(tmp_path, main)["cameras.door.main"]
