@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 REQUEST_TIMEOUT_S = 5.0
 TURN_S = 0.25  # in which a whole request is answered rather than dropped for another
 HANDSHAKE_S = 2.0  # of TLS
+LEAVE_S = 0.05  # in which connections that were hung up are closed
 _TLS_TIMEOUTS_S = {"ssl_handshake_timeout": HANDSHAKE_S}
 if sys.version_info >= (3, 11):  # before, a closing peer may take its time
     _TLS_TIMEOUTS_S["ssl_shutdown_timeout"] = HANDSHAKE_S
@@ -69,6 +70,7 @@ class _Place:
     """
 
     transport: Any
+    socket: Any = None
     client: tuple[str, int] | None
     has_viewer_place: Callable[[], bool]
     has_change_place: Callable[[], bool]
@@ -90,16 +92,25 @@ class _Place:
             self._waits_since_s = 0.0
         return self.is_viewer
 
+    def hang_up(self) -> None:
+        """End it at once, also where TLS takes leave of a peer that does not answer.
+
+        A TLS transport that is closed twice cannot be aborted any more.
+        """
+        with contextlib.suppress(OSError, AttributeError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+
     def had_its_turn(self, now_s: float) -> bool:
         """Whether it may make room: its answer has been long in coming."""
         return now_s - self.since_s > TURN_S
 
     def check(self, now_s: float) -> None:
         """Drop a viewer who takes nothing of what waits for it, or is slow to leave."""
-        waiting_bytes = self.transport.get_write_buffer_size()
+        is_closing = self.transport.is_closing()  # then a TLS transport may have no buffer any more
+        waiting_bytes = 0 if is_closing else self.transport.get_write_buffer_size()
         moves = waiting_bytes < self._waiting_bytes or waiting_bytes == 0
         self._waiting_bytes = waiting_bytes
-        self._expect(now_s, idle=moves and not self.transport.is_closing(), patience_s=STALL_S)
+        self._expect(now_s, idle=moves and not is_closing, patience_s=STALL_S)
 
     def _expect(self, now_s: float, *, idle: bool, patience_s: float) -> None:
         """Drop a connection that has not been idle for too long."""
@@ -117,7 +128,7 @@ class _Protocol(_Place, H11Protocol):
     head = b""
 
     def connection_made(self, transport: Any) -> None:  # noqa: ANN401 - asyncio's transport
-        self.since_s = time.monotonic()
+        self.since_s, self.socket = time.monotonic(), transport.get_extra_info("socket")
         self.app = _Introduction(self.app, self)
         super().connection_made(transport)
         if self.head:
@@ -172,7 +183,7 @@ class _WebSocket(_Place, WebSocketsSansIOProtocol):
     """A WebSocket. It is an ordinary connection until it becomes a viewer, which it must soon."""
 
     def connection_made(self, transport: Any) -> None:  # noqa: ANN401 - asyncio's transport
-        self.since_s = time.monotonic()
+        self.since_s, self.socket = time.monotonic(), transport.get_extra_info("socket")
         self.app = _Introduction(self.app, self)
         super().connection_made(transport)
 
@@ -226,6 +237,9 @@ class _UvicornServer(uvicorn.Server):
             if connection.is_viewer and isinstance(connection, _Protocol):
                 connection.transport.abort()  # what it is sent has no end
         await super().shutdown(sockets)
+        for connection in self._connections():
+            connection.hang_up()
+        await asyncio.sleep(LEAVE_S)
 
     async def on_tick(self, counter: int) -> bool:
         """Called by uvicorn; True ends the server."""

@@ -772,9 +772,9 @@ def test_the_commands_that_are_shown_put_the_files_where_the_unit_reads_them(tmp
 def test_without_a_password_two_commands_are_shown(tmp_path, film):
     done = setup(tmp_path / "gate.toml", "--camera", film)
     commands = done.stdout.rpartition("as root:\n")[2].splitlines()
-    copy, start = commands
+    install, start = commands
     assert start.split()[0] == "systemctl"
-    copied = copy.replace("install -g edge -m 640 /dev/stdin /etc/edge/gate.toml", "cat")
+    copied = install.replace("install -g edge -m 640 /dev/stdin /etc/edge/gate.toml", "cat")
     text = subprocess.run(copied, shell=True, capture_output=True, text=True, check=True).stdout
     assert 'folder = "/var/lib/edge/gate/kept"' in text
     done = setup(tmp_path / "other.toml", "--camera", film, "--no-service")
