@@ -30,7 +30,7 @@ clean_up() {
     podman image rm --force edgewatch >/dev/null 2>&1 || true
     podman image prune --force >/dev/null 2>&1 || true
     podman volume prune --force >/dev/null 2>&1 || true
-    rm -rf "$cache/work"
+    rm -rf "$cache/stage"
 }
 
 # Without what the slim images of registries leave out as well, and without Perl for merging /usr.
@@ -53,18 +53,18 @@ fetch_wheels() {
     # pip takes the markers of requirements from the Python it runs on, so uv decides about them.
     "$uv" pip compile --quiet --no-header --no-annotate --no-deps --generate-hashes \
         --python-version "$version" --python-platform x86_64-manylinux_2_28 .ci/runtime.lock \
-        --output-file "$cache/work/wheels.lock" >/dev/null
+        --output-file "$cache/stage/wheels.lock" >/dev/null
     "$python" -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: \
-        --require-hashes --requirement "$cache/work/wheels.lock" --dest "$cache/wheels" \
+        --require-hashes --requirement "$cache/stage/wheels.lock" --dest "$cache/wheels" \
         --python-version "$version" "${platforms[@]}" && touch "$cache/wheels/made"
 }
 
 build_image() {
     local offline=()
     if [ -z "$is_of_registry" ]; then
-        printf '%s\n' '[global]' 'no-index = true' 'find-links = /wheels' >"$cache/work/pip.conf"
+        printf '%s\n' '[global]' 'no-index = true' 'find-links = /wheels' >"$cache/stage/pip.conf"
         offline=(--pull=never --network none --volume "$cache/wheels:/wheels:ro"
-            --volume "$cache/work/pip.conf:/etc/pip.conf:ro")
+            --volume "$cache/stage/pip.conf:/etc/pip.conf:ro")
     fi
     podman build --format docker --isolation oci --layers=false "${offline[@]}" --build-arg "BASE=$base" --quiet \
         --file deploy/Containerfile --tag edgewatch .
@@ -73,7 +73,7 @@ build_image() {
 mkdir -p "$cache"
 trap clean_up EXIT
 clean_up
-mkdir "$cache/work"
+mkdir "$cache/stage"
 began=$SECONDS
 if [ -z "$is_of_registry" ]; then
     base=localhost/edgewatch-base
