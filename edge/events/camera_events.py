@@ -110,7 +110,7 @@ class CameraEvents:
         shows = status.state in _SHOWS
         if self._away and shows:
             self._away.active_s = status.at_s
-            return [self._end_away()]
+            return [self._end_away(self._away)]
         rule = next((rule for rule in self.camera.events if "offline" in rule.when), None)
         if shows or self._away or rule is None or status.reason_code in _EXPECTED:
             return []
@@ -123,13 +123,13 @@ class CameraEvents:
     def tick(self, now_s: float) -> list[EventUpdate]:
         """Take into account that it is ``now_s``, Unix seconds, whether frames come or not."""
         if self._open and now_s - self._open.active_s > LINGER_S:
-            return self._end()
+            return self._end(self._open)
         return []
 
     def close(self) -> list[EventUpdate]:
         """End what goes on, since the camera is no longer watched."""
-        updates = self._end() if self._open else []
-        return updates + ([self._end_away()] if self._away else [])
+        updates = self._end(self._open) if self._open else []
+        return updates + ([self._end_away(self._away)] if self._away else [])
 
     def _note_clock(self, frame: Frame) -> list[EventUpdate]:
         """End what goes on if somebody has set the clock: it would last as long as the step."""
@@ -138,7 +138,7 @@ class CameraEvents:
         self._offset_s = offset_s
         if abs(step_s) < LINGER_S:
             return []
-        updates = self._end() if self._open else []
+        updates = self._end(self._open) if self._open else []
         self._quiet_until_s.clear()
         for track in self._tracks.values():
             if track.rested_s is not None:
@@ -239,7 +239,7 @@ class CameraEvents:
         updates: list[EventUpdate] = []
         event = self._open
         if event and at_s - event.active_s > LINGER_S:  # over, though nothing has said so yet
-            updates += self._end()
+            updates += self._end(event)
             event = None
         quiet = self._is_quiet(trigger, label, at_s)
         if event is None:
@@ -270,21 +270,19 @@ class CameraEvents:
         if any(self._is_active(track_id, at_s) for track_id in event.tracks):
             event.active_s = max(event.active_s, at_s)
         elif at_s - event.active_s > LINGER_S:
-            return self._end()
+            return self._end(event)
         if not event.told_s:
-            return [self._tell(EventChange.BEGUN, at_s)]
+            return [self._tell(event, EventChange.BEGUN, at_s)]
         is_better = event.best_quality > BETTER * event.told_quality
         if at_s - event.told_s >= TELL_S and (event.changed or is_better):
-            return [self._tell(EventChange.UPDATED, at_s)]
+            return [self._tell(event, EventChange.UPDATED, at_s)]
         return []
 
     def _is_active(self, track_id: int, at_s: float) -> bool:
         track = self._tracks.get(track_id)
         return track is not None and (track.rested_s is None or at_s - track.rested_s < REST_S)
 
-    def _tell(self, change: EventChange, at_s: float) -> EventUpdate:
-        event = self._open
-        assert event is not None  # noqa: S101 - for mypy
+    def _tell(self, event: OpenEvent, change: EventChange, at_s: float) -> EventUpdate:
         is_better = event.best_quality > event.told_quality
         event.told_s, event.changed, event.told_quality = at_s, False, event.best_quality
         best = event.best_result if is_better else None
@@ -292,19 +290,16 @@ class CameraEvents:
         ended = change is EventChange.ENDED
         return EventUpdate(change, event.describe(ended=ended), best)
 
-    def _end(self) -> list[EventUpdate]:
-        event = self._open
-        assert event is not None  # noqa: S101 - for mypy
-        updates = [] if event.told_s else [self._tell(EventChange.BEGUN, event.active_s)]
+    def _end(self, event: OpenEvent) -> list[EventUpdate]:
+        updates = [] if event.told_s else [self._tell(event, EventChange.BEGUN, event.active_s)]
         for cooling, cooldown_s in event.cooling.items():
             self._quiet_until_s[cooling] = event.active_s + cooldown_s
-        updates.append(self._tell(EventChange.ENDED, event.active_s))
+        updates.append(self._tell(event, EventChange.ENDED, event.active_s))
         self._open = None
         return updates
 
-    def _end_away(self) -> EventUpdate:
-        event, self._away = self._away, None
-        assert event is not None  # noqa: S101 - for mypy
+    def _end_away(self, event: OpenEvent) -> EventUpdate:
+        self._away = None
         rules = [rule for rule in self.camera.events if "offline" in rule.when]
         cooldown_s = max((rule.cooldown_s for rule in rules), default=0.0)
         self._quiet_until_s["offline", ""] = event.active_s + cooldown_s

@@ -18,8 +18,24 @@ from av.video.frame import VideoFrame
 from edge.errors import SourceError
 from edge.recording.ring import PacketRing
 from edge.sources._picture import to_picture
-from edge.types import CodedPacket, FrameResult, Picture, RgbPicture
+from edge.types import CodedPacket, FrameResult, Picture, RgbPicture, StreamFormat
 from edge.vision.resize import resize_to_rgb
+
+
+def create_decoder(form: StreamFormat) -> VideoCodecContext:
+    """A decoder of a stream, in the thread that calls it."""
+    decoder = cast(VideoCodecContext, av.CodecContext.create(form.codec, "r"))
+    decoder.thread_count = 1
+    if form.header:
+        decoder.extradata = form.header
+    return decoder
+
+
+def to_packet(coded: CodedPacket) -> Packet[Stream]:
+    """A packet as a decoder takes it."""
+    packet: Packet[Stream] = Packet(coded.data)
+    packet.pts, packet.dts = coded.pts, coded.dts
+    return packet
 
 
 class MainPictures:
@@ -43,14 +59,13 @@ class MainPictures:
 
         None where its packets are gone, have not come, or cannot be decoded.
         """
-        packets = self._ring.read(at_s)
+        packets = self._ring.read_up_to(at_s)
         if not packets:
             return None
-        nearest = min(range(len(packets)), key=lambda row: abs(packets[row].captured_s - at_s))
-        if packets[0] is not self._first or nearest + 1 < self._decoded:
+        if packets[0] is not self._first or len(packets) < self._decoded:
             self._begin(packets[0])
-        self._decode(packets[self._decoded : nearest + 1])
-        self._decoded = max(self._decoded, nearest + 1)
+        self._decode(packets[self._decoded :])
+        self._decoded = len(packets)
         if self._frame is None:
             return None
         with contextlib.suppress(SourceError):
@@ -58,19 +73,14 @@ class MainPictures:
         return None
 
     def _begin(self, first: CodedPacket) -> None:
-        decoder = cast(VideoCodecContext, av.CodecContext.create(first.format.codec, "r"))
-        decoder.thread_count = 1
-        if first.format.header:
-            decoder.extradata = first.format.header
-        self._decoder, self._first, self._decoded, self._frame = decoder, first, 0, None
+        self._decoder, self._first = create_decoder(first.format), first
+        self._decoded, self._frame = 0, None
 
     def _decode(self, packets: Sequence[CodedPacket]) -> None:
         assert self._decoder  # noqa: S101 - for mypy
         for coded in packets:
-            packet: Packet[Stream] = Packet(coded.data)
-            packet.pts, packet.dts = coded.pts, coded.dts
             with contextlib.suppress(FFmpegError):
-                for frame in self._decoder.decode(packet):
+                for frame in self._decoder.decode(to_packet(coded)):
                     self._frame = frame
 
 

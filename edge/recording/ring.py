@@ -143,6 +143,14 @@ class PacketRing:
         with self._lock:
             return next((list(g) for g in reversed(self._groups) if g[0].captured_s <= at_s), [])
 
+    def read_up_to(self, at_s: float) -> list[CodedPacket]:
+        """The same up to the packet that was captured nearest to the Unix time."""
+        packets = self.read(at_s)
+        nearest = min(
+            range(len(packets)), key=lambda row: abs(packets[row].captured_s - at_s), default=-1
+        )
+        return packets[: nearest + 1]
+
     def _find(self, since_s: float | None) -> list[CodedPacket]:
         found: list[CodedPacket] = []
         for group in reversed(self._groups):

@@ -6,15 +6,12 @@ import contextlib
 from collections.abc import Collection, Sequence
 from typing import cast
 
-import av
 import cv2
 import numpy as np
 from av.error import FFmpegError
-from av.packet import Packet
-from av.video.codeccontext import VideoCodecContext
-from av.video.stream import VideoStream
 
 from edge.event import BestView
+from edge.recording.main_pictures import create_decoder, to_packet
 from edge.recording.ring import PacketRing
 from edge.types import U8, CodedPacket, FrameResult
 from edge.vision.pixelate import choose_hidden, pixelate
@@ -52,29 +49,17 @@ def decode_at(ring: PacketRing, at_s: float) -> U8 | None:
 
     None where its packets are gone, have not come, or cannot be decoded.
     """
-    packets = ring.read(at_s)
-    if not packets:
-        return None
-    nearest = min(range(len(packets)), key=lambda row: abs(packets[row].captured_s - at_s))
-    return _decode_last(packets[: nearest + 1])
+    packets = ring.read_up_to(at_s)
+    return _decode_last(packets) if packets else None
 
 
 def _decode_last(packets: Sequence[CodedPacket]) -> U8 | None:
     """The last picture of packets that begin with a key frame."""
-    form = packets[0].format
-    decoder = cast(VideoCodecContext, av.CodecContext.create(form.codec, "r"))
-    decoder.thread_count = 1
-    if form.header:
-        decoder.extradata = form.header
-    last = None
+    decoder, last = create_decoder(packets[0].format), None
     with contextlib.suppress(FFmpegError):
-        for coded in packets:
-            packet = cast("Packet[VideoStream]", Packet(coded.data))
-            packet.pts, packet.dts = coded.pts, coded.dts
+        for packet in (*map(to_packet, packets), None):
             for frame in decoder.decode(packet):
                 last = frame
-        for frame in decoder.decode(None):
-            last = frame
     return None if last is None else cast(U8, last.to_ndarray(format="rgb24"))
 
 

@@ -43,9 +43,10 @@ class EventDesk:
             self._cameras = watched
 
     def note(self, result: FrameResult) -> None:
-        """Take a frame into account."""
-        with self._lock:
-            if events := self._cameras.get(result.frame.camera):
+        """Take a frame into account; that of a camera without rules costs nothing."""
+        events = self._cameras.get(result.frame.camera)
+        if events and events.camera.events:
+            with self._lock:
                 self.put(events.note(result))
 
     def note_loss(self, loss: TrackLoss) -> None:
