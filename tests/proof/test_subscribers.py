@@ -49,7 +49,7 @@ def node(tmp_path_factory):
         )
     try:
         deadline_s = time.monotonic() + 60
-        while "ready: " not in log.read_text():
+        while not {"ready:", "subscribers"} <= set(log.read_text().split()):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline_s
             time.sleep(0.1)
