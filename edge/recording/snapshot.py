@@ -65,14 +65,6 @@ def _decode_last(packets: Sequence[CodedPacket]) -> U8 | None:
 
 def cut_thumbnail(rgb: U8, best: BestView) -> U8:
     """The object with what is around it, ``THUMBNAIL_PX`` on its longest side, ``(h, w, 3)``."""
-    crop = cut_object(rgb, best)
-    shrink = min(THUMBNAIL_PX / max(crop.shape[:2]), 1.0)
-    size_wh = max(round(crop.shape[1] * shrink), 1), max(round(crop.shape[0] * shrink), 1)
-    return cast(U8, cv2.resize(crop, size_wh, interpolation=cv2.INTER_AREA))
-
-
-def cut_object(rgb: U8, best: BestView) -> U8:
-    """The object with what is around it, in the shape 4:3 where the picture allows it."""
     height, width = rgb.shape[:2]
     scale = np.array([width / best.size_wh[0], height / best.size_wh[1]] * 2)
     x1, y1, x2, y2 = np.array(best.xyxy) * scale
@@ -81,7 +73,10 @@ def cut_object(rgb: U8, best: BestView) -> U8:
     side_x, side_y = min(side_x, width), min(side_y, height)
     left = int(np.clip((x1 + x2 - side_x) / 2, 0, width - side_x))
     top = int(np.clip((y1 + y2 - side_y) / 2, 0, height - side_y))
-    return rgb[top : top + max(round(side_y), 1), left : left + max(round(side_x), 1)]
+    crop = rgb[top : top + max(round(side_y), 1), left : left + max(round(side_x), 1)]
+    shrink = min(THUMBNAIL_PX / max(crop.shape[:2]), 1.0)
+    size_wh = max(round(crop.shape[1] * shrink), 1), max(round(crop.shape[0] * shrink), 1)
+    return cast(U8, cv2.resize(crop, size_wh, interpolation=cv2.INTER_AREA))
 
 
 def encode_jpeg(rgb: U8) -> bytes:

@@ -21,11 +21,13 @@ async def follow_changes(call: Call[Query, None]) -> Response:
     """Send changes from now on, or after the one that the reader names as its last."""
     feed = call.node.changes
     number = _read_last(feed, call.request.headers.get("last-event-id", ""))
-    return StreamingResponse(
-        _send(call, number),
-        media_type="text/event-stream",
-        headers={"cache-control": "no-store", "x-accel-buffering": "no"},
-    )
+    return send_events(_send(call, number))
+
+
+def send_events(events: AsyncIterator[bytes]) -> Response:
+    """An answer of server-sent events, each as it comes."""
+    headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+    return StreamingResponse(events, media_type="text/event-stream", headers=headers)
 
 
 def _read_last(feed: ChangeFeed, last: str) -> int | None:

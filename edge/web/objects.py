@@ -7,32 +7,28 @@ import time
 from collections.abc import AsyncIterator
 
 import msgspec
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from edge.web.cameras import get_camera
 from edge.web.endpoint import Call, Endpoint
+from edge.web.events import UNNAMED
+from edge.web.feed import RETRY_MS, SILENCE_S, send_events
 from edge.web.ports import LatestPicture
 from edge.web.schema import FoundObject, FrameObjects, Query
 
 POLL_S = 0.03
-SILENCE_S = 15.0  # after which a comment shows that the connection lives
-HIDDEN_NAME = "known person"
 
 
 async def follow_objects(call: Call[Query, None]) -> Response:
     """Send what was found in each frame that is looked at from now on."""
     camera = call.get_part("camera")
     get_camera(call.node, camera)
-    return StreamingResponse(
-        _send(call, camera),
-        media_type="text/event-stream",
-        headers={"cache-control": "no-store", "x-accel-buffering": "no"},
-    )
+    return send_events(_send(call, camera))
 
 
 async def _send(call: Call[Query, None], camera: str) -> AsyncIterator[bytes]:
     get_latest, last, sent_s = call.node.get_latest, (-1, -1), time.monotonic()
-    yield b"retry: 2000\n\n"
+    yield f"retry: {RETRY_MS}\n\n".encode()
     while get_latest and call.is_welcome():
         latest = get_latest(camera)
         if latest and (number := (latest.frame.epoch, latest.frame.seq)) != last:
@@ -51,7 +47,7 @@ def describe_objects(latest: LatestPicture, *, names: bool) -> FrameObjects:
         latest.track_ids, latest.labels, latest.names, latest.xyxy.round(1).tolist(), strict=True
     )
     objects = tuple(
-        FoundObject(track, label, name if names or not name else HIDDEN_NAME, tuple(box))
+        FoundObject(track, label, name if names or not name else UNNAMED, tuple(box))
         for track, label, name, box in rows
     )
     return FrameObjects(latest.frame.captured_s, latest.frame.size_wh, objects)
