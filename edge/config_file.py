@@ -28,6 +28,10 @@ from edge.permissions import choose_remedy
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 24  # of tables and arrays in each other
+_PART = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*')"""
+_LONG_KEY = re.compile(
+    rf"(?:^|[\[{{,])[ \t]*{_PART}(?:[ \t]*\.[ \t]*{_PART}){{{MAX_DEPTH}}}", re.MULTILINE
+)
 MAX_TABLES = 1000  # in one array: cameras of a node
 MAX_ENTRIES = 40_000  # keys, tables and arrays
 MAX_PROBLEMS = 20  # that are reported at once
@@ -70,6 +74,7 @@ def read_tree(text: str) -> Tree:
     Raises:
         ConfigError: It is not TOML of reasonable size.
     """
+    _check_keys(text)
     try:
         tree = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -82,6 +87,17 @@ def read_tree(text: str) -> Tree:
         raise ConfigError("nests brackets too deeply: fix the syntax") from None
     _check_shape(tree)
     return tree
+
+
+def _check_keys(text: str) -> None:
+    """Refuse keys of very many parts: what reads them takes time and memory by their square.
+
+    Raises:
+        ConfigError: There is one, with its line.
+    """
+    if found := _LONG_KEY.search(text):
+        line = text.count("\n", 0, found.end()) + 1
+        raise ConfigError(f"has a key of more than {MAX_DEPTH} parts: shorten it", line=line)
 
 
 def _read_text(path: Path) -> str:

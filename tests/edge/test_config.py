@@ -808,3 +808,26 @@ def test_rules_that_cannot_apply_are_refused_with_what_there_is(when, says, tmp_
     path.write_text(RULE.format(when))
     with pytest.raises(ConfigError, match=says):
         config_file.load(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}.a = 1",
+        "[{}.a]",
+        "[[{}.a]]",
+        "x = {{ y = 1, {}.a = 1 }}",
+        '{}."a.b" = 1',
+    ],
+)
+@pytest.mark.parametrize("part", ["a", '"b"', "'c'", r'"\""', "a \t"])
+def test_a_key_of_very_many_parts_is_refused_before_it_takes_all_memory(text, part):
+    hostile = "node = 1\n" + text.format(".".join([part] * 100_000))
+    with pytest.raises(ConfigError, match="has a key of more than 24 parts") as caught:
+        config_file.read_tree(hostile)
+    assert caught.value.line == 2
+
+
+def test_dots_in_values_and_comments_are_no_key():
+    text = "# " + "a." * 99 + '\nx = ["' + "a." * 99 + '", 1]\n' + ".".join("abcdefgh") + " = 1"
+    assert config_file.read_tree(text)["x"][1] == 1
