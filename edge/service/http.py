@@ -55,6 +55,10 @@ STALL_S = 10.0  # in which a viewer must take some bytes
 MAX_MESSAGE_BYTES = 4096  # that a viewer sends by WebSocket
 MAX_CHANGES = 16  # requests at a time that change something, beside the others
 API = b"/api/v1/"
+PEER_FAULTS = (  # how uvicorn tells of refused upgrades, and of text that is none
+    "ASGI callable returned without completing handshake",
+    "Invalid UTF-8 sequence",
+)
 REFUSAL = "a bearer token is required: see http.token_file\n"
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -177,6 +181,17 @@ class _Protocol(_Place, H11Protocol):
         busy = self.cycle is not None and not self.cycle.response_complete
         idle = not (busy or self.transport.is_closing())
         self._expect(now_s, idle=idle, patience_s=REQUEST_TIMEOUT_S)
+
+
+class _PeerFaults(logging.Filter):
+    """Leaves out what a peer can cause as often as it likes, and what was answered."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether it is logged."""
+        return not record.getMessage().startswith(PEER_FAULTS)
+
+
+_PEER_FAULTS = _PeerFaults()
 
 
 class _WebSocket(_Place, WebSocketsSansIOProtocol):
@@ -454,6 +469,7 @@ class HttpServer:
             options,
             API if page else b"",
         )
+        logging.getLogger("uvicorn.error").addFilter(_PEER_FAULTS)
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
 
     def start(self) -> None:

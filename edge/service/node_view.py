@@ -13,8 +13,6 @@ from typing import BinaryIO, cast
 
 from edge.errors import StorageError
 from edge.event import Event, EventChange
-from edge.recording.archive import INDEX
-from edge.recording.index import Index
 from edge.recording.mp4 import Part, join
 from edge.recording.records import EventRecord, FileKind
 from edge.recording.ring import PacketRing
@@ -86,7 +84,8 @@ class NodeView:
             path: The configuration file.
             reload: Asks the node to read it again.
         """
-        archive = self._open_archive()
+        folder = self.archivist.folder
+        archive = Archive(folder) if folder else None
         configuration = ConfigurationFile(path, reload, tuple(self.classes)) if path else None
         return Node(
             self.name,
@@ -100,18 +99,6 @@ class NodeView:
             people(archive) if people else None,
             configuration,
         )
-
-    def _open_archive(self) -> Archive | None:
-        """A connection of its own to the index."""
-        folder = self.archivist.folder
-        if folder is None:
-            return None
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            return Archive(folder, Index(folder / INDEX))
-        except (OSError, StorageError) as error:
-            log.warning("the page shows no events: %s", error)
-            return None
 
     def list_cameras(self) -> list[CameraSight]:
         """All cameras."""

@@ -82,9 +82,9 @@ class LiveView:
             visitor = self._access.identify(socket)
             require_role(visitor, Role.VIEWER)
             camera = str(socket.path_params["camera"])
-            get_camera(self._node, camera)
-            if self._hub is None:
-                raise RequestError(HTTPStatus.NOT_FOUND, "this node shows no live video")
+            sight = get_camera(self._node, camera)
+            if self._hub is None or not sight.live:
+                raise RequestError(HTTPStatus.NOT_FOUND, f"{camera} shows no live video")
             take_viewer_place(socket.scope)
         except RequestError as error:
             await socket.send_denial_response(respond(error))

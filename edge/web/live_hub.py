@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Callable
 
 from edge.errors import EdgeError
 from edge.redaction import redact
+from edge.repeated_warning import RepeatedWarnings
 from edge.web.ports import Fragment, LiveStream, StreamStart
 
 log = logging.getLogger(__name__)
@@ -88,13 +89,15 @@ class _Watcher:
 class _Channel:
     """The stream of one camera, and who watches it."""
 
-    def __init__(self, camera: str, open_live: Callable[[str], LiveStream]) -> None:
+    def __init__(
+        self, camera: str, open_live: Callable[[str], LiveStream], warnings: RepeatedWarnings
+    ) -> None:
         self.watchers: set[_Watcher] = set()
         self._start: StreamStart | None = None
         self._group: list[Fragment] = []  # since the last key frame; empty where that is too much
         self._group_bytes = 0
         self._camera = camera
-        self._task = asyncio.ensure_future(self._run(open_live))
+        self._task = asyncio.ensure_future(self._run(open_live, warnings))
 
     @property
     def is_over(self) -> bool:
@@ -114,14 +117,17 @@ class _Channel:
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
 
-    async def _run(self, open_live: Callable[[str], LiveStream]) -> None:
+    async def _run(
+        self, open_live: Callable[[str], LiveStream], warnings: RepeatedWarnings
+    ) -> None:
         try:
             async with contextlib.aclosing(open_live(self._camera)) as stream:
                 async for piece in stream:
                     self._pass_on(piece)
         except (EdgeError, LookupError, OSError) as error:
             reason = redact(str(error))
-            log.warning("the live view ended: %s", reason, extra={"camera": self._camera})
+            warnings.tell(self._camera, f"{self._camera}: the live view ended: {reason}")
+            warnings.sum_up()
         finally:
             for watcher in self.watchers:
                 watcher.end()
@@ -154,6 +160,7 @@ class LiveHub:
     def __init__(self, open_live: Callable[[str], LiveStream]) -> None:
         self._open_live = open_live
         self._channels: dict[str, _Channel] = {}
+        self._warnings = RepeatedWarnings(log)
 
     async def watch(self, camera: str) -> AsyncGenerator[Piece, None]:
         """What a viewer of a camera is sent: a start, then fragments from a key frame on.
@@ -162,7 +169,7 @@ class LiveHub:
         """
         channel = self._channels.get(camera)
         if channel is None or channel.is_over:
-            channel = self._channels[camera] = _Channel(camera, self._open_live)
+            channel = self._channels[camera] = _Channel(camera, self._open_live, self._warnings)
         watcher = _Watcher()
         channel.add(watcher)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from edge.config import Camera
+from edge.errors import StorageError
+from edge.recording.archive import INDEX
 from edge.recording.index import Index
 from edge.types import F32, CameraStatus, Frame
 from edge.web.changes import ChangeFeed
@@ -24,12 +27,38 @@ class Connection(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Archive:
-    """What is kept: the storage folder, and a connection to its index."""
+    """What is kept: the storage folder, and a connection to its index, which may come later.
+
+    Attributes:
+        folder: The folder; the node creates it, and its index.
+    """
 
     folder: Path
-    index: Index
+    _index: Index | None = None
+    _file: tuple[int, int] | None = None  # that the connection is to
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def index(self) -> Index:
+        """The index that is in the folder now.
+
+        Raises:
+            StorageError: There is none, or it cannot be used.
+        """
+        path = self.folder / INDEX
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise StorageError("the storage of events cannot be used: see the health") from error
+        with self._lock:
+            file = status.st_dev, status.st_ino
+            if self._index is None or file != self._file:
+                if self._index:
+                    self._index.close()
+                self._index, self._file = Index(path), file
+            return self._index
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,8 @@ def make_node(**parts):
 
 
 def make_archive(folder):
-    return Archive(folder, Index(folder / "index.db"))
+    Index(folder / "index.db").close()
+    return Archive(folder)
 
 
 def store(archive, event, kind, content, path=None):

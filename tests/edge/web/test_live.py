@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import time
+from dataclasses import replace
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -185,3 +186,24 @@ def test_a_camera_without_a_picture_has_no_pictures():
     node = make_node(list_cameras=lambda: [make_sight("door")], get_latest=lambda camera: None)
     with serving(node) as served:
         assert served.ask("/api/v1/cameras/door/live.mjpeg").status == 503
+
+
+def test_a_camera_without_a_stream_refuses_the_upgrade_and_nobody_floods_the_log(caplog):
+    sight = replace(make_sight(), live=False)
+    node = make_node(open_live=FakeStream().open, list_cameras=lambda: [sight])
+    with serving(node) as served:
+        for _ in range(20):
+            with pytest.raises(InvalidStatus) as caught, watch(served):
+                pass
+            assert caught.value.response.status_code == 404
+    assert [r for r in caplog.records if r.levelname in ("WARNING", "ERROR")] == []
+
+
+def test_text_that_is_none_ends_the_view_without_a_traceback(caplog):
+    with serving(make_node(open_live=FakeStream().open)) as served:
+        for _ in range(5):
+            with watch(served) as socket:
+                socket.recv(timeout=5)
+                socket.socket.sendall(b"\x81\x81\0\0\0\0\xff")
+                assert read_to_the_end(socket) == 1007
+    assert [r for r in caplog.records if r.levelname == "ERROR"] == []
