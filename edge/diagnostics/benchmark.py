@@ -58,6 +58,7 @@ class Load:
         workers: Inference workers of ONNX Runtime; 0 is one per core.
         every_frame: Play once, as fast as frames are taken, without dropping any.
         fps: Frames per second of each camera otherwise.
+        look_fps: Frames per second of each camera that are published; the others are only decoded.
         seconds: How long to measure then.
         gate: Whether live cameras have their motion gate.
     """
@@ -69,6 +70,7 @@ class Load:
     workers: int
     every_frame: bool
     fps: float = CLIP_FPS
+    look_fps: float = CLIP_FPS
     seconds: float = 8
     gate: bool = True
 
@@ -215,7 +217,13 @@ def _run_daemon(load: Load, endpoint: str) -> Cost:
         "models": {"detector": load.detector or "none"},
         "runtime": {"kind": "onnx", "workers": load.workers},
         "cameras": [
-            {"name": f"camera-{n}", "source": source, "fps": CLIP_FPS, "frozen_after_s": 0, **gate}
+            {
+                "name": f"camera-{n}",
+                "source": source,
+                "fps": load.look_fps,
+                "frozen_after_s": 0,
+                **gate,
+            }
             for n, source in enumerate(_create_sources(load))
         ],
         "sinks": [{"kind": "zeromq", "bind": endpoint}],

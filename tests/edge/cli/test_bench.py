@@ -56,12 +56,12 @@ def test_json_is_strict(measured):
     assert rows[2]["throughput_ratio"] is None
 
 
-def carry(monkeypatch, most, loads):
-    """The machine carries that many cameras."""
+def carry(monkeypatch, most, loads, fps=None):
+    """The machine carries that many cameras, of ``fps`` looks a second or all frames."""
 
     def measure(load):
         loads.append(load)
-        count = round(load.fps * 10) if load.cameras <= most else 1
+        count = round((fps or load.fps) * 10) if load.cameras <= most else 1
         per_camera = (count,) * load.cameras
         bytes_ = (100 + 25 * load.cameras) << 20
         return Cost(sum(per_camera), 10.0, 2.0, bytes_, per_camera, (0.01, 0.02), looks=7)
@@ -92,6 +92,18 @@ def test_growth_is_told_from_one_camera_to_sixty_four_carried_or_not(measured, m
         "1", "2", "4", "8", "16", "32", "64",
     ]  # fmt: skip
     assert rows[-1] == "memory_per_camera_mb: 25.00 (goal <= 30)"
+
+
+def test_streams_may_have_more_frames_than_are_looked_at(measured, monkeypatch):
+    loads = []
+    carry(monkeypatch, 3, loads, fps=5)
+    run("--find-cameras", "--stream-fps", "25")
+    rows = [text for _, text, err in measured if not err]
+    assert [row.split("  ")[0] for row in rows if " x " in row][:2] == [
+        "1 x 720p25 busy, gate on", "2 x 720p25 busy, gate on",
+    ]  # fmt: skip
+    assert rows[-2].startswith("cameras_carried: 3.00")
+    assert {(load.fps, load.look_fps) for load in loads} == {(25, 5)}
 
 
 def test_growth_and_the_search_exclude_each_other():
