@@ -22,6 +22,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 
 import zmq
@@ -30,6 +31,7 @@ from edge.compat import Self
 from edge.errors import EdgeError
 from edge.wire import topics as wire_topics
 from edge.wire.gap_detector import Gap, GapDetector, Restarted
+from edge.wire.key_pair import KeyPair, decode_key, read_key_pair
 from edge.wire.schema import Body, HeartbeatMessage, decode
 
 __all__ = ["Gap", "Item", "Received", "Restarted", "Subscriber"]
@@ -78,6 +80,8 @@ class Subscriber:
         gaps: bool = True,
         timeout_s: float | None = None,
         rcvhwm: int = 1000,
+        server_key: str = "",
+        key_file: Path | None = None,
     ) -> None:
         """Create the subscriber without connecting.
 
@@ -88,6 +92,9 @@ class Subscriber:
             gaps: Yield `Gap` and `Restarted` among the messages; losses are counted anyway.
             timeout_s: Iteration raises TimeoutError after this much silence; None never does.
             rcvhwm: Messages that may wait here before the node's own queue fills.
+            server_key: The public CURVE key of a node that encrypts, in Z85.
+            key_file: The secret key of this subscriber then, whose public key the node's operator
+                has authorized; see `edge keys`.
         """
         self.endpoint = endpoint
         self.received = 0
@@ -97,6 +104,8 @@ class Subscriber:
         self._gaps = gaps
         self._timeout_s = timeout_s
         self._rcvhwm = rcvhwm
+        self._server_key = server_key
+        self._key_file = key_file
         self._gap_detector = GapDetector()
         self._ready: deque[Item] = deque()
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
@@ -105,8 +114,9 @@ class Subscriber:
         """Connect; succeeds although the node may not be there yet.
 
         Raises:
-            EdgeError: The endpoint is not a valid address.
+            EdgeError: The endpoint is not a valid address, or a key cannot be used.
         """
+        pair = self._read_keys()
         inproc = self.endpoint.startswith("inproc:")  # lives in the publisher's context
         self._context = None if inproc else zmq.Context()
         self._socket = (self._context or zmq.Context.instance()).socket(zmq.SUB)
@@ -120,6 +130,10 @@ class Subscriber:
             (zmq.IPV6, int("[" in self.endpoint)),
         ):
             self._socket.setsockopt(option, value)
+        if pair:
+            self._socket.curve_serverkey = self._server_key.encode()
+            self._socket.curve_publickey = pair.public.encode()
+            self._socket.curve_secretkey = pair.secret.encode()
         for topic in dict.fromkeys((*self._topics, wire_topics.HEARTBEAT)):
             self._socket.setsockopt(zmq.SUBSCRIBE, topic.encode())
         try:
@@ -141,6 +155,17 @@ class Subscriber:
         self._socket.close()
         if self._context is not None:
             self._context.term()
+
+    def _read_keys(self) -> KeyPair | None:
+        """The subscriber's keys; None for a node that does not encrypt."""
+        if not (self._server_key or self._key_file):
+            return None
+        if not (self._server_key and self._key_file):
+            raise EdgeError(
+                "server_key and key_file belong together: a node that encrypts needs both"
+            )
+        decode_key(self._server_key)
+        return read_key_pair(self._key_file)
 
     def __iter__(self) -> Iterator[Item]:
         """Yield items without end.

@@ -21,12 +21,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import zmq
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from edge.compat import Self
 from edge.config import Table, is_loopback
-from edge.errors import SinkError
+from edge.errors import ConfigError, SinkError
+from edge.wire.key_pair import read_key_pair
+from edge.wire.key_ring import KeyRing
 from edge.wire.last_value_cache import LastValueCache
 from edge.wire.listener import listen
 from edge.wire.schema import Format, Message, encode
@@ -57,6 +61,10 @@ class Options(Table):
     Attributes:
         bind: `tcp://HOST:PORT` (PORT `*` picks a free one), `ipc://PATH` or `inproc://NAME`.
         insecure: Allow a bind that other machines can reach, without encryption or keys.
+        key_file: The node's CURVE key; empty encrypts nothing. With it, only clients whose keys are
+            authorized are served: see [Let others subscribe](../how-to/let-others-subscribe.md).
+        clients_file: Whose keys are authorized: `edge keys authorize` writes it, a change counts
+            at once.
         sndhwm: Messages that may wait for one slow subscriber before it loses some, up to 8 MiB
             each and 32 MiB for all. Raising it bridges longer stalls and costs memory.
         max_subscribers: Subscribers that may be connected at a time. A further one is refused,
@@ -70,7 +78,9 @@ class Options(Table):
         format: `json`, or `msgpack`, which is not smaller, for readers that prefer it.
     """
 
-    insecure: bool = False  # comes first because the validator of bind reads it
+    insecure: bool = False  # these come first because the validator of bind reads them
+    key_file: str = ""
+    clients_file: str = ""
     bind: str = Field(default="tcp://127.0.0.1:5555", validate_default=True)
     sndhwm: int = Field(default=1000, ge=1, le=1_000_000)
     max_subscribers: int = Field(default=64, ge=1, le=4096)
@@ -89,12 +99,21 @@ class Options(Table):
             raise ValueError(
                 f"{bind!r} cannot be bound: use tcp://HOST:PORT, ipc://PATH or inproc://NAME"
             )
-        if not is_loopback(tcp[1].strip("[]")) and not info.data.get("insecure"):
+        is_open = not (info.data.get("insecure") or info.data.get("key_file"))
+        if is_open and not is_loopback(tcp[1].strip("[]")):
             raise ValueError(
                 f"{bind!r} would show everything to the network: "
-                "bind tcp://127.0.0.1:PORT, or set insecure = true"
+                "set key_file and clients_file, bind tcp://127.0.0.1:PORT, or set insecure = true"
             )
         return bind
+
+    @model_validator(mode="after")
+    def _check_keys(self) -> Self:
+        if bool(self.key_file) != bool(self.clients_file):
+            raise ValueError("key_file and clients_file belong together: set both")
+        if self.key_file and self.bind.startswith("inproc:"):
+            raise ValueError("inproc:// stays within the process: leave key_file out")
+        return self
 
     def collides_with(self, other: Options) -> bool:
         """Whether both cannot be bound at a time; each gets a free port of its own for ``*``."""
@@ -164,6 +183,7 @@ class ZeromqSink:
     def _open_guarded(self) -> Iterator[None]:
         """A socket that only this process reaches, and the guard at the public address."""
         options, token = self._options, SELF_TEST + secrets.token_hex(16).encode()
+        keys = _read_keys(options)
         limits = Limits(
             options.max_subscribers,
             options.sndhwm,
@@ -176,7 +196,7 @@ class ZeromqSink:
                 listener, self.endpoint = stack.enter_context(listen(self.endpoint))
                 folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="edge-"))
             inner = f"{folder}/bus"
-            guard = SubscriberGuard(listener, inner, limits, token)
+            guard = SubscriberGuard(listener, inner, limits, token, keys=keys)
             guard.start()
             stack.callback(guard.stop)
             context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -187,10 +207,11 @@ class ZeromqSink:
             with _translate_errors(self.endpoint):
                 self._socket.bind(f"ipc://{inner}")
             self._self_test = stack.enter_context(
-                SelfTest(context, self.endpoint, token, self._monotonic_s)
+                SelfTest(context, self.endpoint, token, self._monotonic_s, keys=keys)
             )
             self._guard = guard
-            log.info("subscribers connect to %s", self.endpoint)
+            how = f", encrypted; the node's public key is {keys.server.public}" if keys else ""
+            log.info("subscribers connect to %s%s", self.endpoint, how)
             stack.callback(self._forget_guard)
             yield
 
@@ -277,6 +298,21 @@ def _terminate(context: zmq.Context[zmq.Socket[bytes]], linger_s: float) -> None
     ending.join(linger_s + 1)
     if ending.is_alive():
         log.error("ZeroMQ does not end; its threads and sockets are left behind")
+
+
+def _read_keys(options: Options) -> KeyRing | None:
+    """The keys of an encrypted socket.
+
+    Raises:
+        SinkError: They cannot be read.
+    """
+    if not options.key_file:
+        return None
+    try:
+        server = read_key_pair(Path(options.key_file).expanduser())
+        return KeyRing(server, Path(options.clients_file).expanduser())
+    except ConfigError as error:
+        raise SinkError(str(error)) from error
 
 
 _REMEDIES: dict[int, str] = {

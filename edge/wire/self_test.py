@@ -15,6 +15,7 @@ import zmq
 
 from edge.compat import Self
 from edge.errors import SinkError
+from edge.wire.key_ring import KeyRing
 from edge.wire.listener import make_reachable
 from edge.wire.topics import HEARTBEAT
 
@@ -28,6 +29,7 @@ class SelfTest:
     Args:
         context: Where to create the socket.
         token: A second prefix to subscribe to, by which the guard knows this subscriber.
+        keys: Of an encrypted endpoint.
     """
 
     def __init__(
@@ -36,6 +38,8 @@ class SelfTest:
         endpoint: str,
         token: bytes,
         monotonic_s: Callable[[], float] = time.monotonic,
+        *,
+        keys: KeyRing | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._monotonic_s = monotonic_s
@@ -49,6 +53,10 @@ class SelfTest:
             (zmq.IPV6, int("[" in endpoint)),
         ):
             self._socket.setsockopt(option, value)
+        if keys:
+            self._socket.curve_serverkey = keys.server.public.encode()
+            self._socket.curve_publickey = keys.own.public.encode()
+            self._socket.curve_secretkey = keys.own.secret.encode()
         for prefix in (token, HEARTBEAT.encode()):
             self._socket.setsockopt(zmq.SUBSCRIBE, prefix)
 

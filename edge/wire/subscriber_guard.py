@@ -7,9 +7,9 @@ stay here, counted and bounded; libzmq is asked for everything in its name, and 
 subscribe to is left out on the way back. Here is also where messages wait for a slow peer, so that
 losses are counted and memory is bounded in bytes.
 
-libzmq still speaks the protocol. With a mechanism that encrypts, frames cannot be read: then
-subscriptions are passed on, only their rate and length are limited, and a peer that reads slowly
-slows libzmq down instead, whose own high-water mark then drops messages.
+libzmq still speaks the protocol, but for encryption: with a `KeyRing` only peers that speak CURVE
+and have a key of it are served, and what passes is opened and sealed here (`edge.wire.curve`). A
+key that is revoked closes its connections.
 
 A thread of its own does all of it. What a peer may make it do is paced, so that a flood costs the
 rest of the process nearly nothing.
@@ -32,13 +32,20 @@ from typing import Final
 from edge.allowance import Allowance
 from edge.errors import SinkError, translate_unexpected
 from edge.repeated_warning import RepeatedWarnings
+from edge.wire import curve
+from edge.wire.curve import CurveServer, UnauthorizedError
+from edge.wire.key_pair import encode_key
+from edge.wire.key_ring import KeyRing
 from edge.wire.zmtp import (
     GREETING_BYTES,
     SIGNATURE_BYTES,
+    VERSION_BYTES,
     Frame,
     FrameReader,
     ProtocolError,
     check_greeting,
+    make_frame,
+    make_greeting,
     parse_mechanism,
 )
 
@@ -110,11 +117,6 @@ def parse_join(prefix: bytes) -> int | None:
     return int(number) if start == b"\xffjoined" and number.isdigit() else None
 
 
-def _frame(body: bytes) -> bytes:
-    """A short message of one frame."""
-    return bytes((0, len(body))) + body
-
-
 class CutError(Exception):
     """A peer must be disconnected; the message says what it did."""
 
@@ -134,7 +136,9 @@ class _Peer:
         asked: Whether libzmq was asked for everything in its name.
         joined: Whether libzmq sends it everything by now.
         matches: Whether it subscribed to a topic, by topic.
+        curve: How it encrypts, where it must.
         greeting: Its first bytes, until they are 64.
+        opening: What the guard itself says to it, before anything else and as it is.
         messages: Whole messages that wait for it, oldest first; ``commands`` overtake them.
         writing: What is being written to it.
         upward: What is being written to libzmq.
@@ -150,9 +154,10 @@ class _Peer:
     frames: FrameReader
     inner: socket.socket | None = None
     entered: bool = False
-    opaque: bool = False
+    curve: CurveServer | None = None
     own: bool = False
     greeting: bytes = b""
+    opening: bytearray = field(default_factory=bytearray)
     subscriptions: Counter[bytes] = field(default_factory=Counter)
     subscribed_bytes: int = 0
     requests: set[bytes] = field(default_factory=set)
@@ -176,7 +181,7 @@ class _Peer:
 
     def has_place(self) -> bool:
         """Whether it is a subscriber, as far as can be seen."""
-        return self.entered and not self.own and (self.opaque or bool(self.subscriptions))
+        return self.entered and not self.own and bool(self.subscriptions)
 
     def is_established(self, now_s: float) -> bool:
         """Whether it has read for a while, and reads."""
@@ -184,7 +189,7 @@ class _Peer:
 
     def is_idle(self) -> bool:
         """Whether nothing waits for it."""
-        return not (self.writing or self.messages or self.commands)
+        return not (self.writing or self.opening or self.messages or self.commands)
 
 
 class SubscriberGuard:
@@ -195,6 +200,7 @@ class SubscriberGuard:
         inner_path: The Unix socket that libzmq is bound to.
         token: A prefix by which the process's own subscriber is known: it is neither counted nor
             disconnected.
+        keys: Whose keys are served, encrypted; None serves everybody in plain text.
     """
 
     def __init__(
@@ -204,7 +210,10 @@ class SubscriberGuard:
         limits: Limits,
         token: bytes = b"",
         monotonic_s: Callable[[], float] = time.monotonic,
+        *,
+        keys: KeyRing | None = None,
     ) -> None:
+        self._keys = keys
         self._listener = listener
         self._inner_path = inner_path
         self._limits = limits
@@ -329,7 +338,9 @@ class SubscriberGuard:
             self._watch(peer)
 
     def _pace(self, now_s: float) -> None:
-        """Let paused peers go on, end handshakes that take too long, sum up what repeats."""
+        """Let paused peers go on, end what takes too long or is revoked, sum up what repeats."""
+        if self._keys:
+            self._keys.refresh(now_s)
         accepting = not self._stopping.is_set() and not self._accepts.is_exhausted(now_s)
         if accepting != self._accepting:
             self._accepting = accepting
@@ -343,9 +354,18 @@ class SubscriberGuard:
                 self._watch(peer)
             if not peer.entered and now_s - peer.since_s > self._limits.handshake_s:
                 self._disconnect(peer, "handshake", "it did not finish its handshake")
+            elif self._is_revoked(peer):
+                problem = f"the key of {peer.curve.client} is revoked" if peer.curve else ""
+                self._disconnect(peer, "revoked", problem)
             elif now_s > peer.close_at_s:
                 self._close(peer)
         self._warnings.sum_up()
+
+    def _is_revoked(self, peer: _Peer) -> bool:
+        """Whether it was let in by a key that is no longer authorized, or is another's now."""
+        if not (self._keys and peer.curve and peer.curve.client):
+            return False
+        return self._keys.authorize(peer.curve.key) != peer.curve.client
 
     def _watch(self, peer: _Peer) -> None:
         """Ask the selector for what the peer needs next."""
@@ -354,8 +374,7 @@ class SubscriberGuard:
         reads = not (peer.paused or peer.upward)
         self._select(peer.outer, peer, reads=reads, writes=not peer.is_idle())
         if peer.inner:
-            full = peer.opaque and peer.waiting_bytes > RELAY_BYTES
-            self._select(peer.inner, peer, reads=not full, writes=bool(peer.upward))
+            self._select(peer.inner, peer, reads=True, writes=bool(peer.upward))
 
     def _select(self, side: socket.socket, peer: _Peer, *, reads: bool, writes: bool) -> None:
         events = reads * selectors.EVENT_READ | writes * selectors.EVENT_WRITE
@@ -385,8 +404,11 @@ class SubscriberGuard:
             if outer.family != socket.AF_UNIX:
                 outer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             host = str(address[0]) if outer.family != socket.AF_UNIX else "this machine"
-            requests = FrameReader(self._limits.max_frame_bytes)
-            peer = _Peer(next(self._numbers), outer, host, now_s, requests)
+            longest = self._limits.max_frame_bytes + (curve.OVERHEAD if self._keys else 0)
+            peer = _Peer(next(self._numbers), outer, host, now_s, FrameReader(longest))
+            if self._keys:
+                peer.curve = CurveServer(self._keys.secret, self._keys.authorize)
+                peer.opening += peer.curve.greeting[:VERSION_BYTES]
             self._peers[outer] = peer
             self._watch(peer)
             entering = [peer for peer in self._peers.values() if not peer.entered]
@@ -404,9 +426,6 @@ class SubscriberGuard:
     def _enter(self, peer: _Peer) -> None:
         """The handshake is done; who subscribes to nothing has a place only among a few."""
         peer.entered = True
-        if peer.opaque:
-            self._take_place(peer)
-            return
         silent = [p for p in self._peers.values() if p.entered and not (p.own or p.subscriptions)]
         if len(silent) > MAX_SILENT:
             hosts = Counter(peer.host for peer in silent)
@@ -482,15 +501,13 @@ class SubscriberGuard:
         peer.allowance.spend(len(data), now_s)
         if len(peer.greeting) < GREETING_BYTES:
             data = self._read_greeting(peer, data)
-        if peer.opaque:
-            for frame in peer.frames.read(data):
-                peer.allowance.spend(FRAME_COST, now_s)
-                peer.upward += frame.raw
-                if not peer.entered and frame.command == b"INITIATE":
-                    self._enter(peer)
-        else:
-            for frame in peer.frames.read(data):
+        for frame in peer.frames.read(data):
+            if not peer.curve:
                 self._take_request(peer, frame, now_s)
+            elif peer.curve.client:
+                self._take_request(peer, peer.curve.open(frame), now_s)
+            else:
+                self._shake_hands(peer, peer.curve, frame)
         peer.paused = peer.allowance.is_exhausted(now_s)
         if peer.inner and peer.upward:
             self._write_inner(peer)
@@ -499,13 +516,51 @@ class SubscriberGuard:
         """Take what belongs to the greeting; the rest is returned."""
         more = data[: GREETING_BYTES - len(peer.greeting)]
         peer.greeting += more
-        peer.upward += more
         check_greeting(peer.greeting)
-        if peer.inner is None and len(peer.greeting) >= SIGNATURE_BYTES:
-            self._connect(peer)
+        if not peer.curve:
+            peer.upward += more
+            if peer.inner is None and len(peer.greeting) >= SIGNATURE_BYTES:
+                self._connect(peer)
         if len(peer.greeting) == GREETING_BYTES:
-            peer.opaque = parse_mechanism(peer.greeting) != b"NULL"
+            self._check_mechanism(peer)
         return data[len(more) :]
+
+    @staticmethod
+    def _check_mechanism(peer: _Peer) -> None:
+        """Whether a peer encrypts, as it must or must not.
+
+        Raises:
+            CutError: It does the other.
+        """
+        mechanism = parse_mechanism(peer.greeting)
+        if peer.curve and mechanism != curve.MECHANISM:
+            raise CutError("security", "it does not encrypt: it needs the server's key and its own")
+        if not peer.curve and mechanism != b"NULL":
+            problem = "it encrypts, and this socket has no key: set key_file and clients_file"
+            raise CutError("security", problem)
+        if peer.curve:  # not before: who sees at once that it must encrypt goes without a word
+            peer.opening += peer.curve.greeting[VERSION_BYTES:]
+
+    def _shake_hands(self, peer: _Peer, server: CurveServer, frame: Frame) -> None:
+        """Take a step of an encrypted handshake; at its end the peer meets libzmq.
+
+        Raises:
+            CutError: Its key is not authorized.
+            ProtocolError: It is no such handshake.
+        """
+        try:
+            answer, properties = server.greet(frame)
+        except UnauthorizedError as error:
+            key = encode_key(server.key)
+            problem = f"its key {key} is not authorized: edge keys authorize NAME '{key}'"
+            raise CutError("security", problem) from error
+        peer.opening += answer
+        if properties is not None:
+            self._connect(peer)
+            peer.upward += make_greeting(b"NULL")
+            peer.upward += make_frame(b"\5READY" + properties, is_command=True)
+            self._enter(peer)
+        self._write(peer)
 
     def _take_request(self, peer: _Peer, frame: Frame, now_s: float) -> None:
         """Keep a subscription; pass on commands.
@@ -535,7 +590,7 @@ class SubscriberGuard:
             peer.own = True
         if not peer.asked:
             peer.asked = True
-            peer.upward += _frame(b"\1") + _frame(b"\1" + format_join(peer.number))
+            peer.upward += make_frame(b"\1") + make_frame(b"\1" + format_join(peer.number))
         is_first = not peer.subscriptions
         peer.subscriptions[prefix] += 1
         peer.subscribed_bytes += len(prefix) + 1
@@ -583,12 +638,13 @@ class SubscriberGuard:
         if peer.greeting_left:
             greeting, data = data[: peer.greeting_left], data[peer.greeting_left :]
             peer.greeting_left -= len(greeting)
-            peer.commands.append(greeting)
-        if peer.opaque:
-            peer.messages.append(data)
-            peer.waiting_bytes += len(data)
-        else:
-            for frame in peer.answers.read(data):
+            if not peer.curve:
+                peer.opening += greeting
+        for frame in peer.answers.read(data):
+            if frame.command == b"READY":
+                ready = peer.curve.make_ready(frame.body[6:]) if peer.curve else frame.raw
+                peer.opening += ready
+            else:
                 self._queue(peer, frame)
         self._write(peer)
 
@@ -653,12 +709,16 @@ class SubscriberGuard:
                 peer.behind_s = min(peer.behind_s, self._monotonic_s())
                 return
         peer.behind_s = float("inf")
-        if peer.inner is None:
+        if peer.close_at_s < float("inf"):
             self._close(peer)
 
     @staticmethod
     def _take(peer: _Peer) -> bytes:
         """The next commands and messages to write, whole ones."""
+        if peer.opening:
+            opening = bytes(peer.opening)
+            peer.opening.clear()
+            return opening
         chunk = [*peer.commands]
         peer.commands.clear()
         size = 0
@@ -667,4 +727,5 @@ class SubscriberGuard:
             peer.waiting_bytes -= len(message)
             size += len(message)
             chunk.append(message)
-        return b"".join(chunk)
+        plain = b"".join(chunk)
+        return peer.curve.seal(plain) if peer.curve else plain

@@ -13,6 +13,7 @@ from typing import Final
 
 GREETING_BYTES: Final = 64
 SIGNATURE_BYTES: Final = 10
+VERSION_BYTES: Final = 12  # signature and version: after them a peer says its mechanism
 _MORE, _LONG, _COMMAND = 1, 2, 4
 
 
@@ -50,8 +51,13 @@ class Frame:
     @property
     def command(self) -> bytes:
         """The name of a command such as ``READY``; empty for a part of a message."""
+        return self.command_name if self.is_command else b""
+
+    @property
+    def command_name(self) -> bytes:
+        """The same where libzmq leaves out the flag, as it does for what it has encrypted."""
         body = self.body
-        return body[1 : 1 + body[0]] if self.is_command and body else b""
+        return body[1 : 1 + body[0]] if body else b""
 
     def find_subscription(self) -> tuple[bool, bytes] | None:
         """Whether a prefix is subscribed to (True) or cancelled, and the prefix.
@@ -105,6 +111,19 @@ class FrameReader:
                 begin = end
         finally:
             del rest[:begin]
+
+
+def make_frame(body: bytes, *, is_command: bool = False, more: bool = False) -> bytes:
+    """A frame with its header."""
+    long = len(body) > 255
+    flags = _COMMAND * is_command | _LONG * long | _MORE * more
+    return bytes((flags,)) + len(body).to_bytes(8 if long else 1, "big") + body
+
+
+def make_greeting(mechanism: bytes, *, is_server: bool = False) -> bytes:
+    """The greeting of ZMTP 3.1."""
+    signature = b"\xff" + bytes(7) + b"\1\x7f"
+    return signature + b"\3\1" + mechanism.ljust(20, b"\0") + bytes((is_server,)) + bytes(31)
 
 
 def check_greeting(greeting: bytes) -> None:

@@ -6,7 +6,6 @@ import socket
 import time
 
 import pytest
-import zmq
 
 from edge.wire import subscriber_guard
 from edge.wire.subscriber_guard import Allowance
@@ -244,26 +243,6 @@ def test_the_same_trouble_is_told_once(caplog):
                 assert is_cut(peer)
         until(sink, lambda: counted().cut == {"protocol": 20})
     assert caplog.text.count("is disconnected") == 1
-
-
-def test_with_encryption_it_passes_on_what_it_cannot_read():
-    """CURVE of libzmq itself, on both sides of the guard."""
-    with published() as sink:
-        public, secret = zmq.curve_keypair()
-        sink._socket.unbind(sink._socket.get_string(zmq.LAST_ENDPOINT))
-        sink._socket.curve_server, sink._socket.curve_secretkey = True, secret
-        sink._socket.bind(f"ipc://{sink._guard._inner_path}")
-        with zmq.Context.instance().socket(zmq.SUB) as socket_:
-            socket_.linger = 0
-            socket_.curve_serverkey = public
-            socket_.curve_publickey, socket_.curve_secretkey = zmq.curve_keypair()
-            socket_.subscribe(b"v1/detections/")
-            socket_.connect(sink.endpoint)
-            deadline_s = time.monotonic() + 5
-            while not socket_.poll(20):
-                sink.send([message()])
-                assert time.monotonic() < deadline_s
-            assert socket_.recv_multipart()[0] == b"v1/detections/door/"
 
 
 def test_an_allowance_comes_back_with_time():
