@@ -7,11 +7,12 @@ what was written is copied into it. A symbolic link stays, and the file it names
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 
@@ -39,7 +40,7 @@ def replace_file(
             with Path(file.name).open("rb") as content, path.open("wb") as target:
                 shutil.copyfileobj(content, target)
         return
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}{suffix}")
+    part = _name_part(path, suffix)
     os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
     try:
         yield part
@@ -70,6 +71,59 @@ def write_file(
     """Write bytes, or text as UTF-8, whole or not at all; see `replace_file`."""
     with replace_file(path, sync=sync, mode=mode, keep=keep) as part:
         part.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def write_together(texts: Mapping[Path, str], *, mode: int) -> None:
+    """Write regular files as UTF-8, all of them or none; all that can fail early comes first.
+
+    Whoever is killed in between leaves each file whole, old or new.
+
+    Raises:
+        OSError: One cannot be written; all are as they were.
+    """
+    with ExitStack() as parts, ExitStack() as undo:
+        staged = []
+        for path, text in texts.items():
+            target = path.resolve() if path.is_symlink() else path
+            part = _name_part(target)
+            parts.callback(part.unlink, missing_ok=True)
+            os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
+            part.write_text(text, encoding="utf-8")
+            _sync(part)
+            staged.append((part, target))
+        for part, target in staged:
+            if target.exists():
+                former = _name_part(target)
+                parts.callback(former.unlink, missing_ok=True)
+                _copy(target, former)
+                undo.callback(former.replace, target)
+            else:
+                undo.callback(target.unlink, missing_ok=True)
+            part.replace(target)
+        for folder in {target.parent for _, target in staged}:
+            _sync(folder)
+        undo.pop_all()
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what a killed process left of ``path`` beside it, under a temporary name."""
+    path = path.resolve() if path.is_symlink() else path
+    ours = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.part")
+    for left in path.parent.iterdir():
+        if ours.fullmatch(left.name):
+            left.unlink(missing_ok=True)
+
+
+def _name_part(path: Path, suffix: str = ".part") -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}{suffix}")
+
+
+def _copy(path: Path, copy: Path) -> None:
+    """Give a file a second name, which takes no space, or copy it where files have one alone."""
+    try:
+        copy.hardlink_to(path)
+    except OSError:
+        shutil.copy2(path, copy)
 
 
 def _sync(path: Path) -> None:

@@ -9,12 +9,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edge.atomic_file import replace_file, write_file
+from edge.atomic_file import remove_leftovers, write_together
 from edge.errors import ConfigError, EdgeError
 from edge.printable import escape_controls
 
@@ -224,22 +223,25 @@ class FirstConfiguration:
         """
         if not force:
             refuse_existing(self.file)
-        new = self.password_file
-        if new and not force:
+        new, secret = self.password_file, f"{self.password}\n"
+        if new and not force and not _has_text(new, secret):  # a run that was killed left its own
             refuse_existing(new)
+        texts = {new: secret} if new else {}
         try:
-            with ExitStack() as undo:
-                with replace_file(self.file, sync=True, mode=PRIVATE) as part:
-                    part.write_text(text, encoding="utf-8")
-                    if new:
-                        if not new.exists():
-                            undo.callback(new.unlink, missing_ok=True)
-                        write_file(new, f"{self.password}\n", sync=True, mode=PRIVATE)
-                undo.pop_all()
+            for path in (*texts, self.file):
+                remove_leftovers(path)
+            write_together({**texts, self.file: text}, mode=PRIVATE)
         except OSError as error:
             raise EdgeError(
                 f"{error.strerror}: nothing was written; choose another path", file=self.file
             ) from error
+
+
+def _has_text(path: Path, text: str) -> bool:
+    """Whether a file is there, no link or device, and has this text."""
+    if path.is_symlink() or not path.is_file():
+        return False
+    return path.stat().st_size == len(text.encode()) and path.read_bytes() == text.encode()
 
 
 def refuse_existing(path: Path) -> None:

@@ -6,6 +6,8 @@ from urllib.parse import quote, urlsplit
 
 from edge.redaction import split_authority
 
+_HOSTED = ("rtsp", "rtsps", "http", "https")  # others may listen instead
+
 
 def add_login(url: str, user: str, password: str) -> str:
     """Put user and password, percent-encoded, into a URL in place of its own."""
@@ -50,7 +52,8 @@ def check_url(url: str, schemes: tuple[str, ...]) -> str:
         )
     userinfo, host, tail = split_authority(rest)
     try:
-        port = urlsplit(f"{scheme}://{host}").port
+        parts = urlsplit(f"{scheme}://{host}")
+        port = parts.port
     except ValueError:
         port = -1
     if port == -1 and "@" in tail and not userinfo:
@@ -63,4 +66,6 @@ def check_url(url: str, schemes: tuple[str, ...]) -> str:
             "needs a port between 0 and 65535 after the host's colon; percent-encode :@/?# in a "
             "login, or give it in the keys user and password"
         )
+    if scheme.lower() in _HOSTED and not parts.hostname:
+        raise ValueError("needs a host after ://")
     return url

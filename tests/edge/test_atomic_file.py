@@ -5,7 +5,7 @@ import stat
 
 import pytest
 
-from edge.atomic_file import replace_file, write_file
+from edge.atomic_file import remove_leftovers, replace_file, write_file, write_together
 
 
 @pytest.mark.parametrize("sync", [False, True])
@@ -78,3 +78,34 @@ def test_a_symbolic_link_stays_and_its_file_is_replaced(tmp_path):
     write_file(link, "new")
     assert link.is_symlink()
     assert target.read_text() == "new"
+
+
+def test_files_that_belong_together_are_written_with_their_mode(tmp_path):
+    real, link, new = (tmp_path / name for name in ("real", "link", "new"))
+    real.write_text("old")
+    link.symlink_to(real)
+    write_together({link: "grün", new: "second"}, mode=0o600)
+    assert (real.read_text(encoding="utf-8"), new.read_text()) == ("grün", "second")
+    assert link.is_symlink()
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (real, new)} == {0o600}
+    assert {*tmp_path.iterdir()} == {real, link, new}
+
+
+@pytest.mark.parametrize("before", ["old", None])
+def test_one_of_the_files_that_cannot_be_written_leaves_all_as_they_were(before, tmp_path):
+    first, folder = tmp_path / "first", tmp_path / "folder"
+    folder.mkdir()  # refused when first is in its place
+    if before:
+        first.write_text(before)
+    with pytest.raises(OSError, match="folder"):
+        write_together({first: "new", folder: "new"}, mode=0o600)
+    assert (first.read_text() if first.exists() else None) == before
+    assert {*tmp_path.iterdir()} == ({first, folder} if before else {folder})
+
+
+def test_only_what_was_written_under_a_temporary_name_is_a_leftover(tmp_path):
+    others = [".a.json.0123abcd.txt", ".a.json.12.part", ".b.json.0123abcd.part", "a.json"]
+    for name in (".a.json.0123abcd.part", *others):
+        (tmp_path / name).touch()
+    remove_leftovers(tmp_path / "a.json")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)

@@ -27,7 +27,7 @@ from edge.cli.dialogue import MAX_LETTERS
 from edge.cli.first_configuration import FirstConfiguration, choose_detector
 from edge.cli.unit_start import PROGRAM, UNITS, UnitStart
 from edge.compat import tomllib
-from edge.errors import EdgeError, SourceError
+from edge.errors import ConfigError, EdgeError, SourceError
 from edge.sources._login import escape, expand
 from tests.support.http_camera import http_camera, mjpeg, snapshot
 from tests.support.terminal import END, terminal
@@ -386,7 +386,9 @@ def assert_refused(done, file, *says, code=78):
         ("http://[::1/a", "needs a port", 78),
         ("rtsp://u:p/w@10.0.0.7/a", "percent-encode", 78),
         ("rtsp://u:${NOT_SET_HERE}@10.0.0.7/a", "NOT_SET_HERE, which is not set", 78),
-        ("rtsp://", "rtsp://", 1),
+        ("rtsp://", "rtsp:// cannot be used: its address needs a host after ://", 78),
+        ("http:///shot.jpg", "needs a host after ://", 78),
+        ("rtsp://:554/stream", "needs a host after ://", 78),
         ("/dev/video999", "there is no such device", 1),
         ("/dev/null", "cannot be opened", 1),
         (".", "Nothing was written", 1),
@@ -557,6 +559,37 @@ def test_a_password_that_cannot_be_written_leaves_no_configuration(tmp_path):
     with pytest.raises(EdgeError, match="nothing was written"):
         first.write("text", force=True)
     assert names(tmp_path) == []
+
+
+def write_first(folder, force=False, password="hunter2"):
+    first = FirstConfiguration(folder / "gate.toml", "door", {"kind": "rtsp"}, password)
+    first.write("text", force=force)
+
+
+def test_a_configuration_that_cannot_be_replaced_leaves_the_former_password(tmp_path):
+    (tmp_path / "gate.toml").mkdir()  # refused when the password is in its place
+    (tmp_path / "gate.door.password").write_text("former")
+    with pytest.raises(EdgeError, match="nothing was written"):
+        write_first(tmp_path, force=True)
+    assert (tmp_path / "gate.door.password").read_text() == "former"
+    assert names(tmp_path) == ["gate.door.password", "gate.toml"]
+
+
+def test_a_run_goes_on_where_a_killed_one_left_its_parts(tmp_path):
+    for left in (".gate.toml.0123abcd.part", ".gate.door.password.0123abcd.part"):
+        (tmp_path / left).write_text("half")
+    (tmp_path / "gate.door.password").write_text("hunter2\n")  # in its place when it was killed
+    write_first(tmp_path)
+    assert (tmp_path / "gate.toml").read_text() == "text"
+    assert names(tmp_path) == ["gate.door.password", "gate.toml"]
+
+
+def test_a_password_file_that_is_a_link_is_not_taken_for_one_that_was_left(tmp_path):
+    (tmp_path / "mine").write_text("hunter2\n")
+    (tmp_path / "gate.door.password").symlink_to(tmp_path / "mine")
+    with pytest.raises(ConfigError, match="this file exists"):
+        write_first(tmp_path)
+    assert names(tmp_path) == ["gate.door.password", "mine"]
 
 
 # --- the unit -------------------------------------------------------------------------------------
