@@ -38,8 +38,17 @@ By its publisher: {entry.quality} ({entry.quality_source}).{measured}
 | file | SHA-256 |
 |---|---|
 {_format_origin(entry)}
-| {model.name}, as adopted here | {hashlib.sha256(model.read_bytes()).hexdigest()} |
+{_format_adopted(model)}
 """
+
+
+def describes(card: Path, model: Path) -> bool:
+    """Whether a card is of a model with these bytes."""
+    return _format_adopted(model).encode() in card.read_bytes()
+
+
+def _format_adopted(model: Path) -> str:
+    return f"| {model.name}, as adopted here | {hashlib.sha256(model.read_bytes()).hexdigest()} |"
 
 
 def _format_origin(entry: CatalogEntry) -> str:

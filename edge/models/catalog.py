@@ -9,12 +9,20 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from edge.atomic_file import write_file
+from edge.atomic_file import remove_leftovers, replace_file, write_file
 from edge.compat import tomllib
 from edge.errors import EdgeError, ModelError
-from edge.models.card import format_card
+from edge.manifest import Manifest, read_model
+from edge.models.card import describes, format_card
 from edge.models.catalog_entry import CatalogEntry
-from edge.models.download import Progress, ignore_progress
+from edge.models.download import (
+    Progress,
+    explain_write_error,
+    ignore_progress,
+    lock,
+    refuse_special,
+)
+from edge.onnxfile import read_metadata
 
 PREFIX = "catalog:"
 Adopt = Callable[[CatalogEntry, Path, Path], None]  # entry, foreign file -> contract file
@@ -88,7 +96,8 @@ def pull(
 ) -> Path:
     """Download, check and adopt a model unless it is there; returns the adopted model's file.
 
-    Its card is beside it: the same name, ending in .md.
+    Its card is beside it: the same name, ending in .md. A model that is not the one of its card
+    is pulled again, and so is a file without a card that is no such model.
 
     Args:
         entry: What to download.
@@ -102,20 +111,39 @@ def pull(
         ModelError: The bytes differ from the pinned hash, or cannot be adopted.
     """
     target = folder / entry.file_name
-    if not target.is_file():
-        foreign = folder / entry.foreign_name
+    card, foreign = target.with_suffix(".md"), folder / entry.foreign_name
+    for file in (target, card, foreign):
+        refuse_special(file)
+    is_whole = target.is_file() and _is_whole(entry, target, card)
+    if not is_whole:
         entry.fetch(foreign, progress, timeout_s)
-        part = target.with_suffix(".adopting")
-        try:
-            adopt(entry, foreign, part)
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
-        foreign.unlink()
-    card = target.with_suffix(".md")
-    if not card.is_file():
+        _adopt(entry, foreign, target, adopt)
+    if not is_whole or not card.is_file():
         _write_card(entry, target, card)
     return target
+
+
+def _is_whole(entry: CatalogEntry, model: Path, card: Path) -> bool:
+    """Whether a file is the model that was adopted: by its card, without one by its manifest."""
+    if card.is_file():
+        return describes(card, model)
+    try:
+        metadata = read_metadata(read_model(model), str(model))
+        return Manifest.from_metadata(metadata, str(model), entry.task).name == entry.name
+    except ModelError:
+        return False
+
+
+def _adopt(entry: CatalogEntry, foreign: Path, target: Path, adopt: Adopt) -> None:
+    try:
+        with foreign.open("rb") as opened:
+            lock(opened, target)
+            remove_leftovers(target)
+            with replace_file(target, sync=True) as part:
+                adopt(entry, foreign, part)
+            foreign.unlink()
+    except OSError as error:
+        raise explain_write_error(error, target) from error
 
 
 def _write_card(entry: CatalogEntry, model: Path, card: Path) -> None:

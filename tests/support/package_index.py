@@ -69,12 +69,14 @@ class PackageIndex:
     Attributes:
         archive: what it serves.
         cut: bytes of the archive after which it breaks off; 0 is never.
+        endless: what it sends as the archive never ends.
         silent: it takes the request for the archive and never answers.
         asked: the paths that were asked for.
     """
 
     archive: bytes
     cut: int = 0
+    endless: bool = False
     silent: bool = False
     asked: list[str] = field(default_factory=list)
     url: str = ""
@@ -91,6 +93,8 @@ class PackageIndex:
                 if self.path.endswith(".tar.gz"):
                     if owner.silent:
                         over.wait(20)
+                    elif owner.endless:
+                        self.send_without_end()
                     else:
                         self.send(owner.archive, owner.archive[: owner.cut or None])
                 elif self.path.strip("/") == "simple/face-networks":
@@ -105,6 +109,14 @@ class PackageIndex:
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
                 self.wfile.write(sent)
+
+            def send_without_end(self) -> None:
+                self.send_response(200)
+                self.send_header("Content-Length", str(1 << 40))
+                self.end_headers()
+                with contextlib.suppress(OSError):
+                    while not over.wait(0.01):
+                        self.wfile.write(bytes(1 << 16))
 
         with serve(Handler, over) as address:
             self.url = f"{address}/simple"

@@ -1,6 +1,8 @@
 """The catalog: what is pinned, where pulled models lie, and how they get there."""
 
+import fcntl
 import hashlib
+import os
 
 import pytest
 from pydantic import ValidationError
@@ -175,6 +177,61 @@ def test_pulling_a_package_leaves_the_adopted_model_and_its_card(tmp_path, monke
     assert path.read_bytes() == b"adopted " + CONTENT
     assert {*tmp_path.iterdir()} == {path, path.with_suffix(".md")}
     assert len(index.asked) == asked
+
+
+@pytest.mark.parametrize("keeps_card", [True, False])
+@pytest.mark.parametrize("damage", [b"", b"<html>garbage</html>"])
+def test_a_file_that_is_not_the_adopted_model_is_pulled_again(damage, keeps_card, tmp_path):
+    with FileServer(CONTENT).running() as server:
+        path = catalog.pull(entry(server.url), tmp_path, copied)
+        path.write_bytes(damage)
+        if not keeps_card:
+            path.with_suffix(".md").unlink()
+        assert catalog.pull(entry(server.url), tmp_path, copied) == path
+    assert path.read_bytes() == b"adopted " + CONTENT
+    assert {*tmp_path.iterdir()} == {path, path.with_suffix(".md")}
+
+
+@pytest.mark.parametrize(("name", "asked"), [("detect-nano", 0), ("another", 1)])
+def test_a_model_without_its_card_is_known_by_its_name(name, asked, tmp_path):
+    shipped = resolve_model("zoo:detect-nano", tmp_path).read_bytes()
+    with FileServer(CONTENT).running() as server:
+        known = entry(server.url, name=name)
+        path = tmp_path / known.file_name
+        path.write_bytes(shipped)
+        catalog.pull(known, tmp_path, copied)
+    assert len(server.asked) == asked
+    assert (path.read_bytes() == shipped) is not asked
+    assert path.with_suffix(".md").is_file()
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".md", ".foreign.onnx"])
+def test_what_is_no_file_in_the_place_of_one_is_refused(suffix, tmp_path):
+    with FileServer(CONTENT).running() as server:
+        known = entry(server.url)
+        fifo = (tmp_path / known.file_name).with_suffix(suffix)
+        os.mkfifo(fifo)
+        with pytest.raises(EdgeError, match=f"{fifo.name}: this is no regular file: remove it"):
+            catalog.pull(known, tmp_path, copied)
+    assert server.asked == []
+
+
+def test_what_a_killed_adoption_left_is_removed(tmp_path):
+    with FileServer(CONTENT).running() as server:
+        known = entry(server.url)
+        (tmp_path / f".{known.file_name}.0123abcd.part").write_bytes(b"half")
+        path = catalog.pull(known, tmp_path, copied)
+    assert {*tmp_path.iterdir()} == {path, path.with_suffix(".md")}
+
+
+def test_two_processes_do_not_adopt_one_model(tmp_path):
+    known = entry()
+    foreign = tmp_path / known.foreign_name
+    foreign.write_bytes(CONTENT)
+    with foreign.open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(EdgeError, match="another process"):
+            catalog.pull(known, tmp_path, copied)
 
 
 # --- cards ------------------------------------------------------------------------------------

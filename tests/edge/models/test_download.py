@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -146,6 +147,43 @@ def test_nobody_there_is_told(wanted):
 def test_a_redirection_away_from_http_is_not_followed(wanted, server, location):
     server.status, server.location = 302, location
     with pytest.raises(EdgeError):
+        wanted.run()
+
+
+@pytest.mark.parametrize(
+    "location", ["http://[::1/m.onnx", "http://a..b/m.onnx", "http://127.0.0.1:port/m.onnx"]
+)
+def test_a_redirection_to_a_broken_address_is_one_message(wanted, server, location):
+    server.status, server.location = 302, location
+    with pytest.raises(EdgeError) as caught:
+        wanted.run()
+    assert server.url in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_redirection_in_a_circle_is_one_message(wanted, server):
+    server.status, server.location = 302, server.url
+    with pytest.raises(EdgeError, match=r"answers 302 .*infinite loop") as caught:
+        wanted.run()
+    assert "\n" not in str(caught.value)
+
+
+def test_headers_without_end_are_given_up(wanted, server):
+    server.drips = "headers"
+    with pytest.raises(EdgeError, match=r"its headers did not end within 0\.5 s"):
+        replace(wanted, timeout_s=0.5).run()
+
+
+def test_what_comes_with_a_redirection_is_not_waited_for(wanted, server):
+    server.drips = "body"
+    wanted.run()
+    assert wanted.target.read_bytes() == CONTENT
+
+
+def test_a_part_that_is_no_file_is_refused(wanted):
+    part(wanted).parent.mkdir()
+    os.mkfifo(part(wanted))
+    with pytest.raises(EdgeError, match=r"m\.onnx\.part: this is no regular file: remove it"):
         wanted.run()
 
 

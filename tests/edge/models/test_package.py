@@ -115,6 +115,15 @@ def test_a_failure_is_one_message_and_leaves_nothing(index, wanted, spoil, kind,
     assert left(wanted) == []
 
 
+def test_an_archive_without_end_is_cut_off_at_its_size(index, wanted):
+    index.endless = True
+    counts = []
+    with pytest.raises(ModelError, match=f"has more than {len(ARCHIVE)} bytes: it is not the"):
+        wanted.run(counts.append)
+    assert max(counts, default=0) <= len(ARCHIVE)
+    assert left(wanted) == []
+
+
 def test_no_network_is_told_with_the_reason_and_the_way_around(wanted, monkeypatch):
     point_pip_to("http://127.0.0.1:9/simple", monkeypatch)
     monkeypatch.setenv("PIP_RETRIES", "1")
