@@ -160,7 +160,11 @@ def _check_storage(settings: Config, base: Path) -> Iterator[Finding]:
             yield Finding(part, False, f"{', '.join(kept)} cannot record: add [storage]")
         return
     folder = base / storage.folder
-    there = next(path for path in (folder, *folder.parents) if path.exists())
+    try:
+        there = _find_nearest(folder)
+    except OSError as error:
+        yield Finding(part, False, f"{folder} cannot be used ({error.strerror}): choose another")
+        return
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         yield Finding(part, False, f"{there} is no folder that can be written: choose another")
         return
@@ -173,6 +177,19 @@ def _check_storage(settings: Config, base: Path) -> Iterator[Finding]:
     if not any(camera.events or camera.record.continuous for camera in settings.cameras):
         detail += "; warning: no camera has [[cameras.events]], so that nothing is kept"
     yield Finding(part, True, detail)
+
+
+def _find_nearest(folder: Path) -> Path:
+    """The folder, or the nearest above it that is there; a link that leads nowhere is there.
+
+    Raises:
+        OSError: Nobody can tell: its name is too long, for instance.
+    """
+    for path in (folder, *folder.parents):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            path.lstat()
+            return path
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
 
 
 def _check_rules(settings: Config) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import re
 import sqlite3
 import threading
@@ -66,7 +67,10 @@ class Index:
         self._lock = threading.RLock()
         with self._explain_errors():
             self._connection = sqlite3.connect(
-                path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
+                os.path.realpath(path),  # SQLite refuses more .. than there are folders
+                timeout=BUSY_S,
+                isolation_level=None,
+                check_same_thread=False,
             )
         try:
             with self._explain_errors():

@@ -62,6 +62,24 @@ def test_what_is_asked_of_storage_in_vain_is_told(camera, storage, ok, says, tmp
     assert says in found["detail"]
 
 
+def test_a_storage_folder_that_is_a_link_to_nowhere_is_told(tmp_path):
+    (tmp_path / "kept").symlink_to(tmp_path / "unplugged")
+    found = check(tmp_path, EVENTS)["storage"]
+    assert not found["ok"]
+    assert "kept is no folder that can be written" in found["detail"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "says"),
+    [("x" * 300, "File name too long"), ("loop/kept", "Too many levels of symbolic links")],
+)
+def test_a_storage_folder_that_cannot_be_is_told(folder, says, tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    found = check(tmp_path, EVENTS, STORAGE.replace("kept", folder))["storage"]
+    assert not found["ok"]
+    assert says in found["detail"]
+
+
 @pytest.mark.parametrize(
     ("camera", "says"),
     [

@@ -39,6 +39,12 @@ def test_an_event_comes_back_as_it_was_put(index):
     assert index.get_event("e00002") is None
 
 
+def test_a_folder_that_is_named_with_many_steps_up_is_opened(tmp_path):
+    path = tmp_path / ("../" * 200) / tmp_path.relative_to("/") / "index.db"
+    Index(path).close()
+    assert (tmp_path / "index.db").is_file()
+
+
 def test_it_tells_which_files_are_whole(index):
     index.put_event(make_event(1))
     index.put_file(StoredFile("a.mp4", FileKind.CLIP, "door", "e00001", 99.0))
