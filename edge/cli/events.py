@@ -18,6 +18,7 @@ from rich.console import Console
 from edge import config_file
 from edge.atomic_file import replace_file
 from edge.cli.application import application
+from edge.cli.bus_options import ClientKey, ServerKey
 from edge.cli.event_words import describe_event, tell
 from edge.cli.table import make_table, to_cell
 from edge.cli.watch import SILENCE_S, describe_silence, exit_quietly
@@ -147,9 +148,16 @@ def _export_span(
 def follow(
     endpoint: Annotated[str, typer.Argument(help="ZeroMQ endpoint of a node.")] = ENDPOINT,
     as_json: AsJson = False,
+    server_key: ServerKey = "",
+    key_file: ClientKey = None,
 ) -> None:
     """Print events as they begin, until Ctrl-C."""
-    with exit_quietly(), Subscriber(endpoint, topics=["v1/events/"]) as subscriber:
+    with (
+        exit_quietly(),
+        Subscriber(
+            endpoint, ["v1/events/"], server_key=server_key, key_file=key_file
+        ) as subscriber,
+    ):
         heard, warned = -1, False  # messages, heartbeats included
         while True:
             item = subscriber.receive(SILENCE_S)

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from edge.cli.bus_options import ClientKey, ServerKey
 from edge.cli.event_words import tell
 from edge.cli.table import FoldingTable, make_column, to_cell
 from edge.client import ENDPOINT, Gap, Item, Received, Subscriber
@@ -38,9 +39,14 @@ def watch(
             "--json", help="Print one message per line; losses are lines with gap or restarted."
         ),
     ] = False,
+    server_key: ServerKey = "",
+    key_file: ClientKey = None,
 ) -> None:
     """Show the messages of a node, live."""
-    with exit_quietly(), Subscriber(endpoint) as subscriber:
+    with (
+        exit_quietly(),
+        Subscriber(endpoint, server_key=server_key, key_file=key_file) as subscriber,
+    ):
         if json:
             _print_lines(subscriber)
         else:

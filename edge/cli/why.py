@@ -13,6 +13,7 @@ import typer
 from msgspec import UNSET
 from rich.console import Console
 
+from edge.cli.bus_options import ClientKey, ServerKey
 from edge.cli.options import AsJson
 from edge.cli.table import make_table, to_cell
 from edge.client import ENDPOINT, Received, Subscriber
@@ -109,12 +110,15 @@ def why(
         float, typer.Option("--wait", min=0.1, max=600, help="Seconds to wait for the face.")
     ] = 3,
     as_json: AsJson = False,
+    server_key: ServerKey = "",
+    key_file: ClientKey = None,
 ) -> None:
     """Show what a face at a running node lacks for a name: looks, liveness, votes, similarity.
 
     The face is in view, or left within the last minute.
     """
-    seen = _find(_listen(track, camera, bus, wait_s), track, bus)
+    subscriber = Subscriber(bus, TOPICS, gaps=False, server_key=server_key, key_file=key_file)
+    seen = _find(_listen(track, camera, subscriber, wait_s), track, bus)
     if as_json:
         line = json.dumps(_to_json(seen), ensure_ascii=False).encode()
         typer.echo(escape_controls_in_json(line).decode())
@@ -132,22 +136,22 @@ def _label(label: str, texts: Iterable[str]) -> list[tuple[str, str]]:
     return [("" if row else label, text) for row, text in enumerate(texts)]
 
 
-def _listen(track: int, camera: str, bus: str, wait_s: float) -> FaceBoard:
+def _listen(track: int, camera: str, subscriber: Subscriber, wait_s: float) -> FaceBoard:
     """What the node says until the face is seen, or for so long.
 
     Raises:
         EdgeError: Nothing came.
     """
     board, deadline_s = FaceBoard(camera), time.monotonic() + wait_s
-    with Subscriber(bus, TOPICS, gaps=False) as subscriber:
+    with subscriber:
         while (left_s := deadline_s - time.monotonic()) > 0:
             board.update(subscriber.receive(left_s))
             if track in board.faces and board.faces[track].present:
                 break
         if not subscriber.received:
             raise EdgeError(
-                f"no messages from {bus} within {wait_s:g} s: is the daemon running, and does it "
-                "have a zeromq sink there?"
+                f"no messages from {subscriber.endpoint} within {wait_s:g} s: is the daemon "
+                "running, and does it have a zeromq sink there?"
             )
     return board
 

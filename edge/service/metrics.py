@@ -173,7 +173,8 @@ class Metrics:
         self.subscribers_cut = counter(
             "subscribers_cut",
             "Subscribers that were disconnected: too many `subscriptions`, no `handshake` in time, "
-            "not the `protocol`, or all places were taken (`full`).",
+            "not the `protocol`, no authorized key (`security`), a key that was `revoked`, or all "
+            "places were taken (`full`).",
             "sink",
             "reason",
         )

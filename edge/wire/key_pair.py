@@ -13,6 +13,7 @@ Keys are 32 bytes, written as 40 characters of Z85 (https://rfc.zeromq.org/spec/
 from __future__ import annotations
 
 import re
+import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def decode_key(text: str) -> bytes:
     try:
         if re.fullmatch(Z85, text):
             return z85.decode(text)
-    except (ValueError, OverflowError, zmq.ZMQError):  # more than 32 bits in five characters
+    except struct.error:  # five characters of more than 32 bits
         pass
     raise ConfigError(f"{text!r} is no CURVE key: it has 40 characters, as edge keys new prints it")
 
