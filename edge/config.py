@@ -313,6 +313,8 @@ class Record(Table):
         post_s: Time after an event that its clip shows, in seconds.
         max_clip_s: A clip ends after this time, even where its event goes on, in seconds.
         continuous: Keep everything.
+        audio: Record sound as well, as the camera codes it: AAC or Opus. Many places forbid to
+            record what people say, or demand that they are told.
     """
 
     clips: bool = True
@@ -320,6 +322,7 @@ class Record(Table):
     post_s: float = Field(default=8, ge=0, le=300)
     max_clip_s: float = Field(default=300, ge=10, le=3600)
     continuous: bool = False
+    audio: bool = False
 
 
 class Camera(Table):

@@ -10,7 +10,16 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.types import Capture, CodedPacket, Decoding, Detections, Faces, Frame, Picture, Resampling
+from edge.types import (
+    Capture,
+    Decoding,
+    Detections,
+    Faces,
+    Frame,
+    Picture,
+    Resampling,
+    StreamPacket,
+)
 
 
 class Source(Protocol):
@@ -60,7 +69,19 @@ class CodedSource(Source, Protocol):
             quick. None where nobody asks.
     """
 
-    tap: Callable[[CodedPacket], None] | None
+    tap: Callable[[StreamPacket], None] | None
+
+
+@runtime_checkable
+class SoundSource(CodedSource, Protocol):
+    """A camera whose sound can be had as well.
+
+    Attributes:
+        on_sound: Called at each connection with why its sound is not handed to the tap, or with
+            nothing. None leaves sound out.
+    """
+
+    on_sound: Callable[[str], None] | None
 
 
 class Session(Protocol):

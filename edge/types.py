@@ -117,11 +117,53 @@ class StreamFormat:
         codec: FFmpeg's name: ``h264``, ``hevc``, ``mjpeg``.
         header: Parameter sets that the stream names outside of its packets, if any.
         time_base: Seconds of a unit of its stamps.
+        sound: The sound that comes along; None where there is none, or nobody wants it.
     """
 
     codec: str
     header: bytes
     time_base: Fraction
+    sound: SoundFormat | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SoundFormat:
+    """How the sound of a stream is coded.
+
+    Attributes:
+        codec: FFmpeg's name: ``aac``, ``opus``.
+        header: What a decoder must know: AudioSpecificConfig (ISO/IEC 14496-3), or
+            OpusHead (RFC 7845).
+        time_base: Seconds of a unit of its stamps.
+        sample_rate: In Hz.
+        channels: 1, or 2.
+    """
+
+    codec: str
+    header: bytes
+    time_base: Fraction
+    sample_rate: int
+    channels: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SoundPacket:
+    """A piece of sound as the camera coded it.
+
+    Attributes:
+        data: The bytes, without headers of a stream.
+        pts: When it is heard, in units of the format; None where the stream does not say.
+        captured_s: Wall clock, Unix seconds, on the scale of `CodedPacket.captured_s`.
+        monotonic_s: The same moment on the scale of `CodedPacket.monotonic_s`.
+    """
+
+    is_key: ClassVar[bool] = False
+
+    format: SoundFormat
+    data: bytes
+    pts: int | None
+    captured_s: float
+    monotonic_s: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,6 +186,9 @@ class CodedPacket:
     is_key: bool
     captured_s: float
     monotonic_s: float
+
+
+StreamPacket = CodedPacket | SoundPacket
 
 
 @dataclass(frozen=True, slots=True, eq=False)

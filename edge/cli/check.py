@@ -44,7 +44,7 @@ from edge.service.http import HttpServer, listen
 from edge.service.metrics import Metrics
 from edge.service.model_set import ModelSet
 from edge.service.send_queue import try_open
-from edge.types import CodedPacket, Decoding
+from edge.types import Decoding, StreamPacket
 from edge.web.access import read_rules
 
 MAIN_S = 15.0  # until a key frame of a main stream comes
@@ -265,7 +265,7 @@ def _check_main(camera: Camera) -> Finding:
     over, sizes = threading.Event(), list[int]()
     problem = f"no key frame came within {MAIN_S:g} s"
 
-    def take(packet: CodedPacket) -> None:
+    def take(packet: StreamPacket) -> None:
         if packet.is_key:
             sizes.append(len(packet.data))
             over.set()

@@ -14,7 +14,7 @@ from edge.recording.archive import Archive
 from edge.recording.mp4 import Mp4Writer
 from edge.recording.records import StoredFile
 from edge.recording.ring import PacketQueue, PacketRing
-from edge.types import CodedPacket
+from edge.types import CodedPacket, SoundPacket, StreamPacket
 
 SEGMENT_S = 60.0
 MAX_SEGMENT_BYTES = 64 << 20
@@ -30,7 +30,7 @@ class _OpenFile:
         self._archive = archive
         self._file: BinaryIO = archive.locate(entry).open("wb")
         try:
-            self._writer = Mp4Writer(self._file, first)
+            self._writer = Mp4Writer(self._file, first, sound=first.format.sound)
         except BaseException:
             self.abandon()
             raise
@@ -44,9 +44,12 @@ class _OpenFile:
         """Whether a packet can follow in it."""
         return self._writer.fits(packet)
 
-    def write(self, packet: CodedPacket) -> None:
+    def write(self, packet: StreamPacket) -> None:
         """Append a packet."""
-        self._writer.write(packet)
+        if isinstance(packet, SoundPacket):
+            self._writer.write_sound(packet)
+        else:
+            self._writer.write(packet)
         self.size_bytes += len(packet.data)
         self._archive.written_bytes += len(packet.data)
 
@@ -113,6 +116,10 @@ class ClipWriter:
             return True
         stop_s = min(self.stop_s, self._max_stop_s)
         for packet in self._queue.take():
+            if isinstance(packet, SoundPacket):
+                if self._file:
+                    self._file.write(packet)
+                continue
             if self._file is None:
                 self._offset_s = packet.captured_s - packet.monotonic_s
             at_s = packet.monotonic_s + self._offset_s
@@ -193,6 +200,10 @@ class ContinuousWriter:
             StorageError: Its pictures cannot be stored.
         """
         for packet in self._queue.take():
+            if isinstance(packet, SoundPacket):
+                if self._file:
+                    self._file.write(packet)
+                continue
             if self._file and self._is_full(self._file, packet):
                 self._finish_file()
             if self._file is None:

@@ -8,24 +8,30 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import math
 import os
 import re
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO, Final, Literal, cast
 
 import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
 from av.packet import Packet
 from av.stream import Stream
 from av.video.stream import VideoStream
 
 from edge.errors import StorageError
-from edge.types import CodedPacket
+from edge.recording.sound_track import SoundTrack
+from edge.types import CodedPacket, SoundFormat, SoundPacket
+
+log = logging.getLogger(__name__)
 
 RAW_FORMATS: Final = {"h264": "h264", "hevc": "hevc", "mjpeg": "mjpeg"}  # by codec
 MAX_STEP_S = 10.0  # of stamps against the clock; more is a broken stamp or another connection
@@ -36,6 +42,14 @@ _FRAGMENTS = {
     },
     "picture": {"movflags": "frag_every_frame+empty_moov+default_base_moof"},
 }
+# the track of sound may begin later than the file does; one whose packets stay away is waited for
+# a second
+_WITH_SOUND = {
+    "avoid_negative_ts": "make_non_negative",
+    "use_editlist": "0",
+    "max_interleave_delta": "1000000",
+}
+_SETTLES_S = 1.0  # how much later than its pictures sound may lie in a file
 _START_CODE = re.compile(rb"\x00\x00\x00?\x01")
 _SETS_BYTES = 4096  # of a key frame, in which they are looked for
 _PARAMETER_SETS = {"h264": (0x1F, 0, {7, 8}), "hevc": (0x3F, 1, {32, 33, 34})}  # ITU-T H.264, H.265
@@ -50,6 +64,7 @@ class Mp4Writer:
         file: Where to; only its ``write`` is used.
         first: The key frame that it begins with.
         fragment: How much is lost in a crash: a second, or one picture.
+        sound: How the sound is coded that comes as well; None leaves sound out.
 
     Attributes:
         began_s: Unix time of the first picture.
@@ -64,6 +79,7 @@ class Mp4Writer:
         file: BinaryIO,
         first: CodedPacket,
         fragment: Literal["second", "picture"] = "second",
+        sound: SoundFormat | None = None,
     ) -> None:
         self.began_s = self.ended_s = first.captured_s
         self._first = self._last = first
@@ -74,11 +90,14 @@ class Mp4Writer:
         self._dts = -1
         with _reading(first) as template, _translating():
             options = {**_FRAGMENTS[fragment], "flush_packets": "1"}
+            if sound:
+                options = _allow_sound(options)
             self._container = av.open(file, "w", format="mp4", options=options)
             self._stream = self._container.add_stream_from_template(template, opaque=True)
             self._stream.time_base = self._unit
             if first.format.codec == "hevc":
                 self._stream.codec_context.codec_tag = _HEVC_TAG
+            self._sound = _add_track(self._container, sound)
 
     def fits(self, packet: CodedPacket) -> bool:
         """Whether a packet can follow in the same file: it is coded in the same way."""
@@ -125,6 +144,21 @@ class Mp4Writer:
         end_s = self.began_s + float((pts + self._period) * self._unit)
         self.ended_s = max(self.ended_s, end_s)
 
+    def write_sound(self, packet: SoundPacket) -> None:
+        """Append a packet of sound, where it fits and is not before the first picture.
+
+        Raises:
+            OSError: The file cannot be written.
+            StorageError: The packet cannot be.
+        """
+        if self._sound is None or self._origin is None:
+            return
+        passed_s = packet.monotonic_s - self._last.monotonic_s
+        with _translating():
+            self._sound.write(
+                packet, -self._origin * self._unit, float(self._dts * self._unit) + passed_s
+            )
+
     def close(self) -> None:
         """Write what is left; the file stays open.
 
@@ -134,6 +168,17 @@ class Mp4Writer:
         """
         with _translating():
             self._container.close()
+
+
+def _add_track(container: OutputContainer, sound: SoundFormat | None) -> SoundTrack | None:
+    """A track of sound; none where it cannot be, for pictures are recorded all the same."""
+    if sound is None:
+        return None
+    try:
+        return SoundTrack(container, sound)
+    except StorageError as error:
+        log.warning("recorded without sound: %s", error)
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,29 +231,20 @@ def join(parts: Sequence[Part], to: Path | BinaryIO) -> float:
     """
     began_s: float | None = None
     try:
-        target, options = (str(to), _WHOLE) if isinstance(to, Path) else (to, _FRAGMENTS["second"])
-        with av.open(target, "w", format="mp4", options=options) as output:
-            stream: VideoStream | None = None
-            last = -1
+        with contextlib.ExitStack() as stack:
+            sound = _find_sound(parts, stack)
+            target, options = (
+                (str(to), _WHOLE) if isinstance(to, Path) else (to, _FRAGMENTS["second"])
+            )
+            if sound and target is to:
+                options = _allow_sound(options)
+            output = stack.enter_context(av.open(target, "w", format="mp4", options=options))
+            joint = _Joint(output, sound)
             for part in parts:
-                with (
-                    part.path.open("rb") as file,
-                    av.open(cast(BinaryIO, _WholeFragments(file)), "r", format="mp4") as container,
-                ):
-                    source = container.streams.video[0]
-                    if stream is None:
-                        stream = output.add_stream_from_template(source, opaque=True)
-                    elif not _is_coded_alike(source, stream):
+                with _reading_part(part) as container:
+                    if not joint.add(container, part):
                         break
-                    unit = cast(Fraction, source.time_base)
-                    for packet in _select(container.demux(source), unit, part):
-                        stamp, shift = cast(int, packet.dts), (packet.pts or 0) - (packet.dts or 0)
-                        if began_s is None:
-                            began_s = part.file_began_s + float(stamp * unit)
-                        at = part.file_began_s - began_s + float(stamp * unit)
-                        last = max(round(at / unit), last + 1)
-                        packet.dts, packet.pts, packet.stream = last, last + shift, stream
-                        output.mux_one(packet)
+            began_s = joint.began_s
     except (FFmpegError, IndexError) as error:
         if isinstance(error, OSError):
             raise
@@ -216,6 +252,101 @@ def join(parts: Sequence[Part], to: Path | BinaryIO) -> float:
     if began_s is None:
         raise StorageError("nothing of that time is there")
     return began_s
+
+
+class _Joint:
+    """Files that are put together.
+
+    Args:
+        output: Where to.
+        sound: What the track of sound is modelled on; None writes none.
+
+    Attributes:
+        began_s: Unix time of the first picture; None before it.
+    """
+
+    def __init__(self, output: OutputContainer, sound: AudioStream | None) -> None:
+        self.began_s: float | None = None
+        self._output, self._model = output, sound
+        self._pictures: VideoStream | None = None
+        self._sound: AudioStream | None = None
+        self._last = self._last_heard = -1
+
+    def add(self, container: InputContainer, part: Part) -> bool:
+        """Append what is wanted of a file; False where it is coded in another way."""
+        source, sound = container.streams.video[0], _get_sound(container)
+        if self._pictures is None:
+            self._pictures = self._output.add_stream_from_template(source, opaque=True)
+            if self._model:
+                self._sound = self._output.add_stream_from_template(self._model, opaque=True)
+        elif not _is_coded_alike(source, self._pictures):
+            return False
+        if sound and not (self._model and _sounds_alike(sound, self._model)):
+            sound = None
+        streams = [source, sound] if sound else [source]
+        for packet in _select(container.demux(*streams), part, has_sound=bool(sound)):
+            if packet.stream.type == "video":
+                self._add_picture(packet, part, self._pictures)
+            elif self._sound:
+                self._add_sound(packet, part, self._sound)
+        return True
+
+    def _add_picture(self, packet: Packet[Stream], part: Part, track: VideoStream) -> None:
+        unit = packet.time_base
+        stamp, shift = cast(int, packet.dts), (packet.pts or 0) - (packet.dts or 0)
+        if self.began_s is None:
+            self.began_s = part.file_began_s + float(stamp * unit)
+        at_s = part.file_began_s - self.began_s + float(stamp * unit)
+        self._last = max(round(at_s / unit), self._last + 1)
+        packet.dts, packet.pts, packet.stream = self._last, self._last + shift, track
+        self._output.mux_one(packet)
+
+    def _add_sound(self, packet: Packet[Stream], part: Part, track: AudioStream) -> None:
+        if self.began_s is None:
+            return
+        unit = packet.time_base
+        at_s = part.file_began_s - self.began_s + float(cast(int, packet.dts) * unit)
+        if at_s < 0 or at_s < self._last_heard * unit - _SETTLES_S:
+            return
+        self._last_heard = max(round(at_s / unit), self._last_heard + 1)
+        packet.dts = packet.pts = self._last_heard
+        packet.stream = track
+        self._output.mux_one(packet)
+
+
+def _allow_sound(options: Mapping[str, str]) -> dict[str, str]:
+    """Options for fragments with a track of sound."""
+    movflags = f"{options['movflags']}+frag_discont"
+    return {**options, "movflags": movflags, **_WITH_SOUND}
+
+
+@contextlib.contextmanager
+def _reading_part(part: Part) -> Iterator[InputContainer]:
+    with (
+        part.path.open("rb") as file,
+        av.open(cast(BinaryIO, _WholeFragments(file)), "r", format="mp4") as container,
+    ):
+        yield container
+
+
+def _get_sound(container: InputContainer) -> AudioStream | None:
+    return next(iter(container.streams.audio), None)
+
+
+def _find_sound(parts: Sequence[Part], stack: contextlib.ExitStack) -> AudioStream | None:
+    """The sound of the first part that has some, open as long as the stack is."""
+    for part in parts:
+        with contextlib.ExitStack() as trial:
+            try:
+                container = trial.enter_context(_reading_part(part))
+            except FFmpegError as error:
+                if isinstance(error, OSError):
+                    raise
+                return None
+            if sound := _get_sound(container):
+                stack.push(trial.pop_all())
+                return sound
+    return None
 
 
 class _WholeFragments:
@@ -245,24 +376,42 @@ def _is_coded_alike(one: VideoStream, other: VideoStream) -> bool:
     return len({(c.name, c.extradata, c.width, c.height) for c in contexts}) == 1
 
 
+def _sounds_alike(one: AudioStream, other: AudioStream) -> bool:
+    contexts = one.codec_context, other.codec_context
+    return len({(c.name, c.extradata, c.sample_rate) for c in contexts}) == 1
+
+
 def _select(
-    packets: Iterator[Packet[VideoStream]], unit: Fraction, part: Part
-) -> Iterator[Packet[VideoStream]]:
-    """The packets of a part; the group that it begins in is whole."""
-    group: list[Packet[VideoStream]] = []
+    packets: Iterator[Packet[Stream]], part: Part, *, has_sound: bool
+) -> Iterator[Packet[Stream]]:
+    """The packets of a part; the group that it begins in is whole, and begins with a key frame."""
+    group: list[tuple[float, Packet[Stream]]] = []
+    are_pictures_over = False
     for packet in packets:
         if packet.dts is None or not packet.size:
             continue
-        at_s = part.file_began_s + float(packet.dts * unit)
+        at_s = part.file_began_s + float(packet.dts * packet.time_base)
+        is_picture = packet.stream.type == "video"
         if at_s >= part.ended_s:
-            break
-        if packet.is_keyframe and at_s <= part.began_s:
-            group.clear()
-        group.append(packet)
-        if at_s >= part.began_s:
-            yield from group
-            group.clear()
-    yield from group
+            are_pictures_over |= is_picture
+            is_late = not is_picture or at_s >= part.ended_s + _SETTLES_S
+            if are_pictures_over and (is_late or not has_sound):
+                break
+            continue
+        if is_picture and packet.is_keyframe and at_s <= part.began_s:
+            group = [(heard_s, p) for heard_s, p in group
+                     if p.stream.type != "video" and heard_s >= at_s]  # fmt: skip
+        group.append((at_s, packet))
+        if is_picture and at_s >= part.began_s:
+            yield from _sort_group(group)
+            group = []
+    yield from _sort_group(group)
+
+
+def _sort_group(group: Sequence[tuple[float, Packet[Stream]]]) -> Iterator[Packet[Stream]]:
+    """Pictures, then what is heard with them."""
+    yield from (packet for _, packet in group if packet.stream.type == "video")
+    yield from (packet for _, packet in group if packet.stream.type != "video")
 
 
 def repair(path: Path) -> float | None:

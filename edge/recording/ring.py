@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 
-from edge.types import CodedPacket
+from edge.types import CodedPacket, StreamPacket
 
 MAX_BYTES = 32 << 20
 MAX_QUEUED_BYTES = 32 << 20
@@ -21,7 +21,7 @@ class PacketQueue:
         lost: Packets that the reader was too slow for.
     """
 
-    def __init__(self, backlog: Sequence[CodedPacket], max_bytes: int) -> None:
+    def __init__(self, backlog: Sequence[StreamPacket], max_bytes: int) -> None:
         self.lost = 0
         self._changed = threading.Condition()
         self._packets = deque(backlog)
@@ -30,7 +30,7 @@ class PacketQueue:
         self._waits_for_key = not backlog
         self._closed = False
 
-    def put(self, packet: CodedPacket) -> None:
+    def put(self, packet: StreamPacket) -> None:
         """Append a packet; never blocks."""
         with self._changed:
             if self._closed:
@@ -47,7 +47,7 @@ class PacketQueue:
             self._bytes += len(packet.data)
             self._changed.notify()
 
-    def take(self, timeout_s: float = 0.0) -> list[CodedPacket]:
+    def take(self, timeout_s: float = 0.0) -> list[StreamPacket]:
         """All packets that are there, at least one unless none comes in time or it is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._packets or self._closed, timeout_s)
@@ -64,7 +64,7 @@ class PacketQueue:
 
 
 class PacketRing:
-    """The packets of one stream since a key frame that is at least ``keep_s`` ago.
+    """The packets of one stream since a key frame that is at least ``keep_s`` ago, with sound.
 
     Args:
         keep_s: How far back it reaches, in seconds.
@@ -75,11 +75,11 @@ class PacketRing:
         self.keep_s = keep_s
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
-        self._groups: deque[list[CodedPacket]] = deque()  # of pictures, each begins with a key
+        self._groups: deque[list[StreamPacket]] = deque()  # of pictures, each begins with a key
         self._bytes = 0
         self._queues: tuple[PacketQueue, ...] = ()
 
-    def put(self, packet: CodedPacket) -> None:
+    def put(self, packet: StreamPacket) -> None:
         """Take the next packet; never blocks."""
         with self._lock:
             if packet.is_key:
@@ -139,9 +139,10 @@ class PacketRing:
         queue.close()
 
     def read(self, at_s: float) -> list[CodedPacket]:
-        """Packets from the last key frame not later than a Unix time to the end of its group."""
+        """Pictures from the last key frame not later than a Unix time to the end of its group."""
         with self._lock:
-            return next((list(g) for g in reversed(self._groups) if g[0].captured_s <= at_s), [])
+            group = next((g for g in reversed(self._groups) if g[0].captured_s <= at_s), [])
+            return [packet for packet in group if isinstance(packet, CodedPacket)]
 
     def read_up_to(self, at_s: float) -> list[CodedPacket]:
         """The same up to the packet that was captured nearest to the Unix time."""
@@ -151,8 +152,8 @@ class PacketRing:
         )
         return packets[: nearest + 1]
 
-    def _find(self, since_s: float | None) -> list[CodedPacket]:
-        found: list[CodedPacket] = []
+    def _find(self, since_s: float | None) -> list[StreamPacket]:
+        found: list[StreamPacket] = []
         for group in reversed(self._groups):
             found = [*group, *found]
             if since_s is None or group[0].captured_s <= since_s:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import Any
 from edge import plugins
 from edge.config import Camera
 from edge.errors import ConfigError, locate
-from edge.ports import CodedSource, Source, SparingSource
+from edge.ports import CodedSource, SoundSource, Source, SparingSource
 from edge.recording.main_pictures import Enlarger, MainPictures
 from edge.recording.ring import PacketRing
 from edge.service.archivist import RecordedCamera
@@ -25,6 +26,8 @@ from edge.service.metrics import Metrics
 from edge.service.workers import Worker, WorkerGroup
 from edge.types import CameraStatus, Frame, FrameResult
 from edge.vision.thumbnail import JpegSampler
+
+log = logging.getLogger(__name__)
 
 TOLD_S = 3.0  # from a trigger to the clip of it, on a busy machine or a slow disk
 HANGS_AFTER_S = 60.0  # a source may block as long as its own timeouts
@@ -54,6 +57,7 @@ class CameraPool:
     _mains: dict[str, Worker] = field(default_factory=dict)
     recorded: Mapping[str, RecordedCamera] = field(default_factory=dict)
     main_problems: Mapping[str, str] = field(default_factory=dict)
+    sound_problems: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self._cameras)
@@ -77,6 +81,8 @@ class CameraPool:
         """Start a camera, and its main stream if it has one."""
         self._sample(camera)
         ring = main_ring = None
+        if camera.record.audio:
+            self._ask_for_sound(camera.name, main or source)
         if isinstance(source, CodedSource):
             ring = PacketRing(_choose_keep_s(camera))
             source.tap = ring.put
@@ -116,6 +122,7 @@ class CameraPool:
         self.group.remove(leaving, deadline_s)
         self.recorded = {n: camera for n, camera in self.recorded.items() if n not in names}
         self.main_problems = {n: why for n, why in self.main_problems.items() if n not in names}
+        self.sound_problems = {n: why for n, why in self.sound_problems.items() if n not in names}
         for name in names:
             self.frames.forget(name)
             self._samplers.pop(name, None)
@@ -132,6 +139,18 @@ class CameraPool:
         self.metrics.main_up.labels(camera).set(0 if problem else 1)
         others = {name: why for name, why in self.main_problems.items() if name != camera}
         self.main_problems = others | ({camera: problem} if problem else {})
+
+    def _ask_for_sound(self, camera: str, recorded: Source) -> None:
+        if isinstance(recorded, SoundSource):
+            recorded.on_sound = partial(self._report_sound, camera)
+        else:
+            self._report_sound(camera, "a source of this kind has none")
+
+    def _report_sound(self, camera: str, problem: str) -> None:
+        if problem and problem != self.sound_problems.get(camera):
+            log.warning("%s: recorded without sound: %s", camera, problem)
+        others = {name: why for name, why in self.sound_problems.items() if name != camera}
+        self.sound_problems = others | ({camera: problem} if problem else {})
 
     def check(self) -> None:
         """Report cameras whose source hangs; the other cameras go on.

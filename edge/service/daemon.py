@@ -426,7 +426,7 @@ class Daemon:
         renewed = frozenset(
             name for name, camera in new.items()
             if name not in old or complete_source(old[name]) != complete_source(camera)
-            or old[name].main != camera.main
+            or old[name].main != camera.main or old[name].record.audio != camera.record.audio
         )  # fmt: skip
         gone = [name for name in old if name not in new or name in renewed]
         self._cameras.remove(gone, time.monotonic() + MAX_HANG_S)

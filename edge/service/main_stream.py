@@ -12,7 +12,7 @@ from edge.recording.ring import PacketRing
 from edge.repeated_warning import RepeatedWarnings
 from edge.service.backoff import Backoff
 from edge.service.workers import Worker
-from edge.types import CodedPacket, Decoding
+from edge.types import CodedPacket, Decoding, StreamPacket
 
 log = logging.getLogger(__name__)
 
@@ -57,10 +57,10 @@ class MainStream:
                 denied = isinstance(error, SourceDeniedError)
                 self._wait(worker, self.backoff.growing() if denied else self.backoff.short())
 
-    def _take(self, packet: CodedPacket, worker: Worker) -> None:
+    def _take(self, packet: StreamPacket, worker: Worker) -> None:
         worker.mark_progress()
         self.ring.put(packet)
-        if not self._is_up:
+        if not self._is_up and isinstance(packet, CodedPacket):
             self._is_up = True
             self.report("")
             self.backoff.reset()

@@ -174,6 +174,10 @@ class NodeView:
             f"main stream of {camera}: {why}; clips are made of source meanwhile"
             for camera, why in self.cameras.main_problems.items()
         ]
+        problems += [
+            f"{camera} is recorded without sound: {why}"
+            for camera, why in self.cameras.sound_problems.items()
+        ]
         figures = {"load_ratio": os.getloadavg()[0] / (os.cpu_count() or 1)}
         if folder := self.archivist.folder:
             if folder.exists():

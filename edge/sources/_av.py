@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Annotated, BinaryIO, TypeVar, cast
 
 import av
+from av.audio.stream import AudioStream
 from av.codec.context import Flags as CodecFlags
 from av.codec.hwaccel import HWAccel, hwdevices_available
 from av.container import InputContainer
@@ -199,16 +200,20 @@ class Video:
 
     Attributes:
         codec: What the pictures are coded with, by FFmpeg's name.
+        sound: The stream of sound beside it, if any.
+        read_timeout_s: Timeout for a packet.
     """
 
     def __init__(self, container: InputContainer, stream: VideoStream, opening: Opening) -> None:
         self.address = opening.address
         self.stream = stream
+        self.sound = cast("AudioStream | None", container.streams.best("audio"))
         self.format = container.format.name
         self.codec = stream.codec_context.name
         self._decoder = StreamDecoder(
             stream.codec_context, _CODEC_OPTIONS, is_hardware=bool(opening.hwaccel)
         )
+        self.read_timeout_s = opening.read_timeout_s
         self._deadline = Deadline.to_read(opening.read_timeout_s)
         self._packets = cast("Generator[Packet[Stream]]", container.demux())
 
@@ -242,7 +247,7 @@ class Video:
             packet: The one that was read last, of any stream.
             decoding: How much to decode from the next key frame on.
         """
-        if packet.stream_index != self.stream.index:
+        if packet.stream.index != self.stream.index:  # its own index is 0 in the empty ones
             return []
         if not packet.size and not is_flush(packet):  # repeats the last picture, as Theora does
             return []

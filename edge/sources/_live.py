@@ -16,7 +16,7 @@ from edge.sources._av import Video, is_flush
 from edge.sources._counts import Counts
 from edge.sources._lag import LagLimit
 from edge.sources._tap import StreamTap
-from edge.types import CodedPacket, Decoding
+from edge.types import Decoding, StreamPacket
 
 Decode = Callable[[Video, "Packet[Stream]", Decoding], list[VideoFrame]]
 
@@ -79,6 +79,7 @@ class LiveStream:
         delayed: Whether a picture comes out when the next one begins.
         decode: Decodes a packet.
         put: Takes every packet, whether it is decoded or not.
+        on_sound: Told why there is no sound, or nothing; None leaves sound out.
     """
 
     def __init__(
@@ -90,16 +91,18 @@ class LiveStream:
         *,
         delayed: bool = False,
         decode: Decode = Video.decode,
-        put: Callable[[CodedPacket], None] | None = None,
+        put: Callable[[StreamPacket], None] | None = None,
+        on_sound: Callable[[str], None] | None = None,
     ) -> None:
         self._video, self._limit, self._watch, self._warnings = video, limit, watch, warnings
         self._delayed, self._decode = delayed, decode
-        self._tap = StreamTap(video.stream, put) if put else None
+        self._tap = StreamTap(video, put, on_sound) if put else None
         self._decodes = True
         self._begun_s = time.time(), time.monotonic()  # of the picture that comes out next
         self._unit_s = float(video.stream.time_base or 0)  # of stamps; 0: they stand still
         self._stamped_s = float("-inf")
-        self._decoded_s = self._begun_s[1]
+        self._decoded_s = self._pictured_s = self._begun_s[1]
+        self._waited_s = 0.0  # for the next picture
         watch.begin()
 
     @property
@@ -127,13 +130,16 @@ class LiveStream:
         if packet is None or is_flush(packet):
             raise SourceError(f"{video.address} ended the stream")
         now_s = time.time(), time.monotonic()
-        arrived_s, self._begun_s = (self._begun_s if self._delayed else now_s), now_s
+        self._waited_s += now_s[1] - before_s
         if packet.stream_index != video.stream.index:
+            self._pass_over(packet, *now_s)
             return
+        arrived_s, self._begun_s = (self._begun_s if self._delayed else now_s), now_s
+        self._pictured_s, waited_s, self._waited_s = now_s[1], self._waited_s, 0.0
         if packet.is_keyframe:
             self._watch.note(now_s[1])
         self._decodes = decoding is not Decoding.NONE
-        in_time = self._is_in_time(packet, now_s[1], now_s[1] - before_s)
+        in_time = self._is_in_time(packet, now_s[1], waited_s)
         if self._tap:
             lag_s = self._limit.lag_s if self._limit else 0.0
             self._tap.pass_on(packet, arrived_s[0] - lag_s, arrived_s[1] - lag_s)
@@ -149,6 +155,18 @@ class LiveStream:
         if video.waits and now_s[1] - self._decoded_s > MAX_WAIT_S:
             self._watch.longest_s = MAX_WAIT_S
             raise SourceError(f"{video.address} has sent no key frame for {MAX_WAIT_S:g} s")
+
+    def _pass_over(self, packet: Packet[Stream], wall_s: float, monotonic_s: float) -> None:
+        """Take a packet that is no picture."""
+        video = self._video
+        if monotonic_s - self._pictured_s > video.read_timeout_s:
+            raise SourceError(
+                f"{video.address} sends no picture for {video.read_timeout_s:g} s "
+                "(read_timeout_s), though it sends sound"
+            )
+        if self._tap and self._tap.takes(packet):
+            lag_s = self._limit.lag_s if self._limit else 0.0
+            self._tap.pass_on(packet, wall_s - lag_s, monotonic_s - lag_s)
 
     def _stamp(self, frame: VideoFrame, wall_s: float, monotonic_s: float) -> LiveFrame:
         lag_s = self._limit.lag_s if self._limit else 0.0

@@ -31,8 +31,9 @@ from edge.sources._jpeg import JpegSplitter
 from edge.sources._lag import LagLimit
 from edge.sources._live import Decode, KeyFrameWatch, LiveStream
 from edge.sources._login import Login, SecretUrl
+from edge.sources._sound import NONE as NO_SOUND
 from edge.sources._tap import wrap_jpeg
-from edge.types import Capture, CodedPacket, Decoding
+from edge.types import Capture, Decoding, StreamPacket
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -105,12 +106,14 @@ class HttpCamera:
         codec: What the pictures are coded with, by FFmpeg's name; empty before the first one.
         decoding: How much to decode.
         tap: Takes every packet.
+        on_sound: Told why its sound does not reach the tap, or nothing; None leaves sound out.
     """
 
     every_frame = False
     codec = ""
     decoding = Decoding.ALL
-    tap: Callable[[CodedPacket], None] | None = None
+    tap: Callable[[StreamPacket], None] | None = None
+    on_sound: Callable[[str], None] | None = None
 
     def __init__(self, options: Options, decode: Decode = Video.decode) -> None:
         self._options, self._decode = options, decode
@@ -223,7 +226,13 @@ class HttpCamera:
             pacing = _PlaylistPacing() if video.format == "hls" else None
             limit = None if pacing else LagLimit(self._options.max_lag_s)  # segments come in bursts
             stream = LiveStream(
-                video, limit, self._watch, self._warnings, decode=self._decode, put=self.tap
+                video,
+                limit,
+                self._watch,
+                self._warnings,
+                decode=self._decode,
+                put=self.tap,
+                on_sound=self.on_sound,
             )
             while not closing.is_set():
                 for live in stream.read(self.decoding):
@@ -241,6 +250,8 @@ class HttpCamera:
         self, splitter: JpegSplitter, store: Callable[[Arrival], None], closing: threading.Event
     ) -> None:
         """Store each JPEG of a stream as it comes; its reader never waits for a decoder."""
+        if self.on_sound:
+            self.on_sound(NO_SOUND)
         while not closing.is_set() and (jpeg := splitter.next()) is not None:
             if self.tap:
                 self.tap(wrap_jpeg(jpeg, *splitter.began_s))

@@ -26,7 +26,7 @@ from edge.sources._lag import LagLimit
 from edge.sources._live import Decode, KeyFrameWatch, LiveStream
 from edge.sources._login import Login, SecretUrl
 from edge.sources._rtsp_challenge import ask_for_digest
-from edge.types import Capture, CodedPacket, Decoding
+from edge.types import Capture, Decoding, StreamPacket
 
 log = logging.getLogger(__name__)
 
@@ -80,12 +80,14 @@ class RtspCamera:
         codec: What the pictures are coded with, by FFmpeg's name; empty before the first one.
         decoding: How much to decode.
         tap: Takes every packet.
+        on_sound: Told why its sound does not reach the tap, or nothing; None leaves sound out.
     """
 
     every_frame = False
     codec = ""
     decoding = Decoding.ALL
-    tap: Callable[[CodedPacket], None] | None = None
+    tap: Callable[[StreamPacket], None] | None = None
+    on_sound: Callable[[str], None] | None = None
 
     def __init__(self, options: Options, decode: Decode = Video.decode) -> None:
         self._options, self._decode = options, decode
@@ -153,7 +155,7 @@ class RtspCamera:
             address=self.address,
             options={
                 "rtsp_transport": options.transport,
-                "allowed_media_types": "video",
+                "allowed_media_types": "video+audio" if self.on_sound else "video",
                 # Probe as little as possible. `nobuffer` is no alternative: it discards what was
                 # probed, the key frame, and the next one may be ten seconds away.
                 "analyzeduration": "1",
@@ -187,6 +189,7 @@ class RtspCamera:
             delayed=video.codec in _PARSED,
             decode=self._decode,
             put=self.tap,
+            on_sound=self.on_sound,
         )
         deadline_s = time.monotonic() + self._options.first_picture_timeout_s
         size_wh, told = None, Counts()

@@ -26,7 +26,7 @@ from edge.sources._av import HardwareDevice, Opening, Video, open_video
 from edge.sources._helper_thread import FileProbe, NameLookup
 from edge.sources._login import expand
 from edge.sources._tap import StreamTap
-from edge.types import Capture, CodedPacket, Picture
+from edge.types import Capture, Picture, StreamPacket
 
 if TYPE_CHECKING:
     from av.packet import Packet
@@ -200,6 +200,7 @@ class _Playback:
         pacing: Waits for it.
         skip: Pictures of the first round that an earlier connection delivered.
         put: Takes every packet.
+        on_sound: Told why there is no sound, or nothing; None leaves sound out.
         row: Pictures of this round so far.
     """
 
@@ -207,7 +208,8 @@ class _Playback:
     pacing: _RealTimePacing | _NoPacing
     skip: int
     stop: threading.Event
-    put: Callable[[CodedPacket], None] | None = None
+    put: Callable[[StreamPacket], None] | None = None
+    on_sound: Callable[[str], None] | None = None
     row: int = 0
     size_wh: tuple[int, int] | None = None
     _read: list[Packet[Stream]] = field(default_factory=list)
@@ -216,8 +218,9 @@ class _Playback:
         """Play the file once, from its first frame or the one to resume at."""
         self.clock.begin_round(video.stream)
         self.row = told = 0
-        tap = StreamTap(video.stream, self.put) if self.put else None
-        for frame in self._decode(video):
+        tap = StreamTap(video, self.put, self.on_sound) if self.put else None
+        last: tuple[VideoFrame, Capture] | None = None
+        for frame in self._decode(video, tap):
             if self.row < self.skip:
                 self.clock.pass_over(frame)
                 self._read.clear()
@@ -232,23 +235,26 @@ class _Playback:
                 told = video.damaged
                 if tap:
                     self._pass_on(tap, frame, capture)
+                    last = frame, capture
                 yield capture
             self.row += 1
+        if tap and last:
+            self._pass_on(tap, *last)  # sound behind the last picture
         self.skip = 0
 
-    def _decode(self, video: Video) -> Iterator[VideoFrame]:
+    def _decode(self, video: Video, tap: StreamTap | None) -> Iterator[VideoFrame]:
         while not self.stop.is_set() and (packet := video.read()) is not None:
-            if self.put and packet.size and packet.stream_index == video.stream.index:
+            if tap and tap.takes(packet):
                 self._read.append(packet)
             yield from video.decode(packet)
 
     def _pass_on(self, tap: StreamTap, frame: VideoFrame, capture: Capture) -> None:
         """Hand on what was read, at the times at which a camera would have sent it."""
-        unit_s = float(frame.time_base or 0)
+        at_s = (frame.pts or 0) * float(frame.time_base or 0)
         for packet in self._read:
             offset_s = 0.0
             if packet.dts is not None and frame.pts is not None:
-                offset_s = (packet.dts - frame.pts) * unit_s
+                offset_s = packet.dts * float(packet.time_base or 0) - at_s
             tap.pass_on(packet, capture.captured_s + offset_s, capture.monotonic_s + offset_s)
         self._read.clear()
 
@@ -264,10 +270,12 @@ class VideoFile:
     Attributes:
         codec: What the pictures are coded with, by FFmpeg's name; empty before the first one.
         tap: Takes every packet.
+        on_sound: Told why its sound does not reach the tap, or nothing; None leaves sound out.
     """
 
     codec = ""
-    tap: Callable[[CodedPacket], None] | None = None
+    tap: Callable[[StreamPacket], None] | None = None
+    on_sound: Callable[[str], None] | None = None
 
     def __init__(self, options: Options) -> None:
         self._options = options
@@ -330,7 +338,7 @@ class VideoFile:
         if clock is None:
             clock = self._clock = RecordingClock()
         pacing = _NoPacing() if options.every_frame else _RealTimePacing(options.speed, clock.at_s)
-        playback = _Playback(clock, pacing, self._resume_at, stop, self.tap)
+        playback = _Playback(clock, pacing, self._resume_at, stop, self.tap, self.on_sound)
         try:
             yield from playback.play_once(first)
             self._end_round(first, playback, stop)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from edge.errors import EdgeError, translate_unexpected
 from edge.recording.ring import PacketQueue, PacketRing
-from edge.types import CodedPacket
+from edge.types import CodedPacket, SoundPacket
 from edge.web.live_muxer import LiveMuxer
 from edge.web.ports import Fragment, LiveStream, StreamStart
 
@@ -64,6 +64,8 @@ def _mux(queue: PacketQueue, put: Callable[[list[Piece]], None]) -> None:
             if not packets and time.monotonic() - asked_s < PATIENCE_S / 2:
                 return  # it is closed: nothing comes any more
             for packet in packets:
+                if isinstance(packet, SoundPacket):
+                    continue
                 muxer = _choose_muxer(muxer, packet)
                 if muxer and (pieces := muxer.write(packet)):
                     put(pieces)

@@ -8,7 +8,8 @@
         server.thaw()
 
 A file is served in a loop and not transcoded: the coded pictures are read once with PyAV and
-pushed at the file's pace. Each client begins at the first picture. Loopback only.
+pushed at the file's pace, and its sound with them where that is asked for. Each client begins at
+the first picture. Loopback only.
 """
 
 from __future__ import annotations
@@ -33,7 +34,11 @@ PACKAGES = (
     "python3-gi gir1.2-gst-rtsp-server-1.0 gir1.2-gst-plugins-base-1.0 "
     "gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad"
 )
-_UNIT = struct.Struct("<dI")  # seconds until the next picture, bytes of this one
+_UNIT = struct.Struct("<dI")  # seconds until the next unit, bytes of this one
+_SOUNDS = {  # of the file, by FFmpeg's name of the codec: caps, payloader
+    "aac": ("audio/mpeg,mpegversion=4,stream-format=raw", "rtpmp4gpay"),
+    "pcm_alaw": ("audio/x-alaw", "rtppcmapay"),
+}
 
 
 class RtspServer:
@@ -47,7 +52,9 @@ class RtspServer:
         password: str = "",
         host: str = "127.0.0.1",
         sent: Path | None = None,
+        sound: dict[str, str] | None = None,
     ) -> None:
+        self._sound = sound
         self.user, self.password = user, password
         self._host, self._port = host, _free_port(host)
         self._units, self._codec, self._sent = units, codec, sent
@@ -68,7 +75,7 @@ class RtspServer:
         task = {
             "units": str(self._units), "codec": self._codec, "user": self.user,
             "password": self.password, "host": self._host, "port": self._port,
-            "sent": str(self._sent or ""),
+            "sent": str(self._sent or ""), "sound": self._sound,
         }  # fmt: skip
         self._child.stdin.write(json.dumps(task) + "\n")
         self._child.stdin.flush()
@@ -109,6 +116,7 @@ def rtsp_server(
     fps: int = 10,
     gop: int = 10,
     sent: Path | None = None,
+    sound: bool = False,
 ) -> Iterator[RtspServer]:
     """Serve a video file (H.264 or H.265), or a moving test pattern when there is none.
 
@@ -126,7 +134,9 @@ def rtsp_server(
             path = Path(folder) / "pattern.mp4"
             write_pattern(path, size_wh, fps, gop)
         units = Path(folder) / "units"
-        server = RtspServer(units, _write_units(path, units), user, password, sent=sent)
+        codec = _write_units(path, units)
+        heard = _write_sound(path, Path(folder) / "sound") if sound else None
+        server = RtspServer(units, codec, user, password, sent=sent, sound=heard)
         try:
             server.start()
             yield server
@@ -183,6 +193,24 @@ def _write_units(path: Path, units: Path) -> str:
     return codec
 
 
+def _write_sound(path: Path, units: Path) -> dict[str, str]:
+    """Write the coded sound of a file, a packet after the other; where it is, and what."""
+    import av
+
+    with av.open(str(path)) as container, units.open("wb") as out:
+        stream = container.streams.audio[0]
+        for packet in container.demux(stream):
+            if packet.size:
+                pause_s = float((packet.duration or 0) * packet.time_base)
+                out.write(_UNIT.pack(pause_s, packet.size) + bytes(packet))
+        context = stream.codec_context
+        caps, payloader = _SOUNDS[context.name]
+        caps += f",rate={stream.rate},channels={context.channels}"
+        if context.extradata:
+            caps += f",codec_data=(buffer){context.extradata.hex()}"
+    return {"units": str(units), "caps": caps, "payloader": payloader}
+
+
 def _free_port(host: str) -> int:
     with socket.create_server((host, 0)) as listener:
         return int(listener.getsockname()[1])
@@ -219,9 +247,18 @@ def _serve() -> None:
     factory.set_launch(
         "( appsrc name=units is-live=true format=time do-timestamp=true "
         f"caps=video/x-h{number},stream-format=byte-stream,alignment=au ! h{number}parse "
-        f"! rtph{number}pay name=pay0 pt=96 config-interval=0 )"
+        f"! rtph{number}pay name=pay0 pt=96 config-interval=0 "
+        + _describe_sound(task["sound"])
+        + ")"
     )
-    factory.connect("media-configure", lambda _factory, media: _push(media, units, task["sent"]))
+    heard = list(_read_units(Path(task["sound"]["units"]))) if task["sound"] else []
+
+    def configure(_factory: object, media: object) -> None:
+        _push(media, "units", units, task["sent"])
+        if heard:
+            _push(media, "heard", heard, "")
+
+    factory.connect("media-configure", configure)
     server.get_mount_points().add_factory("/live", factory)
     if task["user"]:
         _demand_login(server, factory, task["user"], task["password"])
@@ -232,11 +269,20 @@ def _serve() -> None:
     loop.run()
 
 
-def _push(media: object, units: list[tuple[float, bytes]], sent: str) -> None:
-    """Give one client its pictures at their pace, from the first one on."""
+def _describe_sound(sound: dict[str, str] | None) -> str:
+    if not sound:
+        return ""
+    caps, payloader = sound["caps"], sound["payloader"]
+    return f"appsrc name=heard is-live=true format=time do-timestamp=true caps={caps} ! " + (
+        f"{payloader} name=pay1 " + ("pt=97 " if payloader == "rtpmp4gpay" else "pt=8 ")
+    )
+
+
+def _push(media: object, name: str, units: list[tuple[float, bytes]], sent: str) -> None:
+    """Give one client its pictures, or sound, at their pace, from the first one on."""
     from gi.repository import GLib, Gst
 
-    source = media.get_element().get_by_name("units")  # type: ignore[attr-defined]
+    source = media.get_element().get_by_name(name)  # type: ignore[attr-defined]
     endless = itertools.cycle(units)
     times = Path(sent).open("w", buffering=1) if sent else None  # noqa: SIM115 - as long as we live
 

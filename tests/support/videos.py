@@ -54,6 +54,29 @@ def write_video(
     return path
 
 
+def write_talkie(path: Path, *, sound: str = "aac", seconds: int = 4, begins_s: float = 0) -> Path:
+    """Pictures as of `write_video`, a key frame a second, and a tone of 440 Hz beside them."""
+    rate = {"aac": 16000, "libopus": 48000}.get(sound, 8000)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"g": "10", "bf": "0"})
+        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
+        tone = container.add_stream(sound, rate=rate, layout="mono")
+        for row in range(10 * seconds):
+            image = np.full((120, 160, 3), 8 * row % 256, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            if row < 10 * begins_s:
+                continue
+            times = (row * rate // 10 + np.arange(rate // 10)) / rate
+            noise = np.random.default_rng(row).normal(0, 300, len(times))  # no two packets alike
+            samples = (8000 * np.sin(2 * np.pi * 440 * times) + noise).astype(np.int16)[None]
+            heard = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+            heard.sample_rate, heard.pts = rate, row * rate // 10
+            container.mux(tone.encode(heard))
+        container.mux(stream.encode())
+        container.mux(tone.encode())
+    return path
+
+
 def write_noise(path: Path, frames: int, *, fps: int = 10, size_wh: tuple[int, int]) -> Path:
     """Coarse noise before a grey wall, new in its finest part in each frame."""
     width, height = size_wh

@@ -22,9 +22,10 @@ from edge.recording.ring import PacketRing
 from edge.service.archivist import Archivist, RecordedCamera
 from edge.service.workers import Worker
 from edge.types import Faces, Frame, FrameResult, RgbPicture, Tracks
+from tests.edge.recording import test_sound
 from tests.edge.recording.test_mp4 import decode_times, read_source
 from tests.support.small_disk import filled, small_disk
-from tests.support.videos import write_video
+from tests.support.videos import write_talkie, write_video
 
 CLASSES = ("person", "car")
 BEGUN, UPDATED, ENDED = EventChange
@@ -133,6 +134,40 @@ def test_a_clip_begins_at_the_key_frame_before_pre_s_and_ends_post_s_after(tmp_p
         FileKind.CLIP, FileKind.SNAPSHOT, FileKind.THUMBNAIL
     }  # fmt: skip
     index.close()
+
+
+@pytest.mark.parametrize("sound", [True, False])
+def test_sound_is_in_clip_and_continuous_video_where_the_source_hands_it_on(tmp_path, sound):
+    talkie = write_talkie(tmp_path / "a.mp4", seconds=9)
+    packets, _ = test_sound.read_source(talkie, sound=sound)
+    keeper = Keeper(tmp_path, record={"pre_s": 2, "post_s": 1.5, "continuous": True})
+    shift_s = time.time() - 5 - packets[0].captured_s
+    middle = next(n for n, p in enumerate(packets) if p.captured_s - packets[0].captured_s > 5)
+    with keeper.running():
+        keeper.wait(lambda: keeper.problems == [""])
+        began_s = play(keeper.ring, packets[:middle], shift_s)[-1] - 0.02
+        keeper.put((BEGUN, make(began_s), make_result(began_s)))
+        keeper.wait_told(1)
+        play(keeper.ring, packets[middle:], shift_s)
+        keeper.put((ENDED, make(began_s, began_s + 1.0)))
+        keeper.wait_told(2)
+    [clip] = keeper.folder.glob("events/*/*.mp4")
+    [video] = keeper.folder.glob("video/*/*/*/*.mp4")
+    index = Index(keeper.folder / "index.db")
+    entries = {entry.path: entry for entry in index.list_files()}
+    index.close()
+    for path in (clip, video):
+        assert len(decode_times(path)) > 30
+        if not sound:
+            assert test_sound.read_sound(path) is None
+            continue
+        began_s = entries[path.relative_to(keeper.folder).as_posix()].began_s
+        heard = {p.data: p.captured_s + shift_s for p in test_sound.split(packets)[1]}
+        written = test_sound.read_sound(path)
+        assert len(written) > 40
+        assert [began_s + at_s for at_s, _ in written] == pytest.approx(
+            [heard[data] for _, data in written], abs=0.03
+        )
 
 
 def test_a_clip_whose_camera_gives_nothing_more_ends_with_what_there_is(tmp_path, packets):

@@ -58,6 +58,37 @@ def test_packets_are_kept_as_long_as_events_need_them(settings, keep_s):
     assert pool.recorded == {}
 
 
+class SpeakingCamera(CodedCamera):
+    on_sound = None
+
+
+def test_the_stream_that_is_recorded_is_asked_for_sound_where_that_is_wanted(caplog):
+    pool = CameraPool(FrameQueue(), Metrics(), lambda _: None)
+    cameras = {}
+    for name, audio, main in (("a", True, True), ("b", True, False), ("c", False, True)):
+        camera = Camera(name=name, source={"kind": "x"}, record={"audio": audio})
+        cameras[name] = SpeakingCamera(), SpeakingCamera() if main else None
+        pool.add(camera, *cameras[name])
+    pool.add(Camera(name="d", source={"kind": "x"}, record={"audio": True}), CodedCamera())
+    try:
+        asked = [name for name, pair in cameras.items() for s in pair if s and s.on_sound]
+        assert asked == ["a", "b"]
+        assert cameras["a"][0].on_sound is None
+        assert pool.sound_problems == {"d": "a source of this kind has none"}
+        caplog.clear()
+        for _ in range(3):
+            cameras["a"][1].on_sound("MP4 cannot hold pcm_alaw")
+        assert [record.getMessage() for record in caplog.records] == [
+            "a: recorded without sound: MP4 cannot hold pcm_alaw"
+        ]
+        assert pool.sound_problems["a"] == "MP4 cannot hold pcm_alaw"
+        cameras["a"][1].on_sound("")
+        assert "a" not in pool.sound_problems
+    finally:
+        pool.remove(["a", "b", "c", "d"], time.monotonic() + 10)
+    assert pool.sound_problems == {}
+
+
 def test_a_main_stream_that_does_not_come_coded_is_refused_by_name():
     with pytest.raises(ConfigError, match="kind 'synthetic' cannot be recorded without decoding"):
         create_main({"kind": "synthetic"})
