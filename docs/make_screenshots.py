@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,15 @@ def _play(look: Look) -> None:
     look.wait_until("document.querySelector('.stage')?.dataset.objects")
 
 
+def _replay(look: Look) -> None:
+    slider = look.page.get_by_label("Time of the recording of door")
+    at = f"at.value = {time.time() - 168}; at.dispatchEvent(new Event('change'))"
+    slider.evaluate(f"(at) => {{ {at} }}")
+    look.wait_until("document.querySelector('.replay video').currentTime > 0.2")
+    look.page.get_by_role("button", name="Pause").click()
+    look.page.evaluate("document.activeElement.blur(); scrollTo(0, 1e6)")
+
+
 def _show_clip(look: Look) -> None:
     look.wait_until("document.querySelector('video').readyState > 0")
     look.page.evaluate("document.querySelector('video').currentTime = 8.5")
@@ -63,6 +73,7 @@ def _choose_zone(look: Look) -> None:
 VIEWS = {
     "live": View("live", "garage"),
     "camera": View("live/door", "Boxes and zones", _play),
+    "recorded": View("live/door", "Next event", _replay),
     "events": View("events", "crossed gate"),
     "event": View("events/2k0006", "Download the clip", _show_clip),
     "people": View("people", "Enroll somebody"),

@@ -223,7 +223,8 @@ def join(parts: Sequence[Part], to: Path | BinaryIO) -> float:
             it comes, by ``write`` alone.
 
     Returns:
-        The Unix time at which it begins. It ends where a part is coded in another way.
+        The Unix time at which it begins; the file's comment says it, too. It ends where a part is
+        coded in another way.
 
     Raises:
         OSError: It cannot be written.
@@ -296,6 +297,8 @@ class _Joint:
         stamp, shift = cast(int, packet.dts), (packet.pts or 0) - (packet.dts or 0)
         if self.began_s is None:
             self.began_s = part.file_began_s + float(stamp * unit)
+            if self.began_s > 0:  # a file that is only made whole does not say
+                self._output.metadata["comment"] = f"began_s={self.began_s:.3f}"
         at_s = part.file_began_s - self.began_s + float(stamp * unit)
         self._last = max(round(at_s / unit), self._last + 1)
         packet.dts, packet.pts, packet.stream = self._last, self._last + shift, track

@@ -95,7 +95,7 @@ class NodeView:
             archive,
             self.get_latest,
             self.open_live,
-            _Exporter(archive).export if archive else None,
+            Exporter(archive).export if archive else None,
             people(archive) if people else None,
             configuration,
         )
@@ -189,7 +189,9 @@ class NodeView:
 
 
 @dataclass(frozen=True, slots=True)
-class _Exporter:
+class Exporter:
+    """Puts together what is kept."""
+
     archive: Archive
 
     def export(

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 
 from edge import __version__
 from edge.config import Http
-from edge.web import cameras, events, feed, objects
+from edge.web import cameras, events, feed, objects, recordings
 from edge.web.access import Access, AccessRules, read_rules
 from edge.web.cameras import Stills
 from edge.web.changes import ChangeFeed
@@ -105,6 +105,7 @@ def show_health(call: Call[Query, None]) -> Health:
 ENDPOINTS = (
     *events.ENDPOINTS,
     *cameras.ENDPOINTS,
+    *recordings.ENDPOINTS,
     *feed.ENDPOINTS,
     *objects.ENDPOINTS,
     Endpoint("GET", "/health", show_health, "How the node is.", answer=Health),

@@ -201,6 +201,42 @@ class RangeQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     to_s: Moment
 
 
+class SpanQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
+                rename={"from_s": "from", "to_s": "to"}):  # fmt: skip
+    """A range of time.
+
+    Attributes:
+        from_s: Its beginning, Unix time.
+        to_s: Its end, Unix time; at most eight days later.
+    """
+
+    from_s: Moment
+    to_s: Moment
+
+
+class Recording(msgspec.Struct, frozen=True):
+    """Video without a gap.
+
+    Attributes:
+        began_s: Unix time of its beginning.
+        ended_s: Unix time of its end, as far as it is written.
+    """
+
+    began_s: float
+    ended_s: float
+
+
+class RecordingList(msgspec.Struct, frozen=True):
+    """What is kept of a camera, oldest first.
+
+    Attributes:
+        kept: Whether this node keeps video at all.
+    """
+
+    kept: bool
+    recordings: tuple[Recording, ...]
+
+
 # --- health -----------------------------------------------------------------------------------
 
 

@@ -14,7 +14,8 @@ import numpy as np
 
 from edge.event import BestView, Event, KnownPerson, Severity
 from edge.recording import mp4
-from edge.recording.records import FileKind
+from edge.recording.records import FileKind, StoredFile
+from edge.service.node_view import Exporter
 from edge.types import CameraState, CameraStatus, StatusReason
 from edge.web.changes import ChangeFeed
 from edge.web.live_ring import open_ring
@@ -31,6 +32,8 @@ from tests.support.web_node import (
 )
 
 COUNT = 100
+RECORDED_S = (180.0, 60.0)  # seconds ago, of what can be played
+LISTED_H = ((7.2, 5.1), (4.9, 3.0), (2.4, 0.2))  # hours ago, of what is only listed
 ADA, BEN = KnownPerson("p1", "Ada"), KnownPerson("p2", "Ben")
 ENTRANCE = {"name": "entrance", "polygon": [[0.56, 0.6], [0.9, 0.6], [0.96, 0.96], [0.5, 0.96]]}
 GATE = {"name": "gate", "a": [0.3, 0.98], "b": [0.42, 0.55]}
@@ -130,6 +133,7 @@ def showing(folder: Path, moments: tuple[Moment, ...] = DAY, **options: str) -> 
     archive = make_archive(folder)
     for number, moment in enumerate(reversed(moments)):
         _keep(archive, number, moment, films)
+    _record(archive, films["door"])
     file = folder / "edge.toml"
     file.write_text(CONFIGURATION)
     node = make_node(
@@ -139,6 +143,7 @@ def showing(folder: Path, moments: tuple[Moment, ...] = DAY, **options: str) -> 
         list_cameras=_list_cameras,
         health=_describe_health,
         get_latest=pick_latest(list(films.values())),
+        export=Exporter(archive).export,
         open_live=lambda name: open_ring(films[name].ring),
         people=Gallery(ADA, BEN),
         configuration=ConfigurationFile(file, lambda: None, ("person", "car")),
@@ -194,6 +199,32 @@ def _keep(archive, number: int, moment: Moment, films: dict[str, FilmCamera]) ->
         store(archive, taken, FileKind.THUMBNAIL, _encode(_crop(scene), 85))
         if ended_s is not None:
             store_clip(archive, event, film)
+
+
+def _record(archive, film: FilmCamera) -> None:
+    """Keep continuous video of a camera."""
+    began_s, ended_s = (time.time() - ago_s for ago_s in RECORDED_S)
+    path = archive.folder / "video.mp4"
+    with path.open("wb") as file:
+        packets = film.make_packets(began_s)
+        lasts_s = len(packets) / film.fps
+        writer = mp4.Mp4Writer(file, packets[0])
+        for turn in range(round((ended_s - began_s) / lasts_s)):
+            for packet in packets:
+                shift = round(turn * lasts_s / packet.format.time_base)
+                writer.write(replace(
+                    packet, pts=packet.pts + shift, dts=packet.dts + shift,
+                    monotonic_s=packet.monotonic_s + turn * lasts_s,
+                ))  # fmt: skip
+        writer.close()
+    size_bytes = path.stat().st_size
+    archive.index.put_file(
+        StoredFile("video.mp4", FileKind.CONTINUOUS, film.name, "", began_s, ended_s, size_bytes)
+    )
+    for row, hours in enumerate(LISTED_H):
+        spans_s = [time.time() - 3600 * ago_h for ago_h in hours]
+        name = f"video/{film.name}/{row}.mp4"
+        archive.index.put_file(StoredFile(name, FileKind.CONTINUOUS, film.name, "", *spans_s))
 
 
 def store_clip(archive, event: Event, film: FilmCamera) -> None:

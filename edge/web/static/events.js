@@ -132,31 +132,40 @@ const makeFilters = (query, cameras, people) => make("form", { class: "filters",
   choose("seen", "Seen", [["", "Any"], ["false", "Not yet"], ["true", "Seen"]], query.get("seen")),
   make("label", {}, "Day", make("input", { name: "date", type: "date", value: query.get("date") || "" })));
 
-const findMidnight = (unix) => new Date(unix * 1000).setHours(0, 0, 0, 0) / 1000;
+export const findMidnight = (unix) => new Date(unix * 1000).setHours(0, 0, 0, 0) / 1000;
 
 /** A day as a line on which events are marks; alerts in the accent colour. */
 const makeDay = (events, filter) => {
   if (!events.length) return [];
   const newest = Math.max(...events.map((event) => event.began_s));
   const begin = findMidnight(filter.get("after") ?? newest);
-  const marks = events.filter((event) => event.began_s >= begin && event.began_s < begin + DAY_S).map((event) => {
-    const left = 100 * (event.began_s - begin) / DAY_S;
-    const width = 100 * ((event.ended_s ?? Date.now() / 1000) - event.began_s) / DAY_S;
-    const mark = make("a", {
-      class: `mark ${event.severity}`, href: `#/events/${event.id}`, tabIndex: -1,
-      title: `${formatTime(event.began_s)} ${event.camera}: ${describeWhat(event)}`,
+  return [
+    make("div", { class: "line", "aria-hidden": "true" }, makeMarks(events, begin, DAY_S, "a")),
+    make("div", { class: "hours", "aria-hidden": "true" }, makeHours(begin, DAY_S)),
+  ];
+};
+
+/** Events on a line of time, as links or not. */
+export const makeMarks = (events, begin, span, tag) => events
+  .filter((event) => event.began_s >= begin && event.began_s < begin + span).map((event) => {
+    const left = 100 * (event.began_s - begin) / span;
+    const width = 100 * ((event.ended_s ?? Date.now() / 1000) - event.began_s) / span;
+    const mark = make(tag, {
+      class: `mark ${event.severity}`, title: `${formatTime(event.began_s)} ${event.camera}: ${describeWhat(event)}`,
+      ...(tag === "a" ? { href: `#/events/${event.id}`, tabIndex: -1 } : {}),
     });
     mark.style.left = `${left}%`;
     mark.style.width = `max(${width}%, 3px)`;
     return mark;
   });
-  const hours = [0, 6, 12, 18].map((hour) => {
-    const label = make("span", {}, `${String(hour).padStart(2, "0")}:00`);
-    label.style.left = `${hour / 0.24}%`;
-    return label;
-  });
-  return [make("div", { class: "line", "aria-hidden": "true" }, marks), make("div", { class: "hours", "aria-hidden": "true" }, hours)];
-};
+
+/** What stands below a line of time. */
+export const makeHours = (begin, span) => [0, 1, 2, 3].map((quarter) => {
+  const at = new Date((begin + quarter * span / 4) * 1000);
+  const label = make("span", {}, [at.getHours(), at.getMinutes()].map((part) => String(part).padStart(2, "0")).join(":"));
+  label.style.left = `${25 * quarter}%`;
+  return label;
+});
 
 const addDays = (list) => {
   for (const old of list.querySelectorAll(".date")) old.remove();

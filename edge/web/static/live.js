@@ -5,6 +5,7 @@ import { describeWhat } from "./events.js";
 import { formatSpan, make, showEmpty } from "./dom.js";
 import { FoundObjects, Overlay } from "./overlay.js";
 import { ENDED, Player } from "./player.js";
+import { makeRecorded } from "./recordings.js";
 
 const STILL_MS = 1000;
 const PAUSES = 4; // stills that are left out after one that did not come
@@ -112,9 +113,9 @@ const openCamera = async (name) => {
 
   const found = new FoundObjects();
   const overlay = new Overlay(canvas);
-  let [isOpen, player, objects, retry, painting] = [true, null, null, 0, 0];
+  let [isOpen, isLive, player, objects, retry, painting] = [true, true, null, null, 0, 0];
   const paint = (_, frame) => {
-    if (!isOpen || !player) return;
+    if (!isOpen || !isLive || !player) return;
     painting = video.requestVideoFrameCallback(paint);
     const captured = player.capturedAt(frame.mediaTime);
     overlay.begin();
@@ -129,12 +130,12 @@ const openCamera = async (name) => {
     player = null;
     const isThere = await fetch(address(`/cameras/${encodeURIComponent(name)}/latest.jpg?height=16`))
       .then((answer) => answer.ok).catch(() => false);
-    if (!isOpen || player) return;
+    if (!isOpen || !isLive || player) return;
     nothing.hidden = isThere;
     if (!isThere) { again(); return; }
     stage.replaceChildren(make("img", { alt: `Camera ${name}, live`, class: "still", src: source(), onerror: again }), nothing);
   };
-  const again = () => { clearTimeout(retry); retry = setTimeout(() => isOpen && play(), RETRY_MS); };
+  const again = () => { clearTimeout(retry); retry = setTimeout(() => isOpen && isLive && play(), RETRY_MS); };
   boxes.addEventListener("change", () => {
     const still = stage.querySelector("img");
     if (still) still.src = source();
@@ -149,14 +150,29 @@ const openCamera = async (name) => {
     let hasPlayed = false;
     stage.replaceChildren(video, canvas, nothing);
     player = new Player(video, name, (problem) => {
-      if (!isOpen) return;
+      if (!isOpen || !isLive) return;
       if (hasPlayed && problem === ENDED) again(); // another connection of the camera, or of the node
       else showPictures();
     });
     video.addEventListener("playing", () => { hasPlayed = nothing.hidden = true; }, { once: true });
     painting = video.requestVideoFrameCallback?.(paint);
   };
+  const pauseLive = () => {
+    isLive = false;
+    stage.hidden = true;
+    player?.close();
+    player = null;
+    objects.close();
+    view.querySelector("img")?.removeAttribute("src");
+  };
+  const goLive = () => { isLive = true; stage.hidden = false; play(); };
   play();
+  let leaveRecorded = () => {};
+  makeRecorded(name, shape(camera), pauseLive, goLive).then(([recorded, leave]) => {
+    if (!isOpen) { leave(); return; }
+    leaveRecorded = leave;
+    if (recorded) view.append(recorded);
+  }).catch(() => {}); // the node went away
   const stop = onChange((kind, subject) => {
     if (kind === "camera" && subject.camera === name) state.textContent = describe(subject);
     const isBack = kind === "camera" && subject.camera === name && subject.state === "online" && !player;
@@ -167,6 +183,7 @@ const openCamera = async (name) => {
     clearTimeout(retry);
     player?.close();
     objects.close();
+    leaveRecorded();
     stop();
     view.querySelector("img")?.removeAttribute("src"); // or its stream goes on
   }];

@@ -15,6 +15,7 @@ VIEWS = {
     "live": "Garage",
     "live/door": "Boxes and zones",
     "live/garage": "No picture",
+    "live/yard": "recorded, ",
     "events": "crossed gate",
     "events/2k0006": "Download the clip",
     "people": "Enroll somebody",
