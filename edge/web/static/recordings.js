@@ -95,15 +95,14 @@ export const makeRecorded = async (camera, aspect, onplay, onlive) => {
   const { kept } = await ask(`/cameras/${encodeURIComponent(camera)}/recordings?from=0&to=1`);
   if (!kept) return [null, () => {}];
   let [begin, span, events, isPlaying] = [findMidnight(Date.now() / 1000), DAY_S, [], false];
-  const video = make("video", { playsInline: true, "aria-label": `Camera ${camera}, recorded` });
-  const stage = make("div", { class: "stage" }, video);
-  stage.style.setProperty("--aspect", aspect);
+  const video = make("video", { playsInline: true, class: "screen", "aria-label": `Camera ${camera}, recorded` });
+  video.style.setProperty("--aspect", aspect);
   const clock = make("p", { class: "state" });
   const sound = make("input", { type: "checkbox", onchange: () => { video.muted = !sound.checked; } });
   video.muted = true;
   const pause = make("button", { onclick: () => (video.paused ? video.play().catch(() => {}) : video.pause()) }, "Pause");
   for (const kind of ["play", "pause"]) video.addEventListener(kind, () => { pause.textContent = video.paused ? "Play" : "Pause"; });
-  const player = make("div", { class: "replay", hidden: true }, stage, clock, make("div", { class: "controls" }, pause,
+  const player = make("div", { class: "replay", hidden: true }, video, clock, make("div", { class: "controls" }, pause,
     make("button", { class: "quiet", onclick: () => move(-STEP_S) }, `${STEP_S} s back`),
     make("button", { class: "quiet", onclick: () => move(STEP_S) }, `${STEP_S} s on`),
     make("label", {}, sound, "Sound"),
