@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
 UV := $(BIN)/uv
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.10 --generate-hashes \
-	--no-header --no-annotate --group build --extra demo --extra triton
+	--no-header --no-annotate --group build --extra demo --extra nats --extra triton
 
 # Where `make install` puts things; DESTDIR stages them elsewhere. PYTHON is the one the installed
 # environment runs on; a package built with it needs the same minor version. OPENCV=system installs

@@ -292,8 +292,9 @@ class _Source:
         for other_key, other in sinks.items():
             collides = getattr(other, "collides_with", None)
             if collides and type(new) is type(other) and collides(new):
-                problem = f"{_dotted(other_key)} has this address already: give each sink its own"
-                raise self.error((*key, "bind"), problem)
+                place, what = ("bind", "address") if hasattr(new, "bind") else ("spool", "file")
+                problem = f"{_dotted(other_key)} has this {what} already: give each sink its own"
+                raise self.error((*key, place), problem)
 
     def check_plugin(self, folder: plugins.Folder, table: Mapping[str, Any], key: Key) -> BaseModel:
         kind = table.get("kind")

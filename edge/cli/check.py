@@ -46,6 +46,7 @@ from edge.service.model_set import ModelSet
 from edge.service.send_queue import try_open
 from edge.types import Decoding, StreamPacket
 from edge.web.access import read_rules
+from edge.wire.sink import Spools
 
 MAIN_S = 15.0  # until a key frame of a main stream comes
 SINK_S = 10.0  # a file system answers by then, or not at all
@@ -229,6 +230,8 @@ def _check_space(sinks: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
 
 def _check_sink(part: str, table: Mapping[str, Any], timeout_s: float = SINK_S) -> Finding:
     sink = plugins.create("sinks", table)
+    if isinstance(sink, Spools):
+        return _check_spool(part, table["kind"], sink)
     try:
         with _Busy() as busy:
             call_within(timeout_s, lambda: try_open(sink, part))
@@ -236,6 +239,20 @@ def _check_sink(part: str, table: Mapping[str, Any], timeout_s: float = SINK_S) 
         problem = f"it did not open within {timeout_s:g} s: check the mount of its path"
         return Finding(part, False, problem)
     return busy.to_finding(part, table["kind"])
+
+
+def _check_spool(part: str, kind: str, sink: Spools) -> Finding:
+    """Whether the server of a sink takes messages; if not, they wait, which is no error."""
+    try:
+        with sink.open():
+            deadline_s = time.monotonic() + SINK_S
+            while (problem := sink.look().problem) and time.monotonic() < deadline_s:
+                time.sleep(0.05)
+    except EdgeError as error:
+        raise ConfigError(error.problem, key=part) from error
+    if problem:
+        return Finding(part, True, f"warning: {problem}: messages will wait in the spool")
+    return Finding(part, True, kind)
 
 
 class _Busy:

@@ -169,6 +169,10 @@ class Metrics:
         self.sink_up = gauge(
             "sink_up", "1 while the sink is open and, where it can tell, delivers.", "sink"
         )
+        self.spool_messages = gauge(
+            "spool_messages", "Messages that wait on the disk for a server.", "sink"
+        )
+        self.spool_bytes = gauge("spool_bytes", "Bytes of the messages that wait there.", "sink")
         self.subscribers = gauge("subscribers", "Subscribers that are connected.", "sink")
         self.subscribers_cut = counter(
             "subscribers_cut",

@@ -16,6 +16,7 @@ from edge.service.workers import Worker, WorkerGroup
 from edge.wire import topics
 from edge.wire.schema import DetectionsMessage, Message
 from edge.wire.sink import Sink
+from edge.wire.spool import SpoolState
 from edge.wire.subscriber_guard import SubscriberCounts
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ class Publisher:
         self._report = report
         self._queues: list[SendQueue] = []
         self._group = WorkerGroup(MAX_SILENCE_S)
+        self._spool_problems: dict[str, str] = {}
         self._stuck: frozenset[str] = frozenset()
         self._rng = random.Random()  # noqa: S311 - jitter
 
@@ -57,6 +59,7 @@ class Publisher:
                 partial(self._count_dropped, label),
                 partial(self._set_problem, label),
                 partial(self._count_subscribers, label),
+                partial(self._follow_spool, label),
             )
             self._queues.append(send_queue)
             self.workers.append(self._group.start(send_queue.name, send_queue.run))
@@ -105,3 +108,12 @@ class Publisher:
             self._metrics.subscribers_cut.labels(sink, reason).inc(count)
         if counts.dropped:
             self._count_dropped(sink, counts.dropped, "slow_subscriber")
+
+    def _follow_spool(self, sink: str, state: SpoolState) -> None:
+        self._metrics.spool_messages.labels(sink).set(state.messages)
+        self._metrics.spool_bytes.labels(sink).set(state.size_bytes)
+        if state.lost:
+            self._count_dropped(sink, state.lost, "spool_full")
+        if state.problem != self._spool_problems.get(sink):
+            self._spool_problems[sink] = state.problem
+            self._set_problem(sink, state.problem)

@@ -15,7 +15,8 @@ from edge.service.backoff import Backoff
 from edge.service.workers import Worker
 from edge.wire.message_builder import stamp
 from edge.wire.schema import Message
-from edge.wire.sink import CountsSubscribers, Sink
+from edge.wire.sink import CountsSubscribers, Sink, Spools
+from edge.wire.spool import SpoolState
 from edge.wire.subscriber_guard import SubscriberCounts
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ class SendQueue:
         on_dropped: Called with the number of lost messages and the reason.
         on_change: Called with why the sink does not work, or with nothing when it does.
         on_counts: Called now and then with what happened to subscribers.
+        on_spool: Called now and then with what waits on the disk.
         max_messages: The number of messages that may wait.
     """
 
@@ -45,6 +47,7 @@ class SendQueue:
     on_dropped: Callable[[int, str], None]
     on_change: Callable[[str], None]
     on_counts: Callable[[SubscriberCounts], None] = lambda _: None
+    on_spool: Callable[[SpoolState], None] = lambda _: None
     max_messages: int = 1000
     _waiting: deque[Message] = field(default_factory=deque)
     _changed: threading.Condition = field(default_factory=threading.Condition)
@@ -120,6 +123,8 @@ class SendQueue:
         self._warnings.sum_up()
         if isinstance(self.sink, CountsSubscribers):
             self.on_counts(self.sink.count_subscribers())
+        if isinstance(self.sink, Spools):
+            self.on_spool(self.sink.look())
 
     def _send_waiting(self, timeout_s: float) -> None:
         with self._changed:

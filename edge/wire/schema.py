@@ -359,6 +359,28 @@ def encode_line(topic: str, body: Body) -> bytes:
     return b'{"topic":"%b",%b\n' % (topic.encode(), encode(body)[1:])
 
 
+class _Line(Struct):
+    """What a line says before its body."""
+
+    topic: str
+
+
+_LINE = msgspec.json.Decoder(_Line)
+
+
+def decode_line(line: bytes) -> tuple[str, Body]:
+    """Topic and body of a line of `encode_line`.
+
+    Raises:
+        ValueError: It is none.
+    """
+    try:
+        topic = _LINE.decode(line).topic
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise ValueError(f"not a line of a message: {error}") from error
+    return topic, decode(topic, line)
+
+
 def decode(topic: str, payload: bytes) -> Body:
     """The body of a message, typed by its topic; JSON or MessagePack.
 

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol, runtime_checkable
 
 from edge.wire.schema import Message
+from edge.wire.spool import SpoolState
 from edge.wire.subscriber_guard import SubscriberCounts
 
 
@@ -37,3 +38,11 @@ class CountsSubscribers(Protocol):
 
     def count_subscribers(self) -> SubscriberCounts:
         """What happened to subscribers since the last call."""
+
+
+@runtime_checkable
+class Spools(Sink, Protocol):
+    """A sink whose messages wait on the disk for a server; how it does becomes metrics."""
+
+    def look(self) -> SpoolState:
+        """What waits, what was lost since the last call, and why nothing is sent."""

@@ -13,8 +13,16 @@ from edge.errors import SinkError
 from edge.wire.schema import Message, decode
 
 GOLDEN = sorted((Path(__file__).parents[1] / "golden").glob("*.json"))
-WORKING = {"zeromq": {"bind": "ipc://{tmp}/bus"}, "jsonl": {"path": "{tmp}/out.jsonl"}}
-UNOPENABLE = {"zeromq": {"bind": "ipc://{tmp}/no/bus"}, "jsonl": {"path": "{tmp}/no/out.jsonl"}}
+WORKING = {
+    "zeromq": {"bind": "ipc://{tmp}/bus"},
+    "jsonl": {"path": "{tmp}/out.jsonl"},
+    "nats": {"spool": "{tmp}/spool.db"},
+}
+UNOPENABLE = {
+    "zeromq": {"bind": "ipc://{tmp}/no/bus"},
+    "jsonl": {"path": "{tmp}/no/out.jsonl"},
+    "nats": {"spool": "{tmp}/no/spool.db"},
+}
 
 
 def table(tables, kind, tmp_path):
