@@ -10,10 +10,13 @@ LOCK := $(UV) pip compile --quiet --universal --python-version 3.10 --generate-h
 
 # Where `make install` puts things; DESTDIR stages them elsewhere. PYTHON is the one the installed
 # environment runs on; a package built with it needs the same minor version. OPENCV=system installs
-# no wheel of OpenCV and lets the environment see the system's Python packages.
+# no wheel of OpenCV and lets the environment see the system's Python packages. The environment is made
+# in NEW and takes the place of the installed one when it is whole.
 DESTDIR :=
 PREFIX := /usr/local
 OPT := /opt/edgewatch
+NEW = $(DESTDIR)$(OPT).new
+OLD = $(DESTDIR)$(OPT).old
 PYTHON := /usr/bin/python3
 OPENCV := wheel
 ifneq ($(OPENCV),wheel)
@@ -47,7 +50,7 @@ TESTS := tests/edge tests/test_python_versions.py
 WORKERS := 2
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
-.PHONY: help setup demo test test-slow test-pythons proof lint types docs reference bench race lock resolve install install-files deb deb-check arm64-check container-check clean
+.PHONY: help setup demo test test-slow test-pythons proof lint types docs reference bench race lock resolve install system-opencv install-files deb deb-check arm64-check container-check clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -113,22 +116,33 @@ resolve: $(VENV)/dev.stamp ## resolve every extra and lock file for each Python,
 	$(BIN)/python -m tests.resolve $(UV)
 
 INSTALL = $(if $(FOREIGN),\
-	$(UV) pip install --quiet --python $(DESTDIR)$(OPT)/bin/python --only-binary :all: --no-binary edgewatch \
+	$(UV) pip install --quiet --python $(NEW)/bin/python --only-binary :all: --no-binary edgewatch \
 		--python-platform $(PLATFORM_$(ARCH)),\
-	$(DESTDIR)$(OPT)/bin/python -m pip install --disable-pip-version-check --no-compile)
+	$(NEW)/bin/python -m pip install --disable-pip-version-check --no-compile)
 
-install: install-files ## install the daemon and its unit; DESTDIR= PREFIX=/usr/local OPENCV=wheel
-	rm -rf $(DESTDIR)$(OPT)
-	$(PYTHON) -m venv $(if $(filter system,$(OPENCV)),--system-site-packages) $(DESTDIR)$(OPT)
+ifeq ($(OPENCV)$(FOREIGN),system)
+install: system-opencv
+endif
+
+system-opencv:
+	@$(PYTHON) -c 'import cv2' || { \
+		echo "$(PYTHON) has no OpenCV: sudo apt install python3-opencv, or use JetPack's" >&2; exit 1; }
+
+install: ## install the daemon and its unit; DESTDIR= PREFIX=/usr/local OPENCV=wheel
+	rm -rf $(NEW)
+	$(PYTHON) -m venv --prompt edgewatch $(if $(filter system,$(OPENCV)),--system-site-packages) $(NEW)
 	$(INSTALL) --require-hashes -r .ci/$(if $(filter system,$(OPENCV)),system-opencv,runtime).lock
 	$(INSTALL) --no-deps --no-build-isolation .
 	rm -rf build/lib build/bdist.*
-	grep -rlI '$(DESTDIR)$(OPT)' $(DESTDIR)$(OPT)/bin $(DESTDIR)$(OPT)/pyvenv.cfg | \
-		xargs -r sed -i 's|$(DESTDIR)$(OPT)|$(OPT)|g'
-	$(if $(FOREIGN),,$(DESTDIR)$(OPT)/bin/python -c 'import cv2')
-	$(DESTDIR)$(OPT)/bin/python -m compileall -q -s '$(DESTDIR)' $(DESTDIR)$(OPT)/lib || true
+	$(if $(FOREIGN),,$(NEW)/bin/python -c 'import cv2')
+	grep -rlI '$(NEW)' $(NEW)/bin $(NEW)/pyvenv.cfg | xargs -r sed -i 's|$(NEW)|$(OPT)|g'
+	$(NEW)/bin/python -m compileall -q -s '$(NEW)' -p '$(OPT)' $(NEW)/lib || true
+	if [ -e $(DESTDIR)$(OPT) ]; then rm -rf $(OLD) && mv $(DESTDIR)$(OPT) $(OLD); fi
+	mv $(NEW) $(DESTDIR)$(OPT) || { [ ! -e $(OLD) ] || mv $(OLD) $(DESTDIR)$(OPT); exit 1; }
+	rm -rf $(OLD)
 	install -d $(DESTDIR)$(PREFIX)/bin
-	ln -sf $(OPT)/bin/edge $(DESTDIR)$(PREFIX)/bin/edge
+	ln -sf $(OPT)/bin/edge $(OPT)/bin/edge-deploy $(DESTDIR)$(PREFIX)/bin/
+	$(MAKE) --no-print-directory install-files
 
 install-files: ## install unit, user, folders and example only
 	install -D -m 644 edge/systemd/edge@.service $(DESTDIR)$(PREFIX)/lib/systemd/system/edge@.service

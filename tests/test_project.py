@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -166,3 +167,63 @@ def test_make_refuses_a_way_to_install_opencv_that_it_does_not_know(opencv):
     (line,) = done.stderr.splitlines()
     assert f"OPENCV={opencv} is not known: expected wheel or system" in line
     assert not done.stdout
+
+
+@pytest.fixture
+def install(tmp_path):
+    """Make install below a folder where Edgewatch is installed; arguments and variables of make."""
+    installed = tmp_path / "opt" / "edgewatch"
+    (installed / "bin").mkdir(parents=True)
+    (installed / "bin" / "edge").write_text("the one that runs")
+
+    def make(**variables):
+        options = {"DESTDIR": tmp_path, "PYTHON": sys.executable, **variables}
+        words = [f"{name}={value}" for name, value in options.items()]
+        return subprocess.run(
+            ["make", "--no-print-directory", "install", *words],
+            cwd=ROOT, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    return installed, make
+
+
+def test_an_installation_stays_where_the_new_one_cannot_be_fetched(install):
+    installed, make = install
+    done = make(INSTALL="@echo the index cannot be reached >&2; false")
+    assert done.returncode == 2
+    assert "the index cannot be reached" in done.stderr
+    assert (installed / "bin" / "edge").read_text() == "the one that runs"
+
+
+def test_a_new_installation_takes_the_place_of_the_old_one_and_names_it_alone(install):
+    installed, make = install
+    done = make(INSTALL="@true", FOREIGN="yes")  # nothing of it can be run
+    assert done.returncode == 0, done.stderr
+    assert not (installed / "bin" / "edge").exists()
+    assert [path.name for path in installed.parent.iterdir()] == ["edgewatch"]
+    activate = (installed / "bin" / "activate").read_text(encoding="utf-8")
+    assert re.search(r"VIRTUAL_ENV=\W?/opt/edgewatch\W?$", activate, re.MULTILINE)
+    texts = [
+        installed / "pyvenv.cfg",
+        *installed.glob("bin/activate*"),
+        *installed.glob("bin/pip*"),
+    ]
+    for text in texts:
+        assert "edgewatch.new" not in text.read_text(encoding="utf-8"), text
+        assert str(installed) not in text.read_text(encoding="utf-8"), text
+    prefix = installed.parents[1] / "usr" / "local"
+    for name in ("edge", "edge-deploy"):
+        assert (prefix / "bin" / name).readlink() == Path("/opt/edgewatch/bin", name)
+    assert (prefix / "lib" / "systemd" / "system" / "edge@.service").is_file()
+
+
+def test_a_box_without_the_system_opencv_is_told_before_anything_is_changed(install, tmp_path):
+    installed, make = install
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S "$@"\n')  # no packages
+    python.chmod(0o755)
+    done = make(PYTHON=python, OPENCV="system", INSTALL="@true")
+    assert done.returncode == 2
+    assert f"{python} has no OpenCV: sudo apt install python3-opencv, or use" in done.stderr
+    assert (installed / "bin" / "edge").read_text() == "the one that runs"
+    assert {path.name for path in tmp_path.iterdir()} == {"opt", "python"}
