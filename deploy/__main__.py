@@ -2,6 +2,7 @@
 
 import sys
 
+from edge.extra import advise_extra
 from edge.interrupt import exit_if_interrupted, quiet_interrupt
 
 
@@ -14,7 +15,7 @@ def main() -> None:
         try:
             from deploy.commands.app import app
         except ImportError as error:
-            sys.exit(f"edge-deploy: {error.name} is not installed: pip install 'edgewatch[deploy]'")
+            sys.exit(f"edge-deploy: {error.name} is not installed: {advise_extra('deploy')}")
     with quiet_interrupt():
         app()
 

@@ -198,8 +198,14 @@ def format_default(value: Any) -> str:
 
 PROGRAMS: Mapping[str, tuple[Any, str]] = {
     "edge": (edge, "The daemon and the tools around it."),
-    "edge-train": (edge_train, "Needs the extra `train`: `pip install 'edgewatch[train]'`."),
-    "edge-deploy": (edge_deploy, "Needs the extra `deploy`: `pip install 'edgewatch[deploy]'`."),
+    "edge-train": (
+        edge_train,
+        "Needs the extra `train`: in a clone, `.venv/bin/pip install '.[train]'`.",
+    ),
+    "edge-deploy": (
+        edge_deploy,
+        "Needs the extra `deploy`: in a clone, `.venv/bin/pip install '.[deploy]'`.",
+    ),
 }
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from edge.errors import ConfigError
+from edge.extra import advise_extra
 from edge.interrupt import exit_if_interrupted
 
 
@@ -26,9 +27,7 @@ def load_keras() -> None:
             with silent(), exit_if_interrupted():
                 importlib.import_module("keras")
         except ImportError as error:
-            raise ConfigError(
-                f"{error.name} is not installed: pip install 'edgewatch[train]'"
-            ) from error
+            raise ConfigError(f"{error.name} is not installed: {advise_extra('train')}") from error
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from deploy.benchmark.benchmark import RUNTIMES, BenchmarkReport, draw, measure
 from deploy.commands.terminal import show_progress
 from edge.cli.table import make_table
 from edge.errors import ConfigError
+from edge.extra import advise_extra
 from edge.manifest import read_model
 from edge.models.paths import resolve_model
 
@@ -43,7 +44,7 @@ def bench_command(
         try:
             draw(report, png)
         except ImportError as error:
-            raise ConfigError("--png needs matplotlib: pip install 'edgewatch[demo]'") from error
+            raise ConfigError(f"--png needs matplotlib: {advise_extra('demo')}") from error
 
 
 def _show(report: BenchmarkReport) -> None:

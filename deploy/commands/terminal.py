@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from deploy.graph.manifest import read_manifest
 from edge.atomic_file import write_file
 from edge.errors import ConfigError
+from edge.extra import advise_extra
 from edge.manifest import Manifest, read_model
 from edge.models.paths import resolve_model
 
@@ -41,9 +42,7 @@ def require_training_extra() -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise ConfigError(
-            f"{error.name} is not installed: pip install 'edgewatch[train]'"
-        ) from error
+        raise ConfigError(f"{error.name} is not installed: {advise_extra('train')}") from error
 
 
 def read_contract(name: str) -> tuple[bytes, Manifest]:

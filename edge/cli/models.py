@@ -27,6 +27,7 @@ from edge import plugins
 from edge.cli.application import application
 from edge.cli.table import make_table, to_cell
 from edge.errors import ConfigError, ModelError
+from edge.extra import advise_extra
 from edge.manifest import KEY, Manifest, read_model
 from edge.models import catalog, download
 from edge.models.catalog_entry import CatalogEntry
@@ -135,9 +136,7 @@ def adopt(entry: CatalogEntry, foreign: Path, target: Path) -> None:
 
 def _require_deploy() -> None:
     if importlib.util.find_spec("onnx") is None or not (_HOME / "deploy").is_dir():
-        raise ConfigError(
-            "adopting a model needs onnx: pip install 'edgewatch[deploy]', then pull again"
-        )
+        raise ConfigError(f"adopting a model needs onnx: {advise_extra('deploy')}, then pull again")
 
 
 @contextmanager

@@ -30,6 +30,7 @@ from edge.diagnostics.python_environment import (
 from edge.diagnostics.text_file import read_text
 from edge.engines.cache import EngineCache
 from edge.engines.library import REMEDY, is_supported
+from edge.extra import advise_extra
 from edge.opencv import advise_one_wheel, list_wheels
 
 COMMAND_TIMEOUT_S = 60.0
@@ -147,7 +148,7 @@ class Host:
         if installed:
             cuda = self._import("cuda", "import cuda.bindings as c; d = c.__version__")
             if isinstance(cuda, Finding):
-                hint = "pip install 'edgewatch[tensorrt]': TensorRT needs cuda-bindings"
+                hint = f"TensorRT needs cuda-bindings: {advise_extra('tensorrt')}"
                 yield Finding("cuda", False, cuda.detail, hint)
             wrong = [f"{name} {is_}" for name, is_, _ in installed if not is_supported(name, is_)]
             hint = f"not supported: {', '.join(wrong)}; {REMEDY}" if wrong else ""
@@ -182,7 +183,9 @@ class Host:
         refused = [entry for entry in entries if not cache.is_own(entry)]
         total = sum(entry.size_bytes for entry in entries) / 1e6
         detail = (
-            f"{len(entries)} in {cache.folder}, {total:.1f} MB" if entries else "none built yet"
+            f"{len(entries)} in {cache.folder}, {total:.1f} MB"
+            if entries
+            else f"none built yet in {cache.folder}"
         )
         if refused:
             detail = f"{detail}; {len(refused)} changed or built elsewhere"
@@ -306,14 +309,12 @@ def run_command(command: list[str]) -> str:
     Raises:
         OSError: It does not exist, failed or took too long; the message is its last line.
     """
-    environ = {**os.environ, "ORT_DISABLE_TELEMETRY": "1"}
     try:
         done = subprocess.run(  # noqa: S603 - commands of this file
             command,
             capture_output=True,
             text=True,
             timeout=COMMAND_TIMEOUT_S,
-            env=environ,
             check=False,
         )
     except subprocess.TimeoutExpired as error:

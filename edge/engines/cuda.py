@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import ConfigError, EngineError, GpuLostError, GpuMemoryError
+from edge.extra import advise_extra
 
 _OUT_OF_MEMORY = 2
 _NO_DRIVER = frozenset({3, 34, 35, 36, 100, 803, 804})  # of cudaGetDeviceCount
@@ -217,6 +218,6 @@ def open_cuda(device: int = 0) -> Cuda:
     except (ImportError, OSError, RuntimeError) as error:
         raise ConfigError(
             f"cuda-bindings cannot be imported ({str(error).partition(chr(10))[0]}): "
-            "pip install 'edgewatch[tensorrt]'"
+            f"{advise_extra('tensorrt')}"
         ) from error
     return Cuda(api, device)

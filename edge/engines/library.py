@@ -17,14 +17,15 @@ from typing import Any, Literal
 import numpy as np
 
 from edge.errors import ConfigError, EngineError, GpuMemoryError
+from edge.extra import advise_extra
 
 log = logging.getLogger(__name__)
 
 Flavor = Literal["auto", "tensorrt", "tensorrt_rtx"]
 NAMES: tuple[Flavor, ...] = ("tensorrt", "tensorrt_rtx")  # the first measures kernels on the GPU
 REMEDY = (
-    "install TensorRT 10.3 to 11 with pip install 'edgewatch[tensorrt]', on a Jetson use that of "
-    "JetPack 6.2 or newer"
+    f"TensorRT 10.3 to 11 is needed: {advise_extra('tensorrt')}; on a Jetson use that of JetPack "
+    "6.2 or newer"
 )
 _FIRST, _LAST = (10, 3), 11  # the first version of tensorrt, the last major version
 
@@ -60,7 +61,7 @@ def find_library(choice: Flavor = "auto") -> Library:
         if is_supported(name, version):
             return Library(name, version, module)
         reasons.append(f"{name}: version {version} is not supported")
-    raise ConfigError(f"TensorRT cannot be used ({'; '.join(reasons)}): {REMEDY}")
+    raise ConfigError(f"TensorRT cannot be used ({'; '.join(reasons)}). {REMEDY}")
 
 
 def is_supported(name: str, version: str) -> bool:

@@ -17,6 +17,7 @@ from pydantic import Field
 
 from edge.config import Table
 from edge.errors import SourceError
+from edge.extra import advise_extra
 from edge.types import U8, Capture, RgbPicture
 from edge.vision.image_file import read_picture
 
@@ -149,7 +150,7 @@ def find_shipped_photo() -> Path:
         path = Path(found.origin).parent / "mpl-data" / "sample_data" / "grace_hopper.jpg"
         if path.is_file():
             return path
-    raise SourceError("there is no photograph: pip install 'edgewatch[demo]', or set photo")
+    raise SourceError(f"there is no photograph: set photo, or, {advise_extra('demo')}")
 
 
 def build(options: Options) -> SyntheticCamera:

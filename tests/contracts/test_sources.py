@@ -47,7 +47,7 @@ def working_camera(tmp_path):
 
 @contextlib.contextmanager
 def working_synthetic(tmp_path):
-    pytest.importorskip("matplotlib", reason="pip install edgewatch[demo]")
+    pytest.importorskip("matplotlib", reason="pip install '.[demo]'")
     yield create("synthetic", size_wh=(320, 180))
 
 

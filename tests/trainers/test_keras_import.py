@@ -63,5 +63,5 @@ def test_a_library_that_is_missing_is_named_with_the_remedy(package, run, words,
     )
     assert done.returncode
     assert says in done.stderr
-    assert "pip install 'edgewatch[" in done.stderr
+    assert f"in a clone of Edgewatch, {sys.executable} -m pip install '.[" in done.stderr
     assert "Traceback" not in done.stderr

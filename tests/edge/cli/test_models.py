@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -208,7 +209,7 @@ def test_pull_names_the_command_that_installs_what_adopting_needs(cache, server,
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     done = models("pull", "tiny")
     assert done.exit_code == ConfigError.exit_code
-    assert "pip install 'edgewatch[deploy]'" in done.output
+    assert f"in a clone of Edgewatch, {sys.executable} -m pip install '.[deploy]'" in done.output
     assert server.asked == []
 
 

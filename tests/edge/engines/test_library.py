@@ -139,9 +139,9 @@ def test_only_versions_whose_interface_is_tested_are_taken(monkeypatch, version,
     with pytest.raises(ConfigError) as caught:
         find_library("tensorrt")
     assert str(caught.value) == (
-        f"TensorRT cannot be used (tensorrt: version {version} is not supported): install TensorRT "
-        "10.3 to 11 with pip install 'edgewatch[tensorrt]', on a Jetson use that of JetPack 6.2 or "
-        "newer"
+        f"TensorRT cannot be used (tensorrt: version {version} is not supported). TensorRT 10.3 to "
+        f"11 is needed: in a clone of Edgewatch, {sys.executable} -m pip install '.[tensorrt]'; on "
+        "a Jetson use that of JetPack 6.2 or newer"
     )
 
 

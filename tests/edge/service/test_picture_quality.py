@@ -27,7 +27,7 @@ SIZE_WH = (240, 180)
 @pytest.fixture(scope="module")
 def still():
     """A real photograph as ``(H, W, 3)`` float."""
-    pytest.importorskip("matplotlib", reason="pip install edgewatch[demo]")
+    pytest.importorskip("matplotlib", reason="pip install '.[demo]'")
     photo = read_picture(find_shipped_photo()).rgb[:500, :600]
     return cv2.resize(photo, SIZE_WH, interpolation=cv2.INTER_AREA).astype(np.float32)
 

@@ -48,11 +48,11 @@ def test_any_sensible_size_can_be_asked_for(photo, size_wh):
 
 
 def test_the_photograph_of_matplotlib_is_found_without_importing_it():
-    pytest.importorskip("matplotlib", reason="pip install edgewatch[demo]")
+    pytest.importorskip("matplotlib", reason="pip install '.[demo]'")
     assert pictures(None, count=1)[0].std() > 20
 
 
 def test_without_matplotlib_the_remedy_is_named(monkeypatch):
     monkeypatch.setattr(synthetic.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(SourceError, match=r"pip install 'edgewatch\[demo\]'"):
+    with pytest.raises(SourceError, match=r" -m pip install '\.\[demo\]'"):
         pictures(None, count=1)
