@@ -117,7 +117,7 @@ def test_a_library_that_breaks_is_a_finding_with_its_reason(tmp_path):
 
 def test_engines_are_counted_and_foreign_ones_named(tmp_path):
     cache = EngineCache(tmp_path / "cache")
-    assert engines_of(tmp_path).detail == f"none built yet in {tmp_path}/engines"
+    assert engines_of(tmp_path).detail == f"none built yet in {tmp_path}/cache/engines"
     key = EngineKey("tensorrt", "10.3", "Orin", ("sm87",), "0" * 64, "fp16", (1, 8, 16), ())
     entry = cache.store(key, "gate", b"engine", 1.0, 1.0)
     assert engines_of(tmp_path).detail.startswith("1 in ")
