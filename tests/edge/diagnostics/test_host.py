@@ -106,7 +106,9 @@ def test_an_unsupported_version_of_tensorrt_is_a_finding_with_the_supported_ones
         "tensorrt"
     ]
     assert not found.ok
-    assert found.hint.startswith("not supported: tensorrt 12.0.0; install TensorRT 10.3 to 11 with")
+    assert found.hint.startswith(
+        "not supported: tensorrt 12.0.0; TensorRT 10.3 to 11 is needed: in a"
+    )
 
 
 def test_a_library_that_breaks_is_a_finding_with_its_reason(tmp_path):
