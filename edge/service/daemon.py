@@ -146,7 +146,9 @@ class Daemon:
         self._view = view = NodeView(
             settings.node, self._cameras, self.health, archivist, detector.classes
         )
-        node = view.describe(self._make_people_desk(models, base), self._path, self.reload)
+        node = view.describe(
+            self._make_people_desk(models, base), self._path, self.reload, self._list_waiting
+        )
         page = create_page(settings.http, base, node)
         self._http = HttpServer(settings.http, self.metrics, self.health, page)
         self._http.start()
@@ -407,9 +409,7 @@ class Daemon:
         self._watch(settings.cameras, sources)
         self._inference.batching = settings.batching
         self._inference.camera_count = len(settings.cameras)
-        waiting = [
-            key for key in NOT_RELOADED if getattr(settings, key) != getattr(self._settings, key)
-        ]
+        waiting = self._list_waiting(settings)
         self.metrics.reload_successful.set(0 if waiting else 1)
         count = len(self._cameras)
         log.info("reloaded: %d camera%s", count, "" if count == 1 else "s")
@@ -418,6 +418,12 @@ class Daemon:
                 "reload: what changed in %s takes effect when the daemon is restarted",
                 ", ".join(waiting),
             )
+
+    def _list_waiting(self, settings: Config) -> list[str]:
+        """Tables that take effect only when the daemon is restarted."""
+        return [
+            key for key in NOT_RELOADED if getattr(settings, key) != getattr(self._settings, key)
+        ]
 
     def _watch(self, cameras: Sequence[Camera], sources: Mapping[str, CameraSources]) -> None:
         """Go on with other cameras; those whose streams are the same keep their connections."""

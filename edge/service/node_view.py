@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from edge.config import Config
 from edge.errors import StorageError
 from edge.event import Event, EventChange
 from edge.recording.mp4 import Part, join
@@ -76,6 +77,7 @@ class NodeView:
         people: Callable[[Archive | None], People] | None,
         path: Path | None,
         reload: Callable[[], None],
+        list_waiting: Callable[[Config], Sequence[str]],
     ) -> Node:
         """What there is to see.
 
@@ -83,10 +85,13 @@ class NodeView:
             people: Makes the desk that changes the gallery; None without recognition.
             path: The configuration file.
             reload: Asks the node to read it again.
+            list_waiting: Tables of a configuration that wait for a restart.
         """
         folder = self.archivist.folder
         archive = Archive(folder) if folder else None
-        configuration = ConfigurationFile(path, reload, tuple(self.classes)) if path else None
+        configuration = (
+            ConfigurationFile(path, reload, tuple(self.classes), list_waiting) if path else None
+        )
         return Node(
             self.name,
             self.list_cameras,

@@ -177,8 +177,9 @@ class ConfigurationDesk:
                 )
             _write(file.path, text)
         file.reload()
+        waiting = tuple(file.list_waiting(config_file.parse(config_file.read_tree(text))))
         text, revision = self.read(file)
-        return ConfigurationText(self._secrets.hide(text), revision)
+        return ConfigurationText(self._secrets.hide(text), revision, waiting)
 
 
 def refuse(mistakes: Sequence[Mistake]) -> RequestError:

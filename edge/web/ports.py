@@ -9,7 +9,7 @@ from datetime import date
 from pathlib import Path
 from typing import Literal, Protocol
 
-from edge.config import Camera
+from edge.config import Camera, Config
 from edge.errors import StorageError
 from edge.recording.archive import INDEX
 from edge.recording.index import Index
@@ -189,11 +189,13 @@ class ConfigurationFile:
     Attributes:
         reload: Asks the node to read it again.
         classes: What its detector detects; labels are checked against it where it is not empty.
+        list_waiting: Tables of a configuration that take effect only when the node is restarted.
     """
 
     path: Path
     reload: Callable[[], None]
     classes: tuple[str, ...] = ()
+    list_waiting: Callable[[Config], Sequence[str]] = lambda _: ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -429,10 +429,12 @@ class ConfigurationText(msgspec.Struct, frozen=True):
     Attributes:
         text: Its text; whatever is secret is `[hidden ...]`, which is put back when it is written.
         revision: Names this state of the file, for the header `if-match`; also in `etag`.
+        needs_restart: Of what was written, tables that take effect only when the node is restarted.
     """
 
     text: str
     revision: str
+    needs_restart: tuple[str, ...] = ()
 
 
 class NewText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

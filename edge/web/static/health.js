@@ -59,9 +59,11 @@ const makeConfiguration = () => {
     .catch((error) => say(error.message, true));
   const save = async () => {
     try {
-      ({ text: text.value, revision } = await ask("/configuration", { method: "PUT", body: { text: text.value }, match: revision }));
-      answer.textContent = "";
-      say("Saved. The node reads it now.");
+      const written = await ask("/configuration", { method: "PUT", body: { text: text.value }, match: revision });
+      ({ text: text.value, revision } = written);
+      const waiting = written.needs_restart.join(", ");
+      answer.textContent = waiting && `What changed in ${waiting} takes effect when the node is restarted: systemctl restart edge@NODE`;
+      say(waiting ? "Saved. A restart of the node is needed." : "Saved. The node reads it now.");
     } catch (error) {
       if (error.mistakes?.length) tell({ mistakes: error.mistakes });
       else say(error.status === 412 ? "The file was changed in the meantime: open it again." : error.message, true);

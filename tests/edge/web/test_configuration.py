@@ -20,13 +20,18 @@ fps = 5
 TRIANGLE = [[0.1, 0.1], [0.9, 0.1], [0.5, 0.9]]
 
 
+def list_waiting(settings):
+    """What a node that began with `TEXT` says."""
+    return ["node"] if settings.node != "edge" else []
+
+
 class Node:
     def __init__(self, folder):
         self.path = folder / "gate.toml"
         self.path.write_text(TEXT)
         self.path.chmod(0o640)
         self.reloads = 0
-        file = ConfigurationFile(self.path, self.reload, ("person", "car"))
+        file = ConfigurationFile(self.path, self.reload, ("person", "car"), list_waiting)
         self.node = make_node(configuration=file, list_cameras=lambda: [make_sight("door")])
 
     def reload(self):
@@ -56,6 +61,15 @@ def test_it_is_read_without_secrets_and_written_with_them(node, served):
     assert stat.S_IMODE(node.path.stat().st_mode) == 0o640
     assert node.reloads == 1
     assert list(node.path.parent.iterdir()) == [node.path]
+
+
+def test_what_waits_for_a_restart_is_told(node, served):
+    shown = served.ask("/api/v1/configuration").json
+    assert shown["needs_restart"] == []
+    text = 'node = "porch"\n' + shown["text"].replace("fps = 5", "fps = 8")
+    answer = served.ask("/api/v1/configuration", "PUT", {"text": text}, if_match=shown["revision"])
+    assert answer.status == 200, answer.body
+    assert answer.json["needs_restart"] == ["node"]
 
 
 def test_a_check_tells_mistakes_with_line_and_key_and_the_difference(node, served):
