@@ -84,3 +84,15 @@ def test_a_zone_that_is_drawn_and_saved_is_named_by_messages(browser, daemon):
         seen.page.get_by_role("button", name="Save").click()
         seen.page.get_by_text("Saved").wait_for()
         assert wait_for_zone(subscriber, "bench", 40)
+
+
+def test_what_waits_for_a_restart_is_shown_when_it_is_saved(browser, daemon):
+    with looking(browser, f"{daemon.address}#/health") as seen:
+        seen.page.get_by_text("Configuration", exact=True).click()
+        editor = seen.page.get_by_label("Configuration (TOML)")
+        seen.wait_until("document.querySelector('textarea').value")
+        editor.fill(editor.input_value() + '\n[log]\nlevel = "warning"\n')
+        seen.page.get_by_role("button", name="Save").click()
+        seen.page.get_by_text("What changed in log takes effect when the node is").wait_for()
+        seen.page.get_by_text("Saved. A restart of the node is needed.").wait_for()
+        assert seen.complaints == []
