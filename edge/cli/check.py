@@ -33,6 +33,7 @@ from edge.errors import (
     GalleryError,
     collect_errors,
 )
+from edge.events.obstacle import list_obstacles
 from edge.models.embedder import ContractEmbedder
 from edge.models.liveness import ContractLiveness
 from edge.opencv import advise_one_wheel, list_wheels
@@ -196,28 +197,9 @@ def _find_nearest(folder: Path) -> Path:
 def _check_rules(settings: Config) -> Iterator[Finding]:
     """Warn of triggers that never come."""
     for camera in settings.cameras:
-        when = [trigger for rule in camera.events for trigger in rule.when]
-        reasons = {trigger: _find_obstacle(trigger, camera, settings) for trigger in when}
-        detail = "; ".join(
-            f"{trigger} never comes: {why}" for trigger, why in reasons.items() if why
-        )
-        if detail:
-            yield Finding(f"cameras.{camera.name}.events", True, f"warning: {detail}")
-
-
-def _find_obstacle(trigger: str, camera: Camera, settings: Config) -> str:
-    """Why a trigger never comes; empty if it may."""
-    word, _, name = trigger.partition(":")
-    if word in ("known", "unknown", "spoof"):
-        return "" if settings.recognition else "add [recognition]"
-    if word == "crossed":
-        return "" if camera.lines else "the camera has no lines"
-    if word in ("entered", "left", "dwelled") and not camera.zones:
-        return "the camera has no zones"
-    zones = [zone for zone in camera.zones if name in ("", zone.name)]
-    if word == "dwelled" and not any(zone.dwell_s for zone in zones):
-        return f"set dwell_s of {name or 'a zone'}"
-    return ""
+        if obstacles := list_obstacles(camera, settings):
+            detail = f"warning: {'; '.join(obstacles)}"
+            yield Finding(f"cameras.{camera.name}.events", True, detail)
 
 
 def _check_space(sinks: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:

@@ -18,6 +18,7 @@ from edge.config import Camera, Config
 from edge.config_file import locate_in
 from edge.errors import ConfigError, EdgeError, locate
 from edge.event import Event, EventChange
+from edge.events.obstacle import list_obstacles
 from edge.models.output_check import OutputCheck
 from edge.pipeline import Pipeline
 from edge.service import systemd
@@ -186,6 +187,7 @@ class Daemon:
         count, port = len(self._cameras), self._http.port
         where = f"http port {port}" if port else "no HTTP yet"
         log.info("ready: %d camera%s, %s", count, "" if count == 1 else "s", where)
+        _warn_of_obstacles(self._settings)
         self._notifier.send("READY=1")
 
     def main_loop(self) -> None:
@@ -413,6 +415,7 @@ class Daemon:
         self.metrics.reload_successful.set(0 if waiting else 1)
         count = len(self._cameras)
         log.info("reloaded: %d camera%s", count, "" if count == 1 else "s")
+        _warn_of_obstacles(settings)
         if waiting:
             log.warning(
                 "reload: what changed in %s takes effect when the daemon is restarted",
@@ -461,3 +464,10 @@ class Daemon:
 def _choose_silence_s(watchdog_s: float) -> float:
     """The longest silence of a healthy stage; the heartbeat alone is silent for a second."""
     return min(MAX_SILENCE_S, max(watchdog_s / 3, 1.5)) if watchdog_s else MAX_SILENCE_S
+
+
+def _warn_of_obstacles(settings: Config) -> None:
+    """Tell of rules that wait for something in vain."""
+    for camera in settings.cameras:
+        for obstacle in list_obstacles(camera, settings):
+            log.warning("%s: cameras.events: %s", camera.name, obstacle)

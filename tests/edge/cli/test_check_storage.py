@@ -86,10 +86,15 @@ def test_a_storage_folder_that_cannot_be_is_told(folder, says, tmp_path):
         ('when = ["spoof", "began"]', "spoof never comes: add [recognition]"),
         ('when = ["crossed"]', "crossed never comes: the camera has no lines"),
         ('when = ["entered", "left"]', "left never comes: the camera has no zones"),
+        (
+            'when = ["began", "offline"]\nlabels = ["car"]',
+            "warning: began never comes: its labels are none of the camera's, person",
+        ),
     ],
 )
 def test_triggers_that_never_come_are_told(camera, says, tmp_path):
-    found = check(tmp_path, f"[[cameras.events]]\n{camera}")["cameras.door.events"]
+    camera = f'labels = ["person"]\n[[cameras.events]]\n{camera}'
+    found = check(tmp_path, camera)["cameras.door.events"]
     assert found["ok"]
     assert says in found["detail"]
 

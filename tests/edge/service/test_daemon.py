@@ -260,6 +260,19 @@ def test_what_waits_for_a_restart_is_no_successful_reload(run, tmp_path, caplog)
     assert "edge_config_last_reload_successful 1.0" in running.get("/metrics")[1]
 
 
+def test_triggers_that_never_come_are_told_at_the_start_and_at_a_reload(run, tmp_path, caplog):
+    running = run({"door": ""}, '[[cameras.events]]\nwhen = ["dwelled"]')
+    assert running.until(lambda states: states == {"door": "online"})
+    told = "door: cameras.events: dwelled never comes: the camera has no zones"
+    assert told in caplog.text
+    caplog.clear()
+    running.daemon.reload()
+    deadline_s = time.monotonic() + 10
+    while told not in caplog.text:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.02)
+
+
 def test_a_reload_tells_where_an_unknown_label_is(run, tmp_path, caplog):
     running = run({"door": ""})
     assert running.until(lambda states: states == {"door": "online"})
