@@ -31,6 +31,7 @@ from edge.errors import (
     EdgeError,
     ErrorCollector,
     GalleryError,
+    StorageError,
     collect_errors,
 )
 from edge.events.obstacle import list_obstacles
@@ -38,6 +39,9 @@ from edge.models.embedder import ContractEmbedder
 from edge.models.liveness import ContractLiveness
 from edge.opencv import advise_one_wheel, list_wheels
 from edge.printable import format_bytes, format_count
+from edge.recording.archive import INDEX
+from edge.recording.index import Index
+from edge.recording.records import WORRYING_SHARE, describe_protected
 from edge.service.camera_pool import create_main, create_source
 from edge.service.gallery_sync import follow_gallery
 from edge.service.health import HealthBoard
@@ -176,6 +180,13 @@ def _check_storage(settings: Config, base: Path) -> Iterator[Finding]:
         detail += ", less than min_free_bytes: nothing would be kept for long"
         yield Finding(part, False, detail)
         return
+    try:
+        share = _measure_protected(folder) / max(storage.max_bytes, 1)
+    except StorageError as error:
+        yield Finding(part, False, str(error))
+        return
+    if share > WORRYING_SHARE:
+        detail += f"; warning: {describe_protected(share)}"
     if not any(camera.events or camera.record.continuous for camera in settings.cameras):
         detail += "; warning: no camera has [[cameras.events]], so that nothing is kept"
     yield Finding(part, True, detail)
@@ -192,6 +203,17 @@ def _find_nearest(folder: Path) -> Path:
             path.lstat()
             return path
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
+
+
+def _measure_protected(folder: Path) -> int:
+    """The bytes of protected events in a storage folder."""
+    if not (folder / INDEX).is_file():
+        return 0
+    index = Index(folder / INDEX)
+    try:
+        return index.sum_protected_bytes()
+    finally:
+        index.close()
 
 
 def _check_rules(settings: Config) -> Iterator[Finding]:

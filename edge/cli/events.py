@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import time
@@ -27,6 +28,7 @@ from edge.compat import UTC
 from edge.errors import ConfigError, EdgeError, StorageError
 from edge.event import Severity
 from edge.printable import escape_controls, escape_controls_in_json
+from edge.recording.archive import Archive
 from edge.recording.index import Index
 from edge.recording.mp4 import Part, join
 from edge.recording.records import EventFilter, EventRecord, FileKind, StoredFile
@@ -97,6 +99,45 @@ def show(configuration: Configuration, event_id: EventId, as_json: AsJson = Fals
     width = max(map(len, facts))
     for name, value in facts.items():
         typer.echo(f"{name:<{width}}  {escape_controls(value)}")
+
+
+@app.command("protect")
+def protect(
+    configuration: Configuration,
+    event_id: EventId,
+    release: Annotated[bool, typer.Option("--release", help="Protect it no longer.")] = False,
+) -> None:
+    """Keep an event, whatever its age and however much room is wanted."""
+    with _open(configuration) as (_, index):
+        _find(index, event_id)
+        index.protect(event_id, protected=not release)
+    typer.echo(f"{event_id} is {'no longer ' if release else ''}protected")
+
+
+@app.command("delete")
+def delete(
+    configuration: Configuration,
+    event_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of events.")],
+) -> None:
+    """Delete events with their pictures and clips."""
+    with _open(configuration) as (folder, index):
+        for event_id in event_ids:
+            record = _find(index, event_id)
+            if not index.doom(event_id):
+                raise EdgeError(
+                    f"event {event_id} is protected: `edge events protect --release` first"
+                    if record.protected
+                    else f"event {event_id} goes on: delete it when it is over"
+                )
+    settings = config_file.load(configuration).storage
+    assert settings  # noqa: S101 - it was opened
+    try:
+        with contextlib.closing(Archive(settings, folder)) as archive:
+            archive.delete_doomed()
+    except StorageError:
+        typer.echo(f"{', '.join(event_ids)}: the node deletes their files within seconds")
+        return
+    typer.echo(f"{', '.join(event_ids)}: deleted")
 
 
 @app.command("export")
@@ -204,14 +245,21 @@ def _describe_row(record: EventRecord) -> tuple[str, ...]:
     return (
         event.event_id, _format_moment(event.began_s), _format_span(record), event.camera,
         describe_event(event), str(event.severity),
-        ", ".join(sorted(str(kind) for kind in record.files if kind is not FileKind.THUMBNAIL)),
+        ", ".join(
+            sorted(str(kind) for kind in record.files if kind is not FileKind.THUMBNAIL)
+            + ["protected"] * record.protected
+        ),
     )  # fmt: skip
 
 
 def _to_json(record: EventRecord) -> dict[str, object]:
     event: dict[str, object] = msgspec.to_builtins(record.event)
     event = {"id": event.pop("event_id")} | event  # as the API names it
-    return event | {"seen": record.seen, "files": sorted(map(str, record.files))}
+    return event | {
+        "seen": record.seen,
+        "protected": record.protected,
+        "files": sorted(map(str, record.files)),
+    }
 
 
 def _format_moment(unix_s: float) -> str:

@@ -204,13 +204,17 @@ class Archive:
         return sum(_measure(self.folder / name) for name in (INDEX, f"{INDEX}-wal"))
 
     def prune(self, now_s: float, reserve_bytes: int = 0) -> int:
-        """Delete what is too old or too much, oldest first; the bytes that were freed.
+        """Delete what somebody wants to be gone, and what is too old or too much, oldest first.
+
+        Returns:
+            The bytes that were freed.
 
         Args:
             now_s: Unix time.
             reserve_bytes: What is going to be written.
         """
-        freed = sum(map(self._delete, self._list_old(now_s)))
+        freed = self.delete_doomed()
+        freed += sum(map(self._delete, self._list_old(now_s)))
         excess = sum(self.measure().values()) + reserve_bytes - self.settings.max_bytes
         usage = shutil.disk_usage(self.folder)
         excess = max(excess, self.settings.min_free_bytes + reserve_bytes - usage.free)
@@ -222,6 +226,10 @@ class Archive:
             if excess <= 0:
                 break
         return freed
+
+    def delete_doomed(self) -> int:
+        """Delete what somebody wants to be gone; the bytes that were freed."""
+        return sum(map(self._delete_event, self.index.list_doomed()))
 
     def _list_old(self, now_s: float) -> Iterator[StoredFile | str]:
         days = self.settings.keep_days
@@ -239,24 +247,31 @@ class Archive:
         yield from self.index.list_event_ids()
 
     def _iterate(self, kind: FileKind) -> Iterator[StoredFile]:
-        """Whole files of a kind, oldest first; those that were yielded are deleted meanwhile."""
+        """Whole files of a kind that may go, oldest first; yielded ones are deleted meanwhile."""
         while True:
-            files = [f for f in self.index.list_files(kind, limit=100) if f.ended_s is not None]
+            files = [f for f in self.index.list_deletable(kind, 100) if f.ended_s is not None]
             yield from files
             if len(files) < 50:
                 return
 
     def _delete(self, victim: StoredFile | str) -> int:
         """Delete a file, or an event with all its files; the bytes that this frees."""
+        event_id = victim.event_id if isinstance(victim, StoredFile) else victim
+        if event_id and self.index.is_protected(event_id):  # since a moment ago
+            return 0
         if isinstance(victim, StoredFile):
             self.drop(victim)
             return victim.size_bytes
-        files = self.index.list_files(event_id=victim)
+        return self._delete_event(victim)
+
+    def _delete_event(self, event_id: str) -> int:
+        """Delete an event with all its files, unless one is being written."""
+        files = self.index.list_files(event_id=event_id)
         if any(file.path in self._open for file in files):
             return 0
         for file in files:
             self.drop(file)
-        self.index.delete_event(victim)
+        self.index.delete_event(event_id)
         return sum(file.size_bytes for file in files)
 
     # --- after a crash --------------------------------------------------------------------------

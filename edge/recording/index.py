@@ -22,13 +22,14 @@ from edge.event import Event, KnownPerson
 from edge.recording.records import EventFilter, EventRecord, FileKind, StoredFile
 
 APPLICATION_ID = 0x45444756  # "EDGV"
-VERSION = 1
+VERSION = 2
 BUSY_S = 5.0
 
 _SCHEMA = """
 CREATE TABLE events (
     id TEXT PRIMARY KEY, camera TEXT NOT NULL, severity TEXT NOT NULL, began_s REAL NOT NULL,
-    ended_s REAL, seen INTEGER NOT NULL DEFAULT 0, body TEXT NOT NULL
+    ended_s REAL, seen INTEGER NOT NULL DEFAULT 0, body TEXT NOT NULL,
+    protected INTEGER NOT NULL DEFAULT 0, doomed INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE INDEX events_by_time ON events (began_s, id);
 CREATE INDEX events_by_camera ON events (camera, began_s, id);
@@ -48,7 +49,16 @@ CREATE INDEX files_by_event ON files (event);
 CREATE INDEX files_by_time ON files (kind, began_s);
 CREATE INDEX files_by_camera ON files (camera, kind, began_s);
 """
+_FROM_VERSION_1 = """
+ALTER TABLE events ADD COLUMN protected INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE events ADD COLUMN doomed INTEGER NOT NULL DEFAULT 0;
+"""
+_PARTIAL = """
+CREATE INDEX events_protected ON events (id) WHERE protected;
+CREATE INDEX events_doomed ON events (id) WHERE doomed;
+"""
 _DAMAGE = re.compile("malformed|not a database")
+_EVENT_COLUMNS = "body, seen, events.id, protected"
 _FILE_COLUMNS = "path, kind, camera, event, began_s, ended_s, size_bytes"
 
 
@@ -103,9 +113,13 @@ class Index:
             kind, version = (run(f"PRAGMA {p}").fetchone()[0]
                              for p in ("application_id", "user_version"))  # fmt: skip
             if run("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0:
-                for statement in _SCHEMA.split(";"):
+                for statement in (_SCHEMA + _PARTIAL).split(";"):
                     run(statement)
                 run(f"PRAGMA application_id = {APPLICATION_ID}")
+                run(f"PRAGMA user_version = {VERSION}")
+            elif (kind, version) == (APPLICATION_ID, 1):
+                for statement in (_FROM_VERSION_1 + _PARTIAL).split(";"):
+                    run(statement)
                 run(f"PRAGMA user_version = {VERSION}")
             elif (kind, version) != (APPLICATION_ID, VERSION):
                 raise StorageError(
@@ -132,7 +146,9 @@ class Index:
 
     def get_event(self, event_id: str) -> EventRecord | None:
         """An event by its id."""
-        rows = self._fetch("SELECT body, seen, id FROM events WHERE id = ?", (event_id,))
+        rows = self._fetch(
+            f"SELECT {_EVENT_COLUMNS} FROM events WHERE id = ? AND NOT doomed", (event_id,)
+        )
         return next(iter(self._to_records(rows)), None)
 
     def find_events(
@@ -153,18 +169,18 @@ class Index:
         order = ("terms.began_s DESC, terms.event DESC" if leading == "terms"
                  else "events.began_s DESC, events.id DESC")  # fmt: skip
         rows = self._fetch(
-            f"SELECT body, seen, events.id FROM {source} WHERE {' AND '.join(conditions)} "
+            f"SELECT {_EVENT_COLUMNS} FROM {source} WHERE {' AND '.join(conditions)} "
             f"ORDER BY {order} LIMIT ?",
             (*values, limit),
         )
         return self._to_records(rows)
 
     def list_event_ids(self, before_s: float = math.inf) -> Iterator[str]:
-        """Ids of events that began before a Unix time, oldest first, also while they go."""
+        """Ids of events that may go and began before a Unix time, oldest first, while they go."""
         after = (-math.inf, "")
         while rows := self._fetch(
             "SELECT began_s, id FROM events WHERE (began_s, id) > (?, ?) AND began_s < ? "
-            "ORDER BY began_s, id LIMIT 100",
+            "AND NOT protected ORDER BY began_s, id LIMIT 100",
             (*after, before_s),
         ):
             yield from [row[1] for row in rows]
@@ -172,7 +188,7 @@ class Index:
 
     def list_open_events(self) -> list[Event]:
         """Events that have no end, as after a crash."""
-        rows = self._fetch("SELECT body, seen, id FROM events WHERE ended_s IS NULL")
+        rows = self._fetch(f"SELECT {_EVENT_COLUMNS} FROM events WHERE ended_s IS NULL")
         return [record.event for record in self._to_records(rows)]
 
     def mark_seen(self, event_ids: Iterable[str], *, seen: bool = True) -> int:
@@ -182,6 +198,45 @@ class Index:
                 run("UPDATE events SET seen = ? WHERE id = ?", (int(seen), event_id)).rowcount
                 for event_id in event_ids
             )
+
+    def protect(self, event_id: str, *, protected: bool = True) -> None:
+        """Have an event stay however old or large it is, or no longer."""
+        with self._change() as run:
+            run("UPDATE events SET protected = ? WHERE id = ?", (int(protected), event_id))
+
+    def doom(self, event_id: str) -> bool:
+        """Hide an event that is over, so that whoever writes the archive deletes it.
+
+        Returns:
+            False where it goes on, or is protected.
+        """
+        with self._change() as run:
+            changed = run(
+                "UPDATE events SET doomed = 1 WHERE id = ? AND ended_s IS NOT NULL "
+                "AND NOT protected",
+                (event_id,),
+            ).rowcount
+        return bool(changed)
+
+    def list_doomed(self) -> list[str]:
+        """Ids of events that are to be deleted."""
+        return [row[0] for row in self._fetch("SELECT id FROM events WHERE doomed")]
+
+    def is_protected(self, event_id: str) -> bool:
+        """Whether an event is protected, as of now."""
+        return bool(self._fetch("SELECT 1 FROM events WHERE id = ? AND protected", (event_id,)))
+
+    def is_doomed(self, event_id: str) -> bool:
+        """Whether an event is to be deleted."""
+        return bool(self._fetch("SELECT 1 FROM events WHERE id = ? AND doomed", (event_id,)))
+
+    def sum_protected_bytes(self) -> int:
+        """The bytes of all files of protected events."""
+        [[size]] = self._fetch(
+            "SELECT sum(size_bytes) FROM events JOIN files ON files.event = events.id "
+            "WHERE protected"
+        )
+        return int(size or 0)
 
     def delete_event(self, event_id: str) -> None:
         """Delete an event; its files must be gone."""
@@ -227,9 +282,19 @@ class Index:
         self, kind: FileKind | None = None, *, camera: str = "", event_id: str = "", limit: int = -1
     ) -> list[StoredFile]:
         """Files, oldest first."""
+        return self._list_files(kind, camera, event_id, limit)
+
+    def list_deletable(self, kind: FileKind, limit: int) -> list[StoredFile]:
+        """Files of a kind that belong to no protected event, oldest first."""
+        condition = "event NOT IN (SELECT id FROM events WHERE protected)"
+        return self._list_files(kind, "", "", limit, condition)
+
+    def _list_files(
+        self, kind: FileKind | None, camera: str, event_id: str, limit: int, condition: str = "1"
+    ) -> list[StoredFile]:
         asked = {"kind": str(kind) if kind else "", "camera": camera, "event": event_id}
         asked = {column: value for column, value in asked.items() if value}
-        where = " AND ".join([f"{column} = ?" for column in asked] or ["1"])
+        where = " AND ".join([f"{column} = ?" for column in asked] + [condition])
         rows = self._fetch(
             f"SELECT {_FILE_COLUMNS} FROM files WHERE {where} ORDER BY began_s LIMIT ?",
             (*asked.values(), limit),
@@ -269,9 +334,12 @@ class Index:
                 kinds[event_id].add(FileKind(kind))
         return [
             EventRecord(
-                msgspec.json.decode(body, type=Event), bool(seen), frozenset(kinds[event_id])
+                msgspec.json.decode(body, type=Event),
+                bool(seen),
+                bool(protected),
+                frozenset(kinds[event_id]),
             )
-            for body, seen, event_id in rows
+            for body, seen, event_id, protected in rows
         ]
 
     def _fetch(self, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
@@ -317,7 +385,7 @@ def _select(wanted: EventFilter) -> tuple[str, list[str], list[Any], str]:
     """Tables, conditions and their values, and the table whose order is walked."""
     terms = [("label", wanted.label), ("place", wanted.place), ("person", wanted.person)]
     terms = [(kind, word) for kind, word in terms if word]
-    conditions, values = ["1"], list[Any]()
+    conditions, values = ["NOT doomed"], list[Any]()
     source, leading = "events", "events"
     if terms:  # the first one leads, so that its index is walked in the order of time
         source, leading = "terms CROSS JOIN events ON events.id = terms.event", "terms"
@@ -335,6 +403,7 @@ def _select(wanted: EventFilter) -> tuple[str, list[str], list[Any], str]:
     for condition, value in (
         ("severity = ?", None if wanted.severity is None else str(wanted.severity)),
         ("seen = ?", wanted.seen),
+        ("protected = ?", wanted.protected),
         (f"{leading}.began_s >= ?", wanted.after_s),
         (f"{leading}.began_s < ?", wanted.before_s),
     ):

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from edge.compat import StrEnum
 from edge.event import Event, Severity
 
+WORRYING_SHARE = 0.5  # of the bytes that may be kept: beyond it, protected events leave little room
+
 
 class FileKind(StrEnum):
     """What a stored file is."""
@@ -44,11 +46,13 @@ class EventRecord:
 
     Attributes:
         seen: Whether somebody has marked it as seen.
+        protected: Whether it stays however old or large it is.
         files: Kinds of the files that are there whole.
     """
 
     event: Event
     seen: bool = False
+    protected: bool = False
     files: frozenset[FileKind] = frozenset()
 
 
@@ -64,6 +68,7 @@ class EventFilter:
         after_s: Begun at or after this Unix time.
         before_s: Begun before this Unix time.
         seen: Marked as seen, or not.
+        protected: Protected, or not.
     """
 
     cameras: tuple[str, ...] = ()
@@ -74,3 +79,12 @@ class EventFilter:
     after_s: float | None = None
     before_s: float | None = None
     seen: bool | None = None
+    protected: bool | None = None
+
+
+def describe_protected(share: float) -> str:
+    """What to say where protected events take so much of the bytes that may be kept."""
+    return (
+        f"protected events take {share:.0%} of storage.max_bytes, so that little else is kept: "
+        "delete some, take their protection away, or raise max_bytes"
+    )

@@ -105,6 +105,7 @@ class Archivist:
     Attributes:
         cameras: Of which something is kept, by name; may be replaced at any time.
         stored: The bytes of what is kept.
+        protected_bytes: Those of protected events among them.
     """
 
     def __init__(
@@ -118,6 +119,7 @@ class Archivist:
     ) -> None:
         self.cameras: Mapping[str, RecordedCamera] = {}
         self.stored: Mapping[FileKind, int] = {}
+        self.protected_bytes = 0
         self._settings, self._base, self._classes = settings, base, tuple(classes)
         self._tell, self._report, self._on_measured = tell, report, on_measured
         self._waiting: deque[tuple[EventUpdate, bool]] = deque()  # and whether it was told
@@ -136,6 +138,11 @@ class Archivist:
     def folder(self) -> Path | None:
         """The storage folder."""
         return self._base / self._settings.folder if self._settings else None
+
+    @property
+    def protected_share(self) -> float:
+        """How much of ``max_bytes`` protected events take."""
+        return self.protected_bytes / self._settings.max_bytes if self._settings else 0.0
 
     def put(self, updates: Sequence[EventUpdate]) -> None:
         """Take changes of events; never blocks."""
@@ -291,6 +298,7 @@ class Archivist:
         reserve = min(RESERVE_BYTES, archive.settings.max_bytes // 4)
         archive.prune(time.time(), reserve + archive.measure_index())
         self.stored = archive.measure()
+        self.protected_bytes = archive.index.sum_protected_bytes()
         self._on_measured(self.stored)
         if self._problem:
             with contextlib.suppress(OSError):

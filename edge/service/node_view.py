@@ -15,7 +15,7 @@ from edge.config import Config
 from edge.errors import StorageError
 from edge.event import Event, EventChange
 from edge.recording.mp4 import Part, join
-from edge.recording.records import EventRecord, FileKind
+from edge.recording.records import WORRYING_SHARE, EventRecord, FileKind, describe_protected
 from edge.recording.ring import PacketRing
 from edge.service.archivist import Archivist
 from edge.service.camera_pool import CameraPool
@@ -183,6 +183,8 @@ class NodeView:
             f"{camera} is recorded without sound: {why}"
             for camera, why in self.cameras.sound_problems.items()
         ]
+        if (share := self.archivist.protected_share) > WORRYING_SHARE:
+            problems.append(describe_protected(share))
         figures = {"load_ratio": os.getloadavg()[0] / (os.cpu_count() or 1)}
         if folder := self.archivist.folder:
             if folder.exists():
@@ -190,6 +192,7 @@ class NodeView:
                 figures |= {"disk_free_bytes": usage.free, "disk_total_bytes": usage.total}
             for kind, size in self.archivist.stored.items():
                 figures[f"stored_{kind}_bytes"] = size
+            figures["stored_protected_bytes"] = self.archivist.protected_bytes
         return NodeHealth(board.is_ready(), tuple(problems), figures)
 
 

@@ -7,6 +7,7 @@ import secrets
 import threading
 from collections import deque
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from edge.event import EventChange, KnownPerson
 from edge.recording.records import EventRecord
@@ -21,12 +22,12 @@ class Change:
 
     Attributes:
         number: Counts from 1.
-        kind: What became of an event; None of a camera's state.
+        kind: What became of an event, ``deleted`` at last; None of a camera's state.
     """
 
     number: int
     subject: EventRecord | CameraStatus
-    kind: EventChange | None = None
+    kind: EventChange | Literal["deleted"] | None = None
 
 
 class ChangeFeed:
@@ -47,6 +48,10 @@ class ChangeFeed:
         """Tell that an event began, was updated or ended."""
         self._add(record, kind)
 
+    def add_deletion(self, record: EventRecord) -> None:
+        """Tell that an event was deleted."""
+        self._add(record, "deleted")
+
     def add_status(self, status: CameraStatus) -> None:
         """Tell the state of a camera."""
         self._add(status, None)
@@ -57,7 +62,11 @@ class ChangeFeed:
             changes = [_without_name(change, person) for change in self._changes]
             self._changes = deque(changes, KEPT)
 
-    def _add(self, subject: EventRecord | CameraStatus, kind: EventChange | None) -> None:
+    def _add(
+        self,
+        subject: EventRecord | CameraStatus,
+        kind: EventChange | Literal["deleted"] | None,
+    ) -> None:
         with self._lock:
             self._count += 1
             self._changes.append(Change(self._count, subject, kind))

@@ -25,7 +25,9 @@ from edge.web.schema import (
     EventPerson,
     EventQuery,
     PictureQuery,
+    Protection,
     Query,
+    Role,
     SeenMark,
 )
 from edge.web.still import encode_still
@@ -56,7 +58,7 @@ def describe_event(record: EventRecord, *, names: bool) -> EventEntry:
         id=event.event_id, camera=event.camera, severity=event.severity, triggers=event.triggers,
         labels=event.labels, places=event.places, people=people, tracks=event.tracks,
         began_s=event.began_s, ended_s=event.ended_s, best=event.best, seen=record.seen,
-        files=tuple(sorted(record.files)),
+        protected=record.protected, files=tuple(sorted(record.files)),
     )  # fmt: skip
 
 
@@ -70,7 +72,7 @@ def list_events(call: Call[EventQuery, None]) -> EventPage:
             raise RequestError(HTTPStatus.BAD_REQUEST, f"{name} must be a number of seconds")
     wanted = EventFilter(
         query.camera, query.label, query.place, query.person, query.severity, query.after,
-        query.before, query.seen,
+        query.before, query.seen, query.protected,
     )  # fmt: skip
     records = require_archive(call.node).index.find_events(
         wanted, query.limit, read_cursor(query.cursor)
@@ -92,6 +94,28 @@ def mark_seen(call: Call[Query, SeenMark]) -> EventEntry:
     record = _get_record(call)
     call.node.changes.add_event(EventChange.UPDATED, record)  # for pages that are open elsewhere
     return describe_event(record, names=call.sees_names)
+
+
+def protect_event(call: Call[Query, Protection]) -> EventEntry:
+    """Have one event stay, or no longer."""
+    record = _get_record(call)
+    require_archive(call.node).index.protect(record.event.event_id, protected=call.body.protected)
+    record = _get_record(call)
+    call.node.changes.add_event(EventChange.UPDATED, record)
+    return describe_event(record, names=call.sees_names)
+
+
+def delete_event(call: Call[Query, None]) -> None:
+    """Delete one event; its files go within seconds."""
+    record = _get_record(call)
+    if not require_archive(call.node).index.doom(record.event.event_id):
+        raise RequestError(
+            HTTPStatus.CONFLICT,
+            "the event is protected: take its protection away first"
+            if record.protected
+            else "the event goes on: delete it when it is over",
+        )
+    call.node.changes.add_deletion(record)
 
 
 def show_snapshot(call: Call[PictureQuery, None]) -> Response:
@@ -165,6 +189,11 @@ ENDPOINTS = (
     Endpoint("GET", "/events/{event_id}", show_event, "Show an event.", answer=EventEntry),
     Endpoint("PUT", "/events/{event_id}/seen", mark_seen, "Mark an event as seen, or not.",
              answer=EventEntry, body=SeenMark),
+    Endpoint("PUT", "/events/{event_id}/protected", protect_event,
+             "Protect an event from being deleted for its age or for room, or no longer.",
+             role=Role.ADMIN, answer=EventEntry, body=Protection),
+    Endpoint("DELETE", "/events/{event_id}", delete_event,
+             "Delete an event with its pictures and its clip.", role=Role.ADMIN),
     Endpoint("GET", "/events/{event_id}/snapshot.jpg", show_snapshot, "The picture of an event.",
              answer="image/jpeg", query=PictureQuery),
     Endpoint("GET", "/events/{event_id}/thumbnail.jpg", show_thumbnail,

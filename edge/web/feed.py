@@ -76,7 +76,8 @@ def _encode(feed: ChangeFeed, number: int, name: str, data: bytes) -> bytes:
 
 ENDPOINTS = (
     Endpoint("GET", "/changes", follow_changes,
-             "Server-sent events: `begun`, `updated` and `ended` with an EventEntry, `camera` with "
-             "a CameraState, and `reset` where some were missed and lists must be read again.",
+             "Server-sent events: `begun`, `updated`, `ended` and `deleted` with an EventEntry, "
+             "`camera` with a CameraState, and `reset` where some were missed and lists must be "
+             "read again.",
              answer="text/event-stream", long=True),
 )  # fmt: skip

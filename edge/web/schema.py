@@ -50,6 +50,7 @@ class EventQuery(Query, frozen=True, kw_only=True):
         after: Begun at or after this Unix time.
         before: Begun before this Unix time.
         seen: Marked as seen, or not.
+        protected: Protected, or not.
         limit: How many at most.
         cursor: `next` of the page before.
     """
@@ -62,6 +63,7 @@ class EventQuery(Query, frozen=True, kw_only=True):
     after: float | None = None
     before: float | None = None
     seen: bool | None = None
+    protected: bool | None = None
     limit: Limit = 50
     cursor: Text = ""
 
@@ -117,6 +119,7 @@ class EventEntry(msgspec.Struct, frozen=True, kw_only=True):
         ended_s: Unix time at which the last of it was seen; null while it goes on.
         best: Where its object is seen best; null for what has no box.
         seen: Whether somebody has marked it as seen.
+        protected: Whether it stays however old it is, and however much room is wanted.
         files: Which files are there: `snapshot`, `thumbnail`, `clip`.
     """
 
@@ -132,6 +135,7 @@ class EventEntry(msgspec.Struct, frozen=True, kw_only=True):
     ended_s: float | None
     best: BestView | None
     seen: bool
+    protected: bool
     files: tuple[FileKind, ...]
 
 
@@ -144,6 +148,12 @@ class EventPage(msgspec.Struct, frozen=True):
 
     events: tuple[EventEntry, ...]
     next: str
+
+
+class Protection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether an event is protected."""
+
+    protected: bool
 
 
 class SeenMark(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

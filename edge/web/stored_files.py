@@ -21,7 +21,9 @@ def find_file(archive: Archive, event_id: str, kind: FileKind) -> StoredFile:
     Raises:
         RequestError: The event is not known, or has no such file.
     """
-    for file in archive.index.list_files(kind, event_id=event_id, limit=1) if event_id else ():
+    index = archive.index
+    is_there = event_id and not index.is_doomed(event_id)
+    for file in index.list_files(kind, event_id=event_id, limit=1) if is_there else ():
         if file.ended_s is not None:
             return file
     raise RequestError(HTTPStatus.NOT_FOUND, f"there is no {kind} of an event {event_id[:64]!r}")

@@ -52,7 +52,7 @@ const tell = (kind, subject) => { for (const take of [...listeners]) take(kind, 
 /** Follows what happens, for as long as the page is open; shows the login once the session is gone. */
 export const followChanges = (setOnline, wasAway = false) => {
   const source = new EventSource(address("/changes"));
-  for (const kind of ["begun", "updated", "ended", "camera", "reset"]) {
+  for (const kind of ["begun", "updated", "ended", "deleted", "camera", "reset"]) {
     source.addEventListener(kind, ({ data }) => tell(kind, JSON.parse(data)));
   }
   source.addEventListener("open", () => {

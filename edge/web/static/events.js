@@ -94,10 +94,18 @@ const openList = async (query) => {
   more.addEventListener("click", () => load().catch((error) => say(error.message, true)));
   const stop = onChange((kind, event) => {
     if (kind === "reset") { reload(); return; }
+    if (kind === "deleted") {
+      known.delete(event.id);
+      ofDay.delete(event.id);
+      list.querySelector(`[data-event="${CSS.escape(event.id)}"]`)?.remove();
+      addDays(list);
+      showDay();
+      return;
+    }
     if (kind === "camera" || !fits(event)) return;
     const old = known.get(event.id);
     if (!old && known.size >= MOST) { reload(); return; } // a page that is open for weeks
-    known.set(event.id, { ...event, seen: event.seen || Boolean(old?.seen) });
+    known.set(event.id, old ? combine(old, event) : event);
     const row = makeRow(known.get(event.id));
     list.querySelector(".none")?.remove();
     if (old) replaceRow(list.querySelector(`[data-event="${CSS.escape(event.id)}"]`), row);
@@ -108,6 +116,11 @@ const openList = async (query) => {
   await load();
   return [make("section", { class: "log" }, make("h2", { class: "hidden" }, "Events"), filters, day, list, more), stop];
 };
+
+/** An event as it is told, with what people said of it: while it goes on, the node does not tell that. */
+const combine = (old, event) => ({
+  ...event, seen: event.seen || old.seen, protected: event.protected || (old.ended_s === null && old.protected),
+});
 
 const replaceRow = (old, row) => {
   const hasFocus = old.contains(document.activeElement);
@@ -188,11 +201,12 @@ const makeRow = (event) => {
       make("span", { class: "what" }, describeWhat(event)),
       make("span", { class: "when" }, `${formatTime(event.began_s)}, ${formatLength(event)}`),
       make("span", { class: "where" }, event.camera, event.files.includes("clip") ? make("span", { class: "clip" }, "clip") : null,
+        event.protected ? make("span", {}, "protected") : null,
         event.severity === "alert" ? make("span", { class: "badge" }, "alert") : null)));
 };
 
 const makeGone = () => [
-  showEmpty("This event is gone", "It was older than what this node keeps, or made room for newer ones."),
+  showEmpty("This event is gone", "Somebody deleted it, it was older than what this node keeps, or it made room for newer ones."),
   make("p", { class: "back" }, make("a", { href: "#/events" }, "All events")),
 ];
 
@@ -212,11 +226,23 @@ const openEvent = async (id) => {
   const downloads = make("span", { class: "controls" });
   const facts = make("dl", {});
   const corrections = make("div", { class: "corrections" });
+  const protect = make("button", { class: "quiet", onclick: () => {
+    ask(`${path}/protected`, { method: "PUT", body: { protected: !event.protected } }).then(take)
+      .catch((error) => say(error.message, true));
+  } });
+  const remove = make("button", { class: "quiet", onclick: () => {
+    if (!confirm("Delete this event with its pictures and its clip?")) return;
+    ask(path, { method: "DELETE" }).then(() => { say("The event is deleted."); location.hash = lastList; })
+      .catch((error) => say(error.message, true));
+  } }, "Delete");
   let [shownFiles, shownPeople] = [null, null];
   // what has not changed stays: a clip plays on, what is typed is kept, and so is the focus
   const show = () => {
     title.textContent = describeWhat(event);
     checkbox.checked = event.seen;
+    protect.textContent = event.protected ? "Protect no longer" : "Protect";
+    protect.title = event.protected ? "" : "It stays however old it is, and however much room is wanted.";
+    remove.hidden = event.protected || event.ended_s === null;
     facts.replaceChildren(...makeFacts(event));
     const files = event.files.join();
     if (files !== shownFiles) {
@@ -243,12 +269,15 @@ const openEvent = async (id) => {
   view.append(
     make("a", { class: "back", href: lastList }, "All events"),
     title, media,
-    make("div", { class: "controls" }, make("label", {}, checkbox, "Seen"), downloads),
+    make("div", { class: "controls" }, make("label", {}, checkbox, "Seen"), downloads,
+      ...(may("admin") ? [protect, remove] : [])),
     facts, corrections);
   show();
   if (!event.seen) setSeen(true);
   const stop = onChange((kind, subject) => {
-    if (subject.id === event.id) take({ ...subject, seen: subject.seen || event.seen });
+    if (subject.id !== event.id) return;
+    if (kind === "deleted") view.replaceChildren(...makeGone());
+    else take(combine(event, subject));
   });
   return [view, stop];
 };

@@ -7,6 +7,9 @@ import sys
 import pytest
 
 from edge.printable import format_bytes
+from edge.recording.index import Index
+from edge.recording.records import FileKind, StoredFile
+from tests.edge.recording.test_index import make_event
 from tests.support.rtsp_server import rtsp_server
 from tests.support.videos import write_video
 
@@ -130,3 +133,25 @@ def test_a_main_stream_is_told_with_its_codec(tmp_path):
 )
 def test_sizes_are_written_in_powers_of_a_thousand(size, text):
     assert format_bytes(size) == text
+
+
+def test_protected_events_that_leave_little_room_are_warned_of(tmp_path):
+    (tmp_path / "kept").mkdir()
+    index = Index(tmp_path / "kept/index.db")
+    index.put_event(make_event(1))
+    index.put_file(StoredFile("a.mp4", FileKind.CLIP, "door", "e00001", 1.0, 2.0, 6_000_000))
+    index.protect("e00001")
+    index.close()
+    storage = STORAGE + '\nmax_bytes = "10MB"'
+    found = check(tmp_path, EVENTS, storage)["storage"]
+    assert found["ok"]
+    assert "protected events take 60% of storage.max_bytes" in found["detail"]
+    assert "warning" not in check(tmp_path, EVENTS)["storage"]["detail"]
+
+
+def test_a_damaged_index_is_told(tmp_path):
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept/index.db").write_bytes(b"no index of events at all" * 100)
+    found = check(tmp_path, EVENTS)["storage"]
+    assert not found["ok"]
+    assert "index of events is damaged" in found["detail"]

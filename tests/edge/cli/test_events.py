@@ -1,6 +1,8 @@
 """`edge events`, and what happened in words."""
 
+import contextlib
 import json
+import shutil
 import time
 from dataclasses import replace
 
@@ -11,7 +13,9 @@ from edge.cli import app
 from edge.cli.event_words import tell
 from edge.cli.watch import Board
 from edge.client import Received
+from edge.config import Storage
 from edge.event import EventChange, KnownPerson, Severity
+from edge.recording.archive import Archive
 from edge.recording.index import Index
 from edge.recording.records import FileKind, StoredFile
 from edge.wire.message_builder import MessageBuilder
@@ -136,6 +140,34 @@ def test_what_is_not_there_is_told(kept, arguments, says, tmp_path, monkeypatch)
     assert done.exit_code in (1, 78)
     assert says in " ".join(done.output.split())
     assert not (tmp_path / "x.mp4").exists()
+
+
+@pytest.fixture
+def own(kept, tmp_path):
+    """The same for a test that changes it."""
+    shutil.copytree(kept.parent, tmp_path / "node")
+    return tmp_path / "node" / kept.name
+
+
+def test_an_event_is_protected_and_no_longer(own):
+    assert "1nj3k5vk42 is protected" in run("protect", own, "1nj3k5vk42")
+    assert json.loads(run("show", own, "1nj3k5vk42", "--json"))["protected"] is True
+    assert "protected" in run("list", own)
+    says = run("delete", own, "1nj3k5vk42", exit_code=1)
+    assert "is protected" in says
+    assert "no longer protected" in run("protect", own, "1nj3k5vk42", "--release")
+    assert "protected" not in run("list", own)
+
+
+def test_an_event_is_deleted_with_its_files_unless_a_node_does_it(own):
+    folder = own.parent / "kept"
+    assert "deleted" in run("delete", own, "1nj3k5vk42")
+    assert not (folder / "clip.mp4").exists()
+    assert "no event" in run("show", own, "1nj3k5vk42", exit_code=78)
+    with contextlib.closing(Archive(Storage(folder="kept"), folder)) as archive:
+        assert "the node deletes" in run("delete", own, "1nj3k5vk41", "1nj3k5vk40")
+        assert sorted(archive.index.list_doomed()) == ["1nj3k5vk40", "1nj3k5vk41"]
+        assert run("list", own).strip() == "no such event"
 
 
 def test_a_node_that_keeps_nothing_says_how_to(tmp_path):

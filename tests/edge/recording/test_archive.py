@@ -140,6 +140,61 @@ def test_each_kind_is_kept_for_its_days(tmp_path):
     archive.close()
 
 
+@pytest.mark.parametrize("how", ["bytes", "days"])
+def test_what_is_protected_stays_and_counts(tmp_path, how):
+    settings = (
+        {"max_bytes": 5_000} if how == "bytes" else {"keep_days": KeepDays(events=1, clips=1)}
+    )
+    archive = open_archive(tmp_path / "kept", **settings)
+    fill(archive, 150, day_s=0)
+    protected = [f"{number:010d}" for number in (1, 2, 77)]
+    for event_id in protected:
+        archive.index.protect(event_id)
+    archive.prune(9 * DAY_S)
+    assert [f.event_id for f in archive.index.list_files(FileKind.CLIP)] == protected
+    left = {record.event.event_id for record in archive.index.find_events(EventFilter())}
+    assert left == set(protected)
+    assert archive.index.sum_protected_bytes() == sum(archive.measure().values()) == 6000
+    assert len(list_files(archive.folder)) == 6
+    for event_id in protected:
+        archive.index.protect(event_id, protected=False)
+    archive.prune(9 * DAY_S)
+    assert sum(archive.measure().values()) <= 5000
+    archive.close()
+
+
+def test_an_event_that_is_protected_while_others_are_deleted_stays(tmp_path):
+    archive = open_archive(tmp_path / "kept", max_bytes=0)
+    fill(archive, 3)
+    victims = archive._list_oldest()
+    files = [victim for victim in victims if getattr(victim, "event_id", "")]
+    archive.index.protect("0000000002")
+    for victim in files:
+        archive._delete(victim)
+    assert [f.event_id for f in archive.index.list_files(FileKind.CLIP)] == ["0000000002"]
+    archive.close()
+
+
+def test_what_somebody_deletes_is_gone_with_its_files_once_nothing_is_written_of_it(tmp_path):
+    archive = open_archive(tmp_path / "kept")
+    fill(archive, 3)
+    event = make(2)
+    clip = archive.begin_clip(replace(event, camera="other"), 100.0)
+    archive.locate(clip).write_bytes(b"v")
+    assert archive.index.doom("0000000001")
+    assert archive.index.doom("0000000002")
+    archive.prune(200.0)
+    assert archive.locate(clip).exists()
+    assert archive.index.list_doomed() == ["0000000002"]
+    archive.end(clip, 104.0)
+    archive.prune(200.0)
+    assert archive.index.list_doomed() == []
+    assert {f.event_id for f in archive.index.list_files()} == {"", "0000000003"}
+    clips = [path for path in list_files(archive.folder) if path.startswith("events/")]
+    assert {Path(path).name[:10] for path in clips} == {"0000000003"}
+    archive.close()
+
+
 def test_many_files_go_in_one_round(tmp_path):
     archive = open_archive(tmp_path / "kept", max_bytes=3000)
     fill(archive, 250, size=10)

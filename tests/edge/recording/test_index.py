@@ -39,6 +39,58 @@ def test_an_event_comes_back_as_it_was_put(index):
     assert index.get_event("e00002") is None
 
 
+def test_an_index_of_version_1_is_taken_over_with_all_that_it_holds(tmp_path):
+    path = tmp_path / "index.db"
+    index = Index(path)
+    index.put_event(make_event(1))
+    index.mark_seen(["e00001"])
+    index.close()
+    with sqlite3.connect(path) as old:  # as the version before wrote it
+        for statement in (
+            "DROP INDEX events_protected", "DROP INDEX events_doomed",
+            "ALTER TABLE events DROP COLUMN protected", "ALTER TABLE events DROP COLUMN doomed",
+            "PRAGMA user_version = 1",
+        ):  # fmt: skip
+            old.execute(statement)
+    old.close()
+    for _ in range(2):
+        index = Index(path)
+        assert index.get_event("e00001") == EventRecord(make_event(1), seen=True)
+        index.check()
+        index.close()
+
+
+def test_an_event_is_protected_and_found_as_such(index):
+    for number in range(3):
+        index.put_event(make_event(number))
+        index.put_file(
+            StoredFile(f"{number}.mp4", FileKind.CLIP, "door", f"e0000{number}", 1, 2, 7)
+        )
+    index.protect("e00001")
+    index.put_event(make_event(1, labels=("car",)))  # what is told of it changes nothing
+    assert index.get_event("e00001").protected
+    found = index.find_events(EventFilter(protected=True))
+    assert [record.event.event_id for record in found] == ["e00001"]
+    assert len(index.find_events(EventFilter(protected=False))) == 2
+    assert index.sum_protected_bytes() == 7
+    assert list(index.list_event_ids()) == ["e00000", "e00002"]
+    index.protect("e00001", protected=False)
+    assert index.find_events(EventFilter(protected=True)) == []
+    assert index.sum_protected_bytes() == 0
+
+
+def test_only_what_is_over_and_not_protected_is_doomed_and_then_seen_by_nobody(index):
+    index.put_event(make_event(1, ended_s=None))
+    index.put_event(make_event(2))
+    index.put_event(make_event(3))
+    index.protect("e00002")
+    assert [index.doom(f"e0000{number}") for number in range(1, 5)] == [False, False, True, False]
+    assert index.list_doomed() == ["e00003"]
+    assert index.get_event("e00003") is None
+    assert [r.event.event_id for r in index.find_events(EventFilter())] == ["e00002", "e00001"]
+    assert index.find_events(EventFilter(label="person"))[0].event.event_id == "e00002"
+
+
 def test_a_folder_that_is_named_with_many_steps_up_is_opened(tmp_path):
     path = tmp_path / ("../" * 200) / tmp_path.relative_to("/") / "index.db"
     Index(path).close()

@@ -170,6 +170,33 @@ def test_sound_is_in_clip_and_continuous_video_where_the_source_hands_it_on(tmp_
         )
 
 
+def test_events_that_somebody_deletes_go_and_protected_ones_are_measured(tmp_path, packets):
+    keeper = Keeper(tmp_path, record={"pre_s": 2, "post_s": 0.5})
+    shift_s = time.time() - 8 - packets[0].captured_s
+    with keeper.running():
+        keeper.wait(lambda: keeper.problems == [""])
+        times = play(keeper.ring, packets, shift_s)
+        for row, event_id in enumerate(("1nj3k5vk4d", "1nj3k5vk4e")):
+            began_s = times[120] + row
+            event = make(began_s, event_id=event_id)
+            keeper.put((BEGUN, event, make_result(began_s)))
+            keeper.put((ENDED, replace(event, ended_s=began_s + 0.5)))
+        keeper.wait_told(4)
+        index = Index(keeper.folder / "index.db")
+        index.protect("1nj3k5vk4d")
+        assert index.doom("1nj3k5vk4e")
+        keeper.wait(lambda: not index.list_doomed())
+        files = index.list_files()
+        index.close()
+        keeper.wait(lambda: keeper.archivist.protected_bytes > 0)
+        size_bytes = keeper.archivist.protected_bytes
+        assert keeper.archivist.protected_share == size_bytes / 50e9
+    assert {file.event_id for file in files} == {"1nj3k5vk4d"}
+    assert size_bytes == sum(file.size_bytes for file in files)
+    assert not list(keeper.folder.glob("events/*/1nj3k5vk4e*"))
+    assert len(list(keeper.folder.glob("events/*/1nj3k5vk4d*"))) == 3
+
+
 def test_a_clip_whose_camera_gives_nothing_more_ends_with_what_there_is(tmp_path, packets):
     keeper = Keeper(tmp_path, record={"pre_s": 2, "post_s": 0})
     shift_s = time.time() - 5 - packets[0].captured_s

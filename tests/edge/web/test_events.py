@@ -6,6 +6,8 @@ import pytest
 
 from edge.event import Severity
 from edge.recording.records import FileKind, StoredFile
+from edge.web.schema import Role
+from edge.web.users import Users, write_users
 from tests.support.web_node import ANN, make_archive, make_event, make_node, serving, store
 
 JPEG = cv2.imencode(".jpg", np.full((360, 640, 3), 90, np.uint8))[1].tobytes()
@@ -82,6 +84,55 @@ def test_an_event_is_marked_as_seen_and_as_unseen(served):
     assert list_ids(served, "?seen=true") == ["3", "1"]
     served.ask("/api/v1/events/e00003/seen", "PUT", {"seen": False})
     assert list_ids(served, "?seen=true") == ["1"]
+
+
+def test_an_event_is_protected_and_no_longer(served, kept):
+    path = "/api/v1/events/e00002/protected"
+    assert served.ask(path, "PUT", {"protected": True}).json["protected"] is True
+    assert list_ids(served, "?protected=true") == ["2"]
+    refused = served.ask("/api/v1/events/e00002", "DELETE")
+    assert refused.status == 409
+    assert "protected" in refused.json["detail"]
+    assert served.ask(path, "PUT", {"protected": False}).json["protected"] is False
+    assert list_ids(served, "?protected=true") == []
+    assert served.ask("/api/v1/events/none/protected", "PUT", {"protected": True}).status == 404
+    assert served.ask(path, "PUT", {"protected": 3}).status == 400
+
+
+def test_an_event_that_is_deleted_is_seen_by_nobody_from_then_on(served, kept):
+    assert served.ask("/api/v1/events/e00002", "DELETE").status == 204
+    assert list_ids(served) == list("4310")
+    for path in ("", "/clip.mp4", "/snapshot.jpg", "/thumbnail.jpg"):
+        assert served.ask(f"/api/v1/events/e00002{path}").status == 404
+    assert served.ask("/api/v1/events/e00002", "DELETE").status == 404
+    assert kept.index.list_doomed() == ["e00002"]
+    refused = served.ask("/api/v1/events/e00004", "DELETE")
+    assert refused.status == 409
+    assert "goes on" in refused.json["detail"]
+
+
+@pytest.mark.parametrize("role", ["viewer", "enroller"])
+def test_only_admins_delete_and_protect_and_no_foreign_page_does(kept, tmp_path, role):
+    users = tmp_path / "users.toml"
+    rights = Users().put_user("ada", Role.ADMIN, "long enough")
+    write_users(users, rights.put_user("ben", Role(role), "long enough"))
+    with serving(make_node(archive=kept), users_file=str(users)) as served:
+
+        def log_in(name):
+            login = {"user": name, "password": "long enough"}
+            answer = served.ask("/api/v1/session", "POST", login)
+            return answer.headers["set-cookie"].partition(";")[0]
+
+        for name, status in (("ben", 403), ("ada", 200)):
+            cookie = log_in(name)
+            asked = ("/api/v1/events/e00002/protected", "PUT", {"protected": False})
+            foreign = served.ask(*asked, cookie=cookie, origin="http://evil.example")
+            assert foreign.status == 403
+            assert served.ask(*asked, cookie=cookie).status == status
+        assert served.ask("/api/v1/events/e00002", "DELETE", cookie=log_in("ben")).status == 403
+        assert served.ask("/api/v1/events/e00002", "DELETE").status == 401
+        answer = served.ask("/api/v1/events/e00002", "DELETE", cookie=log_in("ada"))
+        assert answer.status == 204
 
 
 def test_a_clip_comes_whole_and_in_ranges(served):

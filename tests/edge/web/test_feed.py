@@ -51,8 +51,9 @@ def test_what_happens_arrives_in_order():
         feed.add_event(EventChange.BEGUN, RECORD)
         feed.add_status(OFFLINE)
         feed.add_event(EventChange.ENDED, RECORD)
-        messages = [read() for _ in range(3)]
-    assert [name for _, name, _ in messages] == ["begun", "camera", "ended"]
+        feed.add_deletion(RECORD)
+        messages = [read() for _ in range(4)]
+    assert [name for _, name, _ in messages] == ["begun", "camera", "ended", "deleted"]
     assert messages[0][2]["id"] == "e00001"
     assert messages[0][2]["people"] == [{"person": "p1", "name": "Ann"}]
     assert messages[1][2]["state"] == "offline"

@@ -65,6 +65,30 @@ def test_cameras_and_events_are_shown_and_what_happens_appears(browser, tmp_path
             assert seen.complaints == []
 
 
+def test_an_event_is_protected_and_deleted_and_other_pages_hear_of_it(browser, tmp_path):
+    feed, archive = ChangeFeed(), keep(tmp_path)
+    archive.index.put_event(make_event(2, triggers=("crossed:gate",)))
+    node = make_node(archive=archive, changes=feed, get_latest=make_latest)
+    with serving(node) as served:
+        address = f"http://127.0.0.1:{served.port}/"
+        with looking(browser, f"{address}#/events") as other, looking(browser, address) as seen:
+            other.page.get_by_text("crossed gate").first.wait_for()
+            seen.page.goto(f"{address}#/events/e00002")
+            seen.page.get_by_role("button", name="Protect", exact=True).click()
+            seen.page.get_by_role("button", name="Protect no longer").wait_for()
+            other.page.locator("[data-event=e00002]").get_by_text("protected").wait_for()
+            assert not seen.page.get_by_role("button", name="Delete").is_visible()
+            seen.page.get_by_role("button", name="Protect no longer").click()
+            seen.page.on("dialog", lambda dialog: dialog.accept())
+            seen.page.get_by_role("button", name="Delete").click()
+            other.page.locator("[data-event=e00002]").wait_for(state="detached")
+            assert other.page.locator("[data-event=e00001]").is_visible()
+            seen.page.get_by_text("The event is deleted").wait_for()
+            seen.page.locator("[data-event=e00001]").wait_for()
+            assert seen.complaints == other.complaints == []
+            assert archive.index.list_doomed() == ["e00002"]
+
+
 def test_who_has_no_session_logs_in_and_a_one_time_address_does(browser, tmp_path):
     file = tmp_path / "users.toml"
     write_users(file, Users().put_user("ada", Role.ADMIN, "long enough"))
