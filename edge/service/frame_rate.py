@@ -1,7 +1,8 @@
-"""Frame rates: which captures are due at a camera's fps, and how many there were."""
+"""Frame rates: which captures are due at a camera's fps, how many there were, and how old."""
 
 from __future__ import annotations
 
+import statistics
 from collections import deque
 
 MEASURED = 32
@@ -46,3 +47,19 @@ class RateMeter:
             return 0.0
         rate_hz = (len(times) - 1) / span_s
         return rate_hz if now_s - times[-1] < FORGOTTEN_S + 2 / rate_hz else 0.0
+
+
+class AgeMeter:
+    """Remembers how old the last ``MEASURED`` frames were when their results were there."""
+
+    def __init__(self) -> None:
+        self._ages_s: deque[float] = deque(maxlen=MEASURED)
+
+    def note(self, age_s: float) -> None:
+        """A frame was that old, in seconds."""
+        self._ages_s.append(age_s)
+
+    def measure(self) -> tuple[float, float] | None:
+        """The median and the largest one, in seconds; None before the first frame."""
+        ages_s = tuple(self._ages_s)
+        return (statistics.median(ages_s), max(ages_s)) if ages_s else None

@@ -42,6 +42,42 @@ class CameraMetrics:
         self.latency = metrics.latency.labels(camera)
         self.up.set(0)
 
+    def read(self) -> CameraTotals:
+        """What was counted so far."""
+        dropped = self.replaced, self.late
+        return CameraTotals(
+            looked=round(sum(map(_read, self.looks.values()))),
+            dropped=round(sum(map(_read, dropped))),
+            damaged=round(_read(self.damaged)),
+            reconnects=round(_read(self.reconnects)),
+            lag_s=_read(self.lag),
+        )
+
+
+def _read(series: Counter | Gauge) -> float:
+    [family] = series.collect()
+    return float(family.samples[0].value)
+
+
+@dataclass(frozen=True, slots=True)
+class CameraTotals:
+    """What was counted of a camera since it was added.
+
+    Attributes:
+        looked: Frames that networks looked at.
+        dropped: Frames that were due and were not looked at, since a newer one was there or the
+            camera was late.
+        damaged: Packets and pictures that could not be decoded whole.
+        reconnects: Connections after the first one.
+        lag_s: How much later than its own stamps say the last frame was read, in seconds.
+    """
+
+    looked: int
+    dropped: int
+    damaged: int
+    reconnects: int
+    lag_s: float
+
 
 @dataclass(frozen=True, slots=True)
 class Family:
@@ -231,6 +267,12 @@ class Metrics:
         if camera not in self._cameras:
             self._cameras[camera] = CameraMetrics(self, camera)
         return self._cameras[camera]
+
+    def read_camera(self, camera: str) -> CameraTotals | None:
+        """What was counted of a camera; None of one that is not there."""
+        with self._lock:
+            series = self._cameras.get(camera)
+            return series.read() if series else None
 
     def forget_camera(self, camera: str) -> None:
         """Remove every series of a camera; what still comes from it is not counted."""

@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -19,7 +19,8 @@ from edge.recording.records import WORRYING_SHARE, EventRecord, FileKind, descri
 from edge.recording.ring import PacketRing
 from edge.service.archivist import Archivist
 from edge.service.camera_pool import CameraPool
-from edge.service.frame_rate import RateMeter
+from edge.service.frame_rate import AgeMeter, RateMeter
+from edge.service.gpu_meter import GpuMeter
 from edge.service.health import HealthBoard
 from edge.types import FrameResult, Outcome
 from edge.web.changes import ChangeFeed
@@ -34,6 +35,7 @@ from edge.web.ports import (
     NodeHealth,
     People,
 )
+from edge.web.schema import CameraHealth
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +57,8 @@ class NodeView:
     changes: ChangeFeed = field(default_factory=ChangeFeed)
     _latest: dict[str, FrameResult] = field(default_factory=dict)
     _rates: dict[str, RateMeter] = field(default_factory=dict)
+    _ages: dict[str, AgeMeter] = field(default_factory=dict)
+    _gpu: GpuMeter = field(default_factory=GpuMeter)
 
     def note(self, result: FrameResult) -> None:
         """Remember the newest frame of a camera."""
@@ -63,7 +67,9 @@ class NodeView:
         rate = self._rates.get(frame.camera)
         if rate is None:
             rate = self._rates[frame.camera] = RateMeter()
+            self._ages[frame.camera] = AgeMeter()
         rate.count(frame.age_from_s)
+        self._ages[frame.camera].note(time.monotonic() - frame.age_from_s)
 
     def note_event(self, event: Event, change: EventChange, *, snapshot: bool, clip: bool) -> None:
         """Tell a change of an event to pages that are open."""
@@ -161,6 +167,7 @@ class NodeView:
         for name in names:
             self._latest.pop(name, None)
             self._rates.pop(name, None)
+            self._ages.pop(name, None)
 
     def describe_health(self) -> NodeHealth:
         """How the node is."""
@@ -193,7 +200,27 @@ class NodeView:
             for kind, size in self.archivist.stored.items():
                 figures[f"stored_{kind}_bytes"] = size
             figures["stored_protected_bytes"] = self.archivist.protected_bytes
-        return NodeHealth(board.is_ready(), tuple(problems), figures)
+        figures |= self._gpu.measure()
+        return NodeHealth(
+            board.is_ready(), tuple(problems), figures, tuple(self._describe_cameras())
+        )
+
+    def _describe_cameras(self) -> Iterator[CameraHealth]:
+        for name in self.cameras.configured:
+            totals, meter = self.cameras.metrics.read_camera(name), self._ages.get(name)
+            ages_s = meter.measure() if meter else None
+            if totals is None:
+                continue
+            yield CameraHealth(
+                name=name,
+                age_s=ages_s[0] if ages_s else None,
+                max_age_s=ages_s[1] if ages_s else None,
+                lag_s=totals.lag_s,
+                looked=totals.looked,
+                dropped=totals.dropped,
+                damaged=totals.damaged,
+                reconnects=totals.reconnects,
+            )
 
 
 @dataclass(frozen=True, slots=True)

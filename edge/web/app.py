@@ -99,7 +99,10 @@ def show_health(call: Call[Query, None]) -> Health:
     node = call.node
     health = node.health()
     recognizes = node.people is not None
-    return Health(node.name, __version__, health.ready, health.problems, health.figures, recognizes)
+    return Health(
+        node.name, __version__, health.ready, health.problems, health.figures, health.cameras,
+        recognizes,
+    )  # fmt: skip
 
 
 ENDPOINTS = (

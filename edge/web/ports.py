@@ -15,6 +15,7 @@ from edge.recording.archive import INDEX
 from edge.recording.index import Index
 from edge.types import F32, CameraStatus, Frame
 from edge.web.changes import ChangeFeed
+from edge.web.schema import CameraHealth
 
 Hidden = Literal["face", "person"]
 
@@ -206,11 +207,13 @@ class NodeHealth:
         ready: Whether it does what it should.
         problems: What is at fault, in sentences without secrets.
         figures: Measured values by name and unit, such as ``disk_free_bytes``.
+        cameras: How each camera does.
     """
 
     ready: bool
     problems: tuple[str, ...] = ()
     figures: dict[str, float] = field(default_factory=dict)
+    cameras: tuple[CameraHealth, ...] = ()
 
 
 Export = Callable[[str, float, float, Callable[[bytes], None]], None]

@@ -250,6 +250,31 @@ class RecordingList(msgspec.Struct, frozen=True):
 # --- health -----------------------------------------------------------------------------------
 
 
+class CameraHealth(msgspec.Struct, frozen=True, kw_only=True):
+    """How a camera does, since it was added.
+
+    Attributes:
+        age_s: How old its frames are when they have been looked at, in seconds, the median of the
+            latest; null before the first.
+        max_age_s: The oldest of these; null before the first.
+        lag_s: How much later than its own stamps say the last frame was read, in seconds.
+        looked: Frames that were looked at.
+        dropped: Frames that were due and were not looked at: a newer one was there, or the camera
+            was late.
+        damaged: Packets and pictures that could not be decoded whole.
+        reconnects: Connections after the first one.
+    """
+
+    name: str
+    age_s: float | None
+    max_age_s: float | None
+    lag_s: float
+    looked: int
+    dropped: int
+    damaged: int
+    reconnects: int
+
+
 class Health(msgspec.Struct, frozen=True):
     """How the node is.
 
@@ -259,6 +284,7 @@ class Health(msgspec.Struct, frozen=True):
         ready: Whether it does what it should.
         problems: What is at fault.
         figures: Measured values; the names end in their units.
+        cameras: How each camera does.
         recognizes: Whether it recognizes people, who can be enrolled.
     """
 
@@ -267,6 +293,7 @@ class Health(msgspec.Struct, frozen=True):
     ready: bool
     problems: tuple[str, ...]
     figures: dict[str, float]
+    cameras: tuple[CameraHealth, ...]
     recognizes: bool
 
 

@@ -20,6 +20,7 @@ from edge.types import CameraState, CameraStatus, StatusReason
 from edge.web.changes import ChangeFeed
 from edge.web.live_ring import open_ring
 from edge.web.ports import ConfigurationFile, EnrolledPerson, NodeHealth
+from edge.web.schema import CameraHealth
 from tests.support.drawn_scenes import draw_door, draw_yard
 from tests.support.film_camera import FilmCamera, Scene, pick_latest
 from tests.support.web_node import (
@@ -173,7 +174,16 @@ def _describe_health() -> NodeHealth:
         "load_ratio": 0.31, "disk_free_bytes": 412e9, "disk_total_bytes": 980e9,
         "stored_clip_bytes": 38.2e9, "stored_snapshot_bytes": 912e6, "stored_thumbnail_bytes": 61e6,
     }  # fmt: skip
-    return NodeHealth(False, ("camera garage: the camera does not answer",), figures)
+    figures |= {"gpu_load_ratio": 0.22, "gpu_memory_used_bytes": 1.9e9,
+                "gpu_memory_total_bytes": 8.5e9}  # fmt: skip
+    cameras = (
+        CameraHealth(name="door", age_s=0.064, max_age_s=0.121, lag_s=0.02, looked=1_296_000,
+                     dropped=3110, damaged=2, reconnects=1),
+        CameraHealth(name="yard", age_s=0.071, max_age_s=0.14, lag_s=0.0, looked=1_295_400,
+                     dropped=2800, damaged=0, reconnects=0),
+    )  # fmt: skip
+    problems = ("camera garage: the camera does not answer",)
+    return NodeHealth(False, problems, figures, cameras)
 
 
 def _keep(archive, number: int, moment: Moment, films: dict[str, FilmCamera]) -> None:

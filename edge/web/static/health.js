@@ -7,7 +7,8 @@ const REFRESH_MS = 5000;
 const WORDS = {
   load_ratio: "Processor load", disk_free_bytes: "Disk, free", disk_total_bytes: "Disk, in all",
   stored_clip_bytes: "Clips", stored_snapshot_bytes: "Pictures", stored_thumbnail_bytes: "Thumbnails",
-  stored_continuous_bytes: "Continuous video",
+  stored_continuous_bytes: "Continuous video", stored_protected_bytes: "Of protected events",
+  gpu_load_ratio: "GPU load", gpu_memory_used_bytes: "GPU memory, used", gpu_memory_total_bytes: "GPU memory, in all",
 };
 
 export const open = async () => {
@@ -15,7 +16,7 @@ export const open = async () => {
   const view = make("section", { class: "health" }, make("h2", {}, "Health"), status);
   const show = async () => {
     const [health, { cameras }] = await Promise.all([ask("/health"), ask("/cameras")]);
-    status.replaceChildren(makeSummary(health), makeCameras(cameras), makeFigures(health.figures));
+    status.replaceChildren(makeSummary(health), makeCameras(cameras, health.cameras), makeFigures(health.figures));
   };
   await show();
   if (may("admin")) view.append(makeConfiguration());
@@ -29,12 +30,29 @@ const makeSummary = ({ node, version, ready, problems }) => make("div", { class:
   make("p", {}, `${node}, Edgewatch ${version}`),
   problems.length ? make("ul", {}, problems.map((problem) => make("li", {}, problem))) : null);
 
-const makeCameras = (cameras) => makeTable(["Camera", "State", "For", "Frames per second", "Picture"], cameras.map((camera) => ({
+const TITLES = ["Camera", "State", "For", "Frames per second", "Age", "Late by", "Not looked at", "Damaged", "Connected again", "Picture"];
+
+const formatShort = (seconds) => (seconds < 1 ? `${Math.round(1000 * seconds)} ms` : `${seconds.toFixed(1)} s`);
+
+/** What was measured of a camera, a cell each; nothing of one that was not looked at. */
+const makeMeasured = (measured) => {
+  if (!measured?.looked) return ["", "", "", "", ""];
+  const { age_s: age, max_age_s: most, lag_s: lag, looked, dropped, damaged, reconnects } = measured;
+  return [
+    age === null ? "" : `${formatShort(age)}, ${formatShort(most)} at most`,
+    formatShort(lag),
+    `${(100 * dropped / (looked + dropped)).toFixed(1)} %`,
+    String(damaged), String(reconnects),
+  ];
+};
+
+const makeCameras = (cameras, measured) => makeTable(TITLES, cameras.map((camera) => ({
   heading: make("a", { href: `#/live/${encodeURIComponent(camera.name)}` }, camera.name),
   cells: [
     camera.state === "online" ? "online" : `${camera.state || "starting"}: ${camera.reason}`,
     camera.since_s ? formatSpan(Date.now() / 1000 - camera.since_s) : "",
     camera.fps.toFixed(1),
+    ...makeMeasured(measured.find(({ name }) => name === camera.name)),
     camera.size_wh[0] ? camera.size_wh.join(" × ") : "",
   ],
   isBad: camera.state !== "online",

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edge.service.metrics import Metrics
+from edge.service.metrics import CameraTotals, Metrics
 from edge.types import (
     CameraState,
     CameraStatus,
@@ -71,3 +71,19 @@ def test_each_frame_is_a_look_with_its_cause_or_dropped_without_motion():
     assert looks.pop(Look.NONE) is None
     assert looks == {Look.ALWAYS: 0, Look.MOTION: 2, Look.FOLLOWED: 1, Look.INTERVAL: 0}
     assert count("edge_frames_dropped_total", reason="no_motion") == 3
+
+
+def test_what_was_counted_of_a_camera_is_read_until_it_is_removed():
+    metrics = Metrics()
+    series = metrics.camera("gate")
+    metrics.count_result(result("gate"), ("person",))
+    series.replaced.inc(3)
+    series.late.inc(2)
+    series.not_due.inc(50)
+    series.damaged.inc()
+    series.reconnects.inc(4)
+    series.lag.set(0.25)
+    assert metrics.read_camera("gate") == CameraTotals(1, 5, 1, 4, 0.25)
+    metrics.forget_camera("gate")
+    assert metrics.read_camera("gate") is None
+    assert b'camera="gate"' not in metrics.render()

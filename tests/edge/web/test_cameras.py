@@ -4,10 +4,13 @@ import http.client
 import threading
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 
 from edge.errors import StorageError
+from edge.web.ports import NodeHealth
+from edge.web.schema import CameraHealth
 from tests.support.web_node import make_latest, make_node, make_sight, serving
 
 
@@ -123,3 +126,14 @@ def test_health_tells_what_is_at_fault():
         assert health["ready"] is True
         assert health["node"] == "gate"
         assert health["figures"] == {"disk_free_bytes": 5e9}
+        assert health["cameras"] == []
+
+
+def test_health_tells_how_each_camera_does():
+    door = CameraHealth(name="door", age_s=0.07, max_age_s=0.2, lag_s=0.01, looked=900, dropped=3,
+                        damaged=1, reconnects=2)  # fmt: skip
+    yard = CameraHealth(name="yard", age_s=None, max_age_s=None, lag_s=0.0, looked=0, dropped=0,
+                        damaged=0, reconnects=0)  # fmt: skip
+    with serving(make_node(health=lambda: NodeHealth(True, cameras=(door, yard)))) as served:
+        told = served.ask("/api/v1/health").json["cameras"]
+        assert told == [msgspec.to_builtins(door), msgspec.to_builtins(yard)]

@@ -96,3 +96,16 @@ def test_what_waits_for_a_restart_is_shown_when_it_is_saved(browser, daemon):
         seen.page.get_by_text("What changed in log takes effect when the node is").wait_for()
         seen.page.get_by_text("Saved. A restart of the node is needed.").wait_for()
         assert seen.complaints == []
+
+
+def test_health_shows_how_the_cameras_of_a_node_do(browser, daemon):
+    with looking(browser, f"{daemon.address}#/health") as seen:
+        seen.page.get_by_text("at most").first.wait_for()
+        health = seen.page.evaluate("fetch('/api/v1/health').then((answer) => answer.json())")
+        assert seen.complaints == []
+    for camera in health["cameras"]:
+        assert camera["looked"] > 0
+        assert 0 < camera["age_s"] <= camera["max_age_s"]
+        assert camera["damaged"] == camera["reconnects"] == 0
+    assert health["figures"]["disk_free_bytes"] > 0
+    assert health["figures"]["stored_protected_bytes"] == 0
