@@ -38,6 +38,7 @@ from edge.events.obstacle import list_obstacles
 from edge.models.embedder import ContractEmbedder
 from edge.models.liveness import ContractLiveness
 from edge.opencv import advise_one_wheel, list_wheels
+from edge.ports import SoundSource
 from edge.printable import format_bytes, format_count
 from edge.recording.archive import INDEX
 from edge.recording.index import Index
@@ -298,6 +299,7 @@ def _check_main(camera: Camera) -> Finding:
     try:
         source: Any = create_main(camera.main or {})
         source.tap, source.decoding = take, Decoding.NONE
+        said = _ask_for_sound(source, camera)
         with source.connect(over) as captures:
             next(captures, None)
             codec = source.codec
@@ -308,7 +310,24 @@ def _check_main(camera: Camera) -> Finding:
     if not sizes:
         return Finding(part, False, problem)
     took_s = time.monotonic() - started_s
-    return Finding(part, True, f"{source.address}: {codec}, first key frame in {took_s:.1f} s")
+    detail = f"{source.address}: {codec}, first key frame in {took_s:.1f} s"
+    return Finding(part, True, detail + _describe_sound(said))
+
+
+def _ask_for_sound(source: object, camera: Camera) -> list[str]:
+    """Have a source say what is wrong with its sound, where that is recorded."""
+    said: list[str] = []
+    if not camera.record.audio:
+        return said
+    if not isinstance(source, SoundSource):
+        return ["a source of this kind has none"]
+    source.tap = source.tap or (lambda _: None)
+    source.on_sound = said.append
+    return said
+
+
+def _describe_sound(said: Sequence[str]) -> str:
+    return f"; warning: recorded without sound: {said[-1]}" if any(said[-1:]) else ""
 
 
 def _check_camera(camera: Camera) -> Finding:
@@ -317,6 +336,7 @@ def _check_camera(camera: Camera) -> Finding:
     started_s = time.monotonic()
     try:
         source = create_source(camera)
+        said = _ask_for_sound(source, camera) if camera.main is None else []
         with contextlib.ExitStack() as stack:
             captures = stack.enter_context(source.connect(stop))
             capture = next(captures, None)
@@ -326,4 +346,5 @@ def _check_camera(camera: Camera) -> Finding:
         return Finding(part, False, f"{source.address} ended before its first frame")
     width, height = capture.picture.size_wh
     took_s = time.monotonic() - started_s
-    return Finding(part, True, f"{source.address}: {width}x{height}, first frame in {took_s:.1f} s")
+    detail = f"{source.address}: {width}x{height}, first frame in {took_s:.1f} s"
+    return Finding(part, True, detail + _describe_sound(said))

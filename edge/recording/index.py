@@ -309,7 +309,8 @@ class Index:
         rows = self._fetch(
             f"SELECT {_FILE_COLUMNS} FROM files "
             "WHERE camera = ? AND began_s < ? AND (kind IN ('clip', 'continuous') AND ended_s > ? "
-            "OR kind = 'continuous' AND ended_s IS NULL) ORDER BY began_s",
+            "OR kind = 'continuous' AND ended_s IS NULL) "
+            "AND event NOT IN (SELECT id FROM events WHERE doomed) ORDER BY began_s",
             (camera, ended_s, began_s),
         )
         return [_to_file(row) for row in rows]

@@ -342,10 +342,8 @@ def _find_sound(parts: Sequence[Part], stack: contextlib.ExitStack) -> AudioStre
         with contextlib.ExitStack() as trial:
             try:
                 container = trial.enter_context(_reading_part(part))
-            except FFmpegError as error:
-                if isinstance(error, OSError):
-                    raise
-                return None
+            except (FFmpegError, FileNotFoundError):
+                continue  # whoever copies it says what is wrong
             if sound := _get_sound(container):
                 stack.push(trial.pop_all())
                 return sound

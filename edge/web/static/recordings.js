@@ -15,10 +15,14 @@ const MARKS = 500;
 /** Plays recordings piece after piece. `ontime(unix)` tells where it is, `onend(problem)` that it is over. */
 class Playback {
   constructor(video, camera, ontime, onend) {
-    Object.assign(this, { video, camera, onend, turn: 0, began: null, end: 0, recordings: [], aborter: null, next: null });
+    Object.assign(this, { video, camera, onend, turn: 0, began: null, url: null, aborter: null, next: null });
     video.addEventListener("timeupdate", () => { if (this.began !== null) ontime(this.began + video.currentTime); });
     video.addEventListener("ended", () => this.goOn());
-    video.addEventListener("error", () => { if (this.began !== null) this.goOn(); });
+    video.addEventListener("error", () => {
+      if (!this.url) return;
+      this.stop();
+      onend("This browser does not play the camera's video: export it, and play it with another program.");
+    });
   }
 
   /** Plays from a Unix time, or what comes after it. */
@@ -35,11 +39,13 @@ class Playback {
   }
 
   async load(at, seconds) {
-    const stretch = this.recordings.find(({ ended_s: ended }) => ended > at + 0.1);
+    const name = encodeURIComponent(this.camera);
+    const { recordings } = await ask(`/cameras/${name}/recordings?from=${at}&to=${at + DAY_S}`);
+    const stretch = recordings.find(({ ended_s: ended }) => ended > at + 0.1);
     if (!stretch) return null;
     const from = Math.max(at, stretch.began_s);
     const to = Math.min(from + seconds, stretch.ended_s);
-    const answer = await fetch(address(`/cameras/${encodeURIComponent(this.camera)}/clip.mp4?from=${from}&to=${to}`),
+    const answer = await fetch(address(`/cameras/${name}/clip.mp4?from=${from}&to=${to}`),
       { signal: this.aborter.signal });
     if (!answer.ok) throw new Problem(answer.status, await answer.json().catch(() => null));
     const blob = await answer.blob();
@@ -50,7 +56,7 @@ class Playback {
   show({ url, from, to, began }) {
     const { video } = this;
     if (this.url) URL.revokeObjectURL(this.url);
-    Object.assign(this, { url, began: null, end: to });
+    Object.assign(this, { url, began: null });
     video.src = url;
     video.addEventListener("loadedmetadata", () => {
       if (url !== this.url) return;
@@ -83,10 +89,10 @@ class Playback {
 
   close() {
     this.stop();
-    this.video.removeAttribute("src");
-    this.video.load();
     if (this.url) URL.revokeObjectURL(this.url);
     this.url = null;
+    this.video.removeAttribute("src");
+    this.video.load();
   }
 }
 
@@ -94,7 +100,7 @@ class Playback {
 export const makeRecorded = async (camera, aspect, onplay, onlive) => {
   const { kept } = await ask(`/cameras/${encodeURIComponent(camera)}/recordings?from=0&to=1`);
   if (!kept) return [null, () => {}];
-  let [begin, span, events, isPlaying] = [findMidnight(Date.now() / 1000), DAY_S, [], false];
+  let [begin, span, recordings, events, isPlaying] = [findMidnight(Date.now() / 1000), DAY_S, [], [], false];
   const video = make("video", { playsInline: true, class: "screen", "aria-label": `Camera ${camera}, recorded` });
   video.style.setProperty("--aspect", aspect);
   const clock = make("p", { class: "state" });
@@ -141,7 +147,7 @@ export const makeRecorded = async (camera, aspect, onplay, onlive) => {
   const now = () => (playback.began === null ? Number(slider.value) : playback.began + video.currentTime);
   const tell = () => {
     const at = Number(slider.value);
-    const isThere = playback.recordings.some((each) => each.began_s <= at && at < each.ended_s);
+    const isThere = recordings.some((each) => each.began_s <= at && at < each.ended_s);
     slider.setAttribute("aria-valuetext", `${formatTime(at)}, ${isThere ? "recorded" : "not recorded"}`);
   };
   const play = (at) => {
@@ -160,27 +166,26 @@ export const makeRecorded = async (camera, aspect, onplay, onlive) => {
     else say(way > 0 ? "No later event is shown." : "No earlier event is shown.");
   };
   const show = () => {
-    const stretches = playback.recordings.map(({ began_s: began, ended_s: ended }) => {
+    const stretches = recordings.map(({ began_s: began, ended_s: ended }) => {
       const stretch = make("span", { class: "stretch", title: `${formatTime(began)} to ${formatTime(ended)}` });
       stretch.style.left = `${100 * (began - begin) / span}%`;
       stretch.style.width = `max(${100 * (ended - began) / span}%, 1px)`;
       return stretch;
     });
     line.replaceChildren(...stretches, ...makeMarks(events, begin, span, "span"), cursor);
-    const lasts = playback.recordings.reduce((sum, each) => sum + each.ended_s - each.began_s, 0);
+    const lasts = recordings.reduce((sum, each) => sum + each.ended_s - each.began_s, 0);
     summary.textContent = lasts ? `${formatSpan(lasts)} recorded, ${events.length} events` : "Nothing is recorded of this time.";
     tell();
   };
   const load = async () => {
     const name = encodeURIComponent(camera);
     const [from, to] = [begin, begin + span];
-    const [{ recordings }, page] = await Promise.all([
+    const [kept, page] = await Promise.all([
       ask(`/cameras/${name}/recordings?from=${from}&to=${to}`),
       ask(`/events?camera=${name}&after=${from}&before=${to}&limit=${MARKS}`),
     ]);
     if (from !== begin || to !== begin + span) return;
-    playback.recordings = recordings;
-    events = page.events;
+    [recordings, events] = [kept.recordings, page.events];
     show();
   };
   const reload = () => load().catch((error) => say(error.message, true));

@@ -11,7 +11,7 @@ from edge.recording.index import Index
 from edge.recording.records import FileKind, StoredFile
 from tests.edge.recording.test_index import make_event
 from tests.support.rtsp_server import rtsp_server
-from tests.support.videos import write_video
+from tests.support.videos import write_talkie, write_video
 
 CONFIG = """
 [models]
@@ -31,9 +31,12 @@ STORAGE = '[storage]\nfolder = "kept"\nmin_free_bytes = 0'
 EVENTS = '[[cameras.events]]\nwhen = ["began"]'
 
 
-def check(folder, camera="", storage=STORAGE):
+SOURCE = 'source = {{ kind = "synthetic" }}'
+
+
+def check(folder, camera="", storage=STORAGE, config=CONFIG):
     path = folder / "edge.toml"
-    path.write_text(CONFIG.format(camera=camera, storage=storage))
+    path.write_text(config.format(camera=camera, storage=storage))
     done = subprocess.run(
         [sys.executable, "-m", "edge", "check", str(path), "--json"],
         capture_output=True, text=True, check=False, cwd=folder, timeout=120,
@@ -155,3 +158,20 @@ def test_a_damaged_index_is_told(tmp_path):
     found = check(tmp_path, EVENTS)["storage"]
     assert not found["ok"]
     assert "index of events is damaged" in found["detail"]
+
+
+@pytest.mark.parametrize("is_main", [True, False])
+def test_a_camera_without_the_sound_that_is_to_be_recorded_is_warned_of(tmp_path, is_main):
+    talkie = write_talkie(tmp_path / "a.mp4")
+    for sound, says in (
+        (False, "warning: recorded without sound: the camera sends none"),
+        (True, ""),
+    ):
+        with rtsp_server(talkie, sound=sound) as server:
+            table = f'{{ kind = "rtsp", url = "{server.url}" }}'
+            camera = f"{'main' if is_main else 'source'} = {table}\nrecord.audio = true"
+            config = CONFIG if is_main else CONFIG.replace(SOURCE, "")
+            found = check(tmp_path, camera, config=config)
+        detail = found["cameras.door.main" if is_main else "cameras.door"]["detail"]
+        assert says in detail
+        assert ("without sound" in detail) is bool(says)

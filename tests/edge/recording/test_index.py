@@ -86,6 +86,10 @@ def test_only_what_is_over_and_not_protected_is_doomed_and_then_seen_by_nobody(i
     index.protect("e00002")
     assert [index.doom(f"e0000{number}") for number in range(1, 5)] == [False, False, True, False]
     assert index.list_doomed() == ["e00003"]
+    for number in (2, 3):
+        clip = StoredFile(f"{number}", FileKind.CLIP, "door", f"e0000{number}", 9.0, 19.0, 1)
+        index.put_file(clip)
+    assert [file.path for file in index.find_video("door", 10.0, 20.0)] == ["2"]
     assert index.get_event("e00003") is None
     assert [r.event.event_id for r in index.find_events(EventFilter())] == ["e00002", "e00001"]
     assert index.find_events(EventFilter(label="person"))[0].event.event_id == "e00002"
