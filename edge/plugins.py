@@ -17,9 +17,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, ValidationError
 
 from edge.errors import ConfigError
+from edge.extra import advise_extra
 from edge.interrupt import exit_if_interrupted
 
 Folder = Literal["sources", "runtimes", "sinks"]
+EXTRAS = frozenset({"nats"})  # kinds that need the extra of their name
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,8 @@ def load(folder: Folder, kind: str) -> Plugin:
         with exit_if_interrupted():
             module = importlib.import_module(module_name)
     except (ImportError, ValueError, TypeError) as error:  # the latter for names like "" or ".."
-        raise ConfigError(f"kind {kind!r} cannot be imported ({error}): install it") from error
+        how = f"install it: {advise_extra(kind)}" if kind in EXTRAS else "install it"
+        raise ConfigError(f"kind {kind!r} cannot be imported ({error}): {how}") from error
     options, build = getattr(module, attribute, None), getattr(module, "build", None)
     if not (isinstance(options, type) and issubclass(options, BaseModel) and callable(build)):
         raise ConfigError(

@@ -15,7 +15,7 @@ from nats.js.api import AckPolicy, ConsumerConfig
 from pydantic import ValidationError
 
 from edge import plugins
-from edge.errors import SinkError
+from edge.errors import ConfigError, SinkError
 from edge.sinks.nats import Options, to_token
 from edge.wire.schema import decode_line
 from edge.wire.spool import Batch, Spool
@@ -186,6 +186,13 @@ def test_servers_that_cannot_be_used_are_refused(server, said):
 
 def test_a_server_with_tls_may_be_anywhere():
     assert Options.model_validate({"servers": ["tls://hub.example.org:4222"], "spool": "s"})
+
+
+def test_without_the_library_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "nats", None)
+    monkeypatch.delitem(sys.modules, "edge.sinks.nats")
+    with pytest.raises(ConfigError, match=r"pip install '\.\[nats\]'"):
+        plugins.load("sinks", "nats")
 
 
 @pytest.mark.parametrize(("name", "token"), [("a.b c*", "a_b_c_"), ("", "_"), ("tür-1", "tür-1")])
