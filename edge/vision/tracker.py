@@ -4,7 +4,8 @@ Two-stage association in the manner of ByteTrack (Zhang 2022, arXiv:2110.06864):
 tracks are matched with high-score detections first, then those seen in the previous frame with
 the low-score ones, then tentative tracks with the remaining high-score ones; each high-score
 detection that is left begins a tentative track, which is dropped without an event unless it is
-seen again at once. Tracks and detections are matched only within a class.
+seen again at once. Tracks and detections are matched only within a class; of vehicles, which
+detectors confuse, also with one of another class that is found in the very same place.
 
 Boxes are compared after growing by a fifth on each side (C-BIoU, Yang 2023, arXiv:2211.14317),
 because at 5 frames per second a pedestrian leaves their own narrow box. In simulated crowds of 10,
@@ -15,7 +16,9 @@ An object that stood still before it was hidden, such as a parked car, keeps its
 than others, see `Tracking.still_max_missed_s`. After the time of others it is matched only with
 what is found where it stood. Of what is partly hidden a detector finds the part that shows, in a
 box of its own: one that lies within the place where a vehicle stood is that vehicle. Without it 19
-of 20 simulated cars were lost in half an hour of people who stop before them, now none.
+of 20 simulated cars were lost in half an hour of people who stop before them, now none. Where a
+vehicle stands, no other one begins: a second box under another class's name, or around a part of
+it, is the same vehicle (`tests/proof/test_parked_cars.py`).
 
 Within a stage the best overlap goes first. The optimal assignment (Hungarian) was no better in
 those crowds, 8 14 72 114 300 450 switches; greedy takes a dozen lines and has no bad worst case.
@@ -42,6 +45,8 @@ MAX_COORDINATE_PX = 1e6  # a box beyond it, or with NaN, is an error of the mode
 MAX_STEP_S = 3600.0
 GROWTH = 0.2  # of a box's width and height, on each of its sides
 STILL_IOU = 0.6  # of a box with the one where the object came to rest
+CONFUSED = ("car", "bus", "truck")  # one may be found as another, or as both at a time
+CONFUSION = 0.5  # of an overlap counts between those: a box of the same class goes first
 PART_INSIDE = 0.85  # of a box lies where the object stood: it is what shows of it
 PART_IOU = 0.1  # and is that large
 REST_S = 3.0  # after this time in one place it stands still
@@ -121,6 +126,7 @@ class Tracker:
         self._options = options
         self._ids = ids
         self._max_missed_s, self._still_max_missed_s = _get_limits(options, classes, camera)
+        self._confused = np.array([label in CONFUSED for label in classes] or [False])
         self._rows: Rows = np.zeros(0, _ROW)
         self._at_s = math.nan
         self._now_s = 0.0  # grows by what at_s grows, never shrinks
@@ -258,7 +264,9 @@ class Tracker:
         overlap = boxes.iou(grown[: len(rows)], grown[len(rows) :])
         if rows["missed"].any():
             self._look_in_place(overlap, detections)
-        overlap *= rows["class_id"][:, None] == detections.class_id  # (T, N)
+        same = rows["class_id"][:, None] == detections.class_id  # (T, N)
+        confused = self._are_confused(detections) & (overlap >= STILL_IOU)
+        overlap *= np.where(same, 1, CONFUSION * confused)
         row, column = np.nonzero(overlap >= max(self._options.min_iou, 1e-6))
         confirmed = rows["seen"][row] >= self._options.confirm_frames
         high = detections.score[column] >= self._options.high_score
@@ -266,6 +274,28 @@ class Tracker:
         allowed = high | (confirmed & (rows["missed"][row] == 0))
         rank = np.where(allowed, stage + overlap[row, column], 0)
         return _match_greedily(rank, row, column)
+
+    def _are_confused(self, detections: Detections) -> Bool:
+        """``(T, N)``: pairs of a track and a detection that may be one object of unclear class."""
+        mine = self._confused.take(self._rows["class_id"], mode="clip")
+        theirs: Bool = self._confused.take(detections.class_id, mode="clip")
+        return mine[:, None] & theirs
+
+    def _is_there_already(self, detections: Detections) -> Bool:
+        """``(N,)``: detections of a vehicle that has a track: another name or a part of it."""
+        rows = self._rows
+        same = rows["class_id"][:, None] == detections.class_id  # (T, N)
+        at_rest = boxes.iou(rows["rest"], detections.xyxy)
+        place = np.maximum(boxes.iou(rows["xyxy"], detections.xyxy), at_rest)
+        renamed = ~same & self._are_confused(detections) & (place >= STILL_IOU)
+        renamed &= (rows["missed"] == 0)[:, None]
+        may_hide = self._still_max_missed_s.take(rows["class_id"], mode="clip") > 0
+        stands = may_hide & (self._get_still_s() >= REST_S)
+        inside = boxes.containment(detections.xyxy, rows["rest"]).T
+        part = same & stands[:, None] & (inside >= PART_INSIDE)
+        part &= at_rest >= PART_IOU
+        known: Bool = (renamed | part).any(axis=0)
+        return known
 
     def _look_in_place(self, overlap: F32, detections: Detections) -> None:
         """What stood is found where it stood, and when it was hidden for long, only there."""
@@ -329,6 +359,8 @@ class Tracker:
         """Begin a tentative track for each high-score detection without a track."""
         free = detections.score >= self._options.high_score
         free[taken] = False
+        if free.any() and len(self._rows):
+            free &= ~self._is_there_already(detections)
         if not free.any():
             return
         new = np.zeros(int(free.sum()), _ROW)

@@ -22,6 +22,7 @@ from edge.types import Frame, RgbPicture, YuvPicture
 DATA = Path(__file__).parents[3] / "shared" / "data"
 COCO = DATA / "coco_dev"
 SIZE_WH = (1280, 720)
+VEHICLES = (2, 5, 7)  # car, bus and truck in the labels
 PACE_PER_S = (0.6, 0.95)  # way of somebody who walks, in body heights
 
 
@@ -195,6 +196,44 @@ def cut_recognized(detector) -> list[np.ndarray]:
         if (found.score[found.class_id == 0] > 0.6).any():
             recognized.append(sprite)
     return recognized
+
+
+def cut_vehicles(detector) -> list[np.ndarray]:
+    """Cars, buses and trucks with what is around them, ``(h, w, 4)`` BGRA, if they are recognized.
+
+    Whole photographs within their boxes: GrabCut takes their wheels and windows away.
+    """
+    found = []
+    for label in sorted((COCO / "labels").glob("*.txt")):
+        rows = np.array([line.split() for line in label.read_text().splitlines()], np.float64)
+        image = cv2.imread(str(COCO / "images" / f"{label.stem}.jpg"))
+        height, width = image.shape[:2]
+        for row in rows[np.isin(rows[:, 0], VEHICLES)] if len(rows) else ():
+            w, h = round(row[3] * width), round(row[4] * height)
+            x, y = max(round(row[1] * width - w / 2), 0), max(round(row[2] * height - h / 2), 0)
+            part = image[y : y + h, x : x + w]
+            if w < 60 or not 0.3 < h / w < 1.2:
+                continue
+            whole = np.dstack([part, np.full(part.shape[:2], 255, np.uint8)])
+            if _is_vehicle(whole, detector):
+                found.append(whole)
+    return found
+
+
+def _is_vehicle(sprite: np.ndarray, detector) -> bool:
+    shown = _stand_before_gray(sprite, round(400 * sprite.shape[0] / sprite.shape[1]))
+    (found,) = detector.detect([Frame("a", 1, 1, 0.0, 0.0, shown)])
+    kinds = [detector.classes[number] for number in found.class_id]
+    return bool((found.score[np.isin(kinds, ("car", "bus", "truck"))] > 0.6).any())
+
+
+def take_street(seed: int) -> np.ndarray:
+    """A photograph without people or vehicles, ``(720, 1280, 3)`` BGR."""
+    photos = [
+        path for path in find_photographs()
+        if not (COCO / "labels" / f"{path.stem}.txt").read_text().strip()
+    ]  # fmt: skip
+    return _cover(cv2.imread(str(photos[seed % len(photos)])))
 
 
 def _stand_before_gray(sprite: np.ndarray, height_px: int = 300) -> RgbPicture:

@@ -390,6 +390,42 @@ def test_a_car_that_parks_beside_a_hidden_one_is_another():
     assert told == [("began", 1), ("began", 2)]
 
 
+@pytest.mark.parametrize("other", [[(100, 100, 0.9, 2)], [(100, 100, 0.9, 1), (103, 100, 0.8, 2)]])
+def test_a_vehicle_that_is_called_another_is_the_same(other):
+    street = Tracker(Tracking(), itertools.count(1), STREET)
+    told = []
+    for row in range(120):
+        found = [(100, 100, 0.9, 1)] if row % 40 < 20 else other
+        update = street.update(detections(*found), row / 5)
+        told += [event.track_id for event in (*update.ended, *update.began)]
+    assert told == [1]
+
+
+def test_a_person_before_a_car_is_not_called_one():
+    street = Tracker(Tracking(), itertools.count(1), STREET)
+    began = []
+    for row in range(40):
+        found = [(100, 100, 0.9, 1), (100, 100, 0.9, 0)] if row > 20 else [(100, 100, 0.9, 1)]
+        began += ids_of(street.update(detections(*found), row / 5).began)
+    assert len(began) == 2
+
+
+def test_a_box_around_a_part_of_a_parked_car_is_that_car_and_one_beside_it_is_not():
+    def boxes_of(*rows):
+        table = np.array(rows, np.float32)
+        return Detections(
+            table, np.full(len(rows), 0.9, np.float32), np.full(len(rows), 1, np.int32)
+        )
+
+    street = Tracker(Tracking(), itertools.count(1), STREET)
+    whole, part, beside = (100, 100, 300, 200), (100, 100, 200, 200), (320, 100, 500, 200)
+    began = []
+    for row in range(60):
+        found = [whole] if row < 25 else [whole, part] if row < 40 else [whole, beside]
+        began += ids_of(street.update(boxes_of(*found), row / 5).began)
+    assert len(began) == 2
+
+
 def test_what_stood_still_for_a_second_is_not_waited_for_for_minutes():
     _, told = follow_street("c" * 10 + " " * 30)
     assert told == [("began", 1), ("ended", 1)]
