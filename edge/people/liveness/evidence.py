@@ -10,8 +10,10 @@ not the other, so both are kept apart:
 
 The model's part is the mean of the log-odds of its recent scores, which does not grow with their
 number, because they are anything but independent. So a face of which the model is sure is alive
-without more; where it is in doubt, movement decides. Anything missing, stale or NaN leaves the face
-undecided: only positive evidence makes it `LIVE`.
+without more; where it is in doubt, movement decides. Unless the model is sure and the face shows
+life, `MIN_LOOKS` come first: a video in which the face moves is no worse than a head at the first
+looks, and its screen is found later. Anything missing, stale or NaN leaves the face undecided: only
+positive evidence makes it `LIVE`.
 
 Doubt takes a name away; it does not lock anybody out. A face that was alive stays so down to lower
 scores, a spoof becomes undecided and alive again when the evidence has changed, but until
@@ -49,8 +51,9 @@ WITNESSES: tuple[type[Witness], ...] = (
 MIN_SCORES = 3
 MAX_CONFIDENCE = 0.99  # scores beyond it count as this
 HALF_LIFE = 4  # scores until one counts half
+MIN_LOOKS = 8  # before a face is live, since what gives an attack away may take that long
+ROUNDING = 1e-6  # nats: models score in float32, where 0.95 lies below 0.95
 LIFE_NATS = 1.0  # by which a picture must be refuted more than a video: something moved or blinked
-MIN_STILL_LOOKS = 8  # at a face that shows no life, so that what moves it is seen
 MIN_SPOOF_SCORES = 6  # of a face that was alive: a bad view or two take away its name only
 CAUTION_S = 10.0
 KEEP_SCORE = 0.5  # down to which a face that was live stays so
@@ -230,8 +233,10 @@ class Evidence:
         if not video >= compute_logit(sure if was_spoof else live):
             text = f"perhaps a picture of a face: {told}"
             return Liveness.UNDECIDED, Reason(ReasonCode.LIVENESS_UNCERTAIN, text)
-        if not (self._was_live or self._looks >= MIN_STILL_LOOKS or picture - video >= LIFE_NATS):
-            text = f"watched for movement: {told}"
+        shows_life = picture - video >= LIFE_NATS
+        is_sure = shows_life and video >= compute_logit(policy.sure_score) - ROUNDING
+        if not (self._was_live or self._looks >= MIN_LOOKS or is_sure):
+            text = f"watched a little longer: {told}"
             return Liveness.UNDECIDED, Reason(ReasonCode.LIVENESS_PENDING, text)
         if not picture >= compute_logit(sure):
             text = f"nothing moved as only a head can, so it may be a photograph: {told}"

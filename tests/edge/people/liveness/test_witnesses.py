@@ -10,7 +10,7 @@ from edge.people.liveness import blink, screen, surroundings
 from edge.people.liveness.blink import BlinkWitness
 from edge.people.liveness.evidence import WITNESSES
 from edge.people.liveness.motion import HELD, MotionWitness
-from edge.people.liveness.screen import ScreenWitness, measure_peak
+from edge.people.liveness.screen import ScreenWitness, find_peak, measure_color, measure_peak
 from edge.people.liveness.surroundings import SurroundingsWitness
 from edge.people.liveness.witness import SILENCE, LivenessLook
 from edge.types import RgbPicture
@@ -174,6 +174,40 @@ def test_a_screen_is_told_after_some_looks():
         assert witness.look(make_look(rgb, (240, 170), number * STEP_S, face_px=120))
         said.append(witness.testify())
     assert said == [SILENCE, SILENCE, screen.SCREEN, screen.SCREEN]
+
+
+def draw_skin_looks(pattern=0.0, noise=6, half_color=False, count=8):
+    """Looks at skin with noise of its own each time; ``pattern`` is added to red, not to blue."""
+    for number in range(count):
+        rng = np.random.default_rng(number)
+        rgb = ROOM * 0.3 + 90 + rng.normal(0, noise, ROOM.shape)
+        rgb[..., 0] += pattern
+        rgb[..., 2] -= pattern
+        rgb = np.clip(rgb, 0, 255).astype(np.uint8)
+        if half_color:
+            half = cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420)
+            rgb = cv2.cvtColor(half, cv2.COLOR_YUV2RGB_I420)
+        yield make_look(rgb, (240, 170), number * STEP_S, face_px=120)
+
+
+def test_a_colored_grid_too_faint_for_one_look_adds_up():
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    witness, alone = ScreenWitness(), []
+    for look in draw_skin_looks(np.sin(2 * np.pi * (x * 0.27 + y * 0.11))):
+        part = look.picture.rgb[110:230, 192:288].astype(np.float32)
+        alone.append(find_peak(measure_color(part), screen.COLOR_RINGS))
+        witness.look(look)
+    assert np.median(alone) < screen.COLOR_PEAK
+    assert witness.testify() == screen.COLORED
+
+
+@pytest.mark.parametrize("noise", [0, 1, 2, 6])
+@pytest.mark.parametrize("half_color", [False, True], ids=["whole color", "half color"])
+def test_skin_is_no_screen_whatever_the_resolution_of_color(half_color, noise):
+    witness = ScreenWitness()
+    for look in draw_skin_looks(noise=noise, half_color=half_color):
+        witness.look(look)
+        assert witness.testify() == SILENCE
 
 
 def test_small_faces_tell_nothing_of_screens():

@@ -10,7 +10,7 @@ import pytest
 
 from edge.people.gallery.index import Index
 from edge.people.liveness import witness as witnesses
-from edge.people.liveness.evidence import WITNESSES
+from edge.people.liveness.evidence import MIN_LOOKS, WITNESSES
 from edge.people.liveness.motion import MotionWitness
 from edge.types import Liveness, Outcome, ReasonCode, Resampling
 from edge.vision.face_crops import align_face
@@ -258,6 +258,13 @@ def test_motion_is_asked_for_where_the_model_is_unsure(monkeypatch, score, setti
     assert dict(decision.evidence)["model"] == pytest.approx(
         math.log(score / (1 - score)), abs=1e-3
     )
+
+
+@pytest.mark.parametrize(("score", "looks"), [(0.85, MIN_LOOKS), (0.97, 3)])
+def test_a_face_that_moves_is_watched_for_longer_where_the_model_is_unsure(score, looks):
+    stage = Stage(liveness=ObedientLiveness(score))
+    names = [stage.watch(1).name for _ in range(looks)]
+    assert names == [""] * (looks - 1) + ["Ada"]
 
 
 @pytest.mark.parametrize("kind", WITNESSES)
