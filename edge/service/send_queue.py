@@ -15,13 +15,15 @@ from edge.service.backoff import Backoff
 from edge.service.workers import Worker
 from edge.wire.message_builder import stamp
 from edge.wire.schema import Message
-from edge.wire.sink import CountsSubscribers, Sink, Spools
+from edge.wire.sink import CountsSubscribers, Hurries, Sink, Spools
 from edge.wire.spool import SpoolState
 from edge.wire.subscriber_guard import SubscriberCounts
 
 log = logging.getLogger(__name__)
 
 IDLE_S = 0.1
+HURRY_S = 0.15  # for so long after it was asked to hurry, a sink is called ...
+HURRY_IDLE_S = 0.005  # ... this often
 FLUSH_S = 2.0
 
 
@@ -53,6 +55,17 @@ class SendQueue:
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _warnings: RepeatedWarnings = field(default_factory=lambda: RepeatedWarnings(log))
     _problem: str = ""
+    _hurry_until_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.sink, Hurries):
+            self.sink.on_hurry(self._hurry)
+
+    def _hurry(self) -> None:
+        """Call the sink soon, and again: what it waits for may be on its way still."""
+        with self._changed:
+            self._hurry_until_s = time.monotonic() + HURRY_S
+            self._changed.notify()
 
     def put(self, messages: Sequence[Message]) -> None:
         """Append messages; never blocks."""
@@ -109,14 +122,17 @@ class SendQueue:
         idle_s = float("-inf")
         while not worker.stop.is_set():
             worker.mark_progress()
-            self._send_waiting(IDLE_S)
-            if time.monotonic() - idle_s >= IDLE_S:
+            self._send_waiting(HURRY_IDLE_S if self._is_hurrying() else IDLE_S)
+            if time.monotonic() - idle_s >= (HURRY_IDLE_S if self._is_hurrying() else IDLE_S):
                 self._idle()
                 idle_s = time.monotonic()
         deadline_s = time.monotonic() + FLUSH_S
         while self._waiting and time.monotonic() < deadline_s:
             self._send_waiting(0)
         self._idle()
+
+    def _is_hurrying(self) -> bool:
+        return time.monotonic() < self._hurry_until_s
 
     def _idle(self) -> None:
         self.sink.idle()
@@ -128,7 +144,9 @@ class SendQueue:
 
     def _send_waiting(self, timeout_s: float) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: bool(self._waiting), timeout_s)
+            self._changed.wait_for(
+                lambda: self._waiting or (timeout_s == IDLE_S and self._is_hurrying()), timeout_s
+            )
             messages = list(self._waiting)
             self._waiting.clear()
         if not messages:

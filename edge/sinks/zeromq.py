@@ -43,7 +43,7 @@ from edge.wire.subscriber_guard import (
 )
 from edge.wire.topics import HEARTBEAT
 
-ANSWER_EVERY_S = 0.1
+ANSWER_EVERY_S = 0.05
 ANSWER_MESSAGE_S = 0.004  # a longer answer makes the next one wait: all subscribers receive it
 READ_EVERY_S = 0.05  # how often a busy sink reads subscriptions; an idle one reads at once
 MAX_REQUESTS = 1000  # per read
@@ -156,6 +156,7 @@ class ZeromqSink:
         self._answer_s = float("-inf")  # when the next answer is due
         self._read_s = float("-inf")
         self._socket: zmq.Socket[bytes]
+        self._hurry: Callable[[], None] = lambda: None
         self._guard: SubscriberGuard | None = None
         self._self_test: SelfTest | None = None
 
@@ -196,7 +197,9 @@ class ZeromqSink:
                 listener, self.endpoint = stack.enter_context(listen(self.endpoint))
                 folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="edge-"))
             inner = f"{folder}/bus"
-            guard = SubscriberGuard(listener, inner, limits, token, keys=keys)
+            guard = SubscriberGuard(
+                listener, inner, limits, token, keys=keys, on_request=self._hurry
+            )
             guard.start()
             stack.callback(guard.stop)
             context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -253,6 +256,10 @@ class ZeromqSink:
                     self._put(topic, encode(message.body, self._options.format), None)
             self._requested.clear()
             self._answer_s = now_s + max(ANSWER_EVERY_S, answered * ANSWER_MESSAGE_S)
+
+    def on_hurry(self, hurry: Callable[[], None]) -> None:
+        """What to call when somebody has subscribed."""
+        self._hurry = hurry
 
     def count_subscribers(self) -> SubscriberCounts:
         """What happened to subscribers since the last count."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol, runtime_checkable
 
@@ -46,3 +46,11 @@ class Spools(Sink, Protocol):
 
     def look(self) -> SpoolState:
         """What waits, what was lost since the last call, and why nothing is sent."""
+
+
+@runtime_checkable
+class Hurries(Protocol):
+    """A sink that sometimes cannot wait until it is called."""
+
+    def on_hurry(self, hurry: Callable[[], None]) -> None:
+        """Be told what to call, from any thread, so that `Sink.idle` is called at once."""

@@ -201,6 +201,7 @@ class SubscriberGuard:
         token: A prefix by which the process's own subscriber is known: it is neither counted nor
             disconnected.
         keys: Whose keys are served, encrypted; None serves everybody in plain text.
+        on_request: Called, in a thread of the guard, when a peer has subscribed.
     """
 
     def __init__(
@@ -212,8 +213,10 @@ class SubscriberGuard:
         monotonic_s: Callable[[], float] = time.monotonic,
         *,
         keys: KeyRing | None = None,
+        on_request: Callable[[], None] = lambda: None,
     ) -> None:
         self._keys = keys
+        self._on_request = on_request
         self._listener = listener
         self._inner_path = inner_path
         self._limits = limits
@@ -596,6 +599,7 @@ class SubscriberGuard:
         peer.subscribed_bytes += len(prefix) + 1
         peer.matches.clear()
         peer.requests.add(prefix)
+        self._on_request()
         if is_first and not peer.own:
             self._take_place(peer)
         total = peer.subscriptions.total()
