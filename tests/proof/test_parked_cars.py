@@ -29,6 +29,7 @@ pytestmark = [
 SCENES = int(os.environ.get("SCENES", "20"))
 MINUTES = float(os.environ.get("MINUTES", "30"))
 FPS = 2
+SHIFT_PX = 64  # by which the field of noise is shifted from picture to picture, at most
 EVERY_S = (8.0, 40.0)  # from one who walks past to the next
 STOP_S = (2.0, 15.0)
 VEHICLES = ("car", "bus", "truck")
@@ -75,6 +76,9 @@ class ParkedScene:
             lay(self._still, car, self.car)
             if find_vehicles(self._still, detector) == 1:
                 break
+        noise = np.round(rng.normal(0, 3, (SIZE_WH[1] + SHIFT_PX, SIZE_WH[0] + SHIFT_PX, 1)))
+        noise = np.repeat(noise, 3, axis=2)
+        self._noise = np.maximum(noise, 0).astype(np.uint8), np.maximum(-noise, 0).astype(np.uint8)
         self.passers = list(self._invite(people, foot, height))
 
     def _invite(self, people, foot, car_height):
@@ -93,9 +97,11 @@ class ParkedScene:
         for passer in self.passers:
             if box := passer.locate(at_s, (self.car[0] + self.car[2]) / 2):
                 lay(bgr, passer.sprite, box)
-        noise = np.empty_like(bgr, np.int16)
-        cv2.randn(noise, 0, 3)
-        return np.clip(bgr + noise, 0, 255).astype(np.uint8)
+        y, x = np.random.default_rng(int(at_s * FPS)).integers(0, SHIFT_PX, 2)
+        bright, dark = self._noise
+        height, width = bgr.shape[:2]
+        cv2.add(bgr, bright[y : y + height, x : x + width], bgr)
+        return cv2.subtract(bgr, dark[y : y + height, x : x + width])
 
 
 def find_vehicles(bgr, detector):
