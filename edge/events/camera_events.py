@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from edge.config import Camera, EventRule
@@ -80,6 +80,7 @@ class CameraEvents:
         self._open: OpenEvent | None = None
         self._away: OpenEvent | None = None
         self._quiet_until_s: dict[tuple[str, str], float] = {}  # by trigger and label
+        self._enrolled: Collection[str] | None = None  # who may be named; None is everybody
         self._offset_s: float | None = None  # of Unix time from the clock that nobody sets
 
     def note(self, result: FrameResult) -> list[EventUpdate]:
@@ -119,6 +120,12 @@ class CameraEvents:
         self._away = self._create(status.at_s)
         self._away.add("offline", Severity(rule.severity))
         return [EventUpdate(EventChange.BEGUN, self._away.describe())]
+
+    def retain_people(self, enrolled: Collection[str]) -> None:
+        """Name nobody else from now on, also in the event that goes on; ids."""
+        self._enrolled = enrolled
+        if self._open:
+            self._open.retain_people(enrolled)
 
     def tick(self, now_s: float) -> list[EventUpdate]:
         """Take into account that it is ``now_s``, Unix seconds, whether frames come or not."""
@@ -215,7 +222,8 @@ class CameraEvents:
                 track.waiting.append((rule, trigger))
             else:
                 updates += self._fire(rule, trigger, track_id, track.label, frame)
-        if person and self._open and track_id in self._open.tracks:
+        may_name = person and (self._enrolled is None or person.person in self._enrolled)
+        if person and may_name and self._open and track_id in self._open.tracks:
             self._open.name(person)
         return updates
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from edge.event import BestView, Event, KnownPerson, Severity
@@ -64,6 +65,15 @@ class OpenEvent:
         if person not in self.people:
             self.people.append(person)
             self.changed = True
+
+    def retain_people(self, enrolled: Collection[str]) -> None:
+        """Take the names of all others away, since they were forgotten."""
+        rest = [
+            known if known.person in enrolled else KnownPerson(known.person, "")
+            for known in self.people
+        ]
+        if rest != self.people:
+            self.people, self.changed = rest, True
 
     def describe(self, *, ended: bool = False) -> Event:
         """It as it is now."""

@@ -132,9 +132,9 @@ class Archive:
 
     # --- events and their files -----------------------------------------------------------------
 
-    def put_event(self, event: Event) -> None:
-        """Add an event, or put its present state in the place of the former one."""
-        self.index.put_event(event)
+    def put_event(self, event: Event) -> Event:
+        """Add an event, or put its present state in the place of the former one; as it is kept."""
+        return self.index.put_event(event)
 
     def put_picture(self, kind: FileKind, event: Event, jpeg: bytes, captured_s: float) -> None:
         """Store a picture of an event in the place of a former one.

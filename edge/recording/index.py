@@ -54,6 +54,10 @@ ALTER TABLE events ADD COLUMN protected INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE events ADD COLUMN doomed INTEGER NOT NULL DEFAULT 0;
 """
 _PARTIAL = """
+CREATE TABLE IF NOT EXISTS denials (
+    event TEXT NOT NULL REFERENCES events ON DELETE CASCADE, person TEXT NOT NULL,
+    PRIMARY KEY (event, person)
+) WITHOUT ROWID;
 CREATE INDEX events_protected ON events (id) WHERE protected;
 CREATE INDEX events_doomed ON events (id) WHERE doomed;
 """
@@ -128,21 +132,43 @@ class Index:
 
     # --- events ---------------------------------------------------------------------------------
 
-    def put_event(self, event: Event) -> None:
-        """Add an event, or put its present state in the place of the former one."""
-        body = msgspec.json.encode(event).decode()
-        ended_s, severity = event.ended_s, str(event.severity)
+    def put_event(self, event: Event) -> Event:
+        """Add an event, or put its present state in the place of the former one.
+
+        Returns:
+            The event as it is kept: without the people of whom it was denied.
+        """
         with self._change() as run:
-            run(
-                "INSERT INTO events (id, camera, severity, began_s, ended_s, body) "
-                "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
-                "severity = excluded.severity, ended_s = excluded.ended_s, body = excluded.body",
-                (event.event_id, event.camera, severity, event.began_s, ended_s, body),
-            )
-            run("DELETE FROM terms WHERE event = ?", (event.event_id,))
-            for kind, word in _list_terms(event):
-                run("INSERT OR IGNORE INTO terms VALUES (?, ?, ?, ?)",
-                    (kind, word, event.began_s, event.event_id))  # fmt: skip
+            return self._write_event(run, event)
+
+    @staticmethod
+    def _write_event(run: Any, event: Event) -> Event:  # noqa: ANN401 - of a transaction
+        rows = run("SELECT person FROM denials WHERE event = ?", (event.event_id,))
+        if denied := {person for [person] in rows}:
+            rest = tuple(known for known in event.people if known.person not in denied)
+            event = replace(event, people=rest)
+        run(
+            "INSERT INTO events (id, camera, severity, began_s, ended_s, body) "
+            "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
+            "severity = excluded.severity, ended_s = excluded.ended_s, body = excluded.body",
+            (event.event_id, event.camera, str(event.severity), event.began_s, event.ended_s,
+             msgspec.json.encode(event).decode()),
+        )  # fmt: skip
+        run("DELETE FROM terms WHERE event = ?", (event.event_id,))
+        for kind, word in _list_terms(event):
+            run("INSERT OR IGNORE INTO terms VALUES (?, ?, ?, ?)",
+                (kind, word, event.began_s, event.event_id))  # fmt: skip
+        return event
+
+    def deny_person(self, event_id: str, person: str) -> EventRecord | None:
+        """Take a person's name from an event for good, also if it goes on; None without it."""
+        with self._change() as run:
+            if not run("SELECT 1 FROM events WHERE id = ?", (event_id,)).fetchone():
+                return None
+            run("INSERT OR IGNORE INTO denials VALUES (?, ?)", (event_id, person))
+            if record := self.get_event(event_id):
+                self._write_event(run, record.event)
+        return self.get_event(event_id)
 
     def get_event(self, event_id: str) -> EventRecord | None:
         """An event by its id."""
@@ -251,12 +277,13 @@ class Index:
 
     def forget_person(self, person: str) -> list[str]:
         """Remove the name of a person from all events; the ids of these."""
-        found = [r.event for r in self.find_events(EventFilter(person=person), limit=-1)]
-        for event in found:
-            people = tuple(
-                KnownPerson(p.person, "") if p.person == person else p for p in event.people
-            )
-            self.put_event(replace(event, people=people))
+        with self._change() as run:
+            found = [r.event for r in self.find_events(EventFilter(person=person), limit=-1)]
+            for event in found:
+                people = tuple(
+                    KnownPerson(p.person, "") if p.person == person else p for p in event.people
+                )
+                self._write_event(run, replace(event, people=people))
         with self._lock, self._explain_errors():
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # old pages linger there
         return [event.event_id for event in found]

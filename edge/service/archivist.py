@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -275,10 +275,6 @@ class Archivist:
         if is_due or archive.written_bytes > RESERVE_BYTES // 2:
             self._look_after(archive)
             self._pruned_s, archive.written_bytes = time.monotonic(), 0
-        if (enrolled := self._enrolled) is not None:
-            self._enrolled = None
-            for person in archive.index.list_people() - enrolled:
-                archive.index.forget_person(person)
         for row, (update, was_told) in enumerate(updates):
             try:
                 self._keep(archive, update, tell=not was_told)
@@ -287,6 +283,10 @@ class Archivist:
                     self._waiting.extendleft(reversed(updates[row:]))
                 raise
             self._mark_progress()
+        if (enrolled := self._enrolled) is not None:  # what waited may have named somebody
+            self._enrolled = None
+            for person in archive.index.list_people() - enrolled:
+                archive.index.forget_person(person)
         for kept in list(self._kept.values()):
             self._go_on(archive, kept)
             self._mark_progress()
@@ -311,7 +311,8 @@ class Archivist:
         """Take a change of an event into account, and tell it if nobody has."""
         event = update.event
         camera = self.cameras.get(event.camera)
-        archive.put_event(event)
+        event = archive.put_event(event)
+        update = replace(update, event=event)
         kept = self._kept.get(event.event_id)
         if kept is None:
             if camera is None or update.change is EventChange.ENDED:

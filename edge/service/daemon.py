@@ -136,13 +136,13 @@ class Daemon:
             settings.storage, base, detector.classes, self._publish_event,
             self._report_storage, self.metrics.set_stored,
         )  # fmt: skip
+        self._desk = EventDesk(detector.classes, archivist.put)
         ids = make_track_ids(time.time())
         follower = self._create_follower(models, base, ids)
         recognizer = follower.recognizer if follower else None
         self._pipeline = Pipeline(detector, models.faces, ids, recognizer)
         self._pipeline.watch(settings.cameras)
         sources = create_sources(settings.cameras)
-        self._desk = EventDesk(detector.classes, archivist.put)
         self._desk.watch(settings.cameras)
         self._view = view = NodeView(
             settings.node, self._cameras, self.health, archivist, detector.classes
@@ -364,12 +364,18 @@ class Daemon:
         if models.embedder is None:
             raise ConfigError("the given models have no embedder", key="recognition")
         count = self.metrics.gallery_people.set
-        retain = self._archivist.retain_people if self._archivist else lambda _: None
         with locate(key="recognition.gallery"):
             return follow_gallery(
                 recognition, base, models.embedder, models.liveness, ids, count,
-                self.health.report_gallery, finder=models.faces, retain=retain,
+                self.health.report_gallery, finder=models.faces,
+                retain=self._retain_people,
             )  # fmt: skip
+
+    def _retain_people(self, people: frozenset[str]) -> None:
+        """Name only these in events: first in those that go on, then in those that are kept."""
+        if self._desk and self._archivist:
+            self._desk.retain_people(people)
+            self._archivist.retain_people(people)
 
     def _make_people_desk(
         self, models: ModelSet, base: Path

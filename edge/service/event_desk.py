@@ -25,6 +25,7 @@ class EventDesk:
     put: Callable[[Sequence[EventUpdate]], None]
     _ids: EventIds = field(default_factory=EventIds)
     _cameras: Mapping[str, CameraEvents] = field(default_factory=dict)
+    _enrolled: frozenset[str] | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def watch(self, cameras: Sequence[Camera]) -> None:
@@ -35,6 +36,8 @@ class EventDesk:
                 events = self._cameras.get(camera.name)
                 if events is None:
                     events = CameraEvents(camera, self.classes, self._ids.make)
+                    if self._enrolled is not None:
+                        events.retain_people(self._enrolled)
                 events.camera = camera
                 watched[camera.name] = events
             for name, events in self._cameras.items():
@@ -60,6 +63,13 @@ class EventDesk:
         with self._lock:
             if events := self._cameras.get(status.camera):
                 self.put(events.note_status(status))
+
+    def retain_people(self, people: frozenset[str]) -> None:
+        """Name nobody else from now on, also in events that go on; ids."""
+        with self._lock:
+            self._enrolled = people
+            for events in self._cameras.values():
+                events.retain_people(people)
 
     def tick(self) -> None:
         """Take into account that time passes."""

@@ -108,10 +108,10 @@ class GalleryFollower:
         if measured:
             calibration = Calibration.from_values(measured)
             threshold, of_tracks = calibration.threshold(len(index)), calibration.of_tracks
+        self.retain(frozenset(person.id for person in gallery.people()))  # before one is named
         self.recognizer.use(index, threshold, of_tracks=of_tracks)
         self.count(len(index))
         self.report("")
-        self.retain(frozenset(person.id for person in gallery.people()))
         people = format_count(len(index), "person", "people")
         log.info("gallery: %s can be recognized", people)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 from datetime import date, datetime
 from http import HTTPStatus
 
@@ -76,14 +75,9 @@ class PeopleDesk:
                 people.deny(person, event_id)
             except LookupError as error:
                 raise _explain_missing(person) from error
-        index = require_archive(node).index
-        record = index.get_event(event_id)
+        record = require_archive(node).index.deny_person(event_id, person)
         if record is None:
             raise RequestError(HTTPStatus.NOT_FOUND, f"there is no event {event_id[:64]!r}")
-        rest = tuple(known for known in record.event.people if known.person != person)
-        event = replace(record.event, people=rest)
-        index.put_event(event)
-        record = replace(record, event=event)
         node.changes.add_event(EventChange.UPDATED, record)
         return describe_event(record, names=call.sees_names)
 

@@ -245,6 +245,20 @@ def test_a_known_person_is_named_and_an_unknown_one_and_a_spoof_are_said():
     assert updates[0][1].triggers == ("known", "spoof")
 
 
+def test_who_is_forgotten_is_named_no_more_in_the_event_that_goes_on():
+    scene = Scene({"when": ["known"], "min_frames": 1})
+    seen = [(7, 0, 50, False)]
+    scene.see(0, seen)
+    scene.see(0.2, seen, decisions=[decide(7, Outcome.KNOWN, "Ann")])
+    scene.events.retain_people(frozenset({"id of Bob"}))
+    updates = scene.see(1.6, seen, decisions=[decide(7, Outcome.KNOWN, "Ann")])
+    updates += scene.see(3.0, seen, decisions=[decide(7, Outcome.KNOWN, "Bob")])
+    assert [event.people for _, event in updates] == [
+        (KnownPerson("id of Ann", ""),),
+        (KnownPerson("id of Ann", ""), KnownPerson("id of Bob", "Bob")),
+    ]
+
+
 def test_a_camera_that_is_away_is_an_event_until_it_shows_something_again():
     scene = Scene({"when": ["offline"], "severity": "alert"})
 

@@ -181,6 +181,19 @@ def test_a_forgotten_person_leaves_no_name_in_the_file(index, tmp_path):
     assert not any(b"Unmistakable" in file.read_bytes() for file in tmp_path.iterdir())
 
 
+def test_a_denied_name_does_not_return_to_an_event_that_goes_on(index):
+    event = make_event(1, ended_s=None, people=(KnownPerson("p1", "Ann"), KnownPerson("p2", "Bob")))
+    index.put_event(event)
+    assert index.deny_person("e00001", "p1").event.people == (KnownPerson("p2", "Bob"),)
+    assert index.put_event(event).people == (KnownPerson("p2", "Bob"),)
+    assert index.get_event("e00001").event.people == (KnownPerson("p2", "Bob"),)
+    assert index.find_events(EventFilter(person="p1")) == []
+    assert index.deny_person("none", "p1") is None
+    index.delete_event("e00001")
+    index.put_event(event)
+    assert index.get_event("e00001").event.people == event.people
+
+
 def test_video_of_a_time_is_found_in_clips_and_continuous_files(index):
     for begin in range(0, 50, 10):
         index.put_file(

@@ -56,6 +56,7 @@ class Keeper:
 
     def _tell(self, event, change, *, snapshot, clip):
         self.told.append((event.event_id, change, snapshot, clip))
+        self.people = event.people
 
     def put(self, *updates):
         self.archivist.put([EventUpdate(*update) for update in updates])
@@ -279,9 +280,10 @@ def test_a_disk_that_hangs_holds_up_no_event(tmp_path, monkeypatch):
     keeper = Keeper(tmp_path)
     released, entered = threading.Event(), threading.Event()
 
-    def hang(*_):
+    def hang(_, event):
         entered.set()
         released.wait(GENEROUS_S)
+        return event
 
     with keeper.running():
         keeper.wait(lambda: keeper.problems == [""])
@@ -341,6 +343,33 @@ def test_a_forgotten_person_is_removed_from_events_that_are_kept(tmp_path):
         keeper.wait(lambda: reader.get_event("1nj3k5vk4d").event.people[0].name == "")
         reader.close()
     assert not any(b"Unmistakable" in f.read_bytes() for f in keeper.folder.glob("index.db*"))
+
+
+def test_what_waits_when_somebody_is_forgotten_names_nobody_in_the_end(tmp_path):
+    keeper = Keeper(tmp_path)
+    known = make(1.0, 2.0, people=(KnownPerson("p1", "Ann Unmistakable"),))
+    keeper.put((BEGUN, replace(known, ended_s=None)), (ENDED, known))
+    keeper.archivist.retain_people(frozenset({"p2"}))
+    with keeper.running():
+        keeper.wait_told(2)
+        reader = Index(keeper.folder / "index.db")
+        keeper.wait(lambda: reader.get_event("1nj3k5vk4d").event.people[0].name == "")
+        reader.close()
+
+
+def test_a_denied_name_is_neither_kept_nor_told_again(tmp_path):
+    keeper = Keeper(tmp_path)
+    known = make(1.0, 2.0, people=(KnownPerson("p1", "Ann"),))
+    with keeper.running():
+        keeper.put((BEGUN, replace(known, ended_s=None)))
+        keeper.wait_told(1)
+        other = Index(keeper.folder / "index.db")
+        other.deny_person("1nj3k5vk4d", "p1")
+        keeper.put((ENDED, known))
+        keeper.wait_told(2)
+        assert other.get_event("1nj3k5vk4d").event.people == ()
+        other.close()
+    assert keeper.people == ()
 
 
 def feed(keeper, packets, ring=None):
@@ -481,7 +510,7 @@ def test_what_waits_for_a_disk_that_hangs_is_told_once_and_kept_later(tmp_path, 
     def hang(archive, event):
         entered.set()
         released.wait(GENEROUS_S)
-        put_event(archive, event)
+        return put_event(archive, event)
 
     with keeper.running():
         keeper.wait(lambda: keeper.problems == [""])
