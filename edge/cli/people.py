@@ -165,8 +165,8 @@ def audit(gallery: GalleryPath = GALLERY, key: KeyPath = KEY, as_json: AsJson = 
                 table.add_row(*map(to_cell, (*cells, entry.detail)))
             Console().print(table)
         verified = opened.audit.verify()
-        with opened.store.database.reading():
-            opened.store.check_seal()
+        with opened.store.reading_genuine():
+            pass
     if not as_json:
         typer.echo(f"genuine: {format_count(verified, 'entry', 'entries')}, {_count(names)}")
 

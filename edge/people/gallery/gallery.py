@@ -132,8 +132,7 @@ class Gallery:
         """
         store = self.store
         self._version = store.database.version()
-        with store.database.reading():
-            store.check_seal()
+        with store.reading_genuine():
             store.refuse_other_embedder()
             generation, embedder = store.metadata.generation(), store.metadata.embedder()
             everybody = store.records.refresh(embedder.sha256, store.clock())

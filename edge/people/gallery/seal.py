@@ -12,6 +12,7 @@ whose log does not contain that entry is an older copy, or another branch.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import hmac
 import json
@@ -19,7 +20,8 @@ import logging
 import os
 import re
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from edge.atomic_file import write_file
@@ -97,16 +99,40 @@ class SeenHead:
             )
         return head
 
-    def write(self, head: str) -> None:
-        """Remember a head; where nothing can be written, older copies go unnoticed."""
+    def advance(self, find_next: Callable[[str], str]) -> None:
+        """Remember the next head; where nothing can be written, older copies go unnoticed.
+
+        Args:
+            find_next: Gives the head to remember, from the one that was seen last (empty if none
+                was). Nobody else remembers one in the meantime.
+        """
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            write_file(self._path, f"{head}\n".encode(), mode=0o600)
+            with _hold(self._path.parent.with_suffix(".lock")):
+                seen = self.read()
+                head = find_next(seen)
+                if head != seen:
+                    self.write(head)
         except OSError as error:
             log.warning(
                 "an older copy of the gallery would go unnoticed: %s cannot be written (%s)",
                 self._path, error.strerror,
             )  # fmt: skip
+
+    def write(self, head: str) -> None:
+        """Remember a head whatever was seen; see `advance`."""
+        write_file(self._path, f"{head}\n".encode(), mode=0o600)
+
+
+@contextmanager
+def _hold(path: Path) -> Iterator[None]:
+    """Wait for a file that one thread of one process can hold at a time."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def get_state_folder(environ: Mapping[str, str] = os.environ) -> Path:

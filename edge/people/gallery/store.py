@@ -111,10 +111,12 @@ class GalleryStore:
         if self._inspect:
             self.database.before_commit = self._refuse_change
             return
-        with self.database.reading():
-            self.audit.verify()
-            if accept is None:
-                self.check_seal()
+        if accept is None:
+            with self.reading_genuine(whole_log=True):
+                pass
+        else:
+            with self.database.reading():
+                self.audit.verify()
         self.database.after_begin = self._verify_before
         self.database.before_commit = self._write_seal
         self.database.after_commit = self.see_head
@@ -127,20 +129,31 @@ class GalleryStore:
             self._accepting = False
         self.see_head()
 
-    def check_seal(self) -> None:
-        """Check that the tables belong together, and that they are not those of an older copy.
+    @contextlib.contextmanager
+    def reading_genuine(self, *, whole_log: bool = False) -> Iterator[None]:
+        """A snapshot whose tables belong together, and are not those of an older copy.
+
+        Args:
+            whole_log: Check each entry of the audit log first.
 
         Raises:
             GalleryError: The gallery was changed without its key, or an older copy was put in its
                 place.
         """
-        self._check_age()
+        seen = self._seen.read()  # first: what others change meanwhile is in the snapshot, too
+        with self.database.reading():
+            if whole_log:
+                self.audit.verify()
+            self._check_seal(seen)
+            yield
+
+    def _check_seal(self, seen: str) -> None:
+        self._check_age(seen)
         self._is_sealed = self.audit.is_sealed()
         if self._is_sealed:
             self._seal.verify(self.audit.head())
 
-    def _check_age(self) -> None:
-        seen = self._seen.read()
+    def _check_age(self, seen: str) -> None:
         if seen and not self.audit.contains(seen):
             raise GalleryRefusedError(
                 f"the gallery {self._path} is an older copy of the one that was here, or another "
@@ -152,7 +165,7 @@ class GalleryStore:
     def _require_seen(self, head: str) -> None:
         """Raise unless the head that was seen last is the one that is given up."""
         try:
-            self._check_age()
+            self._check_age(self._seen.read())  # nobody else changes the gallery in the meantime
         except GalleryRefusedError as error:
             raise GalleryError(
                 f"the gallery is an older copy, and {head!r} is not the head that was seen here: "
@@ -164,10 +177,11 @@ class GalleryStore:
         with self.database.reading():
             if head and not self.audit.contains(head):
                 return
-            try:
-                self.check_seal()
-            except GalleryRefusedError:
-                return
+        try:
+            with self.reading_genuine():
+                pass
+        except GalleryRefusedError:
+            return
         raise GalleryError("the gallery is genuine as far as this user knows: nothing to accept")
 
     def _refuse_change(self) -> None:
@@ -197,7 +211,12 @@ class GalleryStore:
         with self.database.reading():
             head = self.audit.head()
         if head != self._seen.read():
-            self._seen.write(head)
+            self._seen.advance(self._find_next_head)
+
+    def _find_next_head(self, seen: str) -> str:
+        """The head there is now, or ``seen`` if it does not follow that one."""
+        with self.database.reading():
+            return self.audit.head() if not seen or self.audit.contains(seen) else seen
 
     # --- the embedder ---------------------------------------------------------------------------
 
