@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from edge.compat import UTC, StrEnum
+from edge.compat import StrEnum
 from edge.people.gallery.encryption import KeyStore, SealError, seal, unseal
 from edge.types import F32
 
@@ -112,6 +112,8 @@ class Record:
     negatives: F32
 
 
+_EPOCH, _DAY_S = dt.date(1970, 1, 1), 86_400
+
 UNREADABLE = PersonDetails("", 0, 0, "", 0, 0)
 
 
@@ -119,8 +121,8 @@ def compute_expiry_s(until: str) -> float:
     """Unix seconds at which a record that may be kept through ``until`` expires."""
     if not until:
         return float("inf")
-    day = dt.datetime.combine(dt.date.fromisoformat(until), dt.time(), UTC)
-    return (day + dt.timedelta(days=1)).timestamp()
+    days = (dt.date.fromisoformat(until) - _EPOCH).days + 1  # the next day may be no date any more
+    return float(days * _DAY_S)
 
 
 def has_fingerprints(connection: sqlite3.Connection) -> bool:

@@ -88,6 +88,12 @@ def lines(result):
 # --- enrolling ----------------------------------------------------------------------------------
 
 
+def test_the_last_day_of_all_is_no_end_in_practice(edge, photo):
+    edge("enroll", "Ann", photo("a.png", RED), "--consent", "--until", "9999-12-31")
+    (listed,) = lines(edge("people", "list", "--json"))
+    assert (listed["until"], listed["state"]) == ("9999-12-31", "active")
+
+
 def test_enrolling_needs_consent_and_stores_nothing_without(edge, photo, tmp_path):
     result = edge("enroll", "Ann", photo("a.png", RED), exit_code=78)
     assert "--consent" in result.output
@@ -348,7 +354,11 @@ def test_a_camera_may_be_one_of_the_configuration_and_so_are_gallery_and_models(
 
 @pytest.mark.parametrize(
     ("name", "more", "says"),
-    [("line\x1b[2J", (), "printable"), ("Ann", ("--until", "2020-01-01"), "has passed")],
+    [
+        ("line\x1b[2J", (), "printable"),
+        ("Ann", ("--until", "2020-01-01"), "has passed"),
+        ("Ann", ("--until", "0001-01-01"), "has passed"),
+    ],
 )
 def test_what_could_not_be_stored_is_refused_before_anybody_is_troubled(
     edge, clip, tmp_path, name, more, says

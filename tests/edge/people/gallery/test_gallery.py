@@ -25,7 +25,7 @@ from edge.people.gallery.encryption import GalleryError, KeyStore, MasterKey
 from edge.people.gallery.export import export_person
 from edge.people.gallery.gallery import Gallery
 from edge.people.gallery.index import NO_PERSON
-from edge.people.gallery.records import RecordState
+from edge.people.gallery.records import RecordState, compute_expiry_s
 from tests.support.gallery import (
     EMBEDDER,
     KEY,
@@ -251,6 +251,18 @@ def test_people_whose_time_is_over_are_not_loaded_and_purged(path):
         assert gallery.purge() == []
         assert len(gallery.people()) == 2
         gallery.audit.verify()
+
+
+def test_any_day_there_is_can_be_the_last_one(path):
+    with Gallery(path, KEY, EMBEDDER, clock=Clock()) as gallery:
+        with pytest.raises(GalleryError, match="0001-01-01 has passed"):
+            gallery.enroll("Carl", BOB, consent=True, until=date.min)
+        carl = gallery.enroll("Carl", faces(1, seed=6), consent=True, until=date.max)
+        assert (carl.details.until, carl.state) == ("9999-12-31", RecordState.ACTIVE)
+        assert [known.name for known in gallery.index().people] == [NAME, "Bob", "Carl"]
+        assert gallery.purge() == []
+    assert compute_expiry_s("9999-12-31") == 253_402_300_800
+    assert compute_expiry_s("1970-01-01") == 86_400
 
 
 def test_a_day_that_is_over_is_no_retention_date(path):
