@@ -26,7 +26,9 @@ from edge.service.gallery_sync import resolve_gallery, resolve_key
 from edge.vision.draw import save_picture
 from edge.vision.image_file import read_picture
 from edge.vision.resize import crop, to_rgb
+from edge.web import stored_files
 from edge.web.ports import Archive, EnrolledPerson
+from edge.web.problem import RequestError
 
 MARGIN = 0.15  # of an object's size, around it in a snapshot
 
@@ -119,11 +121,13 @@ class GalleryPeople:
         """
         archive = self.archive
         record = archive.index.get_event(event_id) if archive else None
-        files = archive.index.list_files(FileKind.SNAPSHOT, event_id=event_id) if archive else []
-        if archive is None or record is None or not files:
+        if archive is None or record is None:
             raise PhotoError("the event has no snapshot")
         try:
-            picture = read_picture(archive.folder / files[0].path)
+            file = stored_files.find_file(archive, event_id, FileKind.SNAPSHOT)
+            picture = read_picture(stored_files.resolve(archive, file))
+        except RequestError as error:
+            raise PhotoError("the event has no snapshot") from error
         except SourceError as error:
             raise PhotoError(f"the snapshot cannot be read: {error.problem}") from error
         rgb = picture.rgb

@@ -75,6 +75,23 @@ def test_somebody_is_enrolled_from_the_snapshot_of_an_event(people):
         people.enroll_photo("Bob", draw(BLUE), None)
 
 
+def test_nobody_is_enrolled_from_what_a_snapshot_links_to_elsewhere(people, tmp_path):
+    outside = tmp_path / "outside.png"
+    outside.write_bytes(draw(RED, 192))
+    snapshot = people.archive.folder / "events/e00001.png"
+    snapshot.unlink()
+    snapshot.symlink_to(outside)
+    with pytest.raises(PhotoError, match="has no snapshot"):
+        people.enroll_event("Ann", "e00001", None)
+    assert people.list_people() == []
+
+
+def test_nobody_is_enrolled_from_an_event_that_is_about_to_be_deleted(people):
+    assert people.archive.index.doom("e00001")
+    with pytest.raises(PhotoError, match="has no snapshot"):
+        people.enroll_event("Ann", "e00001", None)
+
+
 def test_a_face_that_is_not_theirs_is_remembered(people):
     ann = people.enroll_photo("Ann", draw(RED), None)
     people.deny(ann.person, "e00001")
