@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from edge.compat import StrEnum
 
+UNNAMED = "known person"  # in place of a name, to who may not see names; nobody is called that
+
 
 class Severity(StrEnum):
     """How much an event matters: a detection is there to be found, an alert wants attention."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from starlette.responses import Response
 
-from edge.event import EventChange
+from edge.event import UNNAMED, EventChange
 from edge.recording.records import EventFilter, EventRecord, FileKind
 from edge.vision.image_file import read_picture
 from edge.web import stored_files
@@ -31,8 +31,6 @@ from edge.web.schema import (
     SeenMark,
 )
 from edge.web.still import encode_still
-
-UNNAMED = "known person"  # to who may not see names
 
 
 def require_archive(node: Node) -> Archive:

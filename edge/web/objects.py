@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 import msgspec
 from starlette.responses import Response
 
+from edge.event import UNNAMED
 from edge.web.cameras import get_camera
 from edge.web.endpoint import Call, Endpoint
-from edge.web.events import UNNAMED
 from edge.web.feed import RETRY_MS, SILENCE_S, send_events
 from edge.web.ports import LatestPicture
 from edge.web.schema import FoundObject, FrameObjects, Query

@@ -109,6 +109,25 @@ def test_a_name_must_be_printable(path, name):
 
 
 @pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        (b"J\xf6rg".decode(errors="replace"), "could not be read"),
+        ("known person", "may not see names"),
+        (" Known  PERSON ", "may not see names"),
+        ("\uff2bnown person", "may not see names"),  # a full-width K
+    ],
+)
+def test_a_name_was_read_whole_and_is_not_what_stands_for_all_names(path, name, says):
+    with Gallery(path, KEY, EMBEDDER) as gallery:
+        with pytest.raises(GalleryError, match=says):
+            gallery.enroll(name, BOB, consent=True)
+        with pytest.raises(GalleryError, match=says):
+            gallery.rename("Bob", name)
+        assert [person.name for person in gallery.people()] == [NAME, "Bob"]
+        gallery.rename("Bob", "Well-known person")
+
+
+@pytest.mark.parametrize(
     "templates",
     [BOB * 2, BOB * np.float32("nan"), BOB[:, :8], BOB[:0], BOB[0]],
     ids=["long", "nan", "other dimension", "none", "flat"],
