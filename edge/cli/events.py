@@ -180,9 +180,14 @@ def _export_span(
 ) -> None:
     if not files:
         raise StorageError("nothing was kept of that camera at that time")
-    parts = [Part(folder / file.path, file.began_s, *span_s) for file in files]
+    parts = [Part(folder / file.path, file.began_s, *span_s, folder) for file in files]
     with replace_file(out, suffix=".mp4") as part:
-        join(parts, part)
+        join(parts, part, _tell_skipped)
+
+
+def _tell_skipped(part: Part, error: Exception) -> None:
+    why = (isinstance(error, OSError) and error.strerror) or error
+    typer.echo(f"{part.path} is left out: {why}", err=True)
 
 
 @app.command("follow")

@@ -23,6 +23,7 @@ from edge.errors import StorageError
 from edge.event import Event
 from edge.recording import mp4
 from edge.recording.index import Index
+from edge.recording.kept_file import FILE_MODE, create_file, make_folders, withdraw
 from edge.recording.records import EventRecord, FileKind, StoredFile
 
 log = logging.getLogger(__name__)
@@ -61,18 +62,27 @@ class Archive:
         self.written_bytes = 0
         self._open: dict[str, StoredFile] = {}  # files that are being written, by path
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folders(folder)
         except OSError as error:
             raise StorageError(f"cannot be created: {error.strerror}", file=folder) from error
         self._lock = self._lock_folder()
         try:
             self._check_index()
+            self._withdraw_index()
             self.index = Index(folder / INDEX)
             self.index.check()
             self._identity = _identify(folder / INDEX)
         except BaseException:
             self._lock.close()
             raise
+
+    def _withdraw_index(self) -> None:
+        """Let nobody else read an index that a former version made."""
+        for name in (INDEX, f"{INDEX}-wal", f"{INDEX}-shm"):
+            try:
+                withdraw(self.folder / name)
+            except OSError as error:
+                raise _explain(error, self.folder / name) from error
 
     def close(self) -> None:
         """Close the index."""
@@ -82,7 +92,7 @@ class Archive:
     def _lock_folder(self) -> BinaryIO:
         path = self.folder / _LOCK
         try:
-            file = path.open("wb")
+            file = create_file(path)
         except OSError as error:
             raise _explain(error, path) from error
         try:
@@ -148,7 +158,7 @@ class Archive:
             path, kind, event.camera, event.event_id, captured_s, captured_s, len(jpeg)
         )
         self._make_folder(path)
-        write_file(self.folder / path, jpeg, mode=0o600)
+        write_file(self.folder / path, jpeg, mode=FILE_MODE)
         self.written_bytes += len(jpeg)
         self.index.put_file(file)
 
@@ -188,7 +198,7 @@ class Archive:
 
     def _make_folder(self, path: str) -> None:
         self.check()  # else a new folder would be filled that no index knows
-        (self.folder / path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folders((self.folder / path).parent)
 
     # --- retention ------------------------------------------------------------------------------
 
@@ -313,6 +323,7 @@ class Archive:
         if not path.is_file():
             self.index.delete_files([file.path])
             return False
+        withdraw(path)
         if file.ended_s is not None:
             size_bytes = path.stat().st_size
             if size_bytes != file.size_bytes:  # a better picture came last

@@ -11,6 +11,7 @@ from edge.errors import StorageError
 from edge.event import Event
 from edge.recording import mp4
 from edge.recording.archive import Archive
+from edge.recording.kept_file import create_file
 from edge.recording.mp4 import Mp4Writer
 from edge.recording.records import StoredFile
 from edge.recording.ring import PacketQueue, PacketRing
@@ -28,7 +29,7 @@ class _OpenFile:
         self.entry = entry
         self.size_bytes = 0
         self._archive = archive
-        self._file: BinaryIO = archive.locate(entry).open("wb")
+        self._file: BinaryIO = create_file(archive.locate(entry))
         try:
             self._writer = Mp4Writer(self._file, first, sound=first.format.sound)
         except BaseException:

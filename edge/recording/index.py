@@ -19,6 +19,7 @@ import msgspec
 
 from edge.errors import StorageError
 from edge.event import Event, KnownPerson
+from edge.recording.kept_file import FILE_MODE
 from edge.recording.records import EventFilter, EventRecord, FileKind, StoredFile
 
 APPLICATION_ID = 0x45444756  # "EDGV"
@@ -79,6 +80,9 @@ class Index:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.RLock()
+        with contextlib.suppress(OSError):  # it is there, or SQLite says what is wrong
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            os.close(os.open(os.path.realpath(path), flags, FILE_MODE))
         with self._explain_errors():
             self._connection = sqlite3.connect(
                 os.path.realpath(path),  # SQLite refuses more .. than there are folders

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import logging
 import math
 import os
 import re
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -28,6 +29,7 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from edge.errors import StorageError
+from edge.recording.kept_file import create_file, open_kept
 from edge.recording.sound_track import SoundTrack
 from edge.types import CodedPacket, SoundFormat, SoundPacket
 
@@ -54,6 +56,7 @@ _START_CODE = re.compile(rb"\x00\x00\x00?\x01")
 _SETS_BYTES = 4096  # of a key frame, in which they are looked for
 _PARAMETER_SETS = {"h264": (0x1F, 0, {7, 8}), "hevc": (0x3F, 1, {32, 33, 34})}  # ITU-T H.264, H.265
 _WHOLE = {"movflags": "faststart"}
+_UNREADABLE = (OSError, FFmpegError, IndexError, ValueError)  # of what is no video
 _HEVC_TAG = "hvc1"  # the one of the two that all players know
 
 
@@ -189,12 +192,14 @@ class Part:
         file_began_s: Unix time at which the file begins.
         began_s: Unix time from which on it is wanted; it begins at a key frame before.
         ended_s: Unix time up to which it is wanted.
+        folder: The storage folder that it is a file of: no link below it is followed.
     """
 
     path: Path
     file_began_s: float
     began_s: float = -math.inf
     ended_s: float = math.inf
+    folder: Path | None = None
 
 
 def finish(path: Path) -> None:
@@ -205,7 +210,9 @@ def finish(path: Path) -> None:
         StorageError: It cannot be read.
     """
     whole = path.with_suffix(".whole")
+    whole.unlink(missing_ok=True)
     try:
+        create_file(whole).close()  # FFmpeg would let others read it
         join([Part(path, 0.0)], whole)
         with whole.open("rb") as file:
             os.fsync(file.fileno())
@@ -214,13 +221,18 @@ def finish(path: Path) -> None:
         whole.unlink(missing_ok=True)
 
 
-def join(parts: Sequence[Part], to: Path | BinaryIO) -> float:
+Skip = Callable[[Part, Exception], None]
+
+
+def join(parts: Sequence[Part], to: Path | BinaryIO, skip: Skip | None = None) -> float:
     """Copy parts of one camera's files, in order, into one.
 
     Args:
         parts: What is wanted.
         to: A new file that every player can seek in, or where a fragmented one is written to as
             it comes, by ``write`` alone.
+        skip: Told of each part that cannot be read, or not to its end, and why, once; the others
+            are put together all the same. Without it such a part is an error.
 
     Returns:
         The Unix time at which it begins; the file's comment says it, too. It ends where a part is
@@ -242,8 +254,8 @@ def join(parts: Sequence[Part], to: Path | BinaryIO) -> float:
             output = stack.enter_context(av.open(target, "w", format="mp4", options=options))
             joint = _Joint(output, sound)
             for part in parts:
-                with _reading_part(part) as container:
-                    if not joint.add(container, part):
+                with _reading_part(part, skip) as container:
+                    if container and not joint.add(container, part, skip):
                         break
             began_s = joint.began_s
     except (FFmpegError, IndexError) as error:
@@ -273,19 +285,24 @@ class _Joint:
         self._sound: AudioStream | None = None
         self._last = self._last_heard = -1
 
-    def add(self, container: InputContainer, part: Part) -> bool:
+    def add(self, container: InputContainer, part: Part, skip: Skip | None) -> bool:
         """Append what is wanted of a file; False where it is coded in another way."""
         source, sound = container.streams.video[0], _get_sound(container)
+        if sound and not (self._model and _sounds_alike(sound, self._model)):
+            sound = None
+        streams = [source, sound] if sound else [source]
+        packets = _read(container.demux(*streams), part, skip)
+        wanted = _select(packets, part, has_sound=bool(sound))
+        first = next(wanted, None)
+        if first is None:
+            return True  # how it is coded says nothing about the others
         if self._pictures is None:
             self._pictures = self._output.add_stream_from_template(source, opaque=True)
             if self._model:
                 self._sound = self._output.add_stream_from_template(self._model, opaque=True)
         elif not _is_coded_alike(source, self._pictures):
             return False
-        if sound and not (self._model and _sounds_alike(sound, self._model)):
-            sound = None
-        streams = [source, sound] if sound else [source]
-        for packet in _select(container.demux(*streams), part, has_sound=bool(sound)):
+        for packet in itertools.chain([first], wanted):
             if packet.stream.type == "video":
                 self._add_picture(packet, part, self._pictures)
             elif self._sound:
@@ -324,12 +341,39 @@ def _allow_sound(options: Mapping[str, str]) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _reading_part(part: Part) -> Iterator[InputContainer]:
-    with (
-        part.path.open("rb") as file,
-        av.open(cast(BinaryIO, _WholeFragments(file)), "r", format="mp4") as container,
-    ):
+def _reading_part(part: Part, skip: Skip | None = None) -> Iterator[InputContainer | None]:
+    """A part, opened; None where it is no video, which is told."""
+    with contextlib.ExitStack() as stack:
+        container: InputContainer | None = None
+        try:
+            file = stack.enter_context(_open(part))
+            whole = cast(BinaryIO, _WholeFragments(file))
+            container = stack.enter_context(av.open(whole, "r", format="mp4"))
+            container.streams.video[0]
+        except _UNREADABLE as error:
+            if skip is None:
+                raise
+            skip(part, error)
+            container = None
         yield container
+
+
+def _open(part: Part) -> BinaryIO:
+    if part.folder is None:
+        return part.path.open("rb")
+    return open_kept(part.folder, part.path.relative_to(part.folder).as_posix())
+
+
+def _read(
+    packets: Iterator[Packet[Stream]], part: Part, skip: Skip | None
+) -> Iterator[Packet[Stream]]:
+    """The packets of a part as far as they can be read."""
+    try:
+        yield from packets
+    except _UNREADABLE as error:
+        if skip is None:
+            raise
+        skip(part, error)
 
 
 def _get_sound(container: InputContainer) -> AudioStream | None:
@@ -340,11 +384,9 @@ def _find_sound(parts: Sequence[Part], stack: contextlib.ExitStack) -> AudioStre
     """The sound of the first part that has some, open as long as the stack is."""
     for part in parts:
         with contextlib.ExitStack() as trial:
-            try:
-                container = trial.enter_context(_reading_part(part))
-            except (FFmpegError, FileNotFoundError):
-                continue  # whoever copies it says what is wrong
-            if sound := _get_sound(container):
+            # whoever copies it says what is wrong
+            container = trial.enter_context(_reading_part(part, skip=lambda *_: None))
+            if container and (sound := _get_sound(container)):
                 stack.push(trial.pop_all())
                 return sound
     return None

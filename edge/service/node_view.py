@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from edge.event import Event, EventChange
 from edge.recording.mp4 import Part, join
 from edge.recording.records import WORRYING_SHARE, EventRecord, FileKind, describe_protected
 from edge.recording.ring import PacketRing
+from edge.repeated_warning import RepeatedWarnings
 from edge.service.archivist import Archivist
 from edge.service.camera_pool import CameraPool
 from edge.service.frame_rate import AgeMeter, RateMeter
@@ -228,6 +230,8 @@ class Exporter:
     """Puts together what is kept."""
 
     archive: Archive
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _warnings: RepeatedWarnings = field(default_factory=lambda: RepeatedWarnings(log))
 
     def export(
         self, camera: str, began_s: float, ended_s: float, write: Callable[[bytes], None]
@@ -240,13 +244,18 @@ class Exporter:
         files = self.archive.index.find_video(camera, began_s, ended_s)
         if any(file.kind is FileKind.CONTINUOUS for file in files):
             files = [file for file in files if file.kind is FileKind.CONTINUOUS]
-        parts = [
-            Part(self.archive.folder / file.path, file.began_s, began_s, ended_s) for file in files
-        ]
+        folder = self.archive.folder
+        parts = [Part(folder / file.path, file.began_s, began_s, ended_s, folder) for file in files]
         try:
-            join(parts, cast(BinaryIO, _Writer(write)))
-        except (StorageError, FileNotFoundError) as error:
+            join(parts, cast(BinaryIO, _Writer(write)), self._skip)
+        except (StorageError, OSError) as error:
             raise LookupError("no video of that time is kept") from error
+
+    def _skip(self, part: Part, error: Exception) -> None:
+        why = (isinstance(error, OSError) and error.strerror) or error
+        with self._lock:
+            self._warnings.tell("export", f"{part.path} is left out of a video: {why}")
+            self._warnings.sum_up()
 
 
 @dataclass(frozen=True, slots=True)

@@ -206,7 +206,8 @@ class _Pieces:
             pass
         except (OSError, LookupError, EdgeError) as error:
             failure = error
-        self._put(failure)
+        finally:
+            self._put(failure)  # else its reader would wait for ever
 
 
 ENDPOINTS = (

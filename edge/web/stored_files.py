@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import stat
 from http import HTTPStatus
 from pathlib import Path
 
 from starlette.responses import FileResponse
 
+from edge.recording.kept_file import open_kept
 from edge.recording.records import FileKind, StoredFile
 from edge.web.ports import Archive
 from edge.web.problem import RequestError
@@ -33,17 +33,15 @@ def resolve(archive: Archive, file: StoredFile) -> Path:
     """Where a file is.
 
     Raises:
-        RequestError: It is gone, is no ordinary file, or lies outside the folder.
+        RequestError: It is gone, is no ordinary file, is a link, or lies outside the folder.
     """
     folder = archive.folder.resolve()
-    path = (folder / file.path).resolve()
     try:
-        ordinary = stat.S_ISREG(path.stat().st_mode)
-    except OSError:
-        ordinary = False
-    if not (ordinary and path.is_relative_to(folder)):
-        raise RequestError(HTTPStatus.NOT_FOUND, f"the {file.kind} is not there any more")
-    return path
+        open_kept(folder, file.path).close()
+    except OSError as error:
+        problem = f"the {file.kind} is not there any more"
+        raise RequestError(HTTPStatus.NOT_FOUND, problem) from error
+    return folder / file.path
 
 
 def respond(archive: Archive, file: StoredFile, name: str = "") -> FileResponse:

@@ -11,8 +11,10 @@ import pytest
 from edge.config import KeepDays, Storage
 from edge.errors import StorageError
 from edge.recording.archive import DAY_S, Archive
+from edge.recording.clip import ClipWriter, ContinuousWriter
 from edge.recording.mp4 import Mp4Writer
 from edge.recording.records import EventFilter, FileKind
+from edge.recording.ring import PacketRing
 from tests.edge.recording.test_index import make_event
 from tests.edge.recording.test_mp4 import decode_times, read_source
 from tests.support.videos import write_video
@@ -84,6 +86,62 @@ def test_what_is_kept_lies_where_it_is_said_and_for_its_owner_alone(archive, pac
         FileKind.CLIP: clip.stat().st_size, FileKind.SNAPSHOT: 6, FileKind.THUMBNAIL: 5,
         FileKind.CONTINUOUS: 1,
     }  # fmt: skip
+
+
+@pytest.fixture
+def lenient():
+    """A process whose files everybody may read and write."""
+    former = os.umask(0)
+    yield
+    os.umask(former)
+
+
+def list_modes(folder):
+    """Modes of all that is in a folder, and of the folder: of folders, and of files."""
+    found = [folder, *folder.rglob("*")]
+    return tuple(
+        {path.stat().st_mode & 0o777 for path in found if path.is_dir() is is_folder}
+        for is_folder in (True, False)
+    )
+
+
+def test_nobody_but_the_owner_may_read_what_the_archive_makes(lenient, tmp_path, packets):
+    archive = open_archive(tmp_path / "above" / "storage")
+    event = make(1, began_s=packets[0].captured_s)
+    archive.put_event(event)
+    archive.put_picture(FileKind.SNAPSHOT, event, b"jpeg", 101.0)
+    ring = PacketRing(30.0)
+    clip = ClipWriter(archive, event, ring, 30.0, 60.0)
+    continuous = ContinuousWriter(archive, "door", ring)
+    for packet in packets:
+        ring.put(packet)
+    continuous.write()
+    clip.write()
+    assert {path.name for path in archive.folder.glob("index.db*")} == {
+        "index.db", "index.db-wal", "index.db-shm"
+    }  # fmt: skip
+    assert len(list(archive.folder.rglob("*.mp4"))) == 2
+    assert list_modes(tmp_path / "above") == ({0o700}, {0o600})
+    clip.finish()
+    continuous.finish()
+    assert list_modes(tmp_path / "above") == ({0o700}, {0o600})
+    archive.close()
+
+
+def test_what_a_former_version_left_for_all_to_read_is_taken_away(tmp_path, packets):
+    archive = open_archive(tmp_path)
+    event = make(1)
+    archive.put_event(event)
+    clip = keep_clip(archive, event, packets)
+    archive.close()
+    for path in (clip, tmp_path / "index.db"):
+        path.chmod(0o644)
+    archive = open_archive(tmp_path)
+    archive.repair()
+    modes = [path.stat().st_mode & 0o777 for path in (clip, *tmp_path.glob("index.db*"))]
+    assert set(modes) == {0o600}
+    assert len(modes) == 4
+    archive.close()
 
 
 def fill(archive, count, size=1000, first=1, day_s=0.0):

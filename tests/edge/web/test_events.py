@@ -224,7 +224,18 @@ def test_a_change_that_is_none_is_refused_and_changes_nothing(
     assert list_ids(served, "?seen=true") == ["1"]
 
 
-@pytest.mark.parametrize("path", ["../outside.mp4", "/etc/hostname", "link.mp4", "gone.mp4", "."])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../outside.mp4",
+        "/etc/hostname",
+        "link.mp4",
+        "gone.mp4",
+        ".",
+        "inside.mp4",
+        "linked/own.mp4",
+    ],
+)
 def test_no_file_outside_the_folder_is_served(tmp_path, path):
     folder = tmp_path / "storage"
     folder.mkdir()
@@ -232,6 +243,10 @@ def test_no_file_outside_the_folder_is_served(tmp_path, path):
     outside = tmp_path / "outside.mp4"
     outside.write_bytes(b"secret")
     (folder / "link.mp4").symlink_to(outside)
+    (folder / "inside.mp4").symlink_to("index.db")
+    (folder / "own").mkdir()
+    (folder / "own" / "own.mp4").write_bytes(b"secret")
+    (folder / "linked").symlink_to("own")
     archive.index.put_event(make_event(1))
     kept = store(archive, make_event(1), FileKind.CLIP, b"video")
     archive.index.delete_files([str(kept.relative_to(folder))])
@@ -240,6 +255,7 @@ def test_no_file_outside_the_folder_is_served(tmp_path, path):
         answer = served.ask("/api/v1/events/e00001/clip.mp4")
         assert answer.status == 404
         assert b"secret" not in answer.body
+        assert b"SQLite" not in answer.body
 
 
 def test_a_node_that_keeps_nothing_says_so():
