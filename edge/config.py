@@ -646,8 +646,9 @@ class Http(Table):
         tls_key: File with the private key.
         max_connections: Requests that are answered at a time. One more waits for its turn, and
             closes the oldest whose answer is not taken.
-        max_viewers: Connections beside these that are sent something for long: live video, changes,
-            downloads.
+        max_viewers: Connections beside these that watch: live video, changes. As many more may
+            download or enroll. A user, or without a login an address, has a quarter of each at
+            most, and at least four.
         users_file: File of who may log in, written by `edge users`, relative to the configuration
             file. With it everybody must, and other machines can use the page. Changes of the file
             take effect at once.

@@ -1,7 +1,8 @@
 """HTTP: /metrics, /healthz, /readyz, and the page with its API where there is one.
 
-Slow clients are disconnected; a new one finds a place. Viewers, who are sent something for long,
-have places of their own: they are never in a scraper's way, and stay as long as they take bytes.
+Slow clients are disconnected; a new one finds a place. Those that last have places of their own,
+who watch without an end some and who download or enroll others: they are never in a scraper's way,
+and stay as long as they take bytes. Nobody has more than a share of them.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from edge.repeated_warning import RepeatedWarnings
 from edge.service.health import HealthBoard
 from edge.service.http_gate import OTHER_METHODS, HttpGate
 from edge.service.metrics import Metrics
+from edge.web.ports import Stay
 
 log = logging.getLogger(__name__)
 
@@ -54,31 +56,37 @@ MAX_FILE_BYTES = 1 << 20  # of a token, a certificate chain, a key
 STALL_S = 10.0  # in which a viewer must take some bytes
 MAX_MESSAGE_BYTES = 4096  # that a viewer sends by WebSocket
 MAX_CHANGES = 16  # requests at a time that change something, beside the others
+SHARES = 4  # one user, or one address, has no more of the places that last
+MIN_SHARE = 4  # places, where there are few
+REMEDY = "close a page, wait for downloads, or raise http.max_viewers"
 API = b"/api/v1/"
 PEER_FAULTS = (  # how uvicorn tells of refused upgrades, and of text that is none
     "ASGI callable returned without completing handshake",
     "Invalid UTF-8 sequence",
+    "Cancel ",  # what still ran at the stop
 )
 REFUSAL = "a bearer token is required: see http.token_file\n"
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class _Place:
-    """A connection with a place: an ordinary one, or that of a viewer.
+    """A connection with a place: an ordinary one, or that of one that lasts.
 
     Attributes:
-        has_viewer_place: Tells whether one more viewer can be served.
+        refuse: Tells why there is no place to stay for what is named, for whom; empty if there is.
         has_change_place: Tells whether the changes that are asked for are not too many.
-        is_viewer: Whether it is sent something for long.
+        stays: What it lasts for; None for an ordinary one.
+        who: To whom a place that lasts is given.
         is_change: Whether it asks for a change, and may send a body for that.
     """
 
     transport: Any
     socket: Any = None
     client: tuple[str, int] | None
-    has_viewer_place: Callable[[], bool]
+    refuse: Callable[[Stay, str], str]
     has_change_place: Callable[[], bool]
-    is_viewer = False
+    stays: Stay | None = None
+    who = ""
     is_change = False
     since_s = 0.0
     _waits_since_s = 0.0  # since when its answer does not come, or nothing of it is taken
@@ -89,12 +97,13 @@ class _Place:
         """Where it comes from."""
         return self.client[0] if self.client else ""
 
-    def become_viewer(self) -> bool:
-        """Take a viewer's place; whether one was free."""
-        if not self.is_viewer and self.has_viewer_place():
-            self.is_viewer = True
+    def stay(self, why: Stay, who: str) -> str:
+        """Take a place that lasts; why there is none, or nothing."""
+        problem = "" if self.stays else self.refuse(why, who)
+        if not (self.stays or problem):
+            self.stays, self.who = why, who
             self._waits_since_s = 0.0
-        return self.is_viewer
+        return problem
 
     def hang_up(self) -> None:
         """End it at once, also where TLS takes leave of a peer that does not answer.
@@ -169,11 +178,11 @@ class _Protocol(_Place, H11Protocol):
         super().handle_websocket_upgrade(event)
         for connection in self.connections - earlier:
             if isinstance(connection, _WebSocket):
-                connection.has_viewer_place = self.has_viewer_place
+                connection.refuse = self.refuse
 
     def check(self, now_s: float) -> None:
         """Drop a connection whose request did not come, or whose response was not taken in time."""
-        if self.is_viewer:
+        if self.stays:
             super().check(now_s)
             return
         if self.cycle is None and now_s - self.since_s > REQUEST_TIMEOUT_S:
@@ -184,11 +193,13 @@ class _Protocol(_Place, H11Protocol):
 
 
 class _PeerFaults(logging.Filter):
-    """Leaves out what a peer can cause as often as it likes, and what was answered."""
+    """Leaves out what a peer can cause as often as it likes, what was answered, and the stop."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether it is logged."""
-        return not record.getMessage().startswith(PEER_FAULTS)
+        error = record.exc_info[1] if record.exc_info else None
+        is_stop = isinstance(error, asyncio.CancelledError)
+        return not (is_stop or record.getMessage().startswith(PEER_FAULTS))
 
 
 _PEER_FAULTS = _PeerFaults()
@@ -204,7 +215,7 @@ class _WebSocket(_Place, WebSocketsSansIOProtocol):
 
     def check(self, now_s: float) -> None:
         """Drop a connection that is no viewer in time, or one that takes nothing."""
-        if self.is_viewer:
+        if self.stays:
             super().check(now_s)
         elif now_s - self.since_s > REQUEST_TIMEOUT_S:
             self.transport.abort()
@@ -249,7 +260,7 @@ class _UvicornServer(uvicorn.Server):
         if self._gate:
             self._gate.close()
         for connection in self._connections():
-            if connection.is_viewer and isinstance(connection, _Protocol):
+            if connection.stays and isinstance(connection, _Protocol):
                 connection.transport.abort()  # what it is sent has no end
         await super().shutdown(sockets)
         for connection in self._connections():
@@ -273,8 +284,15 @@ class _UvicornServer(uvicorn.Server):
     def _connections(self) -> list[_Place]:
         return [c for c in self.server_state.connections if isinstance(c, _Place)]
 
-    def _has_viewer_place(self) -> bool:
-        return sum(c.is_viewer for c in self._connections()) < self._viewers
+    def _refuse(self, why: Stay, who: str) -> str:
+        """Why nobody, or not somebody, can have one more place that lasts; empty if they can."""
+        taken = Counter(c.who for c in self._connections() if c.stays == why)
+        share = max(self._viewers // SHARES, MIN_SHARE)
+        if taken.total() >= self._viewers:
+            return f"all {self._viewers} places for {why} are taken: {REMEDY}"
+        if taken[who] >= share:
+            return f"{who} has {share} of {self._viewers} places for {why}, the most: {REMEDY}"
+        return ""
 
     def _has_place(self, entering: int, changes: bool) -> bool:
         """Whether one more can be served, beside those that enter.
@@ -284,7 +302,7 @@ class _UvicornServer(uvicorn.Server):
         connections = [
             c
             for c in self._connections()
-            if c.is_change is changes and not (c.is_viewer or c.transport.is_closing())
+            if c.is_change is changes and not (c.stays or c.transport.is_closing())
         ]
         places = (MAX_CHANGES if changes else self._places) - entering
         if len(connections) < places:
@@ -302,7 +320,7 @@ class _UvicornServer(uvicorn.Server):
         loop = asyncio.get_running_loop()
         protocol = _Protocol(self.config, self.server_state, self.lifespan.state, loop)
         protocol.head = head
-        protocol.has_viewer_place = self._has_viewer_place
+        protocol.refuse = self._refuse
         protocol.has_change_place = lambda: self._has_place(-1, changes=True)  # it is in already
         with contextlib.suppress(OSError):  # it is gone, or does not speak TLS
             if self.config.ssl:

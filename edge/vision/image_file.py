@@ -12,7 +12,6 @@ from edge.input_file import MIB, read_input
 from edge.types import RgbPicture
 
 _MAX_BYTES = 512 * MIB
-_PIXEL_LIMIT = "OPENCV_IO_MAX_IMAGE_PIXELS"  # see edge.opencv
 
 
 def read_picture(path: Path | str) -> RgbPicture:
@@ -30,7 +29,7 @@ def read_picture(path: Path | str) -> RgbPicture:
     except cv2.error as error:  # absurd dimensions, for example
         why = f"OpenCV refuses the picture: {error.err}"
         if "IO_MAX_IMAGE_PIXELS" in error.err:
-            why = f"more pixels than are read at most: set {_PIXEL_LIMIT} for larger pictures"
+            why = "more pixels than are read at most: make the picture smaller"
         raise SourceError(why, file=path) from error
     if bgr is None:
         raise SourceError("the file is not a picture that OpenCV can decode", file=path)

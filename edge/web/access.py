@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -14,12 +15,16 @@ from starlette.requests import HTTPConnection
 
 from edge.config import Http, is_loopback
 from edge.errors import locate
+from edge.printable import escape_controls
+from edge.repeated_warning import RepeatedWarnings
 from edge.web.attempts import LoginAttempts
 from edge.web.endpoint import Visitor
 from edge.web.problem import RequestError
 from edge.web.schema import Role
 from edge.web.sessions import OPENED, Invitations, Sessions
 from edge.web.users import Users, UsersFile, verify_password
+
+log = logging.getLogger(__name__)
 
 MAX_HASHING = 2  # at a time: each takes 32 MiB and a core
 MAX_WAITING = 8
@@ -87,6 +92,7 @@ class Access:
         self._attempts = LoginAttempts()
         self._hashing: asyncio.Semaphore | None = None
         self._waiting = 0
+        self._warnings = RepeatedWarnings(log)
 
     # --- who is asking --------------------------------------------------------------------------
 
@@ -96,6 +102,7 @@ class Access:
         Raises:
             RequestError: What they say of themselves is wrong.
         """
+        self._warnings.sum_up()
         host = request.client.host if request.client else ""
         if self._is_proxy(host) and (user := request.headers.get("remote-user", "")):
             return Visitor(user[:64], _read_role(request.headers.get("remote-role", "viewer")))
@@ -144,11 +151,15 @@ class Access:
         found = self._sessions.find(cookie)
         if found is None:
             return None
-        session, name, password, role = found
+        session, name, proof, role = found
+        users = self._read_users()
         if role is not None:
-            return Visitor(name, role, session)
-        user = self._read_users().users.get(name)
-        if user is None or user.password != password:
+            if users.key and users.key == proof:
+                return Visitor(name, role, session)
+            self._sessions.end(session)
+            return None
+        user = users.users.get(name)
+        if user is None or user.password != proof:
             self._sessions.end(session)
             return None
         return Visitor(name, user.role, session)
@@ -165,6 +176,7 @@ class Access:
             RequestError: Name or password are wrong, or there were too many attempts.
         """
         if wait_s := self._attempts.wait_s(host, name):
+            self._warn("locked out", host, name, "too many attempts")
             raise RequestError(
                 HTTPStatus.TOO_MANY_REQUESTS,
                 "too many attempts to log in: wait a minute",
@@ -173,9 +185,10 @@ class Access:
         self._attempts.count(host, name)
         user = self._read_users().users.get(name)
         if not await self._verify(password, user.password if user else "") or user is None:
+            self._warn("failed", host, name, "the name or the password is wrong")
             raise RequestError(HTTPStatus.FORBIDDEN, "the name or the password is wrong")
         self._attempts.forgive(host, name)
-        return self._begin(Visitor(name, user.role), password=user.password)
+        return self._begin(Visitor(name, user.role), user.password)
 
     def accept_invitation(self, host: str, token: str) -> tuple[str, Visitor]:
         """Log in who has a one-time token.
@@ -184,23 +197,29 @@ class Access:
             RequestError: It is forged, too old or was used.
         """
         if self._attempts.wait_s(host, ""):
+            self._warn("locked out", host, OPENED, "too many attempts")
             raise RequestError(HTTPStatus.TOO_MANY_REQUESTS, "too many attempts: wait a minute")
-        role = self._invitations.accept(self._read_users().key, token)
+        key = self._read_users().key
+        role = self._invitations.accept(key, token)
         if role is None:
+            self._warn("failed", host, OPENED, "its token was used, is too old or is none")
             self._attempts.count(host, "")
             raise RequestError(
                 HTTPStatus.FORBIDDEN, "this address was used or is too old: run edge open again"
             )
-        return self._begin(Visitor(OPENED, role), role=role)
+        return self._begin(Visitor(OPENED, role), key, role)
 
     def log_out(self, visitor: Visitor) -> None:
         """End somebody's session."""
         self._sessions.end(visitor.session)
 
-    def _begin(
-        self, visitor: Visitor, password: str = "", role: Role | None = None
-    ) -> tuple[str, Visitor]:
-        cookie = self._sessions.begin(visitor.user, password, role)
+    def _warn(self, what: str, host: str, name: str, why: str) -> None:
+        """Log a login that failed, in bounds and without what was tried."""
+        host, name = escape_controls(host), escape_controls(name[:64])
+        self._warnings.tell(what, f"login {what}: '{name}' from {host}: {why}")
+
+    def _begin(self, visitor: Visitor, proof: str, role: Role | None = None) -> tuple[str, Visitor]:
+        cookie = self._sessions.begin(visitor.user, proof, role)
         if cookie is None:
             raise RequestError(
                 HTTPStatus.TOO_MANY_REQUESTS, "too many sessions: log out on another device"

@@ -118,7 +118,7 @@ ENDPOINTS = (
 def _route(endpoint: Endpoint, node: Node, access: Access) -> Route:
     async def serve(request: Request) -> Response:
         try:
-            return await answer(endpoint, node, request, access.identify)
+            return await answer(endpoint, node, request, access.identify, access.find_host)
         except RequestError as error:
             await discard_body(request)
             return respond(error)

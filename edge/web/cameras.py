@@ -215,5 +215,5 @@ ENDPOINTS = (
     Endpoint("GET", "/cameras/{camera}", show_camera, "Show a camera.", answer=CameraEntry),
     Endpoint("GET", "/cameras/{camera}/clip.mp4", show_range,
              "The video of a camera in a range of time of at most an hour, as it was kept.",
-             answer="video/mp4", query=RangeQuery, long=True),
+             answer="video/mp4", query=RangeQuery, stay="working"),
 )  # fmt: skip

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from edge.errors import EdgeError, StorageError
 from edge.redaction import redact
-from edge.web.ports import Connection, Node
+from edge.web.ports import Connection, Node, Stay
 from edge.web.problem import RequestError
 from edge.web.schema import Query, Role
 
@@ -92,7 +93,7 @@ class Endpoint:
         query: The type of its parameters.
         body: The type of its body in JSON, or media types of bodies that are taken as they are.
         max_bytes: Of the body.
-        long: Whether it takes a place among the viewers, since it lasts.
+        stay: What it takes a place for, since it lasts; None for what is answered soon.
     """
 
     method: str
@@ -104,7 +105,7 @@ class Endpoint:
     query: type[msgspec.Struct] = Query
     body: type[msgspec.Struct] | tuple[str, ...] | None = None
     max_bytes: int = MAX_JSON_BYTES
-    long: bool = False
+    stay: Stay | None = None
 
 
 def require_role(visitor: Visitor | None, role: Role | None) -> None:
@@ -139,19 +140,18 @@ def is_still_welcome(
         return False
 
 
-def take_viewer_place(scope: Any) -> None:  # noqa: ANN401 - ASGI's
-    """Take a place among those who are sent something for long.
+def take_place(request: HTTPConnection, visitor: Visitor | None, stay: Stay, host: str) -> None:
+    """Take a place among those that last, for a user or, without a login, for an address.
 
     Raises:
         RequestError: None is free.
     """
-    connection = cast("Connection | None", scope.get("edge.connection"))
-    if connection is not None and not connection.become_viewer():
-        raise RequestError(
-            HTTPStatus.SERVICE_UNAVAILABLE,
-            "all places for viewers are taken: close a page, or raise http.max_viewers",
-            headers={"retry-after": "5"},
-        )
+    connection = cast("Connection | None", request.scope.get("edge.connection"))
+    if connection is None:
+        return
+    who = f"user {visitor.user}" if visitor and visitor.user else f"address {host}"
+    if problem := connection.stay(stay, who):
+        raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, problem, headers={"retry-after": "5"})
 
 
 async def answer(
@@ -159,6 +159,7 @@ async def answer(
     node: Node,
     request: Request,
     identify: Callable[[HTTPConnection], Visitor | None],
+    find_host: Callable[[HTTPConnection], str],
 ) -> Response:
     """Read a request, handle it, and encode what comes of it.
 
@@ -168,8 +169,9 @@ async def answer(
     visitor = identify(request)
     require_role(visitor, endpoint.role)
     query = read_query(request, endpoint.query)
-    if endpoint.long:
-        take_viewer_place(request.scope)
+    is_head = request.method == "HEAD"  # what it asks about is not sent, and does not last
+    if endpoint.stay and not is_head:
+        take_place(request, visitor, endpoint.stay, find_host(request))
     body = await _read_body(request, endpoint)
 
     def is_welcome() -> bool:
@@ -187,9 +189,21 @@ async def answer(
         raise RequestError(HTTPStatus.UNPROCESSABLE_ENTITY, redact(error.problem)) from error
     if result is None:
         return Response(status_code=HTTPStatus.NO_CONTENT)
+    if is_head and isinstance(result, StreamingResponse):
+        return await _drop_body(result)
     if isinstance(result, Response):
         return result
     return Response(msgspec.json.encode(result), media_type=JSON)
+
+
+async def _drop_body(response: StreamingResponse) -> Response:
+    """The head of an answer, whose body ends here."""
+    body = cast("AsyncGenerator[bytes, None]", response.body_iterator)
+    async with contextlib.aclosing(body):
+        await anext(body, None)  # one that has not begun would not notice its end
+    head = Response(status_code=response.status_code)
+    head.raw_headers = response.raw_headers
+    return head
 
 
 def read_query(request: Request, wanted: type[Q]) -> Q:

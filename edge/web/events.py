@@ -198,5 +198,5 @@ ENDPOINTS = (
              "The small picture of an event.", answer="image/jpeg"),
     Endpoint("GET", "/events/{event_id}/clip.mp4", show_clip,
              "The clip of an event, also in ranges.", answer="video/mp4", query=ClipQuery,
-             long=True),
+             stay="working"),
 )  # fmt: skip

@@ -79,5 +79,5 @@ ENDPOINTS = (
              "Server-sent events: `begun`, `updated`, `ended` and `deleted` with an EventEntry, "
              "`camera` with a CameraState, and `reset` where some were missed and lists must be "
              "read again.",
-             answer="text/event-stream", long=True),
+             answer="text/event-stream", stay="watching"),
 )  # fmt: skip

@@ -27,7 +27,7 @@ from edge.web.endpoint import (
     Visitor,
     is_still_welcome,
     require_role,
-    take_viewer_place,
+    take_place,
 )
 from edge.web.live_hub import LiveHub, Piece
 from edge.web.ports import Node, StreamStart
@@ -67,7 +67,7 @@ class LiveView:
             Endpoint("GET", "/cameras/{camera}/live.mjpeg", self.show_pictures,
                      "The newest pictures of a camera, five a second at most.",
                      answer=f"multipart/x-mixed-replace; boundary={BOUNDARY}",
-                     query=PictureQuery, long=True),
+                     query=PictureQuery, stay="watching"),
         )  # fmt: skip
 
     def route(self, prefix: str) -> WebSocketRoute:
@@ -85,7 +85,7 @@ class LiveView:
             sight = get_camera(self._node, camera)
             if self._hub is None or not sight.live:
                 raise RequestError(HTTPStatus.NOT_FOUND, f"{camera} shows no live video")
-            take_viewer_place(socket.scope)
+            take_place(socket, visitor, "watching", self._access.find_host(socket))
         except RequestError as error:
             await socket.send_denial_response(respond(error))
             return

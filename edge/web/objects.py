@@ -57,5 +57,5 @@ ENDPOINTS = (
     Endpoint("GET", "/cameras/{camera}/objects", follow_objects,
              "Server-sent events named `objects`, one FrameObjects for each frame that is looked "
              "at.",
-             answer="text/event-stream", long=True),
+             answer="text/event-stream", stay="watching"),
 )  # fmt: skip

@@ -107,17 +107,17 @@ class PeopleDesk:
             Endpoint("POST", "/people/photo", self.enroll_photo,
                      "Enroll the one face in a photo, which is the body.", role=Role.ENROLLER,
                      answer=PersonEntry, query=EnrollQuery, body=PHOTOS,
-                     max_bytes=MAX_PHOTO_BYTES, long=True),
+                     max_bytes=MAX_PHOTO_BYTES, stay="working"),
             Endpoint("POST", "/people/event", self.enroll_event,
                      "Enroll the face that the snapshot of an event shows.", role=Role.ENROLLER,
-                     answer=PersonEntry, body=EventEnrollment, long=True),
+                     answer=PersonEntry, body=EventEnrollment, stay="working"),
             Endpoint("POST", "/people/{person}/denials", self.deny,
                      "Say that an event does not show a person: the name is taken from the event, "
                      "and the face is never again taken for theirs.", role=Role.ENROLLER,
-                     answer=EventEntry, body=Denial, long=True),
+                     answer=EventEntry, body=Denial, stay="working"),
             Endpoint("DELETE", "/people/{person}", self.forget,
                      "Forget a person for good: all that is stored about them, and their name in "
-                     "all events.", role=Role.ENROLLER, long=True),
+                     "all events.", role=Role.ENROLLER, stay="working"),
         )  # fmt: skip
 
 

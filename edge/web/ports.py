@@ -17,14 +17,20 @@ from edge.types import F32, CameraStatus, Frame
 from edge.web.changes import ChangeFeed
 from edge.web.schema import CameraHealth
 
+Stay = Literal["watching", "working"]  # without an end, or until something is done or sent
 Hidden = Literal["face", "person"]
 
 
 class Connection(Protocol):
     """The connection of a request, which the server puts into ``scope["edge.connection"]``."""
 
-    def become_viewer(self) -> bool:
-        """Take a place among those who are sent something for long; whether one was free."""
+    def stay(self, why: Stay, who: str) -> str:
+        """Take a place among those that last; why there is none, or nothing.
+
+        Args:
+            why: What for: each has places of its own.
+            who: User or address, who has a share of the places.
+        """
         ...
 
 

@@ -24,12 +24,13 @@ class _Session:
     """A login.
 
     Attributes:
-        password: Its hash at the login: another one ends the session.
+        proof: The hash of the password at the login, or the key of the users file for who came by a
+            one-time token: another one ends the session.
         role: Of who came by a one-time token; of others the users file says it.
     """
 
     user: str
-    password: str
+    proof: str
     role: Role | None
     began_s: float
     used_s: float
@@ -47,7 +48,7 @@ class Sessions:
         self._signer = Signer(secrets.token_bytes(32), salt="session")
         self._sessions: dict[str, _Session] = {}
 
-    def begin(self, user: str, password: str, role: Role | None = None) -> str | None:
+    def begin(self, user: str, proof: str, role: Role | None = None) -> str | None:
         """Begin a session: its cookie, or None if there are too many."""
         self._drop_expired()
         of_user = sum(session.user == user for session in self._sessions.values())
@@ -55,11 +56,11 @@ class Sessions:
             return None
         session_id = secrets.token_urlsafe(24)
         now_s = self._clock()
-        self._sessions[session_id] = _Session(user, password, role, now_s, now_s)
+        self._sessions[session_id] = _Session(user, proof, role, now_s, now_s)
         return self._signer.sign(session_id).decode()
 
     def find(self, cookie: str) -> tuple[str, str, str, Role | None] | None:
-        """Id, user, hash of the password at the login and role of a session that goes on."""
+        """Id, user, proof at the login and role of a session that goes on."""
         try:
             session_id = self._signer.unsign(cookie).decode()
         except (BadSignature, UnicodeError):
@@ -69,7 +70,7 @@ class Sessions:
         if session is None or self._is_expired(session, now_s):
             return None
         session.used_s = now_s
-        return session_id, session.user, session.password, session.role
+        return session_id, session.user, session.proof, session.role
 
     def end(self, session_id: str) -> None:
         """End a session."""

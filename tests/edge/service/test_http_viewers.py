@@ -10,15 +10,25 @@ import threading
 import time
 
 import pytest
+from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from edge.recording.records import FileKind
 from edge.service import http as service_http
 from edge.types import CameraState, CameraStatus, StatusReason
-from edge.web.ports import Fragment, StreamStart
+from edge.web.ports import EnrolledPerson, Fragment, StreamStart
 from edge.web.schema import Role
 from edge.web.users import Users, write_users
 from tests.support.certificates import make_certificate
-from tests.support.web_node import make_node, serving
+from tests.support.web_node import (
+    ANN,
+    make_archive,
+    make_event,
+    make_latest,
+    make_node,
+    serving,
+    store,
+)
 
 
 @pytest.fixture
@@ -181,3 +191,148 @@ def test_a_stop_does_not_wait_for_viewers(caplog):
             assert follow(stack, served) == 200
         assert not served.server.is_alive()
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+async def send_for_ever(camera):
+    yield StreamStart("avc1.4d401f", b"header")
+    while True:
+        yield Fragment(b"piece", True, 1.0, 1.0)
+        await asyncio.sleep(0.05)
+
+
+def watch(stack, served, **headers):
+    """Open live video; the status."""
+    address = f"ws://127.0.0.1:{served.port}/api/v1/cameras/door/live"
+    try:
+        stack.enter_context(connect(address, additional_headers=headers, max_size=None)).recv()
+    except InvalidStatus as error:
+        return error.response.status_code, error.response.body
+    return 101, b""
+
+
+@pytest.fixture
+def users_file(tmp_path):
+    """Two programs, by their tokens."""
+    users, ada = Users().put_token("ada", Role.ADMIN)
+    users, guest = users.put_token("guest", Role.VIEWER)
+    write_users(tmp_path / "users.toml", users)
+    return str(tmp_path / "users.toml"), f"Bearer {ada}", f"Bearer {guest}"
+
+
+def test_one_user_has_a_quarter_of_the_places_and_others_the_rest(users_file):
+    path, ada, guest = users_file
+    node = make_node(open_live=send_for_ever)
+    with (
+        serving(node, max_viewers=24, users_file=path) as served,
+        contextlib.ExitStack() as stack,
+    ):
+        found = [watch(stack, served, Authorization=guest) for _ in range(8)]
+        assert [status for status, _ in found] == [101] * 6 + [503] * 2
+        assert b"user guest has 6 of 24 places for watching, the most: close a page" in found[-1][1]
+        assert [watch(stack, served, Authorization=ada)[0] for _ in range(6)] == [101] * 6
+
+
+def test_without_a_login_one_address_has_at_least_four_places():
+    with (
+        serving(make_node(), max_viewers=8) as served,
+        contextlib.ExitStack() as stack,
+    ):
+        assert [follow(stack, served) for _ in range(6)] == [200] * 4 + [503] * 2
+        answer = served.ask("/api/v1/changes")
+        assert "address 127.0.0.1 has 4 of 8" in answer.json["detail"]
+
+
+class Gallery:
+    def __init__(self, delay_s=0.0):
+        self.delay_s = delay_s
+
+    def enroll_photo(self, name, photo, until):
+        time.sleep(self.delay_s)
+        return EnrolledPerson("p1", name, 1, 1.0, "", "active")
+
+    def deny(self, person, event_id):
+        pass
+
+    def forget(self, person):
+        pass
+
+
+def test_viewers_are_in_nobody_s_way_who_enrolls_denies_forgets_or_downloads(tmp_path):
+    archive = make_archive(tmp_path)
+    archive.index.put_event(make_event(1, people=(ANN,)))
+    store(archive, make_event(1), FileKind.CLIP, b"video")
+    node = make_node(archive=archive, people=Gallery(), export=lambda *call: call[-1](b"exported"))
+    with serving(node, max_viewers=1) as served, contextlib.ExitStack() as stack:
+        assert [follow(stack, served) for _ in range(2)] == [200, 503]
+        enrolled = served.ask(
+            "/api/v1/people/photo?name=Ann&consent=true", "POST", b"photo",
+            content_type="image/jpeg",
+        )  # fmt: skip
+        assert enrolled.status == 200
+        event = {"event": "e00001"}
+        assert served.ask("/api/v1/people/p1/denials", "POST", event).status == 200
+        assert served.ask("/api/v1/people/p1", "DELETE").status == 204
+        assert served.ask("/api/v1/events/e00001/clip.mp4").body == b"video"
+        answer = served.ask("/api/v1/cameras/door/clip.mp4?from=1&to=2")
+        assert answer.body == b"exported"
+
+
+def test_enrolling_may_take_longer_than_a_request(monkeypatch):
+    monkeypatch.setattr(service_http, "REQUEST_TIMEOUT_S", 0.3)
+    with serving(make_node(people=Gallery(delay_s=1))) as served:
+        answer = served.ask(
+            "/api/v1/people/photo?name=Ann&consent=true", "POST", b"photo",
+            content_type="image/jpeg",
+        )  # fmt: skip
+        assert answer.status == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["changes", "cameras/door/live.mjpeg", "cameras/door/objects",
+     "cameras/door/clip.mp4?from=1&to=2"],
+)  # fmt: skip
+def test_a_head_is_answered_at_once_and_holds_no_place(path):
+    over = threading.Semaphore(0)
+
+    def export(camera, from_s, to_s, write):
+        try:
+            for _ in range(100):
+                write(b"piece")
+        finally:
+            over.release()
+
+    node = make_node(get_latest=lambda _: make_latest(), export=export)
+    with serving(node, max_viewers=1) as served, contextlib.ExitStack() as stack:
+        for _ in range(6):
+            connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=10)
+            stack.callback(connection.close)
+            connection.request("HEAD", f"/api/v1/{path}")
+            answer = connection.getresponse()
+            assert (answer.status, answer.read()) == (200, b"")
+            assert answer.headers["cache-control"] == "no-store"
+            if "clip" in path:
+                assert over.acquire(timeout=10)  # no thread is left that waits for a reader
+        assert follow(stack, served) == 200
+
+
+def test_a_stop_with_whatever_goes_on_logs_no_error(caplog):
+    stopped = threading.Event()
+    node = make_node(
+        open_live=send_for_ever, get_latest=lambda _: make_latest(),
+        export=lambda *_: stopped.wait(10) and None,
+    )  # fmt: skip
+    with contextlib.ExitStack() as stack:
+        with serving(node) as served:
+            assert watch(stack, served)[0] == 101
+            for path in ("live.mjpeg", "objects", "clip.mp4?from=1&to=2"):
+                peer = stack.enter_context(socket_to(served))
+                line = f"GET /api/v1/cameras/door/{path} HTTP/1.1\r\nHost: localhost\r\n\r\n"
+                peer.sendall(line.encode())
+                if "clip" not in path:
+                    assert peer.recv(100)
+            time.sleep(0.3)  # the export has begun, and has nothing to send
+        stopped.set()
+        assert not served.server.is_alive()
+    told = [record.getMessage() for record in caplog.records if record.levelname != "INFO"]
+    assert told == []

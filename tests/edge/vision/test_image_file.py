@@ -77,3 +77,4 @@ def test_pictures_beyond_the_limit_are_refused_before_they_fill_the_memory(tmp_p
     assert done.stdout.strip() == ("" if code else limit or "134217728")
     if code:
         assert "a.png: more pixels than are read at most" in done.stderr
+        assert "OPENCV" not in done.stderr  # who sends one to the API sets no variables of the node

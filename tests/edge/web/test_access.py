@@ -1,6 +1,7 @@
 """Who may look, over a real server: logins, roles, tokens, proxies, names and foreign pages."""
 
 import http.client
+from dataclasses import replace
 
 import pytest
 
@@ -161,6 +162,35 @@ def test_a_one_time_token_is_exchanged_once(served, users_file):
     assert served.ask("/api/v1/session", "POST", {"token": token}).status == 403
     forged = write_invitation("another key", Role.ADMIN)
     assert served.ask("/api/v1/session", "POST", {"token": forged}).status == 403
+
+
+@pytest.mark.parametrize("how", ["another key", "no key", "no file"])
+def test_who_came_by_a_one_time_token_is_out_with_its_key(served, users_file, how):
+    former = read_users(users_file)
+    token = write_invitation(former.key, Role.ADMIN)
+    answer = served.ask("/api/v1/session", "POST", {"token": token})
+    cookie = answer.headers["set-cookie"].partition(";")[0]
+    write_users(users_file, former.put_user("new", Role.VIEWER, "another-one"))
+    assert served.ask("/api/v1/events", cookie=cookie).status == 200
+    if how == "no file":
+        users_file.unlink()
+    else:
+        write_users(users_file, replace(former, key="" if how == "no key" else "another"))
+    assert served.ask("/api/v1/events", cookie=cookie).status == 401
+    write_users(users_file, former)
+    assert served.ask("/api/v1/events", cookie=cookie).status == 401
+
+
+def test_logins_that_fail_are_logged_once_with_address_and_name_and_no_password(served, caplog):
+    body = {"user": "ada\n\x1b[2J", "password": "wrong-password"}
+    for _ in range(7):
+        served.ask("/api/v1/session", "POST", body)
+    served.ask("/api/v1/session", "POST", {"token": "wrong-token"})
+    name = r"'ada\n\x1b[2J' from 127.0.0.1"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"login failed: {name}: the name or the password is wrong",
+        f"login locked out: {name}: too many attempts",
+    ]
 
 
 def test_a_one_time_token_is_valid_for_a_minute(monkeypatch):
