@@ -183,7 +183,7 @@ class Archivist:
                     try:
                         self._work(archive, worker)
                     except (StorageError, OSError):
-                        self._leave_files()
+                        self._leave_files(archive)
                         raise
             except (StorageError, OSError) as error:
                 problem = error.strerror if isinstance(error, OSError) else None
@@ -233,14 +233,14 @@ class Archivist:
                 self._kept.pop(update.event.event_id, None)
             self._warnings.sum_up()
 
-    def _leave_files(self) -> None:
+    def _leave_files(self, archive: Archive) -> None:
         """Write no file to its end; what was whole is repaired when the storage is back."""
         for kept in list(self._kept.values()):
             if kept.clip:
                 kept.clip.leave()
                 kept.clip = None
             if kept.event.ended_s is not None:
-                self._close(kept)
+                self._close(archive, kept)
         for writer in self._continuous.values():
             writer.leave()
         self._continuous.clear()
@@ -263,7 +263,7 @@ class Archivist:
                     kept.clip.finish()
                     kept.has_clip = True
                 kept.clip = None
-            self._close(kept)
+            self._close(archive, kept)
         for writer in self._continuous.values():
             with self._attempt("continuous video"):
                 writer.finish()
@@ -352,11 +352,14 @@ class Archivist:
             if attempt.failed:
                 kept.clip = None
         if kept.clip is None and kept.event.ended_s is not None:
-            self._close(kept)
+            self._close(archive, kept)
 
-    def _close(self, kept: _Kept) -> None:
-        """Tell the end of an event, for which everything is kept."""
+    def _close(self, archive: Archive, kept: _Kept) -> None:
+        """Tell the end of an event, for which everything is kept; not of one that was deleted."""
         self._kept.pop(kept.event.event_id, None)
+        with contextlib.suppress(StorageError):  # where that cannot be known, it is told
+            if archive.index.is_doomed(kept.event.event_id):
+                return
         if kept.event.ended_s is not None and not kept.is_told:
             self._tell(kept.event, EventChange.ENDED, snapshot=kept.snapshot, clip=kept.has_clip)
 

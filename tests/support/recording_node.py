@@ -30,6 +30,7 @@ kind = "zeromq"
 bind = "tcp://127.0.0.1:*"
 [http]
 port = 0
+max_viewers = 256
 """
 CAMERA = """
 [[cameras]]

@@ -41,6 +41,7 @@ const openList = async (query) => {
   const filters = makeFilters(query, cameras, people);
   let next = "";
   let [known, ofDay] = [new Map(), new Map()];
+  const deleted = new Set(); // what is told of them later is not shown
 
   const wanted = () => {
     const parameters = new URLSearchParams();
@@ -95,6 +96,7 @@ const openList = async (query) => {
   const stop = onChange((kind, event) => {
     if (kind === "reset") { reload(); return; }
     if (kind === "deleted") {
+      deleted.add(event.id);
       known.delete(event.id);
       ofDay.delete(event.id);
       list.querySelector(`[data-event="${CSS.escape(event.id)}"]`)?.remove();
@@ -102,7 +104,7 @@ const openList = async (query) => {
       showDay();
       return;
     }
-    if (kind === "camera" || !fits(event)) return;
+    if (kind === "camera" || deleted.has(event.id) || !fits(event)) return;
     const old = known.get(event.id);
     if (!old && known.size >= MOST) { reload(); return; } // a page that is open for weeks
     known.set(event.id, old ? combine(old, event) : event);
@@ -274,9 +276,11 @@ const openEvent = async (id) => {
     facts, corrections);
   show();
   if (!event.seen) setSeen(true);
+  let isDeleted = false;
   const stop = onChange((kind, subject) => {
-    if (subject.id !== event.id) return;
-    if (kind === "deleted") view.replaceChildren(...makeGone());
+    if (subject.id !== event.id || isDeleted) return;
+    isDeleted = kind === "deleted";
+    if (isDeleted) view.replaceChildren(...makeGone());
     else take(combine(event, subject));
   });
   return [view, stop];

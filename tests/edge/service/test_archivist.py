@@ -198,6 +198,23 @@ def test_events_that_somebody_deletes_go_and_protected_ones_are_measured(tmp_pat
     assert len(list(keeper.folder.glob("events/*/1nj3k5vk4d*"))) == 3
 
 
+def test_an_event_that_is_deleted_while_its_clip_is_written_is_not_told_as_ended(tmp_path, packets):
+    keeper = Keeper(tmp_path, record={"pre_s": 2, "post_s": 2})
+    with keeper.running():
+        keeper.wait(lambda: keeper.problems == [""])
+        began_s = play(keeper.ring, packets, time.time() - packets[-1].captured_s)[-1]
+        event = make(began_s)
+        keeper.put((BEGUN, event, make_result(began_s)))
+        keeper.put((ENDED, replace(event, ended_s=began_s + 0.5)))
+        index = Index(keeper.folder / "index.db")
+        keeper.wait(lambda: index.doom(event.event_id))
+        assert [file.ended_s for file in index.list_files(FileKind.CLIP)] == [None]
+        keeper.wait(lambda: not index.list_doomed())
+        index.close()
+    assert [change for _, change, _, _ in keeper.told] == [EventChange.BEGUN]
+    assert not list(keeper.folder.glob("events/*/*"))
+
+
 def test_a_clip_whose_camera_gives_nothing_more_ends_with_what_there_is(tmp_path, packets):
     keeper = Keeper(tmp_path, record={"pre_s": 2, "post_s": 0})
     shift_s = time.time() - 5 - packets[0].captured_s

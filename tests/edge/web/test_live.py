@@ -78,7 +78,8 @@ def test_a_viewer_gets_the_codecs_the_header_and_fragments_from_a_key_frame_on()
 
 def test_fifty_viewers_cost_one_stream_and_the_last_one_ends_it():
     stream = FakeStream()
-    with serving(make_node(open_live=stream.open)) as served:
+    node = make_node(open_live=stream.open)
+    with serving(node, max_viewers=200) as served:  # all of them come from one address
         with contextlib.ExitStack() as stack:
             sockets = [stack.enter_context(watch(served)) for _ in range(50)]
             for socket in sockets:

@@ -83,6 +83,10 @@ def test_an_event_is_protected_and_deleted_and_other_pages_hear_of_it(browser, t
             seen.page.get_by_role("button", name="Delete").click()
             other.page.locator("[data-event=e00002]").wait_for(state="detached")
             assert other.page.locator("[data-event=e00001]").is_visible()
+            for late in (2, 3):  # of the one that is deleted nothing is shown any more
+                feed.add_event(EventChange.ENDED, EventRecord(make_event(late)))
+            other.page.locator("[data-event=e00003]").wait_for()
+            assert other.page.locator("[data-event=e00002]").count() == 0
             seen.page.get_by_text("The event is deleted").wait_for()
             seen.page.locator("[data-event=e00001]").wait_for()
             assert seen.complaints == other.complaints == []
