@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 from typer.main import get_command
 
 from deploy.commands.app import app as edge_deploy
-from edge import client, config, errors, plugins
+from edge import client, config, errors, plugins, replay
 from edge.cli import app as edge
 from edge.config import Table
 from edge.docstrings import parse_docstring
@@ -438,13 +438,14 @@ def generate_model_contract() -> str:
 def generate_client() -> str:
     """The reference of the Python client."""
     parts = [f"# Python client\n\n{_fence(inspect.cleandoc(client.__doc__ or ''))}\n"]
-    for name in ("Subscriber", "Received", "Gap", "Restarted"):
-        thing = getattr(client, name)
+    things = [getattr(client, name) for name in ("Subscriber", "Received", "Gap", "Restarted")]
+    for thing in (*things, replay.Replay, replay.Account):
+        name = thing.__name__
         head, meanings = parse_docstring(thing)
         parts.append(f"## {name}\n\n{head}\n")
-        if name == "Subscriber":
+        if name in ("Subscriber", "Replay"):
             signature = str(inspect.signature(thing.__init__)).replace("self, ", "")
-            signature = re.sub(r"'([\w\[\], .|]+)'", r"\1", signature.partition(" ->")[0])
+            signature = re.sub(r": '([^']+)'", r": \1", signature.partition(" ->")[0])
             parts.append(f"```python\n{name}{signature}\n```\n")
             _, arguments = _parse_arguments(thing.__init__)
             meanings = arguments | meanings

@@ -43,9 +43,20 @@ _SECRET = re.compile(
     re.IGNORECASE,
 )
 
+_PUBLIC_KEY = re.compile(r"(?<=CURVE key )([0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40})(?!\S)")
+
 
 def redact(text: str) -> str:
-    """Rebuild every address in a text, and remove the values of what looks like a secret."""
+    """Rebuild every address in a text, and remove the values of what looks like a secret.
+
+    A public key after the words "CURVE key" stays: its letters may look like anything.
+    """
+    pieces = _PUBLIC_KEY.split(text)
+    pieces[::2] = map(_redact, pieces[::2])
+    return "".join(pieces)
+
+
+def _redact(text: str) -> str:
     text = _MISSPELLED.sub(rf"\g<scheme>:{HIDDEN}", _ADDRESS.sub(_show_match, text))
     text = _LOGIN.sub(HIDDEN, text)
     return _SECRET.sub(rf"\g<key>{HIDDEN}", text)

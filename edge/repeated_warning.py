@@ -56,3 +56,5 @@ class RepeatedWarnings:
                 self.log.log(untold.level, "%s (%s since)", untold.text, often)
                 del self._untold[kind]
                 self._told_s[kind] = self.monotonic_s()
+        for kind in [kind for kind in self._told_s if not self._is_recent(kind)]:
+            del self._told_s[kind]

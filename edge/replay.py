@@ -83,19 +83,7 @@ class _Ledger:
 
 
 class Replay:
-    """Reads a range of time; iterate over it inside a ``with``, then ask for the account.
-
-    Args:
-        servers: `nats://HOST:PORT` or `tls://HOST:PORT`.
-        since_s: Begin, Unix time.
-        until_s: End, Unix time.
-        families: Which messages: `events`, `faces`, `status`, `tracks`, `detections`.
-        cameras: Of which cameras; empty are all.
-        site: Where the node is; ``*`` is everywhere.
-        node: Which node; ``*`` is any.
-        stream: Name of the stream.
-        credentials_file: Credentials for the server (.creds).
-    """
+    """Reads a range of time; iterate over it inside a ``with``, then ask for the account."""
 
     def __init__(
         self,
@@ -103,14 +91,26 @@ class Replay:
         *,
         since_s: float,
         until_s: float,
-        families: Sequence[str] = ("events", "faces", "status", "tracks"),
+        families: Sequence[str] = ("events", "faces", "status", "tracks", "detections"),
         cameras: Sequence[str] = (),
         site: str = "*",
         node: str = "*",
         stream: str = "EDGE",
         credentials_file: str = "",
     ) -> None:
-        """Create the replay without connecting."""
+        """Create the replay without connecting.
+
+        Args:
+            servers: `nats://HOST:PORT` or `tls://HOST:PORT`.
+            since_s: Begin, Unix time.
+            until_s: End, Unix time.
+            families: Which messages: `events`, `faces`, `status`, `tracks`, `detections`.
+            cameras: Of which cameras; empty are all.
+            site: Where the node is; `*` is everywhere.
+            node: Which node; `*` is any.
+            stream: Name of the stream.
+            credentials_file: Credentials for the server (.creds).
+        """
         self._servers = [servers] if isinstance(servers, str) else list(servers)
         self._range_s = (since_s, until_s)
         self._families, self._cameras = frozenset(families), frozenset(cameras)

@@ -1,4 +1,4 @@
-"""Print what a node reports: pip install edgewatch, then python subscriber.py [ENDPOINT]."""
+"""Print what a node reports: pip install . in a clone, then python subscriber.py [ENDPOINT]."""
 
 import signal
 import sys

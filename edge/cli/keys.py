@@ -43,7 +43,7 @@ def new(
     """
     if curve:
         typer.echo(create_key_pair(file).public)
-        typer.echo(f"created {file}: above is its public key, which may be told", err=True)
+        typer.echo(f"created {file}: above is its public key, which can be shared", err=True)
         return
     create_key_file(file)
     typer.echo(f"created {file}; back it up: without it, the gallery cannot be decrypted")
@@ -53,11 +53,11 @@ def new(
 def public(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A key pair of edge keys new.")],
 ) -> None:
-    """Print the public key of a key pair, which may be told."""
+    """Print the public key of a key pair, which can be shared."""
     typer.echo(read_key_pair(file).public)
 
 
-@app.command("authorize")
+@app.command("authorize", context_settings={"ignore_unknown_options": True})
 def authorize(
     name: Name,
     key: Annotated[str, typer.Argument(metavar="KEY", help="The client's public key.")],
@@ -77,7 +77,7 @@ def authorize(
 
 @app.command("revoke")
 def revoke(name: Name, file: ClientsPath = CLIENTS) -> None:
-    """Take a client's leave away; a running node ends its connections within a second."""
+    """Revoke a client's access; a running node ends its connections within a second."""
     clients = read_clients(file)
     if name not in clients:
         raise ConfigError(f"there is no client {name!r}: see edge keys list", file=file)

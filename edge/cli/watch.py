@@ -92,7 +92,10 @@ def line(item: Item) -> bytes:
 
 def describe_silence(endpoint: str) -> str:
     """The message when nothing is received."""
-    return f"no messages from {endpoint}: is the daemon running? Still waiting ..."
+    return (
+        f"no messages from {endpoint}: is the daemon running, and does it know your key if it "
+        "encrypts? Still waiting ..."
+    )
 
 
 # --- the table --------------------------------------------------------------------------------

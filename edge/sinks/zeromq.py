@@ -213,7 +213,7 @@ class ZeromqSink:
                 SelfTest(context, self.endpoint, token, self._monotonic_s, keys=keys)
             )
             self._guard = guard
-            how = f", encrypted; the node's public key is {keys.server.public}" if keys else ""
+            how = f", encrypted; the node's public CURVE key {keys.server.public}" if keys else ""
             log.info("subscribers connect to %s%s", self.endpoint, how)
             stack.callback(self._forget_guard)
             yield

@@ -41,8 +41,10 @@ class KeyPair:
     @classmethod
     def generate(cls) -> Self:
         """A new one."""
-        public, secret = zmq.curve_keypair()
-        return cls(public.decode(), secret.decode())
+        while True:  # one that begins with - looks like an option of a command
+            public, secret = zmq.curve_keypair()
+            if not public.startswith(b"-"):
+                return cls(public.decode(), secret.decode())
 
 
 def decode_key(text: str) -> bytes:

@@ -68,6 +68,8 @@ def write_clients(path: Path, clients: Mapping[str, str]) -> None:
     try:
         owner = path.stat() if path.exists() else None
         write_file(path, "\n".join(lines) + "\n", sync=True, mode=0o640)
+        if owner is None and os.geteuid() == 0:  # a folder of the service's group: let it read
+            os.chown(path, -1, path.parent.stat().st_gid)
         if owner is not None and (owner.st_uid, owner.st_gid) != (os.geteuid(), os.getegid()):
             os.chown(path, owner.st_uid, owner.st_gid)  # root writes the service's file
     except OSError as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,6 +23,7 @@ APPLICATION_ID = 0x45444753  # "EDGS"
 VERSION = 1
 BUSY_S = 5.0
 
+_DAMAGE = re.compile("malformed|not a database")
 _SCHEMA = """
 CREATE TABLE batches (
     id INTEGER PRIMARY KEY AUTOINCREMENT, subject TEXT NOT NULL, message_id TEXT NOT NULL,
@@ -207,8 +209,8 @@ class Spool:
         try:
             yield
         except sqlite3.Error as error:
-            remedy = "check path, permissions and space"
-            if isinstance(error, sqlite3.DatabaseError) and "database" in str(error):
+            remedy = f"let user {os.geteuid()} write there, and check path and space"
+            if _DAMAGE.search(str(error)):
                 remedy = "if it is damaged, move it away: what waits in it is lost then"
             raise SinkError(f"{self._path}: {error}: {remedy}") from error
         except OSError as error:

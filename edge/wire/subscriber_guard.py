@@ -68,7 +68,9 @@ ACCEPT_BURST: Final = 128
 ACCEPTS_PER_S: Final = 400
 TICK_S: Final = 0.05
 ESTABLISHED_S: Final = 3.0  # a subscriber that reads for so long keeps its place
+MAX_STRANGERS: Final = 64  # keys that are told one by one; the others share a line
 STALLED_S: Final = 5.0  # one that is behind for so long may lose it
+_STRANGER = "its CURVE key {key} is not authorized: see edge keys authorize"
 _ABORT = b"\1\0\0\0\0\0\0\0"  # SO_LINGER: reset the connection, forget what was not sent
 
 
@@ -231,6 +233,7 @@ class SubscriberGuard:
         self._cut: Counter[str] = Counter()
         self._dropped = 0
         self._warnings = RepeatedWarnings(log, monotonic_s=monotonic_s)
+        self._strangers: set[bytes] = set()  # keys that were told
         self._stopping = threading.Event()
         self._stop_at_s = float("inf")
         self._wake, self._waker = socket.socketpair()
@@ -474,12 +477,24 @@ class SubscriberGuard:
             self._cut[reason] += 1
             self._dropped += len(peer.messages)
         self._warnings.tell(
-            f"subscribers disconnected ({reason})",
+            self._name_kind(peer, reason),
             f"a subscriber from {peer.host} is disconnected: {problem}",
         )
         with suppress(OSError):
             peer.outer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
         self._close(peer)
+
+    def _name_kind(self, peer: _Peer, reason: str) -> str:
+        """What a warning is told once as: of a few strangers each, so that all keys are seen."""
+        kind = f"subscribers disconnected ({reason})"
+        key = peer.curve.key if peer.curve else b""
+        if not key:
+            return kind
+        if key not in self._strangers:
+            if len(self._strangers) >= MAX_STRANGERS:
+                return kind
+            self._strangers.add(key)
+        return f"{kind} {key.hex()}"
 
     def _close(self, peer: _Peer) -> None:
         self._peers.pop(peer.outer, None)
@@ -555,8 +570,7 @@ class SubscriberGuard:
             answer, properties = server.greet(frame)
         except UnauthorizedError as error:
             key = encode_key(server.key)
-            problem = f"its key {key} is not authorized: edge keys authorize NAME '{key}'"
-            raise CutError("security", problem) from error
+            raise CutError("security", _STRANGER.format(key=key)) from error
         peer.opening += answer
         if properties is not None:
             self._connect(peer)

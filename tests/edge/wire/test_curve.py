@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from edge.client import Received, Subscriber
 from edge.errors import SinkError
+from edge.redaction import redact
 from edge.sinks import zeromq
 from edge.wire.curve import CurveServer
 from edge.wire.key_pair import KeyPair, create_key_pair, decode_key, read_key_pair
@@ -96,7 +97,7 @@ def test_who_has_not_the_keys_gets_no_message(keys, who, caplog):
         reasons = {*counted().cut}
     assert reasons == {"protocol"} if who == "wrong server" else reasons == {"security"}
     if who == "stranger":
-        assert f"edge keys authorize NAME '{pair.public}'" in caplog.text
+        assert f"its CURVE key {pair.public} is not authorized" in caplog.text
     assert server.secret not in caplog.text
 
 
@@ -307,6 +308,25 @@ def test_a_secret_that_others_may_read_is_refused(keys, tmp_path):
     (tmp_path / "node.key_secret").chmod(0o644)
     with pytest.raises(SinkError, match="chmod 600"), published(**keys[2]):
         pass
+
+
+def test_several_strangers_are_told_one_by_one(keys, caplog):
+    server, _, settings = keys
+    pairs = [KeyPair.generate() for _ in range(4)]
+    with published(**settings) as sink, contextlib.ExitStack() as stack:
+        for pair in pairs:
+            stack.enter_context(client(sink.endpoint, server.public, pair, b""))
+        until(sink, lambda: all(pair.public in caplog.text for pair in pairs))
+    assert all(caplog.text.count(pair.public) == 1 for pair in pairs)
+
+
+def test_public_keys_are_not_redacted_in_the_log():
+    for _ in range(300):
+        key = KeyPair.generate().public
+        assert not key.startswith("-")
+        text = f"its CURVE key {key} is not authorized: rtsp://ann:Sesame@door/{key}"
+        assert redact(text).startswith(f"its CURVE key {key} is not authorized: rtsp://")
+        assert "Sesame" not in redact(text)
 
 
 def test_clients_are_written_and_read(tmp_path):
