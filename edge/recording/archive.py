@@ -79,10 +79,7 @@ class Archive:
     def _withdraw_index(self) -> None:
         """Let nobody else read an index that a former version made."""
         for name in (INDEX, f"{INDEX}-wal", f"{INDEX}-shm"):
-            try:
-                withdraw(self.folder / name)
-            except OSError as error:
-                raise _explain(error, self.folder / name) from error
+            withdraw(self.folder / name)
 
     def close(self) -> None:
         """Close the index."""

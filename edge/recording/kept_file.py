@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -66,12 +67,9 @@ def make_folders(path: Path) -> None:
 def withdraw(path: Path) -> None:
     """Take a file of ours away from everybody but its owner, if it is there.
 
-    Raises:
-        OSError: It belongs to somebody else.
+    It stays as it is where that cannot be: it belongs to somebody else, or its disk knows no modes.
     """
-    try:
+    with contextlib.suppress(OSError):
         mode = path.stat(follow_symlinks=False).st_mode
-    except FileNotFoundError:
-        return
-    if stat.S_ISREG(mode) and mode & 0o077:
-        path.chmod(FILE_MODE)
+        if stat.S_ISREG(mode) and mode & 0o077:
+            path.chmod(FILE_MODE)

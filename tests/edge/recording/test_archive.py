@@ -144,6 +144,25 @@ def test_what_a_former_version_left_for_all_to_read_is_taken_away(tmp_path, pack
     archive.close()
 
 
+def test_a_disk_that_knows_no_modes_is_used_as_it_is(tmp_path, packets, monkeypatch):
+    archive = open_archive(tmp_path)
+    event = make(1)
+    archive.put_event(event)
+    clip = keep_clip(archive, event, packets)
+    archive.close()
+    for path in (clip, tmp_path / "index.db"):
+        path.chmod(0o644)
+
+    def refuse(path, mode, **_):
+        raise PermissionError(1, "Operation not permitted", str(path))
+
+    monkeypatch.setattr(os, "chmod", refuse)
+    archive = open_archive(tmp_path)
+    archive.repair()
+    assert [file.kind for file in archive.index.list_files()] == [FileKind.CLIP]
+    archive.close()
+
+
 def fill(archive, count, size=1000, first=1, day_s=0.0):
     """Events with picture and clip, and as much continuous video, oldest first."""
     for number in range(first, first + count):
