@@ -11,7 +11,6 @@ import binascii
 import hashlib
 import hmac
 import logging
-import os
 import re
 import secrets
 from dataclasses import dataclass, field, replace
@@ -20,12 +19,12 @@ from typing import Any
 
 import msgspec
 
-from edge.atomic_file import write_file
 from edge.compat import tomllib
 from edge.errors import ConfigError
 from edge.input_file import read_input
 from edge.permissions import choose_remedy
 from edge.web.schema import Role
+from edge.written_file import write_for_service
 
 log = logging.getLogger(__name__)
 
@@ -157,14 +156,7 @@ def write_users(path: Path, users: Users) -> None:
         lines += ["", f'[users."{name}"]', f'role = "{user.role}"', f'password = "{user.password}"']
     for name, token in sorted(users.tokens.items()):
         lines += ["", f'[tokens."{name}"]', f'role = "{token.role}"', f'sha256 = "{token.sha256}"']
-    try:
-        owner = path.stat() if path.exists() else None
-        write_file(path, "\n".join(lines) + "\n", sync=True, mode=0o600)
-        if owner is not None and (owner.st_uid, owner.st_gid) != (os.geteuid(), os.getegid()):
-            os.chown(path, owner.st_uid, owner.st_gid)  # root writes the service's file
-    except OSError as error:
-        remedy = choose_remedy(error, "write there", "choose another path")
-        raise ConfigError(f"{error.strerror}: {remedy}", file=path) from error
+    write_for_service(path, lines, 0o600)
 
 
 # --- passwords --------------------------------------------------------------------------------

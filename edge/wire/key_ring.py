@@ -7,7 +7,6 @@ authorized or revoked counts at once.
 from __future__ import annotations
 
 import logging
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,13 +14,13 @@ from typing import Final
 
 import msgspec
 
-from edge.atomic_file import write_file
 from edge.compat import tomllib
 from edge.errors import ConfigError
 from edge.input_file import read_input
 from edge.permissions import choose_remedy
 from edge.repeated_warning import RepeatedWarnings
 from edge.wire.key_pair import KeyPair, decode_key
+from edge.written_file import write_for_service
 
 log = logging.getLogger(__name__)
 
@@ -65,16 +64,7 @@ def write_clients(path: Path, clients: Mapping[str, str]) -> None:
     """
     lines = ["# Written by edge keys: who may subscribe.", "[clients]"]
     lines += [f'"{name}" = "{key}"' for name, key in sorted(clients.items())]
-    try:
-        owner = path.stat() if path.exists() else None
-        write_file(path, "\n".join(lines) + "\n", sync=True, mode=0o640)
-        if owner is None and os.geteuid() == 0:  # a folder of the service's group: let it read
-            os.chown(path, -1, path.parent.stat().st_gid)
-        if owner is not None and (owner.st_uid, owner.st_gid) != (os.geteuid(), os.getegid()):
-            os.chown(path, owner.st_uid, owner.st_gid)  # root writes the service's file
-    except OSError as error:
-        remedy = choose_remedy(error, "write there", "choose another path")
-        raise ConfigError(f"{error.strerror}: {remedy}", file=path) from error
+    write_for_service(path, lines, 0o640)
 
 
 def check_name(name: str) -> None:

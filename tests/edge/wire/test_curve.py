@@ -329,6 +329,17 @@ def test_public_keys_are_not_redacted_in_the_log():
         assert "Sesame" not in redact(text)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_new_clients_file_belongs_to_the_group_of_its_folder(tmp_path):
+    os.chown(tmp_path, 0, 12345)
+    path = tmp_path / "clients.toml"
+    write_clients(path, {"ann": KeyPair.generate().public})
+    assert (path.stat().st_gid, path.stat().st_mode & 0o777) == (12345, 0o640)
+    os.chown(path, 4321, 12345)
+    write_clients(path, {})
+    assert (path.stat().st_uid, path.stat().st_gid) == (4321, 12345)
+
+
 def test_clients_are_written_and_read(tmp_path):
     pairs = {f"shop-{n}": KeyPair.generate().public for n in range(20)}
     write_clients(tmp_path / "clients.toml", pairs)
