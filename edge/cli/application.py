@@ -89,6 +89,9 @@ class Group(TyperGroup):
             message = escape_controls(str(error), keep="\n")
             typer.echo(f"{ctx.command_path}: {message}", err=True)
             raise typer.Exit(error.exit_code) from error
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ")  # as Pydantic begins it
+            raise
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
         except OSError as error:

@@ -182,10 +182,17 @@ def _check_storage(settings: Config, base: Path) -> Iterator[Finding]:
         yield Finding(part, False, detail)
         return
     try:
-        share = _measure_protected(folder) / max(storage.max_bytes, 1)
+        stored, protected = _measure_stored(folder)
     except StorageError as error:
         yield Finding(part, False, str(error))
         return
+    usable = free + stored - storage.min_free_bytes
+    if storage.max_bytes > usable:
+        detail += (
+            f"; warning: max_bytes is more than the disk can hold, {format_bytes(usable)} besides "
+            "min_free_bytes: the oldest go earlier than it says"
+        )
+    share = protected / max(storage.max_bytes, 1)
     if share > WORRYING_SHARE:
         detail += f"; warning: {describe_protected(share)}"
     if not any(camera.events or camera.record.continuous for camera in settings.cameras):
@@ -206,13 +213,13 @@ def _find_nearest(folder: Path) -> Path:
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
 
 
-def _measure_protected(folder: Path) -> int:
-    """The bytes of protected events in a storage folder."""
+def _measure_stored(folder: Path) -> tuple[int, int]:
+    """The bytes of all files in a storage folder, and those of protected events."""
     if not (folder / INDEX).is_file():
-        return 0
+        return 0, 0
     index = Index(folder / INDEX)
     try:
-        return index.sum_protected_bytes()
+        return sum(index.sum_bytes().values()), index.sum_protected_bytes()
     finally:
         index.close()
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -119,16 +120,37 @@ def delete(
     configuration: Configuration,
     event_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of events.")],
 ) -> None:
-    """Delete events with their pictures and clips."""
+    """Delete events with their pictures and clips, each that can be.
+
+    The exit status is 1 if one of them was not deleted.
+    """
+    doomed, problems = [], []
     with _open(configuration) as (folder, index):
-        for event_id in event_ids:
-            record = _find(index, event_id)
-            if not index.doom(event_id):
-                raise EdgeError(
-                    f"event {event_id} is protected: `edge events protect --release` first"
-                    if record.protected
-                    else f"event {event_id} goes on: delete it when it is over"
-                )
+        for event_id in dict.fromkeys(event_ids):
+            try:
+                _doom(index, event_id)
+            except EdgeError as error:
+                problems.append(str(error))
+            else:
+                doomed.append(event_id)
+    if doomed:
+        _delete_doomed(configuration, folder, doomed)
+    if problems:
+        raise EdgeError("\n".join(problems))
+
+
+def _doom(index: Index, event_id: str) -> None:
+    record = _find(index, event_id)
+    if not index.doom(event_id):
+        raise EdgeError(
+            f"event {event_id} is protected: `edge events protect --release` first"
+            if record.protected
+            else f"event {event_id} goes on: delete it when it is over"
+        )
+
+
+def _delete_doomed(configuration: Path, folder: Path, event_ids: Sequence[str]) -> None:
+    """Delete the files of events, unless a node that runs does so."""
     settings = config_file.load(configuration).storage
     assert settings  # noqa: S101 - it was opened
     try:
@@ -160,6 +182,8 @@ def export(
             span_s = _parse_time(begin), _parse_time(end)
             if span_s[0] >= span_s[1]:
                 raise ConfigError("--to must be later than --from")
+            if span_s[0] >= time.time():
+                raise ConfigError("--from is in the future: nothing of that time is kept yet")
             files = index.find_video(what, *span_s)
             continuous = [file for file in files if file.kind is FileKind.CONTINUOUS]
             _export_span(folder, continuous or files, span_s, out)
@@ -192,12 +216,19 @@ def _tell_skipped(part: Part, error: Exception) -> None:
 
 @app.command("follow")
 def follow(
-    endpoint: Annotated[str, typer.Argument(help="ZeroMQ endpoint of a node.")] = ENDPOINT,
+    node: Annotated[
+        str,
+        typer.Argument(
+            help="Configuration file of a node, whose first sink `zeromq` is used, or a ZeroMQ "
+            "endpoint.",
+        ),
+    ] = ENDPOINT,
     as_json: AsJson = False,
     server_key: ServerKey = "",
     key_file: ClientKey = None,
 ) -> None:
     """Print events as they begin, until Ctrl-C."""
+    endpoint = node if "://" in node else _find_endpoint(Path(node), has_key=bool(server_key))
     with (
         exit_quietly(),
         Subscriber(
@@ -220,6 +251,28 @@ def follow(
                 typer.echo(line.decode(), nl=False)
             elif words := tell(item.body):
                 typer.echo(escape_controls(words))
+
+
+def _find_endpoint(configuration: Path, *, has_key: bool) -> str:
+    """Where this machine reaches the first ZeroMQ sink of a node.
+
+    Raises:
+        ConfigError: The configuration cannot be read, or does not tell.
+    """
+    sinks = config_file.load(configuration).sinks
+    sink = next((sink for sink in sinks if sink["kind"] == "zeromq"), None)
+    if sink is None:
+        raise ConfigError("has no sink of kind zeromq: add one, or give an ENDPOINT",
+                          file=configuration)  # fmt: skip
+    if sink.get("key_file") and not has_key:
+        raise ConfigError("the sink encrypts: give --server-key and --key-file", file=configuration)
+    bind = str(sink.get("bind", ENDPOINT))
+    if bind.endswith(":*"):
+        problem = f"{bind} is another port at each start: give the ENDPOINT that the node logs"
+        raise ConfigError(problem, file=configuration)
+    return re.sub(r"^tcp://(0\.0\.0\.0|\*)(?=:\d+$)", "tcp://127.0.0.1", bind).replace(
+        "tcp://[::]:", "tcp://[::1]:"
+    )
 
 
 @contextmanager

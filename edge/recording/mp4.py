@@ -448,7 +448,17 @@ def _select(
         if is_picture and at_s >= part.began_s:
             yield from _sort_group(group)
             group = []
-    yield from _sort_group(group)
+    if _reaches(group, part):
+        yield from _sort_group(group)
+
+
+def _reaches(group: Sequence[tuple[float, Packet[Stream]]], part: Part) -> bool:
+    """Whether the last picture of a group is still shown when the part begins."""
+    pictures = [packet for _, packet in group if packet.stream.type == "video"]
+    if not pictures:
+        return bool(group)
+    ends = ((p.pts or p.dts or 0) + (p.duration or 0) for p in pictures)  # shown after decoded
+    return part.file_began_s + float(max(ends) * pictures[0].time_base) > part.began_s
 
 
 def _sort_group(group: Sequence[tuple[float, Packet[Stream]]]) -> Iterator[Packet[Stream]]:

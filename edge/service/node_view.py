@@ -239,8 +239,11 @@ class Exporter:
         """Write the video of a camera from one Unix time to another as fragmented MP4.
 
         Raises:
-            LookupError: There is none.
+            LookupError: There is none, as of what is yet to come.
         """
+        ended_s = min(ended_s, time.time())
+        if began_s >= ended_s:
+            raise LookupError("no video of that time is kept")
         files = self.archive.index.find_video(camera, began_s, ended_s)
         if any(file.kind is FileKind.CONTINUOUS for file in files):
             files = [file for file in files if file.kind is FileKind.CONTINUOUS]

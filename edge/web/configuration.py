@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import errno
 import hashlib
 import os
 import threading
@@ -202,11 +203,22 @@ def _write(path: Path, text: str) -> None:
             part.chmod(about.st_mode & 0o777)
     except OSError as error:
         raise RequestError(
-            HTTPStatus.CONFLICT, f"the configuration cannot be written: {_get_reason(error)}"
+            HTTPStatus.CONFLICT,
+            f"the configuration cannot be written: {_explain_write(error, path)}",
         ) from error
+
+
+def _explain_write(error: OSError, path: Path) -> str:
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        folder = path.resolve().parent  # the file is replaced by one beside it
+        return (
+            f"the node may not write into {folder} ({error.strerror}): change the file by hand, or "
+            'see "Let the page save" in docs/how-to/systemd.md'
+        )
+    return f"{error.strerror}: change it by hand"
 
 
 def _get_reason(error: OSError | UnicodeDecodeError) -> str:
     if isinstance(error, UnicodeDecodeError):
         return "it is not UTF-8 text"
-    return f"{error.strerror}: {choose_remedy(error, 'write there', 'change it by hand')}"
+    return f"{error.strerror}: {choose_remedy(error, 'read it', 'look at the file by hand')}"

@@ -242,7 +242,7 @@ const openEvent = async (id) => {
   const show = () => {
     title.textContent = describeWhat(event);
     checkbox.checked = event.seen;
-    protect.textContent = event.protected ? "Protect no longer" : "Protect";
+    protect.textContent = event.protected ? "Unprotect" : "Protect";
     protect.title = event.protected ? "" : "It stays however old it is, and however much room is wanted.";
     remove.hidden = event.protected || event.ended_s === null;
     facts.replaceChildren(...makeFacts(event));

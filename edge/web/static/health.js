@@ -5,10 +5,10 @@ import { formatBytes, formatSpan, make, makeTable, say } from "./dom.js";
 
 const REFRESH_MS = 5000;
 const WORDS = {
-  load_ratio: "Processor load", disk_free_bytes: "Disk, free", disk_total_bytes: "Disk, in all",
+  load_ratio: "Processor load", disk_free_bytes: "Disk, free", disk_total_bytes: "Disk, total",
   stored_clip_bytes: "Clips", stored_snapshot_bytes: "Pictures", stored_thumbnail_bytes: "Thumbnails",
-  stored_continuous_bytes: "Continuous video", stored_protected_bytes: "Of protected events",
-  gpu_load_ratio: "GPU load", gpu_memory_used_bytes: "GPU memory, used", gpu_memory_total_bytes: "GPU memory, in all",
+  stored_continuous_bytes: "Continuous video", stored_protected_bytes: "Protected events",
+  gpu_load_ratio: "GPU load", gpu_memory_used_bytes: "GPU memory, used", gpu_memory_total_bytes: "GPU memory, total",
 };
 
 export const open = async () => {
@@ -30,11 +30,11 @@ const makeSummary = ({ node, version, ready, problems }) => make("div", { class:
   make("p", {}, `${node}, Edgewatch ${version}`),
   problems.length ? make("ul", {}, problems.map((problem) => make("li", {}, problem))) : null);
 
-const TITLES = ["Camera", "State", "For", "Frames per second", "Age", "Late by", "Not looked at", "Damaged", "Connected again", "Picture"];
+const TITLES = ["Camera", "State", "For", "Frames per second", "Age", "Late by", "Skipped", "Damaged", "Reconnects", "Picture"];
 
 const formatShort = (seconds) => (seconds < 1 ? `${Math.round(1000 * seconds)} ms` : `${seconds.toFixed(1)} s`);
 
-/** What was measured of a camera, a cell each; nothing of one that was not looked at. */
+/** What was measured of a camera, a cell each; none where no frame was analyzed. */
 const makeMeasured = (measured) => {
   if (!measured?.looked) return ["", "", "", "", ""];
   const { age_s: age, max_age_s: most, lag_s: lag, looked, dropped, damaged, reconnects } = measured;

@@ -47,6 +47,7 @@ class Playback {
     const to = Math.min(from + seconds, stretch.ended_s);
     const answer = await fetch(address(`/cameras/${name}/clip.mp4?from=${from}&to=${to}`),
       { signal: this.aborter.signal });
+    if (answer.status === 404) return null; // the latest is not written yet
     if (!answer.ok) throw new Problem(answer.status, await answer.json().catch(() => null));
     const blob = await answer.blob();
     const told = (await blob.slice(0, 8192).text()).match(/began_s=([\d.]+)/); // at a key frame before
@@ -110,7 +111,7 @@ export const makeRecorded = async (camera, aspect, onplay, onlive) => {
   for (const kind of ["play", "pause"]) video.addEventListener(kind, () => { pause.textContent = video.paused ? "Play" : "Pause"; });
   const player = make("div", { class: "replay", hidden: true }, video, clock, make("div", { class: "controls" }, pause,
     make("button", { class: "quiet", onclick: () => move(-STEP_S) }, `${STEP_S} s back`),
-    make("button", { class: "quiet", onclick: () => move(STEP_S) }, `${STEP_S} s on`),
+    make("button", { class: "quiet", onclick: () => move(STEP_S) }, `${STEP_S} s forward`),
     make("label", {}, sound, "Sound"),
     make("button", { class: "quiet", onclick: () => goLive() }, "Back to live")));
   const date = make("input", { type: "date", onchange: () => { if (date.value) setWindow(new Date(`${date.value}T00:00:00`) / 1000, span); } });
@@ -130,7 +131,7 @@ export const makeRecorded = async (camera, aspect, onplay, onlive) => {
     make("div", { class: "controls" }, make("label", {}, "Day", date), make("label", {}, "Shown", spans),
       make("button", { class: "quiet", onclick: () => setWindow(begin - span, span) }, "Earlier"),
       make("button", { class: "quiet", onclick: () => setWindow(begin + span, span) }, "Later"),
-      make("button", { class: "quiet", onclick: () => jump(-1) }, "Event before"),
+      make("button", { class: "quiet", onclick: () => jump(-1) }, "Previous event"),
       make("button", { class: "quiet", onclick: () => jump(1) }, "Next event")),
     make("div", { class: "day" }, line, slider, hours), summary);
 

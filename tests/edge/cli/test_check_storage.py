@@ -1,6 +1,7 @@
 """What `edge check` says of the storage folder and of main streams."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -48,8 +49,9 @@ def test_the_storage_folder_is_told_with_its_limit(tmp_path):
     found = check(tmp_path, EVENTS)["storage"]
     assert found["ok"]
     assert f"{tmp_path}/kept: 50 GB at most, " in found["detail"]
-    assert "warning" not in found["detail"]
     assert not (tmp_path / "kept").exists()
+    found = check(tmp_path, EVENTS, STORAGE + '\nmax_bytes = "1MB"')["storage"]
+    assert "warning" not in found["detail"]
 
 
 @pytest.mark.parametrize(
@@ -149,7 +151,28 @@ def test_protected_events_that_leave_little_room_are_warned_of(tmp_path):
     found = check(tmp_path, EVENTS, storage)["storage"]
     assert found["ok"]
     assert "protected events take 60% of storage.max_bytes" in found["detail"]
-    assert "warning" not in check(tmp_path, EVENTS)["storage"]["detail"]
+    storage = STORAGE + '\nmax_bytes = "100MB"'
+    assert "warning" not in check(tmp_path, EVENTS, storage)["storage"]["detail"]
+
+
+def test_a_limit_beyond_what_the_disk_holds_is_warned_of(tmp_path):
+    """What is stored already counts as room: it is there to be replaced."""
+    beyond = "max_bytes is more than the disk can hold"
+    free = shutil.disk_usage(tmp_path).free
+    assert (
+        beyond
+        not in check(tmp_path, EVENTS, f"{STORAGE}\nmax_bytes = {free // 2}")["storage"]["detail"]
+    )
+    storage = f"{STORAGE}\nmax_bytes = {10 * free}"
+    found = check(tmp_path, EVENTS, storage)["storage"]
+    assert found["ok"]
+    assert f"warning: {beyond}" in found["detail"]
+    (tmp_path / "kept").mkdir()
+    index = Index(tmp_path / "kept/index.db")
+    index.put_event(make_event(1))
+    index.put_file(StoredFile("a.mp4", FileKind.CLIP, "door", "e00001", 1.0, 2.0, 12 * free))
+    index.close()
+    assert beyond not in check(tmp_path, EVENTS, storage)["storage"]["detail"]
 
 
 def test_a_damaged_index_is_told(tmp_path):

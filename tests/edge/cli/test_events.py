@@ -33,6 +33,16 @@ source = { kind = "synthetic" }
 [storage]
 folder = "kept"
 """
+TWO_SINKS = """
+[[sinks]]
+kind = "jsonl"
+path = "-"
+[[sinks]]
+kind = "zeromq"
+bind = "ipc:///tmp/a"
+[[sinks]]
+kind = "zeromq"
+"""
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +142,10 @@ def test_the_video_of_a_time_is_put_together(kept, tmp_path):
         (["list", "{}", "--since", "lately"], "is no time: write one such as"),
         (["export", "{}", "door", "x.mp4"], "door is a camera: give --from and --to as well"),
         (["export", "{}", "door", "x.mp4", "--from", "5m", "--to", "9m"], "must be later than"),
+        (
+            ["export", "{}", "door", "x.mp4", "--from", "2099-01-01", "--to", "2099-01-02"],
+            "--from is in the future",
+        ),
     ],
 )
 def test_what_is_not_there_is_told(kept, arguments, says, tmp_path, monkeypatch):
@@ -168,6 +182,69 @@ def test_an_event_is_deleted_with_its_files_unless_a_node_does_it(own):
         assert "the node deletes" in run("delete", own, "1nj3k5vk41", "1nj3k5vk40")
         assert sorted(archive.index.list_doomed()) == ["1nj3k5vk40", "1nj3k5vk41"]
         assert run("list", own).strip() == "no such event"
+
+
+def test_of_several_events_each_that_can_be_is_deleted_and_the_others_are_named(own):
+    run("protect", own, "1nj3k5vk41")
+    said = run("delete", own, "1nj3k5vk42", "nothing", "1nj3k5vk41", "1nj3k5vk40", exit_code=1)
+    assert "1nj3k5vk42, 1nj3k5vk40: deleted" in said
+    assert "there is no event 'nothing'" in said
+    assert "event 1nj3k5vk41 is protected" in said
+    assert [json.loads(line)["id"] for line in run("list", own, "--json").splitlines()] == [
+        "1nj3k5vk41"
+    ]
+
+
+def test_video_that_is_being_written_ends_now(own, tmp_path):
+    """The last second of it is not what was recorded later."""
+    index = Index(own.parent / "kept/index.db")
+    began_s = time.time() - 60
+    index.put_file(StoredFile("video.mp4", FileKind.CONTINUOUS, "yard", "", began_s))
+    index.close()
+    out = tmp_path / "out.mp4"
+    said = run("export", own, "yard", out, "--from", "5s", exit_code=78)
+    assert "nothing of that time" in said
+    assert not out.exists()
+    run("export", own, "yard", out, "--from", "10m")
+    assert len(decode_times(out)) == 40
+
+
+@pytest.mark.parametrize(
+    ("sinks", "endpoint"),
+    [
+        ("", "tcp://127.0.0.1:5555"),
+        (TWO_SINKS, "ipc:///tmp/a"),
+        ('[[sinks]]\nkind = "zeromq"\nbind = "tcp://0.0.0.0:5601"\ninsecure = true',
+         "tcp://127.0.0.1:5601"),
+    ],
+)  # fmt: skip
+def test_a_node_is_followed_at_its_first_zeromq_sink(tmp_path, monkeypatch, sinks, endpoint):
+    asked = []
+
+    def subscribe(endpoint, *_, **__):
+        asked.append(endpoint)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("edge.cli.events.Subscriber", subscribe)
+    path = tmp_path / "edge.toml"
+    path.write_text(CONFIG + sinks)
+    run("follow", path)
+    run("follow", "tcp://10.0.0.9:1234")
+    assert asked == [endpoint, "tcp://10.0.0.9:1234"]
+
+
+@pytest.mark.parametrize(
+    ("sinks", "says"),
+    [
+        ('[[sinks]]\nkind = "jsonl"\npath = "-"', "has no sink of kind zeromq"),
+        ('[[sinks]]\nkind = "zeromq"\nbind = "tcp://127.0.0.1:*"', "another port at each start"),
+    ],
+)
+def test_a_node_that_cannot_be_followed_by_its_configuration_says_why(tmp_path, sinks, says):
+    path = tmp_path / "edge.toml"
+    path.write_text(CONFIG + sinks)
+    assert says in run("follow", path, exit_code=78)
+    assert "No such file" in run("follow", tmp_path / "gone.toml", exit_code=78)
 
 
 def test_a_node_that_keeps_nothing_says_how_to(tmp_path):

@@ -54,6 +54,11 @@ def test_somebody_is_added_listed_changed_and_removed(run, tmp_path):
     assert set(read_users(path).users) == {"ada"}
 
 
+def test_a_role_that_there_is_not_is_refused_in_plain_words(run):
+    said = " ".join(run("users", "add", "ada", "--role", "adm", code=2).replace("│", " ").split())
+    assert "Invalid value for '--role': 'adm' is not one of 'viewer', 'enroller', 'admin'" in said
+
+
 def test_what_cannot_be_done_is_said(run, tmp_path):
     assert "edge users add" in run("users", "list", code=78)
     assert "8 to 1000" in run("users", "add", "ada", stdin="short\nshort\n", code=78)

@@ -1,5 +1,7 @@
 """The configuration over a real server: read, checked, written, and never half of it."""
 
+import errno
+import os
 import stat
 
 import pytest
@@ -124,6 +126,26 @@ def test_what_somebody_else_changed_meanwhile_is_not_overwritten(node, served):
     assert answer.status == 412
     assert served.ask("/api/v1/configuration", "PUT", body).status == 428
     assert node.path.read_text().endswith("# by hand\n")
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
+def test_a_save_where_the_node_may_not_write_says_how_to_allow_it(
+    node, served, monkeypatch, number
+):
+    """As under the unit that is shipped, with a read-only /etc; checking works all the same."""
+
+    def refuse(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("edge.web.configuration.replace_file", refuse)
+    shown = served.ask("/api/v1/configuration").json
+    body = {"text": shown["text"] + "# more\n"}
+    assert "+# more" in served.ask("/api/v1/configuration/check", "POST", body).json["difference"]
+    answer = served.ask("/api/v1/configuration", "PUT", body, if_match=shown["revision"])
+    assert answer.status == 409
+    assert f"may not write into {node.path.parent} ({os.strerror(number)})" in answer.json["detail"]
+    assert "systemd.md" in answer.json["detail"]
+    assert node.path.read_text() == TEXT
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b'password = "hunter2\n', b"x" * (2 << 20)])

@@ -8,9 +8,11 @@ from edge.recording.records import FileKind, StoredFile
 from edge.service.node_view import Exporter
 from edge.web.recordings import join_spans
 from edge.web.schema import Recording
+from tests.edge.recording.test_mp4 import read_source, write_mp4
 from tests.support.axe import find_faults
 from tests.support.browser import looking, needs_chromium
 from tests.support.shown_node import showing
+from tests.support.videos import write_video
 from tests.support.web_node import make_archive, make_node, make_sight, serving
 
 PLAYING = "document.querySelector('.replay video').currentTime"
@@ -88,6 +90,20 @@ def test_a_node_that_keeps_nothing_says_so():
         assert answer.json == {"kept": False, "recordings": []}
 
 
+def test_of_what_is_yet_to_come_there_is_no_video(tmp_path):
+    """Nor of a time after the last picture of a file that is still being written."""
+    archive = make_archive(tmp_path)
+    film = write_video(tmp_path / "film.mp4", 40, fps=10, options={"g": "10", "bf": "0"})
+    packets, _ = read_source(film)
+    write_mp4(tmp_path / "a.mp4", packets)
+    began_s = time.time() - 100
+    put(archive, "a.mp4", began_s, None)
+    with serving(make_node(archive=archive, export=Exporter(archive).export)) as served:
+        for from_s, status in ((began_s + 1, 200), (began_s + 50, 404), (began_s + 9000, 404)):
+            path = f"/api/v1/cameras/door/clip.mp4?from={from_s}&to={from_s + 60}"
+            assert served.ask(path).status == status
+
+
 @pytest.mark.parametrize(
     ("spans", "joined"),
     [
@@ -145,7 +161,7 @@ def test_the_line_is_used_by_keyboard_and_tells_where_nothing_was_recorded(brows
         assert "not recorded" in slider.get_attribute("aria-valuetext")
         seen.page.get_by_text("Nothing was recorded then").wait_for()
         assert seen.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-        seen.page.get_by_role("button", name="Event before").click()
+        seen.page.get_by_role("button", name="Previous event").click()
         seen.wait_until(f"{PLAYING} > 0.2")
         seen.page.get_by_label("Shown").select_option("Hour")
         seen.page.get_by_role("button", name="Earlier").click()
