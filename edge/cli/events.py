@@ -120,9 +120,9 @@ def delete(
     configuration: Configuration,
     event_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of events.")],
 ) -> None:
-    """Delete events with their pictures and clips, each that can be.
+    """Delete events with their pictures and clips.
 
-    The exit status is 1 if one of them was not deleted.
+    Each that can be deleted is; the exit status is 1 if one of them was not.
     """
     doomed, problems = [], []
     with _open(configuration) as (folder, index):

@@ -1,6 +1,6 @@
 // People: who is enrolled; enrolled from a photo, and forgotten.
 
-import { ask, session } from "./api.js";
+import { ask, may, session } from "./api.js";
 import { formatMoment, make, makeTable, say, showEmpty } from "./dom.js";
 
 const MAX_PHOTO_BYTES = 10_000_000;
@@ -8,6 +8,10 @@ const MAX_PHOTO_BYTES = 10_000_000;
 export const open = async () => {
   const view = make("section", { class: "people" });
   const show = async () => {
+    if (!may("enroller")) {
+      view.replaceChildren(showEmpty("This cannot be shown", "You may not see people: that takes the role enroller or admin."));
+      return;
+    }
     if (!session.recognizes) {
       view.replaceChildren(showEmpty("Nobody is recognized on this node",
         "Faces are recognized once the configuration has [recognition], which names a gallery and its key."));

@@ -206,6 +206,7 @@ class Editor {
       this.answer.textContent = check.mistakes.map(({ key, problem }) => `${key}: ${problem}`).join("\n") || check.difference || "Nothing differs.";
       if (check.mistakes.length || isDry) return;
       ({ places: this.places, revision: this.revision } = await ask(`${this.path}/places`));
+      this.answer.textContent = "";
       say("Saved. The node reads it now.");
       this.show();
     } catch (error) {

@@ -12,10 +12,11 @@ const STEP_S = 10;
 const REFRESH_MS = 15000;
 const MARKS = 500;
 
-/** Plays recordings piece after piece. `ontime(unix)` tells where it is, `onend(problem)` that it is over. */
+/** Plays recordings piece after piece. `ontime(unix)` tells where it is, `onend(problem)` that it is over,
+    `onpiece(hasSound)` that one begins. */
 class Playback {
-  constructor(video, camera, ontime, onend) {
-    Object.assign(this, { video, camera, onend, turn: 0, began: null, url: null, aborter: null, next: null });
+  constructor(video, camera, ontime, onend, onpiece) {
+    Object.assign(this, { video, camera, onend, onpiece, turn: 0, began: null, url: null, aborter: null, next: null });
     video.addEventListener("timeupdate", () => { if (this.began !== null) ontime(this.began + video.currentTime); });
     video.addEventListener("ended", () => this.goOn());
     video.addEventListener("error", () => {
@@ -50,12 +51,15 @@ class Playback {
     if (answer.status === 404) return null; // the latest is not written yet
     if (!answer.ok) throw new Problem(answer.status, await answer.json().catch(() => null));
     const blob = await answer.blob();
-    const told = (await blob.slice(0, 8192).text()).match(/began_s=([\d.]+)/); // at a key frame before
-    return { url: URL.createObjectURL(blob), from, to, began: told ? Number(told[1]) : from };
+    const header = await blob.slice(0, 8192).text();
+    const told = header.match(/began_s=([\d.]+)/); // at a key frame before
+    const hasSound = header.includes("soun"); // the handler of such a track (ISO/IEC 14496-12)
+    return { url: URL.createObjectURL(blob), from, to, began: told ? Number(told[1]) : from, hasSound };
   }
 
-  show({ url, from, to, began }) {
+  show({ url, from, to, began, hasSound }) {
     const { video } = this;
+    this.onpiece(hasSound);
     if (this.url) URL.revokeObjectURL(this.url);
     Object.assign(this, { url, began: null });
     video.src = url;
@@ -106,13 +110,14 @@ export const makeRecorded = async (camera, aspect, onplay, onlive) => {
   video.style.setProperty("--aspect", aspect);
   const clock = make("p", { class: "state" });
   const sound = make("input", { type: "checkbox", onchange: () => { video.muted = !sound.checked; } });
+  const soundLabel = make("label", { hidden: true }, sound, "Sound");
   video.muted = true;
   const pause = make("button", { onclick: () => (video.paused ? video.play().catch(() => {}) : video.pause()) }, "Pause");
   for (const kind of ["play", "pause"]) video.addEventListener(kind, () => { pause.textContent = video.paused ? "Play" : "Pause"; });
   const player = make("div", { class: "replay", hidden: true }, video, clock, make("div", { class: "controls" }, pause,
     make("button", { class: "quiet", onclick: () => move(-STEP_S) }, `${STEP_S} s back`),
     make("button", { class: "quiet", onclick: () => move(STEP_S) }, `${STEP_S} s forward`),
-    make("label", {}, sound, "Sound"),
+    soundLabel,
     make("button", { class: "quiet", onclick: () => goLive() }, "Back to live")));
   const date = make("input", { type: "date", onchange: () => { if (date.value) setWindow(new Date(`${date.value}T00:00:00`) / 1000, span); } });
   const spans = make("select", { onchange: () => {
@@ -139,7 +144,7 @@ export const makeRecorded = async (camera, aspect, onplay, onlive) => {
     if (document.activeElement !== slider) slider.value = at;
     clock.textContent = formatMoment(at);
     showCursor(at);
-  }, (problem) => { say(problem); });
+  }, (problem) => { say(problem); }, (hasSound) => { soundLabel.hidden = !hasSound; });
   const cursor = make("span", { class: "cursor", hidden: true });
   const showCursor = (at) => {
     cursor.style.left = `${100 * (at - begin) / span}%`;

@@ -185,6 +185,7 @@ def test_a_viewer_sees_neither_people_nor_names(browser, tmp_path, users_file):
             assert seen.page.get_by_text("Who it is").count() == 0
             seen.page.goto(f"{address}#/people")
             seen.page.get_by_text("This cannot be shown").wait_for()
+            seen.page.get_by_text("You may not see people").wait_for()
             seen.page.goto(f"{address}#/health")
             seen.page.get_by_role("heading", name="Health").wait_for()
             assert seen.page.get_by_text("Configuration").count() == 0

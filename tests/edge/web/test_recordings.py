@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from edge.recording import mp4
 from edge.recording.records import FileKind, StoredFile
 from edge.service.node_view import Exporter
 from edge.web.recordings import join_spans
@@ -12,8 +13,8 @@ from tests.edge.recording.test_mp4 import read_source, write_mp4
 from tests.support.axe import find_faults
 from tests.support.browser import looking, needs_chromium
 from tests.support.shown_node import showing
-from tests.support.videos import write_video
-from tests.support.web_node import make_archive, make_node, make_sight, serving
+from tests.support.videos import write_talkie, write_video
+from tests.support.web_node import make_archive, make_latest, make_node, make_sight, serving
 
 PLAYING = "document.querySelector('.replay video').currentTime"
 
@@ -169,3 +170,25 @@ def test_the_line_is_used_by_keyboard_and_tells_where_nothing_was_recorded(brows
         seen.page.get_by_role("button", name="Pause").click()
         seen.page.get_by_role("button", name="Play").wait_for()
         assert seen.complaints == []
+
+
+@needs_chromium
+@pytest.mark.parametrize("has_sound", [True, False])
+def test_sound_is_offered_where_it_was_recorded(browser, tmp_path, has_sound):
+    archive = make_archive(tmp_path)
+    write = write_talkie if has_sound else write_video
+    lasts_s = mp4.repair(write(tmp_path / "a.mp4"))
+    began_s = time.time() - 60
+    put(archive, "a.mp4", began_s, began_s + lasts_s)
+    node = make_node(archive=archive, export=Exporter(archive).export, get_latest=make_latest)
+    with (
+        serving(node) as served,
+        looking(browser, f"http://127.0.0.1:{served.port}/#/live/door") as seen,
+    ):
+        slider = seen.page.get_by_label("Time of the recording of door")
+        slider.wait_for()
+        slider.evaluate(
+            f"(at) => {{ at.value = {began_s}; at.dispatchEvent(new Event('change')) }}"
+        )
+        seen.wait_until(f"{PLAYING} > 0.1")
+        assert seen.page.get_by_label("Sound").is_visible() is has_sound

@@ -83,6 +83,7 @@ def test_a_zone_that_is_drawn_and_saved_is_named_by_messages(browser, daemon):
         draw_zone(seen.page, "bench")
         seen.page.get_by_role("button", name="Save").click()
         seen.page.get_by_text("Saved").wait_for()
+        assert seen.page.locator("pre.answer").inner_text() == ""  # what differed is written now
         assert wait_for_zone(subscriber, "bench", 40)
 
 
