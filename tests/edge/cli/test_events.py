@@ -238,6 +238,10 @@ def test_a_node_is_followed_at_its_first_zeromq_sink(tmp_path, monkeypatch, sink
     [
         ('[[sinks]]\nkind = "jsonl"\npath = "-"', "has no sink of kind zeromq"),
         ('[[sinks]]\nkind = "zeromq"\nbind = "tcp://127.0.0.1:*"', "another port at each start"),
+        (
+            '[[sinks]]\nkind = "zeromq"\nkey_file = "node.key"\nclients_file = "clients.toml"',
+            "give --server-key and --key-file",
+        ),
     ],
 )
 def test_a_node_that_cannot_be_followed_by_its_configuration_says_why(tmp_path, sinks, says):
