@@ -288,9 +288,9 @@ class Tracker:
         at_rest = boxes.iou(rows["rest"], detections.xyxy)
         place = np.maximum(boxes.iou(rows["xyxy"], detections.xyxy), at_rest)
         renamed = ~same & self._are_confused(detections) & (place >= STILL_IOU)
-        renamed &= (rows["missed"] == 0)[:, None]
         may_hide = self._still_max_missed_s.take(rows["class_id"], mode="clip") > 0
         stands = may_hide & (self._get_still_s() >= REST_S)
+        renamed &= (stands | (rows["missed"] == 0))[:, None]
         inside = boxes.containment(detections.xyxy, rows["rest"]).T
         part = same & stands[:, None] & (inside >= PART_INSIDE)
         part &= at_rest >= PART_IOU

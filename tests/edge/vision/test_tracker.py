@@ -401,6 +401,17 @@ def test_a_vehicle_that_is_called_another_is_the_same(other):
     assert told == [1]
 
 
+def test_a_vehicle_seen_in_part_and_then_whole_under_another_name_is_the_same():
+    street = Tracker(Tracking(), itertools.count(1), STREET)
+    whole, part = (100, 100, 300, 200), (100, 100, 200, 190)
+    began = []
+    for row in range(40):
+        box, name = (part, 1) if row == 30 else (whole, 2) if row in (31, 32) else (whole, 1)
+        found = Detections(np.float32([box]), np.float32([0.9]), np.int32([name]))
+        began += ids_of(street.update(found, row / 5).began)
+    assert began == [1]
+
+
 def test_a_person_before_a_car_is_not_called_one():
     street = Tracker(Tracking(), itertools.count(1), STREET)
     began = []
