@@ -45,7 +45,11 @@ COMMANDS = {
         "Enroll NAME from PHOTOs or in front of a --camera, or everybody in a --folder.",
     ),
     "people": Later("edge.cli.people:app", "Manage enrolled people and what is stored about them."),
-    "keys": Later("edge.cli.keys:app", "Create encryption keys.", opencv=False),
+    "keys": Later(
+        "edge.cli.keys:app",
+        "Create encryption keys; say whose keys may subscribe.",
+        opencv=False,
+    ),
     "open": Later(
         "edge.cli.open_page:open_page",
         "Print the address of the page of the node of CONFIG.",

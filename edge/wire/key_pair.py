@@ -7,18 +7,18 @@
         public-key = "oYD>xTzN+Xd1O1$cpiy5?Gzz/PPQV(P8.NRbrRJ2"
         secret-key = "..."
 
-Keys are 32 bytes, written as 40 characters of Z85 (https://rfc.zeromq.org/spec/32/).
+Keys are 32 bytes, written as 40 characters of Z85 (https://rfc.zeromq.org/spec/32/). Commands that
+only say what they would do must not load libzmq, which has a codec as well.
 """
 
 from __future__ import annotations
 
 import re
-import struct
+import string
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import zmq
-from zmq.utils import z85
+from nacl.bindings import crypto_box_keypair, crypto_scalarmult_base
 
 from edge.atomic_file import write_file
 from edge.compat import Self
@@ -27,6 +27,7 @@ from edge.input_file import read_input
 from edge.permissions import choose_remedy
 
 MAX_BYTES = 64 << 10
+_LETTERS = string.digits + string.ascii_letters + ".-:+=^!/*?&<>()[]{}@%$#"
 Z85 = r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}"
 _FIELD = re.compile(rf'^\s+(public|secret)-key = "({Z85})"\s*$', re.MULTILINE)
 
@@ -42,9 +43,9 @@ class KeyPair:
     def generate(cls) -> Self:
         """A new one."""
         while True:  # one that begins with - looks like an option of a command
-            public, secret = zmq.curve_keypair()
-            if not public.startswith(b"-"):
-                return cls(public.decode(), secret.decode())
+            public, secret = map(encode_key, crypto_box_keypair())
+            if not public.startswith("-"):
+                return cls(public, secret)
 
 
 def decode_key(text: str) -> bytes:
@@ -53,17 +54,22 @@ def decode_key(text: str) -> bytes:
     Raises:
         ConfigError: It is none.
     """
-    try:
-        if re.fullmatch(Z85, text):
-            return z85.decode(text)
-    except struct.error:  # five characters of more than 32 bits
-        pass
-    raise ConfigError(f"{text!r} is no CURVE key: it has 40 characters, as edge keys new prints it")
+    numbers = [
+        sum(_LETTERS.index(letter) * 85**place for place, letter in enumerate(reversed(five)))
+        for five in re.findall(".{5}", text if re.fullmatch(Z85, text) else "")
+    ]
+    if not numbers or max(numbers) >= 1 << 32:
+        problem = "is no CURVE key: it has 40 characters, as edge keys new prints it"
+        raise ConfigError(f"{text!r} {problem}")
+    return b"".join(number.to_bytes(4, "big") for number in numbers)
 
 
 def encode_key(key: bytes) -> str:
     """A key of 32 bytes in Z85."""
-    return z85.encode(key).decode()
+    numbers = [int.from_bytes(key[at : at + 4], "big") for at in range(0, len(key), 4)]
+    return "".join(
+        _LETTERS[number // 85**place % 85] for number in numbers for place in (4, 3, 2, 1, 0)
+    )
 
 
 def read_key_pair(path: Path) -> KeyPair:
@@ -88,7 +94,7 @@ def read_key_pair(path: Path) -> KeyPair:
     pair = KeyPair(found["public"], found["secret"])
     decode_key(pair.public)
     decode_key(pair.secret)
-    if zmq.curve_public(pair.secret.encode()).decode() != pair.public:
+    if encode_key(crypto_scalarmult_base(decode_key(pair.secret))) != pair.public:
         raise ConfigError("its keys do not belong together: make others", file=path)
     return pair
 

@@ -11,6 +11,7 @@ import zmq
 import zmq.auth
 from nacl.bindings import crypto_box_afternm
 from pydantic import ValidationError
+from zmq.utils import z85
 
 from edge.client import Received, Subscriber
 from edge.errors import SinkError
@@ -275,6 +276,17 @@ def test_key_files_are_those_of_zmq_auth(keys, tmp_path):
     pair = read_key_pair(tmp_path / "theirs.key_secret")
     assert zmq.auth.load_certificate(tmp_path / "theirs.key_secret")[1].decode() == pair.secret
     assert pair.secret not in repr(pair)
+
+
+def test_keys_and_their_letters_are_those_of_libzmq():
+    for _ in range(100):
+        pair = KeyPair.generate()
+        assert zmq.curve_public(pair.secret.encode()).decode() == pair.public
+        assert z85.decode(pair.public) == decode_key(pair.public)
+        assert z85.encode(decode_key(pair.public)).decode() == pair.public
+    public, secret = zmq.curve_keypair()
+    assert decode_key(public.decode()) == z85.decode(public)
+    assert decode_key(secret.decode()) == z85.decode(secret)
 
 
 @pytest.mark.parametrize("missing", ["key_file", "clients_file"])
