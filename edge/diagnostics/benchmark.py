@@ -220,7 +220,7 @@ def _run_daemon(load: Load, endpoint: str) -> Cost:
             {
                 "name": f"camera-{n}",
                 "source": source,
-                "fps": load.look_fps,
+                "fps": load.look_fps * CLIP_FPS / load.fps,  # a clip's time is its own
                 "frozen_after_s": 0,
                 **gate,
             }
