@@ -36,7 +36,7 @@ from pydantic import Field, field_validator, model_validator
 
 from edge.compat import Self
 from edge.config import Table, is_loopback
-from edge.errors import SinkError
+from edge.errors import SinkError, translate_unexpected
 from edge.redaction import redact, show_address
 from edge.repeated_warning import RepeatedWarnings
 from edge.wire.schema import Message, encode_line
@@ -252,16 +252,19 @@ def _gather(batches: Sequence[Batch]) -> list[_Parcel]:
     """The next parcels, in the order of their first batch; those that were settled stay so."""
     parcels: list[list[Batch]] = []
     growing: dict[tuple[str, int], list[Batch]] = {}
+    sizes: dict[tuple[str, int], int] = {}
     for batch in batches:
         key = batch.subject, batch.parcel
         parcel = growing.get(key, [])
-        size = sum(len(each.content) for each in parcel) + len(batch.content)
+        size = sizes.get(key, 0) + len(batch.content)
         if not parcel or (not batch.parcel and size > BATCH_BYTES):
             if len(parcels) == WINDOW:
                 break
-            parcel = growing[key] = []
+            parcel, size = [], len(batch.content)
+            growing[key] = parcel
             parcels.append(parcel)
         parcel.append(batch)
+        sizes[key] = size
     return [_Parcel(tuple(each)) for each in parcels]
 
 
@@ -309,8 +312,9 @@ class _Sender:
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._send_on())
-        except SinkError as error:  # of the spool
+            with translate_unexpected(lambda error: SinkError(f"sending failed: {error!r}")):
+                asyncio.run(self._send_on())
+        except SinkError as error:  # the sink is opened anew
             self._error = error
 
     async def _send_on(self) -> None:
@@ -399,6 +403,8 @@ class _Sender:
         )  # fmt: skip
         pairs = list(zip(self._parcels, results, strict=True))
         failures = [result for result in results if isinstance(result, BaseException)]
+        if any(isinstance(failure, asyncio.CancelledError) for failure in failures):
+            failures = [nats.errors.ConnectionClosedError()]  # by the client, when it closed
         stored = [parcel for parcel, result in pairs if not isinstance(result, BaseException)]
         self._spool.remove([batch for parcel in stored for batch in parcel.batches])
         self._parcels = [parcel for parcel, result in pairs if isinstance(result, BaseException)]

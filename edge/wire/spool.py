@@ -175,17 +175,16 @@ class Spool:
     def _drop_excess(self, now_s: float) -> None:
         """Give up the oldest batches: those that are too old, and others until the rest fits."""
         while True:
-            oldest = self.read(1)
-            if not oldest:
-                return
             with self._lock, self._explain_errors():
-                [put_s] = self._connection.execute(
-                    "SELECT put_s FROM batches WHERE id = ?", (oldest[0].number,)
-                ).fetchone() or [now_s]
-                too_old = now_s - put_s > self._max_age_s
-                if not too_old and self._size_bytes <= self._max_bytes:
+                row = self._connection.execute(
+                    "SELECT put_s FROM batches ORDER BY id LIMIT 1"
+                ).fetchone()
+                is_old = row is not None and now_s - row[0] > self._max_age_s
+                if row is None or (not is_old and self._size_bytes <= self._max_bytes):
                     return
-                self._lost += oldest[0].messages
+            oldest = self.read(1)
+            with self._lock:
+                self._lost += sum(batch.messages for batch in oldest)
             self.remove(oldest)
 
     def _set_up(self) -> None:

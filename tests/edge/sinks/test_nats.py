@@ -164,6 +164,15 @@ def test_a_server_that_is_away_is_said_once_and_messages_wait(tmp_path, caplog):
     assert caplog.text.count("messages wait in") == 1
 
 
+def test_a_sender_that_fails_in_a_way_nobody_foresaw_is_told(server, tmp_path, monkeypatch):
+    async def fail(_):
+        raise KeyError("unforeseen")
+
+    monkeypatch.setattr("edge.sinks.nats._Sender._connect", fail)
+    with opened(server, tmp_path) as sink, pytest.raises(SinkError, match="unforeseen"):
+        until(sink.idle)
+
+
 def test_passwords_are_never_told(tmp_path, caplog):
     url = "nats://ann:Sesame77@127.0.0.1:1"
     sink = plugins.create(
