@@ -16,13 +16,16 @@ from edge.types import Frame, RgbPicture
 from edge.vision import boxes
 from edge.vision.image_file import read_picture
 from edge.vision.resize import to_rgb
+from tests.support.class_tables import list_faces, measure_heads, name_head, write_table
+from trainers.data.class_data import read_class_data
 from trainers.data.read import read_dataset
+from trainers.evaluation.classifier import evaluate_classifier
 from trainers.metrics.pad import compute_pad_metrics
 from trainers.spoofing.clips import LiveFaces, Scenes, build_pad_set, read_clip_config
 
 LIMIT_BYTES = {
     "detect-nano": 4_000_000, "faces-nano": 2_000_000, "liveness-nano": 4_000_000,
-    "embed-nano": 4_100_000, "detect-nano-wide": 4_000_000,
+    "embed-nano": 4_100_000, "detect-nano-wide": 4_000_000, "facing-nano": 400_000,
 }  # fmt: skip
 UNSEEN = (  # people of ytf_dev that the trainers hold back
     "Adrian_Nastase", "Albert_Brooks", "Alejandro_Toledo", "Alfredo_di_Stefano", "Barbara_Walters",
@@ -178,3 +181,42 @@ def test_the_embedder_tells_people_apart_whom_it_never_saw(embedder, shared_data
     assert tar_at(pairs.genuine, pairs.impostor, 1e-2) >= 0.89
     assert tar_at(pairs.genuine, pairs.impostor, 1e-3) >= 0.81
     assert np.mean(pairs.impostor >= embedder.threshold) < 5e-3
+
+
+# --- direction of heads -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def facing(runtime):
+    return load_model("classify", runtime, resolve_model("zoo:facing-nano", get_zoo_folder()))
+
+
+def test_the_direction_of_the_demos_head_is_a_probability_each(runtime, facing, frame):
+    finder = load_model("faces", runtime, resolve_model("zoo:faces-nano", get_zoo_folder()))
+    [box] = finder.find([frame])[0].xyxy
+    [said] = facing.classify(facing.cut(frame.picture, box)[None])
+    assert facing.classes == ("ahead", "left", "right")
+    assert said.sum() == pytest.approx(1, abs=1e-3)
+
+
+def test_a_mirrored_head_looks_to_the_other_side(runtime, facing, shared_data):
+    finder = load_model("faces", runtime, resolve_model("zoo:faces-nano", get_zoo_folder()))
+    picture = read_picture(shared_data / "gallery_video" / "obama2.jpg")
+    mirrored = RgbPicture(np.ascontiguousarray(to_rgb(picture)[:, ::-1]))
+    said = []
+    for one in (picture, mirrored):
+        faces = finder.find([Frame("photo", 1, 0, 0.0, 0.0, one)])[0]
+        box = faces.xyxy[faces.score.argmax()]
+        said.append(facing.classify(facing.cut(one, box)[None])[0])
+    assert said[0][1] - said[0][2] == pytest.approx(said[1][2] - said[1][1], abs=0.3)
+
+
+def test_heads_of_people_it_never_saw_are_told_apart(facing, shared_data, tmp_path):
+    """The people whom no trainer is shown, labeled by landmarks; the card has the figures."""
+    rows = list(list_faces(shared_data, measure_heads, name_head, ("test",)))
+    write_table(tmp_path / "heads.csv", rows)
+    result = evaluate_classifier(read_class_data(tmp_path / "heads.csv"), facing)
+    assert len({row[6] for row in rows}) >= 50
+    for name in facing.classes:
+        assert result.figures[f"AUROC {name}"].value >= 0.95, name
+    assert result.figures["calibration error"].value <= 0.03

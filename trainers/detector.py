@@ -37,6 +37,8 @@ from trainers.weights import transfer
 METRIC = "ap50"
 _MIN_OBJECT_PX = 48  # longer side of an object in the network, where the input size is chosen
 _INPUT_SIDES = (160, 416)
+_MANY_IMAGES = 300  # from which all of a network is trained
+AUTO = "auto"  # of the frozen part: by the size of the data
 _STEPS_FROM_SCRATCH, _STEPS_TRANSFERRED = 2400, 640
 
 
@@ -50,6 +52,7 @@ class DetectorJob(Job):
         start_classes: Classes of the outputs of ``start``; empty where the file names them or is
             YOLOX.
         start_only: Prefixes of the layers that take weights from ``start``; all unless given.
+        start_partial: Accept a ``start`` of which less than half of the layers fit.
         network: The network to build; its classes and anchors come from the data.
         choose_size: Choose the input size from the data, see `choose_input_size`.
         choose_epochs: Choose the number of epochs from the data, see `choose_epoch_count`.
@@ -65,6 +68,7 @@ class DetectorJob(Job):
     split_seed: int = 0
     start_classes: tuple[str, ...] = ()
     start_only: tuple[str, ...] = ()
+    start_partial: bool = False
     network: NetworkConfig = field(default_factory=lambda: NetworkConfig(("object",)))
     head: Literal["free", "anchor"] = "free"
     loss: LossConfig = field(default_factory=LossConfig)
@@ -113,6 +117,10 @@ def apply_data_defaults(job: DetectorJob, training: Dataset) -> DetectorJob:
         steps = len(training) // settings.batch
         epochs = choose_epoch_count(steps, transferred=job.start is not None)
         settings = replace(settings, epochs=epochs)
+    if settings.freeze == AUTO:
+        settings = replace(
+            settings, freeze=choose_freeze(len(training), transferred=job.start is not None)
+        )
     return replace(job, network=network, settings=settings)
 
 
@@ -133,6 +141,11 @@ def choose_epoch_count(steps: int, *, transferred: bool) -> int:
     """Epochs of ``steps`` steps after which a run has learned what the data offers."""
     total = _STEPS_TRANSFERRED if transferred else _STEPS_FROM_SCRATCH
     return int(np.clip(round(total / max(steps, 1)), 10 if transferred else 30, 300))
+
+
+def choose_freeze(images: int, *, transferred: bool) -> str:
+    """What stays as it was, by the size of the data: few images change little without harm."""
+    return "backbone" if transferred and images < _MANY_IMAGES else "none"
 
 
 def complete_config(job: DetectorJob, training: Dataset) -> NetworkConfig:
@@ -167,14 +180,42 @@ def compute_metrics(
     }
 
 
-def prepare_network(job: DetectorJob, training: Dataset) -> tuple[keras.Model, NetworkConfig]:
+def prepare_network(
+    job: DetectorJob, training: Dataset, verbose: int = 0
+) -> tuple[keras.Model, NetworkConfig]:
     """Build the network, give it initial weights and freeze layers."""
     config = complete_config(job, training)
     network = build(config)
     if job.start is not None:
-        transfer.start_from(network, config, job.start, job.start_classes, job.start_only)
-    transfer.freeze(network, job.settings.freeze)
+        report = transfer.start_from(
+            network, config, job.start, job.start_classes, job.start_only,
+            partial=job.start_partial,
+        )  # fmt: skip
+        tell(report.describe(job.start), verbose)
+        refuse_frozen_chance(report, job.settings.freeze)
+    trained = transfer.freeze(network, job.settings.freeze)
+    if job.start is not None:
+        tell(describe_regime(job.settings.freeze, trained, len(training)), verbose)
     return network, config
+
+
+def refuse_frozen_chance(report: transfer.TransferReport, freeze: str) -> None:
+    """Raise a `ConfigError` if layers would stay as chance made them."""
+    anew = [name for name in report.left if not name.endswith("_pred")]
+    if freeze == "all" and 2 * len(anew) > len(report.loaded):
+        raise ConfigError(
+            f"--freeze all would keep {len(anew)} layers as chance made them ({anew[0]}): use "
+            "--freeze backbone."
+        )
+
+
+def describe_regime(freeze: str, trained: int, images: int) -> str:
+    """What is frozen, and what the size of the data would have it be."""
+    proposed = choose_freeze(images, transferred=True)
+    said = f"--freeze {freeze}: {trained:,} weights are trained"
+    if proposed == freeze:
+        return said
+    return f"{said}; for {images} images --freeze {proposed} is usual, or auto, which chooses it"
 
 
 def fit(
@@ -192,7 +233,7 @@ def fit(
     train.prepare(job.settings, job.devices)
     side = "x".join(map(str, job.network.input_wh))
     tell(f"building the network: input {side}, {job.settings.epochs} epochs", verbose)
-    network, config = prepare_network(job, training)
+    network, config = prepare_network(job, training, verbose)
     split = feature_cache.split_at_frozen(network) if job.settings.cache_features else None
     config_json = build_run_config(
         kind, config, job.loss, job.settings, paths=[str(p) for p in job.data],

@@ -238,12 +238,13 @@ def _video_frames(path: Path, folder: Path, every: int) -> Iterator[_Unlabeled]:
         with source.connect(Stop()) as captures:
             for n, capture in enumerate(itertools.islice(captures, 0, None, every)):
                 picture = RgbPicture(np.ascontiguousarray(to_rgb(capture.picture)))
-                yield _Unlabeled(folder / f"{n * every:06d}.jpg", picture, _jpeg(picture))
+                yield _Unlabeled(folder / f"{n * every:06d}.jpg", picture, encode_jpeg(picture))
     except SourceError as error:
         raise ConfigError(f"{error}: repair the video or leave it out.") from error
 
 
-def _jpeg(picture: RgbPicture) -> bytes:
+def encode_jpeg(picture: RgbPicture) -> bytes:
+    """A picture as JPEG, for training."""
     bgr = cv2.cvtColor(picture.rgb, cv2.COLOR_RGB2BGR)
     return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1].tobytes()
 

@@ -65,8 +65,8 @@ def quantize_command(
 ) -> None:
     """Make MODEL smaller and, where its arithmetic allows, faster, without losing accuracy.
 
-    A loss of more than 1.0 points of average precision, or 0.5 points of an embedder's TAR, is
-    refused.
+    A loss of more than 1.0 points of average precision or of a classifier's balanced accuracy, or
+    0.5 points of an embedder's TAR, is refused.
     """
     if fp16 == int8:
         raise ConfigError("choose exactly one of --fp16 and --int8")

@@ -22,6 +22,7 @@ USES = {
     "faces": "detect PICTURE --faces",
     "embed": "enroll NAME PHOTO --embedder",
     "liveness": "run, as recognition.liveness =",
+    "classify": "classify PICTURE --model",
 }
 
 

@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 import keras
 import numpy as np
 
+from deploy.export.classifier import export_classifier
 from deploy.export.keras_layers import Writer, digest
 from deploy.export.liveness import export_liveness
 from deploy.graph.contract import finish_model
@@ -23,7 +24,12 @@ from edge.manifest import Manifest, Task
 from edge.onnxfile import metadata_of
 from edge.types import Resampling
 from trainers import liveness
-from trainers.networks.config import EncoderConfig, LivenessConfig, NetworkConfig
+from trainers.networks.config import (
+    ClassifierConfig,
+    EncoderConfig,
+    LivenessConfig,
+    NetworkConfig,
+)
 from trainers.networks.yolo import POINTS, build, cells, resize_network
 from trainers.run.folder import RunFolder
 from trainers.weights.transfer import assign_weights, read_onnx
@@ -50,6 +56,10 @@ def export_run(
     if kind == liveness.KIND:
         live, live_config = run.load_with_config(LivenessConfig)
         return export_liveness(live, live_config, _complete(run, provenance)), "liveness"
+    if kind == "classify":
+        classifier, classifier_config = run.load_with_config(ClassifierConfig)
+        whole = _complete(run, provenance)
+        return export_classifier(classifier, classifier_config, whole), "classify"
     if kind == "embed":
         encoder, encoder_config = run.load_with_config(EncoderConfig)
         resampling = encoder_config.resampling

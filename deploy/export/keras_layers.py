@@ -58,6 +58,7 @@ class Writer:
             layers.ZeroPadding2D: self._padding,
             layers.BatchNormalization: self._normalization,
             layers.Activation: self._activation,
+            layers.Dropout: self._pass,
             layers.PReLU: self._slope,
             layers.Rescaling: self._rescaling,
             layers.MaxPooling2D: self._pool,
@@ -79,8 +80,11 @@ class Writer:
         for layer in self._in_order():
             inputs = layer.input if isinstance(layer.input, list) else [layer.input]
             given = [self._values[id(tensor)] for tensor in inputs]
-            if any(x.padding != NONE for x in given) and layer.name not in self._weights:
-                raise ModelError(f"layer {layer.name} is padded: only convolutions can be")
+            takes = layer.name in self._weights or isinstance(layer, layers.MaxPooling2D)
+            if any(x.padding != NONE for x in given) and not takes:
+                raise ModelError(
+                    f"layer {layer.name} is padded: only convolutions and max pooling can be"
+                )
             value = self._layer(layer, given)
             self._values[id(layer.output)] = replace(value, shape=tuple(layer.output.shape[1:]))
         return self._values[id(output)]
@@ -124,6 +128,9 @@ class Writer:
             raise ModelError(f"layer {layer.name} does not normalize the convolution of its name")
         return x  # it is in the convolution's weights
 
+    def _pass(self, layer: layers.Dropout, x: Value) -> Value:  # noqa: ARG002
+        return x  # it does something in training alone
+
     def _activation(self, layer: layers.Activation, x: Value) -> Value:
         return Value(self._activated(layer, x.name), ())
 
@@ -149,12 +156,20 @@ class Writer:
         return Value(self._graph.add("PRelu", x.name, name), ())
 
     def _rescaling(self, layer: layers.Rescaling, x: Value) -> Value:
-        name = self._graph.add("Mul", x.name, self._graph.constant(layer.scale))
-        return Value(self._graph.add("Add", name, self._graph.constant(layer.offset)), ())
+        """One number for all channels, or one a channel."""
+        name, shape = x.name, (-1, 1, 1)
+        for operator, value in (("Mul", layer.scale), ("Add", layer.offset)):
+            values = np.asarray(value, np.float32)
+            constant = self._graph.constant(values.reshape(shape) if values.ndim else value)
+            name = self._graph.add(operator, name, constant)
+        return Value(name, ())
 
     # --- maps ---
 
     def _pool(self, layer: layers.MaxPooling2D, x: Value) -> Value:
+        if x.padding != NONE:  # with zeros; MaxPool itself would pad with the lowest number
+            pads = self._graph.integers(0, 0, *x.padding[:2], 0, 0, *x.padding[2:])
+            x = Value(self._graph.add("Pad", x.name, pads), x.shape)
         name = self._graph.add(
             "MaxPool", x.name, kernel_shape=list(layer.pool_size), strides=list(layer.strides),
             pads=_pads(x, layer.pool_size, layer.strides, layer.padding),

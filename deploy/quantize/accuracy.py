@@ -3,7 +3,7 @@
 Objects and faces: average precision at IoU 0.5 and over 0.5 to 0.95. Where only one face per
 picture is labeled, the others count as false positives before and after. Embedders, on pictures
 of one face: the true accept rate (TAR) at a false accept rate (FAR) of 1e-3. Liveness, for which
-there may be no labels: the share of decisions that stay the same.
+there may be no labels: the share of decisions that stay the same. Classifiers: balanced accuracy.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ from edge.errors import ConfigError
 from edge.manifest import Manifest
 from edge.models.detector import drop_unused_rows
 from edge.types import F32, I32, U8, Detections, Letterbox
+from trainers.data.class_data import encode, list_crops, take_classes
 from trainers.data.dataset import Dataset
 from trainers.metrics import detection as metrics
+from trainers.metrics.classes import compute_balanced_accuracy
 from trainers.metrics.verification import across_videos, tar_at
 
 Figures = dict[str, float]  # name -> percent
-AP_POINTS, TAR_POINTS = 1.0, 0.5  # percentage points that may be lost
+AP_POINTS, TAR_POINTS, CLASS_POINTS = 1.0, 0.5, 1.0  # percentage points that may be lost
 FALSE_ACCEPTS = 1e-3
 BATCH = 4
 
@@ -66,7 +68,22 @@ def build_accuracy_check(manifest: Manifest, dataset: Dataset, model: Infer) -> 
         check = AccuracyCheck(inputs, lambda _: {}, AP_POINTS)
         before = check.run(model)["live"] >= 0.5
         return AccuracyCheck(inputs, lambda outputs: _agreement(before, outputs["live"]), AP_POINTS)
+    if manifest.task == "classify":
+        return _check_classifier(manifest, dataset)
     return _check_detector(manifest, dataset)
+
+
+def _check_classifier(manifest: Manifest, dataset: Dataset) -> AccuracyCheck:
+    independent = manifest.independent
+    judged = take_classes(dataset, manifest.classes, independent=independent)
+    labels = encode(list_crops(judged), len(manifest.classes))
+
+    def score(outputs: Outputs) -> Figures:
+        found = outputs["probabilities"]
+        value = compute_balanced_accuracy(found, labels, independent=independent)
+        return {"balanced accuracy": 100 * value}
+
+    return AccuracyCheck(prepare_inputs(manifest, judged.examples), score, CLASS_POINTS)
 
 
 def _agreement(before: np.ndarray, live: F32) -> Figures:

@@ -13,8 +13,10 @@ from deploy.verify.verify import list_pictures, read_letterboxed
 from edge.errors import ConfigError
 from edge.manifest import Manifest
 from edge.types import U8, Letterbox, RgbPicture
+from edge.vision.box_crops import cut_box
 from edge.vision.face_crops import align_face, crop_wide
 from edge.vision.preprocess import letterbox
+from trainers.data.class_data import list_crops, read_class_data
 from trainers.data.dataset import Dataset, Example
 from trainers.data.read import read_dataset
 
@@ -32,17 +34,18 @@ def read_calibration_set(
     Raises:
         ConfigError: There are no pictures, or none with the labels that are needed.
     """
+    read = read_class_data if manifest.task == "classify" else read_dataset
     if val_data is not None and manifest.task in ("detect", "faces"):
         files, notes = list_pictures([data])
         inputs = read_letterboxed(pick_evenly(files, max_calibration), manifest)
         examined = _pick_examples(read_dataset(val_data), max_images)
         return inputs, replace(examined, notes=(*notes, *examined.notes))
-    labeled = read_dataset(data)
+    labeled = read(data)
     count = min(max_calibration, max(1, len(labeled.examples) // 3))
     chosen = pick_evenly(labeled.examples, count)
     inputs = prepare_inputs(manifest, chosen)
     if val_data is not None:
-        examined = _pick_examples(read_dataset(val_data), max_images)
+        examined = _pick_examples(read(val_data), max_images)
         return inputs, replace(examined, notes=labeled.notes + examined.notes)
     used = {example.name for example in chosen}
     rest = tuple(e for e in labeled.examples if e.name not in used)
@@ -94,6 +97,12 @@ def _prepare(manifest: Manifest, example: Example) -> Iterator[U8]:
                 for scale in manifest.crop_scales
             ]
             yield np.stack(crops * manifest.clip_frames)
+    elif manifest.task == "classify":
+        picture = RgbPicture(example.load().image)
+        for labeled in list_crops(Dataset((), (example,))):
+            yield cut_box(
+                picture, labeled.xyxy, manifest.input_wh, manifest.crop_margin, manifest.placement
+            )
     else:
         width, height = manifest.input_wh
         image = np.empty((height, width, 3), np.uint8)

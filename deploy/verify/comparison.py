@@ -193,13 +193,13 @@ class VectorComparison:
         return max(self.failures, key=lambda one: (math.isnan(one[1]), one[1]), default=None)
 
     def add(self, name: str, reference: F32, other: F32, manifest: Manifest) -> None:
-        """Compare one picture's output: ``(D,)`` of unit length, or a probability."""
+        """Compare one picture's output: ``(D,)`` of unit length, or one or more probabilities."""
         distance = math.inf  # descriptions of other dimensions
         if reference.shape == other.shape:
             different = np.abs(reference - other)
             if manifest.task == "embed":
                 different = np.square(different).sum() / 2  # 1 - cosine, for another length more
-            distance = float(different)
+            distance = float(np.max(different))
         self.pictures += 1
         if distance <= SCORE * self.slack:  # NaN is not
             self.furthest = max(self.furthest, distance)

@@ -10,11 +10,14 @@ from edge.errors import ConfigError
 from edge.manifest import Manifest
 from edge.types import F32, U8
 from edge.vision import boxes
-from trainers.networks.config import NetworkConfig
+from trainers.metrics.classes import to_probabilities
+from trainers.networks.config import ClassifierConfig, NetworkConfig
 from trainers.networks.yolo import decode, resize_network
 from trainers.run.folder import RunFolder
 
-OUTPUTS = {"embed": "embeddings", "liveness": "live"}  # of networks that give them as they are
+OUTPUTS = {  # of networks that have one
+    "embed": "embeddings", "liveness": "live", "classify": "probabilities"
+}  # fmt: skip
 
 
 def load_reference(run: RunFolder, manifest: Manifest, candidates: int) -> Infer:
@@ -28,6 +31,8 @@ def load_reference(run: RunFolder, manifest: Manifest, candidates: int) -> Infer
     if manifest.task not in OUTPUTS:
         trained = run.load_with_config(NetworkConfig)
         return Reference(*resize_network(*trained, manifest.input_wh), manifest, candidates)
+    if manifest.task == "classify":
+        return _load_classifier(run, manifest)
     network, output = run.load(), OUTPUTS[manifest.task]
     shape = network.input.shape[1:]
     if shape != manifest.input_shape:
@@ -36,6 +41,20 @@ def load_reference(run: RunFolder, manifest: Manifest, candidates: int) -> Infer
     def infer(inputs: U8) -> Outputs:
         outputs = network(inputs.astype(np.float32), training=False)
         return {output: keras.ops.convert_to_numpy(outputs)}
+
+    return infer
+
+
+def _load_classifier(run: RunFolder, manifest: Manifest) -> Infer:
+    """The network gives logits; its temperature is in the run's configuration."""
+    network, config = run.load_with_config(ClassifierConfig)
+    if config.classes != manifest.classes:
+        raise _another(run, "has other classes than the model")
+
+    def infer(images: U8) -> Outputs:
+        logits = keras.ops.convert_to_numpy(network(images.astype(np.float32), training=False))
+        found = to_probabilities(logits, config.temperature, independent=config.independent)
+        return {OUTPUTS["classify"]: found}
 
     return infer
 

@@ -1,4 +1,4 @@
-"""Contract models: the one way from a file to a detector, face finder, embedder, liveness model."""
+"""Contract models: the one way from a file to a model of each task."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from edge.errors import ModelError
 from edge.manifest import Manifest, Task, read_model
+from edge.models.classifier import ContractClassifier
 from edge.models.detector import ContractDetector
 from edge.models.embedder import ContractEmbedder
 from edge.models.faces import ContractFaceFinder
@@ -20,7 +21,9 @@ from edge.ports import Runtime, Session
 from edge.types import F32
 from edge.vision.face_crops import FACE_PX
 
-ContractModel = ContractDetector | ContractFaceFinder | ContractEmbedder | ContractLiveness
+ContractModel = (
+    ContractDetector | ContractFaceFinder | ContractEmbedder | ContractLiveness | ContractClassifier
+)
 
 # Each task's float32 outputs, and their shape with the batch's N in front; names stand for any
 # size.
@@ -29,6 +32,7 @@ OUTPUTS: Mapping[Task, Mapping[str, tuple[int | str, ...]]] = {
     "faces": {"detections": ("N", "K", 6), "landmarks": ("N", "K", 5, 2)},
     "embed": {"embeddings": ("N", "D")},
     "liveness": {"live": ("N",)},
+    "classify": {"probabilities": ("N", "K")},
 }
 
 
@@ -48,6 +52,12 @@ def load_model(
 def load_model(
     task: Literal["liveness"], runtime: Runtime, path: Path, sha256: str = ""
 ) -> ContractLiveness: ...
+
+
+@overload
+def load_model(
+    task: Literal["classify"], runtime: Runtime, path: Path, sha256: str = ""
+) -> ContractClassifier: ...
 
 
 def load_model(task: Task, runtime: Runtime, path: Path, sha256: str = "") -> ContractModel:
@@ -74,6 +84,15 @@ def load_model(task: Task, runtime: Runtime, path: Path, sha256: str = "") -> Co
             return ContractEmbedder(session, manifest, digest, dimension)
         case "liveness":
             return ContractLiveness(session, manifest, digest)
+        case "classify":
+            count = outputs["probabilities"].shape[1]
+            if count != len(manifest.classes):
+                raise ModelError(
+                    f"the model has {count} outputs and names {len(manifest.classes)} classes: "
+                    "export it again",
+                    file=path,
+                )
+            return ContractClassifier(session, manifest, digest)
 
 
 def _try_out(session: Session, manifest: Manifest, path: Path) -> Mapping[str, F32]:
@@ -85,7 +104,7 @@ def _try_out(session: Session, manifest: Manifest, path: Path) -> Mapping[str, F
             "export or adopt it again",
             file=path,
         )
-    count = 2 if manifest.task in ("embed", "liveness") else 1
+    count = 2 if manifest.task in ("embed", "liveness", "classify") else 1
     try:
         outputs = session.infer(np.zeros((count, *manifest.input_shape), np.uint8))
     except ModelError as error:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from edge.manifest import Manifest
-from edge.models.output_check import OutputCheck, RefusalReason, Refusals
+from edge.models.batches import infer_rows
+from edge.models.output_check import OutputCheck, RefusalReason
 from edge.ports import Session
 from edge.types import F32, U8, Resampling
 
-MAX_BATCH = 32  # faces: larger batches gain nothing and cost memory
 MAX_STRETCH = 0.01  # of a length of 1, by arithmetic in 16 bits
 DEFAULT_THRESHOLD = 0.4  # cautious, for a model without one
 
@@ -40,18 +40,10 @@ class ContractEmbedder:
         """
         if not len(faces):
             return np.zeros((0, self.dimension), np.float32)
-        parts = [
-            self._session.infer(faces[row : row + MAX_BATCH])["embeddings"]
-            for row in range(0, len(faces), MAX_BATCH)
-        ]
-        embeddings = np.concatenate(parts)
+        embeddings = infer_rows(self._session, faces, "embeddings")
         length = np.sqrt(np.einsum("md,md->m", embeddings, embeddings))
         unit = np.abs(length - 1) <= MAX_STRETCH  # NaN is not
-        refused = Refusals()
+        self.check.record_rows(unit, np.isfinite(length), RefusalReason.LENGTH)
         if not unit.all():
-            finite = np.isfinite(length[~unit])
-            refused[RefusalReason.NOT_FINITE] = int((~finite).sum())
-            refused[RefusalReason.LENGTH] = int(finite.sum())
             embeddings = np.where(unit[:, None], embeddings, np.float32(np.nan))
-        self.check.record(+refused, int(unit.sum()))
         return embeddings

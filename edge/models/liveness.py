@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from edge.manifest import Manifest
-from edge.models.output_check import OutputCheck, RefusalReason, Refusals
+from edge.models.batches import infer_rows
+from edge.models.output_check import OutputCheck, RefusalReason
 from edge.ports import Session
 from edge.types import F32, U8, Picture
 from edge.vision.face_crops import crop_wide
-
-MAX_BATCH = 32  # clips
 
 
 class ContractLiveness:
@@ -43,18 +42,9 @@ class ContractLiveness:
         T runs over the pictures of a clip, oldest first, each at every scale. An output that is
         not a probability becomes NaN, which never counts as live.
         """
-        parts = [
-            self._session.infer(clips[row : row + MAX_BATCH])["live"]
-            for row in range(0, len(clips), MAX_BATCH)
-        ]
-        live = np.concatenate(parts) if parts else np.zeros(0, np.float32)
+        live = infer_rows(self._session, clips, "live")
         if live.shape != (len(clips),):
             live = np.full(len(clips), np.nan, np.float32)
         good = (live >= 0) & (live <= 1)  # NaN is not
-        refused = Refusals()
-        if not good.all():
-            finite = np.isfinite(live[~good])
-            refused[RefusalReason.NOT_FINITE] = int((~finite).sum())
-            refused[RefusalReason.SCORE] = int(finite.sum())
-        self.check.record(+refused, int(good.sum()))
+        self.check.record_rows(good, np.isfinite(live), RefusalReason.SCORE)
         return np.where(good, live, np.nan).astype(np.float32)

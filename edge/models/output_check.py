@@ -58,6 +58,11 @@ class OutputCheck:
         self._bad = self._good = 0  # batches in a row
         self._lock = threading.Lock()
 
+    def silence(self) -> None:
+        """Tell nobody any more, since the model was replaced."""
+        self.on_refused = lambda _reason, _count: None
+        self.on_change = lambda _problem: None
+
     def record(self, refused: Mapping[RefusalReason, int], accepted: int) -> None:
         """Take one batch into account; threads may call it at once."""
         if not refused and not self._bad and not self.problem:
@@ -71,6 +76,17 @@ class OutputCheck:
                 self._good += 1
                 self._bad = 0 if accepted else self._bad
             self._judge(refused)
+
+    def record_rows(self, good: Bool, finite: Bool, reason: RefusalReason) -> None:
+        """Take a batch into account: ``(N,)`` rows that may be true, and those without NaN.
+
+        A finite row that is not good is refused for the ``reason``.
+        """
+        refused = Refusals()
+        if not good.all():
+            refused[RefusalReason.NOT_FINITE] = int(np.count_nonzero(~good & ~finite))
+            refused[reason] = int(np.count_nonzero(~good & finite))
+        self.record(+refused, int(np.count_nonzero(good)))
 
     def _judge(self, refused: Mapping[RefusalReason, int]) -> None:
         if not self.problem and self._bad >= BROKEN_AFTER:

@@ -1,4 +1,4 @@
-"""Augmentation presets of the detector and the face detector."""
+"""Augmentation presets of the detector, the face detector and the classifier."""
 
 from __future__ import annotations
 
@@ -37,4 +37,19 @@ def face_augments(size_px: int, strength: float = 1.0) -> list[Augment]:
         Sometimes(0.3, PcaColor()),
         Sometimes(0.1 * strength, Night()),
         Sometimes(0.4 * strength, CheapCamera()),
+    ]
+
+
+def class_augments(strength: float = 1.0, *, mirror: bool = True) -> list[Augment]:
+    """The augmentations of a classifier; ``mirror`` is wrong where left and right are classes."""
+    turned: list[Augment] = [Mirror()] if mirror else []
+    if not strength:
+        return turned
+    return [
+        *turned,
+        Sometimes(0.7 * strength, Affine(8.0, 4.0, 1.0, 1.0, 0.0)),
+        Sometimes(0.7, ColorShift()),
+        Sometimes(0.3, PcaColor()),
+        Sometimes(0.1 * strength, Night()),
+        Sometimes(0.4 * strength, CheapCamera(0.25)),
     ]

@@ -7,10 +7,12 @@ from trainers.commands import benchmark, data, evaluate, train
 
 app = application("Train, label and evaluate models on your own images.")
 app.command(cls=train.RENAMED)(train.detector)
+app.command()(train.classifier)
 app.command(cls=train.RENAMED)(train.faces)
 app.command(cls=train.RENAMED)(train.liveness)
 app.command(cls=train.RENAMED_OF_EMBEDDER)(train.embedder)
 app.command()(data.label)
+app.command()(data.crops)
 app.command()(data.check)
 app.command(cls=evaluate.RENAMED)(evaluate.evaluate)
 app.command(cls=evaluate.RENAMED_OF_ATTACKS)(evaluate.attacks)

@@ -1,4 +1,4 @@
-"""Commands for data sets: `label`, `check`. Neither needs Keras."""
+"""Commands for data sets: `label`, `crops`, `check`. None needs Keras."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ import typer
 from rich.console import Console
 
 from edge.printable import format_count
-from trainers.commands.options import Score, Soft, check_choice, find_model, split_names
+from trainers.commands.options import (
+    Score,
+    Soft,
+    build_runtime,
+    check_choice,
+    check_paths,
+    find_model,
+    split_names,
+)
 
 if TYPE_CHECKING:
     from trainers.data.dataset import Dataset
@@ -44,6 +52,45 @@ def label(
     objects = sum(len(example) for example in dataset.examples)
     labeled = f"{format_count(len(dataset), 'image')}, {format_count(objects, 'object')}"
     typer.echo(f"{out}: {labeled} of {', '.join(dataset.classes)}")
+
+
+def crops(
+    videos: Annotated[
+        list[Path],
+        typer.Argument(help="Recordings, or folders of them.", callback=check_paths),
+    ],
+    of: Annotated[str, typer.Option(help="Comma-separated classes of objects to cut out.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write, a new one.")],
+    detector: Annotated[
+        str, typer.Option(help="A contract detector, zoo:NAME or catalog:NAME.")
+    ] = "zoo:detect-nano",
+    fps: Annotated[float, typer.Option(help="Frames per second to look at.", min=0.01)] = 5.0,
+    margin: Annotated[
+        float, typer.Option(help="Enlarge boxes by this fraction of their sides.", min=0, max=1)
+    ] = 0.1,
+    least: Annotated[
+        int, typer.Option("--min-px", help="Shorter side of a box from which it is cut out.", min=1)
+    ] = 24,
+) -> None:
+    """Cut one crop per track out of recordings, its best look, to be sorted into class folders.
+
+    Objects are detected and followed as by the daemon. Move the files into a folder for each class
+    and train on them with `edge-train classifier`.
+    """
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from edge.models.contract import load_model
+    from trainers.run.tell import tell_notes
+    from trainers.track_crops import CropSettings, write_track_crops
+
+    model = load_model("detect", build_runtime(), find_model(detector))
+    settings = CropSettings(of=split_names(of), fps=fps, margin=margin, least_px=least)
+    columns = (SpinnerColumn(), TextColumn("{task.completed:.0f} frames"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+        written, notes = write_track_crops(videos, out, model, settings, lambda: bar.advance(task))
+    tell_notes(notes)
+    typer.echo(f"{out}: {format_count(len(written), 'crop')}, one per track")
 
 
 def check(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,6 +20,7 @@ from trainers.commands.options import (
     OnlyVal,
     Scenes,
     build_runtime,
+    check_choice,
     find_model,
     load_contract_embedder,
     load_face_detector,
@@ -46,6 +47,10 @@ def evaluate(
     ],
     data: Annotated[Path, typer.Option(help="A labeled data set.")],
     val_fraction: OnlyVal = 0.0,
+    part: Annotated[
+        str,
+        typer.Option(help="Evaluate only this part of the data's own split: val or test."),
+    ] = "",
     faces: Annotated[bool, typer.Option("--faces", help="The model detects faces.")] = False,
     negatives: Annotated[
         Path | None, typer.Option(help="With --faces: a folder of images without faces.")
@@ -53,6 +58,13 @@ def evaluate(
     score: Annotated[float, typer.Option(help="Score threshold of recall and precision.")] = 0.5,
     flip: Annotated[bool, typer.Option("--flip", help="Evaluate the mirror image too.")] = False,
     crops: Annotated[int, typer.Option(help="Evaluate N x N overlapping crops too.")] = 1,
+    ten_crop: Annotated[
+        bool,
+        typer.Option(
+            "--ten-crop",
+            help="Classifiers: judge the mean of five moved crops too, and of their mirror images.",
+        ),
+    ] = False,
     shrink_to: Annotated[
         float,
         typer.Option(help="With --faces: measure the recall of faces shrunk to this size, pixels."),
@@ -61,7 +73,7 @@ def evaluate(
         Path | None, typer.Option(help="Folder for curves and the worst images.")
     ] = None,
 ) -> None:
-    """Evaluate a detector or face detector on labeled images.
+    """Evaluate a detector, face detector or classifier on labeled images.
 
     Several detectors are evaluated as one ensemble, whose boxes are fused. To compare models, run
     the command for each of them.
@@ -69,12 +81,24 @@ def evaluate(
     from trainers.evaluation import detector as evaluation
     from trainers.pseudo_labels import read_task_manifest
 
+    if part:
+        check_choice("--part", part, ("val", "test"))
     if faces and len(model) > 1:
         raise ConfigError("--faces takes one model: run the command for each")
     if shrink_to and not faces:
         raise ConfigError("--shrink-to is for face detectors: add --faces")
+    if read_task_manifest(find_model(model[0])).task == "classify":
+        if faces or flip or crops > 1 or len(model) > 1:
+            raise ConfigError(
+                "a classifier takes --ten-crop, and none of --faces, --flip, --crops and further "
+                "models"
+            )
+        _evaluate_classifier(model[0], data, val_fraction, part, draw, ten_crop=ten_crop)
+        return
+    if ten_crop:
+        raise ConfigError("--ten-crop is for classifiers: detectors take --crops")
     if faces:
-        dataset = _read_faces(data, negatives, val_fraction)
+        dataset = _read_faces(data, negatives, val_fraction, part)
         ask = load_face_teacher(model[0])
         if shrink_to:
             wh = read_task_manifest(find_model(model[0])).input_wh
@@ -82,18 +106,60 @@ def evaluate(
         else:
             result = evaluation.evaluate_faces(dataset, ask, score)
     else:
-        dataset, detects = _read_detection_data(data, val_fraction, model)
+        dataset, detects = _read_detection_data(data, val_fraction, part, model)
         detect = evaluation.build_detect(detects, flip=flip, crops=crops)
         result = evaluation.evaluate_detector(dataset, detect, score)
-    table = make_table("metric", "value", "95 %", "n", title=", ".join(model))
-    for name, figure in result.figures.items():
-        table.add_row(name, *_format_cells(figure), str(figure.n))
-    Console().print(table)
+    _show_figures(result.figures, ", ".join(model))
     ms = result.seconds * 1e3
     passes = format_count(result.passes, "inference")
     typer.echo(f"{ms:.1f} ms per image including reading it, {passes} each")
     for path in evaluation.draw(dataset, result, draw, score) if draw and not shrink_to else ():
         typer.echo(path)
+
+
+def _evaluate_classifier(
+    name: str, data: Path, val_fraction: float, part: str, folder: Path | None, *, ten_crop: bool
+) -> None:
+    from edge.models.contract import load_model
+    from trainers.data.class_data import read_class_data
+    from trainers.evaluation import classifier as evaluation
+    from trainers.run.tell import tell_notes
+
+    dataset = read_class_data(data)
+    tell_notes(dataset.notes)
+    model = load_model("classify", build_runtime(), find_model(name))
+    dataset = _choose_part(dataset, val_fraction, part)
+    result = evaluation.evaluate_classifier(dataset, model, ten_crop=ten_crop)
+    _show_figures(result.figures, name)
+    passes = format_count(result.passes, "inference")
+    typer.echo(f"{result.seconds * 1e3:.1f} ms per sample including reading it, {passes} each")
+    for path in evaluation.draw(dataset, model, result, folder) if folder else ():
+        typer.echo(path)
+
+
+def _choose_part(dataset: Dataset, val_fraction: float, part: str) -> Dataset:
+    """What ``--part`` or ``--val-fraction`` says, or all of a data set.
+
+    Raises:
+        ConfigError: The data have no such part, or one side of the split would be empty.
+    """
+    from trainers.data.near_duplicates import split_dataset
+
+    if part and val_fraction:
+        raise ConfigError("--part is the data's own split, --val-fraction is another: give one")
+    if not part:
+        return split_dataset(dataset, val_fraction)[1] if val_fraction else dataset
+    chosen = dataset.where(lambda example: example.part == part)
+    if not len(chosen):
+        raise ConfigError(f"--part {part}: the data have no such part: leave it out")
+    return chosen
+
+
+def _show_figures(figures: Mapping[str, Interval], title: str) -> None:
+    table = make_table("metric", "value", "95 %", "n", title=title)
+    for name, figure in figures.items():
+        table.add_row(name, *_format_cells(figure), str(figure.n))
+    Console().print(table)
 
 
 def _format_cells(figure: Interval) -> tuple[str, str]:
@@ -104,25 +170,23 @@ def _format_cells(figure: Interval) -> tuple[str, str]:
     return value, "-" if low == high == "-" else f"{low} to {high}"
 
 
-def _read_faces(data: Path, negatives: Path | None, val_fraction: float) -> Dataset:
-    from trainers.data.near_duplicates import split_dataset
+def _read_faces(data: Path, negatives: Path | None, val_fraction: float, part: str) -> Dataset:
     from trainers.data.read import read_dataset, read_negatives
     from trainers.run.tell import tell_notes
 
     dataset = read_dataset(data)
     empty = read_negatives([negatives] if negatives else [])
     tell_notes(dataset.notes + empty.notes)
+    dataset = _choose_part(dataset, val_fraction, part)
     if val_fraction:
-        dataset = split_dataset(dataset, val_fraction)[1]
         empty = empty.split(0.5)[1] if len(empty) else empty
     return replace(dataset, examples=dataset.examples + empty.examples)
 
 
 def _read_detection_data(
-    data: Path, val_fraction: float, models: list[str]
+    data: Path, val_fraction: float, part: str, models: list[str]
 ) -> tuple[Dataset, list[Detect]]:
     from edge.models.contract import load_model
-    from trainers.data.near_duplicates import split_dataset
     from trainers.data.read import read_dataset
     from trainers.pseudo_labels import remap_classes, wrap_detector
     from trainers.run.tell import tell_notes
@@ -134,8 +198,8 @@ def _read_detection_data(
     if not shared:
         raise ConfigError(f"{', '.join(models)} and {data} have no class in common")
     dataset = dataset.select(shared)
-    part = split_dataset(dataset, val_fraction)[1] if val_fraction else dataset
-    return part, [remap_classes(wrap_detector(m), m.classes, part.classes) for m in loaded]
+    chosen = _choose_part(dataset, val_fraction, part)
+    return chosen, [remap_classes(wrap_detector(m), m.classes, chosen.classes) for m in loaded]
 
 
 def attacks(

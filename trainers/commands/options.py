@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edge import config_file
 from edge.errors import ConfigError, collect_errors
 from edge.models.paths import resolve_model
 
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
     from edge.runtimes.onnx import OnnxRuntime
     from trainers.pseudo_labels import Predict
     from trainers.run.settings import Settings
+
+
+FILE_SETTINGS = ("weight_decay", "warmup_epochs", "clip_norm", "ema")
+_MOST_THREADS = 16
 
 
 def check_paths(paths: list[Path] | None) -> list[Path] | None:
@@ -46,10 +52,31 @@ Out = Annotated[Path, typer.Option("--out", "-o", help="Run folder.")]
 Start = Annotated[
     str, typer.Option(help="Start from the weights of a .keras, .h5 or .onnx file or zoo:NAME.")
 ]
+Classes = Annotated[
+    str, typer.Option(help="Comma-separated classes to learn; empty: all in the data.")
+]
+Backbone = Annotated[
+    str,
+    typer.Option(
+        help="Backbone: nano, slim, squeezenet, vgg16, resnet18 or resnet50; unless given nano "
+        "with --start, else slim."
+    ),
+]
 Freeze = Annotated[
-    str, typer.Option(help="Layers to freeze: none, backbone, all, or prefixes of their names.")
+    str,
+    typer.Option(
+        help="Layers to freeze: none, backbone, all, auto (by the size of the data), or prefixes."
+    ),
+]
+StartPartial = Annotated[
+    bool, typer.Option(help="Accept a --start of which less than half of the layers fit.")
 ]
 Epochs = Annotated[int, typer.Option(help="Passes over the training data.")]
+ChosenEpochs = Annotated[
+    int | None,
+    typer.Option(help="Passes over the training data; chosen by its size unless given."),
+]
+Strength = Annotated[float, typer.Option(help="Strength of augmentation, 0 to 1.")]
 Batch = Annotated[int, typer.Option(help="Images per step.")]
 Rate = Annotated[
     float,
@@ -69,6 +96,18 @@ OnlyVal = Annotated[
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of weights, order and augmentation.")]
+Threads = Annotated[
+    int,
+    typer.Option(min=0, help="Threads that prepare batches; 0: one a core, at most 16."),
+]
+SettingsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--settings",
+        help="TOML file with weight_decay, warmup_epochs, clip_norm or ema of the training.",
+        callback=check_path,
+    ),
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")]
 Patience = Annotated[
     int, typer.Option(help="Stop after this many epochs without progress; 0: never.")
@@ -93,11 +132,41 @@ Score = Annotated[float, typer.Option(help="Drop the teacher's detections below 
 Soft = Annotated[bool, typer.Option("--soft", help="Weight each label by the teacher's score.")]
 
 
-def build_settings(start: object, lr: float, **values: Any) -> Settings:  # noqa: ANN401 - fields
-    """The settings of a run; a network that starts from weights learns at a lower rate."""
+def build_settings(
+    start: object, lr: float, *, threads: int = 0, file: Path | None = None,
+    **values: Any,  # noqa: ANN401 - fields
+) -> Settings:  # fmt: skip
+    """The settings of a run; a network that starts from weights learns at a lower rate.
+
+    Raises:
+        ConfigError: A value cannot be, or ``file`` has another than those that no option has.
+    """
     from trainers.run.settings import Settings
 
-    return Settings(learning_rate=lr or (2e-4 if start else 1e-3), **values)
+    values |= read_settings(file)
+    return Settings(
+        learning_rate=lr or (2e-4 if start else 1e-3),
+        threads=threads or min(len(os.sched_getaffinity(0)), _MOST_THREADS),
+        **values,
+    )
+
+
+def read_settings(file: Path | None) -> dict[str, float]:
+    """What a settings file says; nothing without one.
+
+    Raises:
+        ConfigError: It cannot be read, or has something else in it.
+    """
+    if file is None:
+        return {}
+    tree, _ = config_file.read(file)
+    for name, value in tree.items():
+        if name not in FILE_SETTINGS:
+            known = ", ".join(FILE_SETTINGS)
+            raise ConfigError(f"{name!r} is none of {known}: options have the others", file=file)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ConfigError(f"{name} must be a number, got {value!r}", file=file)
+    return {name: float(value) for name, value in tree.items()}
 
 
 def find_model(name: str) -> Path:

@@ -1,4 +1,4 @@
-"""Commands that train: `detector`, `faces`, `liveness`, `embedder`."""
+"""Commands that train: `detector`, `classifier`, `faces`, `liveness`, `embedder`."""
 
 from __future__ import annotations
 
@@ -62,9 +62,7 @@ def _show_metrics(folder: RunFolder) -> None:
 def detector(
     data: opt.Data,
     out: opt.Out,
-    classes: Annotated[
-        str, typer.Option(help="Comma-separated classes to learn; empty: all in the data.")
-    ] = "",
+    classes: opt.Classes = "",
     start: opt.Start = "",
     start_classes: Annotated[
         str, typer.Option(help="Classes of the outputs of --start; not needed for YOLOX.")
@@ -72,13 +70,9 @@ def detector(
     start_only: Annotated[
         str, typer.Option(help="Prefixes of the layers that take weights from --start.")
     ] = "",
+    start_partial: opt.StartPartial = False,
     freeze: opt.Freeze = "none",
-    backbone: Annotated[
-        str,
-        typer.Option(
-            help="Backbone: nano, slim, squeezenet, vgg16 ..; nano with --start, else slim."
-        ),
-    ] = "",
+    backbone: opt.Backbone = "",
     head: Annotated[str, typer.Option(help="Head: free or anchor.")] = "free",
     assignment: Annotated[
         str, typer.Option(help="Label assignment: dynamic or grid; by --head unless given.")
@@ -98,16 +92,15 @@ def detector(
             help="Side of the network's input, a multiple of 32; 0: chosen by the object sizes.",
         ),
     ] = 0,
-    epochs: Annotated[
-        int | None,
-        typer.Option(help="Passes over the training data; chosen by its size unless given."),
-    ] = None,
+    epochs: opt.ChosenEpochs = None,
     batch: opt.Batch = 8,
     lr: opt.Rate = 0.0,
     val_fraction: opt.ValFraction = 0.2,
     seed: opt.Seed = 0,
-    strength: Annotated[float, typer.Option(help="Strength of augmentation, 0 to 1.")] = 1.0,
+    strength: opt.Strength = 1.0,
     patience: opt.Patience = 0,
+    threads: opt.Threads = 0,
+    settings: opt.SettingsFile = None,
     every: opt.Every = 5,
     mixed: opt.Mixed = False,
     devices: opt.Devices = 1,
@@ -119,7 +112,7 @@ def detector(
     _load_keras()
     from trainers.detector import DetectorJob, train_detector
     from trainers.losses.detection import LossConfig
-    from trainers.networks.backbone import NAMES
+    from trainers.networks.backbone import NAMES, published
     from trainers.networks.config import NetworkConfig
 
     if backbone:
@@ -127,20 +120,23 @@ def detector(
     if unlabeled and not teacher:
         raise ConfigError("--unlabeled needs a --teacher that labels the images")
     assignment = assignment or {"free": "dynamic", "anchor": "grid"}.get(head, "grid")
+    backbone = backbone or ("nano" if start else "slim")
     network = NetworkConfig(
-        ("object",), (size or 416,) * 2, backbone or ("nano" if start else "slim"),
-        norm="none" if start else "batch", head="free",
+        ("object",), (size or 416,) * 2, backbone, norm="none" if start else "batch", head="free",
+        convention="published" if published(backbone) else "plain",
     )  # fmt: skip
     job = DetectorJob(
         data=tuple(data), out=out, val_fraction=val_fraction, start=opt.find_start(start),
         cache=cache, devices=devices, classes=opt.split_names(classes), network=network,
         start_classes=opt.split_names(start_classes), start_only=opt.split_names(start_only),
+        start_partial=start_partial,
         head=opt.check_choice("--head", head, ("free", "anchor")),
         loss=LossConfig(opt.check_choice("--assignment", assignment, ("dynamic", "grid"))),
         choose_size=not size, choose_epochs=epochs is None, unlabeled=tuple(unlabeled or ()),
         teacher=_load_teacher(teacher, classes, teacher_score, soft) if teacher else None,
         settings=opt.build_settings(
-            start, lr or (2e-4 if start else 2e-3), epochs=epochs or 0, batch=batch,
+            start, lr or (2e-4 if start else 2e-3), threads=threads, file=settings,
+            epochs=epochs or 0, batch=batch,
             freeze=freeze, seed=seed, strength=strength, patience=patience,
             validate_every=every, mixed_precision=mixed, cache_features=cache_features,
         ),
@@ -157,6 +153,73 @@ def _load_teacher(name: str, classes: str, score: float, soft: bool) -> Teacher:
     return teacher.only(shared) if shared else teacher
 
 
+def classifier(
+    data: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Folders with a folder for each class, tables (.csv) or data sets of boxes.",
+            callback=opt.check_paths,
+        ),
+    ],
+    out: opt.Out,
+    classes: opt.Classes = "",
+    independent: Annotated[
+        bool, typer.Option(help="Any number of the labels may hold, instead of exactly one.")
+    ] = False,
+    start: opt.Start = "",
+    start_partial: opt.StartPartial = False,
+    freeze: opt.Freeze = "none",
+    backbone: opt.Backbone = "",
+    cut: Annotated[
+        str, typer.Option(help="Layer behind which the backbone ends; empty: all of it.")
+    ] = "",
+    mirror: Annotated[
+        bool, typer.Option(help="Mirror pictures; off where left and right are different classes.")
+    ] = True,
+    dropout: Annotated[float, typer.Option(help="Fraction of the features left out.")] = 0.2,
+    margin: Annotated[
+        float, typer.Option(help="Enlarge boxes by this fraction of their sides.")
+    ] = 0.1,
+    size: opt.InputSize = 96,
+    epochs: opt.ChosenEpochs = None,
+    batch: opt.Batch = 32,
+    lr: opt.Rate = 0.0,
+    val_fraction: opt.ValFraction = 0.2,
+    seed: opt.Seed = 0,
+    strength: opt.Strength = 1.0,
+    patience: opt.Patience = 0,
+    threads: opt.Threads = 0,
+    settings: opt.SettingsFile = None,
+    every: opt.Every = 1,
+    mixed: opt.Mixed = False,
+    resume: opt.Resume = False,
+) -> None:
+    """Train a classifier of pictures, or of the boxes of a data set."""
+    _load_keras()
+    from trainers.classifier import ClassifierJob, train_classifier
+    from trainers.networks.backbone import NAMES, published
+    from trainers.networks.config import ClassifierConfig
+
+    backbone = opt.check_choice("--backbone", backbone or ("nano" if start else "slim"), NAMES)
+    config = ClassifierConfig(
+        ("a", "b"), (size, size), independent, backbone,
+        activation="silu" if backbone == "nano" else "relu", cut=cut, dropout=dropout,
+        convention="published" if published(backbone) else "plain", margin=margin,
+        norm="none" if start else "batch",
+    )  # fmt: skip
+    job = ClassifierJob(
+        data=tuple(data), out=out, classes=opt.split_names(classes), config=config,
+        start=opt.find_start(start), start_partial=start_partial, mirror=mirror,
+        val_fraction=val_fraction, choose_epochs=epochs is None, choose_rate=not lr,
+        settings=opt.build_settings(
+            start, lr, threads=threads, file=settings,
+            epochs=epochs or 0, batch=batch, freeze=freeze, seed=seed,
+            strength=strength, patience=patience, validate_every=every, mixed_precision=mixed,
+        ),
+    )  # fmt: skip
+    _show_metrics(train_classifier(job, resume=resume, verbose=_verbosity()))
+
+
 def faces(
     data: opt.Data,
     out: opt.Out,
@@ -169,6 +232,7 @@ def faces(
     ] = "",
     backbone: Annotated[str, typer.Option(help="Backbone: yunet or slim.")] = "yunet",
     start: opt.Start = "",
+    start_partial: opt.StartPartial = False,
     freeze: opt.Freeze = "none",
     size: opt.InputSize = 256,
     epochs: opt.Epochs = 60,
@@ -177,6 +241,8 @@ def faces(
     val_fraction: opt.ValFraction = 0.2,
     seed: opt.Seed = 0,
     patience: opt.Patience = 0,
+    threads: opt.Threads = 0,
+    settings: opt.SettingsFile = None,
     every: opt.Every = 5,
     mixed: opt.Mixed = False,
     devices: opt.Devices = 1,
@@ -190,11 +256,13 @@ def faces(
     backbone = opt.check_choice("--backbone", backbone, NETWORKS)
     job = FaceJob(
         data=tuple(data), out=out, val_fraction=val_fraction, start=opt.find_start(start),
+        start_partial=start_partial,
         cache=cache, devices=devices, network=replace(NETWORKS[backbone], input_wh=(size, size)),
         negatives=tuple(negatives or ()),
         predict=opt.load_face_teacher(teacher) if teacher else None,
         settings=opt.build_settings(
-            start, lr, epochs=epochs, batch=batch, freeze=freeze, seed=seed,
+            start, lr, threads=threads, file=settings,
+            epochs=epochs, batch=batch, freeze=freeze, seed=seed,
             patience=patience, validate_every=every, mixed_precision=mixed,
         ),
     )  # fmt: skip
@@ -238,6 +306,8 @@ def liveness(
     seed: opt.Seed = 0,
     strength: Annotated[float, typer.Option(help="Strength of camera artifacts, 0 to 1.")] = 1.0,
     patience: opt.Patience = 0,
+    threads: opt.Threads = 0,
+    settings: opt.SettingsFile = None,
     every: opt.Every = 1,
     mixed: opt.Mixed = False,
     resume: opt.Resume = False,
@@ -261,7 +331,8 @@ def liveness(
         teacher=load_clip_scorer(opt.find_model(teacher), config) if teacher else None,
         start=opt.find_start(start), keep=keep,
         settings=opt.build_settings(
-            start, lr, epochs=epochs, batch=batch, freeze=freeze, seed=seed, strength=strength,
+            start, lr, threads=threads, file=settings,
+            epochs=epochs, batch=batch, freeze=freeze, seed=seed, strength=strength,
             patience=patience, validate_every=every, mixed_precision=mixed,
         ),
     )  # fmt: skip
@@ -314,6 +385,8 @@ def embedder(
     ] = 0.2,
     seed: opt.Seed = 0,
     patience: opt.Patience = 0,
+    threads: opt.Threads = 0,
+    settings: opt.SettingsFile = None,
     every: opt.Every = 1,
     mixed: opt.Mixed = False,
     cache: Annotated[Path | None, typer.Option(help="Folder that caches the embeddings.")] = None,
@@ -338,7 +411,8 @@ def embedder(
             pair=opt.check_choice("--pair", pair, PAIRS),
         ),
         settings=opt.build_settings(
-            start, lr, epochs=epochs, batch=batch, seed=seed,
+            start, lr, threads=threads, file=settings,
+            epochs=epochs, batch=batch, seed=seed,
             patience=patience, validate_every=every, mixed_precision=mixed, clip_norm=5.0,
         ),
         images_per_person=images_per_person, fade=fade, start=opt.find_start(start),

@@ -161,14 +161,17 @@ def precision_recall_png(evaluation: Evaluation, path: Path) -> None:
 
 
 def confusion_png(table: I64, classes: Sequence[str], path: Path) -> None:
-    """Draw a confusion matrix: counts, colored by their fraction of the row."""
-    names = [*classes, "nothing"]
+    """Draw a confusion matrix: counts, colored by their fraction of the row.
+
+    A table of detections has a row and a column more than there are classes.
+    """
+    names = [*classes, "nothing"][: len(table)]
     size = 2 + 0.55 * len(names)
     figure = Figure(figsize=(size + 1, size), dpi=110, layout="constrained")
     axes = figure.add_subplot()
     share = table / np.maximum(table.sum(1, keepdims=True), 1)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    axes.set(xlabel="detected as", ylabel="labeled as")
+    axes.set(xlabel="said to be", ylabel="labeled as")
     axes.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=8)
     axes.set_yticks(range(len(names)), names, fontsize=8)
     if len(names) <= 25:

@@ -57,6 +57,9 @@ class NetworkConfig(Config):
         backbone: Name of the backbone.
         width: Width multiplier of the backbone; 0 selects the published one.
         activation: ``silu`` or ``relu``.
+        convention: Of the backbone: ``published``, the activation and the input that published
+            weights were trained with, or ``plain``: ``activation``, and pixels in [-1, 1] where the
+            backbone scales them.
         norm: ``batch``, or ``none`` where weights come from an exported file.
         depthwise: Depthwise 3x3 convolutions (nano and slim).
         neck: ``pafpn`` (top-down and bottom-up), or ``fpn`` (top-down only): faster, a little
@@ -77,6 +80,7 @@ class NetworkConfig(Config):
     backbone: str = "nano"
     width: float = 0.0
     activation: str = "silu"
+    convention: Literal["plain", "published"] = "plain"
     norm: Norm = "batch"
     depthwise: bool = True
     neck: Literal["pafpn", "fpn"] = "pafpn"
@@ -101,6 +105,50 @@ class NetworkConfig(Config):
     def num_anchors(self) -> int:
         """Rows predicted per cell."""
         return len(self.anchors_wh[0]) if self.head == "anchor" else 1
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifierConfig(Config):
+    """The network of a classifier.
+
+    Attributes:
+        classes: Names by class_id.
+        input_wh: Network pixels, multiples of 32.
+        independent: Any number of the labels may hold, instead of exactly one.
+        backbone: Name of the backbone.
+        width: Width multiplier of the backbone; 0 selects the published one.
+        activation: ``silu`` or ``relu``.
+        convention: See `NetworkConfig`.
+        norm: ``batch``, or ``none`` where weights come from an exported file.
+        cut: Layer of the backbone behind which it ends; empty takes all of it.
+        dropout: Fraction of the features that are left out in each step of training.
+        margin: By which a box is enlarged before it is cut out, as a fraction of its sides.
+        temperature: By which logits are divided; found on the validation data.
+    """
+
+    classes: tuple[str, ...]
+    input_wh: tuple[int, int] = (96, 96)
+    independent: bool = False
+    backbone: str = "slim"
+    width: float = 0.0
+    activation: str = "relu"
+    convention: Literal["plain", "published"] = "plain"
+    norm: Norm = "batch"
+    cut: str = ""
+    dropout: float = 0.2
+    margin: float = 0.1
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.classes:
+            raise ConfigError("classes must name at least one class")
+        if any(side <= 0 or side % STRIDES[-1] for side in self.input_wh):
+            raise ConfigError(f"input_wh must be multiples of {STRIDES[-1]}, got {self.input_wh}")
+        if not (0 <= self.dropout < 1 and 0 <= self.margin <= 1 and self.temperature > 0):
+            raise ConfigError(
+                f"dropout must be in [0, 1), margin in [0, 1] and temperature positive, got "
+                f"{self.dropout}, {self.margin} and {self.temperature}"
+            )
 
 
 @dataclass(frozen=True, slots=True)

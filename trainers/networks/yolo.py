@@ -25,7 +25,7 @@ from keras import layers, ops
 
 from edge.types import F32
 from trainers.networks import yunet
-from trainers.networks.backbone import LayerFactory, Tensor, backbone
+from trainers.networks.backbone import LayerFactory, Tensor, backbone, published
 from trainers.networks.config import STRIDES, NetworkConfig
 
 POINTS = 5
@@ -38,7 +38,8 @@ def build(config: NetworkConfig) -> keras.Model:
     kit = LayerFactory(config.activation, config.norm, config.depthwise)
     width, height = config.input_wh
     images = keras.Input((height, width, 3), name="images")
-    features = backbone(config.backbone)(images, kit, config.width or None)
+    own = published(config.backbone) if config.convention == "published" else None
+    features = backbone(config.backbone)(images, kit, config.width or None, own)
     levels = _neck(features, kit, config)
     rows = [_head(x, kit, config, i) for i, x in enumerate(levels)]
     raw = layers.Concatenate(1, name="raw", dtype="float32")(rows)  # (B, A, 5 + C [+ 10])

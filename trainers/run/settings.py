@@ -50,9 +50,12 @@ class Settings:
     def __post_init__(self) -> None:
         if self.epochs < 0:
             raise ConfigError(f"epochs must not be negative, got {self.epochs}")
-        for name in ("batch", "learning_rate", "validate_every"):
-            if getattr(self, name) <= 0:
+        for name in ("batch", "learning_rate", "validate_every", "clip_norm"):
+            if not 0 < getattr(self, name) < float("inf"):
                 raise ConfigError(f"{name} must be positive, got {getattr(self, name)}")
+        for name in ("weight_decay", "warmup_epochs"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
         if not 0 <= self.ema < 1:
             raise ConfigError(f"ema must be in [0, 1), got {self.ema}")
 

@@ -1,7 +1,8 @@
 """Transfer learning: weights from a .keras, .h5 or ONNX file, frozen parts, a new head.
 
 A weight goes where its layer's name says, a class's weights where the class's name says. What
-does not fit stays as it was, and the ``TransferReport`` tells which and why.
+does not fit stays as it was, and the ``TransferReport`` tells which and why. Files of others, of
+which names do not begin with ``backbone_``, have weights for BGR; see `backbone.Published`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from trainers.weights.archive import read_network
 from trainers.weights.onnx import read_graph, read_initializers, to_keras_layout
 
 _LAST = re.compile(r"^head_\d_(\w+_pred|(cls|obj|box|points)_[dp]conv)$")
+PUBLISHED_EPSILON = 1.001e-5  # of the normalization in keras.applications' ResNets
+_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 FREEZES = ("none", "backbone", "all")  # all: everything but the last 1x1 of each branch
 
 
@@ -39,6 +42,34 @@ class TransferReport:
     loaded: tuple[str, ...]
     left: dict[str, str]
 
+    @property
+    def expected(self) -> tuple[str, ...]:
+        """The layers that should have taken weights: the parts of which the file has any."""
+        parts = {name.split("_")[0] for name in self.loaded}
+        return tuple(n for n in (*self.loaded, *self.left) if n.split("_")[0] in parts)
+
+    def describe(self, path: Path) -> str:
+        """What came over, in a line."""
+        others = len(self.loaded) + len(self.left) - len(self.expected)
+        anew = f"; the {others} layers of other parts start anew" if others else ""
+        return f"{len(self.loaded)} of {len(self.expected)} layers start from {path}{anew}"
+
+    def require_half(self, path: Path) -> TransferReport:
+        """Return itself if half of the layers that should have did take weights.
+
+        Raises:
+            ConfigError: Fewer did.
+        """
+        self.require_any(path)
+        if 2 * len(self.loaded) < len(self.expected):
+            name, why = next((n, self.left[n]) for n in self.expected if n in self.left)
+            raise ConfigError(
+                f"Only {self.describe(path)}, which is less than half ({name}: {why}): choose the "
+                "backbone and width that the file was made with, or say --start-partial.",
+                file=path,
+            )
+        return self
+
     def require_any(self, path: Path) -> TransferReport:
         """Return itself if a layer took weights.
 
@@ -48,8 +79,8 @@ class TransferReport:
         if not self.loaded:
             why = next(iter(self.left.items()), ("no layer", "the file holds no weights"))
             raise ConfigError(
-                f"No weight fits this network ({why[0]}: {why[1]}): choose the backbone, width and "
-                "activation that the file was made with.",
+                f"No weight fits this network ({why[0]}: {why[1]}): choose the backbone and width "
+                "that the file was made with.",
                 file=path,
             )
         return self
@@ -70,15 +101,16 @@ class Weights:
 
 def start_from(
     model: keras.Model, config: NetworkConfig, path: Path, classes: Sequence[str] = (),
-    only: Sequence[str] = (),
+    only: Sequence[str] = (), *, partial: bool = False,
 ) -> TransferReport:  # fmt: skip
     """Load what fits from a file: .keras or .h5 by layer name, .onnx also in the order of YOLOX.
 
     The outputs of the file have ``classes``, which may be omitted for an 80-class YOLOX file. Only
-    layers whose name has a prefix of ``only`` take weights; all unless given.
+    layers whose name has a prefix of ``only`` take weights; all unless given. With ``partial`` or
+    ``only``, less than half of them may fit.
 
     Raises:
-        ConfigError: The file is unreadable or of another kind, or nothing fits.
+        ConfigError: The file is unreadable or of another kind, or too little fits.
     """
     readers = {".onnx": read_onnx, ".keras": read_keras, ".h5": read_h5}
     if path.suffix not in readers:
@@ -90,7 +122,8 @@ def start_from(
         classes = COCO
     if only:
         found = {name: w for name, w in found.items() if name.startswith(tuple(only))}
-    return assign_weights(model, config, found, classes).require_any(path)
+    report = assign_weights(model, config, found, classes)
+    return report.require_any(path) if partial or only else report.require_half(path)
 
 
 def _class_outputs(found: dict[str, Weights]) -> int:
@@ -194,13 +227,25 @@ def read_convolutions(model: keras.Model) -> Iterator[tuple[str, Weights]]:
         out = 2 if isinstance(layer, keras.layers.DepthwiseConv2D) else -1
         count = kernel.shape[out]
         bias = keras.ops.convert_to_numpy(layer.bias) if layer.use_bias else np.zeros(count)
-        norm = by_name.get(f"{layer.name}_bn")
-        if norm is not None:
-            gamma, beta, mean, variance = map(keras.ops.convert_to_numpy, norm.weights)
-            scale = gamma / np.sqrt(variance + norm.epsilon)
-            kernel = kernel * (scale[:, None] if out == 2 else scale)
-            bias = (bias - mean) * scale + beta
-        yield layer.name, Weights(kernel.astype(np.float32), bias.astype(np.float32))
+        weights = Weights(kernel.astype(np.float32), bias.astype(np.float32))
+        if norm := next((by_name[n] for n in _list_norms(layer.name) if n in by_name), None):
+            values = [keras.ops.convert_to_numpy(value) for value in norm.weights]
+            weights = _fold(weights, values, norm.epsilon, depthwise=out == 2)
+        yield layer.name.replace("/", "_"), weights
+
+
+def _list_norms(name: str) -> list[str]:
+    """What the normalization behind a convolution may be called: ours, and keras.applications'."""
+    return [f"{name}_bn", *([re.sub("_conv$", "_bn", name)] if name.endswith("_conv") else [])]
+
+
+def _fold(weights: Weights, norm: Sequence[F32], epsilon: float, *, depthwise: bool) -> Weights:
+    """A convolution with its normalization (gamma, beta, mean, variance) folded in."""
+    gamma, beta, mean, variance = norm
+    scale = gamma / np.sqrt(variance + epsilon)
+    kernel = weights.kernel * (scale[:, None] if depthwise else scale)
+    bias = (weights.bias - mean) * scale + beta
+    return Weights(kernel.astype(np.float32), bias.astype(np.float32))
 
 
 def _convolutions(model: keras.Model) -> list[keras.layers.Layer]:
@@ -209,16 +254,10 @@ def _convolutions(model: keras.Model) -> list[keras.layers.Layer]:
 
 
 def read_h5(path: Path) -> dict[str, Weights]:
-    """Convolutions of a legacy .h5 file, as keras.applications publishes, by layer name."""
-    found: dict[str, dict[str, F32]] = {}
+    """Convolutions of a legacy .h5 file, as keras.applications publishes, by layer name.
 
-    def visit(name: str, item: object) -> None:
-        parts = name.split("/")
-        if isinstance(item, h5py.Dataset) and len(parts) > 1:
-            kind = re.sub(r"(_1)?(:0)?$", "", parts[-1]).lower()
-            kind = re.sub(r".*_(w|b)$", r"\1", kind)
-            found.setdefault(parts[-2], {})[kind] = np.asarray(item, np.float32)
-
+    The normalization behind them is folded in. A ``/`` in a name (SqueezeNet's) becomes ``_``.
+    """
     with (
         translate_unexpected(
             lambda error: ModelError(f"This HDF5 file cannot be read: {error}", file=path)
@@ -231,16 +270,47 @@ def read_h5(path: Path) -> dict[str, Weights]:
                 "This is a .weights.h5 file, which has no layer names: start from .keras.",
                 file=path,
             )
-        root.visititems(visit)
+        found = _read_layers(root)
     result = {}
     for name, parts in found.items():
         kernel = next((parts[k] for k in ("kernel", "depthwise_kernel", "w") if k in parts), None)
         if kernel is None or kernel.ndim != 4:
             continue
+        depthwise = "depthwise_kernel" in parts
         bias = next((parts[k] for k in ("bias", "b") if k in parts), None)
-        count = kernel.shape[-1] if "depthwise_kernel" not in parts else kernel.shape[2]
-        result[name] = Weights(kernel, np.zeros(count, np.float32) if bias is None else bias)
+        count = kernel.shape[2] if depthwise else kernel.shape[-1]
+        weights = Weights(kernel, np.zeros(count, np.float32) if bias is None else bias)
+        if norm := next((found[n] for n in _list_norms(name) if n in found), None):
+            if any(part not in norm or norm[part].shape != (count,) for part in _NORM):
+                raise ModelError(f"The normalization behind {name} is not whole.", file=path)
+            values = [norm[part] for part in _NORM]
+            weights = _fold(weights, values, PUBLISHED_EPSILON, depthwise=depthwise)
+        result[name.replace("/", "_")] = weights
     return result
+
+
+def _read_layers(root: h5py.Group) -> dict[str, dict[str, F32]]:
+    """The weights of each layer by their kind, such as ``kernel``; ``w`` and ``b`` by Keras 1."""
+    names = [str(n, "utf-8") if isinstance(n, bytes) else str(n) for n in _list_names(root)]
+    found: dict[str, dict[str, F32]] = {}
+    for name in names or list(root):
+        parts: dict[str, F32] = {}
+
+        def visit(path: str, item: object, parts: dict[str, F32] = parts) -> None:
+            if isinstance(item, h5py.Dataset):
+                kind = re.sub(r"(_1)?(:0)?$", "", path.rpartition("/")[2]).lower()
+                parts[re.sub(r".*_(w|b)$", r"\1", kind)] = np.asarray(item, np.float32)
+
+        if isinstance(layer := root.get(name), h5py.Group):
+            layer.visititems(visit)
+            found[name] = parts
+    return found
+
+
+def _list_names(root: h5py.Group) -> list[object]:
+    """The layers as Keras lists them, in parts where they are too many for one attribute."""
+    keys = [key for key in root.attrs if re.fullmatch(r"layer_names\d*", key)]
+    return [name for key in keys for name in root.attrs[key]]
 
 
 # --- putting weights in -----------------------------------------------------------------------
@@ -253,7 +323,7 @@ def assign_weights(
     by_name = {layer.name: layer for layer in model.layers}
     loaded, left = [], {}
     for layer in _convolutions(model):
-        source = found.get(layer.name) or found.get(layer.name.removeprefix("backbone_"))
+        source = found.get(layer.name) or _convert(found.get(layer.name.removeprefix("backbone_")))
         if source is None:
             left[layer.name] = "not in the file"
             continue
@@ -270,6 +340,13 @@ def assign_weights(
         assign_layer(layer, by_name.get(f"{layer.name}_bn"), source.kernel, source.bias)
         loaded.append(layer.name)
     return TransferReport(tuple(loaded), left)
+
+
+def _convert(others: Weights | None) -> Weights | None:
+    """Weights of others for RGB: their first convolution reads BGR."""
+    if others is None or others.kernel.shape[2] != 3:
+        return others
+    return Weights(others.kernel[:, :, ::-1], others.bias)
 
 
 def assign_layer(

@@ -41,6 +41,13 @@ NETWORKS = {
     "squeezenet, fpn": NetworkConfig(("a",), (64, 64), "squeezenet", 0.5, neck="fpn"),
     "vgg16": NetworkConfig(("a",), (64, 64), "vgg16", 0.1),
     "resnet18": NetworkConfig(("a",), (96, 64), "resnet18", 0.25),
+    "published vgg16": NetworkConfig(("a",), (64, 64), "vgg16", 0.1, convention="published"),
+    "published squeezenet": NetworkConfig(
+        ("a",), (64, 64), "squeezenet", 0.5, convention="published"
+    ),
+    "published resnet50": NetworkConfig(
+        ("a",), (96, 64), "resnet50", 0.1, convention="published"
+    ),
 }  # fmt: skip
 
 

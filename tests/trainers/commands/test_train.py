@@ -30,6 +30,11 @@ from trainers.commands.app import app
         (["liveness", "{here}/none", "--out", "{here}/r", "--keep", "0.5"], "leave --keep out"),
         (["embedder", "{here}/none", "--out", "{here}/r", "--teacher", "zoo:no"], "has no model"),
         (["evaluate", "zoo:x", "--data", "{here}", "--shrink-to", "16"], "add --faces"),
+        (["evaluate", "zoo:detect-nano", "--data", "{here}", "--ten-crop"], "take --crops"),
+        (["evaluate", "zoo:detect-nano", "--data", "{here}", "--part", "x"], "val or test"),
+        (["crops", "{here}", "--of", "person", "--out", "{here}/r"], "There is no recording"),
+        (["crops", "{here}", "--of", "cow", "--out", "{here}/r"], "--of cow: the detector knows"),
+        (["crops", "{here}", "--of", "person", "--out", "{here}"], "is not empty"),
     ],
 )  # fmt: skip
 def test_a_wrong_command_ends_with_a_message_and_code_78(tmp_path, words, says):
@@ -44,6 +49,33 @@ def test_a_wrong_command_ends_with_a_message_and_code_78(tmp_path, words, says):
     assert done.exit_code == 78
     assert says in done.output
     assert "Traceback" not in done.output
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        (("open/", "shut/1", "shut/2"), "This class has no picture: add some or remove it"),
+        (("open/1", "shut/1"), "fewer than 2 samples of a class"),
+        (("open/1", "open/2", "Open/1", "Open/2"), "differ only by case (Open, open): rename one"),
+        (("open/1", "shut/1", "1"), "lie beside the folders of classes (1.png): move them"),
+        (("open/1", "shut/1", "images/1", "labels/1.txt", "classes.txt"), "move them elsewhere"),
+        (("open/1", "open/2"), "There is 1 class: a classifier needs two or more"),
+    ],
+)
+def test_samples_from_which_no_classifier_can_be_learned_end_with_a_message(tmp_path, files, says):
+    for n, name in enumerate(files):
+        path = tmp_path / "data" / name
+        (path if name.endswith("/") else path.parent).mkdir(parents=True, exist_ok=True)
+        if name.endswith(".txt"):
+            path.write_text("gate\n" if name == "classes.txt" else "0 0.5 0.5 0.2 0.2\n")
+        elif not name.endswith("/"):
+            write_example(path.parent, path.name, face(n))
+    words = ["classifier", str(tmp_path / "data"), "--out", str(tmp_path / "run")]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 78, done.output
+    assert says in " ".join(done.output.split())
+    assert "Traceback" not in done.output
+    assert not (tmp_path / "run").exists()
 
 
 def test_help_names_the_commands():

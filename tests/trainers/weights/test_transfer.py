@@ -101,16 +101,101 @@ def test_all_classes_new_keeps_the_head_of_the_network(tmp_path):
     assert sorted(report.left) == [f"head_{i}_cls_pred" for i in range(3)]
 
 
-def test_an_h5_file_of_another_maker_is_loaded_by_layer_name(tmp_path):
-    config = replace(SMALL, backbone="vgg16", width=0.125, depthwise=False, norm="none")
+PUBLISHED = {  # layers at three depths, by their names in the file and here
+    "vgg16": ("block1_conv1", "block3_conv3", "block5_conv3"),
+    "resnet50": ("conv1_relu", "conv3_block4_out", "conv5_block3_out"),
+}
+
+
+def published(name: str) -> keras.Model:
+    """The maker's network, with random weights and a normalization that does something."""
+    maker = {"vgg16": keras.applications.VGG16, "resnet50": keras.applications.ResNet50}[name]
+    model = maker(include_top=False, weights=None, input_shape=(64, 64, 3))
+    rng = np.random.default_rng(2)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.set_weights([rng.uniform(0.5, 1.5, w.shape) for w in layer.get_weights()])
+        elif layer.weights:
+            kernel, bias = layer.get_weights()
+            layer.set_weights([kernel, rng.normal(0, 1, bias.shape)])
+    return model
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".keras"])
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_weights_give_the_features_that_their_maker_gets(name, suffix, tmp_path):
+    model, path = published(name), tmp_path / f"published{suffix}"
+    model.save(path)
+    config = replace(SMALL, backbone=name, width=0.0, norm="none", convention="published")
+    ours = build(config)
+    report = transfer.start_from(ours, config, path)
+    assert len(report.loaded) == len(report.expected) == {"vgg16": 13, "resnet50": 53}[name]
+    prepare = getattr(keras.applications, name).preprocess_input
+    for depth in PUBLISHED[name]:
+        here = depth.replace("conv1_relu", "conv1_conv_act")
+        here = f"backbone_{here}_act" if name == "vgg16" else f"backbone_{here}"
+        theirs = keras.Model(model.input, model.get_layer(depth).output)
+        expected = numpy(theirs(prepare(images())))
+        got = numpy(keras.Model(ours.input, ours.get_layer(here).output)(images()))
+        assert np.abs(got - expected).max() <= 1e-4 * np.abs(expected).max()
+        assert np.abs(expected).max() > 1
+
+
+def write_squeezenet(path, spelling):
+    """The published layers of SqueezeNet 1.1, as Keras 1 or 2 wrote them: name and kernel."""
+    layers = {"conv1": (3, 3, 3, 64)}
+    channels = 64
+    for index in range(2, 10):
+        squeeze, expand = 16 * (index // 2), 64 * (index // 2)
+        layers[f"fire{index}/squeeze1x1"] = (1, 1, channels, squeeze)
+        layers[f"fire{index}/expand1x1"] = (1, 1, squeeze, expand)
+        layers[f"fire{index}/expand3x3"] = (3, 3, squeeze, expand)
+        channels = 2 * expand
+    layers["conv10"] = (1, 1, 512, 1000)
+    rng = np.random.default_rng(3)
+    kernels = {n: rng.normal(0, 0.1, shape).astype(np.float32) for n, shape in layers.items()}
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = [name.encode() for name in kernels]
+        for name, kernel in kernels.items():
+            group = file.create_group(name)
+            group[spelling[0].format(name)] = kernel
+            group[spelling[1].format(name)] = np.zeros(kernel.shape[-1], np.float32)
+    return kernels
+
+
+@pytest.mark.parametrize("spelling", [("{}_W:0", "{}_b:0"), ("{}/kernel:0", "{}/bias:0")])
+def test_every_published_name_of_squeezenet_is_read(spelling, tmp_path):
+    kernels = write_squeezenet(tmp_path / "squeezenet.h5", spelling)
+    found = transfer.read_h5(tmp_path / "squeezenet.h5")
+    assert len(found) == 26
+    for name, kernel in kernels.items():
+        np.testing.assert_array_equal(found[name.replace("/", "_")].kernel, kernel)
+    config = replace(SMALL, backbone="squeezenet", width=0.0, norm="none", convention="published")
+    report = transfer.start_from(build(config), config, tmp_path / "squeezenet.h5")
+    assert len(report.loaded) == 25  # conv10 tells ImageNet's classes, which no detector has
+
+
+def test_less_than_half_is_refused_unless_told(tmp_path):
+    config = replace(SMALL, backbone="vgg16", width=0.125, norm="none", convention="published")
     kernel = np.random.default_rng(0).normal(size=(3, 3, 3, 8)).astype(np.float32)
-    with h5py.File(tmp_path / "vgg.h5", "w") as file:  # as keras.applications names them
+    with h5py.File(tmp_path / "vgg.h5", "w") as file:  # as Keras 1 names them
         group = file.create_group("block1_conv1")
         group["block1_conv1_W_1:0"], group["block1_conv1_b_1:0"] = kernel, np.ones(8, np.float32)
+    with pytest.raises(ConfigError, match=r"Only 1 of 13 layers start from .*--start-partial"):
+        transfer.start_from(build(config), config, tmp_path / "vgg.h5")
     model = build(config)
-    report = transfer.start_from(model, config, tmp_path / "vgg.h5")
+    report = transfer.start_from(model, config, tmp_path / "vgg.h5", partial=True)
     assert report.loaded == ("backbone_block1_conv1",)
-    np.testing.assert_array_equal(numpy(model.get_layer("backbone_block1_conv1").kernel), kernel)
+    rgb = numpy(model.get_layer("backbone_block1_conv1").kernel)
+    np.testing.assert_array_equal(rgb, kernel[:, :, ::-1])
+
+
+def test_a_normalization_that_is_not_whole_is_refused(tmp_path):
+    with h5py.File(tmp_path / "half.h5", "w") as file:
+        file["conv1_conv/kernel"] = np.zeros((7, 7, 3, 64), np.float32)
+        file["conv1_bn/gamma"] = np.ones(64, np.float32)
+    with pytest.raises(ModelError, match="conv1_conv is not whole"):
+        transfer.read_h5(tmp_path / "half.h5")
 
 
 def test_files_that_cannot_help_say_why(tmp_path):
