@@ -46,11 +46,19 @@ FOREIGN := yes
 endif
 TESTS := tests/edge tests/test_python_versions.py
 
+# How long `make fuzz` tries each of its targets, and which of them; without it all.
+SECONDS := 60
+FUZZ :=
+
+# How long `make soak` lets a node run, and the seed of what happens to it; without one any.
+HOURS := 1
+SEED :=
+
 # Tests run beside each other, those of one file in one process, which needs up to 2 GB.
 WORKERS := 2
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
-.PHONY: help setup demo test test-slow test-pythons proof lint types docs reference bench race lock resolve install system-opencv install-files deb deb-check arm64-check container-check clean
+.PHONY: help setup demo test test-slow test-pythons fuzz proof soak lint types docs reference bench race lock sbom licenses resolve install system-opencv install-files deb deb-check arm64-check container-check clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -70,8 +78,14 @@ test-pythons: $(VENV)/dev.stamp ## run the tests of edge on every Python that is
 	bash tests/pythons.sh $(UV) --numprocesses $(WORKERS) --dist loadfile -m 'not slow and not proof' \
 		$(TESTS)
 
+fuzz: $(VENV)/dev.stamp ## try damaged and hostile input for SECONDS=60 each; FUZZ=FILE names some of it
+	FUZZ_SECONDS=$(SECONDS) $(BIN)/python -m pytest --numprocesses $(WORKERS) tests/fuzz/$(FUZZ)
+
 proof: $(VENV)/dev.stamp ## measure the promises, for an hour or more; PROOF= names some of them
 	$(BIN)/python -m pytest --capture no -m proof tests/proof/$(PROOF)
+
+soak: $(VENV)/dev.stamp ## let a node run for HOURS=1 while all that can go wrong does; SEED= repeats a run
+	$(BIN)/python -m tests.soak --hours $(HOURS) $(if $(SEED),--seed $(SEED))
 
 lint: $(VENV)/dev.stamp ## check style, format and import contracts
 	$(BIN)/ruff check .
@@ -109,14 +123,32 @@ lock: $(VENV)/dev.stamp ## update the lock files; newest versions with UPGRADE=-
 		--no-emit-package opencv-python-headless --output-file .ci/system-opencv.lock pyproject.toml
 	$(LOCK) $(UPGRADE) --extra deploy --extra train --extra tensorrt-rtx --extra docs --extra test \
 		--extra dev --constraint .ci/runtime.lock --output-file .ci/dev.lock pyproject.toml
+	echo 'cyclonedx-bom>=7.5' | $(UV) pip compile --quiet --universal --python-version 3.10 \
+		--generate-hashes --no-header --no-annotate $(UPGRADE) --output-file .ci/sbom.lock -
 	cp .ci/dev.lock .ci/test.lock
 	$(LOCK) --extra deploy --extra test --output-file .ci/test.lock pyproject.toml
+
+# Registries differ from site to site, so the document names none: a file is known by its hash.
+sbom: $(VENV)/dev.stamp build/sbom/installed ## write build/edgewatch.cdx.json: what ships, with hashes and licenses
+	build/sbom/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible \
+		--index-url . --output-file build/edgewatch.cdx.json .ci/runtime.lock
+	$(BIN)/python docs/licenses.py build/edgewatch.cdx.json
+
+build/sbom/installed: .ci/sbom.lock
+	rm -rf build/sbom
+	$(BIN)/python -m venv build/sbom
+	build/sbom/bin/python -m pip install --disable-pip-version-check --quiet --require-hashes \
+		-r .ci/sbom.lock
+	touch $@
+
+licenses: $(VENV)/dev.stamp ## write the list of licenses of what is installed
+	$(BIN)/python docs/licenses.py
 
 resolve: $(VENV)/dev.stamp ## resolve every extra and lock file for each Python, x86-64 and ARM
 	$(BIN)/python -m tests.resolve $(UV)
 
 INSTALL = $(if $(FOREIGN),\
-	$(UV) pip install --quiet --python $(NEW)/bin/python --only-binary :all: --no-binary edgewatch \
+	$(UV) pip install --quiet --python $(NEW)/bin/python --only-binary :all: --no-binary edgewatch --no-binary nkeys \
 		--python-platform $(PLATFORM_$(ARCH)),\
 	$(NEW)/bin/python -m pip install --disable-pip-version-check --no-compile)
 
@@ -146,11 +178,15 @@ install: ## install the daemon and its unit; DESTDIR= PREFIX=/usr/local OPENCV=w
 
 install-files: ## install unit, user, folders and example only
 	install -D -m 644 edge/systemd/edge@.service $(DESTDIR)$(PREFIX)/lib/systemd/system/edge@.service
+	install -D -m 644 edge/systemd/edge-fleet.service $(DESTDIR)$(PREFIX)/lib/systemd/system/edge-fleet.service
 	install -D -m 644 edge/systemd/edge.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/edge.conf
 	install -D -m 644 edge/systemd/edge.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/edge.conf
 	install -d $(DESTDIR)$(PREFIX)/share/doc/edgewatch
 	install -m 644 edge/systemd/example.toml edge/systemd/cpu.conf deploy/monitoring/grafana.json \
 		deploy/monitoring/alerts.yml README.md LICENSE NOTICE $(DESTDIR)$(PREFIX)/share/doc/edgewatch/
+	install -d $(DESTDIR)$(PREFIX)/share/doc/edgewatch/fleet
+	install -m 644 deploy/monitoring/fleet/*.yml deploy/monitoring/grafana-boards.yml \
+		$(DESTDIR)$(PREFIX)/share/doc/edgewatch/fleet/
 
 deb: $(if $(FOREIGN),$(VENV)/dev.stamp) ## build a Debian package in build/ that installs offline; ARCH=arm64
 	rm -rf $(DEB)

@@ -8,6 +8,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import PurePath
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 
 from pydantic import (
@@ -259,7 +260,53 @@ class Motion(Table):
     decode_asleep: Decode = "no-loop-filter"
 
 
+def _path_or_table(value: object) -> object:
+    return {"path": value} if isinstance(value, str) else value
+
+
+class ModelFile(Table):
+    """A model: a path, or a table with a pinned hash.
+
+    Attributes:
+        path: ONNX file of the model contract, relative to the configuration file, `zoo:NAME`, or
+            `catalog:NAME` for a downloaded one.
+        sha256: Refuse a file with any other SHA-256.
+    """
+
+    path: str = Field(min_length=1)
+    sha256: str = Field(default="", pattern=r"^([0-9a-fA-F]{64})?$")
+
+
+Model = Annotated[ModelFile, BeforeValidator(_path_or_table)]
+ModelOrNone = Annotated[Model | None, BeforeValidator(lambda v: None if v is False else v)]
+
+
+class State(Table):
+    """A fixed place whose state a classifier says, such as a gate that is open or closed.
+
+    The box around the polygon is cut out of the picture, with the margin that the model asks for,
+    also while nothing moves.
+
+    Attributes:
+        name: Name of the state in messages.
+        polygon: At least three corners, as fractions of width and height.
+        model: Classifier (`edge-train classifier`).
+        every_s: Interval at which it is looked at, in seconds.
+        min_votes: Looks in a row that must agree on another class before the state changes.
+        min_score: Fused probability that a class needs; below it the state is `undecided` at first,
+            and later stays what it was.
+    """
+
+    name: Name
+    polygon: Polygon
+    model: Model
+    every_s: Seconds = 1
+    min_votes: int = Field(default=3, ge=1, le=15)
+    min_score: float = Field(default=0.9, ge=0.5, le=0.999)
+
+
 PLACED_TRIGGERS = ("entered", "left", "dwelled", "crossed")
+CLASSIFIED_TRIGGERS = ("attribute", "state")
 PLAIN_TRIGGERS = ("began", "known", "unknown", "spoof", "offline")
 
 
@@ -267,13 +314,35 @@ def _is_trigger(trigger: str) -> str:
     word, colon, place = trigger.partition(":")
     if word in PLACED_TRIGGERS and (place or not colon):
         return trigger
+    if word in CLASSIFIED_TRIGGERS:
+        name, equals, value = place.partition("=")
+        if (name or not colon) and (value or not equals):
+            return trigger
     if trigger in PLAIN_TRIGGERS:
         return trigger
-    words = ", ".join([*(f"{word}:NAME" for word in PLACED_TRIGGERS), *PLAIN_TRIGGERS])
-    raise ValueError(f"is no trigger: use one of {words}, with the NAME of a zone or line")
+    words = ", ".join(
+        [
+            *(f"{word}:NAME" for word in PLACED_TRIGGERS),
+            *(f"{word}:NAME=CLASS" for word in CLASSIFIED_TRIGGERS),
+            *PLAIN_TRIGGERS,
+        ]
+    )
+    raise ValueError(
+        f"is no trigger: use one of {words}, with the NAME of a zone, line, attribute or state"
+    )
 
 
 Trigger = Annotated[str, AfterValidator(_is_trigger)]
+
+
+def split_trigger(trigger: str) -> tuple[str, str, str]:
+    """``state:gate=open`` -> word, name of a place or attribute, and class; empty where without.
+
+    Of ``attribute:gear.helmet=yes``, a label of an attribute, the name is ``gear``.
+    """
+    word, _, rest = trigger.partition(":")
+    name, _, value = rest.partition("=")
+    return word, name.partition(".")[0], value
 
 
 class EventRule(Table):
@@ -284,8 +353,10 @@ class EventRule(Table):
     Attributes:
         when: What begins it, any of `entered:ZONE`, `left:ZONE`, `dwelled:ZONE` and
             `crossed:LINE`, without `:NAME` for all zones or lines; `began` for an object that
-            appears; `known`, `unknown` and `spoof` for what recognition says of a face; `offline`
-            for a camera that shows nothing.
+            appears; `attribute:NAME=CLASS` for what a classifier has decided of an object, and
+            `state:NAME=CLASS` for a place whose state has changed to that, without `=CLASS` for
+            any; `known`, `unknown` and `spoof` for what recognition says of a face; `offline` for a
+            camera that shows nothing.
         labels: Classes that count; empty means all.
         severity: `alert` for what wants attention, `detection` for what is there to be found.
         cooldown_s: Time after an event in which the same trigger of the same class begins no other,
@@ -349,6 +420,7 @@ class Camera(Table):
         masks: Polygons in which nothing is reported; the bottom center of a box decides.
         zones: Regions in which entering, leaving and dwelling are reported.
         lines: Lines whose crossing is reported.
+        states: Places whose state a classifier says.
         tracking: How objects are tracked.
         motion: When networks look at the camera.
         zoom: Look closer where something moves or is followed: up to four windows of the picture
@@ -380,6 +452,7 @@ class Camera(Table):
     masks: tuple[Polygon, ...] = Field(default=(), max_length=200)
     zones: tuple[Zone, ...] = Field(default=(), max_length=200)
     lines: tuple[Line, ...] = Field(default=(), max_length=200)
+    states: tuple[State, ...] = Field(default=(), max_length=50)
     tracking: Tracking = Tracking()
     motion: Motion = Motion()
     zoom: bool = False
@@ -418,15 +491,22 @@ class Camera(Table):
         _unique(
             "zone or line", [zone.name for zone in self.zones] + [line.name for line in self.lines]
         )
+        _unique("state", [state.name for state in self.states])
         return self
 
     @model_validator(mode="after")
     def _triggers_name_what_there_is(self) -> Self:
-        zones, lines = ({place.name for place in places} for places in (self.zones, self.lines))
+        zones, lines, states = (
+            {place.name for place in places} for places in (self.zones, self.lines, self.states)
+        )
         for rule in self.events:
             for trigger in rule.when:
-                word, _, place = trigger.partition(":")
-                noun, known = ("line", lines) if word == "crossed" else ("zone", zones)
+                word, place, _ = split_trigger(trigger)
+                if word == "attribute":
+                    continue
+                noun, known = {"crossed": ("line", lines), "state": ("state", states)}.get(
+                    word, ("zone", zones)
+                )
                 if place and place not in known:
                     has = ", ".join(sorted(known)) or "none"
                     raise ValueError(
@@ -446,27 +526,6 @@ class Camera(Table):
         return self.record.clips and (not self.hide or "clips" in self.record.model_fields_set)
 
 
-def _path_or_table(value: object) -> object:
-    return {"path": value} if isinstance(value, str) else value
-
-
-class ModelFile(Table):
-    """A model: a path, or a table with a pinned hash.
-
-    Attributes:
-        path: ONNX file of the model contract, relative to the configuration file, `zoo:NAME`, or
-            `catalog:NAME` for a downloaded one.
-        sha256: Refuse a file with any other SHA-256.
-    """
-
-    path: str = Field(min_length=1)
-    sha256: str = Field(default="", pattern=r"^([0-9a-fA-F]{64})?$")
-
-
-Model = Annotated[ModelFile, BeforeValidator(_path_or_table)]
-ModelOrNone = Annotated[Model | None, BeforeValidator(lambda v: None if v is False else v)]
-
-
 class Models(Table):
     """Which models look at the frames.
 
@@ -477,6 +536,46 @@ class Models(Table):
 
     detector: Model
     faces: Model | None = None
+
+
+class Attribute(Table):
+    """What a classifier says of tracked objects, such as whether a worker wears a vest.
+
+    The looks at an object are fused; a class is decided once enough of them agree, and stays until
+    others in a row agree on another one.
+
+    Attributes:
+        name: Name of the attribute in messages; by default that of the model's file.
+        model: Classifier (`edge-train classifier`).
+        of: Classes of the objects that it is asked about.
+        every_s: Interval at which an undecided object is looked at, in seconds.
+        refresh_s: Interval at which a decided object is looked at again, in seconds.
+        min_votes: Looks that must agree on a class.
+        min_score: Fused probability that a class needs; below it the attribute is `undecided`.
+        max_looks_per_frame: Objects looked at per frame; cameras whose frames share a batch share
+            these looks. Raising it decides sooner in a crowd, and costs time per frame.
+    """
+
+    name: Name
+    model: Model
+    of: Annotated[Labels, Field(min_length=1)] = ("person",)
+    every_s: float = Field(default=0.2, ge=0, le=MAX_S)
+    refresh_s: Seconds = 2
+    min_votes: int = Field(default=3, ge=1, le=15)
+    min_score: float = Field(default=0.9, ge=0.5, le=0.999)
+    max_looks_per_frame: int = Field(default=1, ge=1, le=256)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_named_after_its_model(cls, table: object) -> object:
+        if not isinstance(table, dict) or "name" in table:
+            return table
+        model = table.get("model")
+        path = model.get("path") if isinstance(model, dict) else model
+        if not isinstance(path, str):
+            return table
+        stem = PurePath(path.rpartition(":")[2]).stem
+        return {**table, "name": re.sub(r"[^A-Za-z0-9_-]", "_", stem)[:64]}
 
 
 class Recognition(Table):
@@ -528,7 +627,7 @@ class Recognition(Table):
     min_margin: Ratio = 0.05
     min_votes: int = Field(default=3, ge=1, le=15)
     min_vote_ratio: Ratio = 0.6
-    live_score: float = Field(default=0.7, ge=0.01, le=0.99)
+    live_score: float = Field(default=0.8, ge=0.01, le=0.99)
     sure_score: float = Field(default=0.95, ge=0.01, le=0.99)
     spoof_score: float = Field(default=0.3, ge=0.01, le=0.99)
     live_window_s: float = Field(default=10, gt=0, le=MAX_S)
@@ -670,6 +769,11 @@ class Http(Table):
     public_names: tuple[HostName, ...] = Field(default=(), max_length=100)
 
     @property
+    def needs_token(self) -> bool:
+        """Whether camera names and states must not be seen without a login, as on the page."""
+        return bool(self.users_file) and not (is_loopback(self.host) or self.insecure)
+
+    @property
     def shows_page(self) -> bool:
         """Whether the page and its API are there."""
         return is_loopback(self.host) or bool(self.users_file) or bool(self.trusted_proxies)
@@ -743,6 +847,16 @@ Sinks = Annotated[
     AfterValidator(_with_files_of_their_own),
 ]
 
+
+def _of_one_name_each(attributes: tuple[Attribute, ...]) -> tuple[Attribute, ...]:
+    _unique("attribute", [attribute.name for attribute in attributes])
+    return attributes
+
+
+Attributes = Annotated[
+    tuple[Attribute, ...], Field(max_length=50), AfterValidator(_of_one_name_each)
+]
+
 Cameras = Annotated[
     tuple[Camera, ...],
     Field(min_length=1, max_length=1000),
@@ -758,6 +872,7 @@ class Config(Table):
         models: Which models look at the frames.
         runtime: What executes the models: `kind` and the options of that kind.
         recognition: Face recognition; left out, no one is recognized.
+        attributes: What classifiers say of tracked objects.
         cameras: The cameras to watch.
         sinks: Where messages go: a list of `kind` and the options of that kind.
         storage: Where pictures and clips of events are kept; left out, none are.
@@ -772,6 +887,7 @@ class Config(Table):
     models: Models
     runtime: dict[str, Any] = Field(default_factory=lambda: {"kind": "onnx"})
     recognition: Recognition | None = None
+    attributes: Attributes = ()
     cameras: Cameras
     sinks: Sinks = ({"kind": "zeromq"},)
     storage: Storage | None = None
@@ -784,6 +900,23 @@ class Config(Table):
         if self.recognition and self.models.faces is None:
             raise ValueError("recognition needs models.faces: set it to a face detector")
         return self
+
+    @field_validator("cameras")
+    @classmethod
+    def _triggers_name_attributes(
+        cls, cameras: tuple[Camera, ...], info: ValidationInfo
+    ) -> tuple[Camera, ...]:
+        known = {attribute.name for attribute in info.data.get("attributes", ())}
+        for camera in cameras if "attributes" in info.data else ():
+            for trigger in (trigger for rule in camera.events for trigger in rule.when):
+                word, name, _ = split_trigger(trigger)
+                if word == "attribute" and name and name not in known:
+                    has = ", ".join(sorted(known)) or "none"
+                    raise ValueError(
+                        f"{trigger!r} of {camera.name} names an attribute that is not there: "
+                        f"[[attributes]] has {has}"
+                    )
+        return cameras
 
 
 def _unique(noun: str, names: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -38,12 +38,14 @@ MAX_PROBLEMS = 20  # that are reported at once
 EXAMPLES = {  # of keys that must be there
     "models": 'the lines [models] and detector = "zoo:detect-nano"',
     "detector": 'detector = "zoo:detect-nano"',
+    "model": 'model = "vest.onnx"',
     "cameras": 'the lines [[cameras]], name = "door" and source = { kind = "synthetic" }',
     "source": 'source = { kind = "rtsp", url = "rtsp://10.0.0.7/stream" }',
 }
 CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # but tab and newline
 
 Key = tuple[str | int, ...]
+Settings = TypeVar("Settings", bound=BaseModel)
 Tree = Mapping[str, Any]
 
 
@@ -170,12 +172,26 @@ def parse(tree: Tree, path: Path | str = "configuration", text: str = "") -> Con
     return config
 
 
+def parse_table(model: type[Settings], tree: Tree, path: Path | str, text: str) -> Settings:
+    """Check a file that is one table of its own; ``path`` and ``text`` are for messages.
+
+    Raises:
+        ConfigError: With file, line, key and remedy; one line per problem.
+    """
+    with collect_errors() as errors:
+        try:
+            return model.model_validate(tree)
+        except ValidationError as error:  # without the input, which may hold a password
+            errors.errors += _Source(path, text).explain(error, model, ())
+    raise errors.errors[0]
+
+
 def parse_models(tree: Tree) -> Config | None:
     """What a configuration says of models, with a camera of no meaning; None if it is wrong.
 
     For telling what is wrong with the models of a file whose other tables are wrong, too.
     """
-    parts = {key: tree[key] for key in ("models", "recognition") if key in tree}
+    parts = {key: tree[key] for key in ("models", "recognition", "attributes") if key in tree}
     camera = {"name": "none", "source": {"kind": "synthetic"}}
     if any(CONTROL_CHARACTER.search(text) for _, text in _list_texts(parts, ())):
         return None
@@ -221,7 +237,10 @@ def _list_plugins(tree: Tree) -> Iterator[tuple[plugins.Folder, Tree, Key]]:
 
 
 def _list_labels(tree: Tree) -> Iterator[tuple[Key, str]]:
-    """The labels that cameras name, each with the key that names it."""
+    """The labels that attributes and cameras name, each with the key that names it."""
+    for row, attribute in _list_tables(tree, "attributes"):
+        if isinstance(of := attribute.get("of"), list):
+            yield from ((("attributes", row, "of"), x) for x in of if isinstance(x, str))
     for row, camera in _list_tables(tree, "cameras"):
         here: Key = ("cameras", row)
         owners: list[tuple[Key, Tree, tuple[str, ...]]]

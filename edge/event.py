@@ -64,7 +64,7 @@ class Event:
         triggers: What began it and was added since, in the words of the rules and in the order in
             which it happened: ``entered:entrance``.
         labels: Classes of its objects.
-        places: Zones and lines that its triggers name.
+        places: Zones, lines and states that its triggers name.
         people: Enrolled people who were named.
         tracks: Ids of its tracks.
         began_s: Unix time of the first trigger.

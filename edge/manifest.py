@@ -18,7 +18,7 @@ KEY = "edge.manifest"
 MAX_FILE_BYTES = 1024 * MIB
 MAX_MANIFEST_CHARS = 4 * MIB
 MAX_INPUT_BYTES = 64 * MIB  # of one picture or clip
-Task = Literal["detect", "faces", "embed", "liveness"]
+Task = Literal["detect", "faces", "embed", "liveness", "classify"]
 
 
 def _check_printable(text: str) -> str:
@@ -67,6 +67,9 @@ class Manifest(BaseModel):
         iou_threshold: IoU threshold of the NMS within the graph.
         max_rows: K, the number of rows of the output.
         crop_scales: For liveness: sides of the crops of one image, relative to the face box.
+        crop_margin: For classification: by which a box is enlarged before it is cut out, as a
+            fraction of its sides, half at each edge.
+        independent: For classification: any number of the classes may hold, instead of one.
         clip_frames: For liveness: frames of a track that one answer takes.
         clip_s: For liveness: time that those frames may span, in seconds.
         license: SPDX identifier of the weights' license.
@@ -101,6 +104,8 @@ class Manifest(BaseModel):
     crop_scales: tuple[Annotated[float, Field(gt=0, le=20)], ...] = Field(
         default=(2.7,), min_length=1, max_length=8
     )
+    crop_margin: Annotated[float, Field(ge=0, le=4)] = 0.0
+    independent: bool = False
     clip_frames: int = Field(default=1, ge=1, le=256)
     clip_s: float = Field(default=3.0, gt=0, le=600)
     license: Text = "unknown"
@@ -108,6 +113,12 @@ class Manifest(BaseModel):
     source_sha256: Text = ""
     precision: Literal["fp32", "fp16", "int8"] = "fp32"
     metrics: dict[Text, float] = Field(default_factory=dict, max_length=50_000)
+
+    @model_validator(mode="after")
+    def _require_classes(self) -> Self:
+        if self.task == "classify" and len(self.classes) < (1 if self.independent else 2):
+            raise ValueError("a classifier must name its classes")
+        return self
 
     @model_validator(mode="after")
     def _check_memory(self) -> Self:
@@ -168,7 +179,9 @@ class Manifest(BaseModel):
             ) from error
         if task not in (None, manifest.task):
             article = "an" if manifest.task[0] in "aeiou" else "a"
-            raise ModelError(f"{name} is {article} {manifest.task} model, expected one for {task}")
+            raise ModelError(
+                f"{name} is {article} {manifest.task} model, expected one for {task}: name another"
+            )
         return manifest
 
 

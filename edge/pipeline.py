@@ -1,7 +1,8 @@
 """The pipeline: frames of several cameras in, results out. No I/O.
 
 Threads may call `step` concurrently if no two of them process the same camera.
-Cameras share the models, which are thread-safe, and the recognizer, which is locked.
+Cameras share the models, which are thread-safe, and the recognizer, which is locked; the observer
+keeps what it knows by camera.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from edge.classification.observer import Observer
 from edge.config import Camera
 from edge.errors import collect_errors
 from edge.people.recognition.recognizer import Recognizer
@@ -20,6 +22,8 @@ from edge.ports import Detector, FaceFinder
 from edge.recording.main_pictures import Enlarger, restore
 from edge.types import (
     F32,
+    I64,
+    Classified,
     Detections,
     Faces,
     Frame,
@@ -139,6 +143,16 @@ class CameraView:
         ended = self.tracker.reset(at_s) if silent_s == math.inf else self.tracker.expire(at_s)
         return self._lose(ended, at_s, left)
 
+    def change_classes(self, ids: I64) -> TrackLoss | None:
+        """Go on with other class ids, ``(C,)`` by the one before; -1 ends tracks of that class."""
+        left = self._take_over(math.inf)
+        if self.frame is None:
+            return None
+        ended = self.tracker.change_classes(ids)
+        loss = self._lose(ended, self.frame.monotonic_s, left)
+        self.zones.change_classes(ids)
+        return loss
+
     def _take_over(self, at_s: float) -> tuple[TrackEvent, ...]:
         """Go on with what the view with the previous settings knows."""
         previous, self.previous = self.previous, None
@@ -160,13 +174,14 @@ class CameraView:
 
 
 class Pipeline:
-    """Detection, face detection, tracking and recognition of one batch across cameras.
+    """Detection, face detection, tracking, recognition and classification of one batch.
 
     Args:
         detector: Detects objects.
         faces: Detects faces; None detects none.
         track_ids: Ids of new tracks, shared by all cameras.
         recognizer: Recognizes faces; None recognizes none.
+        observer: Asks classifiers about objects and places; None asks nothing.
 
     Attributes:
         enlargers: Of the cameras whose faces are looked at in their main streams, by name; may be
@@ -179,23 +194,33 @@ class Pipeline:
         faces: FaceFinder | None,
         track_ids: Iterator[int],
         recognizer: Recognizer | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self._detector = detector
         self._faces = faces
         self._track_ids = track_ids
         self._recognizer = recognizer
+        self._observer = observer or Observer()
         self.enlargers: Mapping[str, Enlarger] = {}
         self._views: Mapping[str, CameraView] = {}
         self._recognizing = threading.Lock()
-        self._person = detector.classes.index("person") if "person" in detector.classes else -1
+
+    @property
+    def _person(self) -> int:
+        return self.classes.index("person") if "person" in self.classes else -1
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Class names by class_id."""
         return self._detector.classes
 
-    def watch(self, cameras: Sequence[Camera], renewed: frozenset[str] = frozenset()) -> None:
+    def watch(
+        self, cameras: Sequence[Camera], renewed: frozenset[str] = frozenset()
+    ) -> list[tuple[str, Classified]]:
         """Set the cameras that are watched; those not in ``renewed`` keep their tracks.
+
+        Returns:
+            Cameras, and what was told of the states of their places and holds no longer.
 
         Raises:
             ConfigError: Cameras name labels the detector does not know; all of them are told.
@@ -204,6 +229,38 @@ class Pipeline:
         self._views = self._create_views(cameras, known)
         if self._recognizer:
             self._recognizer.forget_other_cameras([n for n in self._views if n not in renewed])
+        return self._observer.watch(cameras, renewed)
+
+    def list_states(self) -> list[tuple[str, Classified]]:
+        """Cameras, and what is known of the states of their places."""
+        return self._observer.list_states()
+
+    def exchange(
+        self,
+        detector: Detector,
+        faces: FaceFinder | None,
+        recognizer: Recognizer | None,
+        observer: Observer | None = None,
+    ) -> list[TrackLoss]:
+        """Go on with other models; not while `step` runs, and before `watch`.
+
+        Without another ``observer`` the one there is goes on.
+
+        Returns:
+            Tracks of classes that the detector does not know, which end; their class ids are those
+            of the detector before.
+        """
+        losses = []
+        if detector.classes != self.classes:
+            known = {label: row for row, label in enumerate(detector.classes)}
+            ids = np.array([known.get(label, -1) for label in self.classes], np.int64)
+            found = [view.change_classes(ids) for view in self._views.values()]
+            losses = [loss for loss in found if loss]
+        self._detector, self._faces, self._recognizer = detector, faces, recognizer
+        if observer:
+            observer.take_over(self._observer)
+            self._observer = observer
+        return losses
 
     def _create_views(
         self, cameras: Sequence[Camera], known: Mapping[str, CameraView]
@@ -223,7 +280,10 @@ class Pipeline:
         Not while `step` processes a frame of the camera.
         """
         view = self._views.get(camera)
-        return view.expire(silent_s) if view else None
+        loss = view.expire(silent_s) if view else None
+        if loss:
+            self._observer.forget(camera, loss.changes)
+        return loss
 
     def step(self, frames: Sequence[Frame]) -> list[FrameResult]:
         """Frames, those of one camera in its order -> one result per frame, in the same order."""
@@ -239,10 +299,12 @@ class Pipeline:
             else self._assign_faces(views[frame.camera].follow(frame, *next(found), look))
             for frame, look in zip(frames, looks, strict=True)
         ]  # fmt: skip
-        if self._recognizer is None:
-            return results
-        with self._recognizing:
-            return [r for turn in split_turns(results) for r in self._recognize(turn)]
+        if self._recognizer:
+            with self._recognizing:
+                results = [r for turn in split_turns(results) for r in self._recognize(turn)]
+        if not self._observer.is_idle:
+            results = [r for turn in split_turns(results) for r in self._observer.look(turn)]
+        return results
 
     def _recognize(self, results: Sequence[FrameResult]) -> list[FrameResult]:
         """Decide who faces are, in pictures of main streams where there are some."""

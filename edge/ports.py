@@ -55,9 +55,13 @@ class SparingSource(Source, Protocol):
     Attributes:
         decoding: How much to decode, from the next key frame on; may be set at any time. Pictures
             that are left out give no captures.
+        max_fps: How many captures a second are asked for; may be set at any time. Other pictures
+            are decoded where the stream needs it and give none, unless they are key frames of a
+            stream that has others.
     """
 
     decoding: Decoding
+    max_fps: float
 
 
 @runtime_checkable
@@ -213,3 +217,21 @@ class LivenessModel(LoadedModel, Protocol):
 
     def live(self, clips: NDArray[np.uint8]) -> NDArray[np.float32]:
         """``(N, T, h, w, 3)`` -> ``(N,)`` probability of live; NaN where there is none."""
+
+
+class Classifier(LoadedModel, Protocol):
+    """Says which class a part of a picture is of."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names by class_id."""
+
+    @property
+    def independent(self) -> bool:
+        """Whether any number of the classes may hold, instead of one."""
+
+    def cut(self, picture: Picture, xyxy: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """``(h, w, 3)``: a box ``(4,)`` of a picture, source pixels, as the network takes it."""
+
+    def classify(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """``(N, h, w, 3)`` -> ``(N, K)`` probabilities; NaN where there are none."""

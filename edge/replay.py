@@ -20,11 +20,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import ssl
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Final
+from typing import Final
 
 import nats.errors
 import nats.js.errors
@@ -34,9 +35,11 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from edge.compat import UTC, Self
 from edge.errors import EdgeError
+from edge.fleet.names import name_account, name_gathered
 from edge.redaction import redact, show_address
+from edge.wire.nats_credentials import choose_options
 from edge.wire.schema import Body, HeartbeatMessage, decode_line
-from edge.wire.topics import parse_camera, parse_family
+from edge.wire.topics import AUDIT, parse_camera, parse_family
 
 MARGIN_S: Final = 30.0  # read before and after a range, for what is known at its edges
 FETCH: Final = 256
@@ -91,12 +94,21 @@ class Replay:
         *,
         since_s: float,
         until_s: float,
-        families: Sequence[str] = ("events", "faces", "status", "tracks", "detections"),
+        families: Sequence[str] = (
+            "events",
+            "faces",
+            "states",
+            "status",
+            "tracks",
+            "detections",
+        ),
         cameras: Sequence[str] = (),
         site: str = "*",
         node: str = "*",
         stream: str = "EDGE",
+        box: str = "",
         credentials_file: str = "",
+        tls_ca: str = "",
     ) -> None:
         """Create the replay without connecting.
 
@@ -104,18 +116,23 @@ class Replay:
             servers: `nats://HOST:PORT` or `tls://HOST:PORT`.
             since_s: Begin, Unix time.
             until_s: End, Unix time.
-            families: Which messages: `events`, `faces`, `status`, `tracks`, `detections`.
+            families: Which messages: `events`, `faces`, `states`, `status`, `tracks`,
+                `detections`, `audit`.
             cameras: Of which cameras; empty are all.
             site: Where the node is; `*` is everywhere.
             node: Which node; `*` is any.
             stream: Name of the stream.
-            credentials_file: Credentials for the server (.creds).
+            box: Read what the hub gathered of this box, instead.
+            credentials_file: Credentials for the server (.creds) or a key (.nk).
+            tls_ca: Certificate authority of the server; empty uses those of the system.
         """
         self._servers = [servers] if isinstance(servers, str) else list(servers)
         self._range_s = (since_s, until_s)
         self._families, self._cameras = frozenset(families), frozenset(cameras)
-        self._subject, self._stream = f"edge.{site}.{node}.>", stream
-        self._credentials_file = credentials_file
+        self._subject = f"edge.{site}.{node}.>"
+        self._stream = name_gathered(box) if box else stream
+        self._domain = name_account(box) if box else None
+        self._credentials_file, self._tls_ca = credentials_file, tls_ca
         self._ledgers: dict[tuple[str, str, str], _Ledger] = {}
         self._loop = asyncio.new_event_loop()
         self._client: Client | None = None
@@ -196,9 +213,9 @@ class Replay:
 
     async def _connect(self) -> Client:
         client = Client()
-        more: dict[str, Any] = {}
-        if self._credentials_file:
-            more["user_credentials"] = self._credentials_file
+        more = choose_options(self._credentials_file)
+        if self._tls_ca:
+            more["tls"] = ssl.create_default_context(cafile=self._tls_ca)
         await client.connect(
             self._servers, connect_timeout=int(TIMEOUT_S), max_reconnect_attempts=3,
             error_cb=_ignore, **more,
@@ -212,18 +229,54 @@ class Replay:
         """
         assert self._client  # noqa: S101 - it is connected
         run = self._loop.run_until_complete
-        stream = self._client.jetstream(timeout=TIMEOUT_S)
+        stream = self._client.jetstream(timeout=TIMEOUT_S, domain=self._domain)
         try:
             pull = run(self._subscribe(stream))
-            left = run(pull.consumer_info()).num_pending or 0
-            while left > 0:
-                batch = run(pull.fetch(min(FETCH, left), timeout=TIMEOUT_S))
-                left -= len(batch)
-                for message in batch:
-                    yield from _parse(message.data)
+            read, left = run(_look(pull))
+            while left:
+                contents, read, left = run(self._fetch(stream, pull, read, left))
+                for content in contents:
+                    yield from _parse(content)
             run(pull.unsubscribe())
         except (OSError, nats.errors.Error, asyncio.TimeoutError) as error:
             raise EdgeError(f"the stream {self._stream} cannot be read: {error}") from error
+
+    async def _fetch(
+        self,
+        stream: JetStreamContext,
+        pull: JetStreamContext.PullSubscription,
+        read: int,
+        left: int,
+    ) -> tuple[Sequence[bytes], int, int]:
+        """The messages after number ``read`` of the stream, the last number, and how many are left.
+
+        The client library takes a header of a stored message for the server's status, and loses
+        those that came with it: they are asked for one by one, by answers that keep headers apart.
+
+        Raises:
+            nats.errors.Error: Nothing comes.
+        """
+        count = min(FETCH, left)
+        failed: Exception = nats.errors.TimeoutError()
+        try:
+            batch = await pull.fetch(count, timeout=TIMEOUT_S)
+            if len(batch) == count:
+                return [m.data for m in batch], batch[-1].metadata.sequence.stream, left - count
+        except (nats.js.errors.APIError, KeyError, asyncio.TimeoutError) as error:
+            failed = error
+        last, remain = await _look(pull)
+        if last <= read or remain >= left:
+            raise nats.errors.Error(str(failed)) from failed
+        found = []
+        while read < last:
+            try:
+                each = await stream.get_msg(self._stream, read + 1, self._subject, next=True)
+            except nats.js.errors.NotFoundError:  # it went meanwhile
+                break
+            read = each.seq or last
+            if read <= last:
+                found.append(each.data or b"")
+        return found, last, remain
 
     async def _subscribe(self, stream: JetStreamContext) -> JetStreamContext.PullSubscription:
         begin = datetime.fromtimestamp(max(self._range_s[0] - MARGIN_S, 0), UTC)
@@ -233,6 +286,12 @@ class Replay:
             opt_start_time=begin,
         )
         return await stream.pull_subscribe(self._subject, stream=self._stream, config=config)
+
+
+async def _look(pull: JetStreamContext.PullSubscription) -> tuple[int, int]:
+    """Number of the last message that a consumer was sent, and how many are left."""
+    info = await pull.consumer_info()
+    return info.delivered.stream_seq if info.delivered else 0, info.num_pending or 0
 
 
 def _parse(content: bytes) -> Iterable[tuple[str, Body]]:
@@ -254,6 +313,8 @@ def _settle(
     """
     points = [*((at_s, seq) for seq, at_s in ledger.times_s.items()), *ledger.claims.items()]
     before = max((seq for at_s, seq in points if at_s < since_s), default=0)
+    if topic == AUDIT and not before and since_s > 0:  # numbered for years, not per boot
+        before = min(ledger.times_s) - 1
     last = max((seq for at_s, seq in points if at_s <= until_s), default=before)
     later = min((seq for seq, at_s in ledger.times_s.items() if at_s > until_s), default=0)
     arrived = sorted(seq for seq in ledger.times_s if before < seq <= max(last, later - 1))

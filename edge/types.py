@@ -208,6 +208,7 @@ class Capture:
         undecoded: Pictures since the last capture that were not to be decoded.
         late: Pictures since the last capture that were passed over because the camera was late.
         lag_s: How much later than the stream's own stamps say it was read, in seconds.
+        passed: Pictures since the last capture that came sooner than they were asked for.
     """
 
     picture: Picture
@@ -219,6 +220,7 @@ class Capture:
     undecoded: int = 0
     late: int = 0
     lag_s: float = 0.0
+    passed: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -499,6 +501,33 @@ class Decision:
     needs: tuple[tuple[str, float], ...] = ()
 
 
+# --- classes ----------------------------------------------------------------------------------
+
+UNDECIDED = "undecided"
+
+
+@dataclass(frozen=True, slots=True)
+class Classified:
+    """What a classifier says of a tracked object or of a fixed place, all looks fused.
+
+    Attributes:
+        name: The attribute or state as it is configured; of a classifier with independent labels
+            ``NAME.LABEL``.
+        value: The class, or ``undecided``; of an independent label ``yes`` or ``no``.
+        score: Fused probability of the value, of the likeliest one while undecided.
+        votes: Number of looks that agree.
+        looks: Number of looks that count.
+        before: The value that was decided before this one; empty without one.
+    """
+
+    name: str
+    value: str
+    score: float
+    votes: int
+    looks: int
+    before: str = ""
+
+
 # --- events -----------------------------------------------------------------------------------
 
 
@@ -511,6 +540,7 @@ class TrackEventType(StrEnum):
     LEFT = "left"
     DWELLED = "dwelled"
     CROSSED = "crossed"
+    ATTRIBUTE = "attribute"
 
 
 @dataclass(frozen=True, slots=True)
@@ -572,6 +602,10 @@ class FrameResult:
         loss: Tracks of an earlier epoch, which ended before this frame.
         look: Why the frame was looked at.
         followed: Whether somebody is in it who must be looked at in the next one, too.
+        attributes: For each row of ``tracks``, what classifiers say of it; empty where nobody asks.
+        told_attributes: Rows of ``tracks``, and what of their attributes is new.
+        states: What classifiers say of the camera's places.
+        told_states: What of that is new.
     """
 
     frame: Frame
@@ -584,6 +618,10 @@ class FrameResult:
     loss: TrackLoss | None = None
     look: Look = Look.ALWAYS
     followed: bool = True
+    attributes: tuple[tuple[Classified, ...], ...] = ()
+    told_attributes: tuple[tuple[int, Classified], ...] = ()
+    states: tuple[Classified, ...] = ()
+    told_states: tuple[Classified, ...] = ()
 
     @property
     def looked(self) -> bool:
@@ -641,3 +679,26 @@ class CameraStatus:
     reason_code: StatusReason
     at_s: float
     size_wh: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRow:
+    """An entry of a gallery's audit log, with what proves it.
+
+    Attributes:
+        seq: Counts from 1 without gaps.
+        at_s: When, Unix time.
+        actor: The system user who did it, ``uid:N``.
+        action: What was done.
+        person: The id of the person concerned, or empty.
+        detail: More, as JSON, without names.
+        mac: HMAC of this entry and those before it.
+    """
+
+    seq: int
+    at_s: float
+    actor: str
+    action: str
+    person: str
+    detail: str
+    mac: bytes

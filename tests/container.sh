@@ -54,9 +54,12 @@ fetch_wheels() {
     "$uv" pip compile --quiet --no-header --no-annotate --no-deps --generate-hashes \
         --python-version "$version" --python-platform x86_64-manylinux_2_28 .ci/runtime.lock \
         --output-file "$cache/stage/wheels.lock" >/dev/null
-    "$python" -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: \
-        --require-hashes --requirement "$cache/stage/wheels.lock" --dest "$cache/wheels" \
-        --python-version "$version" "${platforms[@]}" && touch "$cache/wheels/made"
+    "$python" -m pip download --quiet --disable-pip-version-check --no-deps \
+        --only-binary :all: --no-binary nkeys --require-hashes --requirement "$cache/stage/wheels.lock" --dest "$cache/wheels" \
+        --python-version "$version" "${platforms[@]}" &&
+        "$python" -m pip download --quiet --disable-pip-version-check --no-deps --dest "$cache/wheels" \
+            setuptools wheel && # nkeys comes as source
+        touch "$cache/wheels/made"
 }
 
 build_image() {

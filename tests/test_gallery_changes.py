@@ -15,44 +15,15 @@ from typer.testing import CliRunner
 
 from edge.cli import app
 from edge.client import Received, Subscriber
-from tests.support.models import NOTHING, color_embedder, constant_liveness, constant_model
-from tests.support.videos import write_noise
+from tests.support.one_face import write_node
 
-FACE = np.array([[20, 16, 76, 84, 0.9, 0]], np.float32)
-POINTS = np.array([[[34, 38], [62, 38], [48, 54], [37, 70], [59, 70]]], np.float32)
 PATIENCE_S = 120  # for the daemon to start on a busy machine
 
 
 @pytest.fixture
 def place(tmp_path):
     """Models that see one face in everything, a camera of noise, a configuration, a key."""
-    faces = constant_model("faces", {"detections": FACE, "landmarks": POINTS}, ("face",), (96, 96))
-    files = {
-        "detector": constant_model("detect", {"detections": NOTHING}, ("person",)),
-        "faces": faces,
-        "embedder": color_embedder(),
-        "live": constant_liveness(0.99),
-    }
-    for name, content in files.items():
-        (tmp_path / f"{name}.onnx").write_bytes(content)
-    write_noise(tmp_path / "clip.mp4", frames=20, size_wh=(96, 96))
-    (tmp_path / "edge.toml").write_text(f"""
-models = {{ detector = "detector.onnx", faces = "faces.onnx" }}
-[recognition]
-gallery = "gallery.db"
-key_file = "key"
-embedder = "embedder.onnx"
-liveness = "live.onnx"
-require_motion = false
-[[cameras]]
-name = "door"
-source = {{ kind = "video_file", path = "{tmp_path}/clip.mp4", loop = true }}
-[[sinks]]
-kind = "zeromq"
-bind = "ipc://{tmp_path}/bus"
-[http]
-port = 0
-""")
+    write_node(tmp_path, "edge.toml")
     return tmp_path
 
 

@@ -34,6 +34,10 @@ COMMANDS = {
         "Detect objects and faces in PATHs.",
         {"--model": "--detector", "--lanes": "--workers"},
     ),
+    "classify": Later(
+        "edge.cli.classify:classify",
+        "Classify whole pictures, or what is found in them, and print the probabilities.",
+    ),
     "bench": Later(
         "edge.cli.bench:bench",
         "Measure throughput, CPU time, latency and memory against a decode-plus-inference "
@@ -60,6 +64,14 @@ COMMANDS = {
     ),
     "events": Later(
         "edge.cli.events:app", "Show what happened, and export what is kept of it.", opencv=False
+    ),
+    "fleet": Later(
+        "edge.cli.fleet:app", "Let this box take its configuration from a hub.", opencv=False
+    ),
+    "hub": Later(
+        "edge.cli.hub:app",
+        "Choose what the boxes of a fleet run, and see their state.",
+        opencv=False,
     ),
     "models": Later("edge.cli.models:app", "List the shipped models, and download larger ones."),
 }

@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.progress import track
 
 from edge.cli import options
-from edge.cli.options import AsJson, load_models, open_gallery
+from edge.cli.gallery_options import GALLERY, KEY, AsJson, GalleryPath, KeyPath
+from edge.cli.options import load_models, open_gallery
 from edge.cli.people_folder import PeopleFolder
 from edge.models.embedder import ContractEmbedder
 from edge.people.enrollment.enrollment import RefusedPhoto
@@ -64,8 +65,8 @@ def calibrate(
             "--per-day", min=0, help="People who are not enrolled and pass your cameras per day."
         ),
     ] = 1000,
-    gallery: options.GalleryPath = options.GALLERY,
-    key: options.KeyPath = options.KEY,
+    gallery: GalleryPath = GALLERY,
+    key: KeyPath = KEY,
     embedder: options.EmbedderName = options.EMBEDDER,
     faces: options.FacesName = options.FACES,
     as_json: AsJson = False,

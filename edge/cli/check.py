@@ -35,6 +35,7 @@ from edge.errors import (
     collect_errors,
 )
 from edge.events.obstacle import list_obstacles
+from edge.models.classifier import ContractClassifier
 from edge.models.embedder import ContractEmbedder
 from edge.models.liveness import ContractLiveness
 from edge.opencv import advise_one_wheel, list_wheels
@@ -64,6 +65,12 @@ def check(
         Path,
         typer.Argument(metavar="CONFIG", help="Configuration file (TOML).", readable=False),
     ],
+    running: Annotated[
+        bool,
+        typer.Option(
+            "--running", help="The node runs: that its addresses are in use is no failure."
+        ),
+    ] = False,
     as_json: AsJsonLines = False,
 ) -> None:
     """Open every model, sink and camera of CONFIG once; exit with 0 if all work, else 78."""
@@ -72,7 +79,7 @@ def check(
         findings = [
             *_check_opencv(list_wheels()),
             *_check_models(settings, models, configuration),
-            *check_outputs(settings, errors, configuration.parent),
+            *check_outputs(settings, errors, configuration.parent, running=running),
             *_check_storage(settings, configuration.parent),
             *_check_rules(settings),
             *_check_space(settings.sinks),
@@ -100,10 +107,20 @@ def _check_models(settings: Config, models: ModelSet, path: Path) -> Iterator[Fi
     yield Finding("models.detector", True, f"{detector.name}: {', '.join(detector.classes[:8])}")
     if models.faces:
         yield Finding("models.faces", True, models.faces.name)
+    for attribute in settings.attributes:
+        yield _check_classifier(f"attributes.{attribute.name}", models.classifiers[attribute.model])
+    for camera in settings.cameras:
+        for state in camera.states:
+            part = f"cameras.{camera.name}.states.{state.name}"
+            yield _check_classifier(part, models.classifiers[state.model])
     for name, why in models.manager.missing() if models.manager else ():
         yield Finding("runtime", True, f"{name} gets its engine when the daemon runs: {why}")
     if settings.recognition and models.embedder:
         yield _check_gallery(settings.recognition, models.embedder, models.liveness, path.parent)
+
+
+def _check_classifier(part: str, model: ContractClassifier) -> Finding:
+    return Finding(part, True, f"{model.name}: {', '.join(model.classes[:8])}")
 
 
 def _check_gallery(
@@ -128,18 +145,18 @@ def _check_gallery(
 
 
 def check_outputs(
-    settings: Config, errors: ErrorCollector, base: Path = Path()
+    settings: Config, errors: ErrorCollector, base: Path = Path(), *, running: bool = False
 ) -> Iterator[Finding]:
     """HTTP and sinks; an error is a finding, and told with its line at the end as well.
 
-    ``base`` is the folder of the configuration file.
+    ``base`` is the folder of the configuration file; ``running`` allows addresses in use.
     """
     parts: list[tuple[str, Callable[[], Finding]]] = [
-        ("http", lambda: _check_http(settings.http, base))
+        ("http", lambda: _check_http(settings.http, base, running=running))
     ]
     for row, table in enumerate(settings.sinks):
         part = f"sinks[{row}]"
-        parts.append((part, partial(_check_sink, part, table)))
+        parts.append((part, partial(_check_sink, part, table, running=running)))
     for part, check_part in parts:
         with errors.catch():
             try:
@@ -150,10 +167,10 @@ def check_outputs(
             yield finding
 
 
-def _check_http(options: Http, base: Path) -> Finding:
+def _check_http(options: Http, base: Path, *, running: bool) -> Finding:
     read_rules(options, base)
     HttpServer(options, Metrics(), HealthBoard())
-    with _Busy() as busy:
+    with _Busy(running=running) as busy:
         listen(options.host, options.port).close()
     return busy.to_finding("http", f"{options.host}:{options.port}")
 
@@ -240,12 +257,14 @@ def _check_space(sinks: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
             yield Finding(finding.part, True, f"warning: {finding.detail}: {finding.hint}")
 
 
-def _check_sink(part: str, table: Mapping[str, Any], timeout_s: float = SINK_S) -> Finding:
+def _check_sink(
+    part: str, table: Mapping[str, Any], timeout_s: float = SINK_S, *, running: bool = False
+) -> Finding:
     sink = plugins.create("sinks", table)
     if isinstance(sink, Spools):
         return _check_spool(part, table["kind"], sink)
     try:
-        with _Busy() as busy:
+        with _Busy(running=running) as busy:
             call_within(timeout_s, lambda: try_open(sink, part))
     except TimeoutError:
         problem = f"it did not open within {timeout_s:g} s: check the mount of its path"
@@ -270,8 +289,8 @@ def _check_spool(part: str, kind: str, sink: Spools) -> Finding:
 class _Busy:
     """Catches that an address is in use, by the node itself perhaps; other errors pass."""
 
-    def __init__(self) -> None:
-        self._problem = ""
+    def __init__(self, *, running: bool) -> None:
+        self._problem, self._running = "", running
 
     def __enter__(self) -> Self:
         return self
@@ -285,7 +304,8 @@ class _Busy:
         return cause is not None
 
     def to_finding(self, part: str, detail: str) -> Finding:
-        return Finding(part, not self._problem, self._problem or detail)
+        works = self._running or not self._problem
+        return Finding(part, works, self._problem or detail)
 
 
 def _check_main(camera: Camera) -> Finding:

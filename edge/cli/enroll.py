@@ -21,8 +21,10 @@ from edge import config_file
 from edge.cli import options
 from edge.cli.cameras import open_source
 from edge.cli.enroll_live import guide, read_frames
-from edge.cli.options import AsJson, GalleryOptions, load_liveness_model, load_models
+from edge.cli.gallery_options import GALLERY, KEY, AsJson, GalleryPath, KeyPath
+from edge.cli.options import GalleryOptions, load_liveness_model, load_models
 from edge.cli.people_folder import PeopleFolder
+from edge.cli.scope_check import warn_of_unknown
 from edge.cli.table import make_table, to_cell
 from edge.config import Config, Recognition
 from edge.errors import ConfigError, SourceError
@@ -35,6 +37,7 @@ from edge.people.gallery.encryption import load_key
 from edge.people.gallery.gallery import Gallery, refuse_past, require_consent
 from edge.people.gallery.metadata import get_embedder_id
 from edge.people.gallery.names import normalize_name
+from edge.people.gallery.scope import parse_boxes
 from edge.people.liveness.evidence import LivenessPolicy
 from edge.ports import FaceFinder, Source
 from edge.printable import format_count
@@ -73,8 +76,15 @@ def enroll(
         datetime | None,
         typer.Option(metavar="DATE", formats=["%Y-%m-%d"], help="Last day to keep the data (UTC)."),
     ] = None,
-    gallery: options.GalleryPath = options.GALLERY,
-    key: options.KeyPath = options.KEY,
+    boxes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Boxes of a fleet at which the consent holds, as in gate,door; * for all.",
+        ),
+    ] = None,
+    gallery: GalleryPath = GALLERY,
+    key: KeyPath = KEY,
     embedder: options.EmbedderName = options.EMBEDDER,
     faces: options.FacesName = options.FACES,
     liveness: options.LivenessName = options.LIVENESS,
@@ -116,6 +126,7 @@ def enroll(
     found = PeopleFolder().read(folder, "--folder") if folder else PeopleFolder()
     require_consent(given=consent)
     day = until.date() if until else None
+    scope = None if boxes is None else parse_boxes(boxes)
     refuse_past(day.isoformat() if day else "", time.time())
     name = normalize_name(name) if name else ""
     settings = config_file.load(configuration) if configuration else None
@@ -131,13 +142,14 @@ def enroll(
         change_embedder=change_embedder,
     ) as opened:  # fmt: skip
         enrollment = Enrollment(
-            finder, model, opened, day, replace, allow_duplicates, allow_dissimilar
+            finder, model, opened, day, replace, allow_duplicates, allow_dissimilar, scope
         )
         if source and observer:
             results = [_enroll_live(name, source, observer, enrollment, acts)]
         else:
             results = _enroll_photos(batches | found.people, enrollment) + found.refused
     found.tell_passed_over()
+    warn_of_unknown(chosen.gallery, scope or ())
     _report(results, as_json)
     if not all(result.used for result in results):
         raise typer.Exit(1)

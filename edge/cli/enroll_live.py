@@ -13,9 +13,9 @@ from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
+from edge.frame_rate_limiter import FrameRateLimiter
 from edge.people.enrollment.challenge import Act, ChallengeProgress, ChallengeState
 from edge.ports import Source
-from edge.service.frame_rate import FrameRateLimiter
 from edge.types import Frame
 
 FPS = 8  # frames looked at per second

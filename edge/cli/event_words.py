@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import time
 
+from msgspec import UNSET
+
+from edge.config import CLASSIFIED_TRIGGERS
 from edge.event import Event, Severity
-from edge.wire.schema import Body, EventMessage, FacesMessage, TracksMessage
+from edge.wire.schema import Body, EventMessage, FacesMessage, StateMessage, TracksMessage
 
 _CHANGES = {
     "entered": "entered {place}",
@@ -28,6 +31,12 @@ def tell(body: Body) -> str:
             place=body.place, dwell_s=body.dwell_s, direction=direction
         )
         return f"{format_time(body.captured_at)} {body.camera}: {body.label} {change}".rstrip()
+    if isinstance(body, TracksMessage) and body.attribute is not UNSET:
+        said = f"{body.label} {body.name}: {body.attribute.value}"
+        return f"{format_time(body.captured_at)} {body.camera}: {said}"
+    if isinstance(body, StateMessage):
+        was = f", was {body.before}" if body.before else ""
+        return f"{format_time(body.captured_at)} {body.camera}: {body.name}: {body.value}{was}"
     if isinstance(body, FacesMessage) and body.face.outcome == "known":
         return f"{format_time(body.captured_at)} {body.camera}: {body.face.name} is known"
     if isinstance(body, FacesMessage) and body.face.outcome == "spoof":
@@ -43,12 +52,16 @@ def describe_event(event: Event) -> str:
 def describe_parts(triggers: tuple[str, ...], labels: tuple[str, ...], people: list[str]) -> str:
     """Who or what, and what they did."""
     who = [name or "forgotten person" for name in people] or list(labels) or ["camera"]
-    done = [
-        trigger.replace(":", " ").replace("offline", "shows nothing")
-        for trigger in triggers
-        if trigger not in ("began", "known")
-    ]
+    done = [_describe_trigger(trigger) for trigger in triggers if trigger not in ("began", "known")]
     return " ".join([", ".join(who), ", ".join(done)]).strip()
+
+
+def _describe_trigger(trigger: str) -> str:
+    """A trigger in words: ``entered entrance``, ``gate: open``."""
+    word, _, rest = trigger.partition(":")
+    if word in CLASSIFIED_TRIGGERS:
+        return rest.replace("=", ": ")
+    return trigger.replace(":", " ").replace("offline", "shows nothing")
 
 
 def format_time(unix_s: float) -> str:

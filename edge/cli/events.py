@@ -168,13 +168,15 @@ def export(
     what: Annotated[
         str, typer.Argument(metavar="ID|CAMERA", help="Id of an event, or a camera with --from.")
     ],
-    out: Annotated[Path, typer.Argument(metavar="FILE", help="The MP4 file to write.")],
+    out: Annotated[
+        Path, typer.Argument(metavar="FILE", help="MP4 file to write; of an event also .jpg.")
+    ],
     begin: Annotated[
         str, typer.Option("--from", metavar="TIME", help="Of a camera: from then on.")
     ] = "",
     end: Annotated[str, typer.Option("--to", metavar="TIME", help="Up to then; now.")] = "now",
 ) -> None:
-    """Copy the clip of an event, or a camera's video of any time, into FILE."""
+    """Copy an event's clip (FILE.mp4) or picture (FILE.jpg), or a camera's video of any time."""
     if out.exists() or out.is_symlink():
         raise EdgeError("File exists: choose another path", file=out)
     with _open(configuration) as (folder, index):
@@ -191,11 +193,14 @@ def export(
             if what in [camera.name for camera in config_file.load(configuration).cameras]:
                 raise ConfigError(f"{what} is a camera: give --from and --to as well")
             _find(index, what)
-            clips = index.list_files(FileKind.CLIP, event_id=what)
-            if not clips:
-                raise StorageError(f"no clip of event {what} is kept")
+            is_picture = out.suffix.lower() in (".jpg", ".jpeg")
+            kind = FileKind.SNAPSHOT if is_picture else FileKind.CLIP
+            files = index.list_files(kind, event_id=what)
+            if not files:
+                word = "picture" if is_picture else "clip"
+                raise StorageError(f"no {word} of event {what} is kept")
             with replace_file(out) as part:
-                shutil.copyfile(folder / clips[0].path, part)
+                shutil.copyfile(folder / files[0].path, part)
     typer.echo(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
 
 

@@ -17,21 +17,10 @@ from edge.models.liveness import ContractLiveness
 from edge.models.paths import resolve_model
 from edge.people.gallery.encryption import load_key
 from edge.people.gallery.gallery import Gallery
+from edge.people.gallery.location import resolve_gallery, resolve_key
 from edge.people.gallery.metadata import get_embedder_id
 from edge.ports import Embedder, FaceFinder
-from edge.service.gallery_sync import resolve_gallery, resolve_key
 
-GalleryPath = Annotated[
-    Path, typer.Option("--gallery", envvar="EDGE_GALLERY", help="Gallery file.")
-]
-KeyPath = Annotated[
-    str,
-    typer.Option(
-        "--key",
-        envvar="EDGE_GALLERY_KEY",
-        help="Master key file (see edge keys new), or credential:NAME under systemd.",
-    ),
-]
 EmbedderName = Annotated[
     str,
     typer.Option(
@@ -48,10 +37,7 @@ LivenessName = Annotated[
     str,
     typer.Option("--liveness", envvar="EDGE_LIVENESS", help="Liveness model: a file or zoo:NAME."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
-GALLERY = Path("/var/lib/edge/gallery.db")
-KEY = "/etc/edge/gallery.key"
 EMBEDDER = "zoo:embed-nano"
 FACES = "zoo:faces-nano"
 LIVENESS = "zoo:liveness-nano"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sized
 from dataclasses import asdict
 from datetime import datetime
@@ -16,8 +17,10 @@ from rich.console import Console
 from edge.atomic_file import replace_file
 from edge.cli import options
 from edge.cli.application import application
+from edge.cli.gallery_options import GALLERY, KEY, AsJson, GalleryPath, KeyPath
 from edge.cli.later import Later
-from edge.cli.options import GALLERY, KEY, AsJson, GalleryPath, KeyPath, load_models, open_gallery
+from edge.cli.options import load_models, open_gallery
+from edge.cli.scope_check import warn_of_unknown
 from edge.cli.table import make_table, to_cell
 from edge.compat import UTC
 from edge.errors import EdgeError, GalleryError
@@ -27,6 +30,7 @@ from edge.people.gallery.encryption import load_key
 from edge.people.gallery.export import export_person
 from edge.people.gallery.gallery import Gallery
 from edge.people.gallery.records import Person, RecordState
+from edge.people.gallery.scope import parse_boxes
 from edge.people.recognition.face_quality import LOOK
 from edge.printable import escape_controls, format_count
 
@@ -55,23 +59,27 @@ Photo = Annotated[Path, typer.Argument(metavar="PHOTO", help="A picture with one
 def list_people(
     gallery: GalleryPath = GALLERY, key: KeyPath = KEY, as_json: AsJson = False
 ) -> None:
-    """List the enrolled people; with --json one object per line.
+    """List the enrolled people and the boxes at which they are known; --json: an object per line.
 
     Look-alikes are templates of other people with whom a person must not be confused, added by
     `edge people not`.
     """
     with open_gallery(gallery, key) as opened:
-        people = opened.people()
+        people, membership = opened.people(), opened.hub.membership()
+    if membership and (why := membership.lease.explain(time.time())):
+        typer.echo(f"no one is named: {why}", err=True)
     if as_json:
         for person in people:
             typer.echo(json.dumps(_to_json(person), ensure_ascii=False))
         return
-    table = make_table("name", "templates", "look-alikes", "enrolled", "until", "state")
+    scope = ["boxes"] if any(person.details.boxes for person in people) else []
+    table = make_table("name", "templates", "look-alikes", "enrolled", "until", "state", *scope)
     for person in people:
         details = person.details
+        boxes = [", ".join(details.boxes)] if scope else []
         cells = (details.name or person.id, str(details.templates), str(details.lookalikes),
                  _format_day(details.enrolled_s), details.until or "no end",
-                 str(person.state))  # fmt: skip
+                 str(person.state), *boxes)  # fmt: skip
         table.add_row(*map(to_cell, cells))
     Console().print(table)
 
@@ -88,8 +96,29 @@ def show(
         return
     for label, value in _to_json(person).items():
         shown = _format_time(value) if label.endswith("_s") else value
+        shown = ", ".join(value) if isinstance(value, list) else shown
         heading = "look-alikes" if label == "lookalikes" else label.removesuffix("_s")
         typer.echo(f"{heading}: {escape_controls(str(shown))}")
+
+
+@app.command()
+def scope(
+    name: Who,
+    boxes: Annotated[
+        str,
+        typer.Option(
+            "--boxes", help='Boxes of the fleet, as in gate,door; * for all, "" for none.'
+        ),
+    ],
+    gallery: GalleryPath = GALLERY,
+    key: KeyPath = KEY,
+) -> None:
+    """Say at which boxes of a fleet a person's consent holds; edge hub people send tells them."""
+    wanted = parse_boxes(boxes)
+    with open_gallery(gallery, key) as opened:
+        person = opened.set_scope(name, wanted)
+    typer.echo(f"{person.name}: {', '.join(wanted) or 'no box'}")
+    warn_of_unknown(gallery, wanted)
 
 
 @app.command()
@@ -267,7 +296,10 @@ def not_person(
 
 
 def _to_json(person: Person) -> dict[str, object]:
-    return {"id": person.id, **asdict(person.details), "state": str(person.state)}
+    details = asdict(person.details)
+    boxes = details.pop("boxes")
+    scope = {"boxes": list(boxes)} if boxes else {}  # galleries outside fleets have none
+    return {"id": person.id, **details, **scope, "state": str(person.state)}
 
 
 def _count(people: Sized) -> str:

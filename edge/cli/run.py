@@ -25,7 +25,7 @@ def run(
     reload = stop_before_start()
     settings, models = load_configuration(configuration)
     set_up_logging(settings.log)
-    daemon = Daemon(settings, configuration, models)
+    daemon = Daemon(settings, configuration, models, set_up_log=set_up_logging)
     daemon.handle_signals()
     if reload.is_set():
         daemon.reload()

@@ -23,8 +23,8 @@ from edge import config_file
 from edge.cli import options
 from edge.cli.cameras import open_source
 from edge.cli.enroll_live import read_frames
+from edge.cli.gallery_options import GALLERY, KEY, AsJson, GalleryPath, KeyPath
 from edge.cli.options import (
-    AsJson,
     GalleryOptions,
     is_given,
     load_liveness_model,
@@ -32,6 +32,7 @@ from edge.cli.options import (
 )
 from edge.config import Config, Recognition
 from edge.errors import ConfigError
+from edge.frame_rate_limiter import FrameRateLimiter
 from edge.people.explanation import Missing, describe, find_missing
 from edge.people.gallery.encryption import load_key
 from edge.people.gallery.gallery import Gallery
@@ -39,7 +40,6 @@ from edge.people.gallery.names import fold_name
 from edge.people.recognition.recognizer import Recognizer
 from edge.ports import FaceFinder
 from edge.printable import escape_controls
-from edge.service.frame_rate import FrameRateLimiter
 from edge.service.gallery_sync import follow_gallery
 from edge.types import Frame, FrameResult, Outcome, Tracks
 from edge.wire.message_builder import build_faces
@@ -174,8 +174,8 @@ def walk_through(
             help="The daemon's configuration: cameras, rules of recognition, gallery, key, models.",
         ),
     ] = None,
-    gallery: options.GalleryPath = options.GALLERY,
-    key: options.KeyPath = options.KEY,
+    gallery: GalleryPath = GALLERY,
+    key: KeyPath = KEY,
     embedder: options.EmbedderName = options.EMBEDDER,
     faces: options.FacesName = options.FACES,
     liveness: options.LivenessName = options.LIVENESS,

@@ -14,7 +14,7 @@ from msgspec import UNSET
 from rich.console import Console
 
 from edge.cli.bus_options import ClientKey, ServerKey
-from edge.cli.options import AsJson
+from edge.cli.gallery_options import AsJson
 from edge.cli.table import make_table, to_cell
 from edge.client import ENDPOINT, Received, Subscriber
 from edge.errors import EdgeError

@@ -88,6 +88,14 @@ class SwappableSession:
         if old and idle:  # else its last batch closes it
             old.session.close()
 
+    def remove(self) -> None:
+        """Free the engine, since another model has taken over; what still runs, runs on."""
+        with self._lock:
+            engine, self._engine = self._engine, None
+            idle = engine is not None and not engine.users
+        if engine and idle:  # else its last batch closes it
+            engine.session.close()
+
     def close(self) -> None:
         """Free engine and reference."""
         if self._engine:

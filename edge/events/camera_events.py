@@ -10,8 +10,10 @@ from edge.event import BestView, Event, EventChange, KnownPerson, Severity
 from edge.events.open_event import OpenEvent
 from edge.events.view_quality import measure_view
 from edge.types import (
+    UNDECIDED,
     CameraState,
     CameraStatus,
+    Classified,
     Frame,
     FrameResult,
     Outcome,
@@ -20,10 +22,12 @@ from edge.types import (
     TrackEventType,
     TrackLoss,
 )
+from edge.vision.polygons import bound
 
 LINGER_S = 2.0  # an event is over when nothing of it was seen for so long
 REST_S = 30.0  # what has stood for so long is not waited for: a parked car
 TELL_S = 1.0  # between two updates of an event
+PLACE_QUALITY = 1e-6  # of the view of a place: any object of the event is worth more
 BETTER = 1.05  # a view is told when it is so many times as good
 _PERSON = "person"
 _OUTCOMES = {Outcome.KNOWN: "known", Outcome.UNKNOWN: "unknown", Outcome.SPOOF: "spoof"}
@@ -38,11 +42,28 @@ class EventUpdate:
     Attributes:
         best: The frame in which its object is seen best, if that is a better one than was told
             before.
+        classes: Class names by the class_id of ``best``.
     """
 
     change: EventChange
     event: Event
     best: FrameResult | None = None
+    classes: tuple[str, ...] = ()
+
+
+def _write_trigger(word: str, told: Classified) -> str:
+    """A trigger in the words of the rules: ``state:gate=open``."""
+    return f"{word}:{told.name}={told.value}"
+
+
+def _includes(rule: EventRule, trigger: str) -> bool:
+    """Whether a rule names a trigger, or all of its kind: ``state:gate``, ``state``."""
+    return not {trigger, trigger.partition("=")[0], trigger.partition(":")[0]}.isdisjoint(rule.when)
+
+
+def _is_change(told: Classified) -> bool:
+    """Whether another value was decided than before: doubt is none, and neither is its end."""
+    return told.value not in (UNDECIDED, told.before)
 
 
 @dataclass(slots=True)
@@ -94,6 +115,15 @@ class CameraEvents:
             updates += self._trigger_change(change, result.frame)
         for track_id, trigger, person in self._list_decisions(result):
             updates += self._trigger_all(track_id, trigger, result.frame, person)
+        for row, told in result.told_attributes:
+            if _is_change(told):
+                track_id = int(result.tracks.track_id[row])
+                updates += self._trigger_all(
+                    track_id, _write_trigger("attribute", told), result.frame
+                )
+        for told in result.told_states:
+            if told.before and _is_change(told):
+                updates += self._trigger_state(told, result)
         for track_id in result.tracks.track_id.tolist() if result.looked else ():
             updates += self._trigger_waiting(track_id, result.frame)
         self._note_view(result)
@@ -126,6 +156,12 @@ class CameraEvents:
         self._enrolled = enrolled
         if self._open:
             self._open.retain_people(enrolled)
+
+    def change_classes(self, classes: Sequence[str]) -> None:
+        """Read class ids by other names from now on; what goes on has names already."""
+        self._classes = tuple(classes)
+        if self._open:
+            self._open.best_result = None  # its ids are of the names before
 
     def tick(self, now_s: float) -> list[EventUpdate]:
         """Take into account that it is ``now_s``, Unix seconds, whether frames come or not."""
@@ -214,7 +250,7 @@ class CameraEvents:
         track = self._tracks.get(track_id) or _Track(_PERSON, frames=1000)  # a face of nobody
         updates = []
         for rule in self.camera.events:
-            if not {trigger, trigger.partition(":")[0]} & set(rule.when):
+            if not _includes(rule, trigger):
                 continue
             if rule.labels and track.label not in rule.labels:
                 continue
@@ -225,6 +261,25 @@ class CameraEvents:
         may_name = person and (self._enrolled is None or person.person in self._enrolled)
         if person and may_name and self._open and track_id in self._open.tracks:
             self._open.name(person)
+        return updates
+
+    def _trigger_state(self, told: Classified, result: FrameResult) -> list[EventUpdate]:
+        """Apply the rules to a place whose state has changed; it is in the picture of an event."""
+        updates, trigger = [], _write_trigger("state", told)
+        for rule in self.camera.events:
+            if _includes(rule, trigger):
+                updates += self._fire(rule, trigger, 0, "", result.frame)
+        event = self._open
+        if event and event.best is None and trigger in event.triggers:
+            name = told.name.partition(".")[0]
+            for state in self.camera.states:
+                if state.name == name:
+                    x1, y1, x2, y2 = bound(state.polygon, result.frame.size_wh).tolist()
+                    event.best_quality, event.best_result = PLACE_QUALITY, result
+                    event.best = BestView(
+                        0, told.name, told.score, (x1, y1, x2, y2), result.frame.size_wh,
+                        result.frame.captured_s,
+                    )  # fmt: skip
         return updates
 
     def _trigger_waiting(self, track_id: int, frame: Frame) -> list[EventUpdate]:
@@ -296,7 +351,7 @@ class CameraEvents:
         best = event.best_result if is_better else None
         event.best_result = None
         ended = change is EventChange.ENDED
-        return EventUpdate(change, event.describe(ended=ended), best)
+        return EventUpdate(change, event.describe(ended=ended), best, self._classes)
 
     def _end(self, event: OpenEvent) -> list[EventUpdate]:
         updates = [] if event.told_s else [self._tell(event, EventChange.BEGUN, event.active_s)]

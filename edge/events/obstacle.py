@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge.config import Camera, Config, EventRule
+from edge.config import Camera, Config, EventRule, split_trigger
 
 
 def list_obstacles(camera: Camera, settings: Config) -> list[str]:
@@ -21,6 +21,15 @@ def _explain(trigger: str, rule: EventRule, camera: Camera, settings: Config) ->
     word, _, name = trigger.partition(":")
     if word in ("known", "unknown", "spoof"):
         return "" if settings.recognition else "add [recognition]"
+    if word == "attribute":
+        asked = [a for a in settings.attributes if split_trigger(trigger)[1] in ("", a.name)]
+        if not asked:
+            return "add [[attributes]]"
+        if all(_share_nothing(rule.labels or camera.labels, each.of) for each in asked):
+            of = ", ".join(dict.fromkeys(label for each in asked for label in each.of))
+            return f"it is asked of {of} only, which the rule or the camera leaves out"
+    if word == "state":
+        return "" if camera.states else "the camera has no states"
     if word == "crossed" and not camera.lines:
         return "the camera has no lines"
     if word in ("entered", "left", "dwelled") and not camera.zones:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from edge.config import split_trigger
 from edge.event import BestView, Event, KnownPerson, Severity
 from edge.types import FrameResult
 
@@ -44,7 +45,8 @@ class OpenEvent:
 
     def add(self, trigger: str, severity: Severity, label: str = "", track_id: int = 0) -> None:
         """Something happened that belongs to it."""
-        place = trigger.partition(":")[2]
+        word, place, _ = split_trigger(trigger)
+        place = "" if word == "attribute" else place
         for values, value in (
             (self.triggers, trigger), (self.labels, label), (self.places, place),
         ):  # fmt: skip

@@ -330,7 +330,8 @@ class Index:
             f"SELECT {_FILE_COLUMNS} FROM files WHERE {where} ORDER BY began_s LIMIT ?",
             (*asked.values(), limit),
         )
-        return [_to_file(row) for row in rows]
+        with self._explain_contents():
+            return [_to_file(row) for row in rows]
 
     def find_video(self, camera: str, began_s: float, ended_s: float) -> list[StoredFile]:
         """Clips and continuous video of a camera that overlap a time, oldest first.
@@ -344,12 +345,14 @@ class Index:
             "AND event NOT IN (SELECT id FROM events WHERE doomed) ORDER BY began_s",
             (camera, ended_s, began_s),
         )
-        return [_to_file(row) for row in rows]
+        with self._explain_contents():
+            return [_to_file(row) for row in rows]
 
     def sum_bytes(self) -> dict[FileKind, int]:
         """The bytes of all whole files by kind."""
         rows = self._fetch("SELECT kind, sum(size_bytes) FROM files GROUP BY kind")
-        return {FileKind(kind): int(size) for kind, size in rows}
+        with self._explain_contents():
+            return {FileKind(kind): int(size) for kind, size in rows}
 
     # --- SQLite ---------------------------------------------------------------------------------
 
@@ -363,16 +366,18 @@ class Index:
                 f"({', '.join('?' * len(part))})",
                 part,
             ):
-                kinds[event_id].add(FileKind(kind))
-        return [
-            EventRecord(
-                msgspec.json.decode(body, type=Event),
-                bool(seen),
-                bool(protected),
-                frozenset(kinds[event_id]),
-            )
-            for body, seen, event_id, protected in rows
-        ]
+                with self._explain_contents():
+                    kinds[event_id].add(FileKind(kind))
+        with self._explain_contents():
+            return [
+                EventRecord(
+                    msgspec.json.decode(body, type=Event),
+                    bool(seen),
+                    bool(protected),
+                    frozenset(kinds[event_id]),
+                )
+                for body, seen, event_id, protected in rows
+            ]
 
     def _fetch(self, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         with self._lock, self._explain_errors():
@@ -390,6 +395,14 @@ class Index:
                 self._connection.execute("ROLLBACK")
                 raise
             self._connection.execute("COMMIT")
+
+    @contextlib.contextmanager
+    def _explain_contents(self) -> Iterator[None]:
+        """What SQLite reads without complaint may still be no event and no file."""
+        try:
+            yield
+        except (msgspec.MsgspecError, TypeError, ValueError) as error:
+            raise _explain_damage(str(error), self._path) from error
 
     @contextlib.contextmanager
     def _explain_errors(self) -> Iterator[None]:

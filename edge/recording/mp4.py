@@ -135,7 +135,8 @@ class Mp4Writer:
                 dts = self._dts + (max(passed, 1) if 0 < passed < MAX_STEP_S / self._unit
                                    else self._period)  # fmt: skip
                 self._origin = (stamp or 0) - dts
-            self._period = dts - self._dts
+            else:  # a pause between two connections is not how long a picture lasts
+                self._period = dts - self._dts
         copy: Packet[Stream] = Packet(packet.data)
         copy.dts, copy.time_base, copy.is_keyframe = dts, self._unit, packet.is_key
         shift = 0 if packet.pts is None or packet.dts is None else packet.pts - packet.dts
@@ -258,7 +259,7 @@ def join(parts: Sequence[Part], to: Path | BinaryIO, skip: Skip | None = None) -
                     if container and not joint.add(container, part, skip):
                         break
             began_s = joint.began_s
-    except (FFmpegError, IndexError) as error:
+    except (FFmpegError, IndexError, ValueError) as error:
         if isinstance(error, OSError):
             raise
         raise StorageError(f"video cannot be put together: {error}") from error
@@ -406,7 +407,7 @@ class _WholeFragments:
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Go to a place; the end is that of the last fragment."""
         if whence == os.SEEK_END:
-            return self._file.seek(self._end + offset)
+            return self._file.seek(max(self._end + offset, 0))
         return self._file.seek(offset, whence)
 
     def tell(self) -> int:
@@ -481,7 +482,7 @@ def repair(path: Path) -> float | None:
             unit = cast(Fraction, stream.time_base)
             packets = (p for p in container.demux(stream) if p.size)
             ends = [((p.dts or 0) + (p.duration or 0)) * unit for p in packets]
-    except (FFmpegError, IndexError):
+    except (FFmpegError, IndexError, ValueError):
         return None
     return float(max(ends)) if ends else None
 

@@ -75,6 +75,7 @@ class _Kept:
         clip: The clip while it is written.
         has_clip: Whether there is a clip.
         best: A frame that is better than the picture, and waits for its turn.
+        classes: Class names by its class ids.
         is_told: Whether its end was told, since the disk was waited for too long.
         pictured_s: When the last picture was taken, on the monotonic clock.
         from_main: Whether it was taken from the main stream.
@@ -86,6 +87,7 @@ class _Kept:
     clip: ClipWriter | None = None
     has_clip: bool = False
     best: FrameResult | None = None
+    classes: tuple[str, ...] = ()
     is_told: bool = False
     pictured_s: float = float("-inf")
     from_main: bool = False
@@ -97,7 +99,6 @@ class Archivist:
     Args:
         settings: What is kept; None keeps nothing, and events are told at once.
         base: The folder that the storage folder is relative to.
-        classes: Class names by class_id.
         tell: Publishes a change of an event.
         report: Called with why nothing can be kept, or with nothing.
         on_measured: Called with the bytes of what is kept.
@@ -112,7 +113,6 @@ class Archivist:
         self,
         settings: Storage | None,
         base: Path,
-        classes: Sequence[str],
         tell: Tell,
         report: Callable[[str], None],
         on_measured: Callable[[Mapping[FileKind, int]], None] = lambda _: None,
@@ -120,7 +120,7 @@ class Archivist:
         self.cameras: Mapping[str, RecordedCamera] = {}
         self.stored: Mapping[FileKind, int] = {}
         self.protected_bytes = 0
-        self._settings, self._base, self._classes = settings, base, tuple(classes)
+        self._settings, self._base = settings, base
         self._tell, self._report, self._on_measured = tell, report, on_measured
         self._waiting: deque[tuple[EventUpdate, bool]] = deque()  # and whether it was told
         self._changed = threading.Condition()
@@ -143,6 +143,10 @@ class Archivist:
     def protected_share(self) -> float:
         """How much of ``max_bytes`` protected events take."""
         return self.protected_bytes / self._settings.max_bytes if self._settings else 0.0
+
+    def adjust(self, settings: Storage | None) -> None:
+        """Keep as much and as long as this says; its folder is the same."""
+        self._settings = settings
 
     def put(self, updates: Sequence[EventUpdate]) -> None:
         """Take changes of events; never blocks."""
@@ -294,6 +298,8 @@ class Archivist:
 
     def _look_after(self, archive: Archive) -> None:
         """Make room, and look whether what was in the way is over."""
+        if self._settings:
+            archive.settings = self._settings
         archive.check()
         reserve = min(RESERVE_BYTES, archive.settings.max_bytes // 4)
         archive.prune(time.time(), reserve + archive.measure_index())
@@ -320,12 +326,12 @@ class Archivist:
                     self._tell_bare(update)
                 return
             kept = self._kept[event.event_id] = _Kept(event, camera)
-            if camera.ring and camera.settings.keeps_clips and event.tracks:
+            if camera.ring and camera.settings.keeps_clips and (event.tracks or event.places):
                 record = camera.settings.record
                 kept.clip = ClipWriter(archive, event, camera.ring, record.pre_s, record.max_clip_s)
         kept.event = event
         if update.best:
-            kept.best = update.best
+            kept.best, kept.classes = update.best, update.classes
         ended = update.change is EventChange.ENDED
         if kept.best and (ended or self._is_due(kept)):
             self._take_picture(archive, kept)
@@ -375,7 +381,7 @@ class Archivist:
             if kept.from_main and not is_there:
                 return  # what is there has more pixels
             kept.from_main = is_there
-            rgb = take_snapshot(result, main, settings.hide, self._classes)
+            rgb = take_snapshot(result, main, settings.hide, kept.classes)
             thumbnail = encode_jpeg(cut_thumbnail(rgb, best))
             at_s = result.frame.captured_s
             archive.put_picture(FileKind.SNAPSHOT, kept.event, encode_jpeg(rgb), at_s)

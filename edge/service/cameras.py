@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -9,11 +10,11 @@ from dataclasses import dataclass, field, replace
 
 from edge.config import Camera
 from edge.errors import SourceDeniedError, SourceEndedError, SourceError
+from edge.frame_rate_limiter import FrameRateLimiter
 from edge.ports import Source, SparingSource
 from edge.service.backoff import Backoff
 from edge.service.flaps import FlapMeter
 from edge.service.frame_queue import FrameQueue
-from edge.service.frame_rate import FrameRateLimiter
 from edge.service.freeze_detector import FreezeDetector
 from edge.service.metrics import CameraMetrics
 from edge.service.picture_quality import DETAIL, DamageMeter, PictureQuality
@@ -33,6 +34,7 @@ from edge.vision.motion import MotionDetector, find_regions
 
 # From the most sparing on; of what is set always and asleep, the more sparing one counts.
 _SPARING = (Decoding.KEY_FRAMES, Decoding.NO_LOOP_FILTER, Decoding.ALL)
+_LOOK_FPS = 2  # at least, for what judges pictures
 END_OF_RECORDING = "end of file"  # the reason of a recording that was read to its end
 
 
@@ -150,12 +152,14 @@ class CameraLoop:
                 Decoding(settings.motion.decode_asleep if asleep else settings.decode),
                 key=_SPARING.index,
             )
+            self._sparing.max_fps = settings.fps * math.ceil(_LOOK_FPS / settings.fps)
             if self._sparing.decoding is Decoding.KEY_FRAMES:
                 self.queue.rest(self.camera.name)
 
     def _count(self, capture: Capture) -> None:
         metrics = self.metrics
-        metrics.captured.inc()
+        metrics.captured.inc(1 + capture.passed)
+        metrics.not_due.inc(capture.passed)
         metrics.damaged.inc(capture.damaged)
         metrics.undecoded.inc(capture.undecoded)
         metrics.late.inc(capture.late)

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import IO
@@ -43,13 +43,15 @@ class Job:
         name: Path of the model.
         model: Bytes of its file; empty once the engine runs.
         session: Its session, which runs on ONNX Runtime first.
-        task: Task in its manifest; empty when it has none.
+        task: Task in its manifest, of a classifier with its name; empty when it has none.
+        sha256: Of the file, in hex.
     """
 
     name: str
     model: bytes
     session: SwappableSession
     task: str
+    sha256: str
 
 
 class EngineManager:
@@ -81,11 +83,37 @@ class EngineManager:
         """
         session = SwappableSession(self._reference.load(model, name), name)
         try:
-            task = str(Manifest.model_validate_json(session.metadata[KEY]).task)
+            manifest = Manifest.model_validate_json(session.metadata[KEY])
+            is_one_of_many = manifest.task == "classify"
+            task = f"classify:{manifest.name}" if is_one_of_many else str(manifest.task)
         except (KeyError, ValueError):
             task = ""  # the caller will refuse the model
-        self._jobs.append(Job(name, model, session, task))
+        self._jobs.append(Job(name, model, session, task, sha256(model).hexdigest()))
         return session
+
+    def renew(self) -> EngineManager:
+        """A manager of other models on the same runtime; it has none yet."""
+        return EngineManager(self._runtime, self._reference, self._log_every_s)
+
+    def prepare(self, worker: Worker) -> None:
+        """Load the engines of its models where nothing else may run them, building those missing.
+
+        Raises:
+            EngineError: One cannot be had, or is refused.
+            GpuMemoryError: It does not fit beside those that run.
+        """
+        for job in self._jobs if self._runtime.waits else ():
+            self._equip(job, worker)
+
+    def take_over(self, former: EngineManager, kept: Collection[str]) -> None:
+        """Look after those of its models as well that run on, by their hashes."""
+        self._jobs = [*(job for job in former._jobs if job.sha256 in kept), *self._jobs]
+
+    def dismiss(self, former: EngineManager) -> None:
+        """Free the engines of those that were not taken over, since nothing runs them any more."""
+        for job in former._jobs:
+            if job not in self._jobs:
+                job.session.remove()
 
     @property
     def is_ready(self) -> bool:
@@ -108,9 +136,11 @@ class EngineManager:
             EngineError: An engine failed, and nothing else may run its model.
         """
         for job in self._jobs:
-            self.using(job.task, 0)
+            self.using(job.task, job.session.has_engine)
+        waiting = [job for job in self._jobs if job.model]
+        for job in waiting:
             job.session.samples = []  # so far the black pictures that models are checked with
-        for job in self._jobs:
+        for job in waiting:
             if worker.stop.is_set():
                 return
             worker.mark_progress()
@@ -139,6 +169,9 @@ class EngineManager:
         except EdgeError:
             engine.close()
             raise
+        if worker.stop.is_set():  # another one may look after the model by now
+            engine.close()
+            return
         job.session.install(engine, check if check.rows < TRIAL_ROWS else None)
         job.model = b""
         self.using(job.task, 1)
@@ -176,7 +209,7 @@ class EngineManager:
         Raises:
             EngineError: It failed or took too long; with the last line of its output.
         """
-        command = self._runtime.build_command(job.name, sha256(job.model).hexdigest())
+        command = self._runtime.build_command(job.name, job.sha256)
         with tempfile.TemporaryFile() as output:
             with _niced(command, output) as child:
                 started_s = logged_s = time.monotonic()

@@ -71,6 +71,13 @@ class EventDesk:
             for events in self._cameras.values():
                 events.retain_people(people)
 
+    def change_classes(self, classes: Sequence[str]) -> None:
+        """Read class ids by other names from now on."""
+        with self._lock:
+            self.classes = classes
+            for events in self._cameras.values():
+                events.change_classes(classes)
+
     def tick(self) -> None:
         """Take into account that time passes."""
         now_s = time.time()

@@ -17,12 +17,12 @@ from edge.people.enrollment.enrollment import Enrollment
 from edge.people.enrollment.face_photo import PhotoError, read_face
 from edge.people.gallery.encryption import load_key
 from edge.people.gallery.gallery import Gallery
+from edge.people.gallery.location import resolve_gallery, resolve_key
 from edge.people.gallery.metadata import get_embedder_id
 from edge.people.gallery.records import Person
 from edge.people.recognition.face_quality import LOOK
 from edge.ports import Embedder, FaceFinder
 from edge.recording.records import FileKind
-from edge.service.gallery_sync import resolve_gallery, resolve_key
 from edge.vision.draw import save_picture
 from edge.vision.image_file import read_picture
 from edge.vision.resize import crop, to_rgb

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from edge.models.embedder import ContractEmbedder
 from edge.models.liveness import ContractLiveness
 from edge.people.gallery.encryption import load_key
 from edge.people.gallery.gallery import Gallery
+from edge.people.gallery.location import resolve_gallery, resolve_key
 from edge.people.gallery.metadata import get_embedder_id
 from edge.people.recognition.recognizer import Recognizer
 from edge.people.recognition.threshold import Calibration
@@ -37,6 +39,8 @@ class GalleryFollower:
         count: Called with the number of people that can be recognized.
         report: Called with why no one can be named; empty when the gallery is in use.
         retain: Called with the ids of everybody in the gallery.
+        suspend: Called with why a hub has nobody named; empty where it allows that.
+        clock: Unix time, for retention dates and leases.
     """
 
     settings: Recognition
@@ -46,6 +50,8 @@ class GalleryFollower:
     count: Callable[[int], None]
     report: Callable[[str], None] = lambda _: None
     retain: Callable[[frozenset[str]], None] = lambda _: None
+    suspend: Callable[[str], None] = lambda _: None
+    clock: Callable[[], float] = time.time
 
     def load(self) -> None:
         """Read the gallery once.
@@ -81,6 +87,7 @@ class GalleryFollower:
                     reason = "the gallery belongs to another embedder"
                 self.recognizer.close(reason)
                 self.count(0)
+                self.suspend("")
                 self.report(str(error))
                 if str(error) != reported:
                     log.error("no one is named: %s", error)  # noqa: TRY400
@@ -100,6 +107,7 @@ class GalleryFollower:
             resolve_gallery(self.settings, self.base),
             load_key(resolve_key(self.settings, self.base)),
             get_embedder_id(embedder),
+            clock=self.clock,
         )
 
     def _offer(self, gallery: Gallery) -> None:
@@ -112,6 +120,11 @@ class GalleryFollower:
         self.recognizer.use(index, threshold, of_tracks=of_tracks)
         self.count(len(index))
         self.report("")
+        self.suspend(gallery.suspended)
+        if gallery.suspended:
+            self.recognizer.close(gallery.suspended)
+            log.warning("no one is named: %s", gallery.suspended)
+            return
         people = format_count(len(index), "person", "people")
         log.info("gallery: %s can be recognized", people)
 
@@ -124,15 +137,26 @@ class GalleryFollower:
             return False
 
 
-def resolve_gallery(settings: Recognition, base: Path) -> Path:
-    """The path of the gallery; relative to ``base``, the configuration's folder."""
-    return base / Path(settings.gallery).expanduser()
+def check_gallery(
+    settings: Recognition,
+    base: Path,
+    embedder: ContractEmbedder,
+    liveness: ContractLiveness | None,
+    ids: Iterator[int],
+    finder: FaceFinder | None,
+) -> tuple[GalleryFollower, frozenset[str]]:
+    """A follower that has read the gallery and told nobody, and the ids of everybody in it.
 
-
-def resolve_key(settings: Recognition, base: Path) -> str:
-    """The path of the master key, or credential:NAME."""
-    where = settings.key_file
-    return where if ":" in where else str(base / Path(where).expanduser())
+    Raises:
+        GalleryError: The gallery cannot be used.
+    """
+    people: list[frozenset[str]] = []
+    recognizer = create_recognizer(settings, embedder, liveness, ids, finder)
+    follower = GalleryFollower(
+        settings, base, embedder, recognizer, count=lambda _: None, retain=people.append
+    )
+    follower.load()
+    return follower, people[-1]
 
 
 def follow_gallery(
@@ -146,19 +170,15 @@ def follow_gallery(
     *,
     finder: FaceFinder | None = None,
     retain: Callable[[frozenset[str]], None] = lambda _: None,
+    suspend: Callable[[str], None] = lambda _: None,
 ) -> GalleryFollower:
     """Create a recognizer and the follower that keeps it up to date.
 
     Raises:
         GalleryError: The gallery cannot be used.
     """
-    if liveness is None and settings.require_liveness:
-        log.warning(
-            "no one will be named, because recognition.liveness is false: set a model, or "
-            "recognition.require_liveness = false"
-        )
-    recognizer = Recognizer(settings, embedder, liveness, ids, finder)
-    follower = GalleryFollower(settings, base, embedder, recognizer, count, report, retain)
+    recognizer = create_recognizer(settings, embedder, liveness, ids, finder)
+    follower = GalleryFollower(settings, base, embedder, recognizer, count, report, retain, suspend)
     try:
         follower.load()
     except GalleryRefusedError as error:  # cameras are watched all the same
@@ -166,3 +186,19 @@ def follow_gallery(
         recognizer.close("the gallery cannot be used")
         report(str(error))
     return follower
+
+
+def create_recognizer(
+    settings: Recognition,
+    embedder: ContractEmbedder,
+    liveness: ContractLiveness | None,
+    ids: Iterator[int],
+    finder: FaceFinder | None,
+) -> Recognizer:
+    """Create a recognizer that knows nobody yet."""
+    if liveness is None and settings.require_liveness:
+        log.warning(
+            "no one will be named, because recognition.liveness is false: set a model, or "
+            "recognition.require_liveness = false"
+        )
+    return Recognizer(settings, embedder, liveness, ids, finder)

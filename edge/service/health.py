@@ -22,7 +22,9 @@ class HealthBoard:
         silent_cameras: Cameras whose threads stand still, whatever they reported last.
         stuck: Threads that have made no progress for too long.
         storage_problem: Why nothing is kept; empty while it is, or need not be.
+        reload_problem: Why the configuration file was refused; empty while it is in use.
         gallery_problem: Why no one can be named; empty while the gallery is in use.
+        suspension: Why a hub has nobody named; empty where none does.
         broken_models: Why a model is broken, by task; empty while all work.
     """
 
@@ -34,7 +36,9 @@ class HealthBoard:
         self.broken_models: Mapping[str, str] = {}
         self.broken_sinks: Mapping[str, str] = {}
         self.gallery_problem = ""
+        self.suspension = ""
         self.storage_problem = ""
+        self.reload_problem = ""
         self.stuck: Sequence[str] = ()
         self.silent_cameras: frozenset[str] = frozenset()
 
@@ -77,9 +81,19 @@ class HealthBoard:
         """Store why no one can be named; an empty problem is none."""
         self.gallery_problem = problem
 
+    def report_suspension(self, problem: str) -> None:
+        """Store why a hub has nobody named; empty is none. The node is ready all the same."""
+        self.suspension = problem
+
     def report_storage(self, problem: str) -> None:
         """Store why nothing is kept; an empty problem is none. The node is ready all the same."""
         self.storage_problem = problem
+
+    def report_reload(self, problem: str) -> None:
+        """Store why the file was refused; an empty problem is none. The node goes on as before."""
+        self.reload_problem = "\n".join(
+            escape_controls(redact(line)) for line in problem.splitlines()
+        )
 
     def is_ready(self) -> bool:
         """Whether models, gallery, sinks and threads work, and at least one camera delivers."""

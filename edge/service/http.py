@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import hashlib
 import hmac
 import logging
 import socket
@@ -31,7 +32,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from edge.config import Http, is_loopback
+from edge.config import Http
 from edge.errors import ConfigError
 from edge.input_file import read_input
 from edge.repeated_warning import RepeatedWarnings
@@ -45,6 +46,8 @@ log = logging.getLogger(__name__)
 REQUEST_TIMEOUT_S = 5.0
 TURN_S = 0.25  # in which a whole request is answered rather than dropped for another
 HANDSHAKE_S = 2.0  # of TLS
+ENTER_S = 1.0  # for those who have connected to send their requests, when another takes over
+TICK_S = 0.01
 LEAVE_S = 0.05  # in which connections that were hung up are closed
 _TLS_TIMEOUTS_S = {"ssl_handshake_timeout": HANDSHAKE_S}
 if sys.version_info >= (3, 11):  # before, a closing peer may take its time
@@ -235,7 +238,11 @@ class _Introduction:
 
 
 class _UvicornServer(uvicorn.Server):
-    """A server behind a gate, which marks its progress ten times per second."""
+    """A server behind a gate, which marks its progress ten times per second.
+
+    Attributes:
+        hands_over: Whether another one takes over its address when it ends.
+    """
 
     def __init__(
         self, config: uvicorn.Config, listen: Callable[[], socket.socket | None], options: Http,
@@ -243,6 +250,7 @@ class _UvicornServer(uvicorn.Server):
     ) -> None:  # fmt: skip
         super().__init__(config)
         self.progress_s = 0.0
+        self.hands_over = False
         self._listen = listen
         self._places = options.max_connections
         self._viewers = options.max_viewers
@@ -258,6 +266,8 @@ class _UvicornServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Called by uvicorn at the end."""
         if self._gate:
+            if self.hands_over:
+                await self._finish_entering(self._gate)
             self._gate.close()
         for connection in self._connections():
             if connection.stays and isinstance(connection, _Protocol):
@@ -266,6 +276,21 @@ class _UvicornServer(uvicorn.Server):
         for connection in self._connections():
             connection.hang_up()
         await asyncio.sleep(LEAVE_S)
+
+    async def _finish_entering(self, gate: HttpGate) -> None:
+        """Take the requests of those who have connected, for another server listens from now on."""
+        gate.stop_accepting()
+        until_s = time.monotonic() + ENTER_S
+        while time.monotonic() < until_s and (gate.is_busy or self._is_expecting()):
+            gate.sweep()
+            await asyncio.sleep(TICK_S)
+
+    def _is_expecting(self) -> bool:
+        """Whether a request is yet to come from somebody who is in."""
+        return any(
+            isinstance(c, _Protocol) and c.cycle is None and not c.transport.is_closing()
+            for c in self._connections()
+        )
 
     async def on_tick(self, counter: int) -> bool:
         """Called by uvicorn; True ends the server."""
@@ -426,7 +451,7 @@ def create_app(
             "models": health.models_loaded,
             "broken_models": health.broken_models,
             "broken_sinks": health.broken_sinks,
-            "gallery": health.gallery_problem,
+            "gallery": health.gallery_problem or health.suspension,
             "stuck": health.stuck,
             "cameras": cameras,
         }
@@ -448,6 +473,9 @@ class HttpServer:
     Args:
         page: The page with its API; None for metrics and health alone.
 
+    Attributes:
+        identity: See `identify`.
+
     Raises:
         ConfigError: A file of the options cannot be read.
     """
@@ -461,13 +489,15 @@ class HttpServer:
                 f"{options.token_file} is empty: write a token", key="http.token_file"
             )
         _check_tls(options)
+        self.identity = identify(options)
         self._options = options
         self._warnings = RepeatedWarnings(log)
         self._first: socket.socket | None = None
+        self._listener: socket.socket | None = None
         self.port = 0
         self._server = _UvicornServer(
             uvicorn.Config(
-                create_app(metrics, health, token, page, needs_token=_needs_token(options)),
+                create_app(metrics, health, token, page, needs_token=options.needs_token),
                 ws=_WebSocket if page else "none",
                 ws_max_size=MAX_MESSAGE_BYTES,
                 ws_per_message_deflate=False,  # video is compressed already
@@ -490,14 +520,32 @@ class HttpServer:
         logging.getLogger("uvicorn.error").addFilter(_PEER_FAULTS)
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
 
+    def claim(self) -> None:
+        """Take the address before anything is served.
+
+        Raises:
+            ConfigError: It is in use or does not belong to this machine.
+        """
+        self._first = self._note(listen(self._options.host, self._options.port))
+
+    def follow(self, former: HttpServer) -> None:
+        """Serve those who connect to the address of another server, which ends."""
+        with contextlib.suppress(OSError):  # it does not listen
+            if former._listener:
+                self._first = self._note(former._listener.dup())
+
     def start(self) -> None:
         """Start to serve; a port that is not free yet is taken when it is."""
-        self._first = self._listen()
+        self._first = self._first or self._listen()
         self._server.progress_s = time.monotonic()
         self._thread.start()
 
-    def stop(self, deadline_s: float) -> None:
-        """Stop serving, and wait for that until ``deadline_s`` on the monotonic clock."""
+    def stop(self, deadline_s: float, *, hands_over: bool = False) -> None:
+        """Stop serving, and wait for that until ``deadline_s`` on the monotonic clock.
+
+        Who has connected to one that ``hands_over`` its address is answered first.
+        """
+        self._server.hands_over = hands_over
         self._server.should_exit = True
         if self._thread.ident is not None:
             self._thread.join(max(deadline_s - time.monotonic(), 0))
@@ -516,6 +564,10 @@ class HttpServer:
             self._warnings.tell("http does not listen", f"{error}; it is tried again")
             self._warnings.sum_up()
             return None
+        return self._note(listener)
+
+    def _note(self, listener: socket.socket) -> socket.socket:
+        self._listener = listener
         self.port = listener.getsockname()[1]
         return listener
 
@@ -528,9 +580,29 @@ class HttpServer:
         asyncio.run(self._server.serve(sockets=[]))
 
 
-def _needs_token(options: Http) -> bool:
-    """Whether camera names and states must not be seen without a login, as on the page."""
-    return bool(options.users_file) and not (is_loopback(options.host) or options.insecure)
+def identify(options: Http) -> tuple[Http, bytes]:
+    """What a server is made of: its options, and a hash of the files they name.
+
+    Raises:
+        ConfigError: One cannot be read.
+    """
+    names = ("token_file", "tls_cert", "tls_key")
+    contents = [_read(f"http.{name}", getattr(options, name)) for name in names]
+    return options, hashlib.sha256("\0".join(contents).encode()).digest()
+
+
+def prepare_address(server: HttpServer, options: Http, running: Http) -> None:
+    """Check that a server can listen where another one does not, and take its address if free.
+
+    Raises:
+        ConfigError: The address is in use or does not belong to this machine.
+    """
+    if options.host == running.host and options.port == running.port:
+        return  # it follows the one that runs
+    if options.port == running.port and options.port:
+        listen(options.host, 0).close()  # the port itself is free when the other one has ended
+    else:
+        server.claim()
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -81,13 +81,26 @@ class HttpGate:
         self._allowance = Allowance(4 * ACCEPT_AT_ONCE, ACCEPTS_PER_S)
         self._tasks: set[asyncio.Future[None]] = set()
         self._places = min(MAX_VISITORS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
+        self._is_accepting = True
         listener.setblocking(False)
         self._loop.add_reader(listener, self._accept)
 
-    def close(self) -> None:
-        """Stop to accept; close who waits."""
+    @property
+    def is_busy(self) -> bool:
+        """Whether somebody is on the way in."""
+        return bool(self._visitors or self._queues or self._tasks)
+
+    def stop_accepting(self) -> None:
+        """Let nobody in any more but those who have connected already."""
+        if not self._is_accepting:
+            return
+        self._is_accepting = False
         self._loop.remove_reader(self._listener)
         self._listener.close()
+
+    def close(self) -> None:
+        """Stop to accept; close who waits."""
+        self.stop_accepting()
         if self._waiting:
             self._waiting.cancel()
         for visitor in list(self._visitors.values()):
@@ -105,7 +118,7 @@ class HttpGate:
         now_s = time.monotonic()
         if self._allowance.is_exhausted(now_s):
             self._loop.remove_reader(self._listener)
-            self._loop.call_later(0.01, self._loop.add_reader, self._listener, self._accept)
+            self._loop.call_later(0.01, self._accept_again)
             return
         for _ in range(ACCEPT_AT_ONCE):
             try:
@@ -123,6 +136,10 @@ class HttpGate:
             hosts = Counter(visitor.host for visitor in self._visitors.values())
             greediest, _ = hosts.most_common(1)[0]
             self._close(next(v for v in self._visitors.values() if v.host == greediest))
+
+    def _accept_again(self) -> None:
+        if self._is_accepting:
+            self._loop.add_reader(self._listener, self._accept)
 
     def _read(self, connection: socket.socket) -> None:
         visitor = self._visitors[connection]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from edge.config import Batching
 from edge.pipeline import Pipeline
 from edge.service.frame_queue import FrameQueue
+from edge.service.gate import Gate
 from edge.service.health import HealthBoard
 from edge.service.metrics import Metrics
 from edge.service.workers import Worker, WorkerGroup
@@ -46,6 +47,7 @@ class InferencePool:
         is_ready: Whether the models may run now; reported to ``health``.
         publish: Takes the results of one batch, in order.
         publish_losses: Takes the tracks that ended because their cameras were lost.
+        gate: Closed between two batches, to change what they use.
     """
 
     pipeline: Pipeline
@@ -61,6 +63,7 @@ class InferencePool:
     worth_batching: int = 0
     workers: list[Worker] = field(default_factory=list)
     timer: BatchTimer = field(default_factory=BatchTimer)
+    gate: Gate = field(default_factory=Gate)
     _sweep_s: float = 0.0
 
     def start(self, group: WorkerGroup) -> None:
@@ -75,16 +78,19 @@ class InferencePool:
             if not self.health.models_loaded:
                 worker.stop.wait(0.1)
                 continue
-            frames = self.frames.take(
-                self._max_cameras(), self._max_delay_s(), 0.5, self._max_frames()
-            )
-            worker.mark_progress()
-            if frames:
-                self._infer(frames)
-                self.frames.done(frames)
-            if (now_s := time.monotonic()) >= self._sweep_s:
-                self._sweep_s = now_s + SWEEP_S
-                self.end_silent_tracks()
+            with self.gate.enter():
+                self._work(worker)
+
+    def _work(self, worker: Worker) -> None:
+        """Take the frames of one batch, if there are some, and look at them."""
+        frames = self.frames.take(self._max_cameras(), self._max_delay_s(), 0.5, self._max_frames())
+        worker.mark_progress()
+        if frames:
+            self._infer(frames)
+            self.frames.done(frames)
+        if (now_s := time.monotonic()) >= self._sweep_s:
+            self._sweep_s = now_s + SWEEP_S
+            self.end_silent_tracks()
 
     def end_silent_tracks(self) -> None:
         """End the tracks of cameras that have been silent for too long."""

@@ -12,7 +12,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 from edge import __version__
 from edge.recording.records import FileKind
-from edge.types import CameraState, CameraStatus, FrameResult, Look
+from edge.types import UNDECIDED, CameraState, CameraStatus, Classified, FrameResult, Look
 
 PARTS = ("engines", "gallery", "heartbeat", "http", "inference", "sink")  # with threads
 _STAGE_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
@@ -172,6 +172,19 @@ class Metrics:
             "Similarity of a face to the nearest person, at each new decision.",
             (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1),
         )
+        self.classifications = counter(
+            "classifications",
+            "Looks of classifiers: at objects for an attribute, at places for a state.",
+            "name",
+        )
+        self.attributes = counter(
+            "attributes",
+            "Attributes of objects that were decided, or came into doubt again (`undecided`).",
+            "camera", "name", "value",
+        )  # fmt: skip
+        self.states = gauge(
+            "state", "1 for the state in which a place is.", "camera", "name", "value"
+        )
         self.main_up = gauge(
             "main_stream_up",
             "Whether packets of the main stream come, 1 or 0; only cameras that have one.",
@@ -243,8 +256,17 @@ class Metrics:
         self._info("build", "The version of this program.").info({"version": __version__})
         self.reload_successful = gauge(
             "config_last_reload_successful",
-            "1 when the last load succeeded and nothing in it waits for a restart.",
+            "1 when the file is in use as it was last read, 0 when it was refused.",
         )
+        self.reload_time = gauge(
+            "config_last_reload_success_timestamp_seconds",
+            "Unix time at which the configuration was last put in use.",
+        )
+
+    def note_load(self) -> None:
+        """The configuration is in use as it was read."""
+        self.reload_successful.set(1)
+        self.reload_time.set_to_current_time()
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         self.families.append(Family(f"edge_{name}_total", "counter", text, labels))
@@ -282,9 +304,25 @@ class Metrics:
                 self.capture_frames, self.frames_dropped, self.looks, self.camera_up,
                 self.camera_reconnects, self.camera_flaps, self.camera_damaged, self.camera_blind,
                 self.camera_last_frame, self.camera_lag, self.latency, self.detections, self.faces,
-                self.main_up, self.events,
+                self.main_up, self.events, self.attributes, self.states,
             ):  # fmt: skip
                 family.remove_by_labels({"camera": camera})
+
+    def forget_sink(self, sink: str) -> None:
+        """Remove every series of a sink."""
+        for family in (
+            self.messages_dropped, self.sink_up, self.spool_messages, self.spool_bytes,
+            self.subscribers, self.subscribers_cut,
+        ):  # fmt: skip
+            family.remove_by_labels({"sink": sink})
+
+    def forget_model(self, task: str) -> None:
+        """Remove every series of a model."""
+        for family in (
+            self.model_info, self.model_up, self.model_rows_refused, self.engine_build,
+            self.engine_in_use,
+        ):  # fmt: skip
+            family.remove_by_labels({"task": task})
 
     def count_result(self, result: FrameResult, classes: Sequence[str]) -> None:
         """Count the content of one processed frame."""
@@ -293,6 +331,8 @@ class Metrics:
             metrics = self._cameras.get(camera)
             if not metrics:  # removed since
                 return
+            for told in result.told_states:
+                self._set_state(camera, told)
             if not result.looked:
                 metrics.no_motion.inc()
                 return
@@ -303,6 +343,19 @@ class Metrics:
                 self._count_decisions(result)
             elif len(result.faces):
                 self.faces.labels(camera, "found").inc(len(result.faces))
+            for _, told in result.told_attributes:
+                self.attributes.labels(camera, told.name, told.value).inc()
+
+    def set_state(self, camera: str, state: Classified) -> None:
+        """Record the state of a place; `UNDECIDED` is none."""
+        with self._lock:
+            if camera in self._cameras:
+                self._set_state(camera, state)
+
+    def _set_state(self, camera: str, state: Classified) -> None:
+        self.states.remove_by_labels({"camera": camera, "name": state.name})
+        if state.value != UNDECIDED:
+            self.states.labels(camera, state.name, state.value).set(1)
 
     def _count_decisions(self, result: FrameResult) -> None:
         for decision in result.decisions:

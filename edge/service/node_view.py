@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from edge.config import Config
+from edge.config import Config, ModelFile
 from edge.errors import StorageError
 from edge.event import Event, EventChange
 from edge.recording.mp4 import Part, join
@@ -24,7 +24,7 @@ from edge.service.camera_pool import CameraPool
 from edge.service.frame_rate import AgeMeter, RateMeter
 from edge.service.gpu_meter import GpuMeter
 from edge.service.health import HealthBoard
-from edge.types import FrameResult, Outcome
+from edge.types import UNDECIDED, Classified, FrameResult, Outcome
 from edge.web.changes import ChangeFeed
 from edge.web.live_ring import open_ring
 from edge.web.ports import (
@@ -57,7 +57,7 @@ class NodeView:
     archivist: Archivist
     classes: Sequence[str]
     changes: ChangeFeed = field(default_factory=ChangeFeed)
-    _latest: dict[str, FrameResult] = field(default_factory=dict)
+    _latest: dict[str, tuple[FrameResult, Sequence[str]]] = field(default_factory=dict)  # classes
     _rates: dict[str, RateMeter] = field(default_factory=dict)
     _ages: dict[str, AgeMeter] = field(default_factory=dict)
     _gpu: GpuMeter = field(default_factory=GpuMeter)
@@ -65,7 +65,7 @@ class NodeView:
     def note(self, result: FrameResult) -> None:
         """Remember the newest frame of a camera."""
         frame = result.frame
-        self._latest[frame.camera] = result
+        self._latest[frame.camera] = result, self.classes
         rate = self._rates.get(frame.camera)
         if rate is None:
             rate = self._rates[frame.camera] = RateMeter()
@@ -86,6 +86,7 @@ class NodeView:
         path: Path | None,
         reload: Callable[[], None],
         list_waiting: Callable[[Config], Sequence[str]],
+        detector: ModelFile,
     ) -> Node:
         """What there is to see.
 
@@ -93,12 +94,15 @@ class NodeView:
             people: Makes the desk that changes the gallery; None without recognition.
             path: The configuration file.
             reload: Asks the node to read it again.
-            list_waiting: Tables of a configuration that wait for a restart.
+            detector: The model that detects ``classes``.
+            list_waiting: Tables for which a configuration is refused until the node is restarted.
         """
         folder = self.archivist.folder
         archive = Archive(folder) if folder else None
         configuration = (
-            ConfigurationFile(path, reload, tuple(self.classes), list_waiting) if path else None
+            ConfigurationFile(path, reload, tuple(self.classes), list_waiting, detector)
+            if path
+            else None
         )
         return Node(
             self.name,
@@ -145,15 +149,16 @@ class NodeView:
 
     def get_latest(self, name: str) -> LatestPicture | None:
         """The newest picture of a camera."""
-        result, camera = self._latest.get(name), self.cameras.configured.get(name)
-        if result is None or camera is None:
+        latest, camera = self._latest.get(name), self.cameras.configured.get(name)
+        if latest is None or camera is None:
             return None
+        result, classes = latest
         tracks, names = result.tracks, [""] * len(result.tracks)
         for row, decision in enumerate(result.decisions):
             owner = int(result.faces.track_row[row])
             if owner >= 0 and decision.outcome is Outcome.KNOWN:
                 names[owner] = decision.name
-        labels = tuple(self.classes[class_id] for class_id in tracks.class_id.tolist())
+        labels = tuple(classes[class_id] for class_id in tracks.class_id.tolist())
         return LatestPicture(
             result.frame,
             tracks.xyxy,
@@ -162,6 +167,8 @@ class NodeView:
             tuple(names),
             result.faces.xyxy,
             camera.hide,
+            tuple(map(_list_decided, result.attributes or ((),) * len(tracks))),
+            _list_decided(result.states),
         )
 
     def forget(self, names: Sequence[str]) -> None:
@@ -178,7 +185,9 @@ class NodeView:
         problems += [f"sink {sink}: {why}" for sink, why in board.broken_sinks.items()]
         problems += [f"no progress in {name}" for name in board.stuck]
         problems += [f"gallery: {board.gallery_problem}"] if board.gallery_problem else []
+        problems += [f"no one is named: {board.suspension}"] if board.suspension else []
         problems += [f"storage: {board.storage_problem}"] if board.storage_problem else []
+        problems += [f"configuration refused: {why}" for why in board.reload_problem.splitlines()]
         problems += [
             f"{status.camera} is {status.state}: {status.reason}"
             for status in board.states()
@@ -223,6 +232,11 @@ class NodeView:
                 damaged=totals.damaged,
                 reconnects=totals.reconnects,
             )
+
+
+def _list_decided(said: Sequence[Classified]) -> dict[str, str]:
+    """What classifiers are sure of: values by name."""
+    return {each.name: each.value for each in said if each.value != UNDECIDED}
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,7 @@ class PictureQuality:
 
 
 def _find_flaw(sample: PictureSample) -> StatusReason | None:
-    luma = sample.patches.mean(axis=(1, 3), dtype=np.float32)
+    luma = sample.measure_luma()
     low, middle, high = np.quantile(luma, (0.02, 0.5, 0.98)).tolist()
     if high - low > _FLAT:
         return None
@@ -80,7 +80,7 @@ class DamageMeter:
         What was left out counts as whole: nobody knows better.
         """
         now_s = capture.monotonic_s
-        count = 1 + capture.undecoded + capture.late
+        count = 1 + capture.undecoded + capture.late + capture.passed
         self._recent.append((now_s, capture.damaged, count))
         self._damaged += capture.damaged
         self._all += count

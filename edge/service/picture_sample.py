@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from edge.types import F32, U8, Picture, RgbPicture
@@ -35,9 +36,23 @@ class PictureSample:
 
     def measure_change(self, other: PictureSample) -> F32:
         """``(rows, columns)`` mean absolute difference of each patch to the other picture's."""
-        change = np.abs(self.patches.astype(np.int16) - other.patches)
-        means: F32 = change.mean(axis=(1, 3), dtype=np.float32)
-        return means
+        rows, height, columns, width = self.patches.shape
+        shape = rows * height, columns * width
+        change = cv2.absdiff(self.patches.reshape(shape), other.patches.reshape(shape))
+        return _average(np.asarray(change, np.uint8))
+
+    def measure_luma(self) -> F32:
+        """``(rows, columns)`` mean luma of each patch."""
+        rows, height, columns, width = self.patches.shape
+        return _average(self.patches.reshape(rows * height, columns * width))
+
+
+def _average(patches: U8) -> F32:
+    """``(8 * rows, 8 * columns)`` -> ``(rows, columns)``; many times as fast as NumPy's mean."""
+    height, width = patches.shape
+    size_wh = width // PATCH_PX, height // PATCH_PX
+    means = cv2.resize(patches.astype(np.float32), size_wh, interpolation=cv2.INTER_AREA)
+    return np.asarray(means, np.float32)
 
 
 def _take_patches(plane: U8) -> U8:

@@ -57,7 +57,13 @@ class SendQueue:
     _problem: str = ""
     _hurry_until_s: float = 0.0
 
+    _counting: CountsSubscribers | None = field(init=False)
+    _spooling: Spools | None = field(init=False)
+
     def __post_init__(self) -> None:
+        sink = self.sink  # asking a protocol takes long, so it is asked once
+        self._counting = sink if isinstance(sink, CountsSubscribers) else None
+        self._spooling = sink if isinstance(sink, Spools) else None
         if isinstance(self.sink, Hurries):
             self.sink.on_hurry(self._hurry)
 
@@ -137,10 +143,10 @@ class SendQueue:
     def _idle(self) -> None:
         self.sink.idle()
         self._warnings.sum_up()
-        if isinstance(self.sink, CountsSubscribers):
-            self.on_counts(self.sink.count_subscribers())
-        if isinstance(self.sink, Spools):
-            self.on_spool(self.sink.look())
+        if self._counting:
+            self.on_counts(self._counting.count_subscribers())
+        if self._spooling:
+            self.on_spool(self._spooling.look())
 
     def _send_waiting(self, timeout_s: float) -> None:
         with self._changed:

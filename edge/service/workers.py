@@ -114,6 +114,12 @@ class WorkerGroup:
         self._workers = [worker for worker in self._workers if worker not in workers]
         stop_all(workers, deadline_s)
 
+    def release(self, workers: Sequence[Worker]) -> None:
+        """Stop workers without waiting for them; their silence no longer counts."""
+        self._workers = [worker for worker in self._workers if worker not in workers]
+        for worker in workers:
+            worker.stop.set()
+
     def raise_death(self) -> None:
         """Raise for a worker that died.
 

@@ -6,6 +6,7 @@ each batch under an id by which the server knows it when it comes twice::
 
     edge.SITE.NODE.FAMILY.CAMERA    events, faces, status, tracks
     edge.SITE.NODE.detections       detections of all cameras
+    edge.SITE.NODE.audit            the audit log of the gallery, where that is chosen
     edge.SITE.NODE.heartbeat        what was sent so far, every ten seconds and at the end
 
 `edge.replay` reads them back and proves that none is missing.
@@ -14,18 +15,18 @@ each batch under an id by which the server knows it when it comes twice::
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import re
-import ssl
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Literal
-from urllib.parse import urlsplit
+from typing import Final, Literal
 
+import msgspec
 import nats
 import nats.errors
 import nats.js.errors
@@ -35,15 +36,22 @@ from nats.js.api import RetentionPolicy, StorageType, StreamConfig
 from pydantic import Field, field_validator, model_validator
 
 from edge.compat import Self
-from edge.config import Table, is_loopback
-from edge.errors import SinkError, translate_unexpected
-from edge.redaction import redact, show_address
+from edge.config import Bytes, Table
+from edge.errors import ConfigError, SinkError, translate_unexpected
 from edge.repeated_warning import RepeatedWarnings
-from edge.wire.schema import Message, encode_line
-from edge.wire.spool import Batch, Spool, SpoolState
+from edge.wire.nats_connection import FAILURES, NatsServers, check_encryption, check_urls
+from edge.wire.schema import (
+    AuditMessage,
+    HeartbeatMessage,
+    Message,
+    Model,
+    decode_line,
+    encode_line,
+)
+from edge.wire.spool import Batch, Loss, Spool, SpoolState
 from edge.wire.topics import HEARTBEAT, parse_camera, parse_family
 
-Family = Literal["detections", "tracks", "faces", "status", "events"]
+Family = Literal["detections", "tracks", "faces", "status", "states", "events", "audit"]
 
 BATCH_BYTES: Final = 256 << 10  # a server takes a mebibyte
 WINDOW: Final = 64  # parcels on their way
@@ -51,7 +59,6 @@ READ: Final = 1024  # batches of the spool at a time
 GATHER_S: Final = 0.05  # in which messages gather before they are sent
 HEARTBEAT_EVERY_S: Final = 10.0
 PUBLISH_S: Final = 5.0
-CONNECT_S: Final = 5.0
 RETRY_S: Final = (0.5, 10.0)  # first and longest pause
 DRAIN_S: Final = 2.0
 POLL_S: Final = 0.5
@@ -67,50 +74,43 @@ class Options(Table):
         servers: `nats://HOST:PORT` or `tls://HOST:PORT`, tried in turn.
         spool: File in which messages wait for the server.
         site: Where the node is: part of the subjects, `edge.SITE.NODE.FAMILY.CAMERA`.
-        families: What is sent: `events`, `faces`, `status`, `tracks`, `detections`.
+        families: What is sent: `events`, `faces`, `states`, `status`, `tracks`, `detections`, and
+            `audit`, the log of who was enrolled, compared and forgotten, by id.
         stream: Name of the stream; it is made if there is none that takes the subjects.
-        credentials_file: The server's credentials for this node (.creds); empty sends none.
+        credentials_file: Credentials for the server (.creds) or a key (.nk); empty sends none.
         tls_ca: Certificate authority of the server; empty uses those of the system.
         max_bytes: Of what may wait in the spool; then the oldest is lost and counted.
         max_age_s: Seconds after which what waits is given up.
+        stream_max_bytes: Of a stream that is made, such as `"10GB"`; then its oldest goes. 0 is
+            no bound.
+        stream_max_age_s: Seconds that it keeps a message; 0 is for ever.
     """
 
     insecure: bool = False  # comes first because the validator of servers reads it
     servers: tuple[str, ...] = Field(default=("nats://127.0.0.1:4222",), min_length=1)
     spool: str = Field(min_length=1)
     site: str = Field(default="home", pattern=r"^[A-Za-z0-9_-]{1,64}$")
-    families: tuple[Family, ...] = Field(("events", "faces", "status", "tracks"), min_length=1)
+    families: tuple[Family, ...] = Field(
+        ("events", "faces", "states", "status", "tracks"), min_length=1
+    )
     stream: str = Field(default="EDGE", pattern=r"^[A-Za-z0-9_-]{1,64}$")
     credentials_file: str = ""
     tls_ca: str = ""
     max_bytes: int = Field(default=1 << 30, ge=1 << 20)
     max_age_s: float = Field(default=7 * 86400.0, ge=60)
+    stream_max_bytes: Bytes = 0
+    stream_max_age_s: float = Field(default=0, ge=0)
 
     @field_validator("servers")
     @classmethod
     def _check_servers(cls, servers: tuple[str, ...]) -> tuple[str, ...]:
-        for server in servers:
-            parts = urlsplit(server)
-            try:
-                valid = parts.scheme in ("nats", "tls") and parts.hostname and parts.port != 0
-            except ValueError:
-                valid = False
-            if not valid:
-                raise ValueError(
-                    f"{show_address(server)!r} is no server: use nats://HOST:PORT or tls://"
-                )
+        check_urls(servers)
         return servers
 
     @model_validator(mode="after")
     def _check_encryption(self) -> Self:
-        for server in self.servers:
-            parts = urlsplit(server)
-            is_plain = parts.scheme == "nats" and not is_loopback(parts.hostname or "")
-            if is_plain and not self.insecure:
-                raise ValueError(
-                    f"{show_address(server)!r} would show everything to the network: "
-                    "use tls://, or set insecure = true"
-                )
+        if not self.insecure:
+            check_encryption(self.servers)
         return self
 
     def collides_with(self, other: Options) -> bool:
@@ -137,7 +137,7 @@ class NatsSink:
             SinkError: The spool cannot be opened.
         """
         options = self._options
-        self._spool = Spool(Path(options.spool), options.max_bytes, options.max_age_s)
+        self._spool = Spool(Path(options.spool), options.max_bytes, options.max_age_s, _list_losses)
         self._sender = _Sender(options, self._spool)
         self._sender.start()
         try:
@@ -157,9 +157,10 @@ class NatsSink:
         """
         assert self._spool  # noqa: S101 - it is open
         assert self._sender  # noqa: S101
-        wanted = [message for message in messages if self._wants(message)]
+        audited: dict[str, int] = {}
+        wanted = [each for message in messages for each in self._choose(message, audited)]
         if wanted:
-            self._spool.append(_pack(self._options.site, wanted), time.time())
+            self._spool.append(_pack(self._options.site, wanted), time.time(), audited)
             self._sender.wake()
 
     def idle(self) -> None:
@@ -177,15 +178,49 @@ class NatsSink:
             return SpoolState(0, 0, 0)
         return self._spool.look(self._sender.problem)
 
-    def _wants(self, message: Message) -> bool:
-        """Whether it is of a family that is sent; a heartbeat is, now and then."""
+    def find_audited(self, log_id: str) -> int | None:
+        """Number of the last entry of an audit log that is spooled, or has been."""
+        spool = self._spool
+        if "audit" not in self._families or spool is None:
+            return None
+        try:
+            return spool.read_cursor(log_id)
+        except SinkError:  # closed meanwhile, or at fault, which whoever sends is told
+            return None
+
+    def _follows(self, body: AuditMessage, audited: dict[str, int]) -> bool:
+        """Whether an entry is the next one of its log, which is noted in ``audited`` then."""
+        assert self._spool  # noqa: S101 - it is open
+        last = audited.get(body.boot)
+        if last is None:
+            last = self._spool.read_cursor(body.boot)
+        if body.seq != last + 1:
+            return False
+        audited[body.boot] = body.seq
+        return True
+
+    def _choose(self, message: Message, audited: dict[str, int]) -> list[Message]:
+        """A message if its family is sent; heartbeats now and then, and the last of each boot."""
+        if isinstance(message.body, AuditMessage):
+            is_next = "audit" in self._families and self._follows(message.body, audited)
+            return [message] if is_next else []
         if message.topic != HEARTBEAT:
-            return parse_family(message.topic) in self._families
-        now_s = time.monotonic()
-        is_due = now_s - self._heartbeat_s >= HEARTBEAT_EVERY_S
+            return [message] if parse_family(message.topic) in self._families else []
+        message = self._claim_no_others(message)
+        now_s, held = time.monotonic(), self._held
+        last = [held] if held and held.body.boot != message.body.boot else []
+        is_due = bool(last) or now_s - self._heartbeat_s >= HEARTBEAT_EVERY_S
         self._heartbeat_s = now_s if is_due else self._heartbeat_s
         self._held = None if is_due else message
-        return is_due
+        return [*last, message] if is_due else []
+
+    def _claim_no_others(self, heartbeat: Message) -> Message:
+        """A heartbeat that names what is sent here: what never was cannot be missing."""
+        body = heartbeat.body
+        assert isinstance(body, HeartbeatMessage)  # noqa: S101 - its topic says so
+        sent = {t: seq for t, seq in body.last_seq.items() if parse_family(t) in self._families}
+        body = msgspec.structs.replace(body, last_seq=sent)
+        return msgspec.structs.replace(heartbeat, body=body)
 
 
 def _pack(site: str, messages: Iterable[Message]) -> list[Batch]:
@@ -278,6 +313,7 @@ class _Sender:
     def __init__(self, options: Options, spool: Spool) -> None:
         self.problem = "it is not connected yet"
         self._options, self._spool = options, spool
+        self._servers = NatsServers(options.servers, options.credentials_file, options.tls_ca)
         self._stop_at_s = float("inf")
         self._stopping = threading.Event()
         self._waiting = threading.Event()
@@ -322,8 +358,8 @@ class _Sender:
         pause_s = RETRY_S[0]
         while not self._is_over():
             try:
-                client = await self._connect()
-            except (OSError, nats.errors.Error, ssl.SSLError, asyncio.TimeoutError) as error:
+                client = await self._servers.connect()
+            except (*FAILURES, ConfigError) as error:
                 self._tell(error)
                 if self._stopping.is_set():
                     return
@@ -331,8 +367,9 @@ class _Sender:
                 pause_s = min(2 * pause_s, RETRY_S[1])
                 continue
             try:
-                await self._forward(client)
                 pause_s = RETRY_S[0]
+                await self._forward(client)
+                return  # it was told to stop
             except (OSError, nats.errors.Error, asyncio.TimeoutError) as error:
                 self._tell(error)
                 await asyncio.to_thread(self._stopping.wait, RETRY_S[0])
@@ -345,29 +382,11 @@ class _Sender:
 
     def _tell(self, error: BaseException) -> None:
         """Say why nothing is sent, once; an address loses its password."""
-        what = redact(str(error).strip()) or type(error).__name__
-        self.problem = f"{', '.join(map(show_address, self._options.servers))}: {what}"
+        self.problem = self._servers.explain(error)
         self._warnings.tell(
             "nats is away", f"nats: {self.problem}: messages wait in {self._options.spool}"
         )
         self._warnings.sum_up()
-
-    async def _connect(self) -> Client:
-        options = self._options
-        more: dict[str, Any] = {}
-        if options.credentials_file:
-            more["user_credentials"] = options.credentials_file
-        if any(server.startswith("tls:") for server in options.servers):
-            more["tls"] = ssl.create_default_context(cafile=options.tls_ca or None)
-        client = Client()
-        await asyncio.wait_for(
-            client.connect(
-                list(options.servers), allow_reconnect=False, connect_timeout=int(CONNECT_S),
-                max_reconnect_attempts=1, error_cb=_ignore, name="edge", **more,
-            ),
-            2 * CONNECT_S,
-        )  # fmt: skip
-        return client
 
     async def _forward(self, client: Client) -> None:
         """Publish batches until the connection ends or there is nothing left at the end."""
@@ -375,6 +394,7 @@ class _Sender:
         await self._make_stream(stream)
         while not self._is_over():
             self._waiting.clear()
+            self._spool.report_losses(self._report, time.time())
             if not self._parcels:
                 self._parcels = _gather(self._spool.read(READ))
                 self._spool.bind(parcel.batches for parcel in self._parcels)
@@ -388,6 +408,24 @@ class _Sender:
             if client.is_closed:
                 raise nats.errors.ConnectionClosedError
             await asyncio.to_thread(self._stopping.wait, GATHER_S)
+
+    def _report(self, losses: Sequence[Loss]) -> list[Batch]:
+        """Heartbeats that name what was given up, so that `edge.replay` misses it.
+
+        What else arrives of a boot may end before that.
+        """
+        boots: dict[tuple[str, str], list[Loss]] = {}
+        for loss in losses:
+            boots.setdefault((loss.node, loss.boot), []).append(loss)
+        batches = [
+            batch
+            for (node, boot), rows in boots.items()
+            for batch in _pack(self._options.site, [_make_heartbeat(node, boot, rows)])
+        ]
+        return [  # their numbers are all 0
+            replace(batch, message_id=f"losses/{hashlib.sha256(batch.content).hexdigest()}")
+            for batch in batches
+        ]
 
     async def _publish(self, stream: JetStreamContext) -> None:
         """Publish some parcels at a time, and remove those that the server has stored."""
@@ -419,20 +457,49 @@ class _Sender:
 
     async def _make_stream(self, stream: JetStreamContext) -> None:
         """Make the stream if no other takes the subjects."""
-        subject = f"edge.{self._options.site}.>"
+        options = self._options
+        subject = f"edge.{options.site}.>"
         try:
             await stream.find_stream_name_by_subject(subject)
         except nats.js.errors.NotFoundError:
             await stream.add_stream(
                 StreamConfig(
-                    name=self._options.stream, subjects=["edge.>"], storage=StorageType.FILE,
-                    retention=RetentionPolicy.LIMITS, duplicate_window=600,
+                    name=options.stream, subjects=["edge.>"], storage=StorageType.FILE,
+                    retention=RetentionPolicy.LIMITS, duplicate_window=_choose_window(options),
+                    max_bytes=options.stream_max_bytes or -1, max_age=options.stream_max_age_s,
                 )
             )  # fmt: skip
 
 
-async def _ignore(_: BaseException) -> None:
-    """What the client library would print by itself."""
+def _list_losses(batch: Batch) -> list[Loss]:
+    """The last number of each topic that a batch holds, or that a heartbeat in it names."""
+    found = []
+    for line in batch.content.splitlines():
+        try:
+            topic, body = decode_line(line)
+        except ValueError:  # of a spool that was changed
+            continue
+        claims = body.last_seq if isinstance(body, HeartbeatMessage) else {topic: body.seq}
+        found += [
+            Loss(body.node, body.boot, claimed, seq, body.captured_at)
+            for claimed, seq in claims.items()
+        ]
+    return found
+
+
+def _make_heartbeat(node: str, boot: str, losses: Sequence[Loss]) -> Message:
+    """A heartbeat of a boot that may be over: numbered 0, for it is none of its own."""
+    body = HeartbeatMessage(
+        node=node, boot=boot, seq=0, captured_at=max(loss.at_s for loss in losses),
+        published_at=time.time(), age_s=0.0, model=Model("", ""),
+        last_seq={loss.topic: loss.seq for loss in losses},
+    )  # fmt: skip
+    return Message(HEARTBEAT, body)
+
+
+def _choose_window(options: Options) -> float:
+    """Seconds in which a batch that comes twice is known; the server takes no more than its age."""
+    return min(600.0, options.stream_max_age_s or 600.0)
 
 
 def build(options: Options) -> NatsSink:

@@ -35,6 +35,7 @@ from edge.wire.last_value_cache import LastValueCache
 from edge.wire.listener import listen
 from edge.wire.schema import Format, Message, encode
 from edge.wire.self_test import SelfTest
+from edge.wire.sink import Sink
 from edge.wire.subscriber_guard import (
     Limits,
     SubscriberCounts,
@@ -260,6 +261,11 @@ class ZeromqSink:
     def on_hurry(self, hurry: Callable[[], None]) -> None:
         """What to call when somebody has subscribed."""
         self._hurry = hurry
+
+    def inherit(self, former: Sink) -> None:
+        """Know what the former sink would have told late subscribers."""
+        if isinstance(former, ZeromqSink):
+            self._last = former._last  # noqa: SLF001 - of its own kind
 
     def count_subscribers(self) -> SubscriberCounts:
         """What happened to subscribers since the last count."""

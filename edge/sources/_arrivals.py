@@ -81,5 +81,6 @@ def iterate_captures(
             counts.undecoded,
             counts.late,
             arrival.lag_s,
+            counts.passed,
         )
         damaged = 0

@@ -13,11 +13,13 @@ class Counts:
         damaged: Those that could not be decoded, or not whole.
         undecoded: Those that were not to be decoded.
         late: Those that were passed over because the camera was late.
+        passed: Those that came sooner than they were asked for.
     """
 
     damaged: int = 0
     undecoded: int = 0
     late: int = 0
+    passed: int = 0
 
     def __sub__(self, earlier: Counts) -> Counts:
         """What has come since."""
@@ -25,4 +27,5 @@ class Counts:
             self.damaged - earlier.damaged,
             self.undecoded - earlier.undecoded,
             self.late - earlier.late,
+            self.passed - earlier.passed,
         )

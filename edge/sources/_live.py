@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from edge.sources._av import Video, is_flush
 from edge.sources._counts import Counts
 from edge.sources._lag import LagLimit
 from edge.sources._tap import StreamTap
+from edge.sources._thinner import Thinner
 from edge.types import Decoding, StreamPacket
 
 Decode = Callable[[Video, "Packet[Stream]", Decoding], list[VideoFrame]]
@@ -97,6 +99,8 @@ class LiveStream:
         self._video, self._limit, self._watch, self._warnings = video, limit, watch, warnings
         self._delayed, self._decode = delayed, decode
         self._tap = StreamTap(video, put, on_sound) if put else None
+        self._thinner = Thinner()
+        self._is_thinned = False  # the last packet's picture
         self._decodes = True
         self._begun_s = time.time(), time.monotonic()  # of the picture that comes out next
         self._unit_s = float(video.stream.time_base or 0)  # of stamps; 0: they stand still
@@ -107,25 +111,28 @@ class LiveStream:
 
     @property
     def is_left_out(self) -> bool:
-        """Whether packets come and are not to be decoded."""
-        return self._video.waits or not self._decodes
+        """Whether pictures come and are not asked for."""
+        return self._video.waits or not self._decodes or self._is_thinned
 
     def count(self) -> Counts:
         """What became of the packets so far."""
         video, limit = self._video, self._limit
-        return Counts(video.damaged, video.undecoded, limit.late if limit else 0)
+        late = limit.late if limit else 0
+        return Counts(video.damaged, video.undecoded, late, self._thinner.passed)
 
-    def read(self, decoding: Decoding) -> Iterator[LiveFrame]:
+    def read(self, decoding: Decoding, max_fps: float = math.inf) -> Iterator[LiveFrame]:
         """Read a packet; the frames that it completes.
 
         Args:
             decoding: How much to decode from the next key frame on.
+            max_fps: How many frames a second are asked for, beside key frames.
 
         Raises:
             SourceError: The stream ended or broke, nothing came in time, or no key frame did that
                 was waited for.
         """
         video, before_s = self._video, time.monotonic()
+        self._is_thinned = False
         packet = video.read()
         if packet is None or is_flush(packet):
             raise SourceError(f"{video.address} ended the stream")
@@ -149,7 +156,11 @@ class LiveStream:
         elif in_time:
             for frame in self._decode(video, packet, self._watch.choose(decoding)):
                 self._decoded_s = now_s[1]
-                yield self._stamp(frame, *arrived_s)
+                live = self._stamp(frame, *arrived_s)
+                if frame.key_frame or self._thinner.is_due(live.monotonic_s, max_fps):
+                    yield live
+                else:
+                    self._is_thinned = True
         else:
             video.skip()
         if video.waits and now_s[1] - self._decoded_s > MAX_WAIT_S:

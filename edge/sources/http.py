@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import re
 import threading
 import time
@@ -25,6 +26,7 @@ from edge.sources._address import add_login, check_url
 from edge.sources._arrivals import Arrival, iterate_captures
 from edge.sources._av import HardwareDevice, Opening, Video, limit_allocations, open_video
 from edge.sources._capture_thread import CaptureThread
+from edge.sources._counts import Counts
 from edge.sources._helper_thread import NameLookup
 from edge.sources._http import HttpBody, HttpClient
 from edge.sources._jpeg import JpegSplitter
@@ -33,6 +35,7 @@ from edge.sources._live import Decode, KeyFrameWatch, LiveStream
 from edge.sources._login import Login, SecretUrl
 from edge.sources._sound import NONE as NO_SOUND
 from edge.sources._tap import wrap_jpeg
+from edge.sources._thinner import Thinner
 from edge.types import Capture, Decoding, StreamPacket
 
 if TYPE_CHECKING:
@@ -105,6 +108,7 @@ class HttpCamera:
     Attributes:
         codec: What the pictures are coded with, by FFmpeg's name; empty before the first one.
         decoding: How much to decode.
+        max_fps: How many captures a second are asked for.
         tap: Takes every packet.
         on_sound: Told why its sound does not reach the tap, or nothing; None leaves sound out.
     """
@@ -112,6 +116,7 @@ class HttpCamera:
     every_frame = False
     codec = ""
     decoding = Decoding.ALL
+    max_fps = math.inf
     tap: Callable[[StreamPacket], None] | None = None
     on_sound: Callable[[str], None] | None = None
 
@@ -235,7 +240,9 @@ class HttpCamera:
                 on_sound=self.on_sound,
             )
             while not closing.is_set():
-                for live in stream.read(self.decoding):
+                # a playlist is read in bursts, which `pacing` spreads: each picture waits its turn
+                max_fps = math.inf if pacing else self.max_fps
+                for live in stream.read(self.decoding, max_fps):
                     at_s = live.wall_s, live.monotonic_s
                     if pacing:
                         pacing.wait(live.frame, closing)
@@ -252,11 +259,14 @@ class HttpCamera:
         """Store each JPEG of a stream as it comes; its reader never waits for a decoder."""
         if self.on_sound:
             self.on_sound(NO_SOUND)
+        thinner = Thinner()
         while not closing.is_set() and (jpeg := splitter.next()) is not None:
             if self.tap:
                 self.tap(wrap_jpeg(jpeg, *splitter.began_s))
-            if self.decoding is not Decoding.NONE:
-                store(Arrival(jpeg, *splitter.began_s))
+            is_asked = self.decoding is not Decoding.NONE
+            if is_asked and thinner.is_due(splitter.began_s[1], self.max_fps):
+                counts = Counts(passed=thinner.passed)
+                store(Arrival(jpeg, *splitter.began_s, counts=counts))
             elif self._thread:
                 self._thread.excuse()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -79,6 +80,7 @@ class RtspCamera:
     Attributes:
         codec: What the pictures are coded with, by FFmpeg's name; empty before the first one.
         decoding: How much to decode.
+        max_fps: How many captures a second are asked for.
         tap: Takes every packet.
         on_sound: Told why its sound does not reach the tap, or nothing; None leaves sound out.
     """
@@ -86,6 +88,7 @@ class RtspCamera:
     every_frame = False
     codec = ""
     decoding = Decoding.ALL
+    max_fps = math.inf
     tap: Callable[[StreamPacket], None] | None = None
     on_sound: Callable[[str], None] | None = None
 
@@ -115,19 +118,29 @@ class RtspCamera:
             yield stack.enter_context(contextlib.closing(self._captures(video, stop)))
 
     def _open(self, stack: contextlib.ExitStack) -> Video:
-        opening, transport = self._opening(), self._options.transport
+        opening = self._opening()
         try:
             return stack.enter_context(open_video(opening, self._lookup))
         except SourceDeniedError as error:
             problem: SourceError = self._explain_denial(opening, error)
         except SourceError as error:
-            if "Protocol not supported" not in error.problem:
-                raise
+            problem = self._explain_failure(error)
+        raise problem
+
+    def _explain_failure(self, error: SourceError) -> SourceError:
+        """The error with the remedy of RTSP, where it has one."""
+        if "Protocol not supported" in error.problem:
+            transport = self._options.transport
             other = "udp" if transport == "tcp" else "tcp"
-            problem = SourceError(
+            return SourceError(
                 f'{self.address} does not send over {transport}: set transport = "{other}"'
             )
-        raise problem
+        if "Invalid data found" in error.problem:  # FFmpeg says so of a missing answer, too
+            return SourceError(
+                f"{self.address} hung up without an answer, or does not speak RTSP: check address "
+                "and port, and how many viewers the camera allows"
+            )
+        return error
 
     def _explain_denial(self, opening: Opening, denied: SourceDeniedError) -> SourceDeniedError:
         """The denial with what is known of its cause."""
@@ -194,7 +207,7 @@ class RtspCamera:
         deadline_s = time.monotonic() + self._options.first_picture_timeout_s
         size_wh, told = None, Counts()
         while not stop.is_set():
-            for live in stream.read(self.decoding):
+            for live in stream.read(self.decoding, self.max_fps):
                 picture = video.to_picture(live.frame)
                 if size_wh not in (None, picture.size_wh):
                     raise SourceError(
@@ -212,6 +225,7 @@ class RtspCamera:
                     counts.undecoded,
                     counts.late,
                     live.lag_s,
+                    counts.passed,
                 )
                 deadline_s = time.monotonic() + self._options.read_timeout_s
             if stream.is_left_out:

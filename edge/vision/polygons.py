@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.types import Bool
+from edge.types import F32, Bool
 
 F64 = NDArray[np.float64]
 Points = Sequence[tuple[float, float]]
@@ -62,3 +62,9 @@ class Polygons:
         share = np.clip((away * along).sum(axis=2) / length2, 0, 1)
         gap: F64 = np.linalg.norm(away - share[..., None] * along, axis=2).min(axis=1)
         return gap
+
+
+def bound(polygon: Points, size_wh: tuple[int, int]) -> F32:
+    """The box ``(4,)`` around a polygon in fractions of a picture, xyxy in its pixels."""
+    corners = np.array(polygon, np.float64) * size_wh
+    return np.concatenate([corners.min(axis=0), corners.max(axis=0)]).astype(np.float32)

@@ -50,6 +50,7 @@ CONFUSION = 0.5  # of an overlap counts between those: a box of the same class g
 PART_INSIDE = 0.85  # of a box lies where the object stood: it is what shows of it
 PART_IOU = 0.1  # and is that large
 REST_S = 3.0  # after this time in one place it stands still
+EXCHANGE_S = 5.0  # in which a busy machine may look at no frame while models are exchanged
 SHIFTED_S = 1.0  # a box that is elsewhere for less, for it is partly hidden, did not move
 
 # One row per track. `seen` counts the frames it was seen in; times are on the tracker's clock.
@@ -133,9 +134,25 @@ class Tracker:
         self._step_s = 0.0
 
     def take_over(self, other: Tracker) -> None:
-        """Go on with the tracks of a tracker that had other options."""
+        """Go on with the tracks of a tracker that had other options.
+
+        The next frame may come late, and that ends none of them.
+        """
         self._rows, self._at_s = other._rows, other._at_s
-        self._now_s, self._step_s = other._now_s, other._step_s
+        self._now_s, self._step_s = other._now_s, max(other._step_s, EXCHANGE_S / 2)
+
+    def change_classes(self, ids: I64) -> tuple[TrackEvent, ...]:
+        """Go on with other class ids; the tracks of classes that are gone end.
+
+        Args:
+            ids: ``(C,)`` the new id of each class, -1 of one that is gone.
+
+        Returns:
+            The ends, with the ids as they were.
+        """
+        ended = self._drop(ids[self._rows["class_id"]] < 0)
+        self._rows["class_id"] = ids[self._rows["class_id"]]
+        return ended
 
     def update(self, detections: Detections, at_s: float) -> TrackUpdate:
         """Take one frame's detections, those of low scores included.

@@ -98,6 +98,12 @@ class ZoneMonitor:
         known["foot"][rows], known["at_s"][rows] = feet, at_s
         return self._get_names(rows), tuple(changes)
 
+    def change_classes(self, ids: I64) -> None:
+        """Know tracks by other class ids, ``(C,)`` by the one before; -1 forgets a class."""
+        class_id = ids[self._known["class_id"]]
+        self._known["class_id"] = class_id
+        self._known = self._known[class_id >= 0]
+
     def forget(self, track_ids: Iterable[int], at_s: float) -> tuple[TrackEvent, ...]:
         """Drop tracks that ended; LEFT for the zones they were last seen in.
 

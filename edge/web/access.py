@@ -83,13 +83,14 @@ class Access:
 
     Args:
         rules: Who may see the node.
+        former: Whose sessions go on, as far as these rules know their users.
     """
 
-    def __init__(self, rules: AccessRules) -> None:
+    def __init__(self, rules: AccessRules, former: Access | None = None) -> None:
         self.rules = rules
-        self._sessions = Sessions()
-        self._invitations = Invitations()
-        self._attempts = LoginAttempts()
+        self._sessions: Sessions = former._sessions if former else Sessions()  # noqa: SLF001
+        self._invitations: Invitations = former._invitations if former else Invitations()  # noqa: SLF001
+        self._attempts: LoginAttempts = former._attempts if former else LoginAttempts()  # noqa: SLF001
         self._hashing: asyncio.Semaphore | None = None
         self._waiting = 0
         self._warnings = RepeatedWarnings(log)

@@ -37,20 +37,23 @@ from edge.web.shield import Shield
 STATIC = Path(__file__).with_name("static")
 
 
-def create_page(options: Http, base: Path, node: Node) -> ASGIApp | None:
+def create_page(
+    options: Http, base: Path, node: Node, access: Access | None = None
+) -> ASGIApp | None:
     """Create what the daemon's HTTP server serves; None where the page is not to be shown.
 
     Args:
         options: The table of the server.
         base: Folder of the configuration file.
         node: What there is to see.
+        access: Who may see it; None takes what the options say.
 
     Raises:
         ConfigError: The users file cannot be used.
     """
     if not options.shows_page:
         return None
-    return create_app(node, Access(read_rules(options, base)))
+    return create_app(node, access or Access(read_rules(options, base)))
 
 
 def create_app(node: Node, access: Access) -> ASGIApp:

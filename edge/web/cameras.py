@@ -13,7 +13,7 @@ from edge.errors import EdgeError
 from edge.web.endpoint import Call, Endpoint
 from edge.web.ports import CameraSight, Export, LatestPicture, Node
 from edge.web.problem import RequestError
-from edge.web.schema import CameraEntry, CameraList, PictureQuery, Query, RangeQuery
+from edge.web.schema import CameraEntry, CameraList, PictureQuery, Query, RangeQuery, StatePlace
 from edge.web.still import StillCache
 
 MAX_RANGE_S = 3600.0
@@ -32,9 +32,10 @@ def get_camera(node: Node, name: str) -> CameraSight:
     raise RequestError(HTTPStatus.NOT_FOUND, f"there is no camera {name[:64]!r}")
 
 
-def describe_camera(sight: CameraSight) -> CameraEntry:
+def describe_camera(node: Node, sight: CameraSight) -> CameraEntry:
     """A camera as it is shown."""
     settings, status = sight.settings, sight.status
+    latest = node.get_latest(settings.name) if node.get_latest and settings.states else None
     return CameraEntry(
         name=settings.name,
         state=str(status.state) if status else "",
@@ -46,17 +47,19 @@ def describe_camera(sight: CameraSight) -> CameraEntry:
         fps=round(sight.fps, 2),
         live=sight.live,
         hide=settings.hide,
+        places=tuple(StatePlace(state.name, state.polygon) for state in settings.states),
+        states=dict(latest.states) if latest else {},
     )
 
 
 def list_cameras(call: Call[Query, None]) -> CameraList:
     """All cameras."""
-    return CameraList(tuple(map(describe_camera, call.node.list_cameras())))
+    return CameraList(tuple(describe_camera(call.node, s) for s in call.node.list_cameras()))
 
 
 def show_camera(call: Call[Query, None]) -> CameraEntry:
     """One camera."""
-    return describe_camera(get_camera(call.node, call.get_part("camera")))
+    return describe_camera(call.node, get_camera(call.node, call.get_part("camera")))
 
 
 def get_latest(node: Node, name: str) -> LatestPicture:

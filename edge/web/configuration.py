@@ -41,8 +41,8 @@ def find_mistakes(file: ConfigurationFile, text: str) -> tuple[Mistake, ...]:
     name = file.path.name
     try:
         tree = config_file.read_tree(text)
-        config_file.parse(tree, name, text)
-        if file.classes:
+        settings = config_file.parse(tree, name, text)
+        if file.classes and file.detector in (None, settings.models.detector):
             config_file.check_labels(tree, file.classes, name, text)
     except EdgeError as error:
         return tuple(

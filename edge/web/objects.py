@@ -44,13 +44,17 @@ async def _send(call: Call[Query, None], camera: str) -> AsyncIterator[bytes]:
 def describe_objects(latest: LatestPicture, *, names: bool) -> FrameObjects:
     """What was found in a frame; names of people only for who may see them."""
     rows = zip(
-        latest.track_ids, latest.labels, latest.names, latest.xyxy.round(1).tolist(), strict=True
-    )
+        latest.track_ids, latest.labels, latest.names, latest.xyxy.round(1).tolist(),
+        latest.attributes or ({},) * len(latest.labels), strict=True,
+    )  # fmt: skip
     objects = tuple(
-        FoundObject(track, label, name if names or not name else UNNAMED, tuple(box))
-        for track, label, name, box in rows
+        FoundObject(
+            track, label, name if names or not name else UNNAMED, tuple(box), dict(attributes)
+        )
+        for track, label, name, box, attributes in rows
     )
-    return FrameObjects(latest.frame.captured_s, latest.frame.size_wh, objects)
+    frame = latest.frame
+    return FrameObjects(frame.captured_s, frame.size_wh, objects, dict(latest.states))
 
 
 ENDPOINTS = (

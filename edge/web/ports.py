@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Literal, Protocol
 
-from edge.config import Camera, Config
+from edge.config import Camera, Config, ModelFile
 from edge.errors import StorageError
 from edge.recording.archive import INDEX
 from edge.recording.index import Index
@@ -96,6 +96,8 @@ class LatestPicture:
         names: Who they are, N names; empty where nobody was named.
         faces_xyxy: ``(M, 4)`` boxes of faces, pixels of the frame.
         hide: What must not be recognizable.
+        attributes: What was decided of each of the N objects, by the name of the attribute.
+        states: What was decided of the camera's places, by the name of the state.
     """
 
     frame: Frame
@@ -105,6 +107,8 @@ class LatestPicture:
     names: tuple[str, ...]
     faces_xyxy: F32
     hide: tuple[Hidden, ...] = ()
+    attributes: tuple[Mapping[str, str], ...] = ()
+    states: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,13 +200,15 @@ class ConfigurationFile:
     Attributes:
         reload: Asks the node to read it again.
         classes: What its detector detects; labels are checked against it where it is not empty.
-        list_waiting: Tables of a configuration that take effect only when the node is restarted.
+        list_waiting: Tables for which a configuration is refused until the node is restarted.
+        detector: What detects ``classes``; where another is written, labels are not checked.
     """
 
     path: Path
     reload: Callable[[], None]
     classes: tuple[str, ...] = ()
     list_waiting: Callable[[Config], Sequence[str]] = lambda _: ()
+    detector: ModelFile | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,9 +231,9 @@ class NodeHealth:
 Export = Callable[[str, float, float, Callable[[bytes], None]], None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Node:
-    """What there is to see.
+    """What there is to see. What a reload changes is replaced while it is served.
 
     Attributes:
         name: Of the node.

@@ -165,6 +165,18 @@ class SeenMark(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 # --- cameras ----------------------------------------------------------------------------------
 
 
+class StatePlace(msgspec.Struct, frozen=True):
+    """A place whose state a classifier says.
+
+    Attributes:
+        name: Name of the state.
+        polygon: Its corners, as fractions of width and height.
+    """
+
+    name: str
+    polygon: tuple[tuple[float, float], ...]
+
+
 class CameraEntry(msgspec.Struct, frozen=True, kw_only=True):
     """A camera.
 
@@ -178,6 +190,9 @@ class CameraEntry(msgspec.Struct, frozen=True, kw_only=True):
         fps: Frames per second that are looked at.
         live: Whether its stream can be shown as it is sent.
         hide: What is made unrecognizable in its pictures.
+        places: Places whose states classifiers say.
+        states: What they have decided, by the name of the state; of a classifier with independent
+            labels the names are `NAME.LABEL`.
     """
 
     name: str
@@ -190,6 +205,8 @@ class CameraEntry(msgspec.Struct, frozen=True, kw_only=True):
     fps: float
     live: bool
     hide: tuple[str, ...]
+    places: tuple[StatePlace, ...]
+    states: dict[str, str]
 
 
 class CameraList(msgspec.Struct, frozen=True):
@@ -345,12 +362,14 @@ class FoundObject(msgspec.Struct, frozen=True):
         label: Its class.
         name: Who it is; empty where nobody was named, "known person" for who may not see names.
         xyxy: Its box, pixels of the frame.
+        attributes: What classifiers have decided of it, by the name of the attribute.
     """
 
     track: int
     label: str
     name: str
     xyxy: tuple[float, float, float, float]
+    attributes: dict[str, str]
 
 
 class FrameObjects(msgspec.Struct, frozen=True):
@@ -360,11 +379,13 @@ class FrameObjects(msgspec.Struct, frozen=True):
         captured_s: When the frame was captured, Unix seconds: the clock of live video.
         size_wh: Width and height of the frame, in pixels.
         objects: What was found.
+        states: What classifiers have decided of the camera's places, by the name of the state.
     """
 
     captured_s: float
     size_wh: tuple[int, int]
     objects: tuple[FoundObject, ...]
+    states: dict[str, str]
 
 
 # --- changes ----------------------------------------------------------------------------------
@@ -466,7 +487,8 @@ class ConfigurationText(msgspec.Struct, frozen=True):
     Attributes:
         text: Its text; whatever is secret is `[hidden ...]`, which is put back when it is written.
         revision: Names this state of the file, for the header `if-match`; also in `etag`.
-        needs_restart: Of what was written, tables that take effect only when the node is restarted.
+        needs_restart: Tables that cannot change while the node runs: until it is restarted, it
+            refuses all of what was written.
     """
 
     text: str

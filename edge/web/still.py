@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -76,14 +76,20 @@ class StillCache:
 
 def _draw_latest(latest: LatestPicture, *, boxes: bool, names: bool, height: int) -> bytes:
     hidden = choose_hidden(latest.hide, latest.xyxy, latest.labels, latest.faces_xyxy)
+    said = latest.attributes or ({},) * len(latest.labels)
     captions = [
-        f"{label} {_to_ascii(name)}" if name and names else label
-        for label, name in zip(latest.labels, latest.names, strict=True)
+        _to_ascii(" ".join([label, *([name] if name and names else []), *_describe_values(values)]))
+        for label, name, values in zip(latest.labels, latest.names, said, strict=True)
     ]
     shown = latest.xyxy if boxes else latest.xyxy[:0]
     return encode_still(latest.frame.picture, shown, captions if boxes else [], height, hidden)
 
 
+def _describe_values(values: Mapping[str, str]) -> list[str]:
+    """What was decided, in few words: ``vest: no``."""
+    return [f"{name}: {value}" for name, value in values.items()]
+
+
 def _to_ascii(name: str) -> str:
-    """A name in the letters that OpenCV can draw."""
+    """A text in the letters that OpenCV can draw."""
     return name.encode("ascii", "replace").decode()

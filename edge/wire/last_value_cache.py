@@ -1,8 +1,9 @@
 """The last-value cache: what a late subscriber must receive to know the present state.
 
-It holds each camera's last status and, for each live track, its last message and the last message
-about every zone it is in, and the number of the last message of each topic. A track is removed when
-it ends, when its camera goes offline and when its camera starts a new epoch. What was decided last
+It holds each camera's last status, the last message about the state of each place and, for each
+live track, its last message, the last message about every zone it is in and about every attribute
+that was decided of it, and the number of the last message of each topic. A track is removed when it
+ends, when its camera goes offline and when its camera starts a new epoch. What was decided last
 about a face stays for `RECENT_S` after the face has left, without the name, which may have to be
 forgotten sooner.
 """
@@ -14,9 +15,10 @@ from dataclasses import dataclass, field
 import msgspec
 from msgspec import UNSET
 
-from edge.types import CameraState, TrackEventType
+from edge.types import UNDECIDED, CameraState, TrackEventType
 from edge.wire import topics
 from edge.wire.schema import (
+    AuditMessage,
     Body,
     DetectionsMessage,
     EventMessage,
@@ -25,6 +27,7 @@ from edge.wire.schema import (
     HeartbeatMessage,
     Message,
     RecentMessage,
+    StateMessage,
     StatusMessage,
     TracksMessage,
 )
@@ -36,15 +39,16 @@ RECENT_S = 60
 
 @dataclass(slots=True)
 class _LiveTrack:
-    """A track: its last message, and the last one of each zone it is in."""
+    """A track: its last message, and the last one of each zone it is in and each attribute."""
 
     last: Message
     zones: dict[str, Message] = field(default_factory=dict)
+    attributes: dict[str, Message] = field(default_factory=dict)
 
     def messages(self) -> list[Message]:
         """The messages in the order in which they were built, each once."""
-        zones = [message for message in self.zones.values() if message is not self.last]
-        return [*zones, self.last]
+        known = (*self.zones.values(), *self.attributes.values())
+        return [*(message for message in known if message is not self.last), self.last]
 
 
 class LastValueCache:
@@ -53,6 +57,7 @@ class LastValueCache:
     def __init__(self, max_tracks: int = MAX_TRACKS) -> None:
         self._max_tracks = max_tracks
         self._status: dict[str, Message] = {}  # by topic
+        self._states: dict[str, dict[str, Message]] = {}  # by topic, by name
         self._tracks: dict[str, dict[int, _LiveTrack]] = {}  # by topic, by track
         self._recent: dict[str, dict[int, RecentMessage]] = {}  # by topic, by track
         self._epochs: dict[str, int] = {}  # by camera
@@ -62,6 +67,8 @@ class LastValueCache:
     def update(self, message: Message) -> None:
         """Take a message into account."""
         body = message.body
+        if isinstance(body, AuditMessage):
+            return  # its `boot` is none of ours
         if self._latest is None or self._latest.boot != body.boot:
             self._last_seq.clear()
         self._latest = body
@@ -76,6 +83,8 @@ class LastValueCache:
             return
         if isinstance(body, TracksMessage):
             self._update_track(message, body)
+        elif isinstance(body, StateMessage):
+            self._update_state(message, body)
         else:
             self._update_status(message, body)
 
@@ -83,6 +92,7 @@ class LastValueCache:
         """Cached topics that a subscription to ``prefix`` matches."""
         known = (
             *self._status,
+            *self._states,
             *self._tracks,
             *self._recent,
             *((topics.HEARTBEAT,) if self._latest else ()),
@@ -94,6 +104,7 @@ class LastValueCache:
         if topic == topics.HEARTBEAT:
             return self._build_snapshot()
         messages = [self._status[topic]] if topic in self._status else []
+        messages += self._states.get(topic, {}).values()
         for track in self._tracks.get(topic, {}).values():
             messages += track.messages()
         messages.sort(key=lambda message: message.body.seq)
@@ -131,6 +142,12 @@ class LastValueCache:
         if body.state == CameraState.OFFLINE:
             self._end_all(body.camera)
 
+    def _update_state(self, message: Message, body: StateMessage) -> None:
+        states = self._states.setdefault(message.topic, {})
+        states.pop(body.name, None)  # the newest is last
+        if body.value != UNDECIDED:
+            states[body.name] = message
+
     def _update_track(self, message: Message, body: TracksMessage) -> None:
         tracks = self._tracks.setdefault(message.topic, {})
         if body.change == TrackEventType.ENDED:
@@ -143,6 +160,8 @@ class LastValueCache:
             track.zones[body.place] = message
         elif body.change == TrackEventType.LEFT:
             track.zones.pop(body.place, None)
+        elif body.change == TrackEventType.ATTRIBUTE and body.name is not UNSET:
+            track.attributes[body.name] = message
         if len(tracks) > self._max_tracks:
             del tracks[next(iter(tracks))]
 

@@ -14,16 +14,21 @@ from msgspec import UNSET, UnsetType
 
 from edge.event import Event, EventChange
 from edge.types import (
+    AuditRow,
     CameraStatus,
+    Classified,
     Decision,
     Faces,
     Frame,
     FrameResult,
     TrackEvent,
+    TrackEventType,
     TrackLoss,
 )
 from edge.wire import topics
 from edge.wire.schema import (
+    Attribute,
+    AuditMessage,
     DetectionsMessage,
     EventMessage,
     EventPerson,
@@ -33,6 +38,7 @@ from edge.wire.schema import (
     Landmarks,
     Message,
     Model,
+    StateMessage,
     StatusMessage,
     TrackedObject,
     TracksMessage,
@@ -70,6 +76,19 @@ class MessageBuilder:
         self._last_seq: dict[str, int] = {}
         self._last_frame: dict[str, tuple[int, int]] = {}  # camera -> epoch, frame
 
+    def rename(self, node: str, boot: str) -> Message:
+        """Begin to count anew under another name; the last heartbeat under the former one."""
+        with self._lock:
+            last = self._build_heartbeat()
+            self._node, self._boot = node, boot
+            self._last_seq.clear()
+        return last
+
+    def use_model(self, classes: Sequence[str], name: str, sha256: str) -> None:
+        """Name another detector and its classes from now on; not while `build` runs."""
+        with self._lock:
+            self._classes, self._model = tuple(classes), Model(name, sha256[:12])
+
     def build(self, result: FrameResult, jpeg: bytes | None = None) -> list[Message]:
         """One frame's messages: detections, track events, new decisions about faces."""
         frame = result.frame
@@ -78,7 +97,38 @@ class MessageBuilder:
         messages.append(self._build_detections(result, jpeg))
         messages += [self._build_track(frame, change) for change in result.changes]
         messages += [self._build_face(result, row) for row in result.decided]
+        messages += [self._build_attribute(result, *told) for told in result.told_attributes]
+        camera, size_wh = frame.camera, frame.size_wh
+        for told in result.told_states:
+            messages.append(self.build_state(camera, told, frame.captured_s, size_wh))
         return messages
+
+    def build_state(
+        self,
+        camera: str,
+        state: Classified,
+        at_s: float,
+        size_wh: tuple[int, int] = (0, 0),
+    ) -> Message:
+        """The message of the state of a place, at a Unix time; ``(0, 0)`` is an unknown size."""
+        topic = topics.states(camera)
+        epoch, frame = self._last_frame.get(camera, (0, 0))
+        width, height = size_wh
+        body = StateMessage(
+            **self._envelope(topic, at_s),
+            camera=camera,
+            epoch=epoch,
+            frame=frame,
+            width=width,
+            height=height,
+            name=state.name,
+            value=state.value,
+            before=state.before,
+            score=round(state.score, 4),
+            votes=state.votes,
+            looks=state.looks,
+        )
+        return Message(topic, body, captured_monotonic_s=self._monotonic_s())
 
     def build_loss(self, loss: TrackLoss) -> list[Message]:
         """The track events of a camera that was lost."""
@@ -111,7 +161,7 @@ class MessageBuilder:
         if event.best:
             width, height = event.best.size_wh
             best = {
-                "track": event.best.track_id, "label": event.best.label,
+                "track": event.best.track_id or UNSET, "label": event.best.label,
                 "score": round(event.best.score, 4),
                 "box": tuple(round(edge, 1) for edge in event.best.xyxy),
                 "best_at": event.best.captured_s, "width": width, "height": height,
@@ -135,21 +185,40 @@ class MessageBuilder:
         )
         return Message(topic, body, captured_monotonic_s=self._monotonic_s())
 
+    def build_audit(self, log_id: str, entry: AuditRow) -> Message:
+        """The message of an entry of a gallery's audit log; see `AuditMessage` on its numbers."""
+        with self._lock:
+            node, model = self._node, self._model
+        body = AuditMessage(
+            node=node, boot=log_id, seq=entry.seq, captured_at=entry.at_s, published_at=0.0,
+            age_s=0.0, model=model, actor=entry.actor, action=entry.action, person=entry.person,
+            detail=entry.detail, mac=entry.mac.hex(),
+        )  # fmt: skip
+        age_s = max(self._wall_s() - entry.at_s, 0.0)
+        return Message(topics.AUDIT, body, captured_monotonic_s=self._monotonic_s() - age_s)
+
     def build_heartbeat(self) -> Message:
         """A heartbeat with the last sequence number of every topic."""
         with self._lock:
-            last_seq = {t: seq for t, seq in self._last_seq.items() if t != topics.HEARTBEAT}
-        body = HeartbeatMessage(
-            **self._envelope(topics.HEARTBEAT, self._wall_s()), last_seq=last_seq
-        )
+            return self._build_heartbeat()
+
+    def _build_heartbeat(self) -> Message:
+        last_seq = {t: seq for t, seq in self._last_seq.items() if t != topics.HEARTBEAT}
+        envelope = self._number(topics.HEARTBEAT, self._wall_s())
+        body = HeartbeatMessage(**envelope, last_seq=last_seq)
         return Message(topics.HEARTBEAT, body, captured_monotonic_s=self._monotonic_s())
 
     def _envelope(self, topic: str, captured_s: float) -> dict[str, Any]:
         """Fields of every message; the sink's thread stamps the last two."""
+        with self._lock:
+            return self._number(topic, captured_s)
+
+    def _number(self, topic: str, captured_s: float) -> dict[str, Any]:
+        seq = self._last_seq[topic] = self._last_seq.get(topic, 0) + 1
         return {
             "node": self._node,
             "boot": self._boot,
-            "seq": self._next(topic),
+            "seq": seq,
             "captured_at": captured_s,
             "model": self._model,
             "published_at": 0.0,
@@ -167,12 +236,6 @@ class MessageBuilder:
             "height": height,
         }
 
-    def _next(self, topic: str) -> int:
-        with self._lock:
-            seq = self._last_seq.get(topic, 0) + 1
-            self._last_seq[topic] = seq
-        return seq
-
     def _build_detections(self, result: FrameResult, jpeg: bytes | None) -> Message:
         frame, tracks = result.frame, result.tracks
         tracked, loose = _assign_faces(result.faces, result.decisions)
@@ -184,6 +247,7 @@ class MessageBuilder:
             _round(tracks.xyxy, 1),
             result.zones,
             tracks.stationary.tolist(),
+            result.attributes or ((),) * len(tracks),
             strict=True,
         )
         body = DetectionsMessage(
@@ -198,8 +262,11 @@ class MessageBuilder:
                         zones=zones,
                         face=tracked.get(row, UNSET),
                         stationary=stationary,
+                        attributes={c.name: _describe(c) for c in said} or UNSET,
                     )
-                    for row, (track, class_id, score, box, zones, stationary) in enumerate(rows)
+                    for row, (track, class_id, score, box, zones, stationary, said) in enumerate(
+                        rows
+                    )
                 ]
             ),
             faces=loose,
@@ -223,6 +290,24 @@ class MessageBuilder:
         )
         return Message(topic, body, captured_monotonic_s=frame.age_from_s)
 
+    def _build_attribute(self, result: FrameResult, row: int, told: Classified) -> Message:
+        frame, tracks = result.frame, result.tracks
+        topic = topics.tracks(frame.camera)
+        body = TracksMessage(
+            **self._frame_envelope(topic, frame),
+            track=int(tracks.track_id[row]),
+            label=self._classes[int(tracks.class_id[row])],
+            change=str(TrackEventType.ATTRIBUTE),
+            place="",
+            direction="",
+            dwell_s=0.0,
+            score=round(float(tracks.score[row]), 4),
+            box=tuple(_round(tracks.xyxy[row], 1)),
+            name=told.name,
+            attribute=_describe(told),
+        )
+        return Message(topic, body, captured_monotonic_s=frame.age_from_s)
+
     def _build_face(self, result: FrameResult, row: int) -> Message:
         frame = result.frame
         topic = topics.faces(frame.camera)
@@ -239,6 +324,12 @@ def stamp(message: Message, now_s: float, now_monotonic_s: float) -> Message:
     age_s = round(max(0.0, now_monotonic_s - message.captured_monotonic_s), 6)
     body = msgspec.structs.replace(message.body, published_at=now_s, age_s=age_s)
     return Message(message.topic, body, message.jpeg, message.captured_monotonic_s)
+
+
+def _describe(said: Classified) -> Attribute:
+    return Attribute(
+        value=said.value, score=round(said.score, 4), votes=said.votes, looks=said.looks
+    )
 
 
 def _round(column: np.ndarray, digits: int) -> list[Any]:

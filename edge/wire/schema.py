@@ -2,7 +2,7 @@
 
 One struct per topic family. Readers must ignore fields they do not know. Fields without a value
 are left out. The vocabularies of ``change``, ``state``, ``severity``, ``triggers``,
-``outcome``, ``liveness``, ``label`` and
+``outcome``, ``liveness``, ``label``, ``value`` and
 ``reason_code`` are open: a newer daemon may send a word that an older reader does not know.
 
 Boxes and landmarks are in pixels of the source image, rounded to 0.1; scores have 4 digits.
@@ -15,6 +15,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from edge.printable import escape_controls
 from edge.wire import topics
 
 SCHEMA: Final = "edge/1"
@@ -135,6 +136,22 @@ class Face(Struct, frozen=True, kw_only=True, gc=False):
     needs: dict[str, int | float] | UnsetType = UNSET
 
 
+class Attribute(Struct, frozen=True, kw_only=True, gc=False):
+    """What a classifier says of an object, all looks fused.
+
+    Attributes:
+        value: The class, or `undecided`; `yes` or `no` where the classifier has independent labels.
+        score: Probability of the value, of the likeliest one while undecided, 0..1.
+        votes: Number of looks that agree.
+        looks: Number of looks that count.
+    """
+
+    value: str
+    score: float
+    votes: int
+    looks: int
+
+
 class TrackedObject(Struct, frozen=True, kw_only=True, gc=False):
     """An object that is being tracked.
 
@@ -146,6 +163,8 @@ class TrackedObject(Struct, frozen=True, kw_only=True, gc=False):
         zones: Names of the zones it is in.
         face: Face of the person, when one was detected.
         stationary: Whether it has stood in one place for three seconds.
+        attributes: What classifiers say of it, by the name of the attribute; absent before the
+            first look. Of a classifier with independent labels the names are `NAME.LABEL`.
     """
 
     track: int
@@ -155,6 +174,7 @@ class TrackedObject(Struct, frozen=True, kw_only=True, gc=False):
     zones: tuple[str, ...]
     face: Face | UnsetType = UNSET
     stationary: bool | UnsetType = UNSET
+    attributes: dict[str, Attribute] | UnsetType = UNSET
 
 
 class DetectionsMessage(CameraEnvelope, frozen=True, kw_only=True, gc=False, tag=SCHEMA):
@@ -178,14 +198,16 @@ class TracksMessage(CameraEnvelope, frozen=True, kw_only=True, gc=False, tag=SCH
     Attributes:
         track: Id of the track.
         label: Class name.
-        change: `began`, `ended`, `entered`, `left`, `dwelled` or `crossed`.
-        place: Name of the zone or line; empty for `began` and `ended`.
+        change: `began`, `ended`, `entered`, `left`, `dwelled`, `crossed` or `attribute`.
+        place: Name of the zone or line; empty for `began`, `ended` and `attribute`.
         direction: For `crossed` `left_to_right` or `right_to_left`, looking from the line's `a`
             to its `b`; else empty.
         dwell_s: Seconds in the zone for `dwelled` and `left`, seconds between the first and the
             last detection for `ended`; else 0.
         score: Latest score.
         box: Latest box.
+        name: For `attribute` the name of the attribute that was decided, or is in doubt again.
+        attribute: For `attribute` what is said of it now.
     """
 
     track: int
@@ -196,6 +218,8 @@ class TracksMessage(CameraEnvelope, frozen=True, kw_only=True, gc=False, tag=SCH
     dwell_s: float
     score: float
     box: Box
+    name: str | UnsetType = UNSET
+    attribute: Attribute | UnsetType = UNSET
 
 
 class FacesMessage(CameraEnvelope, frozen=True, kw_only=True, gc=False, tag=SCHEMA):
@@ -235,6 +259,27 @@ class StatusMessage(CameraEnvelope, frozen=True, kw_only=True, gc=False, tag=SCH
     reason_code: str | UnsetType = UNSET
 
 
+class StateMessage(CameraEnvelope, frozen=True, kw_only=True, gc=False, tag=SCHEMA):
+    """The state of a fixed place was decided, or changed.
+
+    Attributes:
+        name: Name of the state, `NAME.LABEL` where the classifier has independent labels.
+        value: The class; `undecided` where looks contradict each other for long, and once nobody
+            looks at the place any more.
+        before: The value that was decided before; empty for the first one.
+        score: Probability of the value, 0..1.
+        votes: Number of looks that agree.
+        looks: Number of looks that count.
+    """
+
+    name: str
+    value: str
+    before: str
+    score: float
+    votes: int
+    looks: int
+
+
 class EventPerson(Struct, frozen=True, kw_only=True, gc=False):
     """An enrolled person who was named.
 
@@ -257,13 +302,13 @@ class EventMessage(Envelope, frozen=True, kw_only=True, gc=False, tag=SCHEMA):
         severity: `alert` for what wants attention, or `detection`.
         triggers: What began it and was added since, such as `entered:entrance`.
         labels: Classes of its objects.
-        places: Zones and lines that its triggers name.
+        places: Zones, lines and states that its triggers name.
         people: Enrolled people who were named.
         tracks: Ids of its tracks.
         began_at: Unix time of the first trigger, in seconds.
         ended_at: Unix time at which the last of it was seen; absent while it goes on.
-        track: Id of the track that is seen best.
-        label: Class of that object.
+        track: Id of the track that is seen best; absent where a place is.
+        label: Class of that object, or name of the place.
         score: Its score there.
         box: Its box there.
         best_at: Unix time at which it is seen best.
@@ -307,14 +352,39 @@ class HeartbeatMessage(Envelope, frozen=True, kw_only=True, gc=False, tag=SCHEMA
     last_seq: dict[str, int]
 
 
+class AuditMessage(Envelope, frozen=True, kw_only=True, gc=False, tag=SCHEMA):
+    """An entry of the audit log of a gallery: who was enrolled, compared or forgotten, by whom.
+
+    Sent by sinks that are told to. `boot` is the log and not a start of the daemon, and `seq` the
+    number of the entry in it, so that neither changes when the daemon is started anew. People
+    appear by id, never by name.
+
+    Attributes:
+        actor: Who did it: the system user, `uid:N`.
+        action: What was done, such as `enroll`, `rename`, `forget`, `verify` or `calibrate`.
+        person: Id of the person concerned; may be empty.
+        detail: More, as JSON.
+        mac: HMAC of the entry and of those before it, hex: with the gallery's key it can be proved
+            that the log was not changed since.
+    """
+
+    actor: str
+    action: str
+    person: str
+    detail: str
+    mac: str
+
+
 Body = (
     DetectionsMessage
     | TracksMessage
     | FacesMessage
     | RecentMessage
     | StatusMessage
+    | StateMessage
     | EventMessage
     | HeartbeatMessage
+    | AuditMessage
 )
 
 BODIES: Final[dict[str, type[Body]]] = {
@@ -323,8 +393,10 @@ BODIES: Final[dict[str, type[Body]]] = {
     "faces": FacesMessage,
     "recent": RecentMessage,
     "status": StatusMessage,
+    "states": StateMessage,
     "events": EventMessage,
     "heartbeat": HeartbeatMessage,
+    "audit": AuditMessage,
 }
 
 
@@ -377,7 +449,7 @@ def decode_line(line: bytes) -> tuple[str, Body]:
     try:
         topic = _LINE.decode(line).topic
     except (msgspec.MsgspecError, RecursionError) as error:
-        raise ValueError(f"not a line of a message: {error}") from error
+        raise ValueError(f"not a line of a message: {escape_controls(str(error))}") from error
     return topic, decode(topic, line)
 
 
@@ -393,4 +465,4 @@ def decode(topic: str, payload: bytes) -> Body:
     except KeyError:
         raise ValueError(f"{topic!r} is not a topic of version {topics.VERSION!r}") from None
     except (msgspec.MsgspecError, RecursionError) as error:
-        raise ValueError(f"{topic}: {error}") from error
+        raise ValueError(escape_controls(f"{topic}: {error}")) from error

@@ -49,8 +49,27 @@ class Spools(Sink, Protocol):
 
 
 @runtime_checkable
+class Audits(Sink, Protocol):
+    """A sink that takes the audit log of the gallery, entry by entry, and forgets none it took."""
+
+    def find_audited(self, log_id: str) -> int | None:
+        """Number of the last entry that it has of a log; None if it wants none, or is closed.
+
+        Called by another thread. Of an entry that does not follow that one it takes no notice.
+        """
+
+
+@runtime_checkable
 class Hurries(Protocol):
     """A sink that sometimes cannot wait until it is called."""
 
     def on_hurry(self, hurry: Callable[[], None]) -> None:
         """Be told what to call, from any thread, so that `Sink.idle` is called at once."""
+
+
+@runtime_checkable
+class Inherits(Protocol):
+    """A sink that knows what an earlier one in its place has sent."""
+
+    def inherit(self, former: Sink) -> None:
+        """Take what is worth to be known of one that is closed, before this one is opened."""

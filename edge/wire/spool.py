@@ -12,7 +12,7 @@ import os
 import re
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +31,20 @@ CREATE TABLE batches (
     parcel INTEGER NOT NULL DEFAULT 0
 )
 """
+_CURSORS = """
+CREATE TABLE IF NOT EXISTS cursors (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID
+"""
+_LOSSES = """
+CREATE TABLE IF NOT EXISTS losses (
+    node TEXT NOT NULL, boot TEXT NOT NULL, topic TEXT NOT NULL, seq INTEGER NOT NULL,
+    at_s REAL NOT NULL, PRIMARY KEY (node, boot, topic)
+) WITHOUT ROWID
+"""
+_MISTYPED = """
+SELECT count(*) FROM batches WHERE typeof(subject) <> 'text' OR typeof(message_id) <> 'text'
+    OR typeof(content) <> 'blob' OR typeof(messages) <> 'integer' OR typeof(put_s) <> 'real'
+    OR typeof(parcel) <> 'integer'
+"""  # SQLite keeps any type in any column
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +66,21 @@ class Batch:
     messages: int
     number: int = 0
     parcel: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """The last number of a topic of a boot that was given up: nothing after it may ever arrive.
+
+    Attributes:
+        at_s: When it was captured, Unix time.
+    """
+
+    node: str
+    boot: str
+    topic: str
+    seq: int
+    at_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +107,20 @@ class Spool:
         path: The file; it is created where it is missing.
         max_bytes: Of what waits.
         max_age_s: After which a batch is given up.
+        list_losses: What is lost with a batch; it is kept until `report_losses`.
 
     Raises:
         SinkError: It cannot be opened, or is no spool of this version.
     """
 
-    def __init__(self, path: Path, max_bytes: int, max_age_s: float) -> None:
+    def __init__(
+        self,
+        path: Path,
+        max_bytes: int,
+        max_age_s: float,
+        list_losses: Callable[[Batch], Iterable[Loss]] = lambda _: (),
+    ) -> None:
+        self._list_losses = list_losses
         self._path, self._max_bytes, self._max_age_s = path, max_bytes, max_age_s
         self._lock = threading.Lock()
         self._lost = 0
@@ -108,8 +145,15 @@ class Spool:
         with self._lock:
             self._connection.close()
 
-    def append(self, batches: Iterable[Batch], now_s: float) -> None:
+    def append(
+        self, batches: Iterable[Batch], now_s: float, cursors: Mapping[str, int] | None = None
+    ) -> None:
         """Add batches at the end; the oldest go if there is no room.
+
+        Args:
+            batches: Written whole or not at all.
+            now_s: Unix time.
+            cursors: How far something has been read that these are of, written with them.
 
         Raises:
             SinkError: They cannot be written; then none of them was added.
@@ -122,10 +166,25 @@ class Spool:
                 "VALUES (?, ?, ?, ?, ?)",
                 rows,
             )
+            self._connection.executemany(
+                "INSERT OR REPLACE INTO cursors VALUES (?, ?)", list((cursors or {}).items())
+            )
         with self._lock:
             self._messages += sum(row[3] for row in rows)
             self._size_bytes += sum(len(row[2]) for row in rows)
         self._drop_excess(now_s)
+
+    def read_cursor(self, name: str) -> int:
+        """How far something has been read; 0 before it was.
+
+        Raises:
+            SinkError: It cannot be read.
+        """
+        with self._lock, self._explain_errors():
+            row = self._connection.execute(
+                "SELECT value FROM cursors WHERE name = ? AND typeof(value) = 'integer'", (name,)
+            ).fetchone()
+        return int(row[0]) if row else 0
 
     def read(self, limit: int) -> list[Batch]:
         """The oldest batches, in order.
@@ -158,8 +217,37 @@ class Spool:
         Raises:
             SinkError: They cannot be removed.
         """
+        self._remove(batches, ())
+
+    def report_losses(
+        self, report: Callable[[Sequence[Loss]], Iterable[Batch]], now_s: float
+    ) -> None:
+        """Add batches that say what was given up, and forget it.
+
+        Raises:
+            SinkError: They cannot be written.
+        """
+        with self._lock, self._explain_errors():
+            rows = self._connection.execute(
+                "SELECT node, boot, topic, seq, at_s FROM losses"
+            ).fetchall()
+        if not rows:
+            return
+        self.append(report([Loss(*row) for row in rows]), now_s)
+        with self._lock, self._explain_errors():
+            self._connection.executemany(
+                "DELETE FROM losses WHERE node = ? AND boot = ? AND topic = ? AND seq = ?",
+                [row[:4] for row in rows],
+            )
+
+    def _remove(self, batches: Sequence[Batch], losses: Iterable[Loss]) -> None:
         with self._lock, self._explain_errors(), self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.executemany(
+                "INSERT INTO losses VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE "
+                "SET seq = excluded.seq, at_s = excluded.at_s WHERE excluded.seq > seq",
+                [(loss.node, loss.boot, loss.topic, loss.seq, loss.at_s) for loss in losses],
+            )
             for batch in batches:
                 done = self._connection.execute("DELETE FROM batches WHERE id = ?", (batch.number,))
                 if done.rowcount:  # it may have been given up meanwhile
@@ -185,7 +273,7 @@ class Spool:
             oldest = self.read(1)
             with self._lock:
                 self._lost += sum(batch.messages for batch in oldest)
-            self.remove(oldest)
+            self._remove(oldest, [loss for batch in oldest for loss in self._list_losses(batch)])
 
     def _set_up(self) -> None:
         run = self._connection.execute
@@ -202,6 +290,10 @@ class Spool:
             run("COMMIT")
         elif (kind, version) != (APPLICATION_ID, VERSION):
             raise SinkError(f"{self._path} is no spool of version {VERSION}: move it away")
+        elif run(_MISTYPED).fetchone()[0]:
+            raise sqlite3.DatabaseError("malformed batches")
+        run(_CURSORS)
+        run(_LOSSES)
 
     @contextlib.contextmanager
     def _explain_errors(self) -> Iterator[None]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 VERSION = "v1/"
 HEARTBEAT = f"{VERSION}heartbeat/"
+AUDIT = f"{VERSION}audit/"
 
 
 def detections(camera: str) -> str:
@@ -33,6 +34,11 @@ def recent(camera: str) -> str:
 def status(camera: str) -> str:
     """Topic of a camera's state."""
     return f"{VERSION}status/{camera}/"
+
+
+def states(camera: str) -> str:
+    """Topic of the states of fixed places."""
+    return f"{VERSION}states/{camera}/"
 
 
 def events(camera: str) -> str:

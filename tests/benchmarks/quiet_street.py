@@ -36,7 +36,7 @@ from tests.support.videos import WALKING
 
 BIT_RATE, GOP_S, NOISE = 2_000_000, 2, 2.0  # levels
 SECONDS, ROUNDS = 20, 5
-SETTLE_S, MEASURE_S = 25, 40
+SETTLE_S, MEASURE_S = 60, 40  # within a minute the gate learns how coarsely a camera codes
 STREAMS = {  # width, height, fps, bits a second
     "720p25": (1280, 720, 25, BIT_RATE),
     "1080p25": (1920, 1080, 25, BIT_RATE),

@@ -24,7 +24,7 @@ from edge.service.archivist import Archivist, RecordedCamera
 from edge.service.backoff import Backoff
 from edge.service.main_stream import MainStream
 from edge.service.workers import Worker
-from tests.support.archiving import CLASSES, keep_happening
+from tests.support.archiving import keep_happening
 from tests.support.counted_films import write_film
 from tests.support.rtsp_server import rtsp_server
 
@@ -61,7 +61,7 @@ def reading(urls):
 def measure(folder, rings, way):
     """CPU seconds a second and camera."""
     settings = Storage(folder=str(folder), min_free_bytes=0)
-    archivist = Archivist(settings, folder, CLASSES, lambda *_, **__: None, lambda _: None)
+    archivist = Archivist(settings, folder, lambda *_, **__: None, lambda _: None)
     archivist.cameras = {
         name: RecordedCamera(
             Camera(name=name, source={}, record={**RECORD, **WAYS[way]}), None, ring

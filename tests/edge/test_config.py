@@ -25,7 +25,13 @@ from edge.cli.options import EMBEDDER
 from edge.config import Config
 from edge.errors import ConfigError
 from edge.sinks import zeromq
-from tests.support.models import NOBODY, NOTHING, constant_model, without_manifest
+from tests.support.models import (
+    NOBODY,
+    NOTHING,
+    brightness_classifier,
+    constant_model,
+    without_manifest,
+)
 
 EXIT = 78
 PASSWORD = "hunter2"
@@ -47,6 +53,8 @@ def shelf(tmp_path_factory):
     (folder / "empty.onnx").write_bytes(b"")
     (folder / "text.onnx").write_text("this is no model\n")
     (folder / "lacking.onnx").write_bytes(constant_model("faces", {"detections": NOTHING}))
+    (folder / "light.onnx").write_bytes(brightness_classifier(("dark", "bright")))
+    (folder / "labels.onnx").write_bytes(brightness_classifier(("vest", "cap"), independent=True))
     (folder / "foreign.onnx").write_bytes(without_manifest(detector))
     (folder / "a-folder").mkdir()
     video = cv2.VideoWriter(str(folder / "clip.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
@@ -100,6 +108,29 @@ def test_defaults_are_filled_in(shelf):
     assert (settings.node, settings.http.port, settings.cameras[0].fps) == ("edge", 9470, 10)
 
 
+def test_attributes_and_states_pass_the_check_and_are_named(shelf):
+    more = f"""
+[[cameras.states]]
+name = "gate"
+{LIGHT}
+[[cameras.events]]
+when = ["state:gate=bright", "state", "attribute:labels.vest=no", "attribute:light"]
+[[attributes]]
+model = "light.onnx"
+[[attributes]]
+model = {{ path = "labels.onnx" }}
+of = ["person", "car"]
+"""
+    path = Toml(more=more).write(shelf)
+    result = check(path)
+    assert result.exit_code == 0, result.output
+    assert "attributes.light" in result.stdout
+    assert "cameras.door.states.gate" in result.stdout
+    settings = config_file.load(path)
+    assert [each.name for each in settings.attributes] == ["light", "labels"]
+    assert settings.attributes[0].of == ("person",)
+
+
 def test_recognition_describes_faces_with_what_enrollment_uses(shelf):
     toml = Toml(more='[recognition]\ngallery = "people.db"\nkey_file = "people.key"')
     settings = config_file.load(toml.write(shelf))
@@ -123,6 +154,8 @@ class Broken:
     passing: bool = field(default=False)  # time may mend it: the daemon starts and tries again
 
 
+CORNER = "polygon = [[0, 0], [0.5, 0], [0.5, 0.5]]"
+LIGHT = f'model = "light.onnx"\n{CORNER}'
 ZONE = '[[cameras.zones]]\nname = "entrance"\npolygon = [[0, 0], [1, 0], [1, 1]]'
 LINE = '[[cameras.lines]]\nname = "sill"\na = [0, 0]\nb = [1, 1]'
 RTSP = f'source = {{ kind = "rtsp", user = "me", password = "{PASSWORD}" '
@@ -130,6 +163,18 @@ RTSP = f'source = {{ kind = "rtsp", user = "me", password = "{PASSWORD}" '
 
 def camera(lines: str) -> Toml:
     return Toml(camera=f'name = "door"\n{lines}')
+
+
+def attribute(lines: str, when: str = "") -> Toml:
+    """A camera with an event and an attribute, whose table ends with ``lines``."""
+    event = f'[[cameras.events]]\nwhen = ["{when}"]\n' if when else ""
+    return Toml(more=f'{event}[[attributes]]\nmodel = "light.onnx"\n{lines}')
+
+
+def state(lines: str, when: str = "state:gate=bright", model: str = "light.onnx") -> Toml:
+    """A camera with an event and a place, whose table ends with ``lines``."""
+    place = f'[[cameras.states]]\nname = "gate"\nmodel = "{model}"\n{lines}'
+    return Toml(more=f'[[cameras.events]]\nwhen = ["{when}"]\n{place}')
 
 
 def source(table: str) -> Toml:
@@ -290,6 +335,46 @@ BROKEN = [
            "models.detector.sha256", "must match", "change it"),
     Broken("not_in_the_zoo", detector('"zoo:unicorn"'),
            "models.detector", "zoo:unicorn", "use one of zoo:", late=True),
+    # classifiers
+    Broken("attribute_of_another_task", Toml(more='[[attributes]]\nmodel = "detector.onnx"'),
+           "attributes[0].model", "is a detect model", "expected one for classify: name another",
+           late=True),
+    Broken("state_of_another_task", state(CORNER, model="faces.onnx", when="state"),
+           "cameras[0].states[0].model", "is a faces model", "name another", late=True),
+    Broken("attribute_of_an_unknown_label", attribute('of = ["unicorn"]'),
+           "attributes[0].of", "'unicorn'", "use one of person, car", late=True),
+    Broken("attribute_of_nothing", attribute("of = []"),
+           "attributes[0].of", "0 entries", "needs at least 1"),
+    Broken("attribute_without_a_model", Toml(more='[[attributes]]\nname = "vest"'),
+           "attributes[0].model", "is missing", 'model = "vest.onnx"'),
+    Broken("attribute_twice", attribute('[[attributes]]\nmodel = "light.onnx"'),
+           "attributes", "attribute 'light' is defined twice", "its own name"),
+    Broken("attribute_of_no_name", attribute('name = "a b"'),
+           "attributes[0].name", "must match", "change it"),
+    Broken("attribute_without_votes", attribute("min_votes = 0"),
+           "attributes[0].min_votes", "greater than or equal to 1", "change it"),
+    Broken("attribute_of_more_votes_than_count", attribute("min_votes = 16"),
+           "attributes[0].min_votes", "less than or equal to 15", "change it"),
+    Broken("attribute_without_a_budget", attribute("max_looks_per_frame = 0"),
+           "attributes[0].max_looks_per_frame", "greater than or equal to 1", "change it"),
+    Broken("trigger_of_an_attribute_that_is_not_there", attribute("", when="attribute:vest=no"),
+           "cameras", "'attribute:vest=no' of door names", "[[attributes]] has light"),
+    Broken("trigger_of_a_class_that_is_not_there", attribute("", when="attribute:light=loud"),
+           "cameras[0].events[0].when", "'attribute:light=loud' never comes",
+           "use one of attribute:light=dark, attribute:light=bright", late=True),
+    Broken("state_beside_the_picture", state("polygon = [[0, 0], [1.1, 0], [1, 1]]"),
+           "cameras[0].states[0].polygon[1]", "must lie within the image", "0..1"),
+    Broken("state_of_a_line", state("polygon = [[0, 0], [0.5, 0.5], [1, 1]]"),
+           "cameras[0].states[0].polygon", "on one line", "contains nothing"),
+    Broken("state_without_a_polygon", state(""),
+           "cameras[0].states[0].polygon", "is missing", "add it"),
+    Broken("state_twice", state(f'{CORNER}\n[[cameras.states]]\nname = "gate"\n{LIGHT}'),
+           "cameras[0]", "state 'gate' is defined twice", "its own name"),
+    Broken("trigger_of_a_state_that_is_not_there", state(CORNER, when="state:door=bright"),
+           "cameras[0]", "names a state that the camera does not have", "it has gate"),
+    Broken("trigger_of_a_label_that_is_not_there",
+           state(CORNER, when="state:gate.hat=yes", model="labels.onnx"),
+           "cameras[0].events[0].when", "never comes", "state:gate.cap=yes", late=True),
     # labels the model does not know
     Broken("zone_label", Toml(more=f'{ZONE}\nlabels = ["unicorn"]'),
            "cameras[0].zones[0].labels", "'unicorn'", "use one of person, car", late=True),
@@ -475,6 +560,9 @@ def test_check_tells_a_port_in_use_and_goes_on(shelf, taken_port):
         assert str(taken_port) in row["detail"]
         assert "a running node uses it itself" in row["detail"]
     assert find_row(result, "cameras.door")["ok"]
+    result = CliRunner().invoke(app, ["check", str(path), "--json", "--running"])
+    assert result.exit_code == 0
+    assert "a running node uses it itself" in find_row(result, "http")["detail"]
 
 
 @pytest.mark.parametrize("command", ["check", "run"])

@@ -1,7 +1,9 @@
 """Replay: what arrived comes back once, what is missing is named."""
 
+import asyncio
 import time
 
+import nats
 import pytest
 
 from edge import plugins
@@ -127,3 +129,50 @@ def test_a_server_that_is_away_is_an_error():
 def test_a_stream_that_is_not_there_is_an_error(server):
     with pytest.raises(EdgeError, match="the stream EDGE cannot be read"):
         replay(server)
+
+
+def test_what_the_spool_gave_up_is_missing_though_nothing_else_of_its_boot_arrives(
+    server, tmp_path
+):
+    table = {"kind": "nats", "servers": [server.url], "spool": str(tmp_path / "spool.db"),
+             "families": ["events"], "max_bytes": 1 << 20}  # fmt: skip
+    server.kill()
+    sink = plugins.create("sinks", table)
+    with sink.open():
+        sink.send([event(seq, boot="old") for seq in range(1, 11)])
+        for first in range(1, 6000, 500):
+            sink.send([event(seq, boot="new") for seq in range(first, first + 500)])
+        lost = sink.look().lost
+        server.start()
+        deadline_s = time.monotonic() + 20
+        while sink.look().messages:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.02)
+    found, accounts = replay(server, since_s=0, until_s=2 * BEGIN_S)
+    missing = {account.boot: account.missing for account in accounts}
+    assert missing["old"] == ((1, 10),)
+    assert sum(account.missed for account in accounts) == lost
+    assert len(found) == 6010 - lost
+
+
+STATUSES = ["503", "404", "408", "409", "100", "abc"]
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_messages_that_look_like_errors_of_the_server_hide_no_other(server, tmp_path, status):
+    """Whoever may store messages chooses their headers, and the client reads a status from them."""
+    send(server, tmp_path, [event(1), event(2)])
+
+    async def poison():
+        client = await nats.connect(server.url)
+        for _ in range(2):
+            await client.jetstream().publish(
+                "edge.home.node.events.door", b"", headers={"Status": status}
+            )
+        await client.close()
+
+    asyncio.run(poison())
+    send(server, tmp_path, [event(3)])
+    found, [account] = replay(server)
+    assert [seq for _, seq in found] == [1, 2, 3]
+    assert account.missing == ()

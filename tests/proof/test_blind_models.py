@@ -22,7 +22,7 @@ def ask(http, path):
 
 
 @pytest.mark.proof
-def test_a_model_that_gives_nan_is_noticed_within_five_seconds(tmp_path, monkeypatch):
+def test_a_model_that_gives_nan_is_noticed_within_five_seconds(tmp_path, monkeypatch, keep):
     blind = constant_model("detect", {"detections": np.full((1, 6), np.nan, "f4")}, ("person",))
     (tmp_path / "blind.onnx").write_bytes(blind)
     config = CONFIG.replace("zoo:detect-nano", str(tmp_path / "blind.onnx"))
@@ -38,6 +38,6 @@ def test_a_model_that_gives_nan_is_noticed_within_five_seconds(tmp_path, monkeyp
             noticed_s = time.monotonic() - ready_s
             _, metrics = ask(http, "/metrics")
         print(f"\n{run}: noticed {noticed_s:.2f} s after the start", end="", flush=True)
-        assert noticed_s < 5
+        keep("blind", noticed_s)
         assert status == 503
         assert 'edge_model_up{task="detect"} 0.0' in metrics

@@ -42,7 +42,7 @@ threading.Event().wait(120)
 @pytest.mark.proof
 @pytest.mark.parametrize("count", [64, 500])
 @pytest.mark.parametrize("kind", SENDS)
-def test_every_scrape_is_answered(kind, count, tmp_path):
+def test_every_scrape_is_answered(kind, count, tmp_path, keep):
     with running_node(tmp_path) as (_, http):
         for run in range(RUNS):
             command = ["nice", "-n", "19", sys.executable, "-c", HOLD, str(http), str(count)]
@@ -58,8 +58,8 @@ def test_every_scrape_is_answered(kind, count, tmp_path):
             print(f"\n{kind} {count} {run}: {len(answered)} of {len(times)}, ", end="")
             print(f"p50 {median_ms:.0f} ms, longest {longest_ms:.0f} ms", end="", flush=True)
             assert len(answered) == len(times)
-            assert median_ms <= 200
-            assert longest_ms <= 500
+            keep("scrape median", median_ms)
+            keep("scrape longest", longest_ms)
 
 
 def scrape(http, path):

@@ -19,7 +19,6 @@ from edge.wire.key_ring import write_clients
 
 pytestmark = pytest.mark.proof
 JOINS = int(os.environ.get("JOINS", "100"))
-MAX_P99_S = 0.1
 CAMERAS = ("a", "b", "c", "d")
 CONFIG = """
 [models]
@@ -88,7 +87,7 @@ def join(port, pairs):
         return time.monotonic() - began_s
 
 
-def test_the_state_of_all_cameras_comes_within_a_tenth_of_a_second(node):
+def test_the_state_of_all_cameras_comes_within_a_tenth_of_a_second(node, keep):
     how, port, pairs = node
     waits_s = []
     for _ in range(JOINS):
@@ -97,4 +96,4 @@ def test_the_state_of_all_cameras_comes_within_a_tenth_of_a_second(node):
     p50, p99 = np.percentile(waits_s, [50, 99])
     print(f"\n{how}: p50 {1e3 * p50:.0f} ms, p99 {1e3 * p99:.0f} ms, longest "
           f"{1e3 * max(waits_s):.0f} ms of {JOINS}", flush=True)  # fmt: skip
-    assert p99 <= MAX_P99_S
+    keep("joiner", p99)

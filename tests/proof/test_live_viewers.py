@@ -13,8 +13,10 @@ import time
 import urllib.request
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from edge.client import Received
 from tests.support.counted_films import write_film
 from tests.support.recording_node import hear, recording_node
 from tests.support.rtsp_server import rtsp_server
@@ -49,7 +51,9 @@ def viewers(node, kind, count, cameras=NAMES):
     """Viewers that all watch."""
     address = f"127.0.0.1:{node.http}"
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.support.live_viewers", address, kind, str(count), *cameras],
+        # what viewers do is done elsewhere, so theirs is the time that the node leaves
+        ["nice", "-n", "19", sys.executable, "-m", "tests.support.live_viewers", address, kind,
+         str(count), *cameras],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         try:
@@ -66,13 +70,17 @@ def read_cpu_s(pid):
 
 
 def measure(node):
-    """The p99 age of four cameras in milliseconds, and the node's CPU seconds a second."""
+    """The ages of four cameras at publication in milliseconds, and the node's CPU s a second."""
+    ages_ms = []
     with node.listen("v1/detections/") as subscriber:
         hear(subscriber, 2)
         began_s, used_s = time.monotonic(), read_cpu_s(node.process.pid)
-        heard = hear(subscriber, TURN_S)
+        while time.monotonic() < began_s + TURN_S:
+            item = subscriber.receive(0.05)
+            if isinstance(item, Received) and not item.repeat:
+                ages_ms.append(1e3 * item.body.age_s)
     used_s = read_cpu_s(node.process.pid) - used_s
-    return heard.p99_ms, used_s / (time.monotonic() - began_s)
+    return ages_ms, used_s / (time.monotonic() - began_s)
 
 
 @pytest.mark.proof
@@ -83,13 +91,17 @@ def test_viewers_cost_the_others_nothing(node, kind):
         without.append(measure(node)[0])
         with viewers(node, kind, 2):
             with_viewers.append(measure(node)[0])
-    median_ms = statistics.median(with_viewers) - statistics.median(without)
-    spread_ms = max(without) - min(without)
-    print(
-        f"\n{kind}: p99 age {show(with_viewers)} with 8 viewers, {show(without)} ms without: "
-        f"{median_ms:+.1f} ms, where turns without differ by {spread_ms:.1f}"
+    turns_ms = [np.percentile(ages_ms, 99) for ages_ms in without]
+    spread_ms = max(turns_ms) - min(turns_ms)
+    (p50, p99), (p50_seen, p99_seen) = (
+        np.percentile(np.concatenate(ages_ms), (50, 99)) for ages_ms in (without, with_viewers)
     )
-    assert median_ms <= max(MAX_COST_MS, spread_ms)
+    print(
+        f"\n{kind}: p99 age {p99_seen:.1f} with 8 viewers, {p99:.1f} ms without: "
+        f"{p99_seen - p99:+.1f} ms, where turns without differ by {spread_ms:.1f}; p50 "
+        f"{p50_seen:.1f} and {p50:.1f}"
+    )
+    assert p99_seen - p99 <= max(MAX_COST_MS, spread_ms)
 
 
 def show(values):

@@ -19,9 +19,6 @@ from tests.support.web_node import make_archive, make_event, make_node, make_sig
 
 pytestmark = [needs_chromium, pytest.mark.proof]
 
-BEHIND_S = 1.0  # the newest fragment
-ZONE_S = 3.0
-INTERACTIVE_S = 1.0
 BEHIND = """(() => {
   const video = document.querySelector("video"), ranges = video.buffered;
   return ranges.end(ranges.length - 1) - video.currentTime;
@@ -56,7 +53,7 @@ def frozen_tabs(browser):
             os.kill(pid, signal.SIGCONT)
 
 
-def test_live_video_stays_close_behind_the_camera(browser):
+def test_live_video_stays_close_behind_the_camera(browser, keep):
     camera = FilmCamera("door", [draw_door(number, 100) for number in range(100)], fps=15, gop=15)
     node = make_node(open_live=lambda name: open_ring(camera.ring),
                      list_cameras=lambda: [make_sight("door")],
@@ -77,11 +74,10 @@ def test_live_video_stays_close_behind_the_camera(browser):
     print(f"behind the newest fragment, and the camera: after a minute {minute}, "
           f"after 10 s frozen {thawed}, after a pause {paused}")  # fmt: skip
     for behind_s, late_s in (minute, thawed, paused):
-        assert behind_s <= BEHIND_S
-        assert late_s <= BEHIND_S
+        keep("page behind", max(behind_s, late_s))
 
 
-def test_a_zone_that_is_saved_is_named_by_a_message_within_three_seconds(browser, tmp_path):
+def test_a_zone_that_is_saved_is_named_by_a_message_within_three_seconds(browser, tmp_path, keep):
     with (
         watching_somebody(tmp_path) as daemon,
         Subscriber(daemon.endpoint, topics=["v1/detections/"]) as subscriber,
@@ -95,10 +91,10 @@ def test_a_zone_that_is_saved_is_named_by_a_message_within_three_seconds(browser
         assert wait_for_zone(subscriber, "bench", 30)
         took_s = time.monotonic() - began_s
     print(f"from Save to the message: {took_s:.2f} s")
-    assert took_s <= ZONE_S
+    keep("zone", took_s)
 
 
-def test_the_list_of_ten_thousand_events_can_be_used_within_a_second(browser, tmp_path):
+def test_the_list_of_ten_thousand_events_can_be_used_within_a_second(browser, tmp_path, keep):
     archive = make_archive(tmp_path)
     for number in range(10_000):
         archive.index.put_event(make_event(number))
@@ -114,4 +110,4 @@ def test_the_list_of_ten_thousand_events_can_be_used_within_a_second(browser, tm
                 seen.page.get_by_role("button", name="Earlier").wait_for()
                 times.append(time.monotonic() - began_s)
     print(f"until the list can be used: {[round(each, 2) for each in times]} s")
-    assert sorted(times)[1] <= INTERACTIVE_S
+    keep("list", sorted(times)[1])

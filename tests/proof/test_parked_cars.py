@@ -137,7 +137,7 @@ def watch(scene, detector):
     return began, [u.event for u in updates if u.change is EventChange.BEGUN], seen
 
 
-def test_half_an_hour_with_people_before_it_is_one_event(detector):
+def test_half_an_hour_with_people_before_it_is_one_event(detector, keep):
     cars, people = cut_vehicles(detector), cut_recognized(detector)
     once = 0
     for seed in range(SCENES):
@@ -148,4 +148,4 @@ def test_half_an_hour_with_people_before_it_is_one_event(detector):
               f"{len(events)} events of the car, seen in {seen / (MINUTES * 60 * FPS):.2f} of the "
               "frames", flush=True)  # fmt: skip
     print(f"{once} of {SCENES} are one track and one event")
-    assert once == SCENES
+    keep("parked", 100 * once / SCENES)

@@ -13,7 +13,7 @@ STOPS = int(os.environ.get("STOPS", "200"))
 
 @pytest.mark.proof
 @pytest.mark.parametrize("fault", FAULTS)
-def test_every_stop_is_clean(fault, tmp_path):
+def test_every_stop_is_clean(fault, tmp_path, keep):
     ends, longest_s = collections.Counter(), 0.0
     for _ in range(STOPS):
         code, took_s = stop_once(fault, tmp_path)
@@ -21,4 +21,4 @@ def test_every_stop_is_clean(fault, tmp_path):
         longest_s = max(longest_s, took_s)
     print(f"\n{fault}: {dict(ends)}, longest {longest_s:.2f} s", end="", flush=True)
     assert set(ends) == {0}
-    assert longest_s < 5
+    keep("stop", longest_s)

@@ -89,11 +89,13 @@ def keep_happening(archivist, stop, pause_s=0.25, lasts_s=0.6, camera="a"):
         event_id = ids.make(now_s)
         running.append((event_id, now_s))
         began = make_event(event_id, now_s, camera=camera)
-        updates = [EventUpdate(EventChange.BEGUN, began, make_result(now_s, camera))]
+        updates = [EventUpdate(EventChange.BEGUN, began, make_result(now_s, camera), CLASSES)]
         for other_id, began_s in [pair for pair in running if now_s - pair[1] > lasts_s]:
             running.remove((other_id, began_s))
             ended = make_event(other_id, began_s, now_s, camera)
-            updates.append(EventUpdate(EventChange.ENDED, ended, make_result(now_s, camera)))
+            updates.append(
+                EventUpdate(EventChange.ENDED, ended, make_result(now_s, camera), CLASSES)
+            )
         archivist.put(updates)
 
 
@@ -107,7 +109,7 @@ def main():
         print(problem or "open", flush=True)
 
     settings = Storage(folder=str(folder), max_bytes=max_bytes, min_free_bytes=0)
-    archivist = Archivist(settings, folder, CLASSES, lambda *_, **__: None, report)
+    archivist = Archivist(settings, folder, lambda *_, **__: None, report)
     rings = {name: PacketRing(4.0) for name in "ab"}
     archivist.cameras = {
         name: RecordedCamera(Camera(name=name, source={}, record=RECORD), ring)

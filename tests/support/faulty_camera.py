@@ -74,8 +74,8 @@ FAULTS = (*ANSWERS, "refuse", "no_route", "fifo")
 
 
 @contextlib.contextmanager
-def faulty_camera(fault, folder):
-    """A source table of a camera with this fault."""
+def faulty_camera(fault, folder, login=""):
+    """A source table of a camera with this fault; a ``login`` ends in @."""
     if fault == "fifo":
         path = folder / "camera.fifo"
         if not path.exists():
@@ -84,10 +84,10 @@ def faulty_camera(fault, folder):
     elif fault == "no_route":
         yield '{ kind = "rtsp", url = "rtsp://203.0.113.1/x" }'
     elif fault == "refuse":
-        yield '{ kind = "rtsp", url = "rtsp://127.0.0.1:9/x" }'
+        yield f'{{ kind = "rtsp", url = "rtsp://{login}127.0.0.1:9/x" }}'
     else:
         with _serve(ANSWERS[fault]) as port:
-            yield f'{{ kind = "rtsp", url = "rtsp://127.0.0.1:{port}/x" }}'
+            yield f'{{ kind = "rtsp", url = "rtsp://{login}127.0.0.1:{port}/x" }}'
 
 
 @contextlib.contextmanager

@@ -33,18 +33,21 @@ class Scene:
     names: tuple[str, ...] = ("",)
 
 
-def encode_film(pictures: Sequence[np.ndarray], fps: int, gop: int) -> list[tuple[bytes, bool]]:
-    """The pictures as H.264, one packet each with whether it is a key frame."""
+def encode_film(
+    pictures: Sequence[np.ndarray], fps: int, gop: int, kind: str = "h264"
+) -> list[tuple[bytes, bool]]:
+    """The pictures as H.264 or `hevc`, one packet each with whether it is a key frame."""
+    encoder = {"h264": "libx264", "hevc": "libx265"}[kind]
     buffer = io.BytesIO()
     height, width = pictures[0].shape[:2]
-    with av.open(buffer, "w", format="h264") as output:
-        stream = output.add_stream("libx264", rate=fps, options=_OPTIONS | {"g": str(gop)})
+    with av.open(buffer, "w", format=kind) as output:
+        stream = output.add_stream(encoder, rate=fps, options=_OPTIONS | {"g": str(gop)})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for rgb in pictures:
             output.mux(stream.encode(av.VideoFrame.from_ndarray(rgb, format="rgb24")))
         output.mux(stream.encode())
     buffer.seek(0)
-    with av.open(buffer, format="h264") as film:
+    with av.open(buffer, format=kind) as film:
         packets = [(bytes(p), p.is_keyframe) for p in film.demux() if p.size]
     assert len(packets) == len(pictures)
     return packets

@@ -140,3 +140,43 @@ def color_embedder() -> bytes:
     return adopt(
         model.SerializeToString(), Adoption("arcface", "color", threshold=0.5, normalize="none")
     )
+
+
+def brightness_classifier(
+    classes: Sequence[str] = ("dark", "bright"),
+    size: int = 16,
+    *,
+    independent: bool = False,
+    name: str = "brightness",
+    steepness: float = 0.05,
+) -> bytes:
+    """A classifier that says by a crop's mean whether it is bright, surer the farther from 128.
+
+    With ``independent`` labels the first holds in a dark crop, the second in a bright one.
+    """
+    nodes = [
+        helper.make_node("Cast", ["images"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["pixels"], ["mean"], axes=[1, 2, 3]),  # (n, 1, 1, 1)
+        helper.make_node("Reshape", ["mean", "shape"], ["column"]),  # (n, 1)
+        helper.make_node("Sub", ["column", "middle"], ["above"]),
+        helper.make_node("Mul", ["above", "slopes"], ["logits"]),  # (n, 2)
+        helper.make_node("Sigmoid", ["logits"], ["probabilities"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "brightness",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", size, size, 3])],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", 2])],
+        [
+            numpy_helper.from_array(np.array([-1, 1], np.int64), "shape"),
+            numpy_helper.from_array(np.array([128], np.float32), "middle"),
+            numpy_helper.from_array(np.array([-steepness, steepness], np.float32), "slopes"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    manifest = Manifest(
+        task="classify", name=name, input_wh=(size, size), classes=tuple(classes),
+        independent=independent, letterbox_align="stretch",
+    )  # fmt: skip
+    helper.set_model_props(model, manifest.to_metadata())
+    return model.SerializeToString()

@@ -53,6 +53,17 @@ def running_node(folder, cameras="", environ=()):
         process.wait()
 
 
+def read_bus_port(log, patience_s=10):
+    """The port of a node's ZeroMQ sink, which opens in a thread of its own."""
+    deadline_s = time.monotonic() + patience_s
+    while not (
+        found := re.search(r"subscribers connect to tcp://127\.0\.0\.1:(\d+)", log.read_text())
+    ):
+        assert time.monotonic() < deadline_s, log.read_text()
+        time.sleep(0.02)
+    return int(found[1])
+
+
 def stop_once(fault, folder, wait_s=3.0, count=3):
     """The exit status and the seconds from SIGTERM to the end, with ``count`` faulty cameras."""
     with faulty_camera(fault, folder) as source:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from edge.client import Received, Subscriber
+from tests.support.node import read_bus_port
 
 CONFIG = """
 [models]
@@ -97,8 +98,8 @@ def recording_node(folder, cameras, kept="kept", max_bytes=10**9):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline_s, log.read_text()
             time.sleep(0.05)
-        [port] = re.findall(r"subscribers connect to tcp://127\.0\.0\.1:(\d+)", log.read_text())
-        yield RecordingNode(folder, process, int(http[1]), int(port))
+        bus = read_bus_port(log)
+        yield RecordingNode(folder, process, int(http[1]), bus)
     finally:
         process.kill()
         process.wait()
@@ -134,6 +135,8 @@ def hear(subscriber, seconds, each=lambda: None):
 
 
 def read_rows(folder, statement):
-    """What the index of a storage folder answers."""
+    """What the index of a storage folder answers; nothing while it is made."""
     with contextlib.closing(sqlite3.connect(f"file:{folder}/index.db?mode=ro", uri=True)) as index:
+        if not index.execute("SELECT * FROM sqlite_schema").fetchall():
+            return []
         return index.execute(statement).fetchall()

@@ -68,8 +68,9 @@ class RtspServer:
     def start(self) -> None:
         """Serve; returns when it listens."""
         self._child = subprocess.Popen(
-            [SYSTEM_PYTHON, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+            [SYSTEM_PYTHON, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            start_new_session=True,
+        )  # fmt: skip
         assert self._child.stdin
         assert self._child.stdout
         task = {

@@ -185,7 +185,7 @@ class Freezer:
 
 @pytest.mark.slow
 def test_pings_stop_while_any_one_thread_is_frozen(manage):
-    plans = [["inference 0"], ["heartbeat", "http"]]
+    plans = [["inference 0", "audit"], ["heartbeat", "http"]]
     freezers = [Freezer(manage(), names) for names in plans]
     for freezer in freezers:
         assert freezer.node.heard("WATCHDOG=1", 30), freezer.node.log()

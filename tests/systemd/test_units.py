@@ -134,4 +134,5 @@ def test_make_install_files_puts_everything_into_its_place(tmp_path):
         doc + "cpu.conf",
         doc + "alerts.yml",
         doc + "grafana.json",
+        doc + "fleet/agent.yml",
     }

@@ -55,6 +55,7 @@ class Enrollment:
         replace: Drop the templates a person had before.
         allow_duplicates: Accept faces that resemble another person.
         allow_dissimilar: Accept faces that do not resemble the person's other faces.
+        boxes: Boxes of a fleet at which the consent holds; None leaves them as they were.
     """
 
     finder: FaceFinder
@@ -64,6 +65,7 @@ class Enrollment:
     replace: bool
     allow_duplicates: bool
     allow_dissimilar: bool = False
+    boxes: tuple[str, ...] | None = None
 
     def add_photos(self, name: str, photos: Iterable[Path]) -> EnrollmentResult:
         """Enroll one person with all usable photos, in one transaction."""
@@ -132,8 +134,9 @@ class Enrollment:
 
     def _store(self, name: str, templates: F32) -> None:
         self.gallery.enroll(
-            name, templates, consent=True, until=self.until, replace_templates=self.replace
-        )
+            name, templates, consent=True, until=self.until, replace_templates=self.replace,
+            boxes=self.boxes,
+        )  # fmt: skip
 
     def _make_template(self, photo: Path, others: Index) -> F32:
         """``(D,)`` of the face in a photo; a `PhotoError` if it cannot be enrolled."""

@@ -45,6 +45,8 @@ class Action(StrEnum):
     CHALLENGE = "challenge"
     SEAL = "seal"
     ACCEPT = "accept"
+    SCOPE = "scope"
+    FOLLOW = "follow"
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,7 +105,8 @@ class Database:
 
     def _check_content(self) -> None:
         with self._explain_errors():
-            if self.fetch_number("PRAGMA application_id") != APPLICATION_ID and not self.is_empty():
+            # in this order, as another process may be making it
+            if not self.is_empty() and self.fetch_number("PRAGMA application_id") != APPLICATION_ID:
                 raise GalleryError("the file is not a gallery: check the path", file=self.path)
             for pragma in (
                 "journal_mode = WAL",

@@ -21,9 +21,11 @@ def export_person(store: GalleryStore, name: str) -> dict[str, Any]:
         store.audit.append(store.clock(), Action.EXPORT, person.id)
         entries = [asdict(entry) for entry in store.audit.entries() if entry.person == person.id]
         embedder = store.metadata.embedder().name
+    details = asdict(person.details)
+    details["boxes"] = list(person.details.boxes)
     return {
         "id": person.id,
-        **asdict(person.details),
+        **details,
         "state": str(person.state),
         "embedder": embedder,
         "templates_float32_base64": [

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -20,7 +20,9 @@ from edge.errors import GalleryError
 from edge.people.gallery.audit_log import Action
 from edge.people.gallery.audit_trail import AuditTrail
 from edge.people.gallery.encryption import MasterKey
+from edge.people.gallery.hub_copy import HubCopy
 from edge.people.gallery.index import Index, IndexedPerson
+from edge.people.gallery.lease_time import LeaseTime
 from edge.people.gallery.lockout import ChallengeAttempts
 from edge.people.gallery.metadata import EmbedderId
 from edge.people.gallery.names import normalize_name
@@ -51,6 +53,10 @@ class Gallery:
     Raises:
         GalleryError: There is no such file, the key is wrong, it belongs to another embedder, or
             it is damaged. Every method raises it, too, when the file cannot be read or written.
+
+    Attributes:
+        hub: What it has from the hub of a fleet, if it follows one. Then people are changed there.
+        suspended: Why the last `index` is empty although people are enrolled; else empty.
     """
 
     def __init__(
@@ -71,6 +77,8 @@ class Gallery:
         )  # fmt: skip
         self.attempts = ChallengeAttempts(self.store)
         self.audit = AuditTrail(self.store)
+        self.hub = HubCopy(self.store, self._changing)
+        self.suspended = ""
         self._forget_index()
 
     def __enter__(self) -> Self:
@@ -125,21 +133,30 @@ class Gallery:
     def index(self) -> Index:
         """A snapshot to search: people who are enrolled with this embedder and not expired.
 
-        A damaged record is left out whole: `people` lists it.
+        A damaged record is left out whole: `people` lists it. Where a hub has not allowed naming,
+        or no longer, nobody is in it.
 
         Raises:
             GalleryError: The gallery changed over to another embedder meanwhile.
         """
-        store = self.store
+        store, now_s = self.store, self.store.clock()
         self._version = store.database.version()
         with store.reading_genuine():
             store.refuse_other_embedder()
             generation, embedder = store.metadata.generation(), store.metadata.embedder()
-            everybody = store.records.refresh(embedder.sha256, store.clock())
+            everybody = store.records.refresh(embedder.sha256, now_s)
+            membership = store.metadata.membership(store.keys)
         store.see_head()
+        begin_s, end_s, self.suspended = float("-inf"), float("inf"), ""
+        if membership:
+            lease = self._lease_time.take(membership.lease, now_s)
+            self.suspended = lease.explain(now_s)
+            begin_s, end_s = lease.find_span(now_s)
+            everybody = [] if self.suspended else everybody
         active = [r for r in everybody if r.person.state is RecordState.ACTIVE and len(r.own)]
         ends = [compute_expiry_s(record.person.details.until) for record in active]
-        self._indexed = generation, min(ends, default=float("inf"))
+        self._indexed = generation, begin_s, min([*ends, end_s])
+        self._lease_time.see(now_s)
         return Index.build(
             [IndexedPerson(record.person.id, record.person.name) for record in active],
             [record.own for record in active],
@@ -150,8 +167,9 @@ class Gallery:
     def changed(self) -> bool:
         """Whether `index` would now give another one; cheap enough to call many times a second.
 
-        Notices what other processes wrote, people whose retention date has passed, and a file
-        that was replaced by another one, which is then opened.
+        Notices what other processes wrote, people whose retention date has passed, the end of what
+        a hub allowed, a clock that is set back meanwhile, and a file that was replaced by another
+        one, which is then opened.
 
         Raises:
             GalleryError: The file is gone, or its replacement cannot be used.
@@ -161,8 +179,10 @@ class Gallery:
             self.store.reopen()
             self._forget_index()
             return True
-        version, (generation, end_s) = database.version(), self._indexed
-        if self.store.clock() >= end_s:
+        version, (generation, begin_s, end_s) = database.version(), self._indexed
+        now_s = self.store.clock()
+        earliest_s = self._lease_time.see(now_s)
+        if not begin_s <= now_s < end_s or (now_s < earliest_s and not self.suspended):
             return True
         if version == self._version:
             return False
@@ -173,7 +193,9 @@ class Gallery:
 
     def _forget_index(self) -> None:
         self._version = -1
-        self._indexed = -1, float("inf")  # generation and first retention date of the last index
+        self._lease_time = LeaseTime(self.hub.see)
+        # of the last index: its generation, and from when until when time alone changes nothing
+        self._indexed = -1, float("-inf"), float("inf")
 
     # --- changing -------------------------------------------------------------------------------
 
@@ -185,6 +207,7 @@ class Gallery:
         consent: bool,
         until: date | None = None,
         replace_templates: bool = False,
+        boxes: Sequence[str] | None = None,
     ) -> Person:
         """Enroll a person, or give an enrolled one more templates; all of it or nothing.
 
@@ -194,6 +217,7 @@ class Gallery:
             consent: The person agreed; nothing is stored otherwise.
             until: Last day (UTC) the data may be kept; None leaves it as it was, or open.
             replace_templates: Drop the templates the person had, negative ones included.
+            boxes: Boxes of a fleet at which the consent holds; None leaves them as they were.
 
         Raises:
             GalleryError: No consent, a day that has passed, an invalid name, or unusable
@@ -202,7 +226,7 @@ class Gallery:
         require_consent(given=consent)
         name = normalize_name(name)
         store, now_s = self.store, self.store.clock()
-        with self._changing() as change:
+        with self._changing_here() as change:
             store.check_templates(templates)
             person = store.records.find_id(name)
             if person is None:
@@ -215,6 +239,7 @@ class Gallery:
                 before.details,
                 consent_s=now_s,
                 until=until.isoformat() if until else before.details.until,
+                boxes=before.details.boxes if boxes is None else tuple(boxes),
             )
             if starts_anew:
                 store.records.drop_templates(person)
@@ -229,7 +254,7 @@ class Gallery:
     def add_negatives(self, name: str, templates: F32) -> Person:
         """Add negative templates, ``(V, D)``: faces that are not this person, however similar."""
         store = self.store
-        with self._changing() as change:
+        with self._changing_here() as change:
             store.check_templates(templates)
             person = store.read_intact(store.get_id(name)).person
             if person.state is RecordState.OTHER_EMBEDDER:
@@ -246,7 +271,7 @@ class Gallery:
         """
         new_name = normalize_name(new_name)
         store = self.store
-        with self._changing() as change:
+        with self._changing_here() as change:
             person = store.get_id(name)
             if store.records.find_id(new_name) not in (None, person):
                 raise GalleryError(f"another person has the name {new_name!r}: choose another name")
@@ -254,6 +279,20 @@ class Gallery:
             store.records.update(person, details, store.records.get_model(person), change.number)
             store.audit.append(store.clock(), Action.RENAME, person)
         store.database.scrub()
+        return self.find(person).person
+
+    def set_scope(self, name: str, boxes: Sequence[str]) -> Person:
+        """Say at which boxes of a fleet the consent of a person holds; at none without any.
+
+        Raises:
+            GalleryError: No person has that name.
+        """
+        store = self.store
+        with self._changing_here() as change:
+            person = store.get_id(name)
+            details = replace(store.read_intact(person).person.details, boxes=tuple(boxes))
+            store.records.update(person, details, store.records.get_model(person), change.number)
+            store.audit.append(store.clock(), Action.SCOPE, person, boxes=len(boxes))
         return self.find(person).person
 
     def forget(self, name: str) -> str:
@@ -267,7 +306,7 @@ class Gallery:
                 holds old pages of the file.
         """
         store = self.store
-        with self._changing():
+        with self._changing_here():
             person = store.get_id(name)
             store.records.delete(person)
             store.audit.append(store.clock(), Action.FORGET, person)
@@ -296,9 +335,24 @@ class Gallery:
     def set_calibration(self, values: Mapping[str, float]) -> None:
         """Store measured thresholds, encrypted; they belong to this embedder."""
         store = self.store
-        with self._changing():
+        with self._changing_here():
             store.metadata.set_calibration(store.keys, values)
             store.audit.append(store.clock(), Action.CALIBRATE, values=dict(values))
+
+    @contextlib.contextmanager
+    def _changing_here(self) -> Iterator[Generation]:
+        """A change that is not the hub's.
+
+        Raises:
+            GalleryError: The gallery follows a hub.
+        """
+        with self._changing() as change:
+            if self.store.metadata.membership(self.store.keys):
+                raise GalleryError(
+                    "its people come from the hub of the fleet: enroll, change and forget them "
+                    "there, with edge enroll, edge people and edge hub people"
+                )
+            yield change
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[Generation]:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from edge.errors import GalleryError
 from edge.people.gallery.encryption import KeyStore, SealError
+from edge.people.gallery.membership import Membership
 from edge.ports import Embedder
 
 T = TypeVar("T")
@@ -97,6 +98,42 @@ class Metadata:
         """Encrypt and store measured thresholds of this embedder."""
         content = json.dumps(dict(values)).encode()
         self._set("calibration", keys.seal_setting(self._calibration_name(), content))
+
+    def membership(self, keys: KeyStore) -> Membership | None:
+        """The hub that the gallery follows, or None.
+
+        Raises:
+            GalleryError: It was tampered with.
+        """
+        content = self._get_sealed(keys, "hub")
+        return None if content is None else Membership.parse(content)
+
+    def set_membership(self, keys: KeyStore, membership: Membership) -> None:
+        """Encrypt and store what the gallery follows."""
+        self._set("hub", keys.seal_setting("hub", membership.encode()))
+
+    def copied(self, keys: KeyStore) -> dict[str, str]:
+        """Digests of what the hub sent, by the ids of people.
+
+        Raises:
+            GalleryError: They were tampered with.
+        """
+        digests: dict[str, str] = json.loads(self._get_sealed(keys, "hub people") or b"{}")
+        return digests
+
+    def set_copied(self, keys: KeyStore, digests: Mapping[str, str]) -> None:
+        """Encrypt and store digests of what the hub sent, by the ids of people."""
+        content = json.dumps(dict(digests)).encode()
+        self._set("hub people", keys.seal_setting("hub people", content))
+
+    def _get_sealed(self, keys: KeyStore, name: str) -> bytes | None:
+        sealed = self._get(name)
+        try:
+            return None if sealed is None else keys.unseal_setting(name, sealed)
+        except (SealError, TypeError) as error:
+            raise GalleryError(
+                "what the gallery knows of its hub is damaged: restore it from a backup"
+            ) from error
 
     def _calibration_name(self) -> str:
         return f"calibration {self.embedder().sha256}"

@@ -16,9 +16,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from edge.compat import StrEnum
-from edge.people.gallery.encryption import KeyStore, SealError, seal, unseal
+from edge.people.gallery.encryption import KEY_BYTES, KeyStore, SealError, seal, unseal
 from edge.types import F32
 
 TABLES = """
@@ -32,6 +34,9 @@ CREATE TABLE template (
 );
 CREATE INDEX template_of_person ON template (person);
 """
+
+
+EVERY_BOX = "*"
 
 
 class TemplateKind(StrEnum):
@@ -67,6 +72,7 @@ class PersonDetails:
         until: Last day (UTC) the data may be kept, as ISO date; empty is without end.
         templates: Number of the person's own templates.
         lookalikes: Number of negative templates.
+        boxes: Boxes of a fleet at which the consent holds, `*` for all; stored if there are any.
     """
 
     name: str
@@ -75,6 +81,11 @@ class PersonDetails:
     until: str
     templates: int
     lookalikes: int
+    boxes: tuple[str, ...] = ()
+
+    def reaches(self, box: str) -> bool:
+        """Whether the consent holds at a box of the fleet."""
+        return EVERY_BOX in self.boxes or box in self.boxes
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +240,11 @@ class Records:
         self._opened = opened
         return list(opened.values())
 
+    def derive_key(self, person: str, purpose: str) -> bytes:
+        """A key of a person for another purpose than storing; forgotten with the person."""
+        info = f"edgewatch gallery 1 {purpose}".encode()
+        return HKDF(SHA256(), KEY_BYTES, None, info).derive(self._key(person))
+
     def create(self, person: str, details: PersonDetails, model: str, generation: int) -> None:
         """Write a new person without templates."""
         key, wrapped = self._keys.create_person_key(person)
@@ -300,10 +316,14 @@ def _about(what: str, person: str, model: str, generation: int) -> bytes:
 def _seal_details(
     key: bytes, person: str, details: PersonDetails, model: str, generation: int
 ) -> bytes:
-    content = json.dumps(asdict(details)).encode()
+    fields = asdict(details)
+    if not details.boxes:  # versions before fleets can read it
+        del fields["boxes"]
+    content = json.dumps(fields).encode()
     padded = content.ljust(-(-len(content) // 256) * 256)  # hides the length of the name
     return seal(key, padded, _about("details", person, model, generation))
 
 
 def _parse_details(content: bytes) -> PersonDetails:
-    return PersonDetails(**json.loads(content))
+    fields = json.loads(content)
+    return PersonDetails(**{**fields, "boxes": tuple(fields.get("boxes", ()))})

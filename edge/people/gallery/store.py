@@ -228,8 +228,20 @@ class GalleryStore:
             is_other = self._embedder and self._embedder.sha256 != self.metadata.embedder().sha256
         if self._embedder and is_other and change:
             with self.changing():
-                self.metadata.set_embedder(self._embedder)
-                self.audit.append(self.clock(), Action.EMBEDDER, model=self._embedder.sha256[:12])
+                if self.metadata.membership(self.keys) and self.records.ids():
+                    raise GalleryError(
+                        "its people come from the hub of the fleet: change the embedder there"
+                    )
+                self.change_embedder(self._embedder)
+
+    def use_embedder(self, embedder: EmbedderId) -> None:
+        """Compare with this embedder from now on."""
+        self._embedder = embedder
+
+    def change_embedder(self, embedder: EmbedderId) -> None:
+        """Make the gallery belong to another embedder, inside a change."""
+        self.metadata.set_embedder(embedder)
+        self.audit.append(self.clock(), Action.EMBEDDER, model=embedder.sha256[:12])
 
     def refuse_other_embedder(self) -> None:
         """Raise a `GalleryError` if the gallery holds people of another embedder."""

@@ -39,7 +39,7 @@ FAR, FIXED = 2.2, 0.1  # heights from the face, and unlikeness of what did not m
 NOISE = 0.01  # added to one minus the correlation, so that two near ones are no clear difference
 STAYED = Testimony(picture=1.0, video=0.5)
 CARRIED = Testimony(picture=-3.0, video=-3.0)
-PANNED = Testimony(picture=-2.0, video=-1.0)  # with all there is: the camera, or a large picture
+PANNED = Testimony(picture=-2.0, video=-2.0)  # with all there is: the camera, or what is held
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 

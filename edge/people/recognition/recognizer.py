@@ -134,6 +134,15 @@ class Recognizer:
         rules = VotingRules(1.0, 1.0, self._settings.min_votes, self._settings.min_vote_ratio, 1.0)
         self._next_gallery = GallerySnapshot(empty, rules, Reason(ReasonCode.GALLERY_CLOSED, why))
 
+    def take_over(self, other: Recognizer) -> None:
+        """Follow the faces that another one followed; who they are is found out anew.
+
+        Not while either of them looks.
+        """
+        self._cameras = other._cameras
+        for camera in self._cameras.values():
+            camera.face_tracks.clear()  # of them `CameraFaces.spoofed` alone is known
+
     def forget_other_cameras(self, cameras: Sequence[str]) -> None:
         """Forget all cameras but these; safe from any thread."""
         self._cameras = {

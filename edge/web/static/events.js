@@ -22,7 +22,8 @@ export const describeWhat = ({ triggers, labels, people }) => {
   const others = who.length ? labels.filter((label) => label !== "person") : labels;
   const what = [...who, ...others].join(", ") || "camera";
   const words = triggers.filter((trigger) => !["began", "known", "unknown"].includes(trigger)).map((trigger) => {
-    const [verb, place = ""] = trigger.split(":");
+    const [verb, place = ""] = trigger.split(/:(.*)/);
+    if (["attribute", "state"].includes(verb)) return place.replace("=", ": ");
     return `${WORDS[verb] || verb} ${place}`.trim();
   });
   return [what, words.join(", ")].filter(Boolean).join(" ");

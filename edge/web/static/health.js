@@ -80,7 +80,7 @@ const makeConfiguration = () => {
       const written = await ask("/configuration", { method: "PUT", body: { text: text.value }, match: revision });
       ({ text: text.value, revision } = written);
       const waiting = written.needs_restart.join(", ");
-      answer.textContent = waiting && `What changed in ${waiting} takes effect when the node is restarted: systemctl restart edge@NODE`;
+      answer.textContent = waiting && `What changed in ${waiting} cannot change while the node runs. It goes on as before until it is restarted: systemctl restart edge@NODE`;
       say(waiting ? "Saved. A restart of the node is needed." : "Saved. The node reads it now.");
     } catch (error) {
       if (error.mistakes?.length) tell({ mistakes: error.mistakes });

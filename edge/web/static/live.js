@@ -3,7 +3,7 @@
 import { address, ask, may, onChange } from "./api.js";
 import { describeWhat } from "./events.js";
 import { formatSpan, make, showEmpty } from "./dom.js";
-import { FoundObjects, Overlay } from "./overlay.js";
+import { describeValues, FoundObjects, Overlay } from "./overlay.js";
 import { ENDED, Player } from "./player.js";
 import { makeRecorded } from "./recordings.js";
 
@@ -17,6 +17,9 @@ const describe = ({ state, reason, since_s: since }) => {
   if (state === "online" || !state) return "";
   return `${state}: ${reason}${since ? `, for ${formatSpan(Date.now() / 1000 - since)}` : ""}`;
 };
+
+const describeStates = ({ places, states }) => places
+  .map(({ name }) => describeValues(name, states).join(", ") || `${name}: undecided`).join("; ");
 
 const shape = ({ size_wh: [width, height], aspect }) => (aspect || (width && height ? width / height : 16 / 9));
 
@@ -102,6 +105,7 @@ const openCamera = async (name) => {
   const state = make("p", { class: "state", role: "status" }, describe(camera));
   const hidden = camera.hide.length ? make("p", { class: "hint" },
     `Each ${camera.hide.join(" and ")} is made unrecognizable, so this shows pictures instead of the camera's video.`) : null;
+  const said = make("p", { class: "hint", role: "status", hidden: !camera.places.length }, describeStates(camera));
   const boxes = make("input", { type: "checkbox", checked: true });
   const controls = make("div", { class: "controls" },
     make("a", { href: "#/live" }, "All cameras"),
@@ -109,7 +113,7 @@ const openCamera = async (name) => {
     make("a", { href: `#/events?camera=${encodeURIComponent(name)}` }, "Events"),
     may("admin") ? make("a", { href: `#/places/${encodeURIComponent(name)}` }, "Zones and lines") : null,
     make("button", { class: "quiet", onclick: () => stage.requestFullscreen?.() }, "Full screen"));
-  const view = make("section", { class: "camera" }, make("h2", {}, name), stage, state, hidden, controls);
+  const view = make("section", { class: "camera" }, make("h2", {}, name), stage, state, said, hidden, controls);
 
   const found = new FoundObjects();
   const overlay = new Overlay(canvas);
@@ -120,7 +124,7 @@ const openCamera = async (name) => {
     const captured = player.capturedAt(frame.mediaTime);
     overlay.begin();
     const seen = boxes.checked && captured !== null ? found.at(captured) : null;
-    if (boxes.checked) overlay.drawPlaces(places);
+    if (boxes.checked) overlay.drawPlaces({ ...places, states: camera.places }, seen?.states);
     if (seen) overlay.drawObjects(seen.objects, seen.size_wh);
     // for tests and curious people: what is on the screen now
     Object.assign(stage.dataset, { captured: captured ?? "", objects: seen?.captured_s ?? "" });
@@ -145,7 +149,12 @@ const openCamera = async (name) => {
     player?.close();
     objects?.close();
     objects = new EventSource(address(`/cameras/${encodeURIComponent(name)}/objects`));
-    objects.addEventListener("objects", ({ data }) => found.add(JSON.parse(data)));
+    objects.addEventListener("objects", ({ data }) => {
+      const frame = JSON.parse(data);
+      found.add(frame);
+      const states = describeStates({ places: camera.places, states: frame.states });
+      if (states !== said.textContent) said.textContent = states; // else it would be read out again
+    });
     if (!camera.live || !globalThis.MediaSource || camera.hide.length) { showPictures(); return; }
     let hasPlayed = false;
     stage.replaceChildren(video, canvas, nothing);

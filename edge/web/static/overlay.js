@@ -2,6 +2,10 @@
 
 const LINE = 2;
 
+/** What is known of a place, of one state or of several labels: ["gate: open"]. */
+export const describeValues = (place, values) => Object.entries(values)
+  .filter(([name]) => name === place || name.startsWith(`${place}.`)).map((entry) => entry.join(": "));
+
 /** Draws in the pixels of a canvas as large as the picture is shown. */
 export class Overlay {
   constructor(canvas) {
@@ -23,12 +27,13 @@ export class Overlay {
     return context;
   }
 
-  drawPlaces({ zones, lines }) {
+  drawPlaces({ zones, lines, states = [] }, values = {}) {
     const { context, canvas } = this;
     const place = ([x, y]) => [x * canvas.width, y * canvas.height];
     context.strokeStyle = this.style.getPropertyValue("--zone");
     context.fillStyle = context.strokeStyle;
-    for (const { name, polygon } of zones) {
+    const said = states.map(({ name, polygon }) => ({ polygon, name: describeValues(name, values).join(", ") || name }));
+    for (const { name, polygon } of [...zones, ...said]) {
       context.beginPath();
       polygon.map(place).forEach((point) => context.lineTo(...point));
       context.closePath();
@@ -48,9 +53,10 @@ export class Overlay {
     const { context, canvas } = this;
     const [scaleX, scaleY] = [canvas.width / width, canvas.height / height];
     context.strokeStyle = context.fillStyle = this.style.getPropertyValue("--box");
-    for (const { label, name, xyxy: [x1, y1, x2, y2] } of objects) {
+    for (const { label, name, attributes = {}, xyxy: [x1, y1, x2, y2] } of objects) {
       context.strokeRect(x1 * scaleX, y1 * scaleY, (x2 - x1) * scaleX, (y2 - y1) * scaleY);
-      this.write(name || label, x1 * scaleX, y1 * scaleY);
+      const said = Object.entries(attributes).map((entry) => entry.join(": "));
+      this.write([name || label, ...said].join(", "), x1 * scaleX, y1 * scaleY);
     }
   }
 

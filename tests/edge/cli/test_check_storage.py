@@ -94,6 +94,8 @@ def test_a_storage_folder_that_cannot_be_is_told(folder, says, tmp_path):
         ('when = ["spoof", "began"]', "spoof never comes: add [recognition]"),
         ('when = ["crossed"]', "crossed never comes: the camera has no lines"),
         ('when = ["entered", "left"]', "left never comes: the camera has no zones"),
+        ('when = ["attribute"]', "attribute never comes: add [[attributes]]"),
+        ('when = ["state"]', "state never comes: the camera has no states"),
         (
             'when = ["began", "offline"]\nlabels = ["car"]',
             "warning: began never comes: its labels are none of the camera's, person",

@@ -5,6 +5,7 @@ import json
 import shutil
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -24,6 +25,7 @@ from tests.edge.recording.test_index import make_event
 from tests.edge.recording.test_mp4 import decode_times, read_source, write_mp4
 from tests.support.videos import write_video
 
+GOLDEN = Path(__file__).parents[2] / "golden"
 CONFIG = """
 [models]
 detector = "zoo:detect-nano"
@@ -69,6 +71,8 @@ def kept(tmp_path_factory):
     )
     write_mp4(folder / "kept/clip.mp4", packets)
     index.put_file(StoredFile("clip.mp4", FileKind.CLIP, "door", "1nj3k5vk42", 1.0, 5.0, 9))
+    (folder / "kept/picture.jpg").write_bytes(b"\xff\xd8 a picture")
+    index.put_file(StoredFile("picture.jpg", FileKind.SNAPSHOT, "door", "1nj3k5vk42", 1.0))
     write_mp4(folder / "kept/video.mp4", packets)
     began_s = now_s - 100
     index.put_file(
@@ -121,6 +125,11 @@ def test_the_clip_of_an_event_is_copied(kept, tmp_path):
     assert (tmp_path / "out.mp4").read_bytes() == (kept.parent / "kept/clip.mp4").read_bytes()
 
 
+def test_the_picture_of_an_event_is_copied(kept, tmp_path):
+    run("export", kept, "1nj3k5vk42", tmp_path / "out.jpg")
+    assert (tmp_path / "out.jpg").read_bytes() == (kept.parent / "kept/picture.jpg").read_bytes()
+
+
 def test_a_file_that_is_there_is_kept(kept, tmp_path):
     out = tmp_path / "out.mp4"
     out.write_text("mine")
@@ -138,6 +147,7 @@ def test_the_video_of_a_time_is_put_together(kept, tmp_path):
     [
         (["show", "{}", "nothing"], "there is no event 'nothing'"),
         (["export", "{}", "1nj3k5vk41", "x.mp4"], "no clip of event 1nj3k5vk41 is kept"),
+        (["export", "{}", "1nj3k5vk41", "x.jpg"], "no picture of event 1nj3k5vk41 is kept"),
         (["export", "{}", "door", "x.mp4", "--from", "5s"], "nothing was kept of that camera"),
         (["list", "{}", "--since", "lately"], "is no time: write one such as"),
         (["export", "{}", "door", "x.mp4"], "door is a camera: give --from and --to as well"),
@@ -275,6 +285,22 @@ def test_what_happened_is_told_in_words():
     assert tell(alert.body)[9:] == "door: Ann entered hall (alert) [e00001]"
     away = make_message(triggers=("offline",), labels=(), tracks=())
     assert tell(away.body)[9:] == "door: camera shows nothing [e00001]"
+    gate = make_message(triggers=("state:gate=open",), labels=(), tracks=())
+    assert tell(gate.body)[9:] == "door: camera gate: open [e00001]"
+    vest = make_message(triggers=("began", "attribute:vest=no"))
+    assert tell(vest.body)[9:] == "door: person vest: no [e00001]"
+
+
+@pytest.mark.parametrize(
+    ("golden", "words"),
+    [
+        ("tracks_attribute", "door: person vest: no"),
+        ("states", "door: gate: open, was closed"),
+    ],
+)
+def test_what_classifiers_say_is_told_in_words(golden, words):
+    body = decode(f"v1/{golden.partition('_')[0]}/door/", (GOLDEN / f"{golden}.json").read_bytes())
+    assert tell(body)[9:] == words
 
 
 def test_the_table_of_messages_tells_the_last_events_below():

@@ -21,6 +21,7 @@ NEEDED = {
     "doctor": PICTURES,
     "watch": {"pydantic", "zmq"},
     "detect": PICTURES,
+    "classify": PICTURES,
     "bench": {*DAEMON, "zmq"},
     "enroll": PICTURES,
     "people": PICTURES,
@@ -28,6 +29,8 @@ NEEDED = {
     "open": {"pydantic"},
     "users": {"pydantic"},
     "events": {"pydantic", "av", "numpy", "zmq"},
+    "fleet": {"pydantic", "numpy"},
+    "hub": {"pydantic", "numpy"},
     "models": PICTURES,
 }
 

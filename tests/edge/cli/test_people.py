@@ -16,9 +16,12 @@ from typer.testing import CliRunner
 from deploy.adopt.adopt import Adoption
 from edge.cli import app
 from edge.cli.calibrate import Looks, _fuse_tracks, _group_by_folder
+from edge.fleet.people_hub import HubPeople
+from edge.fleet.people_keys import BoxKey
 from edge.people.enrollment.face_photo import FacePhoto
 from edge.people.gallery.encryption import load_key
 from edge.people.gallery.gallery import Gallery
+from edge.people.gallery.membership import Membership
 from edge.people.recognition.threshold import Calibration
 from tests.support.gallery import Clock, faces, fetch, tamper
 from tests.support.models import color_embedder, constant_liveness, constant_model
@@ -563,3 +566,49 @@ def test_a_photograph_in_place_of_a_name_is_told(edge, photo):
     one, other = photo("a.png", RED), photo("b.png", RED)
     result = edge("enroll", one, other, "--consent", exit_code=78)
     assert "is a file: the name comes first" in result.output
+
+
+# --- in a fleet ---------------------------------------------------------------------------------
+
+
+def test_the_boxes_at_which_consent_holds_are_said_when_enrolling_or_later(edge, photo):
+    edge("enroll", "Ann", photo("a.png", RED), "--consent", "--boxes", "gate, door")
+    assert "boxes: gate, door" in edge("people", "show", "Ann").stdout
+    edge("enroll", "Ann", photo("b.png", PINK), "--consent")
+    (listed,) = lines(edge("people", "list", "--json"))
+    assert listed["boxes"] == ["gate", "door"]
+    assert edge("people", "scope", "ann", "--boxes", "*").stdout == "Ann: *\n"
+    assert edge("people", "scope", "ann", "--boxes", "").stdout == "Ann: no box\n"
+    (listed,) = lines(edge("people", "list", "--json"))
+    assert "boxes" not in listed
+    assert [e["detail"] for e in lines(edge("people", "audit", "--json"))][-1] == '{"boxes": 0}'
+    wrong = edge("enroll", "Bob", photo("c.png", BLUE), "--consent", "--boxes", "a b", exit_code=78)
+    assert "is no name of a box" in wrong.output
+
+
+def test_a_box_that_nobody_knows_is_told_where_consent_is_said_to_hold_there(edge, photo, tmp_path):
+    enrolled = edge("enroll", "Ann", photo("a.png", RED), "--consent", "--boxes", "gaet")
+    assert "not trusted with people: gaet (none is so far)" in enrolled.stderr
+    people = HubPeople(tmp_path / "gallery.db")
+    people.trust("gate", BoxKey.ensure(tmp_path / "box-key").public)
+    said = edge("people", "scope", "Ann", "--boxes", "gate,gaet").stderr
+    assert "not trusted with people: gaet (those that are: gate)" in said
+    assert "edge people scope" in said
+    for boxes in ("gate", "*", ""):
+        assert edge("people", "scope", "Ann", "--boxes", boxes).stderr == ""
+    again = edge("enroll", "Ann", photo("b.png", PINK), "--consent", "--boxes", "gate,dock")
+    assert "dock" in again.stderr
+    assert "boxes" in edge("people", "list").stdout
+    assert "gate, dock" in edge("people", "list").stdout
+
+
+def test_a_gallery_that_follows_a_hub_says_so_where_somebody_changes_or_lists_it(
+    edge, photo, tmp_path
+):
+    edge("enroll", "Ann", photo("a.png", RED), "--consent")
+    edge("people", "forget", "Ann", "--yes")
+    with Gallery(tmp_path / "gallery.db", load_key(str(tmp_path / "key"))) as gallery:
+        gallery.hub.put(Membership("hub", "g", "gate", 1, ""), [], ())
+    told = edge("enroll", "Ann", photo("a.png", RED), "--consent", exit_code=78)
+    assert "its people come from the hub of the fleet" in told.output
+    assert "no one is named: the hub has not allowed naming yet" in edge("people", "list").output

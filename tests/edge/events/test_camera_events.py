@@ -11,6 +11,7 @@ from edge.events.camera_events import LINGER_S, REST_S, CameraEvents
 from edge.types import (
     CameraState,
     CameraStatus,
+    Classified,
     Decision,
     Faces,
     Frame,
@@ -33,6 +34,10 @@ BEGUN, UPDATED, ENDED = EventChange
 PLACES = {
     "zones": [{"name": "entrance", "polygon": [[0, 0], [1, 0], [1, 1]]}],
     "lines": [{"name": "gate", "a": [0, 0], "b": [1, 1]}],
+    "states": [
+        {"name": "door", "polygon": [[0.5, 0], [1, 0], [1, 0.5]], "model": "door.onnx"},
+        {"name": "lamp", "polygon": [[0, 0], [0.5, 0], [0.5, 0.5]], "model": "lamp.onnx"},
+    ],
 }
 
 
@@ -46,7 +51,9 @@ class Scene:
         self.known = {}
         self.clock_s = 1000  # Unix time at 0
 
-    def see(self, at_s, objects=(), *, changes=(), decisions=(), look=Look.MOTION):
+    def see(
+        self, at_s, objects=(), *, changes=(), decisions=(), look=Look.MOTION, said=(), states=()
+    ):
         """The updates that a frame makes; objects are ``(track, class, side, stationary)``."""
         objects = list(objects)
         frame = Frame("door", 1, round(at_s * 10), self.clock_s + at_s, at_s, BLANK)
@@ -78,6 +85,7 @@ class Scene:
         result = FrameResult(
             frame, tracks, ((),) * len(objects), faces, (*began, *changes, *ended),
             tuple(decisions), tuple(range(len(decisions))), look=look,
+            told_attributes=tuple(said), told_states=tuple(states),
         )  # fmt: skip
         return [(update.change, update.event) for update in self.events.note(result)]
 
@@ -328,3 +336,86 @@ def test_a_frame_that_nobody_looked_at_counts_for_nothing():
     for row in range(1, 20):
         updates += scene.see(row * 0.2, [(7, 0, 50, False)], look=Look.NONE)
     assert updates == []
+
+
+# --- what classifiers say -----------------------------------------------------------------------
+
+
+def say(name, value, before=""):
+    return Classified(name, value, 0.97, 3, 5, before)
+
+
+WALKER = (1, 0, 50, False)
+
+
+def see_walker(scene, *said, at_s=1.0):
+    for frame in range(4):
+        scene.see(at_s - 0.4 + frame / 10, [WALKER])
+    return scene.see(at_s, [WALKER], said=[(0, each) for each in said])
+
+
+@pytest.mark.parametrize(
+    ("when", "said", "triggers"),
+    [
+        ("attribute:vest=no", say("vest", "no"), ("attribute:vest=no",)),
+        ("attribute:vest", say("vest", "no"), ("attribute:vest=no",)),
+        ("attribute", say("vest", "yes", "no"), ("attribute:vest=yes",)),
+        ("attribute:vest=no", say("vest", "yes"), ()),
+        ("attribute:cap=no", say("vest", "no"), ()),
+        ("attribute", say("vest", "undecided", "no"), ()),
+        ("attribute", say("vest", "no", "no"), ()),  # it was in doubt meanwhile
+        ("attribute:gear.cap=no", say("gear.cap", "no"), ("attribute:gear.cap=no",)),
+    ],
+)
+def test_what_is_decided_of_an_object_begins_an_event(when, said, triggers):
+    scene = Scene({"when": [when]})
+    updates = see_walker(scene, said)
+    found = [event for _, event in updates]
+    assert [event.triggers for event in found] == ([triggers] if triggers else [])
+    if found:
+        assert (found[0].labels, found[0].tracks, found[0].places) == (("person",), (1,), ())
+        assert found[0].best.label == "person"
+
+
+def test_an_attribute_waits_for_the_frames_of_the_rule():
+    scene = Scene({"when": ["attribute:vest=no"], "min_frames": 5})
+    assert scene.see(0, [WALKER], said=[(0, say("vest", "no"))]) == []
+    updates = [update for n in range(1, 5) for update in scene.see(n / 10, [WALKER])]
+    assert [event.triggers for _, event in updates] == [("attribute:vest=no",)]
+
+
+@pytest.mark.parametrize(
+    ("when", "state", "begins"),
+    [
+        ("state:door=open", say("door", "open", "shut"), True),
+        ("state:door", say("door", "open", "shut"), True),
+        ("state", say("lamp", "on", "off"), True),
+        ("state:door=open", say("door", "shut", "open"), False),
+        ("state:door=open", say("door", "open"), False),  # as it was found
+        ("state:door=open", say("door", "open", "open"), False),
+        ("state:door", say("door", "undecided", "open"), False),
+        ("state:lamp", say("door", "open", "shut"), False),
+    ],
+)
+def test_a_place_whose_state_changes_begins_an_event_with_a_picture_of_it(when, state, begins):
+    scene = Scene({"when": [when], "severity": "alert"})
+    updates = scene.see(1, states=[state])
+    assert list_changes(updates) == ([BEGUN] if begins else [])
+    if begins:
+        [(_, event)] = updates
+        assert event.triggers == (f"state:{state.name}={state.value}",)
+        assert (event.places, event.tracks, event.labels) == ((state.name,), (), ())
+        assert event.severity is Severity.ALERT
+        assert (event.best.track_id, event.best.label) == (0, state.name)
+        assert event.best.xyxy == ((80, 0, 160, 60) if state.name == "door" else (0, 0, 80, 60))
+        assert list_changes(scene.see(1 + LINGER_S + 0.1)) == [ENDED]
+
+
+def test_a_state_joins_the_event_that_goes_on_and_whoever_is_seen_is_its_picture():
+    scene = Scene({"when": ["began"]}, {"when": ["state:door=open"], "severity": "alert"})
+    see_walker(scene)
+    updates = scene.see(2.5, [WALKER], states=[say("door", "open", "shut")])
+    [(_, event)] = updates
+    assert event.triggers == ("began", "state:door=open")
+    assert event.severity is Severity.ALERT
+    assert event.best.label == "person"

@@ -25,7 +25,7 @@ def see(times=6, embedding=AXES[0], score=0.99, scale=1.0, **settings):
         ({}, [], []),
         ({"times": 1}, ["liveness", "votes"], ["1 of 3 liveness scores", "1 of 3 agreeing looks"]),
         ({"scale": 0.3}, ["size", "liveness", "votes"], ["come closer", "no liveness", "a first"]),
-        ({"score": 0.6}, ["liveness"], ["0.70 is needed"]),
+        ({"score": 0.6}, ["liveness"], ["0.80 is needed"]),
         ({"score": 0.01}, ["liveness", "votes"], ["not a picture: against it: model -4.6", "0 of"]),
         ({"embedding": towards(0.2)}, ["similarity"], ["0.20 to the nearest person, 0.50 is"]),
         ({"embedding": towards(0.6, 0.58)}, ["margin"], ["a lead of 0.02 over the second-best"]),

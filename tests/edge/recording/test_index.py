@@ -230,3 +230,15 @@ def test_a_page_is_walked_in_the_order_of_time_and_nothing_is_sorted(many, wante
     plan = [step for *_, step in index._fetch(f"EXPLAIN QUERY PLAN {statements[0]}")]
     assert plan
     assert not [step for step in plan if "TEMP B-TREE" in step]
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["UPDATE events SET body = '0'", "UPDATE files SET kind = ''", "UPDATE files SET kind = x'ff'"],
+)
+def test_rows_that_hold_no_event_and_no_file_are_damage(index, change):
+    index.put_event(make_event(1))
+    index.put_file(StoredFile("c.mp4", FileKind.CLIP, "door", "e00001", 101.0, 104.0, 9))
+    index._connection.execute(change)
+    with pytest.raises(StorageError, match="damaged"):
+        index.find_events(EventFilter())

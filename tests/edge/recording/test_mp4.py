@@ -187,6 +187,14 @@ def test_broken_stamps_are_replaced_by_the_clock(plain, later, tmp_path):
     assert writer.fits(packets[20])
 
 
+def test_a_pause_before_the_last_picture_does_not_make_it_last_longer(tmp_path):
+    packets = encode_packets("libx264", g="10", bf="0")  # 3 s, 10 a second
+    again = replace(packets[0], format=replace(packets[0].format), monotonic_s=55.3)
+    writer = write_mp4(tmp_path / "a.mp4", [*packets, again])
+    assert decode_times(tmp_path / "a.mp4")[-1] == pytest.approx(5.3, abs=0.001)
+    assert writer.ended_s - writer.began_s == pytest.approx(5.4, abs=0.001)
+
+
 def test_pictures_of_another_size_do_not_fit(plain, tmp_path):
     other = write_video(tmp_path / "b.mp4", 2, size_wh=(320, 240), options={"bf": "0"})
     writer = Mp4Writer(io.BytesIO(), plain[0])
@@ -212,3 +220,24 @@ def test_what_mp4_cannot_contain_is_refused_by_name(plain):
         Mp4Writer(io.BytesIO(), vp9)
     with pytest.raises(StorageError, match="a key frame cannot be read"):
         Mp4Writer(io.BytesIO(), replace(plain[0], data=b"nothing"))
+
+
+@pytest.mark.parametrize(
+    ("whole", "damaged"), [(b"\0\0\0", b"mmm"), (b"avc1\0", b"\0\0\0\0\0")], ids=["box", "codec"]
+)
+def test_a_damaged_file_is_told_as_such(whole, damaged, tmp_path):
+    path = tmp_path / "a.mp4"
+    write_mp4(path, encode_packets("libx264", 6, (64, 48), g="3"))
+    content = path.read_bytes()
+    at = content.rindex(whole, 0, content.index(b"moof")) if damaged[0] == 0 else 0
+    path.write_bytes(content[:at] + damaged + content[at + len(damaged) :])
+    with pytest.raises(StorageError, match="cannot be put together"):
+        join([Part(path, 0.0)], tmp_path / "b.mp4")
+
+
+def test_a_file_with_a_broken_name_of_its_format_is_no_video(tmp_path):
+    path = tmp_path / "a.mp4"
+    write_mp4(path, encode_packets("libx264", 6, (64, 48), g="3"))
+    content = path.read_bytes()
+    path.write_bytes(content[:8] + b"\x80" + content[9:])  # FFmpeg makes it a tag, which is no text
+    assert repair(path) is None

@@ -30,7 +30,7 @@ def record(folder, packets, trigger, detected):
     settings = Storage(folder="kept", min_free_bytes=0)
     told = []
     archivist = Archivist(
-        settings, folder, ("person",), lambda _, change, **kept: told.append((change, kept)),
+        settings, folder, lambda _, change, **kept: told.append((change, kept)),
         lambda _: None,
     )  # fmt: skip
     main = PacketRing(20.0)
@@ -50,7 +50,7 @@ def record(folder, packets, trigger, detected):
     worker = Worker("storage", archivist.run, lambda _: None)
     worker.start()
     try:
-        archivist.put([EventUpdate(EventChange.BEGUN, event, result),
+        archivist.put([EventUpdate(EventChange.BEGUN, event, result, ("person",)),
                        EventUpdate(EventChange.ENDED, event)])  # fmt: skip
         deadline_s = time.monotonic() + GENEROUS_S
         while len(told) < 2:

@@ -46,7 +46,7 @@ class Keeper:
     def __init__(self, folder, storage=True, **camera):
         self.told, self.problems = [], []
         settings = Storage(folder="kept", min_free_bytes=0) if storage else None
-        self.archivist = Archivist(settings, folder, CLASSES, self._tell, self.problems.append)
+        self.archivist = Archivist(settings, folder, self._tell, self.problems.append)
         self.ring = PacketRing(5.0)
         self.archivist.cameras = {
             "door": RecordedCamera(Camera(name="door", source={}, **camera), self.ring)
@@ -59,7 +59,7 @@ class Keeper:
         self.people = event.people
 
     def put(self, *updates):
-        self.archivist.put([EventUpdate(*update) for update in updates])
+        self.archivist.put([EventUpdate(*update, classes=CLASSES) for update in updates])
 
     def wait(self, condition):
         deadline_s = time.monotonic() + GENEROUS_S
@@ -666,11 +666,12 @@ def test_the_clip_of_a_camera_that_is_removed_is_completed(tmp_path, packets):
     with keeper.running():
         keeper.put((BEGUN, make(times[-1])))
         keeper.wait_told(1)
+        index = Index(keeper.folder / "index.db")
+        keeper.wait(lambda: index.list_files(FileKind.CONTINUOUS))
         keeper.archivist.cameras = {}
         keeper.put((ENDED, make(times[-1], times[-1] + 0.1)))
         keeper.wait_told(2)
     assert keeper.told[-1] == ("1nj3k5vk4d", ENDED, False, True)
-    index = Index(keeper.folder / "index.db")
     assert all(file.ended_s and file.size_bytes for file in index.list_files())
     assert {file.kind for file in index.list_files()} == {FileKind.CLIP, FileKind.CONTINUOUS}
     index.close()

@@ -1,5 +1,6 @@
 """The camera pool: what is kept of the packets of its cameras."""
 
+import math
 import time
 
 import pytest
@@ -17,7 +18,8 @@ EVENTS = [{"when": ["began"]}]
 class CodedCamera:
     """A camera that gives nothing until it is stopped."""
 
-    address, every_frame, tap, decoding = "nowhere", False, None, Decoding.ALL
+    address, every_frame, tap = "nowhere", False, None
+    decoding, max_fps = Decoding.ALL, math.inf
 
     def connect(self, stop):
         class Waiting:

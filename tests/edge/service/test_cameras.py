@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import math
 import random
 import threading
 import time
@@ -11,12 +12,12 @@ import pytest
 
 from edge.config import Camera
 from edge.errors import SourceDeniedError, SourceEndedError, SourceError
+from edge.frame_rate_limiter import FrameRateLimiter
 from edge.service import camera_pool
 from edge.service.backoff import Backoff
 from edge.service.camera_pool import CameraPool
 from edge.service.cameras import CameraLoop
 from edge.service.frame_queue import FrameQueue
-from edge.service.frame_rate import FrameRateLimiter
 from edge.service.freeze_detector import FreezeDetector
 from edge.service.metrics import Metrics
 from edge.service.sleep import Sleep
@@ -401,7 +402,7 @@ class SparingSource(FunctionSource):
 
     def __init__(self, connections):
         super().__init__(connections)
-        self.decoding = Decoding.ALL
+        self.decoding, self.max_fps = Decoding.ALL, math.inf
 
 
 def make_result(look, at_s, followed=False):
@@ -446,6 +447,28 @@ def test_less_is_decoded_while_a_camera_sleeps(decode, asleep, expected):
     worker.start()
     assert worker.join(10)
     assert seen[1:] == expected
+
+
+@pytest.mark.parametrize(("fps", "max_fps"), [(10, 10), (5, 5), (1.5, 3), (0.25, 2)])
+def test_a_source_is_asked_for_what_is_looked_at_and_for_what_judges_pictures(fps, max_fps):
+    def connection(stop):
+        yield Capture(capture().picture, 1e9, 0.0)
+        yield Capture(capture().picture, 1e9 + 1, 1.0, passed=7)
+
+    source, metrics = SparingSource([connection]), Metrics()
+    camera = Camera(name="door", source={"kind": "x"}, fps=fps)
+    loop = CameraLoop(
+        camera, source, FrameQueue(), itertools.count(1), metrics.camera("door"),
+        lambda status: None, Quick(),
+    )  # fmt: skip
+    worker = Worker("door", loop.run, lambda error: None)
+    worker.start()
+    assert worker.join(10)
+    assert source.max_fps == max_fps
+    text = metrics.render().decode()
+    assert 'edge_capture_frames_total{camera="door"} 9.0' in text
+    dropped = 8 if fps < 1 else 7
+    assert f'edge_frames_dropped_total{{camera="door",reason="not_due"}} {dropped}.0' in text
 
 
 @pytest.mark.parametrize("cause", [Look.MOTION, Look.FOLLOWED, Look.ALWAYS])

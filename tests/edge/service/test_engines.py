@@ -19,7 +19,8 @@ from edge.service.engines import EngineManager
 from edge.service.workers import Worker
 from tests.support import engines as fake
 from tests.support.fake_tensorrt import runtime_of_functions
-from tests.support.models import constant_model
+from tests.support.models import brightness_classifier, constant_model
+from tests.support.running_daemon import wait_until
 
 ROWS = np.float32([[1, 2, 30, 31, 0.9, 0], [4, 5, 20, 27, 0.8, 0]])
 MODEL = constant_model("detect", {"detections": ROWS}, ["person"])
@@ -322,6 +323,92 @@ def test_by_configuration_the_daemon_is_not_ready_before_the_engine_is(run):
     until(lambda: metric(daemon, "edge_engine_build_seconds"))
     assert not daemon.health.is_ready()
     until(daemon.health.is_ready)
+    assert metric(daemon, "edge_engine_in_use") == 1
+
+
+@pytest.mark.parametrize("waits", ["true", "false"])
+def test_a_reload_exchanges_a_model_and_its_engine_under_load(run, tmp_path, waits):
+    frames, gaps = {}, []
+    other = constant_model("detect", {"detections": ROWS[:1]}, ["person"])
+    (tmp_path / "other.onnx").write_bytes(other)
+    with Subscriber(f"ipc://{tmp_path}/bus", topics=["v1/detections/"]) as subscriber:
+
+        def read(last):
+            """Read messages until one satisfies a function."""
+            deadline_s = time.monotonic() + 30
+            while True:
+                assert time.monotonic() < deadline_s
+                item = subscriber.receive(0.2)
+                if isinstance(item, Gap):
+                    gaps.append(item)
+                if isinstance(item, Received):
+                    frames.setdefault(item.body.camera, []).append(item.body.frame)
+                    if last(item.body):
+                        return
+
+        daemon = run(f"waits = {waits}\nbuild_s = 1.0")
+        read(lambda _: metric(daemon, "edge_engine_in_use") == 1)
+        [former] = [engine for engine in fake.ENGINES if not engine.closed]
+        was_ready, path = [], tmp_path / "edge.toml"
+        path.write_text(path.read_text().replace("m.onnx", "other.onnx"))
+        daemon.reload()
+
+        def has_changed(body):
+            was_ready.append(daemon.health.is_ready())
+            return len(body.objects) == 1
+
+        read(has_changed)
+        if waits == "true":
+            assert daemon._models.manager.is_ready
+        read(lambda _: metric(daemon, "edge_engine_in_use") == 1)
+        seen = len(frames["c0"])
+        read(lambda _: len(frames["c0"]) > seen + 10)
+    assert not gaps
+    assert all(was_ready), "what runs goes on while an engine is built"
+    assert all(numbers == sorted(set(numbers)) for numbers in frames.values())
+    assert former.closed
+    assert len([engine for engine in fake.ENGINES if not engine.closed]) == 1
+    assert daemon.metrics.registry.get_sample_value("edge_config_last_reload_successful") == 1
+
+
+def test_of_two_classifiers_the_one_that_stays_keeps_its_engine_over_a_reload(run, tmp_path):
+    for name in ("vest", "cap"):
+        (tmp_path / f"{name}.onnx").write_bytes(brightness_classifier(name=name))
+    attributes = "".join(f'[[attributes]]\nmodel = "{name}.onnx"\n' for name in ("vest", "cap"))
+
+    def count_running(*names):
+        tasks = ["detect", *(f"classify:{name}" for name in names)]
+        read = daemon.metrics.registry.get_sample_value
+        return sum(read("edge_engine_in_use", {"task": task}) or 0 for task in tasks)
+
+    daemon = run(attributes)
+    wait_until(lambda: count_running("vest", "cap") == 3)
+    before = [engine for engine in fake.ENGINES if not engine.closed]
+    (tmp_path / "cap.onnx").write_bytes(brightness_classifier(name="hat"))
+    daemon.reload()
+    wait_until(lambda: count_running("vest", "hat") == 3)
+    wait_until(lambda: sum(engine.closed for engine in before) == 1)
+    assert len([engine for engine in fake.ENGINES if not engine.closed]) == 3
+    assert 'task="classify:cap"' not in daemon.metrics.render().decode()
+
+
+def test_a_model_whose_engine_cannot_be_built_is_refused_where_it_may_run_on_nothing_else(
+    run, tmp_path, caplog
+):
+    daemon = run("waits = true\nbuild_s = 0.1")
+    until(daemon.health.is_ready)
+    runtime = daemon._models.manager._runtime
+    runtime.options = runtime.options.model_copy(update={"builds": "crash"})
+    (tmp_path / "other.onnx").write_bytes(
+        constant_model("detect", {"detections": ROWS[:1]}, ["person"])
+    )
+    former, path = daemon._models, tmp_path / "edge.toml"
+    path.write_text(path.read_text().replace("m.onnx", "other.onnx"))
+    daemon.reload()
+    until(lambda: "its engine cannot be built: the builder ran out of luck" in caplog.text)
+    until(lambda: daemon.health.reload_problem)
+    assert daemon._models is former
+    assert daemon.health.is_ready()
     assert metric(daemon, "edge_engine_in_use") == 1
 
 

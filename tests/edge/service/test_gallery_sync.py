@@ -14,12 +14,16 @@ from edge.config import Recognition
 from edge.errors import ModelError
 from edge.people.gallery.encryption import GalleryError, create_key_file, load_key
 from edge.people.gallery.gallery import Gallery
+from edge.people.gallery.hub_copy import CopiedPerson
+from edge.people.gallery.index import NO_PERSON
+from edge.people.gallery.membership import Lease, Membership
 from edge.people.gallery.metadata import EmbedderId
+from edge.people.gallery.records import PersonDetails
 from edge.people.recognition.threshold import Calibration, Tail
-from edge.service.gallery_sync import follow_gallery
+from edge.service.gallery_sync import GalleryFollower, create_recognizer, follow_gallery
 from edge.service.model_set import ModelSet
 from edge.service.workers import Worker
-from tests.support.gallery import EMBEDDER, OTHER_EMBEDDER, faces
+from tests.support.gallery import EMBEDDER, OTHER_EMBEDDER, Clock, faces
 from tests.support.models import NOBODY, NOTHING, color_embedder, constant_model
 
 
@@ -114,6 +118,46 @@ def test_a_missing_or_wrong_liveness_model_is_refused_at_the_start(tmp_path, liv
     with pytest.raises(ModelError, match=r"recognition\.liveness") as refusal:
         ModelSet.load(config_file.parse(tree), tmp_path)
     assert refusal.value.exit_code == 78
+
+
+def test_who_may_not_be_named_any_longer_is_not_and_is_again_without_a_restart(
+    settings, tmp_path, caplog
+):
+    """A box that hears nothing of its hub, by a clock that is set."""
+    clock = Clock()
+    with gallery(tmp_path, create=True, clock=clock) as opened:
+        ada = CopiedPerson("ab" * 16, "", PersonDetails("Ada", 0, 0, "", 2, 0), faces(2), faces(0))
+        opened.hub.put(Membership("hub", "g", "gate", 1, ""), [ada.id], [ada], EMBEDDER)
+        counts, suspended, problems = [], [], []
+        recognizer = create_recognizer(settings, Described(), None, (), None)
+        follower = GalleryFollower(
+            settings, tmp_path, Described(), recognizer,
+            counts.append, problems.append, suspend=suspended.append, clock=clock,
+        )  # fmt: skip
+        worker = Worker("gallery", follower.run, print)
+        worker.start()
+        try:
+            assert soon(lambda: suspended and "not allowed naming yet" in suspended[-1])
+            opened.hub.renew(Lease(clock(), clock() + 3600))
+            assert soon(lambda: counts[-1] == 1)
+            index = recognizer._next_gallery.index
+            assert index.people[index.search(faces(2)[:1]).person_row[0]].name == "Ada"
+            clock.now_s += 3600
+            assert soon(lambda: counts[-1] == 0)
+            closed = recognizer._next_gallery
+            assert "what the hub allowed ended" in str(closed.closed)
+            assert closed.index.search(faces(2)[:1]).person_row[0] == NO_PERSON
+            opened.hub.renew(Lease(clock(), clock() + 3600))
+            assert soon(lambda: counts[-1] == 1)
+            assert suspended[-1] == ""
+            opened.hub.renew(Lease(clock() + 1, clock() + 60))  # a shorter one
+            clock.now_s += 61
+            assert soon(lambda: counts[-1] == 0)
+        finally:
+            worker.stop.set()
+            assert worker.join(5)
+    assert set(problems) == {""}  # the node is ready all the same
+    assert caplog.text.count("what the hub allowed ended") == 2
 
 
 def test_without_a_liveness_model_the_log_says_that_nobody_will_be_named(

@@ -95,6 +95,19 @@ def test_readyz_says_what_stands_still_or_does_not_deliver(serve):
     assert (code, json.loads(body)["cameras"]["door"]["ready"]) == (503, False)
 
 
+def test_readyz_says_that_a_hub_has_nobody_named_and_is_ready_all_the_same(serve):
+    """A configuration would be rolled back otherwise, on each box that the hub did not renew."""
+    server, _, health = serve()
+    health.models_loaded = True
+    health.report(status("door", CameraState.ONLINE))
+    health.report_suspension("what the hub allowed ended")
+    code, body = get(server, "/readyz")
+    assert (code, json.loads(body)["gallery"]) == (200, "what the hub allowed ended")
+    health.report_gallery("it cannot be read")
+    code, body = get(server, "/readyz")
+    assert (code, json.loads(body)["gallery"]) == (503, "it cannot be read")
+
+
 def test_metrics_are_prometheus_text_and_a_removed_camera_disappears(serve):
     server, metrics, _ = serve()
     metrics.camera("door").captured.inc()

@@ -1,5 +1,7 @@
 """Metrics: the series of a camera live as long as the camera."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from edge.service.metrics import CameraTotals, Metrics
 from edge.types import (
     CameraState,
     CameraStatus,
+    Classified,
     Faces,
     Frame,
     FrameResult,
@@ -28,7 +31,23 @@ def result(camera, look=Look.ALWAYS):
     return FrameResult(frame, tracks, ((),), Faces.empty(), (), look=look)
 
 
+GATE = Classified("gate", "open", 0.97, 3, 3, "shut")
+
+
+def test_a_place_has_one_state_at_a_time_and_none_once_nobody_looks():
+    metrics = Metrics()
+    metrics.camera("gate")
+    metrics.count_result(replace(result("gate"), told_states=(GATE,)), ("person",))
+    shut = replace(GATE, value="shut")
+    metrics.count_result(replace(result("gate", Look.NONE), told_states=(shut,)), ("person",))
+    told = [line for line in metrics.render().decode().splitlines() if "edge_state{" in line]
+    assert told == ['edge_state{camera="gate",name="gate",value="shut"} 1.0']
+    metrics.set_state("gate", replace(GATE, value="undecided"))
+    assert b"edge_state{" not in metrics.render()
+
+
 LATE = {
+    "a state": lambda metrics: metrics.set_state("gate", GATE),
     "a result": lambda metrics: metrics.count_result(result("gate"), ("person",)),
     "a status": lambda metrics: metrics.set_status(
         CameraStatus("gate", 1, CameraState.OFFLINE, "", StatusReason.STOPPED, 0.0)

@@ -16,7 +16,9 @@ from pydantic import ValidationError
 
 from edge import plugins
 from edge.errors import ConfigError, SinkError
+from edge.replay import Replay
 from edge.sinks.nats import Options, to_token
+from edge.wire.nats_credentials import make_seed, read_public_key
 from edge.wire.schema import decode_line
 from edge.wire.spool import Batch, Spool
 from tests.edge.sinks.test_zeromq import message
@@ -60,7 +62,7 @@ def stored(server, subject="edge.>"):
                 try:
                     for each in await pull.fetch(500, timeout=0.5):
                         found.append((each.subject, each.data))
-                except nats.errors.TimeoutError:
+                except asyncio.TimeoutError:  # of the client, or its own kind of it
                     return found
         finally:
             await client.close()
@@ -95,6 +97,29 @@ def test_of_heartbeats_the_first_and_the_last_are_sent(server, tmp_path):
             sink.send([message("heartbeat", seq=number)])
         until(lambda: sink.look().messages == 0)
     assert [seq for _, _, seq in numbers(server)] == [1, 20]
+
+
+def test_a_heartbeat_claims_nothing_that_is_not_sent(server, tmp_path):
+    claimed = {"v1/events/door/": 3, "v1/detections/door/": 90}
+    with opened(server, tmp_path, families=["events"]) as sink:
+        sink.send([message("heartbeat", seq=1, captured_at=time.time(), last_seq=claimed)])
+        until(lambda: sink.look().messages == 0)
+    [(_, content)] = stored(server)
+    assert decode_line(content)[1].last_seq == {"v1/events/door/": 3}
+    with Replay(server.url, since_s=0, until_s=time.time() + 60) as replay:
+        assert list(replay) == []
+        assert [account.topic for account in replay.account()] == ["v1/events/door/"]
+
+
+def test_of_a_boot_that_is_over_the_last_heartbeat_is_sent(server, tmp_path):
+    with opened(server, tmp_path) as sink:
+        for number in range(1, 4):
+            sink.send([message("heartbeat", seq=number, boot="one")])
+        for number in range(1, 4):
+            sink.send([message("heartbeat", seq=number, boot="two")])
+        until(lambda: sink.look().messages == 0)
+    found = [(boot, seq) for boot, _, seq in numbers(server)]
+    assert found == [("one", 1), ("one", 3), ("two", 1), ("two", 3)]
 
 
 def test_nothing_is_lost_or_doubled_while_the_server_is_killed_twice(server, tmp_path):
@@ -168,7 +193,7 @@ def test_a_sender_that_fails_in_a_way_nobody_foresaw_is_told(server, tmp_path, m
     async def fail(_):
         raise KeyError("unforeseen")
 
-    monkeypatch.setattr("edge.sinks.nats._Sender._connect", fail)
+    monkeypatch.setattr("edge.wire.nats_connection.NatsServers.connect", fail)
     with opened(server, tmp_path) as sink, pytest.raises(SinkError, match="unforeseen"):
         until(sink.idle)
 
@@ -195,6 +220,22 @@ def test_servers_that_cannot_be_used_are_refused(server, said):
 
 def test_a_server_with_tls_may_be_anywhere():
     assert Options.model_validate({"servers": ["tls://hub.example.org:4222"], "spool": "s"})
+
+
+def test_a_node_has_a_key_of_its_own(tmp_path):
+    key, seed = tmp_path / "a.nk", make_seed()
+    config = f'authorization {{ users = [ {{ nkey: "{read_public_key(seed)}" }} ] }}'
+    with nats_server(tmp_path / "nats", config) as server:
+        with opened(server, tmp_path, credentials_file=str(key)) as sink:
+            sink.send([message("events")])
+            until(lambda: "No such file" in sink.look().problem)
+            key.touch(mode=0o600)
+            key.write_text(seed)
+            until(lambda: not sink.look().problem and not sink.look().messages)
+        with Replay(
+            server.url, since_s=0, until_s=time.time(), credentials_file=str(key)
+        ) as replay:
+            assert [topic for topic, _ in replay] == [message("events").topic]
 
 
 def test_without_the_library_the_extra_is_named(monkeypatch):

@@ -1,6 +1,7 @@
 """Live cameras over HTTP, against a server that behaves and one that does not."""
 
 import itertools
+import math
 import threading
 import time
 from unittest.mock import Mock
@@ -57,6 +58,18 @@ def test_a_stream_that_ends_is_a_failure_and_is_asked_again(chunked, raw):
             assert "ended the stream" in str(error)
             assert taken
         assert len(server.requests) == 2
+
+
+def test_jpegs_that_come_too_soon_are_not_decoded():
+    with http_camera(mjpeg(fps=50)) as server:
+        source = camera(server.url)
+        source.max_fps = 10
+        with source.connect(threading.Event()) as captures:
+            next(captures)
+            taken = [next(captures) for _ in range(8)]
+    steps_s = [b.monotonic_s - a.monotonic_s for a, b in itertools.pairwise(taken)]
+    assert min(steps_s) > 0.05
+    assert sum(capture.passed for capture in taken) >= 2 * len(taken)
 
 
 def test_a_slow_reader_gets_the_newest_picture_with_the_time_of_its_arrival():
@@ -182,7 +195,9 @@ def test_a_playlist_that_ends_is_a_failure_and_is_asked_again(tmp_path):
     assert server.requests.count("/live.m3u8") >= 2
 
 
-def test_the_pictures_of_a_playlist_come_at_their_pace(tmp_path):
+@pytest.mark.parametrize("max_fps", [math.inf, 2])
+def test_the_pictures_of_a_playlist_come_at_their_pace(tmp_path, max_fps):
+    """A segment comes at once; of pictures that are left out nobody would wait for the time."""
     video = write_video(tmp_path / "a.ts", 40, options={"g": "5", "bf": "0"}).read_bytes()
 
     def stream(reply):
@@ -193,9 +208,11 @@ def test_the_pictures_of_a_playlist_come_at_their_pace(tmp_path):
 
     with http_camera(stream) as server:
         source = camera(server.url + "/live.m3u8", read_timeout_s=1)
+        source.max_fps = max_fps
         with source.connect(threading.Event()) as captures:
-            stamps_s = [capture.monotonic_s for capture in itertools.islice(captures, 6)]
-    assert 0.3 < stamps_s[-1] - stamps_s[0] < 2
+            taken = list(itertools.islice(captures, 6))
+    assert 0.3 < taken[-1].monotonic_s - taken[0].monotonic_s < 2
+    assert not any(capture.passed for capture in taken)
 
 
 # --- what no camera should send -------------------------------------------------------------------

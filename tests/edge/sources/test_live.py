@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import math
 import threading
 import time
 
@@ -106,6 +107,35 @@ def test_a_camera_of_which_key_frames_are_wanted_delivers_them_and_then_all(make
     assert sum(capture.undecoded for capture in sparse) >= 2 * (GOP - 1)
     assert not any(capture.late or capture.damaged for capture in sparse + full)
     assert [capture.key_frame for capture in full].count(False) >= GOP
+
+
+def test_pictures_that_come_too_soon_are_decoded_and_passed_over(make):
+    source = make()
+    source.max_fps = FPS / 3
+    with source.connect(threading.Event()) as captures:
+        for _ in range(6):  # what FFmpeg probed comes at once
+            next(captures)
+        taken = [next(captures) for _ in range(12)]
+        source.max_fps = math.inf
+        next(captures)
+        full = [next(captures) for _ in range(GOP)]
+    between = [capture for capture in taken if not capture.key_frame]
+    assert len(between) >= 6
+    steps_s = [b.monotonic_s - a.monotonic_s for a, b in itertools.pairwise(between)]
+    assert sum(steps_s) / len(steps_s) == pytest.approx(3 / FPS, rel=0.1)
+    span_s = taken[-1].monotonic_s - taken[0].monotonic_s
+    assert sum(1 + c.passed for c in taken[1:]) == pytest.approx(span_s * FPS, abs=1.5)
+    assert not any(capture.late or capture.damaged or capture.undecoded for capture in taken)
+    assert not any(capture.passed for capture in full)
+
+
+def test_pictures_that_come_too_soon_are_no_silence():
+    with rtsp_server(fps=FPS, gop=10 * FPS) as server:
+        source = rtsp.build(rtsp.Options(url=server.url, read_timeout_s=0.5))
+        source.max_fps = 0.5
+        with source.connect(threading.Event()) as captures:
+            taken = [next(captures) for _ in range(3)]
+    assert max(b.monotonic_s - a.monotonic_s for a, b in itertools.pairwise(taken)) > 1
 
 
 def test_pictures_that_are_left_out_are_no_silence(tmp_path):

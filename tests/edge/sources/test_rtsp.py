@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from edge.errors import SourceDeniedError, SourceError
 from edge.sources.rtsp import Options, build
 from edge.types import YuvPicture
+from tests.support.film_faults import reset
 from tests.support.hostile_rtsp import hostile_rtsp
 from tests.support.memory import measure_peak
 from tests.support.rtsp_server import rtsp_server
@@ -288,6 +289,17 @@ def test_a_camera_that_sends_over_udp_only_gets_the_remedy():
 
     with hostile_rtsp(refuse_tcp) as url:
         assert 'set transport = "udp"' in failure(camera(url))[0]
+
+
+@pytest.mark.parametrize("how", ["leaves", "resets"])
+def test_a_camera_that_hangs_up_without_an_answer_is_not_called_no_video(how):
+    def hang_up(exchange):
+        if how == "resets":
+            reset(exchange)
+        raise ConnectionError
+
+    with hostile_rtsp(hang_up) as url:
+        assert "hung up without an answer" in failure(camera(url))[0]
 
 
 def test_a_path_that_does_not_exist_is_named():

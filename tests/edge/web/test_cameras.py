@@ -2,6 +2,7 @@
 
 import http.client
 import threading
+from dataclasses import replace
 
 import cv2
 import msgspec
@@ -25,11 +26,40 @@ def test_cameras_are_listed_with_state_and_measured_rate():
         assert door == {
             "name": "door", "state": "online", "reason": "it delivers", "reason_code": "delivers",
             "since_s": 12.0, "size_wh": [640, 360], "aspect": 0.0, "fps": 9.88, "live": True,
-            "hide": ["face"],
+            "hide": ["face"], "places": [], "states": {},
         }  # fmt: skip
         assert yard["aspect"] == 1.5
         assert served.ask("/api/v1/cameras/yard").json == yard
         assert served.ask("/api/v1/cameras/nobody").status == 404
+
+
+GATE = {"name": "gate", "polygon": [[0, 0], [0.5, 0], [0.5, 1]], "model": "gate.onnx"}
+
+
+def test_a_camera_has_the_states_of_its_places():
+    latest = replace(make_latest(), states={"gate": "open"})
+    node = make_node(
+        list_cameras=lambda: [make_sight("door", states=[GATE])], get_latest=lambda _: latest
+    )
+    with serving(node) as served:
+        door = served.ask("/api/v1/cameras/door").json
+        assert door["places"] == [{"name": "gate", "polygon": [[0, 0], [0.5, 0], [0.5, 1]]}]
+        assert door["states"] == {"gate": "open"}
+    node = make_node(
+        list_cameras=lambda: [make_sight("door", states=[GATE])], get_latest=lambda _: None
+    )
+    with serving(node) as served:
+        assert served.ask("/api/v1/cameras/door").json["states"] == {}
+
+
+def test_what_was_decided_of_an_object_is_written_at_its_box():
+    stills = []
+    for attributes in ((), ({"vest": "no"},)):
+        latest = replace(make_latest(seq=len(stills)), attributes=attributes)
+        with serving(make_node(get_latest=lambda _, latest=latest: latest)) as served:
+            stills.append(decode(served.ask("/api/v1/cameras/door/latest.jpg?boxes=1").body))
+    plain, said = (still[30:50, 190:230].astype(int) for still in stills)  # beside "person Ann"
+    assert np.abs(plain - said).mean() > 20
 
 
 def test_the_newest_picture_says_when_it_was_taken_and_is_never_larger_than_it_is():

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+from dataclasses import replace
 
 from edge.web.objects import describe_objects
 from tests.support.web_node import make_latest, make_node, serving
@@ -16,6 +17,15 @@ def test_names_are_for_who_may_see_them():
     assert found.xyxy == (100.0, 50.0, 200.0, 250.0)
     [hidden] = describe_objects(make_latest(), names=False).objects
     assert hidden.name == "known person"
+
+
+def test_what_classifiers_have_decided_is_told_of_objects_and_places():
+    said = replace(make_latest(), attributes=({"vest": "no"},), states={"gate": "open"})
+    shown = describe_objects(said, names=True)
+    assert shown.objects[0].attributes == {"vest": "no"}
+    assert shown.states == {"gate": "open"}
+    bare = describe_objects(make_latest(), names=True)
+    assert (bare.objects[0].attributes, bare.states) == ({}, {})
 
 
 def test_each_frame_is_sent_once():

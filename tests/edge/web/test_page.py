@@ -1,6 +1,8 @@
 """The page in a real browser: nothing from elsewhere, nothing that its policy refuses, little to
 load, and no name that becomes markup."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 
@@ -111,3 +113,19 @@ def test_who_has_no_session_logs_in_and_a_one_time_address_does(browser, tmp_pat
         with looking(browser, f"{address}#token={token}") as seen:
             seen.page.get_by_text("door").first.wait_for()
             assert "token" not in seen.page.url
+
+
+def test_what_classifiers_have_decided_is_shown_and_changes(browser):
+    gate = {"name": "gate", "polygon": [[0, 0], [0.5, 0], [0.5, 1]], "model": "gate.onnx"}
+    seen, sight = [make_latest(seq=1)], replace(make_sight("door", states=[gate]), live=False)
+    node = make_node(list_cameras=lambda: [sight], get_latest=lambda _: seen[-1])
+    with serving(node) as served:
+        address = f"http://127.0.0.1:{served.port}/#/live/door"
+        with looking(browser, address) as view:
+            text = "document.querySelector('.camera')?.textContent.includes"
+            view.wait_until(f"{text}('gate: undecided')")
+            seen.append(replace(make_latest(seq=2), states={"gate": "open"}))
+            view.wait_until(f"{text}('gate: open')")
+            seen.append(replace(make_latest(seq=3), states={"gate": "shut"}))
+            view.wait_until(f"{text}('gate: shut')")
+            assert view.complaints == []

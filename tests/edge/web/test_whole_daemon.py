@@ -92,9 +92,11 @@ def test_what_waits_for_a_restart_is_shown_when_it_is_saved(browser, daemon):
         seen.page.get_by_text("Configuration", exact=True).click()
         editor = seen.page.get_by_label("Configuration (TOML)")
         seen.wait_until("document.querySelector('textarea').value")
-        editor.fill(editor.input_value() + '\n[log]\nlevel = "warning"\n')
+        editor.fill(editor.input_value().replace('folder = "kept"', 'folder = "elsewhere"'))
         seen.page.get_by_role("button", name="Save").click()
-        seen.page.get_by_text("What changed in log takes effect when the node is").wait_for()
+        seen.page.get_by_text(
+            "What changed in storage cannot change while the node runs"
+        ).wait_for()
         seen.page.get_by_text("Saved. A restart of the node is needed.").wait_for()
         assert seen.complaints == []
 

@@ -65,6 +65,34 @@ def test_a_late_joiner_hears_which_zones_a_track_stands_in():
     assert node.known() == [(1, "entered", "gate"), (1, "dwelled", "yard"), (1, "crossed", "line")]
 
 
+def test_a_late_joiner_hears_which_attributes_were_decided_and_the_states_of_places():
+    node = Node()
+    vest = decode("v1/tracks/door/", (GOLDEN / "tracks_attribute.json").read_bytes()).attribute
+    yes = msgspec.structs.replace(vest, value="yes")
+    node.track("began")
+    for attribute in (vest, yes):
+        node.track("attribute", name="vest", attribute=attribute)
+    node.track("attribute", name="cap", attribute=vest)
+    node.track("entered", place="yard")
+    messages = [message.body for message in node.cache.messages("v1/tracks/door/")]
+    assert [(m.change, m.name, m.place) for m in messages] == [
+        ("attribute", "vest", ""), ("attribute", "cap", ""), ("entered", UNSET, "yard"),
+    ]  # fmt: skip
+    assert messages[0].attribute.value == "yes"
+    node.say("states", name="gate", value="open")
+    node.say("states", name="door", value="shut")
+    node.say("states", name="gate", value="shut")
+    assert "v1/states/door/" in node.cache.find_topics(b"v1/")
+    states = [message.body for message in node.cache.messages("v1/states/door/")]
+    assert [(s.name, s.value, s.cached) for s in states] == [
+        ("door", "shut", True), ("gate", "shut", True),
+    ]  # fmt: skip
+    node.say("status", state="offline")
+    assert len(node.cache.messages("v1/states/door/")) == 2, "a gate stays as it was seen last"
+    node.say("states", name="gate", value="undecided")
+    assert [m.body.name for m in node.cache.messages("v1/states/door/")] == ["door"]
+
+
 def test_a_zone_that_was_left_is_told_only_while_it_is_the_last_word():
     node = Node()
     node.track("began")

@@ -10,6 +10,7 @@ from edge.event import BestView, Event, EventChange, KnownPerson, Severity
 from edge.types import (
     CameraState,
     CameraStatus,
+    Classified,
     Decision,
     Faces,
     Frame,
@@ -98,6 +99,45 @@ def test_an_empty_frame_is_a_message_too():
 
 def test_a_change_of_a_track_reads_like_the_golden_message():
     assert as_json(builder().build(event(changes=(LEFT,)))[1]) == golden("tracks")
+
+
+VEST = Classified("vest", "no", 0.97531, 4, 5)
+GATE = Classified("gate", "open", 0.99123, 3, 3, "closed")
+
+
+def test_what_classifiers_say_reads_like_the_golden_messages():
+    said = replace(
+        event(), attributes=((VEST,), ()), told_attributes=((0, VEST),), states=(GATE,),
+        told_states=(GATE,),
+    )  # fmt: skip
+    detections, attribute, state = builder().build(said)
+    vest = golden("tracks_attribute")["attribute"]
+    assert [found.get("attributes") for found in as_json(detections)["objects"]] == [
+        {"vest": vest}, None,
+    ]  # fmt: skip
+    assert as_json(attribute) == golden("tracks_attribute")
+    assert as_json(state) == golden("states")
+
+
+def test_a_state_is_told_without_a_frame_too():
+    made = builder()
+    made.build(event())
+    withdrawn = as_json(made.build_state("door", replace(GATE, value="undecided"), 1700000003.0))
+    assert (withdrawn["captured_at"], withdrawn["epoch"], withdrawn["frame"]) == (
+        1700000003.0,
+        3,
+        41,
+    )
+    assert (withdrawn["width"], withdrawn["value"], withdrawn["seq"]) == (0, "undecided", 1)
+
+
+def test_the_picture_of_an_event_at_a_place_is_of_no_track():
+    at_gate = Event(
+        "e1", "door", Severity.ALERT, ("state:gate=open",), (), ("gate",), (), (), 1700000000.0,
+        best=BestView(0, "gate", 0.99, (0.0, 0.0, 9.0, 9.0), (640, 480), 1700000000.0),
+    )  # fmt: skip
+    told = as_json(builder().build_event(at_gate, EventChange.BEGUN, snapshot=True, clip=True))
+    assert (told["label"], "track" in told) == ("gate", False)
 
 
 def test_a_status_reads_like_the_golden_message():

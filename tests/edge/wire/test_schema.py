@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.wire import topics
-from edge.wire.schema import BODIES, decode, encode, encode_line
+from edge.wire.schema import BODIES, decode, decode_line, encode, encode_line
 
 GOLDEN = sorted((Path(__file__).parents[2] / "golden").glob("*.json"))
 
@@ -123,3 +123,10 @@ def test_a_topic_names_its_family_and_camera():
         "",
     )
     assert topics.parse_family("v2/tracks/door/") == ""
+
+
+@pytest.mark.parametrize("read", [decode, lambda topic, line: decode_line(line)])
+def test_what_a_peer_writes_into_a_message_does_not_command_a_terminal(read):
+    with pytest.raises(ValueError, match=r"\\x1b\[2J") as caught:
+        read("v1/status/door/", b'{"topic": "v1/status/door/", "schema": "\\u001b[2J"}')
+    assert str(caught.value).isprintable()

@@ -1,0 +1,1 @@
+"""Classification: attributes of tracked objects, and the states of fixed places."""
