@@ -23,7 +23,7 @@ from edge import client, config, errors, plugins, replay
 from edge.cli import app as edge
 from edge.config import Table
 from edge.docstrings import parse_docstring
-from edge.manifest import Manifest
+from edge.manifest import PREPROCESSING, Manifest
 from edge.models.contract import OUTPUTS
 from edge.service.metrics import Metrics
 from edge.types import ReasonCode, StatusReason
@@ -432,7 +432,14 @@ def generate_model_contract() -> str:
         " mouth corners as seen in the image. `embeddings` have unit length. `live` is a"
         " probability, `probabilities` are one for each class.\n\n"
         "## Manifest\n\nThe metadata entry `edge.manifest` is JSON with these fields:\n\n"
-        f"| field | type | default | meaning |\n|---|---|---|---|\n{fields}\n"
+        f"| field | type | default | meaning |\n|---|---|---|---|\n{fields}\n\n"
+        + "".join(
+            f"A model for `{task}` must name "
+            + ", ".join(f"`{entry}`" for entry in entries)
+            + ": there is no default for it. "
+            for task, entries in PREPROCESSING.items()
+        )
+        + "An entry that is not in this table is refused.\n"
     )
 
 

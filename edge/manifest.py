@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -19,6 +19,12 @@ MAX_FILE_BYTES = 1024 * MIB
 MAX_MANIFEST_CHARS = 4 * MIB
 MAX_INPUT_BYTES = 64 * MIB  # of one picture or clip
 Task = Literal["detect", "faces", "embed", "liveness", "classify"]
+# Must be said and is not guessed: on faces prepared otherwise, these models err without a sign.
+_AS_TRAINED = ("resampling", "color", "mean", "scale")
+PREPROCESSING: Final[Mapping[Task, tuple[str, ...]]] = {
+    "embed": _AS_TRAINED,
+    "liveness": (*_AS_TRAINED, "crop_scales", "clip_frames"),
+}
 
 
 def _check_printable(text: str) -> str:
@@ -79,7 +85,7 @@ class Manifest(BaseModel):
         metrics: Measured quality by name.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     schema_version: Literal[1] = 1
     task: Task
@@ -160,7 +166,8 @@ class Manifest(BaseModel):
         """Read the manifest and check its task; None takes any.
 
         Raises:
-            ModelError: The manifest is missing or broken, or of another task.
+            ModelError: The manifest is missing or broken, names what is unknown here, says too
+                little of how pictures are prepared, or is of another task.
         """
         if KEY not in metadata:
             raise ModelError(
@@ -177,6 +184,12 @@ class Manifest(BaseModel):
             raise ModelError(
                 f"{name} has a broken {KEY} ({describe_invalid(error)}): export or adopt it again"
             ) from error
+        required = PREPROCESSING.get(manifest.task, ())
+        if missing := [entry for entry in required if entry not in manifest.model_fields_set]:
+            raise ModelError(
+                f"{name} does not say how faces are prepared for it (no {', '.join(missing)} in "
+                f"its {KEY}): export or adopt it again"
+            )
         if task not in (None, manifest.task):
             article = "an" if manifest.task[0] in "aeiou" else "a"
             raise ModelError(
@@ -189,6 +202,8 @@ def describe_invalid(error: ValidationError) -> str:
     """The first mistake that was found in a manifest, as printable text: where and what."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     where = ".".join(map(str, first["loc"]))
+    if first["type"] == "extra_forbidden":
+        first["msg"] = "unknown to this version"
     text = f"{where}: {first['msg']}" if where else first["msg"]
     return "".join(c if c.isprintable() else "?" for c in text)[:300]
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.errors import EdgeError, ModelError
-from edge.manifest import KEY, MAX_FILE_BYTES, Manifest, read_model
+from edge.manifest import KEY, MAX_FILE_BYTES, PREPROCESSING, Manifest, read_model
 from edge.models.paths import resolve_model
 from edge.types import Placement
 
@@ -19,12 +19,24 @@ def read(**changes):
     return Manifest.from_metadata({KEY: json.dumps(GOOD | changes)}, "m.onnx")
 
 
-def test_a_manifest_of_an_older_version_is_read():
-    assert read(future="ignored").classes == ("a", "b")
-
-
-def test_a_model_without_preprocessing_entries_is_shown_what_older_versions_showed_it():
+def test_a_detector_without_preprocessing_entries_is_shown_what_older_versions_showed_it():
     assert read().placement == Placement("top_left", 114, "nearest", "halved_bilinear")
+
+
+@pytest.mark.parametrize("task", ["embed", "liveness"])
+def test_a_model_of_faces_must_say_how_they_are_prepared(task):
+    whole = json.loads(Manifest(task=task, name="m", input_wh=(112, 112)).model_dump_json())
+    assert read(**whole).task == task
+    for entry in PREPROCESSING[task]:
+        cut = {name: value for name, value in whole.items() if name != entry}
+        with pytest.raises(ModelError, match=rf"\(no {entry} in its {KEY}\): export or adopt it"):
+            Manifest.from_metadata({KEY: json.dumps(cut)}, "m.onnx")
+
+
+@pytest.mark.parametrize("entry", ["resamplng", "padding", "std"])
+def test_an_entry_of_another_maker_or_version_is_refused(entry):
+    with pytest.raises(ModelError, match=rf"\({entry}: unknown to this version\)"):
+        read(**{entry: "x"})
 
 
 @pytest.mark.parametrize(
