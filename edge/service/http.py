@@ -116,9 +116,14 @@ class _Place:
         with contextlib.suppress(OSError, AttributeError):
             self.socket.shutdown(socket.SHUT_RDWR)
 
+    @property
+    def is_deaf(self) -> bool:
+        """Whether its answer is not taken."""
+        return False
+
     def had_its_turn(self, now_s: float) -> bool:
-        """Whether it may make room: its answer has been long in coming."""
-        return now_s - self.since_s > TURN_S
+        """Whether it may make room: it is deaf, or its answer has been long in coming."""
+        return self.is_deaf or now_s - self.since_s > TURN_S
 
     def check(self, now_s: float) -> None:
         """Drop a viewer who takes nothing of what waits for it, or is slow to leave."""
@@ -158,9 +163,10 @@ class _Protocol(_Place, H11Protocol):
             if self.transport.get_extra_info("sslcontext") and not self.has_change_place():
                 self.transport.abort()  # the gate could not see what it asks for
 
-    def had_its_turn(self, now_s: float) -> bool:
-        """Whether it may make room: its answer is not taken, or has been long in coming."""
-        return self.flow.write_paused or super().had_its_turn(now_s)
+    @property
+    def is_deaf(self) -> bool:
+        """Whether its answer is not taken."""
+        return bool(self.flow.write_paused)
 
     def timeout_keep_alive_handler(self) -> None:
         """Called by uvicorn when no further request came; what was not read is dropped."""
@@ -322,7 +328,8 @@ class _UvicornServer(uvicorn.Server):
     def _has_place(self, entering: int, changes: bool) -> bool:
         """Whether one more can be served, beside those that enter.
 
-        If not, one that had its turn goes: the oldest of the address with most of them.
+        If not, one that had its turn goes, of the address with most of them: the oldest, but one
+        that is deaf before one whose answer may be late because of us.
         """
         connections = [
             c
@@ -334,7 +341,7 @@ class _UvicornServer(uvicorn.Server):
             return True
         now_s = time.monotonic()
         hosts = Counter(c.host for c in connections)
-        connections.sort(key=lambda c: (-hosts[c.host], c.since_s))
+        connections.sort(key=lambda c: (-hosts[c.host], not c.is_deaf, c.since_s))
         leaving = next((c for c in connections if c.had_its_turn(now_s)), None)
         if leaving:
             leaving.transport.abort()

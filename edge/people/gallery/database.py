@@ -1,7 +1,9 @@
 """The gallery's database: SQLite, so that a change is complete or absent.
 
 WAL with full sync survives SIGKILL, power loss and a full disk; deleted content is overwritten
-with zeros, and `scrub` empties the write-ahead log, where old pages would linger.
+with zeros, and `scrub` empties the write-ahead log, where old pages would linger. Each change is
+copied into the file at once, so that nothing is left to be written into a file that was put over
+it meanwhile.
 """
 
 from __future__ import annotations
@@ -84,12 +86,13 @@ class Database:
         self.before_commit: Callable[[], None] = lambda: None
         self.after_commit: Callable[[], None] = lambda: None
         self._is_copy = False
-        self._file = self._identify()
+        self._file, self._log = self._identify(), 0
         try:
             with self._explain_errors():
                 uri = f"{path.resolve().as_uri()}?mode=rw"
                 connection = sqlite3.connect(uri, timeout=BUSY_S, isolation_level=None, uri=True)
             self._set_up(connection)
+            self._log = self._identify_log()
         except ReadOnlyError as error:
             self._is_copy = True
             self._file = self._identify()
@@ -111,6 +114,7 @@ class Database:
             for pragma in (
                 "journal_mode = WAL",
                 "synchronous = FULL",
+                "wal_autocheckpoint = 1",
                 "secure_delete = ON",
                 "foreign_keys = ON",
                 "temp_store = MEMORY",
@@ -141,7 +145,7 @@ class Database:
         """A transaction: everything inside takes effect, or nothing does.
 
         Raises:
-            GalleryError: The gallery was opened read-only.
+            GalleryError: The gallery was opened read-only, or written over since.
         """
         if self._is_copy:
             raise GalleryError(
@@ -150,6 +154,7 @@ class Database:
                 file=self.path,
             )
         with self._transaction("BEGIN IMMEDIATE"):
+            self._refuse_written_over()
             self.after_begin()
             yield self.connection
             self.before_commit()
@@ -192,9 +197,29 @@ class Database:
         """Whether the file was replaced by another one since it was opened.
 
         Raises:
-            GalleryError: It is gone.
+            GalleryError: It is gone, or was written over in place.
         """
-        return self._identify() != self._file
+        if self._identify() != self._file:
+            return True
+        self._refuse_written_over()
+        return False
+
+    def _refuse_written_over(self) -> None:
+        """Raise where SQLite's log is no longer the one it writes to: `cp` and `rm` did that."""
+        if not self._is_copy and self._identify_log() != self._log:
+            raise GalleryError(
+                "the gallery was written over while it was in use, and may be damaged: restore it "
+                "again, beside it first and then with `mv` in its place",
+                file=self.path,
+            )
+
+    def _identify_log(self) -> int:
+        """The inode of SQLite's log, which is there as long as a connection is; 0 if it is not."""
+        path = self.path.resolve()  # it lies beside the file, not beside a link to it
+        try:
+            return path.with_name(f"{path.name}-wal").stat().st_ino
+        except OSError:
+            return 0
 
     def version(self) -> int:
         """A number that changes when another connection writes; costs microseconds."""

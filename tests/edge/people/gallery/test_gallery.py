@@ -567,6 +567,21 @@ def test_a_reader_that_is_open_notices_an_older_copy(path):
             reader.changed()
 
 
+def test_a_gallery_that_was_restored_while_it_is_followed_is_followed_again(path):
+    older = path.read_bytes()  # two people
+    with Gallery(path, KEY, EMBEDDER) as follower:
+        with Gallery(path, KEY, EMBEDDER) as gallery:
+            gallery.forget("Bob")
+        assert len(follower.index()) == 1
+        for file in path.parent.glob("gallery.db-*"):
+            file.unlink()
+        path.write_bytes(older)  # cp: the file is the same, and holds other people
+        for act in (follower.changed, lambda: follower.set_calibration({"threshold": 0.4})):
+            with pytest.raises(GalleryError, match=r"written over .* with `mv`"):
+                act()
+    assert path.read_bytes() == older  # closing it writes nothing over what was restored
+
+
 def test_an_older_copy_that_was_changed_since_is_another_branch(path, tmp_path, monkeypatch):
     older = path.read_bytes()
     with Gallery(path, KEY, EMBEDDER) as gallery:
