@@ -58,7 +58,7 @@ SEED :=
 WORKERS := 2
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
-.PHONY: help setup demo test test-slow test-pythons fuzz proof soak lint types docs reference bench race lock sbom licenses resolve install system-opencv install-files deb deb-check arm64-check container-check clean
+.PHONY: help setup demo test test-slow test-again test-pythons fuzz proof soak lint types docs reference bench race lock sbom licenses resolve install system-opencv install-files deb deb-check arm64-check container-check clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -73,6 +73,9 @@ test: $(VENV)/dev.stamp ## run the tests but the slow ones
 
 test-slow: $(VENV)/dev.stamp ## run the tests that train for long or kill processes
 	$(PYTEST) -m 'slow and not proof'
+
+test-again: $(VENV)/dev.stamp ## run those that failed in the last run once more, one after another
+	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none
 
 test-pythons: $(VENV)/dev.stamp ## run the tests of edge on every Python that is found; TESTS= names some
 	bash tests/pythons.sh $(UV) --numprocesses $(WORKERS) --dist loadfile -m 'not slow and not proof' \
