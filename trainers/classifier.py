@@ -11,9 +11,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from edge.compat import Self
 from edge.errors import ConfigError
 from edge.types import F32, U8
-from trainers.augment.augment import Augment
 from trainers.augment.presets import class_augments
 from trainers.data.class_data import (
     encode,
@@ -23,7 +23,7 @@ from trainers.data.class_data import (
     require_one_class_each,
 )
 from trainers.data.dataset import Dataset, describe_split
-from trainers.data.near_duplicates import split_dataset
+from trainers.data.parts import Parts, split_parts
 from trainers.detector import AUTO, choose_epoch_count, choose_freeze, describe_regime
 from trainers.input.crops import ClassBatch, ClassBatches, load_crops
 from trainers.metrics.classes import compute_metrics, find_temperature, to_probabilities
@@ -111,8 +111,8 @@ def weigh_classes(labels: F32, *, independent: bool) -> F32:
     return np.asarray(np.clip(weight, 1 / _MOST_WEIGHT, _MOST_WEIGHT), np.float32)
 
 
-def read_parts(job: ClassifierJob, verbose: int = 0) -> tuple[Dataset, Dataset]:
-    """Read the training and the validation data; groups and near-duplicates are on one side.
+def read_parts(job: ClassifierJob, verbose: int = 0) -> Parts:
+    """Read the data and split them; groups and near-duplicates are on one side.
 
     Raises:
         ConfigError: The data is empty or unreadable, or a class cannot be learned.
@@ -127,15 +127,17 @@ def read_parts(job: ClassifierJob, verbose: int = 0) -> tuple[Dataset, Dataset]:
     if not job.config.independent:  # what shows none of the classes teaches nothing
         whole = require_one_class_each(whole)
     require_classes(whole.require_examples())
-    training, validation = split_dataset(whole, job.val_fraction)
+    parts = split_parts(whole, job.val_fraction, job.test_fraction)
+    training, validation, test = parts
     require_classes(training)
     tell_notes(training.notes, verbose)
+    tested = f", {len(list_crops(test))} for the test" if test else ""
     tell(
         f"{len(list_crops(training))} samples to learn from, {len(list_crops(validation))} held "
-        f"back, {len(whole.classes)} classes",
+        f"back{tested}, {len(whole.classes)} classes",
         verbose,
     )
-    return training, validation
+    return parts
 
 
 def prepare_network(
@@ -158,17 +160,31 @@ def prepare_network(
     return network
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """Samples that a network is judged by, and the groups that they belong to."""
+
+    images: U8
+    labels: F32
+    groups: Sequence[str]
+
+    @classmethod
+    def of(cls, part: Dataset, config: ClassifierConfig) -> Self:
+        """The samples of a part."""
+        images, labels = load_crops(part, config)
+        return cls(images, labels, [part.examples[c.example].group for c in list_crops(part)])
+
+
 def validate(
-    network: keras.Model, config: ClassifierConfig, images: U8, labels: F32,
-    groups: Sequence[str],
-) -> dict[str, float]:  # fmt: skip
-    """Metrics on the validation data, after the temperature is found there."""
-    logits = network.predict(images.astype(np.float32), _BATCH, verbose=0)
-    independent = config.independent
-    temperature = find_temperature(logits, labels, independent=independent)
+    network: keras.Model, config: ClassifierConfig, samples: Judged, temperature: float = 0.0
+) -> dict[str, float]:
+    """Metrics on samples; the temperature is found on them unless it is given."""
+    logits = network.predict(samples.images.astype(np.float32), _BATCH, verbose=0)
+    labels, independent = samples.labels, config.independent
+    temperature = temperature or find_temperature(logits, labels, independent=independent)
     probabilities = to_probabilities(logits, temperature, independent=independent)
     found = compute_metrics(
-        probabilities, labels, config.classes, groups, independent=independent
+        probabilities, labels, config.classes, samples.groups, independent=independent
     ).summary()
     finite = {name: value for name, value in found.items() if np.isfinite(value)}
     return {**finite, "temperature": temperature}
@@ -181,10 +197,13 @@ def train_classifier(job: ClassifierJob, *, resume: bool = False, verbose: int =
         EdgeError: Bad settings or data, a loss that is not finite, a full disk.
     """
     RunFolder.require_ready(job.out, resume=resume)
-    training, validation = read_parts(job, verbose)
-    config = replace(job.config, classes=training.classes)
-    samples = len(list_crops(training))
     settings, transferred = job.settings, job.start is not None
+    settings.require_new(transferred=transferred)
+    augments = class_augments(settings.strength, settings.augment, mirror=job.mirror)
+    training, validation, test = read_parts(job, verbose)
+    activation = settings.activation or job.config.activation
+    config = replace(job.config, classes=training.classes, activation=activation)
+    samples = len(list_crops(training))
     if job.choose_epochs:
         epochs = choose_epoch_count(samples // settings.batch, transferred=transferred)
         settings = replace(settings, epochs=epochs)
@@ -198,16 +217,14 @@ def train_classifier(job: ClassifierJob, *, resume: bool = False, verbose: int =
     side = "x".join(map(str, config.input_wh))
     tell(f"building the network: input {side}, {settings.epochs} epochs", verbose)
     network = prepare_network(job, config, samples, verbose)
-    augments: list[Augment] = class_augments(settings.strength, mirror=job.mirror)
     source = ClassBatches.of(
         training, config, settings.batch, augments, settings.seed, _JITTER * settings.strength
     )
-    images, labels = load_crops(validation, config)
-    groups = [validation.examples[crop.example].group for crop in list_crops(validation)]
+    held = Judged.of(validation, config)
     learned = encode(source.crops, len(config.classes))
     config_json = build_run_config(
         KIND, config, None, settings, paths=[str(p) for p in job.data], hold=job.val_fraction,
-        start=str(job.start or ""), mirror=job.mirror,
+        test=job.test_fraction, start=str(job.start or ""), mirror=job.mirror,
     )  # fmt: skip
     folder = RunFolder.begin(
         job.out, config_json, describe_split(training, validation), resume=resume
@@ -215,15 +232,19 @@ def train_classifier(job: ClassifierJob, *, resume: bool = False, verbose: int =
     weight = weigh_classes(learned, independent=config.independent)
     train.train(
         folder, ClassifierTask(network, config, weight), settings, source,
-        lambda model: validate(model, config, images, labels, groups), METRIC,
+        lambda model: validate(model, config, held), METRIC,
         finish=to_keras_batch, verbose=verbose,
     )  # fmt: skip
-    _keep_temperature(folder, config_json)
+    temperature = _keep_temperature(folder, config_json)
+    if test:
+        judged = Judged.of(test, config)
+        train.test(folder, lambda network: validate(network, config, judged, temperature))
     return folder
 
 
-def _keep_temperature(folder: RunFolder, config_json: dict[str, Any]) -> None:
+def _keep_temperature(folder: RunFolder, config_json: dict[str, Any]) -> float:
     """The temperature of the best epoch belongs to the network."""
-    temperature = folder.read("metrics.json").get("temperature", 1.0)
+    temperature: float = folder.read("metrics.json").get("temperature", 1.0)
     network = {**config_json["network"], "temperature": temperature}
     folder.write("config.json", {**config_json, "network": network})
+    return temperature

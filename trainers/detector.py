@@ -15,7 +15,8 @@ from trainers.augment.augment import Augment
 from trainers.augment.presets import detector_augments
 from trainers.data.boxes_inside import require_inside, tell_dark
 from trainers.data.dataset import Dataset, describe_split
-from trainers.data.near_duplicates import drop_near_duplicates, split_dataset
+from trainers.data.near_duplicates import drop_near_duplicates
+from trainers.data.parts import Parts, split_parts
 from trainers.data.read import read_dataset
 from trainers.input import feature_cache
 from trainers.input.feature_cache import FeatureCache
@@ -80,8 +81,8 @@ class DetectorJob(Job):
     unlabeled: tuple[Path, ...] = ()
 
 
-def read_parts(job: DetectorJob, verbose: int = 0) -> tuple[Dataset, Dataset]:
-    """Read the training and the validation data; near-duplicates are on one side.
+def read_parts(job: DetectorJob, verbose: int = 0) -> Parts:
+    """Read the data and split them; near-duplicates are on one side.
 
     What was read in another way than written, or is not learned, is told unless ``verbose`` is 0.
 
@@ -98,18 +99,26 @@ def read_parts(job: DetectorJob, verbose: int = 0) -> tuple[Dataset, Dataset]:
         whole = whole + Dataset(job.teacher.classes, ())
     whole = (whole.select(job.classes) if job.classes else whole).require_examples()
     tell(f"{len(whole)} pictures with {sum(map(len, whole.examples))} objects: splitting", verbose)
-    training, validation = split_dataset(whole, job.val_fraction, job.split_seed)
+    parts = split_parts(whole, job.val_fraction, job.test_fraction, job.split_seed)
+    training, validation, test = parts
     lost = [*require_inside(training.require_examples()), *tell_dark(whole.examples)]
     tell_notes((*training.notes, *lost), verbose)
-    left_out = len(whole) - len(training) - len(validation)
-    others = f", {left_out} on neither side" if left_out else ""
+    left_out = len(whole) - len(training) - len(validation) - len(test or ())
+    others = parts.describe_test() + (f", {left_out} on neither side" if left_out else "")
     tell(f"{len(training)} to learn from, {len(validation)} held back{others}", verbose)
-    return training, validation
+    return parts
 
 
 def apply_data_defaults(job: DetectorJob, training: Dataset) -> DetectorJob:
-    """The job with what was left to be chosen from the data."""
+    """The job with what its settings file says of the network, and what the data decide.
+
+    Raises:
+        ConfigError: The settings file names an activation, and the run starts from weights.
+    """
     network, settings = job.network, job.settings
+    if settings.activation:
+        settings.require_new(transferred=job.start is not None)
+        network = replace(network, activation=settings.activation)
     if job.choose_size:
         side = choose_input_size(training)
         network = replace(network, input_wh=(side, side))
@@ -219,16 +228,16 @@ def describe_regime(freeze: str, trained: int, images: int) -> str:
 
 
 def fit(
-    job: DetectorJob, kind: str, parts: tuple[Dataset, Dataset], augment: Sequence[Augment],
+    job: DetectorJob, kind: str, parts: Parts, augment: Sequence[Augment],
     validate: Callable[[keras.Model, NetworkConfig, Dataset], dict[str, float]],
     metric: str, *, resume: bool = False, verbose: int = 0,
 ) -> RunFolder:  # fmt: skip
-    """Train on the first part, validate on the second; shared by detectors and face detectors.
+    """Train, validate and test on the parts; shared by detectors and face detectors.
 
     Raises:
         EdgeError: Bad settings or data, a loss that is not finite, a full disk.
     """
-    training, validation = parts
+    training, validation, test = parts
     job = apply_data_defaults(job, training)
     train.prepare(job.settings, job.devices)
     side = "x".join(map(str, job.network.input_wh))
@@ -237,8 +246,9 @@ def fit(
     split = feature_cache.split_at_frozen(network) if job.settings.cache_features else None
     config_json = build_run_config(
         kind, config, job.loss, job.settings, paths=[str(p) for p in job.data],
-        hold=job.val_fraction, split_seed=job.split_seed, start=str(job.start or ""),
-        start_classes=list(job.start_classes), start_only=list(job.start_only),
+        hold=job.val_fraction, test=job.test_fraction, split_seed=job.split_seed,
+        start=str(job.start or ""), start_classes=list(job.start_classes),
+        start_only=list(job.start_only),
     )  # fmt: skip
     about = describe_split(training, validation)
     folder = RunFolder.begin(job.out, config_json, about, resume=resume)
@@ -260,6 +270,8 @@ def fit(
         folder, YoloTask(network, config, job.loss, trained), job.settings, source,
         lambda model: validate(model, config, validation), metric, finish=finish, verbose=verbose,
     )  # fmt: skip
+    if test:
+        train.test(folder, lambda network: validate(network, config, test))
     return folder
 
 
@@ -270,26 +282,24 @@ def train_detector(job: DetectorJob, *, resume: bool = False, verbose: int = 0) 
         EdgeError: Bad settings or data, a loss that is not finite, a full disk.
     """
     RunFolder.require_ready(job.out, resume=resume)
+    augments = detector_augments(job.settings.strength, job.settings.augment)
     parts = add_pseudo_labels(job, read_parts(job, verbose), resume=resume)
     return fit(
-        job, "detect", parts, detector_augments(job.settings.strength), compute_metrics, METRIC,
-        resume=resume, verbose=verbose,
-    )  # fmt: skip
+        job, "detect", parts, augments, compute_metrics, METRIC, resume=resume, verbose=verbose
+    )
 
 
-def add_pseudo_labels(
-    job: DetectorJob, parts: tuple[Dataset, Dataset], *, resume: bool = False
-) -> tuple[Dataset, Dataset]:
-    """The training data with the teacher's labels; the validation data keeps human labels only.
+def add_pseudo_labels(job: DetectorJob, parts: Parts, *, resume: bool = False) -> Parts:
+    """The training data with the teacher's labels; the other parts keep human labels only.
 
     Only classes that are learned are labeled. The labels of ``unlabeled`` are written into the
-    run folder; near-duplicates of validation images are left out.
+    run folder; near-duplicates of validation and test images are left out.
 
     Raises:
         ConfigError: The teacher knows none of the classes, a picture cannot be read, or the disk
             is full.
     """
-    training, validation = parts
+    training, validation, test = parts
     if job.teacher is None:
         return parts
     if not set(job.teacher.classes) & set(training.classes):
@@ -301,6 +311,7 @@ def add_pseudo_labels(
     if job.unlabeled:
         labeled = label_into_run(job.unlabeled, job.out / "taught", job.teacher, resume=resume)
         new = (Dataset(training.classes, ()) + labeled).select(training.classes)
-        fresh = drop_near_duplicates(new.examples, validation.examples)
+        held = (*validation.examples, *(test.examples if test else ()))
+        fresh = drop_near_duplicates(new.examples, held)
         training = training + replace(new, examples=fresh)
-    return training, validation
+    return parts._replace(training=training)

@@ -70,6 +70,7 @@ class EmbedderJob(Job):
     cache: Path | None = None
 
     def __post_init__(self) -> None:
+        self.settings.require_preset("an embedder")
         if self.objective.weight("teacher") and self.teacher is None:
             raise ConfigError("--loss teacher needs --teacher, an adopted embedder.")
         least = 2 * self.images_per_person

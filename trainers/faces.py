@@ -14,6 +14,7 @@ from edge.vision import boxes
 from trainers import detector
 from trainers.augment.presets import face_augments
 from trainers.data.dataset import Dataset, Example
+from trainers.data.parts import Parts
 from trainers.data.read import read_negatives
 from trainers.detector import DetectorJob
 from trainers.metrics import detection as metrics
@@ -90,24 +91,25 @@ def _blend(example: Example, predict: Predict, job: FaceJob) -> Example:
     )
 
 
-def read_parts(job: FaceJob, verbose: int = 0) -> tuple[Dataset, Dataset]:
-    """Read training data (with teacher labels and negatives) and validation data (as labeled).
+def read_parts(job: FaceJob, verbose: int = 0) -> Parts:
+    """Read training data (with teacher labels and negatives) and the others (as labeled).
 
     Raises:
         ConfigError: The data is empty or unreadable.
     """
-    training, validation = detector.read_parts(job, verbose)
+    training, validation, test = detector.read_parts(job, verbose)
     training = blend_teacher_labels(training, job)
     negatives = read_negatives(job.negatives)
     tell_notes(negatives.notes, verbose)
     if not len(negatives):
-        return training, validation
+        return Parts(training, validation, test)
     shown, held_out = negatives.split(0.5, job.split_seed)
     fraction = job.negative_fraction
     times = max(1, round(len(training) * fraction / (1 - fraction) / len(shown)))
-    return (
+    return Parts(
         replace(training, examples=training.examples + shown.examples * times),
         replace(validation, examples=validation.examples + held_out.examples),
+        test,
     )
 
 
@@ -156,7 +158,8 @@ def train_faces(job: FaceJob, *, resume: bool = False, verbose: int = 0) -> RunF
         EdgeError: Bad settings or data, a loss that is not finite, a full disk.
     """
     RunFolder.require_ready(job.out, resume=resume)
-    augment = face_augments(job.network.input_wh[0], job.settings.strength)
+    settings = job.settings
+    augment = face_augments(job.network.input_wh[0], settings.strength, settings.augment)
     return detector.fit(
         job, "faces", read_parts(job, verbose), augment, compute_metrics, METRIC,
         resume=resume, verbose=verbose,

@@ -71,6 +71,7 @@ class LivenessJob(Job):
     keep: float = 0.0
 
     def __post_init__(self) -> None:
+        self.settings.require_preset("a liveness network")
         if not 0 <= self.keep < 1 or not 0 <= self.trust <= 1:
             raise ConfigError(
                 f"--keep must be in [0, 1) and --trust in [0, 1], got {self.keep} and {self.trust}."

@@ -47,6 +47,7 @@ import keras
 from tests.support.drawn_data import drawn_dataset
 from tests.trainers.run.test_train import SETTINGS, TINY
 from trainers import detector
+from trainers.data.parts import Parts
 from trainers.losses.detection_task import YoloTask
 placed = set()
 class Watched(YoloTask):
@@ -56,7 +57,7 @@ class Watched(YoloTask):
         return super().compute_loss(*arguments, **named)
 detector.YoloTask = Watched
 here = Path(sys.argv[1])
-parts = drawn_dataset(here / "data", 8).split(0.3, 1)
+parts = Parts(*drawn_dataset(here / "data", 8).split(0.3, 1))
 job = detector.DetectorJob(data=(here / "data",), out=here / "run", network=TINY,
                            settings=SETTINGS, devices=2)
 folder = detector.fit(job, "detect", parts, [], detector.compute_metrics, detector.METRIC)

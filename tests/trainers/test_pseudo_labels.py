@@ -17,6 +17,7 @@ from trainers.augment.augment import with_image
 from trainers.commands.app import app
 from trainers.data.check import check
 from trainers.data.dataset import Dataset
+from trainers.data.parts import Parts
 from trainers.data.read import read_dataset
 from trainers.detector import DetectorJob, add_pseudo_labels
 from trainers.pseudo_labels import (
@@ -217,14 +218,14 @@ def test_a_trainer_takes_labels_of_a_teacher_and_keeps_the_held_back_part(tmp_pa
     teacher = load_teacher(model_file(tmp_path), ("cat",), 0.5, soft=True)
     job = DetectorJob(data=(data,), out=tmp_path / "run", teacher=teacher, unlabeled=(new,))
     rest = replace(rest, classes=("face", "cat"))
-    taught_part, kept = add_pseudo_labels(job, (rest, held))
+    taught_part, kept, _ = add_pseudo_labels(job, Parts(rest, held))
     assert kept is held
     assert taught_part.classes == ("face", "cat")
     names = [e.name for e in taught_part.examples]
     assert names == [*(e.name for e in rest.examples), "fresh"]
     fresh = taught_part.examples[-1]
     assert (fresh.class_id.tolist(), fresh.weight.tolist()) == ([1], [pytest.approx(0.9, abs=1e-3)])
-    again, _ = add_pseudo_labels(job, (rest, held), resume=True)
+    again, *_ = add_pseudo_labels(job, Parts(rest, held), resume=True)
     assert again.sha256() == taught_part.sha256()
 
 
@@ -265,7 +266,8 @@ def test_labels_that_somebody_else_wrote_are_not_replaced(tmp_path: Path):
 
 
 def test_a_new_run_does_not_learn_what_an_earlier_attempt_was_taught(tmp_path: Path):
-    parts = replace(drawn_dataset(tmp_path / "data", 12), classes=("face", "cat")).split(0.3, 0)
+    drawn = replace(drawn_dataset(tmp_path / "data", 12), classes=("face", "cat"))
+    parts = Parts(*drawn.split(0.3, 0))
     noise = np.random.default_rng(0).integers(0, 256, (120, 160, 3)).astype(np.uint8)
     for name in ("old", "new"):
         write_example(tmp_path / name, name, with_image(face(50), noise))
@@ -282,7 +284,7 @@ def test_a_teacher_of_other_things_is_refused(tmp_path: Path):
     job = DetectorJob(
         data=(tmp_path,), out=tmp_path / "run", teacher=load_teacher(model_file(tmp_path))
     )
-    parts = drawn_dataset(tmp_path / "data", 6).split(0.3, 1)
+    parts = Parts(*drawn_dataset(tmp_path / "data", 6).split(0.3, 1))
     with pytest.raises(ConfigError, match="knows cat, dog; the classes to learn are face"):
         add_pseudo_labels(job, parts)
 

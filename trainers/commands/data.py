@@ -1,8 +1,8 @@
-"""Commands for data sets: `label`, `crops`, `check`. None needs Keras."""
+"""Commands for data sets: `label`, `crops`, `check`, `augment`. None needs Keras."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,16 +11,22 @@ from rich.console import Console
 
 from edge.printable import format_count
 from trainers.commands.options import (
+    Data,
     Score,
+    Seed,
+    SettingsFile,
     Soft,
+    Strength,
     build_runtime,
     check_choice,
     check_paths,
     find_model,
+    read_settings,
     split_names,
 )
 
 if TYPE_CHECKING:
+    from trainers.augment.augment import Sometimes
     from trainers.data.dataset import Dataset
 
 
@@ -125,3 +131,44 @@ def check(
         contact_sheet(dataset, sheet)
     if not report.ok:
         raise typer.Exit(1)
+
+
+def augment(
+    data: Data,
+    sheet: Annotated[Path, typer.Option(help="PNG to draw: a row for each augmentation.")],
+    trainer: Annotated[
+        str, typer.Option("--for", help="Whose augmentations: detector, faces or classifier.")
+    ] = "detector",
+    settings: SettingsFile = None,
+    strength: Strength = 1.0,
+    mirror: Annotated[
+        bool, typer.Option(help="With --for classifier: mirror pictures, as in training.")
+    ] = True,
+    size: Annotated[
+        int, typer.Option("--input-size", help="With --for faces: side of the network's input.")
+    ] = 256,
+    seed: Seed = 0,
+) -> None:
+    """Draw what the augmentations make of pictures, before a network is trained on them."""
+    from trainers.augment.presets import (
+        change,
+        name_class_augments,
+        name_detector_augments,
+        name_face_augments,
+    )
+    from trainers.data.class_data import read_class_data
+    from trainers.data.read import read_dataset, read_face_dataset
+    from trainers.evaluation.augment_sheet import draw_augment_sheet
+
+    presets: dict[str, tuple[Callable[[Path], Dataset], Callable[[], Mapping[str, Sometimes]]]] = {
+        "detector": (read_dataset, lambda: name_detector_augments(strength)),
+        "faces": (read_face_dataset, lambda: name_face_augments(size, strength)),
+        "classifier": (read_class_data, lambda: name_class_augments(strength, mirror=mirror)),
+    }
+    read, preset = presets[check_choice("--for", trainer, presets)]
+    named = change(preset(), read_settings(settings).get("augment", {}))
+    dataset = read(data[0])
+    for path in data[1:]:
+        dataset = dataset + read(path)
+    draw_augment_sheet(dataset, named, sheet, seed=seed)
+    typer.echo(f"{sheet}: {', '.join(name for name, some in named.items() if some.chance)}")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from trainers.run.settings import Settings
 
 
-FILE_SETTINGS = ("weight_decay", "warmup_epochs", "clip_norm", "ema")
+FILE_SETTINGS = ("weight_decay", "momentum", "warmup_epochs", "clip_norm", "ema")
 _MOST_THREADS = 16
 
 
@@ -88,6 +88,13 @@ InputSize = Annotated[
 ValFraction = Annotated[
     float, typer.Option("--val-fraction", help="Fraction of the groups held out for validation.")
 ]
+TestFraction = Annotated[
+    float,
+    typer.Option(
+        "--test-fraction",
+        help="Fraction of the groups kept for a test of the finished network, which chose nothing.",
+    ),
+]
 OnlyVal = Annotated[
     float,
     typer.Option(
@@ -104,7 +111,8 @@ SettingsFile = Annotated[
     Path | None,
     typer.Option(
         "--settings",
-        help="TOML file with weight_decay, warmup_epochs, clip_norm or ema of the training.",
+        help="TOML file with weight_decay, momentum, warmup_epochs, clip_norm, ema or activation, "
+        "and a table [augment.NAME] for each augmentation that differs.",
         callback=check_path,
     ),
 ]
@@ -151,7 +159,7 @@ def build_settings(
     )
 
 
-def read_settings(file: Path | None) -> dict[str, float]:
+def read_settings(file: Path | None) -> dict[str, Any]:
     """What a settings file says; nothing without one.
 
     Raises:
@@ -160,13 +168,26 @@ def read_settings(file: Path | None) -> dict[str, float]:
     if file is None:
         return {}
     tree, _ = config_file.read(file)
-    for name, value in tree.items():
-        if name not in FILE_SETTINGS:
-            known = ", ".join(FILE_SETTINGS)
-            raise ConfigError(f"{name!r} is none of {known}: options have the others", file=file)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ConfigError(f"{name} must be a number, got {value!r}", file=file)
-    return {name: float(value) for name, value in tree.items()}
+    return {name: _read_setting(name, value, file) for name, value in tree.items()}
+
+
+def _read_setting(name: str, value: object, file: Path) -> object:
+    if name == "augment":
+        if not (isinstance(value, dict) and all(isinstance(v, dict) for v in value.values())):
+            raise ConfigError(
+                "augment must have a table for each augmentation: [augment.night]", file=file
+            )
+        return value
+    if name == "activation":
+        if not isinstance(value, str):
+            raise ConfigError(f"activation must be text, got {value!r}", file=file)
+        return value
+    if name not in FILE_SETTINGS:
+        known = ", ".join((*FILE_SETTINGS, "activation", "augment"))
+        raise ConfigError(f"{name!r} is none of {known}: options have the others", file=file)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ConfigError(f"{name} must be a number, got {value!r}", file=file)
+    return float(value)
 
 
 def find_model(name: str) -> Path:

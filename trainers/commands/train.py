@@ -49,9 +49,13 @@ def _verbosity() -> int:
 
 def _show_metrics(folder: RunFolder) -> None:
     console = Console()
-    table = make_table("metric", "value", title=f"{folder.path / 'best.keras'}, validation data")
+    tested = folder.read("test.json") if (folder.path / "test.json").is_file() else {}
+    columns = ("validation", "test") if tested else ("value",)
+    title = f"{folder.path / 'best.keras'}{'' if tested else ', validation data'}"
+    table = make_table("metric", *columns, title=title)
     for name, value in folder.read("metrics.json").items():
-        table.add_row(name, f"{value:.4g}")
+        known = [f"{tested[name]:.4g}" if name in tested else ""] if tested else []
+        table.add_row(name, f"{value:.4g}", *known)
     console.print(table)
     if (folder.path / "features.json").is_file():
         from trainers.input.feature_cache import FeatureCacheReport
@@ -96,6 +100,7 @@ def detector(
     batch: opt.Batch = 8,
     lr: opt.Rate = 0.0,
     val_fraction: opt.ValFraction = 0.2,
+    test_fraction: opt.TestFraction = 0.0,
     seed: opt.Seed = 0,
     strength: opt.Strength = 1.0,
     patience: opt.Patience = 0,
@@ -126,7 +131,8 @@ def detector(
         convention="published" if published(backbone) else "plain",
     )  # fmt: skip
     job = DetectorJob(
-        data=tuple(data), out=out, val_fraction=val_fraction, start=opt.find_start(start),
+        data=tuple(data), out=out, val_fraction=val_fraction, test_fraction=test_fraction,
+        start=opt.find_start(start),
         cache=cache, devices=devices, classes=opt.split_names(classes), network=network,
         start_classes=opt.split_names(start_classes), start_only=opt.split_names(start_only),
         start_partial=start_partial,
@@ -185,6 +191,7 @@ def classifier(
     batch: opt.Batch = 32,
     lr: opt.Rate = 0.0,
     val_fraction: opt.ValFraction = 0.2,
+    test_fraction: opt.TestFraction = 0.0,
     seed: opt.Seed = 0,
     strength: opt.Strength = 1.0,
     patience: opt.Patience = 0,
@@ -210,7 +217,8 @@ def classifier(
     job = ClassifierJob(
         data=tuple(data), out=out, classes=opt.split_names(classes), config=config,
         start=opt.find_start(start), start_partial=start_partial, mirror=mirror,
-        val_fraction=val_fraction, choose_epochs=epochs is None, choose_rate=not lr,
+        val_fraction=val_fraction, test_fraction=test_fraction, choose_epochs=epochs is None,
+        choose_rate=not lr,
         settings=opt.build_settings(
             start, lr, threads=threads, file=settings,
             epochs=epochs or 0, batch=batch, freeze=freeze, seed=seed,
@@ -239,6 +247,7 @@ def faces(
     batch: opt.Batch = 32,
     lr: opt.Rate = 0.0,
     val_fraction: opt.ValFraction = 0.2,
+    test_fraction: opt.TestFraction = 0.0,
     seed: opt.Seed = 0,
     patience: opt.Patience = 0,
     threads: opt.Threads = 0,
@@ -255,7 +264,8 @@ def faces(
 
     backbone = opt.check_choice("--backbone", backbone, NETWORKS)
     job = FaceJob(
-        data=tuple(data), out=out, val_fraction=val_fraction, start=opt.find_start(start),
+        data=tuple(data), out=out, val_fraction=val_fraction, test_fraction=test_fraction,
+        start=opt.find_start(start),
         start_partial=start_partial,
         cache=cache, devices=devices, network=replace(NETWORKS[backbone], input_wh=(size, size)),
         negatives=tuple(negatives or ()),

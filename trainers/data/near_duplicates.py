@@ -104,12 +104,22 @@ def split_dataset(dataset: Dataset, val_fraction: float, seed: int = 0) -> tuple
     if not any(e.part == "val" for e in dataset.examples):
         return unite_near_duplicates(dataset).split(val_fraction, seed)
     training, validation = dataset.split(val_fraction, seed)
-    fresh = drop_near_duplicates(training.examples, validation.examples)
-    if alike := len(training) - len(fresh):
-        what = (
-            f"{alike} training picture(s) show nearly the same as validation pictures of the split "
-            "that the data brings along: metrics flatter"
-        )
-        told = Problem(validation.examples[0].path, 0, what, harmless=True)
-        training = replace(training, notes=(*training.notes, told))
-    return training, validation
+    return note_near_duplicates(training, validation), validation
+
+
+def note_near_duplicates(training: Dataset, held: Dataset) -> Dataset:
+    """The training data with a note if pictures show nearly what held-back ones do.
+
+    Raises:
+        ConfigError: A picture cannot be read.
+    """
+    alike = len(training) - len(drop_near_duplicates(training.examples, held.examples))
+    if not alike:
+        return training
+    part = "test" if held.examples[0].part == "test" else "validation"
+    what = (
+        f"{alike} training picture(s) show nearly the same as {part} pictures of the split "
+        "that the data brings along: metrics flatter"
+    )
+    told = Problem(held.examples[0].path, 0, what, harmless=True)
+    return replace(training, notes=(*training.notes, told))

@@ -111,7 +111,7 @@ def tile(images: Sequence[U8], columns: int, titles: Sequence[str] = ()) -> U8:
     return sheet
 
 
-def _letterbox_sample(sample: Sample, size_wh: tuple[int, int]) -> Sample:
+def letterbox_sample(sample: Sample, size_wh: tuple[int, int]) -> Sample:
     """The sample letterboxed."""
     image = np.empty((size_wh[1], size_wh[0], 3), np.uint8)
     placed = letterbox(RgbPicture(sample.image), image)
@@ -136,7 +136,7 @@ def contact_sheet(dataset: Dataset, path: Path, count: int = 24, seed: int = 0,
             sample = dataset.examples[int(n)].load()
         except ConfigError:
             continue
-        images.append(draw_sample(_letterbox_sample(sample, size_wh), dataset.classes))
+        images.append(draw_sample(letterbox_sample(sample, size_wh), dataset.classes))
         titles.append(sample.name)
     if not images:
         raise ConfigError(f"None of the {len(dataset)} pictures can be read: run edge-train check.")
@@ -208,7 +208,7 @@ _DETECTED, _MISSED, _FALSE = np.array([[70, 200, 70], [250, 210, 40], [240, 60, 
 
 def _draw_errors(sample: Sample, found: Detections, classes: Sequence[str],
                  size_wh: tuple[int, int]) -> U8:  # fmt: skip
-    placed = _letterbox_sample(sample, size_wh)
+    placed = letterbox_sample(sample, size_wh)
     frame = np.empty((size_wh[1], size_wh[0], 3), np.uint8)
     xyxy = letterbox(RgbPicture(sample.image), frame).to_network(found.xyxy)
     same = np.equal(placed.class_id[:, None], found.class_id[None])

@@ -8,6 +8,7 @@ It holds::
     best.keras     the averaged weights of the best epoch so far
     state/         the last finished epoch, to continue from after a kill
     metrics.json   metrics of best.keras on the validation data
+    test.json      the same on the test part, if there is one
 """
 
 from __future__ import annotations

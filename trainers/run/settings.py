@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from edge.errors import ConfigError
+
+ACTIVATIONS = ("relu", "silu")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +21,7 @@ class Settings:
         learning_rate: Peak of the rate; a transferred network needs a tenth of the default.
         warmup_epochs: Epochs in which the rate rises, before it falls along a cosine.
         weight_decay: Weight decay of AdamW.
+        momentum: Fraction of the old average of gradients kept at each step, AdamW's beta 1.
         clip_norm: Longest gradient; lowering it calms a loss that jumps.
         ema: Fraction of the old average kept at each step; 0 averages nothing. A short run keeps
             less, so that the average spans at most a thirtieth of it.
@@ -25,6 +30,9 @@ class Settings:
         freeze: Layers that stay fixed, see ``transfer.freeze``.
         seed: Seed of weights, order and augmentation.
         strength: Strength of the augmentation, 0 to 1.
+        augment: Augmentations that differ from the preset, see ``augment.presets.change``.
+        activation: Behind the convolutions of a network that begins anew, ``relu`` or ``silu``;
+            empty leaves the trainer's.
         mixed_precision: Use float16 arithmetic with float32 weights; for GPUs.
         threads: Threads of the input pipeline.
         cache_features: Augmented views per image whose features of the frozen layers are cached;
@@ -36,6 +44,7 @@ class Settings:
     learning_rate: float = 1e-3
     warmup_epochs: float = 1.0
     weight_decay: float = 5e-4
+    momentum: float = 0.9
     clip_norm: float = 10.0
     ema: float = 0.998
     patience: int = 0
@@ -43,6 +52,8 @@ class Settings:
     freeze: str = "none"
     seed: int = 0
     strength: float = 1.0
+    augment: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    activation: str = ""
     mixed_precision: bool = False
     threads: int = 2
     cache_features: int = 0
@@ -56,8 +67,33 @@ class Settings:
         for name in ("weight_decay", "warmup_epochs"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
-        if not 0 <= self.ema < 1:
-            raise ConfigError(f"ema must be in [0, 1), got {self.ema}")
+        for name in ("ema", "momentum"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+        if self.activation not in ("", *ACTIVATIONS):
+            known = " or ".join(ACTIVATIONS)
+            raise ConfigError(f"activation must be {known}, got {self.activation!r}")
+
+    def require_new(self, *, transferred: bool) -> None:
+        """Refuse an activation for weights that were trained under theirs.
+
+        Raises:
+            ConfigError: There is one.
+        """
+        if self.activation and transferred:
+            raise ConfigError(
+                "activation is that of the weights it starts from: leave it out of --settings"
+            )
+
+    def require_preset(self, trainer: str) -> None:
+        """Refuse what this trainer has no choice of.
+
+        Raises:
+            ConfigError: There is an activation or a changed augmentation.
+        """
+        for name in ("activation", "augment"):
+            if getattr(self, name):
+                raise ConfigError(f"{trainer} has {name} of its own: leave it out of --settings")
 
 
 def compute_ema_momentum(settings: Settings, total: int) -> float:

@@ -56,7 +56,8 @@ def compile_task(task: Task, settings: Settings, steps: int) -> None:
         warmup_target=settings.learning_rate, warmup_steps=warmup,
     )  # fmt: skip
     optimizer = keras.optimizers.AdamW(
-        rate, weight_decay=settings.weight_decay, clipnorm=settings.clip_norm,
+        rate, beta_1=settings.momentum, weight_decay=settings.weight_decay,
+        clipnorm=settings.clip_norm,
         use_ema=settings.ema > 0, ema_momentum=compute_ema_momentum(settings, total),
     )  # fmt: skip
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
@@ -107,6 +108,11 @@ def train(
         )  # fmt: skip
     draw_curves(folder)
     return folder.read("metrics.json") if (folder.path / "metrics.json").is_file() else {}
+
+
+def test(folder: RunFolder, compute: Callable[[keras.Model], dict[str, float]]) -> None:
+    """Write the metrics of the finished network on the test part, which chose nothing."""
+    folder.write("test.json", compute(folder.load()))
 
 
 def _explain_failure(error: Exception, batches: Loader, folder: RunFolder) -> Exception:

@@ -14,6 +14,7 @@ from tests.support.drawn_data import drawn_dataset, iterate_batches
 from trainers import detector
 from trainers.augment import presets as recipes
 from trainers.data.dataset import Dataset
+from trainers.data.parts import Parts
 from trainers.detector import DetectorJob
 from trainers.faces import NETWORKS
 from trainers.input import feature_cache as features
@@ -128,7 +129,7 @@ def test_a_full_disk_says_what_to_do(dataset, tmp_path):
 
 def train(data: Path, out: Path, settings: Settings, *, resume: bool = False):
     job = DetectorJob(data=(data,), out=out, network=SMALL, settings=settings)
-    parts = drawn_dataset(data, 8).split(0.3, 1)
+    parts = Parts(*drawn_dataset(data, 8).split(0.3, 1))
     return detector.fit(
         job, "detect", parts, recipes.detector_augments(0), detector.compute_metrics, "ap50",
         resume=resume,

@@ -43,7 +43,7 @@ def job(tmp_path: Path) -> DetectorJob:
 def test_each_stage_and_each_note_is_a_line_on_standard_error(tmp_path: Path, capsys):
     write_yolo(tmp_path / "data", unlike(tmp_path / "data" / "images", 8))
     (tmp_path / "data" / "images" / "IMG_1.HEIC").write_bytes(b"x")
-    training, validation = read_parts(job(tmp_path), verbose=2)
+    training, validation, test = read_parts(job(tmp_path), verbose=2)
     told = capsys.readouterr()
     assert told.out == ""
     lines = told.err.splitlines()
@@ -51,6 +51,7 @@ def test_each_stage_and_each_note_is_a_line_on_standard_error(tmp_path: Path, ca
     assert lines[1].startswith("8 pictures with 8 objects")
     assert "1 .heic file(s) were passed over" in lines[2]
     assert lines[3] == f"{len(training)} to learn from, {len(validation)} held back"
+    assert test is None
     read_parts(job(tmp_path))
     assert capsys.readouterr().err == ""
 

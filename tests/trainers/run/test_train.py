@@ -24,6 +24,7 @@ from tests.support.drawn_data import drawn_dataset
 from trainers import detector
 from trainers.augment.augment import Augment
 from trainers.data.dataset import Dataset, Sample
+from trainers.data.parts import Parts
 from trainers.detector import DetectorJob
 from trainers.networks.config import NetworkConfig
 from trainers.networks.yolo import build
@@ -43,10 +44,25 @@ SETTINGS = Settings(epochs=2, batch=4, threads=1, strength=0)
 def train(
     data: Path, out: Path, settings: Settings = SETTINGS, *, resume: bool = False,
     start: Path | None = None, augment: Sequence[Augment] = (), validate=detector.compute_metrics,
+    tested: Dataset | None = None,
 ) -> RunFolder:  # fmt: skip
     job = DetectorJob(data=(data,), out=out, network=TINY, settings=settings, start=start)
-    parts: tuple[Dataset, Dataset] = drawn_dataset(data, 8).split(0.3, 1)
+    parts = Parts(*drawn_dataset(data, 8).split(0.3, 1), tested)
     return detector.fit(job, "detect", parts, augment, validate, detector.METRIC, resume=resume)
+
+
+def test_the_finished_network_is_asked_about_the_test_part_once(tmp_path, eager_steps):
+    drawn, asked = drawn_dataset(tmp_path / "test", 4), []
+
+    def validate(network, config, part):
+        asked.append(part)
+        return {detector.METRIC: 0.5, "pictures": float(len(part))}
+
+    with eager_steps():
+        run = train(tmp_path / "data", tmp_path / "run", validate=validate, tested=drawn)
+    assert run.read("test.json") == {detector.METRIC: 0.5, "pictures": 4}
+    assert [part is drawn for part in asked] == [False, False, True]
+    assert run.read("metrics.json")["pictures"] != 4
 
 
 def epochs_of(folder: RunFolder) -> list[int]:
@@ -109,7 +125,7 @@ def test_a_second_run_in_the_same_folder_is_refused(finished):
 
 def test_resuming_with_other_data_is_refused(finished, tmp_path):
     data, folder = finished
-    parts = drawn_dataset(tmp_path, 8, (100, 80)).split(0.5, 1)
+    parts = Parts(*drawn_dataset(tmp_path, 8, (100, 80)).split(0.5, 1))
     job = DetectorJob(data=(data,), out=folder.path, network=TINY, settings=SETTINGS)
     with pytest.raises(ConfigError, match="other data"):
         detector.fit(job, "detect", parts, [], detector.compute_metrics, "ap50", resume=True)
