@@ -55,6 +55,7 @@ class LivenessJob(Job):
         people: Images and videos of live people without boxes; ``predict`` detects the faces.
         predict: A face detector; required with ``people``.
         scenes: Folders of images used as backgrounds of attacks.
+        turn_heads: Make clips of one picture, as a head that turns, see `LiveFaces`.
         teacher: Scores clips with another network.
         trust: Weight of the teacher's scores in the targets of live clips, 0 to 1.
         keep: Fraction of the starting weights mixed into the best network at the end, see
@@ -65,6 +66,7 @@ class LivenessJob(Job):
     people: tuple[Path, ...] = ()
     predict: Predict | None = None
     scenes: tuple[Path, ...] = ()
+    turn_heads: bool = False
     config: LivenessConfig = field(default_factory=LivenessConfig)
     teacher: ClipScorer | None = None
     trust: float = 0.8
@@ -200,15 +202,18 @@ def train_liveness(job: LivenessJob, *, resume: bool = False, verbose: int = 0) 
         start_from(network, job.config, job.start)
     freeze(network, job.settings.freeze)
     source = ClipBatches(
-        LiveFaces(training), job.config, job.settings.batch, kinds, job.settings.seed, scenes,
-        job.teacher, job.trust, job.settings.strength,
+        LiveFaces(training, job.turn_heads), job.config, job.settings.batch, kinds,
+        job.settings.seed, scenes, job.teacher, job.trust, job.settings.strength,
     )  # fmt: skip
     tell("simulating the attacks of the validation part", verbose)
-    validation = build_pad_set(LiveFaces(held_out), job.config, kinds, scenes, _VAL_TRACKS)
+    validation = build_pad_set(
+        LiveFaces(held_out, job.turn_heads), job.config, kinds, scenes, _VAL_TRACKS
+    )
     config_json = build_run_config(
         KIND, job.config, None, job.settings, paths=[str(p) for p in (*job.data, *job.people)],
         scenes=[str(p) for p in job.scenes], hold=job.val_fraction, start=str(job.start or ""),
-        taught=job.teacher is not None, trust=job.trust, keep=job.keep, kinds=list(KINDS),
+        taught=job.teacher is not None, turn_heads=job.turn_heads, trust=job.trust,
+        keep=job.keep, kinds=list(KINDS),
         held_out_kinds=list(HELD_OUT),
     )  # fmt: skip
     about = describe_split(training, held_out)

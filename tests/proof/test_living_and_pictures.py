@@ -16,7 +16,7 @@ import pytest
 from edge.people.liveness.evidence import WITNESSES
 from edge.types import Outcome
 from tests.support.films import FPS, Cinema, People, film_attack, film_head, get_main
-from tests.support.heads import Pose
+from trainers.spoofing.heads import Pose
 from tests.test_named_people import moved
 from trainers.spoofing.attacks import KINDS
 from trainers.spoofing.clips import read_scenes

@@ -21,7 +21,7 @@ from edge.people.recognition.recognizer import Recognizer
 from edge.pipeline import Pipeline
 from edge.types import Decision, Detections, Faces, Frame, FrameResult, RgbPicture
 from edge.vision.face_crops import align_face
-from tests.support.heads import Photograph, Pose
+from trainers.spoofing.heads import Photograph, Pose
 from trainers.data.dataset import Dataset
 from trainers.data.read import read_face_dataset
 from trainers.spoofing.attacks import ALL, Clip, simulate_attack

@@ -300,6 +300,13 @@ def liveness(
     frames: Annotated[
         int, typer.Option(help="Frames per clip; more than 1 needs --over-time.")
     ] = 1,
+    turn_heads: Annotated[
+        bool,
+        typer.Option(
+            help="With --over-time: each clip is made of one picture, as a head that turns, not of "
+            "those of its track.",
+        ),
+    ] = False,
     resampling: Annotated[
         str,
         typer.Option(help="How crops are resized, as --teacher takes them; see the contract."),
@@ -336,6 +343,7 @@ def liveness(
         raise ConfigError(f"--frames, --over-time, --resampling: {error}") from error
     job = LivenessJob(
         data=tuple(data), out=out, people=tuple(people or ()), scenes=tuple(scenes or ()),
+        turn_heads=turn_heads,
         predict=opt.load_face_teacher("zoo:faces-nano") if people else None, config=config,
         val_fraction=val_fraction, trust=trust,
         teacher=load_clip_scorer(opt.find_model(teacher), config) if teacher else None,

@@ -32,6 +32,7 @@ from trainers.spoofing.attacks import (
     mirror_clip,
     simulate_attack,
 )
+from trainers.spoofing.heads import film_turning
 
 if TYPE_CHECKING:
     from edge.models.liveness import ContractLiveness
@@ -53,9 +54,17 @@ def parse_track_name(example: Example) -> str:
 
 @dataclass(eq=False)
 class LiveFaces:
-    """Images of live people by track; the boxes of the data set are faces."""
+    """Images of live people by track; the boxes of the data set are faces.
+
+    Attributes:
+        dataset: Its faces of `_LEAST_FACE_PX` and more.
+        turns_heads: Make the clips of a face with landmarks of its one image, as a head that turns,
+            see `heads`; the images of a track may be seconds apart.
+        ram_bytes: For images that are kept.
+    """
 
     dataset: Dataset
+    turns_heads: bool = False
     ram_bytes: int = 1 << 30
     _tracks: dict[tuple[str, str], list[int]] = field(default_factory=dict, repr=False)
     _kept: dict[Path, U8] = field(default_factory=dict, repr=False)
@@ -85,7 +94,7 @@ class LiveFaces:
         """T images of a track from image ``row`` on; one of several faces.
 
         A track that is too short is played back and forth. An image with several faces is
-        repeated, because their identity in the next image is unknown.
+        repeated, because their identity in the next image is unknown, unless its heads turn.
 
         Raises:
             ConfigError: An image is missing or broken.
@@ -93,7 +102,11 @@ class LiveFaces:
         example = self.dataset.examples[row]
         if len(example) > 1 or frames == 1:
             which = int(rng.integers(len(example)))
+            if frames > 1 and self._turns(example, which):
+                return self._turn(example, which, frames, rng)
             return Clip((self._image(example),) * frames, np.tile(example.xyxy[which], (frames, 1)))
+        if self._turns(example, 0):
+            return self._turn(example, 0, frames, rng)
         track = self._tracks[example.group, parse_track_name(example)]
         track = [r for r in track if len(self.dataset.examples[r]) == 1]
         walk = [*track, *track[-2:0:-1]] or track
@@ -102,6 +115,13 @@ class LiveFaces:
         examples = [self.dataset.examples[r] for r in rows]
         boxes = np.concatenate([e.xyxy for e in examples])
         return Clip(tuple(self._image(e) for e in examples), boxes)
+
+    def _turns(self, example: Example, which: int) -> bool:
+        return self.turns_heads and bool(np.isfinite(example.landmarks[which]).all())
+
+    def _turn(self, example: Example, which: int, frames: int, rng: Rng) -> Clip:
+        face = example.xyxy[which], example.landmarks[which]
+        return Clip(*film_turning(self._image(example), *face, frames, rng))
 
     def draw(self, rng: Rng) -> Clip:
         """Draw a live person, as one image."""

@@ -34,7 +34,7 @@ from edge.people.liveness.evidence import LivenessPolicy
 from edge.types import Frame, Motion, RgbPicture
 from edge.vision.image_file import read_picture
 from tests.support.gallery import KEY, Clock
-from tests.support.heads import Photograph, Pose
+from trainers.spoofing.heads import Photograph, Pose
 
 FPS = 5
 STEP_DEG, STEP_SCALE = 15.0, 0.15  # how much a head moves between two frames
