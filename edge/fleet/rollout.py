@@ -82,6 +82,10 @@ async def roll_out(
     failed: dict[str, str] = {}
     for number, boxes in enumerate(waves):
         tell(f"wave {number + 1} of {len(waves)}: {', '.join(boxes)}")
+        known = await store.list_reports()
+        for box in boxes:
+            if box not in known:
+                tell(f"{box}: has never reported: check its name, or let it join within the wait")
         revisions = {box: await store.want(box, wanted[box]) for box in boxes}
         failed = await _await_all(store, revisions, timeout_s)
         applied += [box for box in boxes if box not in failed]
