@@ -16,10 +16,10 @@ import pytest
 from edge.people.liveness.evidence import WITNESSES
 from edge.types import Outcome
 from tests.support.films import FPS, Cinema, People, film_attack, film_head, get_main
-from trainers.spoofing.heads import Pose
 from tests.test_named_people import moved
 from trainers.spoofing.attacks import KINDS
 from trainers.spoofing.clips import read_scenes
+from trainers.spoofing.heads import Pose
 
 pytestmark = pytest.mark.proof
 ATTEMPTS = int(os.environ.get("ATTEMPTS", "400"))

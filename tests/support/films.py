@@ -21,12 +21,12 @@ from edge.people.recognition.recognizer import Recognizer
 from edge.pipeline import Pipeline
 from edge.types import Decision, Detections, Faces, Frame, FrameResult, RgbPicture
 from edge.vision.face_crops import align_face
-from trainers.spoofing.heads import Photograph, Pose
 from trainers.data.dataset import Dataset
 from trainers.data.read import read_face_dataset
 from trainers.spoofing.attacks import ALL, Clip, simulate_attack
 from trainers.spoofing.attacks import Camera as SpoofCamera
 from trainers.spoofing.clips import LiveFaces, Scenes
+from trainers.spoofing.heads import Photograph, Pose
 
 FPS = 10
 SIZE_WH = (640, 480)
