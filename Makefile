@@ -75,7 +75,7 @@ test-slow: $(VENV)/dev.stamp ## run the tests that train for long or kill proces
 	$(PYTEST) -m 'slow and not proof'
 
 test-again: $(VENV)/dev.stamp ## run those that failed in the last run once more, one after another
-	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none
+	bash tests/again.sh $(BIN)/python
 
 test-pythons: $(VENV)/dev.stamp ## run the tests of edge on every Python that is found; TESTS= names some
 	bash tests/pythons.sh $(UV) --numprocesses $(WORKERS) --dist loadfile -m 'not slow and not proof' \

@@ -27,7 +27,12 @@ for version in 3.10 3.11 3.12 3.13; do
         touch "$environment/installed"
     fi
     echo "Python $version"
-    PYENV_VERSION= "$environment/bin/python" -m pytest "$@" || failed+=("$version")
+    rm -f .pytest_cache/v/cache/lastfailed
+    (
+        export PYENV_VERSION=
+        python=$environment/bin/python
+        "$python" -m pytest "$@" || bash tests/again.sh "$python"
+    ) || failed+=("$version")
 done
 if [ ${#missing[@]} -gt 0 ]; then echo "not tested, because not found: Python ${missing[*]}"; fi
 if [ ${#failed[@]} -gt 0 ]; then
