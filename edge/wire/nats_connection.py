@@ -45,7 +45,7 @@ class NatsServers:
         """
         more: dict[str, Any] = choose_options(self.credentials_file)
         if any(url.startswith("tls:") for url in self.urls):
-            more["tls"] = ssl.create_default_context(cafile=self.tls_ca or None)
+            more["tls"] = self._trust()
         client = Client()
         try:
             await asyncio.wait_for(
@@ -62,9 +62,25 @@ class NatsServers:
             raise
         return client
 
+    def _trust(self) -> ssl.SSLContext:
+        try:
+            return ssl.create_default_context(cafile=self.tls_ca or None)
+        except ssl.SSLError as error:
+            raise OSError(
+                f"{self.tls_ca} holds no certificate (PEM): give that of the authority that signed "
+                "the server's"
+            ) from error
+        except OSError as error:
+            raise OSError(f"{self.tls_ca}: {error.strerror}: check the path") from error
+
     def explain(self, error: BaseException) -> str:
         """What went wrong with the servers, without passwords."""
         what = redact(str(error).strip()) or type(error).__name__
+        if isinstance(error, ssl.SSLCertVerificationError):
+            what = (
+                f"its certificate is not trusted ({error.verify_message}): give the certificate of "
+                "its authority (tls_ca), and use a host name that the server's names"
+            )
         return f"{', '.join(map(show_address, self.urls))}: {what}"
 
 
