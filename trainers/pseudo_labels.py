@@ -18,10 +18,8 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from edge.errors import ConfigError, ModelError, SourceError
-from edge.manifest import KEY, Manifest, read_model
-from edge.models.contract import load_model
-from edge.onnxfile import metadata_of
+from edge.errors import ConfigError, SourceError
+from edge.models.contract import load_model, read_task_manifest
 from edge.ports import Detector, FaceFinder
 from edge.runtimes import onnx
 from edge.sources import video_file
@@ -91,22 +89,6 @@ def load_teacher(path: Path, classes: Sequence[str] = (), score: float = 0.5, *,
         raise ConfigError(f"{path} does not know {', '.join(strange)}; it knows {', '.join(own)}")
     teacher = Teacher(ask, own, score, soft)
     return teacher.only(classes) if classes else teacher
-
-
-def read_task_manifest(path: Path) -> Manifest:
-    """Read the manifest of a contract model of any task.
-
-    Raises:
-        ModelError: It is missing or not a contract model.
-    """
-    try:
-        metadata = metadata_of(read_model(path))
-        stored = json.loads(metadata.get(KEY, "{}"))
-    except ValueError as error:  # not protobuf, text or JSON
-        raise ModelError(
-            f"This is not a contract model ({error}): export or adopt it.", file=path
-        ) from error
-    return Manifest.from_metadata(metadata, str(path), stored.get("task", "detect"))
 
 
 def remap_classes(

@@ -38,6 +38,10 @@ COMMANDS = {
         "edge.cli.classify:classify",
         "Classify whole pictures, or what is found in them, and print the probabilities.",
     ),
+    "explain": Later(
+        "edge.cli.explain:explain",
+        "Show which parts of PICTURE the answer of a model rests on.",
+    ),
     "bench": Later(
         "edge.cli.bench:bench",
         "Measure throughput, CPU time, latency and memory against a decode-plus-inference "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, overload
@@ -10,13 +11,14 @@ from typing import Literal, overload
 import numpy as np
 
 from edge.errors import ModelError
-from edge.manifest import Manifest, Task, read_model
+from edge.manifest import KEY, Manifest, Task, read_model
 from edge.models.classifier import ContractClassifier
 from edge.models.detector import ContractDetector
 from edge.models.embedder import ContractEmbedder
 from edge.models.faces import ContractFaceFinder
 from edge.models.liveness import ContractLiveness
 from edge.models.picture_model import PictureModel
+from edge.onnxfile import metadata_of
 from edge.ports import Runtime, Session
 from edge.types import F32
 from edge.vision.face_crops import FACE_PX
@@ -129,3 +131,19 @@ def _fits(shape: tuple[int, ...], expected: tuple[int | str, ...], count: int) -
         and shape[0] == count
         and all(isinstance(e, str) or s == e for s, e in zip(shape, expected, strict=True))
     )
+
+
+def read_task_manifest(path: Path) -> Manifest:
+    """Read the manifest of a contract model of any task.
+
+    Raises:
+        ModelError: It is missing or not a contract model.
+    """
+    try:
+        metadata = metadata_of(read_model(path))
+        stored = json.loads(metadata.get(KEY, "{}"))
+    except ValueError as error:  # not protobuf, text or JSON
+        raise ModelError(
+            f"This is not a contract model ({error}): export or adopt it.", file=path
+        ) from error
+    return Manifest.from_metadata(metadata, str(path), stored.get("task", "detect"))

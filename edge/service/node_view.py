@@ -21,6 +21,7 @@ from edge.recording.ring import PacketRing
 from edge.repeated_warning import RepeatedWarnings
 from edge.service.archivist import Archivist
 from edge.service.camera_pool import CameraPool
+from edge.service.explainer import Explainer
 from edge.service.frame_rate import AgeMeter, RateMeter
 from edge.service.gpu_meter import GpuMeter
 from edge.service.health import HealthBoard
@@ -115,6 +116,7 @@ class NodeView:
             Exporter(archive).export if archive else None,
             people(archive) if people else None,
             configuration,
+            Explainer(detector, path.parent if path else Path()).explain if archive else None,
         )
 
     def list_cameras(self) -> list[CameraSight]:

@@ -24,6 +24,7 @@ from edge.web.cameras import Stills
 from edge.web.changes import ChangeFeed
 from edge.web.configuration import ConfigurationDesk
 from edge.web.endpoint import JSON, Call, Endpoint, answer, discard_body
+from edge.web.explanation import ExplanationDesk
 from edge.web.live import LiveView
 from edge.web.login import LoginDesk
 from edge.web.openapi import PREFIX, generate
@@ -81,6 +82,7 @@ def list_endpoints(access: Access, live: LiveView) -> list[Endpoint]:
     desk = ConfigurationDesk()
     return [
         *ENDPOINTS,
+        *ExplanationDesk().endpoints,
         *live.stills.endpoints,
         *live.endpoints,
         *LoginDesk(access).endpoints,

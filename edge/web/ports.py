@@ -228,6 +228,30 @@ class NodeHealth:
     cameras: tuple[CameraHealth, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """What an answer of the detector rests on.
+
+    Attributes:
+        jpeg: The picture, warm where covering it lowers the score.
+        label: Class of the object.
+        score: Of the object in the whole picture.
+        largest_loss: Of the score, where it is highest.
+        inside: Share of the loss within the object's box; None where nothing lowers the score.
+        patches: Patches that were tried.
+        planned: Patches that there are; more than that if the time was over.
+    """
+
+    jpeg: bytes
+    label: str
+    score: float
+    largest_loss: float
+    inside: float | None
+    patches: int
+    planned: int
+
+
+Explain = Callable[[Path, str, tuple[float, float]], Explained]
 Export = Callable[[str, float, float, Callable[[bytes], None]], None]
 
 
@@ -249,6 +273,8 @@ class Node:
             piece where there is none; what the writer raises passes through.
         people: The gallery; None without recognition.
         configuration: The file; None where there is none.
+        explain: Says why the detector saw an object of a class in a picture file, whose middle is
+            given as fractions of width and height; takes up to a minute, in a thread.
     """
 
     name: str
@@ -261,3 +287,4 @@ class Node:
     export: Export | None = None
     people: People | None = None
     configuration: ConfigurationFile | None = None
+    explain: Explain | None = None

@@ -162,6 +162,26 @@ class SeenMark(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seen: bool
 
 
+class ExplanationEntry(msgspec.Struct, frozen=True):
+    """Why the detector saw the object of an event.
+
+    Attributes:
+        label: Class of the object.
+        score: Of the object in the whole picture.
+        largest_loss: How much of the score is lost where a patch covers the picture, at most.
+        inside: Share of the loss within the object's box; null where nothing lowers the score.
+        patches: Patches that were tried.
+        planned: Patches that there are; more than were tried if the time was over.
+    """
+
+    label: str
+    score: float
+    largest_loss: float
+    inside: float | None
+    patches: int
+    planned: int
+
+
 # --- cameras ----------------------------------------------------------------------------------
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edge.cli.application import application
-from trainers.commands import benchmark, data, evaluate, train
+from trainers.commands import benchmark, data, evaluate, explain, train
 
 app = application("Train, label and evaluate models on your own images.")
 app.command(cls=train.RENAMED)(train.detector)
@@ -18,6 +18,8 @@ app.command()(data.augment)
 app.command(cls=evaluate.RENAMED)(evaluate.evaluate)
 app.command(cls=evaluate.RENAMED_OF_ATTACKS)(evaluate.attacks)
 app.command(cls=evaluate.RENAMED_OF_VERIFICATION)(evaluate.verification)
+app.command()(explain.explain)
+app.command()(explain.summary)
 app.command(cls=benchmark.RENAMED)(benchmark.bench)
 
 

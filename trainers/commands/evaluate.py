@@ -78,8 +78,8 @@ def evaluate(
     Several detectors are evaluated as one ensemble, whose boxes are fused. To compare models, run
     the command for each of them.
     """
+    from edge.models.contract import read_task_manifest
     from trainers.evaluation import detector as evaluation
-    from trainers.pseudo_labels import read_task_manifest
 
     if part:
         check_choice("--part", part, ("val", "test"))
@@ -128,7 +128,7 @@ def _evaluate_classifier(
     dataset = read_class_data(data)
     tell_notes(dataset.notes)
     model = load_model("classify", build_runtime(), find_model(name))
-    dataset = _choose_part(dataset, val_fraction, part)
+    dataset = choose_part(dataset, val_fraction, part)
     result = evaluation.evaluate_classifier(dataset, model, ten_crop=ten_crop)
     _show_figures(result.figures, name)
     passes = format_count(result.passes, "inference")
@@ -137,7 +137,7 @@ def _evaluate_classifier(
         typer.echo(path)
 
 
-def _choose_part(dataset: Dataset, val_fraction: float, part: str) -> Dataset:
+def choose_part(dataset: Dataset, val_fraction: float, part: str) -> Dataset:
     """What ``--part`` or ``--val-fraction`` says, or all of a data set.
 
     Raises:
@@ -177,7 +177,7 @@ def _read_faces(data: Path, negatives: Path | None, val_fraction: float, part: s
     dataset = read_dataset(data)
     empty = read_negatives([negatives] if negatives else [])
     tell_notes(dataset.notes + empty.notes)
-    dataset = _choose_part(dataset, val_fraction, part)
+    dataset = choose_part(dataset, val_fraction, part)
     if val_fraction:
         empty = empty.split(0.5)[1] if len(empty) else empty
     return replace(dataset, examples=dataset.examples + empty.examples)
@@ -198,7 +198,7 @@ def _read_detection_data(
     if not shared:
         raise ConfigError(f"{', '.join(models)} and {data} have no class in common")
     dataset = dataset.select(shared)
-    chosen = _choose_part(dataset, val_fraction, part)
+    chosen = choose_part(dataset, val_fraction, part)
     return chosen, [remap_classes(wrap_detector(m), m.classes, chosen.classes) for m in loaded]
 
 

@@ -56,6 +56,15 @@ def _write(path: Path, content: bytes) -> None:
         ) from error
 
 
+def save_text(path: Path, text: str) -> None:
+    """Write a text.
+
+    Raises:
+        ConfigError: The folder cannot be written or the disk is full.
+    """
+    _write(path, text.encode())
+
+
 def save_figure(path: Path, figure: Figure) -> None:
     """Write a figure as PNG.
 

@@ -23,6 +23,7 @@ from edge.atomic_file import replace_file
 from edge.errors import ConfigError
 from edge.types import F32
 from trainers.input.pipeline import Batch, DatasetBatches, collate, stream_batches
+from trainers.networks.graph import list_sources
 from trainers.weights.archive import read_arrays
 
 _BATCH = 8
@@ -39,12 +40,12 @@ def split_at_frozen(model: keras.Model) -> tuple[keras.Model, keras.Model]:
     """
     fixed: set[str] = set()
     for operation in model.operations:  # in topological order
-        known = {source.name for source in _sources(operation)} <= fixed
+        known = {source.name for source in list_sources(operation)} <= fixed
         if known and not getattr(operation, "trainable_weights", []):
             fixed.add(operation.name)
     edges: dict[str, Any] = {}
     for operation in model.operations:
-        for source in _sources(operation) if operation.name not in fixed else ():
+        for source in list_sources(operation) if operation.name not in fixed else ():
             if source.name in fixed:
                 edges[source.name] = source.output
     weights = [w for o in model.operations if o.name in fixed for w in getattr(o, "weights", [])]
@@ -55,12 +56,6 @@ def split_at_frozen(model: keras.Model) -> tuple[keras.Model, keras.Model]:
         )
     kept = list(edges.values())
     return keras.Model(model.inputs, kept), keras.Model(kept, model.output)
-
-
-def _sources(operation: Any) -> list[Any]:  # noqa: ANN401
-    """The layers that feed a layer; our layers are each called once."""
-    tensors = operation._inbound_nodes[0].input_tensors  # noqa: SLF001
-    return [tensor._keras_history.operation for tensor in tensors]  # noqa: SLF001
 
 
 @dataclass(frozen=True, slots=True)

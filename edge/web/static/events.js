@@ -228,6 +228,19 @@ const openEvent = async (id) => {
   const checkbox = make("input", { type: "checkbox", onchange: () => setSeen(checkbox.checked) });
   const downloads = make("span", { class: "controls" });
   const facts = make("dl", {});
+  const reasons = make("div", { class: "reasons", "aria-live": "polite" });
+  const why = make("button", { class: "quiet", title: "Shows which parts of the picture the detector went by.", onclick: async () => {
+    why.disabled = true;
+    reasons.replaceChildren(make("p", {}, "Covering the picture part by part, for up to a minute ..."));
+    try {
+      reasons.replaceChildren(...makeReasons(event, await ask(`${path}/explanation`)));
+    } catch (error) {
+      reasons.replaceChildren();
+      say(error.message, true);
+    } finally {
+      why.disabled = false;
+    }
+  } }, "Why?");
   const corrections = make("div", { class: "corrections" });
   const protect = make("button", { class: "quiet", onclick: () => {
     ask(`${path}/protected`, { method: "PUT", body: { protected: !event.protected } }).then(take)
@@ -246,6 +259,7 @@ const openEvent = async (id) => {
     protect.textContent = event.protected ? "Unprotect" : "Protect";
     protect.title = event.protected ? "" : "It stays however old it is, and however much room is wanted.";
     remove.hidden = event.protected || event.ended_s === null;
+    why.hidden = !event.best || !event.files.includes("snapshot");
     facts.replaceChildren(...makeFacts(event));
     const files = event.files.join();
     if (files !== shownFiles) {
@@ -272,9 +286,9 @@ const openEvent = async (id) => {
   view.append(
     make("a", { class: "back", href: lastList }, "All events"),
     title, media,
-    make("div", { class: "controls" }, make("label", {}, checkbox, "Seen"), downloads,
+    make("div", { class: "controls" }, make("label", {}, checkbox, "Seen"), why, downloads,
       ...(may("admin") ? [protect, remove] : [])),
-    facts, corrections);
+    reasons, facts, corrections);
   show();
   if (!event.seen) setSeen(true);
   let isDeleted = false;
@@ -306,6 +320,19 @@ const makeMedia = (event, explain) => {
   const [width, height] = event.best?.size_wh || [16, 9];
   node.style.setProperty("--aspect", width / height);
   return node;
+};
+
+/** What the detector went by: the picture, warm where covering it lowers the score, and in words. */
+const makeReasons = (event, { label, score, largest_loss, inside, patches, planned }) => {
+  const image = make("img", { class: "still", alt: `Picture of the event, warm where it speaks for ${label}`,
+    src: address(`/events/${encodeURIComponent(event.id)}/explanation.jpg`) });
+  const [width, height] = event.best.size_wh;
+  image.style.setProperty("--aspect", width / height);
+  const share = inside === null ? "Covering no part of it lowers that: what speaks for it is everywhere."
+    : `Covering a part lowers that by up to ${Math.round(100 * largest_loss)} points; ${Math.round(100 * inside)} % of the loss lies in the box.`;
+  const hint = inside !== null && inside < 0.5 ? " The detector goes by what stands around more than by what is in the box." : "";
+  const rest = patches < planned ? ` The time was over after ${patches} of ${planned} parts.` : "";
+  return [image, make("p", {}, `In the picture that is kept, ${label} has a score of ${Math.round(100 * score)} %. ${share}${hint}${rest}`)];
 };
 
 const makeDownloads = ({ id, files }) => [

@@ -22,6 +22,7 @@ NEEDED = {
     "watch": {"pydantic", "zmq"},
     "detect": PICTURES,
     "classify": PICTURES,
+    "explain": PICTURES,
     "bench": {*DAEMON, "zmq"},
     "enroll": PICTURES,
     "people": PICTURES,

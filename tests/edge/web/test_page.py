@@ -9,6 +9,7 @@ import numpy as np
 from edge.event import EventChange, KnownPerson
 from edge.recording.records import EventRecord, FileKind
 from edge.web.changes import ChangeFeed
+from edge.web.ports import Explained
 from edge.web.schema import Role
 from edge.web.sessions import write_invitation
 from edge.web.users import Users, read_users, write_users
@@ -129,3 +130,32 @@ def test_what_classifiers_have_decided_is_shown_and_changes(browser):
             seen.append(replace(make_latest(seq=3), states={"gate": "shut"}))
             view.wait_until(f"{text}('gate: shut')")
             assert view.complaints == []
+
+
+def test_why_shows_what_the_detector_went_by(browser, tmp_path):
+    archive, event = keep(tmp_path), make_event(2)
+    archive.index.put_event(event)
+    jpeg = cv2.imencode(".jpg", np.full((360, 640, 3), 99, np.uint8))[1].tobytes()
+    store(archive, event, FileKind.SNAPSHOT, jpeg)
+    node = make_node(
+        archive=archive,
+        explain=lambda picture, label, at: Explained(jpeg, label, 0.83, 0.4, 0.2, 4, 9),
+    )
+    with serving(node) as served:
+        address = f"http://127.0.0.1:{served.port}/"
+        with looking(browser, f"{address}#/events/e00002") as seen:
+            seen.page.get_by_role("button", name="Why?").click()
+            seen.page.get_by_text("person has a score of 83 %").wait_for()
+            text = seen.page.locator(".reasons").inner_text()
+            for said in (
+                "up to 40 points",
+                "20 % of the loss",
+                "what stands around",
+                "4 of 9 parts",
+            ):
+                assert said in text
+            seen.wait_until("document.querySelector('.reasons img').naturalWidth === 640")
+            assert seen.complaints == []
+            seen.page.goto(f"{address}#/events/e00001")  # of which no picture is kept
+            seen.page.get_by_text("e00001", exact=True).wait_for()
+            assert not seen.page.get_by_role("button", name="Why?").is_visible()

@@ -1,0 +1,71 @@
+"""`edge explain` writes a picture and says its figures, and refuses with the remedy."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from edge.cli import app
+from tests.support.models import brightness_classifier, constant_liveness, constant_model
+
+ROWS = np.array([[4, 2, 12, 10, 0.9, 1], [0, 0, 8, 8, 0.4, 0]], np.float32)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    image = np.zeros((48, 64, 3), np.uint8)
+    image[:24] = 255
+    cv2.imwrite(str(tmp_path / "a.png"), image)
+    (tmp_path / "classes.onnx").write_bytes(brightness_classifier())
+    detector = constant_model("detect", {"detections": ROWS}, ("person", "dog"))
+    (tmp_path / "detector.onnx").write_bytes(detector)
+    (tmp_path / "liveness.onnx").write_bytes(constant_liveness(0.5))
+    (tmp_path / "text.png").write_text("no picture")
+    return tmp_path
+
+
+def explain(folder, *arguments):
+    runner = CliRunner(env={"COLUMNS": "300"})
+    named = [str(folder / a) if a.endswith((".png", ".onnx", ".jpg")) else a for a in arguments]
+    return runner.invoke(app, ["explain", *named])
+
+
+def test_a_classifier_is_explained(folder):
+    result = explain(folder, "a.png", "--model", "classes.onnx", "--class", "bright", "--json")
+    assert result.exit_code == 0, result.output
+    said = json.loads(result.stdout)
+    assert said["label"] == "bright"
+    assert said["patches"] == said["planned"]
+    drawn = cv2.imread(str(folder / "a-why.jpg"))
+    assert drawn.shape == (48, 64, 3)
+    colored = np.ptp(drawn.astype(int), axis=2)
+    assert colored[:16].mean() > colored[32:].mean() + 20  # what is white speaks for bright
+
+
+def test_a_detection_is_explained(folder):
+    out = ("--out", "b.jpg")
+    result = explain(folder, "a.png", "--model", "detector.onnx", "--object", "2", *out)
+    assert result.exit_code == 0, result.output
+    assert "person 0.40: a patch lowers it by up to 0.00; nothing lowers it" in result.stdout
+    assert (folder / "b.jpg").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("a.png", "--model", "detector.onnx", "--object", "3"), "there is no number 3"),
+        (("a.png", "--model", "detector.onnx", "--class", "cat"), "the model knows person, dog"),
+        (("a.png", "--model", "classes.onnx", "--class", "cat"), "the model knows dark, bright"),
+        (("a.png", "--model", "liveness.onnx"), "a model of the task liveness"),
+        (("text.png", "--model", "classes.onnx"), "not a picture that OpenCV can decode"),
+        (("nothing.png", "--model", "classes.onnx"), "No such file"),
+        (("a.png", "--model", "text.png"), "not a contract model"),
+    ],
+)
+def test_what_cannot_be_explained_is_refused(folder, arguments, message):
+    result = explain(folder, *arguments)
+    assert result.exit_code != 0
+    assert message in str(result.exception or "") + result.output
+    assert not list(folder.glob("*-why.jpg"))

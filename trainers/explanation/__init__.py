@@ -1,0 +1,1 @@
+"""Explanation: what a network is made of, and why it said what it said."""
