@@ -120,15 +120,15 @@ def _explain(browser: Any, folder: Path) -> None:
     table = folder / "shapes.csv"
     table.write_text("\n".join(["file,class,part", *rows]))
     config = ClassifierConfig(
-        ("a", "b"), (96, 96), norm="none", dropout=0.0, margin=0.0, cut="backbone_dark4_m1_add"
+        ("a", "b"), (64, 64), norm="none", dropout=0.0, margin=0.0, cut="backbone_dark4_m1_add"
     )
-    settings = Settings(epochs=16, batch=8, learning_rate=3e-3, strength=0.0, validate_every=5)
-    job = ClassifierJob(data=(table,), out=folder / "shapes", config=config, settings=settings)
+    settings = Settings(epochs=40, batch=8, learning_rate=3e-3, strength=0.0, validate_every=5)
+    job = ClassifierJob(data=(table,), out=folder / "run", config=config, settings=settings)
     run = train_classifier(job)
     report = folder / "explain.html"
     html = explain_run(run, read_class_data(table), Path(table.name))
     report.write_text(html.replace(str(run.path), "runs/shapes"))
-    with looking(browser, report.as_uri(), viewport={"width": 1100, "height": 1250}) as look:
+    with looking(browser, report.as_uri(), viewport={"width": 1100, "height": 1000}) as look:
         look.wait_until_loaded()
         _write(look.page.screenshot(), IMAGES / "explain.png", MAX_REPORT_BYTES)
 
