@@ -15,7 +15,9 @@ import pytest
 
 from edge.people.liveness.evidence import WITNESSES
 from edge.types import Outcome
+from edge.vision.image_file import read_picture
 from tests.support.films import FPS, Cinema, People, film_attack, film_head, get_main
+from tests.support.pictures import HELD, MEDIA, Photo, film_photographs, find_photo
 from tests.test_named_people import moved
 from trainers.spoofing.attacks import KINDS
 from trainers.spoofing.clips import read_scenes
@@ -26,6 +28,8 @@ ATTEMPTS = int(os.environ.get("ATTEMPTS", "400"))
 CASES = int(os.environ.get("CASES", "200"))
 SILENT = ("", "model", *(witness.name for witness in WITNESSES))
 FRAMES = 3 * FPS
+HELD_FILMS = int(os.environ.get("HELD_FILMS", "24"))  # of each kind and medium
+PRESS = ("obama.jpg", "obama2.jpg"), ("biden.jpg",), ("lin-manuel-miranda.png",)
 ENROLLED = Pose(), Pose(yaw=12), Pose(yaw=-12)
 
 
@@ -75,6 +79,38 @@ def test_pictures_and_replays_are_never_named(cinema, people, scenes, keep):
 
 
 @pytest.mark.parametrize("still", [False, True], ids=["moving", "still"])
+@pytest.mark.parametrize("medium", MEDIA)
+@pytest.mark.parametrize("kind", HELD)
+def test_photographs_better_than_the_camera_resolves(
+    cinema, people, scenes, shared_data, kind, medium
+):
+    """Half of them press photographs, half frames of television; each under both policies."""
+    press = [[read_picture(shared_data / "gallery_video" / file).rgb for file in files]
+             for files in PRESS]  # fmt: skip
+    named, seen = collections.Counter(), 0
+    for case in range(HELD_FILMS):
+        rng = np.random.default_rng(case)
+        if case % 2:
+            rows = people.by_name[people.names[1::2][case]]
+            photos = [Photo(row.load().image, row.xyxy[0], row.landmarks[0])
+                      for row in (rows[-1], rows[len(rows) // 2])]  # fmt: skip
+            enrolled = people.photos(people.names[1::2][case])
+        else:
+            enrolled = press[case // 2 % len(press)]
+            shown = enrolled if len(enrolled) > 1 else [*enrolled, enrolled[0][:, ::-1].copy()]
+            face_px = rng.uniform(110, 230)
+            photos = [find_photo(cinema.finder, rgb, face_px) for rgb in shown]
+        index = cinema.enroll({"enrolled": enrolled})
+        film = list(film_photographs(photos, HELD[kind], medium, scenes, rng, 4 * FPS))
+        for policy in ("unsure", True):
+            events = list(cinema.watch(cinema.seat(index, require_motion=policy), film))
+            seen += policy is True and any(len(event.faces) for event in events)
+            whose = "television" if case % 2 else "press"
+            named[whose, policy] += any(map(is_named, events))
+    print(f"\n{kind}, {medium}: {HELD_FILMS} films, named {dict(named)}", flush=True)
+    assert seen > 0.9 * HELD_FILMS
+
+
 def test_living_heads_are_named_soon(cinema, people, still, keep):
     waits = []
     for case in range(CASES // 4):

@@ -24,6 +24,7 @@ from edge.types import F32, U8
 _F64 = NDArray[np.float64]
 
 MIN_RESIDUAL = 0.14  # that no flat picture leaves, in standard deviations of the face's luma
+MAX_FLAT = 0.07  # that a flat picture leaves as a rule
 MAX_ITERATIONS = 10
 # A residual this many times above the limit that shrinks by less than 3 % will not get below it.
 HOPELESS, SLOW = 1.3, 0.97
@@ -56,6 +57,11 @@ def is_nonplanar(one: F32, other: F32) -> bool:
         _register(one, other, MIN_RESIDUAL) >= MIN_RESIDUAL
         and _register(other, one, MIN_RESIDUAL) >= MIN_RESIDUAL
     )
+
+
+def is_flat(one: F32, other: F32) -> bool:
+    """Whether two thumbnails differ no more than those of a flat picture do as a rule."""
+    return _register(one, other, MAX_FLAT) < MAX_FLAT
 
 
 def compute_residual(one: F32, other: F32) -> float:

@@ -3,9 +3,9 @@
 A picture that is held before the camera carries its own surroundings and its border along. So the
 ring around the face is compared with the look before, once where it was and once moved along with
 the face, and whichever fits better speaks. Where all of the picture moved along, either the camera
-did or what is held fills its view, which is less against life. Where the face did not move but its
-surroundings have become others, something was put before the camera, and what was seen before does
-not count.
+did or what is held fills its view, which is less against life. Where the surroundings have become
+others, neither staying nor going along with the face, something was put before the camera, as when
+a photograph is swapped for another, and what was seen before does not count.
 """
 
 from __future__ import annotations
@@ -123,6 +123,8 @@ class SurroundingsWitness:
             self._before = now if is_other else before
             return not is_other
         carried = _compute_unlikeness(moved[ring], seen)
+        if min(stayed, carried) >= OTHERS and _is_fixed(before, now):
+            return False
         if stayed < SAME and stayed * 2 * CLEAR < carried:
             self._stayed += 1
         elif carried * CLEAR < stayed and _is_fixed(before, now):

@@ -83,6 +83,17 @@ def test_a_picture_put_before_the_face_is_noticed():
     assert [witness.look(look) for look in looks] == [True, True, True, False, True, True]
 
 
+def test_a_photograph_swapped_for_another_elsewhere_is_noticed():
+    other = draw_texture(3, 260, 260)
+    witness, said = SurroundingsWitness(), []
+    for number, card in enumerate([CARD, CARD, other, other]):
+        x, y = (240, 170) if card is CARD else (252, 176)
+        rgb = ROOM.copy()
+        rgb[y - 130 : y + 130, x - 130 : x + 130] = card
+        said.append(witness.look(make_look(rgb, (x, y), number * STEP_S)))
+    assert said == [True, True, False, True]
+
+
 def test_a_blank_wall_tells_nothing_of_surroundings():
     witness = SurroundingsWitness()
     for look in film(sway):
@@ -225,6 +236,32 @@ def test_a_flat_face_that_is_moved_about_is_held():
         moved = make_look(ROOM, (240 + 3 * dx, 170 + 3 * dy), number * STEP_S)
         witness.look(LivenessLook(look.picture, look.crop, moved.xyxy, moved.landmarks, look.at_s))
     assert witness.testify() == HELD
+
+
+def watch_face(stir_px: float, bend: float = 0.0):
+    """What motion says of a face that stirs and changes by some gray levels."""
+    witness = MotionWitness()
+    for number in range(12):
+        face = draw_texture(5, 112, 112).astype(np.float32)
+        face += bend * np.sin(np.arange(112) / 5 + 2 * number)[:, None, None]
+        rng = np.random.default_rng(number)
+        crop = np.clip(face + rng.normal(0, 2, face.shape), 0, 255).astype(np.uint8)
+        look = make_look(ROOM, (240 + (-1) ** number * stir_px, 170), number * STEP_S)
+        witness.look(LivenessLook(look.picture, crop, look.xyxy, look.landmarks, look.at_s))
+    return witness.testify()
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        ({"stir_px": 4}, HELD),
+        ({"stir_px": 0.5}, SILENCE),
+        ({"stir_px": 4, "bend": 7}, SILENCE),
+    ],
+    ids=["trembling photograph", "still", "face that changes a little"],
+)
+def test_a_face_that_stirs_and_stays_quite_flat_is_held(how, says):
+    assert watch_face(**how) == says
 
 
 @pytest.mark.parametrize("kind", WITNESSES)
