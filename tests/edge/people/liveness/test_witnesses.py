@@ -243,7 +243,7 @@ def watch_face(stir_px: float, bend: float = 0.0):
     witness = MotionWitness()
     for number in range(12):
         face = draw_texture(5, 112, 112).astype(np.float32)
-        face += bend * np.sin(np.arange(112) / 5 + 2 * number)[:, None, None]
+        face += (-1) ** number * bend * np.sin(np.arange(112) / 5)[:, None, None]
         rng = np.random.default_rng(number)
         crop = np.clip(face + rng.normal(0, 2, face.shape), 0, 255).astype(np.uint8)
         look = make_look(ROOM, (240 + (-1) ** number * stir_px, 170), number * STEP_S)
