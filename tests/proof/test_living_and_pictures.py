@@ -78,7 +78,6 @@ def test_pictures_and_replays_are_never_named(cinema, people, scenes, keep):
     keep("named", named[""].total())
 
 
-@pytest.mark.parametrize("still", [False, True], ids=["moving", "still"])
 @pytest.mark.parametrize("medium", MEDIA)
 @pytest.mark.parametrize("kind", HELD)
 def test_photographs_better_than_the_camera_resolves(
@@ -111,6 +110,7 @@ def test_photographs_better_than_the_camera_resolves(
     assert seen > 0.9 * HELD_FILMS
 
 
+@pytest.mark.parametrize("still", [False, True], ids=["moving", "still"])
 def test_living_heads_are_named_soon(cinema, people, still, keep):
     waits = []
     for case in range(CASES // 4):
