@@ -21,6 +21,7 @@ from deploy.commands.bench import bench_command
 from deploy.commands.terminal import USES, read_contract, require_training_extra, write_model
 from deploy.commands.triton import triton_command
 from deploy.commands.verify import verify_command
+from deploy.export.side import AsDetector
 from deploy.graph.manifest import Provenance, read_manifest
 from deploy.graph.nms import Nms, NmsOverrides
 from edge.cli.application import application, deprecated_options
@@ -173,6 +174,20 @@ def export_command(
     trained_on: Annotated[
         str, typer.Option(help="Description of the training data; the run's folders by default.")
     ] = "",
+    as_detector: Annotated[
+        bool,
+        typer.Option("--as-detector", help="Of a classifier, make a detector of its windows."),
+    ] = False,
+    side: Annotated[
+        str,
+        typer.Option(
+            help="With --as-detector: sides of the windows in pixels of the input, say 64,96 or "
+            "48x96; the classifier's input by default."
+        ),
+    ] = "",
+    background: Annotated[
+        str, typer.Option(help="With --as-detector: the class that is no object.")
+    ] = "",
     force: Annotated[
         bool, typer.Option("--force", help="Export a network that found nothing in validation.")
     ] = False,
@@ -181,13 +196,19 @@ def export_command(
 
     Of a model with boxes that was exported before, or zoo:NAME, make one with another --input-size,
     score or rows: what a 16:9 camera sees fills 416x256 and costs five eighths of 416x416.
+    With --as-detector a classifier judges all windows of a picture (416x416) in one pass.
     """
     choice, run = NmsOverrides(score, iou, rows, candidates), Path(source)
+    if (side or background) and not as_detector:
+        raise ConfigError("--side and --background are for --as-detector: add it, or leave them")
+    asked = AsDetector.parse(side, background) if as_detector else None
     wanted_wh, is_model = _size(size), source.startswith("zoo:") or run.suffix == ".onnx"
     if not (is_model or run.is_dir()):
         raise ConfigError(f"{run} does not exist: name a run folder of edge-train, or a model")
     with require_training_extra():
         from trainers.run.folder import RunFolder
+    if is_model and as_detector:
+        raise ConfigError("--as-detector takes the run folder of a classifier, not a model")
     if not (is_model or force):
         _refuse_blind(RunFolder.open(run))
     with require_training_extra():
@@ -202,7 +223,7 @@ def export_command(
         write_model(out or Path(f"{name}.onnx"), model, USES[task])
         return
     provenance = Provenance(name or _fit_name(run.resolve().name), license, trained_on)
-    model, task = export_run(RunFolder.open(run), choice, provenance, wanted_wh)
+    model, task = export_run(RunFolder.open(run), choice, provenance, wanted_wh, asked)
     write_model(out or run / f"{provenance.name}.onnx", model, USES[task])
 
 

@@ -11,7 +11,7 @@ from deploy.commands.terminal import read_contract, require_training_extra, show
 from deploy.verify.comparison import SLACK, ComparisonReport
 from deploy.verify.verify import list_pictures, open_engines, verify
 from edge.errors import ConfigError, EdgeError
-from edge.onnxfile import precision_of
+from edge.onnxfile import metadata_of, precision_of
 from trainers.keras_import import load_keras
 from trainers.run.tell import tell_notes
 
@@ -47,10 +47,12 @@ def verify_command(
     if run is not None:
         with require_training_extra():
             load_keras()
+            from deploy.export.windows import WINDOWS
             from deploy.verify.keras_reference import load_reference
             from trainers.run.folder import RunFolder
 
-        reference = load_reference(RunFolder.open(run), manifest, candidates)
+        windows = metadata_of(source).get(WINDOWS, "")
+        reference = load_reference(RunFolder.open(run), manifest, candidates, windows)
     with open_engines(source, model, reference, triton) as engines:
         if len(engines.infer) < 2:
             skipped = "".join(f"\n  {engine}: {why}" for engine, why in engines.skipped.items())

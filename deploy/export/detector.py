@@ -13,6 +13,8 @@ import numpy as np
 from deploy.export.classifier import export_classifier
 from deploy.export.keras_layers import Writer, digest
 from deploy.export.liveness import export_liveness
+from deploy.export.side import AsDetector
+from deploy.export.windows import export_windows
 from deploy.graph.contract import finish_model
 from deploy.graph.folding import fold
 from deploy.graph.graph_builder import Graph
@@ -30,10 +32,12 @@ from trainers.networks.config import (
     LivenessConfig,
     NetworkConfig,
 )
+from trainers.networks.windows import WindowConfig
 from trainers.networks.yolo import POINTS, build, cells, resize_network
 from trainers.run.folder import RunFolder
 from trainers.weights.transfer import assign_weights, read_onnx
 
+_PICTURE_WH = (416, 416)  # of a classifier as a detector, as of our detectors
 NETWORK = "edge.network"  # metadata: from what to build the network again, as JSON
 
 
@@ -42,17 +46,21 @@ def export_run(
     overrides: NmsOverrides,
     provenance: Provenance,
     input_wh: tuple[int, int] = (0, 0),
+    as_detector: AsDetector | None = None,
 ) -> tuple[bytes, Task]:
     """Export the best network of a run as a contract model; also returns its task.
 
     The provenance is completed from the run: metrics, and ``trained_on`` where it is empty.
     ``input_wh`` is another input than the trained one, multiples of 32; (0, 0) keeps it.
+    ``as_detector`` makes a detector of a classifier.
 
     Raises:
         ConfigError: No epoch has finished, or a file of the run is broken.
         ModelError: A layer cannot be exported.
     """
     kind = run.kind if run.best.is_file() else ""
+    if as_detector is not None:
+        return _export_as_detector(run, overrides, provenance, input_wh, as_detector), "detect"
     if kind == liveness.KIND:
         live, live_config = run.load_with_config(LivenessConfig)
         return export_liveness(live, live_config, _complete(run, provenance)), "liveness"
@@ -73,6 +81,24 @@ def export_run(
         raise ConfigError(f"--input-size: {error}") from error
     task = get_task(config)
     return export_detector(network, config, overrides.nms(task), _complete(run, provenance)), task
+
+
+def _export_as_detector(
+    run: RunFolder, overrides: NmsOverrides, provenance: Provenance, input_wh: tuple[int, int],
+    asked: AsDetector,
+) -> bytes:  # fmt: skip
+    if run.kind != "classify":
+        raise ConfigError(
+            f"--as-detector is for a run of `edge-train classifier`, {run.path} was trained for "
+            f"{run.kind}: leave it out"
+        )
+    network, config = run.load_with_config(ClassifierConfig)
+    sides_wh = tuple(side.fit(config.input_wh) for side in asked.sides)
+    windows = WindowConfig(input_wh if all(input_wh) else _PICTURE_WH, sides_wh, asked.background)
+    score = 0.5 if overrides.score is None else overrides.score
+    iou = 0.3 if overrides.iou is None else overrides.iou
+    nms = Nms(score, iou, overrides.rows, overrides.candidates)
+    return export_windows(network, config, windows, nms, _complete(run, provenance))
 
 
 def export_again(

@@ -62,6 +62,7 @@ class Writer:
             layers.PReLU: self._slope,
             layers.Rescaling: self._rescaling,
             layers.MaxPooling2D: self._pool,
+            layers.AveragePooling2D: self._average,
             layers.GlobalAveragePooling2D: self._mean,
             layers.GlobalAveragePooling3D: self._mean,
             layers.UpSampling2D: self._upsampling,
@@ -176,6 +177,14 @@ class Writer:
         )  # fmt: skip
         return Value(name, ())
 
+    def _average(self, layer: layers.AveragePooling2D, x: Value) -> Value:
+        if layer.padding != "valid":
+            raise ModelError(f"layer {layer.name}: can only be exported without padding")
+        name = self._graph.add(
+            "AveragePool", x.name, kernel_shape=list(layer.pool_size), strides=list(layer.strides)
+        )
+        return Value(name, ())
+
     def _mean(self, layer: Any, x: Value) -> Value:  # noqa: ANN401
         if not layer.keepdims:
             raise ModelError(f"layer {layer.name}: must keep its dimensions (keepdims=True)")
@@ -230,7 +239,9 @@ class Writer:
         return Value(graph.add("Concat", graph.add("Sigmoid", xy), wh, rest, axis=2), ())
 
     def _named(self, name: str, array: np.ndarray) -> str:
-        array = np.ascontiguousarray(array, np.float32)
+        array, known = np.ascontiguousarray(array, np.float32), self._graph.proto.initializer
+        if any(tensor.name == name for tensor in known):  # the network is written once more
+            return name
         self._graph.proto.initializer.append(numpy_helper.from_array(array, name))
         return name
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from functools import partial
+
 import keras
 import numpy as np
 
@@ -11,7 +15,9 @@ from edge.manifest import Manifest
 from edge.types import F32, U8
 from edge.vision import boxes
 from trainers.metrics.classes import to_probabilities
+from trainers.networks.backbone import Tensor
 from trainers.networks.config import ClassifierConfig, NetworkConfig
+from trainers.networks.windows import WindowClassifier, WindowConfig, list_objects
 from trainers.networks.yolo import decode, resize_network
 from trainers.run.folder import RunFolder
 
@@ -20,17 +26,26 @@ OUTPUTS = {  # of networks that have one
 }  # fmt: skip
 
 
-def load_reference(run: RunFolder, manifest: Manifest, candidates: int) -> Infer:
+def load_reference(run: RunFolder, manifest: Manifest, candidates: int, windows: str = "") -> Infer:
     """Load the network of a run as a function with the outputs of its exported model.
+
+    ``windows`` is what a model that was exported from a classifier as a detector says of them.
 
     Raises:
         ConfigError: No epoch has finished, or the run is not that of the model.
     """
+    if windows and run.kind == "classify":
+        network, of_crops = run.load_with_config(ClassifierConfig)
+        chosen = WindowConfig.from_json(json.loads(windows))
+        if list_objects(of_crops, chosen) != manifest.classes:
+            raise _another(run, "has other classes than the model")
+        whole = WindowClassifier.of(network, of_crops, chosen)
+        return Reference(partial(_read_windows, whole), manifest, candidates)
     if run.kind != manifest.task:
         raise _another(run, f"was trained for {run.kind}, the model is for {manifest.task}")
     if manifest.task not in OUTPUTS:
-        trained = run.load_with_config(NetworkConfig)
-        return Reference(*resize_network(*trained, manifest.input_wh), manifest, candidates)
+        trained = resize_network(*run.load_with_config(NetworkConfig), manifest.input_wh)
+        return Reference(partial(_read_rows, *trained), manifest, candidates)
     if manifest.task == "classify":
         return _load_classifier(run, manifest)
     network, output = run.load(), OUTPUTS[manifest.task]
@@ -63,27 +78,39 @@ def _another(run: RunFolder, what: str) -> ConfigError:
     return ConfigError(f"--run {run.path}: {what}: name the run that it was exported from")
 
 
+Read = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
+
+
+def _read_rows(
+    network: keras.Model, config: NetworkConfig, images: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    decoded = decode(network(images, training=False), config)
+    return decoded.xyxy, decoded.score, decoded.points
+
+
+def _read_windows(whole: WindowClassifier, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    score, xyxy = whole.scores(images), whole.boxes()
+    count = (len(images), *xyxy.shape)
+    return np.broadcast_to(xyxy, count), score, np.zeros((*count[:2], 5, 2), np.float32)
+
+
 class Reference:
     """Runs a network as its exported model is meant to, with ``candidates`` boxes in NMS."""
 
-    def __init__(
-        self, network: keras.Model, config: NetworkConfig, manifest: Manifest, candidates: int
-    ) -> None:
-        self._network, self._config = network, config
-        self._manifest, self._candidates = manifest, candidates
+    def __init__(self, read: Read, manifest: Manifest, candidates: int) -> None:
+        """``read`` gives ``(B, A, 4)`` boxes, ``(B, A, C)`` scores, ``(B, A, 5, 2)`` points."""
+        self._read, self._manifest, self._candidates = read, manifest, candidates
 
     def __call__(self, images: U8) -> Outputs:
         """``(B, h, w, 3)`` uint8 -> the contract's outputs."""
-        raw = self._network(images.astype(np.float32), training=False)
-        decoded = decode(raw, self._config)
-        columns = (decoded.xyxy, decoded.score, decoded.points)
+        columns = self._read(images.astype(np.float32))
         xyxy, score, points = map(keras.ops.convert_to_numpy, columns)
         rows = np.zeros((len(images), self._manifest.max_rows, 16), np.float32)
         for one, *picture in zip(rows, xyxy, score, points, strict=True):
             kept = self._rows(*picture)
             one[: len(kept)] = kept
         outputs = {"detections": rows[..., :6]}
-        if self._config.landmarks:
+        if self._manifest.task == "faces":
             outputs["landmarks"] = rows[..., 6:].reshape(*rows.shape[:2], 5, 2)
         return outputs
 
