@@ -49,10 +49,7 @@ FPS = 5.0
 TRACKS = 100  # of people held back
 BPCERS = (0.02, 0.05, 0.1)
 SINGLE = LivenessConfig(resampling="bilinear")
-WAYS = {  # what is frozen, peak of the rate, and epochs, in those of --epochs
-    "conv1d": ("scale0,scale1", 1e-3, 1),
-    "conv3d": ("none", 1e-3, 2),
-}
+WAYS = {"conv1d": "scale0,scale1", "conv3d": "none"}  # what is frozen
 
 
 def thin(data: Path, out: Path, every: int) -> Path:
@@ -77,12 +74,11 @@ def train(way: str, data: Path, scenes: Path, epochs: int, out: Path) -> RunFold
     """Train one, unless that was done."""
     if (out / "best.keras").is_file():
         return RunFolder.open(out)
-    freeze, rate, times = WAYS[way]
     job = LivenessJob(
         data=(data,), scenes=(scenes,), out=out, config=configure(way), turn_heads=True,
         start=resolve_model("zoo:liveness-nano", get_zoo_folder()) if way == "conv1d" else None,
         settings=Settings(
-            epochs=epochs * times, batch=32, learning_rate=rate, freeze=freeze, warmup_epochs=0.3
+            epochs=epochs, batch=32, learning_rate=1e-3, freeze=WAYS[way], warmup_epochs=0.3
         ),
     )  # fmt: skip
     return train_liveness(job, verbose=2)
