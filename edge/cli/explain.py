@@ -60,6 +60,10 @@ def explain(
     """
     picture = occlusion.shrink(read_picture(path))
     target = out or path.with_name(f"{path.stem}-why.jpg")
+    if target.exists() and target.samefile(path):
+        raise ConfigError("--out is the picture itself, which is not written over: name another")
+    if at is not None and not all(0 <= share <= 1 for share in at):
+        raise ConfigError(f"--at must be two numbers from 0 to 1, got {at[0]:g} {at[1]:g}")
     point = None if at is None else np.array(at, np.float32) * picture.size_wh
     runtime = plugins.create("runtimes", {"kind": "onnx", "workers": 1, "threads": threads})
     said, xyxy, ask = _choose(model, runtime, picture, label, number, point)
@@ -141,9 +145,11 @@ def _pick(xyxy: F32, score: F32, number: int, point: F32 | None, what: str) -> i
         sure = np.flatnonzero(score >= min(_SURE, float(score.max())))
         middle = (xyxy[sure, :2] + xyxy[sure, 2:]) / 2
         return int(sure[np.argmin(np.hypot(*(middle - point).T))])
+    if not len(score):
+        raise ConfigError(f"the model finds no {what} in this picture: there is nothing to explain")
     if number > len(score):
         raise ConfigError(
-            f"the model finds {len(score)} of {what} in this picture, there is no number {number}: "
-            "edge detect --draw shows what it finds"
+            f"the model finds {what} {len(score)} times in this picture, weak finds counted: there "
+            f"is no number {number}"
         )
     return int(np.argsort(-score, kind="stable")[number - 1])

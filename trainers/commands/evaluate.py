@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +19,7 @@ from edge.printable import format_count
 from trainers.commands.options import (
     OnlyVal,
     Scenes,
+    WithoutTest,
     build_runtime,
     check_choice,
     find_model,
@@ -47,9 +48,10 @@ def evaluate(
     ],
     data: Annotated[Path, typer.Option(help="A labeled data set.")],
     val_fraction: OnlyVal = 0.0,
+    test_fraction: WithoutTest = 0.0,
     part: Annotated[
         str,
-        typer.Option(help="Evaluate only this part of the data's own split: val or test."),
+        typer.Option(help="Evaluate only this part of the data's or that split: val or test."),
     ] = "",
     faces: Annotated[bool, typer.Option("--faces", help="The model detects faces.")] = False,
     negatives: Annotated[
@@ -81,8 +83,7 @@ def evaluate(
     from edge.models.contract import read_task_manifest
     from trainers.evaluation import detector as evaluation
 
-    if part:
-        check_choice("--part", part, ("val", "test"))
+    which = Which(val_fraction, test_fraction, part)
     if faces and len(model) > 1:
         raise ConfigError("--faces takes one model: run the command for each")
     if shrink_to and not faces:
@@ -93,12 +94,12 @@ def evaluate(
                 "a classifier takes --ten-crop, and none of --faces, --flip, --crops and further "
                 "models"
             )
-        _evaluate_classifier(model[0], data, val_fraction, part, draw, ten_crop=ten_crop)
+        _evaluate_classifier(model[0], data, which, draw, ten_crop=ten_crop)
         return
     if ten_crop:
         raise ConfigError("--ten-crop is for classifiers: detectors take --crops")
     if faces:
-        dataset = _read_faces(data, negatives, val_fraction, part)
+        dataset = _read_faces(data, negatives, which)
         ask = load_face_teacher(model[0])
         if shrink_to:
             wh = read_task_manifest(find_model(model[0])).input_wh
@@ -106,7 +107,7 @@ def evaluate(
         else:
             result = evaluation.evaluate_faces(dataset, ask, score)
     else:
-        dataset, detects = _read_detection_data(data, val_fraction, part, model)
+        dataset, detects = _read_detection_data(data, which, model)
         detect = evaluation.build_detect(detects, flip=flip, crops=crops)
         result = evaluation.evaluate_detector(dataset, detect, score)
     _show_figures(result.figures, ", ".join(model))
@@ -118,7 +119,7 @@ def evaluate(
 
 
 def _evaluate_classifier(
-    name: str, data: Path, val_fraction: float, part: str, folder: Path | None, *, ten_crop: bool
+    name: str, data: Path, which: Which, folder: Path | None, *, ten_crop: bool
 ) -> None:
     from edge.models.contract import load_model
     from trainers.data.class_data import read_class_data
@@ -128,7 +129,7 @@ def _evaluate_classifier(
     dataset = read_class_data(data)
     tell_notes(dataset.notes)
     model = load_model("classify", build_runtime(), find_model(name))
-    dataset = choose_part(dataset, val_fraction, part)
+    dataset = choose_part(dataset, which)
     result = evaluation.evaluate_classifier(dataset, model, ten_crop=ten_crop)
     _show_figures(result.figures, name)
     passes = format_count(result.passes, "inference")
@@ -137,21 +138,48 @@ def _evaluate_classifier(
         typer.echo(path)
 
 
-def choose_part(dataset: Dataset, val_fraction: float, part: str) -> Dataset:
-    """What ``--part`` or ``--val-fraction`` says, or all of a data set.
+@dataclass(frozen=True, slots=True)
+class Which:
+    """Which pictures of a data set are looked at: all unless something is said.
+
+    Attributes:
+        val_fraction: Those that training with this fraction holds out.
+        test_fraction: Without those that training with this fraction keeps for its test.
+        part: ``val`` or ``test``, of the data's own split; or ``test`` of ``test_fraction``.
+    """
+
+    val_fraction: float = 0.0
+    test_fraction: float = 0.0
+    part: str = ""
+
+    def __post_init__(self) -> None:
+        if self.part:
+            check_choice("--part", self.part, ("val", "test"))
+        if self.part and self.val_fraction and not self.test_fraction:
+            raise ConfigError("--part is the data's own split, --val-fraction is another: give one")
+        if self.test_fraction and not self.val_fraction:
+            raise ConfigError("--test-fraction goes with the --val-fraction of the training")
+
+
+def choose_part(dataset: Dataset, which: Which) -> Dataset:
+    """The pictures that are looked at.
 
     Raises:
         ConfigError: The data have no such part, or one side of the split would be empty.
     """
-    from trainers.data.near_duplicates import split_dataset
+    from trainers.data.parts import split_parts
 
-    if part and val_fraction:
-        raise ConfigError("--part is the data's own split, --val-fraction is another: give one")
-    if not part:
-        return split_dataset(dataset, val_fraction)[1] if val_fraction else dataset
-    chosen = dataset.where(lambda example: example.part == part)
+    if which.val_fraction:
+        parts = split_parts(dataset, which.val_fraction, which.test_fraction)
+        return parts.test if which.part == "test" and parts.test else parts.validation
+    if not which.part:
+        return dataset
+    chosen = dataset.where(lambda example: example.part == which.part)
     if not len(chosen):
-        raise ConfigError(f"--part {part}: the data have no such part: leave it out")
+        raise ConfigError(
+            f"--part {which.part}: the data have no such part: leave it out, or give the fractions "
+            "of the training"
+        )
     return chosen
 
 
@@ -170,21 +198,21 @@ def _format_cells(figure: Interval) -> tuple[str, str]:
     return value, "-" if low == high == "-" else f"{low} to {high}"
 
 
-def _read_faces(data: Path, negatives: Path | None, val_fraction: float, part: str) -> Dataset:
+def _read_faces(data: Path, negatives: Path | None, which: Which) -> Dataset:
     from trainers.data.read import read_dataset, read_negatives
     from trainers.run.tell import tell_notes
 
     dataset = read_dataset(data)
     empty = read_negatives([negatives] if negatives else [])
     tell_notes(dataset.notes + empty.notes)
-    dataset = choose_part(dataset, val_fraction, part)
-    if val_fraction:
+    dataset = choose_part(dataset, which)
+    if which.val_fraction:
         empty = empty.split(0.5)[1] if len(empty) else empty
     return replace(dataset, examples=dataset.examples + empty.examples)
 
 
 def _read_detection_data(
-    data: Path, val_fraction: float, part: str, models: list[str]
+    data: Path, which: Which, models: list[str]
 ) -> tuple[Dataset, list[Detect]]:
     from edge.models.contract import load_model
     from trainers.data.read import read_dataset
@@ -198,7 +226,7 @@ def _read_detection_data(
     if not shared:
         raise ConfigError(f"{', '.join(models)} and {data} have no class in common")
     dataset = dataset.select(shared)
-    chosen = choose_part(dataset, val_fraction, part)
+    chosen = choose_part(dataset, which)
     return chosen, [remap_classes(wrap_detector(m), m.classes, chosen.classes) for m in loaded]
 
 

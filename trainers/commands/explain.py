@@ -9,8 +9,8 @@ import typer
 from rich.console import Console
 
 from edge.cli.table import make_table
-from trainers.commands.evaluate import choose_part
-from trainers.commands.options import OnlyVal, check_choice, check_path
+from trainers.commands.evaluate import Which, choose_part
+from trainers.commands.options import OnlyVal, WithoutTest, check_path
 from trainers.keras_import import load_keras
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ def explain(
         typer.Option("--out", "-o", help="HTML file; explain.html in RUN unless given."),
     ] = None,
     val_fraction: OnlyVal = 0.0,
+    test_fraction: WithoutTest = 0.0,
     part: Annotated[
         str, typer.Option(help="Explain only this part of the data's own split: val or test.")
     ] = "",
@@ -94,8 +95,7 @@ def explain(
     One HTML file: the filters of the first layer, the patches that drive units most, and maps of
     the evidence in the worst misses and false alarms. It holds parts of the images of --data.
     """
-    if part:
-        check_choice("--part", part, ("val", "test"))
+    which = Which(val_fraction, test_fraction, part)
     load_keras()
     from trainers.evaluation.figures import save_text
     from trainers.explanation.explain import explain_run, require_kind
@@ -103,7 +103,7 @@ def explain(
 
     folder = RunFolder.open(run)
     require_kind(folder)
-    dataset = choose_part(_read(data, folder.kind), val_fraction, part)
+    dataset = choose_part(_read(data, folder.kind), which)
     path = out or run / "explain.html"
     save_text(path, explain_run(folder, _thin_out(dataset, most), data, score))
     typer.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB")

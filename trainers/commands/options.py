@@ -102,6 +102,14 @@ OnlyVal = Annotated[
         help="Evaluate only what training with this --val-fraction holds out; 0: everything.",
     ),
 ]
+WithoutTest = Annotated[
+    float,
+    typer.Option(
+        "--test-fraction",
+        help="That of the training, beside its --val-fraction; its test part is left out, or with "
+        "--part test evaluated.",
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Seed of weights, order and augmentation.")]
 Threads = Annotated[
     int,

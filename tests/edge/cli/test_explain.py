@@ -55,17 +55,21 @@ def test_a_detection_is_explained(folder):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("a.png", "--model", "detector.onnx", "--object", "3"), "there is no number 3"),
+        (("a.png", "--model", "detector.onnx", "--object", "3"), "is no number 3"),
         (("a.png", "--model", "detector.onnx", "--class", "cat"), "the model knows person, dog"),
         (("a.png", "--model", "classes.onnx", "--class", "cat"), "the model knows dark, bright"),
         (("a.png", "--model", "liveness.onnx"), "a model of the task liveness"),
         (("text.png", "--model", "classes.onnx"), "not a picture that OpenCV can decode"),
         (("nothing.png", "--model", "classes.onnx"), "No such file"),
         (("a.png", "--model", "text.png"), "not a contract model"),
+        (("a.png", "--model", "detector.onnx", "--out", "./a.png"), "is the picture itself"),
+        (("a.png", "--model", "detector.onnx", "--at", "2", "nan"), "from 0 to 1, got 2 nan"),
     ],
 )
 def test_what_cannot_be_explained_is_refused(folder, arguments, message):
+    before = (folder / "a.png").read_bytes()
     result = explain(folder, *arguments)
+    assert (folder / "a.png").read_bytes() == before
     assert result.exit_code != 0
     assert message in str(result.exception or "") + result.output
     assert not list(folder.glob("*-why.jpg"))

@@ -30,7 +30,7 @@ def test_the_object_that_is_nearest_is_explained(tmp_path, detector):
 
 
 def test_what_is_not_found_is_told(tmp_path, detector):
-    with pytest.raises(EdgeError, match=r"cannot be explained: .*finds 0 of person"):
+    with pytest.raises(EdgeError, match=r"cannot be explained: .*finds no person"):
         detector.explain(tmp_path / "a b.jpg", "person", (0.5, 0.5))
 
 

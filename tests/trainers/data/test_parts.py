@@ -6,6 +6,7 @@ import pytest
 
 from edge.errors import ConfigError
 from tests.trainers.run.test_stages import unlike
+from trainers.commands.evaluate import Which, choose_part
 from trainers.data.parts import split_parts
 
 
@@ -52,6 +53,15 @@ def test_the_data_bring_their_own(dataset):
     assert [{e.part for e in part.examples} for part in parts] == [{"train"}, {"val"}, {"test"}]
     with pytest.raises(ConfigError, match="a test part of 8 pictures: leave out --test-fraction"):
         split_parts(marked, 0.2, 0.1)
+
+
+def test_who_evaluates_sees_what_the_run_validated_on_or_its_test_part(dataset):
+    run = split_parts(dataset, 0.3, 0.3)
+    for part, own in (("", run.validation), ("val", run.validation), ("test", run.test)):
+        asked = choose_part(dataset, Which(0.3, 0.3, part))
+        assert [e.name for e in asked.examples] == [e.name for e in own.examples]
+    with pytest.raises(ConfigError, match="goes with the --val-fraction"):
+        Which(test_fraction=0.3)
 
 
 def test_near_duplicates_of_the_test_part_are_told(dataset):
