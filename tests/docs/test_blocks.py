@@ -71,6 +71,8 @@ def desk(tmp_path, shared_data):
         (tmp_path / "my-data" / folder).mkdir(parents=True)
         for path in sorted((shared_data / "raccoon" / folder).glob(f"*{suffix}"))[:12]:
             shutil.copy(path, tmp_path / "my-data" / folder)
+    page = (ROOT / "docs" / "tutorials" / "first-model.md").read_text(encoding="utf-8")
+    (tmp_path / "mine.toml").write_text(re.search(r"^```toml\n(.*?)^```", page, re.M | re.S)[1])
     return tmp_path
 
 
