@@ -26,7 +26,7 @@ from trainers.data.read import read_face_dataset
 from trainers.spoofing.attacks import ALL, Clip, simulate_attack
 from trainers.spoofing.attacks import Camera as SpoofCamera
 from trainers.spoofing.clips import LiveFaces, Scenes
-from trainers.spoofing.heads import Photograph, Pose
+from trainers.spoofing.heads import STILL, TURNED, Photograph, Pose
 
 FPS = 10
 SIZE_WH = (640, 480)
@@ -230,7 +230,7 @@ def film_head(
     photo: Photograph, rng: np.random.Generator, frames: int, *, still: bool = False
 ) -> Iterator[np.ndarray]:
     """A living head that looks about, or hardly moves."""
-    much = np.array([2.5, 2.0] if still else [18, 10])
+    much = np.array(STILL if still else TURNED)
     phase, speed = rng.uniform(0, 6.28, 2), rng.uniform(0.5, 2.5, 2)
     for number in range(frames):
         yaw, pitch = much * np.sin(speed * number / FPS + phase)

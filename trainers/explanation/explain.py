@@ -120,7 +120,10 @@ def _explain_detector(
         ("Worst false alarms", _FALSE, false),
     ):  # fmt: skip
         cases = sorted(cases, key=lambda case: -case.severity)
-        panels = [_show_case(network, config, shared, pictures, case) for case in cases[:_WORST]]
+        panels = [
+            _show_case(network, config, shared, pictures, case, dataset.examples[case.example].name)
+            for case in cases[:_WORST]
+        ]
         told = f"{len(cases)} at a score of {score:g}. {text}"
         sections.append(Section(title, told if cases else "None.", panels, heated=True))
     return images, sections
@@ -154,7 +157,7 @@ def _list_false(n: int, example: Example, found: Detections, score: float) -> It
 
 def _show_case(
     network: keras.Model, config: NetworkConfig, classes: Sequence[str],
-    pictures: Sequence[RgbPicture], case: _Case,
+    pictures: Sequence[RgbPicture], case: _Case, file: str,
 ) -> Panel:  # fmt: skip
     picture, name = pictures[case.example], classes[case.class_id]
     image, placed = _letterbox(picture, config.input_wh)
@@ -166,7 +169,8 @@ def _show_case(
     heat = class_maps.crop_to_picture(class_maps.enlarge_map(cam[0], config.input_wh), placed)
     small, scale = _shrink(picture)
     drawn = draw(overlay(small, heat), case.xyxy[None] * scale, [name], _NO_BOXES, _NO_POINTS)
-    return Panel(drawn, f"{name} {at.score:.2f}, map of stride {8 << int(at.layer[5])}")
+    told = f"{name} {at.score:.2f}, map of stride {8 << int(at.layer[5])}, in {file}"
+    return Panel(drawn, told)
 
 
 def _letterbox(picture: RgbPicture, input_wh: tuple[int, int]) -> tuple[U8, Letterbox]:
@@ -197,8 +201,9 @@ def _explain_classifier(
         heat = class_maps.enlarge_map(cam, config.input_wh)
         truth = "+".join(config.classes[n] for n in np.flatnonzero(labels[row])) or "none"
         large = resize(images[row], _fit(config.input_wh))
-        told = f"evidence of {config.classes[class_id]} {said[row, class_id]:.2f}, is {truth}"
-        return Panel(overlay(large, heat), told)
+        file = dataset.examples[crops[row].example].name
+        told = f"evidence of {config.classes[class_id]} {said[row, class_id]:.2f}"
+        return Panel(overlay(large, heat), f"{told}, is {truth}, in {file}")
 
     misses = _rank(np.where(labels > 0, 1 - said, 0))
     alarms = _rank(np.where(labels > 0, 0, said))

@@ -235,16 +235,19 @@ def compile_call(network: keras.Model) -> Callable[[], object]:
         )
         for tensor in network.inputs
     ]  # fmt: skip
-    backend = keras.backend.backend()
-    run: Callable[[Tensor], Any] = lambda x: network(x, training=False)  # noqa: E731
-    if backend == "tensorflow":
+
+    def infer(x: Any) -> Any:  # noqa: ANN401 - one tensor or several
+        return network(x, training=False)
+
+    run = infer
+    if (backend := keras.backend.backend()) == "tensorflow":
         import tensorflow as tf
 
-        run = tf.function(run)
+        run = tf.function(infer)
     elif backend == "jax":
         import jax
 
-        run = jax.jit(run)
+        run = jax.jit(infer)
 
     def call() -> object:
         return [

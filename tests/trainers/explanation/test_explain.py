@@ -55,7 +55,7 @@ def test_the_report_of_a_classifier(tmp_path, classes):
     html = explain_run(run, classes, tmp_path)
     check_page(html)
     assert html.count("8 of 16 samples. ") == 2  # each red one is missed, and a false green one
-    assert re.search(r"evidence of red 0\.\d\d, is red", html)
+    assert re.search(r"evidence of red 0\.\d\d, is red, in \w+", html)
     assert "First-layer filters" in html
     assert html.count("Strongest patches of") == 3
     assert len(html) < 500_000
@@ -67,7 +67,7 @@ def test_the_report_of_a_detector(tmp_path):
     html = explain_run(run, drawn_dataset(tmp_path, 4), tmp_path, score=0.9)
     check_page(html)
     assert re.search(r"\d+ at a score of 0\.9\. Labeled objects without a detection", html)
-    assert re.search(r"face 0\.\d\d, map of stride (8|16|32)", html)
+    assert re.search(r"face 0\.\d\d, map of stride (8|16|32), in \w+", html)
 
 
 def test_nothing_that_went_wrong_is_said(tmp_path):
