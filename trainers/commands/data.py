@@ -103,7 +103,7 @@ def check(
     data: Annotated[Path, typer.Argument(help="A data set.")],
     sheet: Annotated[Path | None, typer.Option(help="Draw a contact sheet into this PNG.")] = None,
 ) -> None:
-    """List broken files, boxes outside their image and classes without examples.
+    """List broken files, boxes outside their image, exchanged eyes and classes without examples.
 
     The exit status is 1 where something is wrong. Notes are no fault: duplicates, which training
     keeps on one side of its split, and classes without an example.
@@ -126,7 +126,7 @@ def check(
             return lambda: bar.advance(task)
 
         dataset, report = check_path(data, on_read=begin)
-    Console().print(str(report), markup=False, highlight=False)
+    Console(soft_wrap=True).print(str(report), markup=False, highlight=False)
     if sheet:
         contact_sheet(dataset, sheet)
     if not report.ok:

@@ -16,6 +16,12 @@ from edge.printable import format_count
 from edge.vision import boxes
 from trainers.data import image_file
 from trainers.data.boxes_inside import describe_unit
+from trainers.data.check_points import (
+    Fingerprint,
+    compute_fingerprint,
+    find_point_problems,
+    find_unmirrored,
+)
 from trainers.data.dataset import Dataset, Example, Problem
 from trainers.data.read import read_dataset
 
@@ -95,20 +101,39 @@ def _box_problems(example: Example) -> Iterator[str]:
         yield f"boxes {first} and {second} are the same object labeled twice: drop one"
 
 
-def _inspect(example: Example) -> tuple[list[Problem], str]:
-    """Problems of one picture, and the hash of its pixels ("" where it is broken)."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Inspection:
+    """What one picture shows: its problems, and what it is compared with others by.
+
+    Attributes:
+        digest: Hash of its pixels; empty where it is broken.
+        fingerprint: Of pictures of faces with points, otherwise None.
+    """
+
+    problems: list[Problem]
+    digest: str = ""
+    fingerprint: Fingerprint | None = None
+
+
+def _inspect(example: Example) -> _Inspection:
     problems = [
-        Problem(example.label_file, 0, f"{example.name}: {p}") for p in _box_problems(example)
+        Problem(example.label_file, 0, f"{example.name}: {p}")
+        for p in (*_box_problems(example), *find_point_problems(example))
     ]
     try:
         image_file.verify(example.path)
         sample = example.load()
         dark = image_file.describe_dark(example.path)
     except ConfigError as error:
-        return [*problems, Problem(example.path, 0, error.problem)], ""
+        return _Inspection([*problems, Problem(example.path, 0, error.problem)])
     if dark:
         problems.append(Problem(example.path, 0, dark))
-    return problems, hashlib.sha256(sample.image.tobytes()).hexdigest()
+    has_points = np.isfinite(example.landmarks).any()
+    return _Inspection(
+        problems,
+        hashlib.sha256(sample.image.tobytes()).hexdigest(),
+        compute_fingerprint(sample.image) if has_points else None,
+    )
 
 
 def _duplicates(examples: Sequence[Example], digests: Sequence[str]) -> Iterator[Problem]:
@@ -144,13 +169,14 @@ def check(
     ``progress`` is called after each picture.
     """
     problems, path = [*problems, *dataset.notes], path or Path()
-    digests: list[str] = []
+    inspected = list[_Inspection]()
     with ThreadPoolExecutor(workers) as pool:
-        for picture_problems, digest in pool.map(_inspect, dataset.examples):
-            problems += picture_problems
-            digests.append(digest)
+        for inspection in pool.map(_inspect, dataset.examples):
+            inspected.append(inspection)
             progress()
-    problems += _duplicates(dataset.examples, digests)
+    problems += [problem for inspection in inspected for problem in inspection.problems]
+    problems += find_unmirrored(dataset.examples, [one.fingerprint for one in inspected])
+    problems += _duplicates(dataset.examples, [one.digest for one in inspected])
     problems += _repeated_names(dataset)
     every = np.concatenate([np.zeros(0, np.int32), *(e.class_id for e in dataset.examples)])
     count = np.bincount(every, minlength=len(dataset.classes))
