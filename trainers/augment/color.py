@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from edge.types import U8
+from edge.types import F32, U8
 from edge.vision.resize import resize
 from trainers.augment.augment import Rng, with_image
 from trainers.data.dataset import Sample
@@ -89,14 +89,19 @@ def add_noise(image: np.ndarray, deviation: float, rng: Rng) -> U8:
     return np.asarray(cv2.addWeighted(image, 1.0, noise, k, -127.5 * k), np.uint8)
 
 
-def _motion_blur(image: np.ndarray, length_px: int, degrees: float) -> U8:
+def make_motion_kernel(length_px: int, degrees: float) -> F32:
+    """A straight line of that length, sum 1; one of even length moves the picture half a pixel."""
     kernel: np.ndarray = np.zeros((length_px, length_px), np.float32)
     kernel[length_px // 2] = 1
     middle = (length_px / 2 - 0.5, length_px / 2 - 0.5)
     kernel = cv2.warpAffine(
         kernel, cv2.getRotationMatrix2D(middle, degrees, 1.0), (length_px, length_px)
     )
-    return np.asarray(cv2.filter2D(image, -1, kernel / kernel.sum()), np.uint8)
+    return np.asarray(kernel / kernel.sum(), np.float32)
+
+
+def _motion_blur(image: np.ndarray, length_px: int, degrees: float) -> U8:
+    return np.asarray(cv2.filter2D(image, -1, make_motion_kernel(length_px, degrees)), np.uint8)
 
 
 def jpeg(image: np.ndarray, quality: int) -> U8:

@@ -14,6 +14,7 @@ from typing import Any
 from edge.errors import ConfigError
 from trainers.augment.augment import Augment, Sometimes
 from trainers.augment.color import CheapCamera, ColorShift, Night, PcaColor
+from trainers.augment.conditions import CONDITIONS, Under
 from trainers.augment.face_mosaic import FaceMosaic
 from trainers.augment.geometry import Affine, Crop, Mirror, Warp
 from trainers.augment.mixing import Mosaic
@@ -36,6 +37,7 @@ def name_detector_augments(strength: float = 1.0) -> dict[str, Sometimes]:
         "pca": Sometimes(0.3 * some, PcaColor()),
         "night": Sometimes(0.1 * strength, Night()),
         "camera": Sometimes(0.4 * strength, CheapCamera(0.25)),
+        **_name_conditions(),
     }
 
 
@@ -50,6 +52,7 @@ def name_face_augments(size_px: int, strength: float = 1.0) -> dict[str, Sometim
         "pca": Sometimes(0.3, PcaColor()),
         "night": Sometimes(0.1 * strength, Night()),
         "camera": Sometimes(0.4 * strength, CheapCamera()),
+        **_name_conditions(),
     }
 
 
@@ -63,7 +66,16 @@ def name_class_augments(strength: float = 1.0, *, mirror: bool = True) -> dict[s
         "pca": Sometimes(0.3 * some, PcaColor()),
         "night": Sometimes(0.1 * strength, Night()),
         "camera": Sometimes(0.4 * strength, CheapCamera(0.25)),
+        **_name_conditions(),
     }
+
+
+def _name_conditions() -> dict[str, Sometimes]:
+    """The conditions of `edge-train evaluate --under`, off until a run wants them.
+
+    Their night is called ``dark``, beside ``night``, which lights lamps and darkens by a formula.
+    """
+    return {"dark" if name == "night" else name: Sometimes(0.0, Under(name)) for name in CONDITIONS}
 
 
 def detector_augments(strength: float = 1.0, changes: Changes = NONE) -> list[Augment]:

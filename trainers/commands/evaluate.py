@@ -26,10 +26,13 @@ from trainers.commands.options import (
     load_contract_embedder,
     load_face_detector,
     load_face_teacher,
+    split_names,
 )
 
 if TYPE_CHECKING:
+    from trainers.augment.conditions import Condition
     from trainers.data.dataset import Dataset
+    from trainers.evaluation.conditions import ConditionRow, Measure
     from trainers.evaluation.embedder import EmbedderResult
     from trainers.metrics.box_fusion import Detect
     from trainers.metrics.interval import Interval
@@ -71,9 +74,20 @@ def evaluate(
         float,
         typer.Option(help="With --faces: measure the recall of faces shrunk to this size, pixels."),
     ] = 0.0,
+    under: Annotated[
+        str,
+        typer.Option(
+            help="Judge the images under these conditions too: some of night, infrared, blur, "
+            "jpeg, rain."
+        ),
+    ] = "",
+    strengths: Annotated[
+        str, typer.Option(help="With --under: how strong, comma-separated, up to 1.")
+    ] = "0.25,0.5,1",
     draw: Annotated[
         Path | None, typer.Option(help="Folder for curves and the worst images.")
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Evaluate a detector, face detector or classifier on labeled images.
 
@@ -81,20 +95,25 @@ def evaluate(
     the command for each of them.
     """
     from edge.models.contract import read_task_manifest
+    from trainers.evaluation import conditions as weather
     from trainers.evaluation import detector as evaluation
 
     which = Which(val_fraction, test_fraction, part)
+    conditions = _parse_conditions(under, strengths)
     if faces and len(model) > 1:
         raise ConfigError("--faces takes one model: run the command for each")
     if shrink_to and not faces:
         raise ConfigError("--shrink-to is for face detectors: add --faces")
+    if shrink_to and under:
+        raise ConfigError("--shrink-to and --under are two measurements: run one after the other")
     if read_task_manifest(find_model(model[0])).task == "classify":
         if faces or flip or crops > 1 or len(model) > 1:
             raise ConfigError(
                 "a classifier takes --ten-crop, and none of --faces, --flip, --crops and further "
                 "models"
             )
-        _evaluate_classifier(model[0], data, which, draw, ten_crop=ten_crop)
+        answer = _evaluate_classifier(model[0], data, which, draw, conditions, ten_crop=ten_crop)
+        _show_answer(answer, as_json=as_json)
         return
     if ten_crop:
         raise ConfigError("--ten-crop is for classifiers: detectors take --crops")
@@ -106,24 +125,151 @@ def evaluate(
             result = evaluation.evaluate_small_faces(dataset, ask, shrink_to, wh, score)
         else:
             result = evaluation.evaluate_faces(dataset, ask, score)
+        measure = weather.measure_faces(dataset, ask, result, score) if conditions else None
     else:
         dataset, detects = _read_detection_data(data, which, model)
         detect = evaluation.build_detect(detects, flip=flip, crops=crops)
         result = evaluation.evaluate_detector(dataset, detect, score)
-    _show_figures(result.figures, ", ".join(model))
-    ms = result.seconds * 1e3
-    passes = format_count(result.passes, "inference")
-    typer.echo(f"{ms:.1f} ms per image including reading it, {passes} each")
-    for path in evaluation.draw(dataset, result, draw, score) if draw and not shrink_to else ():
-        typer.echo(path)
+        measure = weather.measure_detector(dataset, detect, result) if conditions else None
+    answer = _Answer(
+        ", ".join(model), "image", result.figures, result.seconds, result.passes,
+        _judge_under(measure, dataset, conditions, draw),
+        tuple(evaluation.draw(dataset, result, draw, score)) if draw and not shrink_to else (),
+    )  # fmt: skip
+    _show_answer(answer, as_json=as_json)
+
+
+def _parse_conditions(under: str, strengths: str) -> list[Condition]:
+    """The conditions of --under at each of --strengths; none without --under.
+
+    Raises:
+        ConfigError: One is unknown, or a strength is no number or out of range.
+    """
+    if not under:
+        return []
+    from trainers.augment.conditions import list_conditions
+
+    try:
+        numbers = [float(text) for text in split_names(strengths)]
+    except ValueError as error:
+        raise ConfigError(f"--strengths must be numbers, got {strengths!r}") from error
+    return list_conditions(split_names(under), numbers)
+
+
+@dataclass(frozen=True, slots=True)
+class _Under:
+    """The figure that is followed, its rows, and the sheet of what was shown, if one was drawn."""
+
+    measure: Measure
+    rows: Sequence[ConditionRow]
+    sheet: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What an evaluation has to tell.
+
+    Attributes:
+        unit: What is judged one after the other, an image or a sample.
+        seconds: For one of them.
+        files: That were drawn.
+    """
+
+    model: str
+    unit: str
+    figures: Mapping[str, Interval]
+    seconds: float
+    passes: int
+    under: _Under | None
+    files: Sequence[Path]
+
+
+def _judge_under(
+    measure: Measure | None, dataset: Dataset, conditions: Sequence[Condition], folder: Path | None
+) -> _Under | None:
+    """Judge the conditions, with a bar for as long as that takes."""
+    if measure is None:
+        return None
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from trainers.evaluation.conditions import draw_conditions, evaluate_under
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("conditions"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=len(conditions))
+        rows = evaluate_under(measure, conditions, lambda: bar.advance(task))
+    sheet = folder / "under.png" if folder else None
+    if sheet:
+        draw_conditions(dataset, conditions, sheet)
+    return _Under(measure, rows, sheet)
+
+
+def _show_answer(answer: _Answer, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(_to_json(answer)))
+    else:
+        _show_figures(answer.figures, answer.model)
+        if answer.under:
+            _show_under(answer.under, answer.model)
+        passes = format_count(answer.passes, "inference")
+        ms = answer.seconds * 1e3
+        typer.echo(f"{ms:.1f} ms per {answer.unit} including reading it, {passes} each")
+    sheet = answer.under.sheet if answer.under else None
+    for path in (*answer.files, *([sheet] if sheet else [])):
+        typer.echo(path, err=as_json)
+
+
+def _to_json(answer: _Answer) -> dict[str, object]:
+    """The answer as JSON; null for what could not be computed."""
+    values: dict[str, object] = {
+        "model": answer.model,
+        "figures": {name: _to_json_figure(figure) for name, figure in answer.figures.items()},
+        "ms": answer.seconds * 1e3,
+        "inferences": answer.passes,
+    }
+    if answer.under:
+        values["under"] = [
+            {
+                "condition": row.condition.name, "strength": row.condition.strength,
+                answer.under.measure.name: _to_json_figure(row.figure),
+                "change": _to_json_figure(row.change),
+            }
+            for row in answer.under.rows
+        ]  # fmt: skip
+    return values
+
+
+def _to_json_figure(figure: Interval) -> dict[str, float | None]:
+    return {key: None if math.isnan(x) else x for key, x in asdict(figure).items()}
+
+
+def _show_under(under: _Under, title: str) -> None:
+    name = under.measure.name
+    table = make_table("condition", "strength", f"{name} (95 %)", "change (95 %)", title=title)
+    table.add_row("clean", "", _format_short(under.measure.clean), "")
+    for row in under.rows:
+        strength = f"{row.condition.strength:g}"
+        table.add_row(
+            row.condition.name, strength, _format_short(row.figure), _format_short(row.change, "+")
+        )
+    Console().print(table)
+
+
+def _format_short(figure: Interval, sign: str = "") -> str:
+    """Three decimals, which fit beside others into 80 columns."""
+    if math.isnan(figure.low):
+        return f"{figure.value:{sign}.3f}"
+    return f"{figure.value:{sign}.3f} ({figure.low:{sign}.3f} to {figure.high:{sign}.3f})"
 
 
 def _evaluate_classifier(
-    name: str, data: Path, which: Which, folder: Path | None, *, ten_crop: bool
-) -> None:
+    name: str, data: Path, which: Which, folder: Path | None, conditions: Sequence[Condition],
+    *, ten_crop: bool,
+) -> _Answer:  # fmt: skip
     from edge.models.contract import load_model
     from trainers.data.class_data import read_class_data
     from trainers.evaluation import classifier as evaluation
+    from trainers.evaluation.conditions import measure_classifier
     from trainers.run.tell import tell_notes
 
     dataset = read_class_data(data)
@@ -131,11 +277,12 @@ def _evaluate_classifier(
     model = load_model("classify", build_runtime(), find_model(name))
     dataset = choose_part(dataset, which)
     result = evaluation.evaluate_classifier(dataset, model, ten_crop=ten_crop)
-    _show_figures(result.figures, name)
-    passes = format_count(result.passes, "inference")
-    typer.echo(f"{result.seconds * 1e3:.1f} ms per sample including reading it, {passes} each")
-    for path in evaluation.draw(dataset, model, result, folder) if folder else ():
-        typer.echo(path)
+    measure = measure_classifier(dataset, model, result) if conditions else None
+    return _Answer(
+        name, "sample", result.figures, result.seconds, result.passes,
+        _judge_under(measure, dataset, conditions, folder),
+        tuple(evaluation.draw(dataset, model, result, folder)) if folder else (),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from edge.errors import ModelError
 from edge.models.classifier import ContractClassifier
 from edge.types import F32, U8, RgbPicture
 from edge.vision.resize import resize
+from trainers.augment.conditions import Change, unchanged
 from trainers.data.class_data import encode, list_crops, take_classes
 from trainers.data.dataset import Dataset
 from trainers.evaluation.figures import confusion_png, save_figure, save_image, tile
@@ -48,13 +49,15 @@ class ClassifierResult:
 
 
 def evaluate_classifier(
-    dataset: Dataset, model: ContractClassifier, *, ten_crop: bool = False
-) -> ClassifierResult:
+    dataset: Dataset, model: ContractClassifier, *, ten_crop: bool = False,
+    change: Change = unchanged,
+) -> ClassifierResult:  # fmt: skip
     """Balanced accuracy, accuracy, calibration error and AUROC of the classes.
 
     With ``ten_crop`` the mean of five views, and of these and their mirror images, is judged too:
     the box, and the box moved by a fourteenth of its sides towards each corner, which is what
-    Krizhevsky et al. (2012) cut out of pictures of 256 pixels.
+    Krizhevsky et al. (2012) cut out of pictures of 256 pixels. What is judged is what ``change``
+    makes of the pictures.
 
     Raises:
         ConfigError: The data and the model have no class in common, or a picture is broken.
@@ -66,7 +69,7 @@ def evaluate_classifier(
     groups = [judged.examples[crop.example].group for crop in crops]
     labels = encode(crops, len(model.classes))
     started_s = time.perf_counter()
-    views = _classify(judged, model, ten_crop=ten_crop)  # (V, N, K)
+    views = _classify(judged, model, change, ten_crop=ten_crop)  # (V, N, K)
     seconds = (time.perf_counter() - started_s) / len(crops)
 
     def judge(probabilities: F32) -> ClassMetrics:
@@ -84,11 +87,13 @@ def evaluate_classifier(
     return ClassifierResult(figures, metrics, views[0], labels, seconds, len(views))
 
 
-def _classify(dataset: Dataset, model: ContractClassifier, *, ten_crop: bool) -> F32:
+def _classify(
+    dataset: Dataset, model: ContractClassifier, change: Change, *, ten_crop: bool
+) -> F32:
     """``(V, N, K)`` probabilities of each view of each sample."""
     found = []
     for index, crops in groupby(list_crops(dataset), key=lambda crop: crop.example):
-        picture = RgbPicture(dataset.examples[index].load().image)
+        picture = RgbPicture(change(dataset.examples[index].load()).image)
         seen = [
             _cut_views(model, picture, crop.xyxy) if ten_crop
             else model.cut(picture, crop.xyxy)[None]

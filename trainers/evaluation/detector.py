@@ -14,6 +14,7 @@ from edge.errors import ConfigError
 from edge.types import F32, I64, Detections, Faces, RgbPicture
 from edge.vision import boxes
 from trainers.augment.augment import FILL
+from trainers.augment.conditions import Change, unchanged
 from trainers.augment.mixing import scaled
 from trainers.data.dataset import Dataset, Sample
 from trainers.evaluation import figures as report
@@ -49,12 +50,19 @@ def build_detect(detects: Sequence[fusion.Detect], *, flip: bool, crops: int) ->
     return looks[0] if len(looks) == 1 else fusion.Ensemble(tuple(looks))
 
 
+def detect_all(
+    dataset: Dataset, detect: fusion.Detect, change: Change = unchanged
+) -> tuple[Detections, ...]:
+    """Detections in what ``change`` makes of each picture."""
+    return tuple(detect(RgbPicture(change(e.load()).image)) for e in dataset.examples)
+
+
 def evaluate_detector(
     dataset: Dataset, detect: fusion.Detect, score: float = SCORE
 ) -> DetectorResult:
     """Average precision, and recall and precision at a score threshold."""
     started_s = time.perf_counter()
-    detections = tuple(detect(RgbPicture(e.load().image)) for e in dataset.examples)
+    detections = detect_all(dataset, detect)
     seconds = (time.perf_counter() - started_s) / max(len(detections), 1)
     result = metrics.evaluate(dataset.examples, detections, dataset.classes)
     figures = {
@@ -72,12 +80,17 @@ def _ap50(result: metrics.Evaluation, class_id: int, draws: I64) -> float:
     return result.ap(iou=0.5, class_id=class_id, draws=draws)
 
 
-def evaluate_faces(dataset: Dataset, ask: Predict, score: float = SCORE) -> DetectorResult:
-    """Recall, precision, landmark error and false faces; unlabeled pictures have no face."""
+def evaluate_faces(
+    dataset: Dataset, ask: Predict, score: float = SCORE, change: Change = unchanged
+) -> DetectorResult:
+    """Recall, precision, landmark error and false faces in what ``change`` makes of the pictures.
+
+    Unlabeled pictures have no face.
+    """
     started_s = time.perf_counter()
     faces: list[Faces] = []
     for example in dataset.examples:
-        detections = ask(RgbPicture(example.load().image))
+        detections = ask(RgbPicture(change(example.load()).image))
         if not isinstance(detections, Faces):
             raise ConfigError("The model does not detect faces: evaluate it without --faces.")
         faces.append(detections[detections.score >= score])
