@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import difflib
 import errno
@@ -176,7 +177,7 @@ class ConfigurationDesk:
                     HTTPStatus.PRECONDITION_FAILED,
                     "the configuration was changed by somebody else meanwhile: read it again",
                 )
-            _write(file.path, text)
+            _write(file.path, _restore_line_ends(text, file.path.read_bytes()))
         file.reload()
         waiting = tuple(file.list_waiting(config_file.parse(config_file.read_tree(text))))
         text, revision = self.read(file)
@@ -192,12 +193,27 @@ def refuse(mistakes: Sequence[Mistake]) -> RequestError:
     )
 
 
-def _write(path: Path, text: str) -> None:
+def _restore_line_ends(text: str, former: bytes) -> bytes:
+    """A text as it is written, with the line ends of what it replaces, and its byte order mark."""
+    mark = codecs.BOM_UTF8 if former.startswith(codecs.BOM_UTF8) else b""
+    if b"\r\n" not in former:
+        return mark + text.encode()
+    old, new = former[len(mark) :].decode().split("\n"), text.split("\n")
+    usual = "\r" if 2 * former.count(b"\r\n") > former.count(b"\n") else ""
+    matcher = difflib.SequenceMatcher(None, [line.removesuffix("\r") for line in old], new)
+    lines = list[str]()
+    for kind, begin, end, at, to in matcher.get_opcodes():
+        lines += old[begin:end] if kind == "equal" else [line + usual for line in new[at:to]]
+    lines[-1] = new[-1]
+    return mark + "\n".join(lines).encode()
+
+
+def _write(path: Path, content: bytes) -> None:
     """Replace the file, and leave to it whom it belongs and who may read it."""
     try:
         about = path.stat()
         with replace_file(path, sync=True, mode=0o600) as part:
-            part.write_text(text, encoding="utf-8")
+            part.write_bytes(content)
             with contextlib.suppress(PermissionError):  # only root may give files away
                 os.chown(part, about.st_uid, about.st_gid)
             part.chmod(about.st_mode & 0o777)

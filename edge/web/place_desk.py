@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from edge import config_file
 from edge.compat import tomllib
 from edge.config import Camera
 from edge.errors import ConfigError
 from edge.web.cameras import get_camera
-from edge.web.configuration import ConfigurationDesk, refuse, require_configuration
+from edge.web.configuration import ConfigurationDesk, require_configuration
 from edge.web.endpoint import Call, Endpoint
 from edge.web.place_editor import replace_places
-from edge.web.problem import Mistake
+from edge.web.problem import Mistake, RequestError
 from edge.web.schema import (
     CameraPlaces,
     Check,
@@ -53,7 +54,11 @@ class PlaceDesk:
         try:
             text = replace_places(present, camera, call.body)
         except ConfigError as error:
-            raise refuse([Mistake(error.line, error.key, error.problem)]) from error
+            raise RequestError(
+                HTTPStatus.UNPROCESSABLE_ENTITY,
+                "the editor cannot change this configuration: nothing was written",
+                mistakes=[Mistake(error.line, error.key, error.problem)],
+            ) from error
         check = self.configuration.compare(file, present, text)
         if call.query.dry:
             return check

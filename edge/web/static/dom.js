@@ -44,6 +44,10 @@ export const say = (text, isProblem = false) => {
   if (text && !isProblem) say.timer = setTimeout(() => say(""), 6000);
 };
 
+/** Mistakes of a configuration, a line each. */
+export const describeMistakes = (mistakes) => mistakes
+  .map(({ line, key, problem }) => `${line ? `line ${line}: ` : ""}${key ? `${key}: ` : ""}${problem}`).join("\n");
+
 /** What is shown where there is nothing to show: what is missing, and what to do next. */
 export const showEmpty = (title, ...hints) =>
   make("div", { class: "empty" }, make("h2", {}, title), hints.map((hint) => make("p", {}, hint)));

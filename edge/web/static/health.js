@@ -1,7 +1,7 @@
 // Health: whether the node does what it should, its cameras, its disk, and its configuration.
 
 import { ask, may, onChange } from "./api.js";
-import { formatBytes, formatSpan, make, makeTable, say } from "./dom.js";
+import { describeMistakes, formatBytes, formatSpan, make, makeTable, say } from "./dom.js";
 
 const REFRESH_MS = 5000;
 const WORDS = {
@@ -69,9 +69,7 @@ const makeConfiguration = () => {
   let revision = "";
   const load = async () => { ({ text: text.value, revision } = await ask("/configuration")); };
   const tell = ({ mistakes, difference }) => {
-    answer.textContent = mistakes.length
-      ? mistakes.map(({ line, key, problem }) => `${line ? `line ${line}: ` : ""}${key ? `${key}: ` : ""}${problem}`).join("\n")
-      : difference || "Nothing differs.";
+    answer.textContent = describeMistakes(mistakes) || difference || "Nothing differs.";
   };
   const check = () => ask("/configuration/check", { method: "POST", body: { text: text.value } }).then(tell)
     .catch((error) => say(error.message, true));

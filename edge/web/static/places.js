@@ -1,7 +1,7 @@
 // The editor of zones, lines and masks: drawn on the camera's picture, checked, saved and read.
 
 import { address, ask, may } from "./api.js";
-import { draw, make, say, showEmpty } from "./dom.js";
+import { describeMistakes, draw, make, say, showEmpty } from "./dom.js";
 
 const KINDS = { zones: "Zone", lines: "Line", masks: "Mask", motion_masks: "Motion mask" };
 const STEP = 0.005; // of the picture, by an arrow key
@@ -144,8 +144,8 @@ class Editor {
             onchange: ({ target }) => change("labels", target.value.split(",").map((word) => word.trim()).filter(Boolean)) })));
       }
       if (kind === "zones") {
-        item.append(make("label", {}, "Dwells after", make("input", { type: "number", min: 0, step: 1, value: shape.dwell_s ?? "", placeholder: "off",
-          onchange: ({ target }) => change("dwell_s", target.value === "" ? null : Number(target.value)) }), "s"));
+        item.append(make("label", {}, "Dwells after", make("input", { type: "number", min: 0, step: 1, value: shape.dwell_s || "", placeholder: "off",
+          onchange: ({ target }) => change("dwell_s", Number(target.value)) }), "s"));
       }
       if (kind === "lines") item.append(make("button", { class: "quiet", onclick: () => { const { a, b } = this.places[kind][row]; change("a", b); change("b", a); this.drawShapes(); } }, "Reverse"));
       item.append(make("button", { class: "quiet", onclick: () => this.remove(kind, row) }, "Remove"));
@@ -203,14 +203,14 @@ class Editor {
   async send(isDry) {
     try {
       const check = await ask(`${this.path}/places${isDry ? "?dry=true" : ""}`, { method: "PUT", body: this.places, match: this.revision });
-      this.answer.textContent = check.mistakes.map(({ key, problem }) => `${key}: ${problem}`).join("\n") || check.difference || "Nothing differs.";
+      this.answer.textContent = describeMistakes(check.mistakes) || check.difference || "Nothing differs.";
       if (check.mistakes.length || isDry) return;
       ({ places: this.places, revision: this.revision } = await ask(`${this.path}/places`));
       this.answer.textContent = "";
       say("Saved. The node reads it now.");
       this.show();
     } catch (error) {
-      this.answer.textContent = (error.mistakes || []).map(({ key, problem }) => `${key}: ${problem}`).join("\n");
+      this.answer.textContent = describeMistakes(error.mistakes || []);
       say(error.status === 412 ? "The configuration was changed in the meantime: open this again." : error.message, true);
     }
   }

@@ -184,6 +184,42 @@ def test_a_zone_is_drawn_tried_and_saved(node, served):
     assert again.status == 412
 
 
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("ends", [lambda line: "\r\n", lambda line: "\r\n" if line % 3 else "\n"])
+def test_a_saved_file_keeps_its_line_ends(node, served, mark, ends):
+    def write(text):
+        lines = text.splitlines()
+        return mark + "".join(line + ends(row) for row, line in enumerate(lines)).encode()
+
+    node.path.write_bytes(write(TEXT))
+    shown = served.ask("/api/v1/cameras/door/places").json
+    places = shown["places"] | {"masks": [TRIANGLE]}
+    saved = served.ask("/api/v1/cameras/door/places", "PUT", places, if_match=shown["revision"])
+    assert saved.status == 200, saved.body
+    assert node.path.read_bytes() == write(TEXT) + f"masks = [{TRIANGLE}]\r\n".encode()
+    shown = served.ask("/api/v1/cameras/door/places").json
+    tried = served.ask("/api/v1/cameras/door/places?dry=true", "PUT", shown["places"]).json
+    assert tried["difference"] == ""
+
+
+def test_motion_masks_go_into_an_inline_table(node, served):
+    node.path.write_text(TEXT + "motion = { look_every_s = 5 }  # seldom\n")
+    shown = served.ask("/api/v1/cameras/door/places").json
+    places = shown["places"] | {"motion_masks": [TRIANGLE]}
+    saved = served.ask("/api/v1/cameras/door/places", "PUT", places, if_match=shown["revision"])
+    assert saved.status == 200, saved.body
+    line = f"motion = {{ look_every_s = 5, masks = [{TRIANGLE}] }}  # seldom\n"
+    assert node.path.read_text() == TEXT + line
+
+
+def test_a_file_that_the_editor_cannot_change_is_named_with_the_key(node, served):
+    node.path.write_text(TEXT + "zones = 1\n")
+    answer = served.ask("/api/v1/cameras/door/places?dry=true", "PUT", {"masks": [TRIANGLE]})
+    assert answer.status == 422
+    assert answer.json["detail"].startswith("the editor cannot change this configuration")
+    assert answer.json["mistakes"][0]["key"] == "cameras[0].zones"
+
+
 @pytest.mark.parametrize(
     ("places", "status"),
     [

@@ -1,13 +1,18 @@
 """The place editor: what it changes is what was asked, and nothing else."""
 
 import difflib
+import re
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from edge.compat import tomllib
+from edge.config import Camera
 from edge.errors import ConfigError
+from edge.web.place_desk import describe_places
 from edge.web.place_editor import replace_places
 from edge.web.schema import LineEntry, Places, ZoneEntry
 
@@ -134,7 +139,7 @@ def test_masks_go_to_the_camera_and_to_its_motion():
     assert tomllib.loads(after)["http"] == {"port": 0}
 
 
-def test_an_inline_list_of_zones_becomes_tables():
+def test_an_inline_list_of_zones_and_lines_is_replaced():
     after = replace_places(TABLES, "yard", keep(TABLES, "yard", zones=(BENCH,), lines=(GATE,)))
     assert [zone["name"] for zone in get_camera(after, "yard")["zones"]] == ["bench"]
     (line,) = get_camera(after, "yard")["lines"]
@@ -143,19 +148,125 @@ def test_an_inline_list_of_zones_becomes_tables():
 
 
 @pytest.mark.parametrize(
-    ("text", "camera", "places", "problem"),
+    ("text", "problem"),
     [
-        (TABLES, "nobody", Places(), "has no camera 'nobody'"),
-        (TABLES, "yard", Places(motion_masks=(TRIANGLE,) * 2), "change it in the text"),
-        ('cameras = [{ name = "a", source = { kind = "synthetic" } }]', "a", Places(zones=(BENCH,)),
-         "change it in the text"),
-        ('[["cameras"]]\nname = "a"\n', "a", Places(zones=(BENCH,)), "change it in the text"),
-        ("cameras = 1", "a", Places(), "has no camera"),
+        (TABLES, "has no camera 'nobody'"),
+        ("cameras = 1", "has no camera"),
+        ('[[cameras]]\nname = "nobody"\nmotion = 1', r"motion\W+must be a table"),
+        ('[[cameras]]\nname = "nobody"\nzones = [1]', r"zones\W+must be a list of tables"),
+        ('[[cameras]]\nname = "nobody"\nmotion = { masks = 1 }', r"masks\W+must be a list of poly"),
+    ],
+)
+def test_what_is_not_there_or_has_mistakes_is_not_changed(text, problem):
+    with pytest.raises(ConfigError, match=problem):
+        replace_places(text, "nobody", Places(zones=(BENCH,)))
+
+
+# --- what is written, line by line --------------------------------------------------------------
+
+README_CAMERA = """[[cameras]]
+name = "door"
+fps = 10
+zones = [{ name = "entrance", polygon = [[0.1, 0.2], [0.9, 0.2], [0.9, 1], [0.1, 1]], labels = ["person"] }]
+"""  # noqa: E501
+INLINE = """[[cameras]]
+name = "door"
+zones = [
+  # where they come in
+  { name = "entrance", polygon = [[0, 0], [0.5, 0], [0.5, 0.5]], labels = [] },  # all of them
+  { name = "exit", polygon = [[0, 0.5], [0.5, 0.5], [0.5, 1]] }
+]  # as in the plan
+motion = { look_every_s = 5, masks = [[[0, 0], [1, 0], [1, 0.123456]]] }  # the tree
+"""
+CORNERS = """[[cameras]]
+name = "door"
+
+  [[cameras.zones]]  # drawn by hand
+  name = "entrance"
+  polygon = [
+    [0.100, 0.2],  # the post
+    [0.900, 0.2],  # the wall
+    [0.5, 1],
+  ]
+"""
+ONE_TABLE = 'cameras = [{ name = "door", source = { kind = "synthetic" } }]  # one\nnode = "gate"\n'
+QUOTED = '[["cameras"]]\n"name" = "door"\n["cameras".motion]\nlook_every_s = 5\n[http]\nport = 0\n'
+DOTTED = '[[cameras]]\nname = "door"\nmotion.look_every_s = 5  # seldom\nfps = 5'
+LATE = '[[cameras]]\nname = "door"\n[http]\nport = 0\n[cameras.motion]  # late\n'
+
+
+def change_zone(text, former, **changes):
+    """The zones of the door, one of them changed."""
+    zones = keep(text, "door").zones
+    return keep(
+        text, "door",
+        zones=tuple(structs.replace(z, **changes) if z.name == former else z for z in zones),
+    )  # fmt: skip
+
+
+MASK = ((0.1, 0.1), (0.9, 0.1), (0.5, 0.9))
+MASK_TEXT = "[[0.1, 0.1], [0.9, 0.1], [0.5, 0.9]]"
+
+
+@pytest.mark.parametrize(
+    ("text", "places", "lines"),
+    [
+        # masks, whatever is around them
+        (README_CAMERA, keep(README_CAMERA, "door", masks=(MASK,)), [f"+ masks = [{MASK_TEXT}]"]),
+        (README_CAMERA, keep(README_CAMERA, "door", motion_masks=(MASK,)),
+         ["+ [cameras.motion]", f"+ masks = [{MASK_TEXT}]"]),
+        (INLINE, keep(INLINE, "door", motion_masks=()),
+         ["- motion = { look_every_s = 5, masks = [[[0, 0], [1, 0], [1, 0.123456]]] }  # the tree",
+          "+ motion = { look_every_s = 5 }  # the tree"]),
+        (INLINE, keep(INLINE, "door", motion_masks=(((0, 0), (1, 0), (1, 0.123456)), MASK)),
+         ["- motion = { look_every_s = 5, masks = [[[0, 0], [1, 0], [1, 0.123456]]] }  # the tree",
+          ("+ motion = { look_every_s = 5, masks = [[[0, 0], [1, 0], [1, 0.123456]], "
+          f"{MASK_TEXT}] }}  # the tree")]),
+        (DOTTED, keep(DOTTED, "door", motion_masks=(MASK,)), [f"+ motion.masks = [{MASK_TEXT}]"]),
+        (QUOTED, keep(QUOTED, "door", motion_masks=(MASK,)), [f"+ masks = [{MASK_TEXT}]"]),
+        (LATE, keep(LATE, "door", motion_masks=(MASK,)), [f"+ masks = [{MASK_TEXT}]"]),
+        (ONE_TABLE, keep(ONE_TABLE, "door", motion_masks=(MASK,)),
+         ['- cameras = [{ name = "door", source = { kind = "synthetic" } }]  # one',
+          ('+ cameras = [{ name = "door", source = { kind = "synthetic" }, '
+          f"motion = {{ masks = [{MASK_TEXT}] }} }}]  # one")]),
+        # zones that change
+        (CORNERS, change_zone(CORNERS, "entrance", polygon=((0.1, 0.2), (0.9, 0.25), (0.5, 1.0))),
+         ["-     [0.900, 0.2],  # the wall", "+     [0.900, 0.25],  # the wall"]),
+        (CORNERS, change_zone(CORNERS, "entrance",
+                              polygon=((0.1, 0.2), (0.9, 0.2), (0.7, 0.5), (0.5, 1.0))),
+         ["+     [0.7, 0.5],"]),
+        (CORNERS, change_zone(CORNERS, "entrance", name="way-in"),
+         ['-   name = "entrance"', '+   name = "way-in"']),
+        (CORNERS, change_zone(CORNERS, "entrance", dwell_s=5.0, margin=0.05, debounce_s=0.5),
+         ["+   dwell_s = 5.0"]),
+        (INLINE, change_zone(INLINE, "exit", labels=("car",)),
+         ['-   { name = "exit", polygon = [[0, 0.5], [0.5, 0.5], [0.5, 1]] }',
+          '+   { name = "exit", polygon = [[0, 0.5], [0.5, 0.5], [0.5, 1]], labels = ["car"] }']),
+        # zones that are new or go
+        (INLINE, keep(INLINE, "door", zones=(*keep(INLINE, "door").zones, BENCH)),
+         ['-   { name = "exit", polygon = [[0, 0.5], [0.5, 0.5], [0.5, 1]] }',
+          '+   { name = "exit", polygon = [[0, 0.5], [0.5, 0.5], [0.5, 1]] },',
+          f'+   {{ name = "bench", polygon = {MASK_TEXT}, dwell_s = 5.0 }},']),
+        (INLINE, keep(INLINE, "door", zones=keep(INLINE, "door").zones[1:]),
+         [('-   { name = "entrance", polygon = [[0, 0], [0.5, 0], [0.5, 0.5]], labels = [] },'
+          "  # all of them")]),
+        (INLINE, keep(INLINE, "door", zones=()),
+         [('-   { name = "entrance", polygon = [[0, 0], [0.5, 0], [0.5, 0.5]], labels = [] },'
+          "  # all of them"),
+          '-   { name = "exit", polygon = [[0, 0.5], [0.5, 0.5], [0.5, 1]] }']),
     ],
 )  # fmt: skip
-def test_what_cannot_be_changed_safely_is_left_to_a_person(text, camera, places, problem):
-    with pytest.raises(ConfigError, match=problem):
-        replace_places(text, camera, places)
+def test_what_differs_is_the_lines_of_what_changed(text, places, lines):
+    assert sorted(changed_lines(text, replace_places(text, "door", places))) == sorted(lines)
+
+
+@pytest.mark.parametrize("text", [README_CAMERA, INLINE, CORNERS, ONE_TABLE, QUOTED, DOTTED, LATE])
+def test_what_the_page_shows_changes_nothing(text):
+    """It shows the values of keys that are not written, too."""
+    camera = get_camera(text, "door")
+    settings = Camera.model_validate({"source": {"kind": "synthetic"}} | camera)
+    shown = msgspec.json.decode(msgspec.json.encode(describe_places(settings)), type=Places)
+    assert replace_places(text, "door", shown) == text
 
 
 FRACTION = st.floats(0, 1, allow_nan=False)
@@ -192,3 +303,170 @@ def test_any_places_are_written_once_and_others_stay_as_they_are(name, places):
         places.motion_masks
     )
     assert replace_places(after, name, places) == after
+
+
+# --- any layout ---------------------------------------------------------------------------------
+
+
+class Layout:
+    """A configuration written in one of many ways, that knows what each of its lines is about.
+
+    Every comment and every number is another, so that lines are told apart.
+    """
+
+    def __init__(self, draw):
+        self.draw = draw
+        self.lines = []  # text, and what it is about
+        self.numbers = iter(range(1, 100_000))
+
+    def add(self, text, about=""):
+        self.lines.append((text, about))
+
+    def note(self, about="", indent=""):
+        """Perhaps a comment on a line of its own."""
+        if self.draw(st.booleans()):
+            self.add(f'{indent}# note {next(self.numbers)} = [ {{ "', about)
+
+    def tail(self):
+        return f"  # tail {next(self.numbers)} ]" if self.draw(st.booleans()) else ""
+
+    def polygon(self):
+        points = (
+            f"[{self.draw(st.sampled_from(['0.{:05}', '0.{:04}0'])).format(next(self.numbers))}, "
+            f"{self.draw(st.sampled_from(['0', '1', '0.50']))}]"
+            for _ in range(3)
+        )
+        return f"[{', '.join(points)}]"
+
+    def entries(self, name):
+        labels = self.draw(st.sampled_from(["", 'labels = ["person"]', "labels = []"]))
+        others = self.draw(st.sampled_from(["", "margin = 0.05", "margin = 0.20", "dwell_s = 3"]))
+        entries = [f'name = "{name}"', f"polygon = {self.polygon()}", labels, others]
+        return self.draw(st.permutations([entry for entry in entries if entry]))
+
+    def array(self, key, elements, about):
+        """`key = [...]` on one line, or on one for each element."""
+        comma = self.draw(st.sampled_from(["", ","])) if elements else ""
+        if self.draw(st.booleans()):
+            values = ", ".join(value for value, _ in elements)
+            self.add(f"{key} = [{values}{comma}]{self.tail()}", about)
+            return
+        self.add(f"{key} = [{self.tail()}", about)
+        for row, (value, element) in enumerate(elements, 1):
+            self.note(indent="  ")
+            self.add(f"  {value}{',' if row < len(elements) else comma}{self.tail()}", element)
+        self.note(indent="  ")
+        self.add(f"]{self.tail()}", about)
+
+    def masks(self, about):
+        return [(self.polygon(), about) for _ in range(self.draw(st.integers(0, 3)))]
+
+    def write(self):
+        for name in ("gate", "door", "yard"):
+            self.note()
+            self.camera(name)
+        self.add("[http]")
+        self.add(f"port = {next(self.numbers)}")
+        end = self.draw(st.sampled_from(["", "\n"]))
+        return "\n".join(text for text, _ in self.lines) + end
+
+    def camera(self, name):
+        self.add("[[cameras]]" + self.tail())
+        self.add(f'name = "{name}"' + self.tail())
+        self.note()
+        if self.draw(st.booleans()):
+            self.array("masks", self.masks(f"{name}/masks"), f"{name}/masks")
+        zones = [f"{name}-a", f"{name}-b", f"{name}-c"][: self.draw(st.integers(0, 3))]
+        is_inline = self.draw(st.booleans())
+        if is_inline and (zones or self.draw(st.booleans())):
+            tables = [(f"{{ {', '.join(self.entries(zone))} }}", zone) for zone in zones]
+            self.array("zones", tables, f"{name}/zones")
+        motion = self.draw(st.sampled_from(["", "inline", "dotted", "table"]))
+        if motion == "inline":
+            masks = ", ".join(value for value, _ in self.masks(""))
+            key, tail = f"look_every_s = {next(self.numbers)}", self.tail()
+            self.add(f"motion = {{ {key}, masks = [{masks}] }}{tail}", f"{name}/motion")
+        elif motion == "dotted":
+            self.add(f"motion.look_every_s = {next(self.numbers)}{self.tail()}")
+        self.note()
+        self.add(f"fps = {next(self.numbers)}{self.tail()}")
+        for zone in [] if is_inline else zones:
+            self.note()
+            self.block(zone)
+        if motion == "table":
+            self.note()
+            self.add("[cameras.motion]" + self.tail())
+            self.array("masks", self.masks(f"{name}/motion"), f"{name}/motion")
+            self.add(f"look_every_s = {next(self.numbers)}")
+
+    def block(self, zone):
+        indent = self.draw(st.sampled_from(["", "  "]))
+        self.add(f"{indent}[[cameras.zones]]{self.tail()}", zone)
+        for entry in self.entries(zone):
+            self.note(f"inside {zone}", indent)
+            self.add(f"{indent}{entry}{self.tail()}", zone)
+        if self.draw(st.booleans()):
+            self.add("")
+
+
+def draw_change(draw, before):
+    """Other places of the door, and what lines may be about that went or are others."""
+    zones, changed = [], set()
+    for zone in before.zones:
+        what = draw(st.sampled_from(["stay", "stay", "move", "remove"]))
+        if what == "stay":
+            zones.append(zone)
+        elif what == "move":
+            zones.append(structs.replace(zone, polygon=((0.3, 0.3), *zone.polygon[1:])))
+            changed |= {zone.name}
+        else:
+            changed |= {zone.name, f"inside {zone.name}"}
+    if draw(st.booleans()):
+        zones.append(BENCH)
+
+    def change(masks):
+        kept = tuple(mask for mask in masks if draw(st.integers(0, 3)))
+        return (*kept, MASK) if draw(st.booleans()) else kept
+
+    after = Places(
+        zones=tuple(zones), masks=change(before.masks), motion_masks=change(before.motion_masks)
+    )
+    changed |= {"door/zones"} if after.zones != before.zones else set()
+    changed |= {"door/masks"} if after.masks != before.masks else set()
+    changed |= {"door/motion"} if after.motion_masks != before.motion_masks else set()
+    return after, changed
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.data())
+def test_in_any_layout_only_the_lines_of_what_changed_differ(data):
+    layout = Layout(data.draw)
+    text = layout.write()
+    before = keep(text, "door")
+    places, changed = draw_change(data.draw, before)
+    after = replace_places(text, "door", places)
+    assert changed or after == text
+    assert replace_places(after, "door", places) == after
+    rest = iter(after.splitlines())
+    for line, about in layout.lines:
+        if (
+            line and about not in changed
+        ):  # in the same order, perhaps with a comma before what is new
+            comma = re.sub(r"(  # tail.*)?$", r",\1", line, count=1)
+            assert any(each in (line, comma) for each in rest), line
+
+    # it says what was asked, and no more
+    assert keep(after, "door") == structs.replace(
+        places, zones=tuple(structs.replace(zone, dwell_s=None) for zone in places.zones)
+    )
+    tree, former = tomllib.loads(after), tomllib.loads(text)
+    margins = {zone["name"]: zone.get("margin") for zone in former["cameras"][1].get("zones", [])}
+    for camera, other in zip(tree["cameras"], former["cameras"], strict=True):
+        if camera["name"] == "door":
+            for zone in camera.get("zones", []):
+                assert zone.get("margin") == margins.get(zone["name"])
+            for each in (camera, other):
+                each.get("motion", {}).pop("masks", None)
+                for key in ("zones", "masks", "motion"):
+                    each.pop(key, None)
+    assert tree == former
