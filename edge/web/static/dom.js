@@ -44,6 +44,9 @@ export const say = (text, isProblem = false) => {
   if (text && !isProblem) say.timer = setTimeout(() => say(""), 6000);
 };
 
+/** Takes a problem away that was said; whatever is done next may mend it. */
+export const dropProblem = () => { if (find("notice").className === "problem") say(""); };
+
 /** Mistakes of a configuration, a line each. */
 export const describeMistakes = (mistakes) => mistakes
   .map(({ line, key, problem }) => `${line ? `line ${line}: ` : ""}${key ? `${key}: ` : ""}${problem}`).join("\n");
@@ -64,8 +67,11 @@ export const formatSpan = (seconds) => {
   if (seconds < 60) return `${Math.max(0, Math.round(seconds))} s`;
   if (seconds < 3600) return `${Math.round(seconds / 60)} min`;
   if (seconds < 172800) return `${Math.round(seconds / 3600)} h`;
-  return `${Math.round(seconds / 86400)} days`;
+  return `${Math.round(seconds / 86400)} days`; // two at least
 };
+
+/** "1 event", "2 events". */
+export const formatCount = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
 
 export const formatBytes = (bytes) => {
   const units = ["B", "kB", "MB", "GB", "TB"];

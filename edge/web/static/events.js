@@ -150,7 +150,7 @@ const makeFilters = (query, cameras, people) => make("form", { class: "filters",
 
 export const findMidnight = (unix) => new Date(unix * 1000).setHours(0, 0, 0, 0) / 1000;
 
-/** A day as a line on which events are marks; alerts in the accent colour. */
+/** A day as a line on which events are marks; alerts in the accent color. */
 const makeDay = (events, filter) => {
   if (!events.length) return [];
   const newest = Math.max(...events.map((event) => event.began_s));
@@ -225,6 +225,13 @@ const openEvent = async (id) => {
   }
   const title = make("h2", {});
   const media = make("div", { class: "media" });
+  const hidden = make("p", { class: "hint", hidden: true });
+  const hides = ask(`/cameras/${encodeURIComponent(event.camera)}`).then(({ hide }) => hide).catch(() => []); // or it is gone
+  const tellHidden = async () => {
+    const hide = await hides;
+    hidden.hidden = !hide.length || !event.files.includes("clip");
+    hidden.textContent = `The clip is the camera's own video: no ${hide.join(" or ")} is hidden in it.`;
+  };
   const checkbox = make("input", { type: "checkbox", onchange: () => setSeen(checkbox.checked) });
   const downloads = make("span", { class: "controls" });
   const facts = make("dl", {});
@@ -265,6 +272,7 @@ const openEvent = async (id) => {
     if (files !== shownFiles) {
       media.replaceChildren(makeMedia(event, explain));
       downloads.replaceChildren(...makeDownloads(event));
+      tellHidden();
     }
     const people = JSON.stringify([files, event.people]);
     if (people !== shownPeople && may("enroller") && session.recognizes) {
@@ -285,7 +293,7 @@ const openEvent = async (id) => {
   };
   view.append(
     make("a", { class: "back", href: lastList }, "All events"),
-    title, media,
+    title, media, hidden,
     make("div", { class: "controls" }, make("label", {}, checkbox, "Seen"), why, downloads,
       ...(may("admin") ? [protect, remove] : [])),
     reasons, facts, corrections);
@@ -312,6 +320,7 @@ const makeMedia = (event, explain) => {
   } else if (has("snapshot")) {
     node = make("img", { class: "still", src: `${picture}?boxes=true&t=${event.best?.captured_s ?? ""}`, alt: "Picture of the event" });
   } else {
+    if (event.ended_s === null) return showEmpty("There is no picture yet", "This event is still going on. What is kept of it appears here.");
     return showEmpty("No picture is kept", event.labels.length
       ? "Set storage.folder in the configuration, and pictures and clips of events are kept from then on."
       : "The camera showed nothing at that time.");
@@ -331,7 +340,7 @@ const makeReasons = (event, { label, score, largest_loss, inside, patches, plann
   const share = inside === null ? "Covering no part of it lowers that: what speaks for it is everywhere."
     : `Covering a part lowers that by up to ${Math.round(100 * largest_loss)} points; ${Math.round(100 * inside)} % of the loss lies in the box.`;
   const hint = inside !== null && inside < 0.5 ? " The detector goes by what stands around more than by what is in the box." : "";
-  const rest = patches < planned ? ` The time was over after ${patches} of ${planned} parts.` : "";
+  const rest = patches < planned ? ` Time ran out after ${patches} of ${planned} parts.` : "";
   return [image, make("p", {}, `In the picture that is kept, ${label} has a score of ${Math.round(100 * score)} %. ${share}${hint}${rest}`)];
 };
 

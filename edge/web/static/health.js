@@ -64,7 +64,8 @@ const makeFigures = (figures) => make("dl", {}, Object.entries(figures).flatMap(
 ]));
 
 const makeConfiguration = () => {
-  const text = make("textarea", { spellcheck: false, rows: 24, "aria-label": "Configuration (TOML)" });
+  const text = make("textarea", { spellcheck: false, rows: 24, "aria-label": "Configuration (TOML)",
+    oninput: () => { answer.textContent = ""; } });
   const answer = make("pre", { class: "answer", role: "status" });
   let revision = "";
   const load = async () => { ({ text: text.value, revision } = await ask("/configuration")); };
@@ -78,7 +79,7 @@ const makeConfiguration = () => {
       const written = await ask("/configuration", { method: "PUT", body: { text: text.value }, match: revision });
       ({ text: text.value, revision } = written);
       const waiting = written.needs_restart.join(", ");
-      answer.textContent = waiting && `What changed in ${waiting} cannot change while the node runs. It goes on as before until it is restarted: systemctl restart edge@NODE`;
+      answer.textContent = waiting && `What changed in ${waiting} cannot change while the node runs. The old values hold until it is restarted: systemctl restart edge@NODE`;
       say(waiting ? "Saved. A restart of the node is needed." : "Saved. The node reads it now.");
     } catch (error) {
       if (error.mistakes?.length) tell({ mistakes: error.mistakes });

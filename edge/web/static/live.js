@@ -103,8 +103,12 @@ const openCamera = async (name) => {
     if (video.videoWidth) fit(camera.aspect || video.videoWidth / video.videoHeight);
   });
   const state = make("p", { class: "state", role: "status" }, describe(camera));
-  const hidden = camera.hide.length ? make("p", { class: "hint" },
-    `Each ${camera.hide.join(" and ")} is made unrecognizable, so this shows pictures instead of the camera's video.`) : null;
+  const hidden = make("p", { class: "hint", hidden: !camera.hide.length });
+  const tellHidden = () => {
+    hidden.textContent = isLive
+      ? `Each ${camera.hide.join(" and ")} is made unrecognizable, so this shows pictures instead of the camera's video. Recorded video is not changed.`
+      : `This is the camera's own video, as it was recorded: no ${camera.hide.join(" or ")} is hidden in it.`;
+  };
   const said = make("p", { class: "hint", role: "status", hidden: !camera.places.length }, describeStates(camera));
   const boxes = make("input", { type: "checkbox", checked: true });
   const controls = make("div", { class: "controls" },
@@ -168,13 +172,15 @@ const openCamera = async (name) => {
   };
   const pauseLive = () => {
     isLive = false;
+    tellHidden();
     stage.hidden = true;
     player?.close();
     player = null;
     objects.close();
     view.querySelector("img")?.removeAttribute("src");
   };
-  const goLive = () => { isLive = true; stage.hidden = false; play(); };
+  const goLive = () => { isLive = true; stage.hidden = false; tellHidden(); play(); };
+  tellHidden();
   play();
   let leaveRecorded = () => {};
   makeRecorded(name, shape(camera), pauseLive, goLive).then(([recorded, leave]) => {

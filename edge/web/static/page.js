@@ -1,7 +1,7 @@
 // The page: four places, each one click away.
 
 import { ask, followChanges, may, readSession, session } from "./api.js";
-import { find, make, say, showEmpty } from "./dom.js";
+import { dropProblem, find, make, say, showEmpty } from "./dom.js";
 
 const VIEWS = {
   live: ["Live", () => import("./live.js")],
@@ -12,6 +12,7 @@ const VIEWS = {
 };
 let leave = () => {};
 let shown = 0;
+let isAway = false; // the node
 
 const show = async () => {
   const [path] = location.hash.split("?");
@@ -26,6 +27,7 @@ const show = async () => {
   }
   leave();
   leave = () => {};
+  if (!isAway) dropProblem();
   const main = find("main");
   try {
     const view = await load();
@@ -79,8 +81,10 @@ const begin = async () => {
   find("node").textContent = session.node = node;
   followChanges((isOnline) => {
     if (!isOnline) say("The node does not answer. It is asked again.", true);
-    else if (find("notice").textContent.startsWith("The node does not")) say("");
+    else if (isAway) dropProblem();
+    isAway = !isOnline;
   });
+  for (const kind of ["click", "change", "submit"]) addEventListener(kind, () => { if (!isAway) dropProblem(); }, true);
   addEventListener("hashchange", show);
   await show();
 };

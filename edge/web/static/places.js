@@ -61,6 +61,7 @@ class Editor {
   }
 
   setPoints(kind, row, points) {
+    this.answer.textContent = ""; // it was about the shapes before
     const shapes = this.places[kind];
     if (kind === "zones") shapes[row] = { ...shapes[row], polygon: points };
     else if (kind === "lines") shapes[row] = { ...shapes[row], a: points[0], b: points[1] };
@@ -75,12 +76,14 @@ class Editor {
     const common = { name, labels: [], margin: null, debounce_s: null };
     const shape = { zones: { ...common, polygon: NEW_POLYGON, dwell_s: null }, lines: { ...common, a: [0.3, 0.5], b: [0.7, 0.5] } }[kind] || NEW_POLYGON;
     this.places = { ...this.places, [kind]: [...this.places[kind], structuredClone(shape)] };
+    this.answer.textContent = "";
     this.select({ kind, row: this.places[kind].length - 1 });
     this.focusCorner(0);
   }
 
   remove(kind, row) {
     this.places = { ...this.places, [kind]: this.places[kind].filter((_, other) => other !== row) };
+    this.answer.textContent = "";
     this.select(null);
     this.node.querySelector(".add").focus();
   }
@@ -132,7 +135,7 @@ class Editor {
     } }, `${KINDS[kind]} ${shape.name || row + 1}`);
     const item = make("li", { class: isSelected ? "selected" : "" }, choose);
     if (this.isSelected({ kind, row })) {
-      const change = (key, value) => { this.places[kind][row] = { ...this.places[kind][row], [key]: value }; };
+      const change = (key, value) => { this.answer.textContent = ""; this.places[kind][row] = { ...this.places[kind][row], [key]: value }; };
       if (shape.name !== undefined) {
         item.append(
           make("label", {}, "Name", make("input", { value: shape.name, pattern: "[A-Za-z0-9_\\-]{1,64}", onchange: ({ target }) => {

@@ -2,7 +2,7 @@
 
 import { address, ask, onChange, Problem } from "./api.js";
 import { findMidnight, makeHours, makeMarks } from "./events.js";
-import { formatMoment, formatSpan, formatTime, make, say } from "./dom.js";
+import { formatCount, formatMoment, formatSpan, formatTime, make, say } from "./dom.js";
 
 const DAY_S = 86400;
 const SPANS = [[DAY_S, "Day"], [21600, "6 hours"], [3600, "Hour"]];
@@ -13,10 +13,10 @@ const REFRESH_MS = 15000;
 const MARKS = 500;
 
 /** Plays recordings piece after piece. `ontime(unix)` tells where it is, `onend(problem)` that it is over,
-    `onpiece(hasSound)` that one begins. */
+    `onnothing(unix)` that nothing can be played from there, `onpiece(hasSound)` that a piece begins. */
 class Playback {
-  constructor(video, camera, ontime, onend, onpiece) {
-    Object.assign(this, { video, camera, onend, onpiece, turn: 0, began: null, url: null, aborter: null, next: null });
+  constructor(video, camera, { ontime, onend, onnothing, onpiece }) {
+    Object.assign(this, { video, camera, onend, onnothing, onpiece, turn: 0, began: null, url: null, aborter: null, next: null });
     video.addEventListener("timeupdate", () => { if (this.began !== null) ontime(this.began + video.currentTime); });
     video.addEventListener("ended", () => this.goOn());
     video.addEventListener("error", () => {
@@ -35,7 +35,7 @@ class Playback {
       const piece = await this.load(at, FIRST_S);
       if (turn !== this.turn) { if (piece) URL.revokeObjectURL(piece.url); return; }
       if (piece) this.show(piece);
-      else this.onend("Nothing was recorded then.");
+      else this.onnothing(at);
     } catch (error) { if (turn === this.turn) this.onend(error.message); }
   }
 
@@ -140,17 +140,28 @@ export const makeRecorded = async (camera, aspect, onplay, onlive) => {
       make("button", { class: "quiet", onclick: () => jump(1) }, "Next event")),
     make("div", { class: "day" }, line, slider, hours), summary);
 
-  const playback = new Playback(video, camera, (at) => {
-    if (document.activeElement !== slider) slider.value = at;
-    clock.textContent = formatMoment(at);
-    showCursor(at);
-  }, (problem) => { say(problem); }, (hasSound) => { soundLabel.hidden = !hasSound; });
+  const playback = new Playback(video, camera, {
+    ontime(at) {
+      if (document.activeElement !== slider) slider.value = at;
+      clock.textContent = formatMoment(at);
+      showCursor(at);
+    },
+    onend: (problem) => say(problem),
+    onnothing(at) {
+      const isOngoing = events.some((event) => event.ended_s === null && event.began_s - 1 <= at);
+      say(isOngoing ? "This event is still going on, and none of its video is written yet." : "Nothing was recorded then.");
+    },
+    onpiece: (hasSound) => { soundLabel.hidden = !hasSound; },
+  });
   const cursor = make("span", { class: "cursor", hidden: true });
   const showCursor = (at) => {
     cursor.style.left = `${100 * (at - begin) / span}%`;
     cursor.hidden = !isPlaying || at < begin || at > begin + span;
   };
-  const now = () => (playback.began === null ? Number(slider.value) : playback.began + video.currentTime);
+  const now = () => {
+    if (!isPlaying) return Date.now() / 1000; // live
+    return playback.began === null ? Number(slider.value) : playback.began + video.currentTime;
+  };
   const tell = () => {
     const at = Number(slider.value);
     const isThere = recordings.some((each) => each.began_s <= at && at < each.ended_s);
@@ -180,7 +191,8 @@ export const makeRecorded = async (camera, aspect, onplay, onlive) => {
     });
     line.replaceChildren(...stretches, ...makeMarks(events, begin, span, "span"), cursor);
     const lasts = recordings.reduce((sum, each) => sum + each.ended_s - each.began_s, 0);
-    summary.textContent = lasts ? `${formatSpan(lasts)} recorded, ${events.length} events` : "Nothing is recorded of this time.";
+    summary.textContent = lasts ? `${formatSpan(lasts)} recorded, ${formatCount(events.length, "event")}` : "Nothing is recorded of this time.";
+    if (!isPlaying && document.activeElement !== slider) slider.value = now(); // in a window that is over, its end
     tell();
   };
   const load = async () => {

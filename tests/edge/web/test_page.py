@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
+import pytest
 
 from edge.event import EventChange, KnownPerson
 from edge.recording.records import EventRecord, FileKind
@@ -14,6 +15,7 @@ from edge.web.schema import Role
 from edge.web.sessions import write_invitation
 from edge.web.users import Users, read_users, write_users
 from tests.support.browser import looking, needs_chromium
+from tests.support.videos import write_video
 from tests.support.web_node import (
     make_archive,
     make_event,
@@ -94,6 +96,61 @@ def test_an_event_is_protected_and_deleted_and_other_pages_hear_of_it(browser, t
             seen.page.locator("[data-event=e00001]").wait_for()
             assert seen.complaints == other.complaints == []
             assert archive.index.list_doomed() == ["e00002"]
+
+
+def test_a_problem_is_not_told_any_longer_than_it_holds(browser, tmp_path):
+    node = make_node(archive=keep(tmp_path), get_latest=make_latest)
+    refusal = {"status": 409, "json": {"detail": "the disk is full"}}
+    with serving(node) as served:
+        address = f"http://127.0.0.1:{served.port}/"
+        with looking(browser, f"{address}#/events/e00001") as seen:
+            notice = seen.page.locator("#notice")
+            protect = seen.page.get_by_role("button", name="Protect", exact=True)
+            seen.page.route("**/protected", lambda route: route.fulfill(**refusal))
+            protect.click()
+            notice.get_by_text("the disk is full").wait_for()
+            seen.page.goto(f"{address}#/health")
+            notice.wait_for(state="hidden")
+            seen.page.goto(f"{address}#/events/e00001")
+            protect.click()
+            notice.get_by_text("the disk is full").wait_for()
+            seen.page.unroute("**/protected")
+            protect.click()
+            seen.page.get_by_role("button", name="Unprotect").wait_for()
+            assert not notice.is_visible()
+
+
+def test_an_event_that_goes_on_without_a_picture_asks_for_no_setting(browser, tmp_path):
+    archive = make_archive(tmp_path)
+    archive.index.put_event(make_event(1, ended_s=None))
+    archive.index.put_event(make_event(2))
+    with serving(make_node(archive=archive, get_latest=make_latest)) as served:
+        address = f"http://127.0.0.1:{served.port}/"
+        with looking(browser, f"{address}#/events/e00001") as seen:
+            seen.page.get_by_text("This event is still going on").wait_for()
+            assert not seen.page.get_by_text("storage.folder").is_visible()
+            seen.page.goto(f"{address}#/events/e00002")
+            seen.page.get_by_text("storage.folder").wait_for()
+
+
+@pytest.mark.parametrize("hide", [(), ("face", "person")])
+def test_a_clip_of_a_camera_that_hides_says_that_nothing_is_hidden_in_it(browser, tmp_path, hide):
+    archive = make_archive(tmp_path)
+    event = make_event(1)
+    archive.index.put_event(event)
+    store(archive, event, FileKind.CLIP, write_video(tmp_path / "a.mp4").read_bytes())
+    node = make_node(
+        archive=archive, get_latest=make_latest, list_cameras=lambda: [make_sight(hide=hide)]
+    )
+    with (
+        serving(node) as served,
+        looking(browser, f"http://127.0.0.1:{served.port}/#/events/e00001") as seen,
+    ):
+        seen.page.locator("video").wait_for()
+        told = seen.page.get_by_text("no face or person is hidden in it")
+        if hide:
+            told.wait_for()
+        assert told.is_visible() is bool(hide)
 
 
 def test_who_has_no_session_logs_in_and_a_one_time_address_does(browser, tmp_path):

@@ -173,6 +173,47 @@ def test_the_line_is_used_by_keyboard_and_tells_where_nothing_was_recorded(brows
 
 
 @needs_chromium
+def test_events_before_and_after_are_those_of_now_while_it_is_live(browser, address):
+    """Not of the time at which the page was opened; and one that goes on is not called over."""
+    script = "const now = Date.now; globalThis.ago = 2e6; Date.now = () => now() - ago;"
+    with looking(browser, f"{address}#/live/door", script) as seen:
+        seen.page.get_by_label("Time of the recording of door").wait_for()
+        seen.page.evaluate("ago = 0")
+        seen.page.get_by_role("button", name="Next event").click()
+        seen.page.get_by_text("No later event is shown").wait_for()
+        seen.page.get_by_role("button", name="Previous event").click()
+        seen.page.get_by_text("This event is still going on").wait_for()
+        shown_s = seen.page.evaluate(
+            "Date.parse(document.querySelector('.replay .state').innerText) / 1000"
+        )
+        assert time.time() - 120 < shown_s < time.time()
+
+
+@needs_chromium
+def test_recorded_video_of_a_camera_that_hides_says_that_nothing_is_hidden_in_it(browser, tmp_path):
+    archive = make_archive(tmp_path)
+    began_s = time.time() - 60
+    put(archive, "a.mp4", began_s, began_s + mp4.repair(write_video(tmp_path / "a.mp4")))
+    node = make_node(
+        archive=archive, export=Exporter(archive).export, get_latest=make_latest,
+        list_cameras=lambda: [make_sight(hide=["person"])],
+    )  # fmt: skip
+    with (
+        serving(node) as served,
+        looking(browser, f"http://127.0.0.1:{served.port}/#/live/door") as seen,
+    ):
+        seen.page.get_by_text("Each person is made unrecognizable").wait_for()
+        slider = seen.page.get_by_label("Time of the recording of door")
+        slider.evaluate(
+            f"(at) => {{ at.value = {began_s}; at.dispatchEvent(new Event('change')) }}"
+        )
+        seen.page.get_by_text("no person is hidden in it").wait_for()
+        assert not seen.page.get_by_text("made unrecognizable").is_visible()
+        seen.page.get_by_role("button", name="Back to live").click()
+        seen.page.get_by_text("Each person is made unrecognizable").wait_for()
+
+
+@needs_chromium
 @pytest.mark.parametrize("has_sound", [True, False])
 def test_sound_is_offered_where_it_was_recorded(browser, tmp_path, has_sound):
     archive = make_archive(tmp_path)
