@@ -249,8 +249,8 @@ class Motion(Table):
         masks: Polygons in which motion does not count, such as a tree or a road. The clock that a
             camera writes into its picture needs none.
         decode_asleep: `decode` while for two seconds nothing has moved and nobody was followed, if
-            it is less. `keyframes` costs least, and notices motion at key frames only; everything
-            is decoded again from the one that shows it.
+            it is less (`rtsp` and `http`). `keyframes` costs least, and notices motion at key
+            frames only; everything is decoded again from the one that shows it.
     """
 
     enabled: bool | None = None
@@ -403,14 +403,15 @@ class Camera(Table):
         name: Name of the camera in topics, metrics and logs.
         source: Where frames come from: `kind` and the options of that kind.
         main: A second stream of the same camera, with more pixels: `kind` and the options of that
-            kind. Clips and pictures of events are taken from it, and it is decoded for those
-            pictures alone. Without it they are taken from `source`.
+            kind, `rtsp` or `http`. Clips and pictures of events are taken from it, and it is
+            decoded for those pictures alone. Without it they are taken from `source`.
         faces_from: Which stream faces are recognized in. `main` has more pixels, and is decoded
             while faces are in view; they are found in `source` all the same.
         fps: Frames per second to run inference on; other frames are decoded and dropped.
-        decode: How much of a stream to decode (`rtsp` and `http`): `all`; `no-loop-filter`, which
-            costs a fifth less and lets blocks show, and which hardware decoders ignore; or
-            `keyframes`, which is `no-loop-filter` where they are more than 20 s apart.
+        decode: How much of a stream to decode (`rtsp` and `http`; other sources are decoded
+            whole): `all`; `no-loop-filter`, which costs a fifth less and lets blocks show, and
+            which hardware decoders ignore; or `keyframes`, which is `no-loop-filter` where they
+            are more than 20 s apart.
         aspect: Width over height of the picture as it is meant to be seen, such as 1.7778 for a
             squeezed one of 704x576, at least 0.1; 0 takes what the stream says. Boxes stay in
             pixels.

@@ -42,6 +42,12 @@ EXAMPLES = {  # of keys that must be there
     "cameras": 'the lines [[cameras]], name = "door" and source = { kind = "synthetic" }',
     "source": 'source = { kind = "rtsp", url = "rtsp://10.0.0.7/stream" }',
 }
+PATTERNS = {  # what a value must be, for who does not read regular expressions
+    r"^[A-Za-z0-9_-]{1,64}$": "1 to 64 letters, digits, _ or -",
+    r"^([0-9a-fA-F]{64})?$": "64 hexadecimal digits",
+    r"^([1-8]x[1-8])?$": 'columns and rows, 1 to 8 of each, such as "2x1"',
+    r"^[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?$": "the name of a host, without a port",
+}
 CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # but tab and newline
 
 Key = tuple[str | int, ...]
@@ -366,7 +372,9 @@ def _remedy(problem: Any, table: type[BaseModel]) -> str:  # noqa: ANN401 - Erro
         case "model_type":
             return "must be a table: write its keys in braces, { key = value }"
         case "string_pattern_mismatch":
-            return f"must match {problem['ctx']['pattern']}: change it"
+            pattern = problem["ctx"]["pattern"]
+            words = PATTERNS.get(pattern, "")
+            return f"must {f'be {words}' if words else f'match {pattern}'}: change it"
         case _:
             message = str(problem["msg"]).removeprefix("Value error, ")
             return message if ":" in message else f"{message}: change it"

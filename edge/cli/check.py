@@ -44,7 +44,7 @@ from edge.printable import format_bytes, format_count
 from edge.recording.archive import INDEX
 from edge.recording.index import Index
 from edge.recording.records import WORRYING_SHARE, describe_protected
-from edge.service.camera_pool import create_main, create_source
+from edge.service.camera_pool import create_main, create_source, describe_unheeded
 from edge.service.gallery_sync import follow_gallery
 from edge.service.health import HealthBoard
 from edge.service.http import HttpServer, listen
@@ -374,4 +374,6 @@ def _check_camera(camera: Camera) -> Finding:
     width, height = capture.picture.size_wh
     took_s = time.monotonic() - started_s
     detail = f"{source.address}: {width}x{height}, first frame in {took_s:.1f} s"
+    unheeded = describe_unheeded(camera, source)
+    detail += f"; warning: {unheeded}" if unheeded else ""
     return Finding(part, True, detail + _describe_sound(said))

@@ -80,6 +80,8 @@ class CameraPool:
     def add(self, camera: Camera, source: Source, main: Source | None = None) -> None:
         """Start a camera, and its main stream if it has one."""
         self._sample(camera)
+        if unheeded := describe_unheeded(camera, source):
+            log.warning("%s: %s", camera.name, unheeded)
         ring = main_ring = None
         if camera.record.audio:
             self._ask_for_sound(camera.name, main or source)
@@ -100,6 +102,9 @@ class CameraPool:
     def adjust(self, camera: Camera) -> None:
         """Change the settings of a camera, but its source, while it runs."""
         loop, _ = self._cameras[camera.name]
+        unheeded = describe_unheeded(camera, loop.source)
+        if unheeded and unheeded != describe_unheeded(loop.camera, loop.source):
+            log.warning("%s: %s", camera.name, unheeded)
         loop.camera = camera
         self._sample(camera)
         self._record(replace(self.recorded[camera.name], settings=camera))
@@ -206,11 +211,34 @@ def create_main(table: Mapping[str, Any]) -> Source:
         ConfigError: It cannot be used as configured, or only by decoding it.
     """
     source: Source = plugins.create("sources", table)
-    if not (isinstance(source, CodedSource) and isinstance(source, SparingSource)):
-        raise ConfigError(
-            f"kind {table.get('kind')!r} cannot be recorded without decoding: use rtsp or http"
-        )
-    return source
+    if isinstance(source, CodedSource) and isinstance(source, SparingSource):
+        return source
+    why = (
+        "is a recording, whose time is not that of source"
+        if isinstance(source, CodedSource)
+        else "sends no coded stream"
+    )
+    raise ConfigError(
+        f"kind {table.get('kind')!r} {why}: main is a second stream of a live camera, rtsp or "
+        "http; without main, clips and pictures are taken from source"
+    )
+
+
+def describe_unheeded(camera: Camera, source: Source) -> str:
+    """Settings of how much to decode that a source does not heed; empty where there are none."""
+    if isinstance(source, SparingSource):
+        return ""
+    keys = [
+        key
+        for key, table in (("decode", camera), ("decode_asleep", camera.motion))
+        if key in table.model_fields_set and getattr(table, key) != "all"
+    ]
+    if not keys:
+        return ""
+    return (
+        f"{' and '.join(keys)} {'has' if len(keys) == 1 else 'have'} no effect: a source of kind "
+        f"{camera.source.get('kind')!r} is decoded whole; that is for rtsp and http"
+    )
 
 
 def create_source(camera: Camera) -> Source:

@@ -562,7 +562,9 @@ class HttpServer:
     def _take_listener(self) -> socket.socket | None:
         """The socket of the start, or a new attempt."""
         listener, self._first = self._first, None
-        return listener or self._listen()
+        if listener is None and (listener := self._listen()):
+            log.info("http port %d is free now, and taken", self.port)
+        return listener
 
     def _listen(self) -> socket.socket | None:
         try:

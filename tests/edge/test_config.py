@@ -216,7 +216,7 @@ BROKEN = [
     Broken("log_key", Toml(more="[log]\nfile = 'x'"), "log.file", "unknown key", "spelling"),
     # wrong types and values
     Broken("node_is_a_number", Toml(top="node = 5"), "node", "string", "change it"),
-    Broken("node_with_a_slash", Toml(top='node = "a/b"'), "node", "must match", "change it"),
+    Broken("node_with_a_slash", Toml(top='node = "a/b"'), "node", "letters, digits", "change it"),
     Broken("fps_is_text", camera('fps = "fast"'), "cameras[0].fps", "number", "remove the quotes"),
     Broken("fps_is_zero", camera("fps = 0"),
            "cameras[0].fps", "greater than or equal to 0.001", "change it"),
@@ -250,7 +250,7 @@ BROKEN = [
            "remove it"),
     Broken("tiles_and_zoom", camera('tiles = "2x1"\nzoom = true'), "cameras[0]",
            "zoom looks closer where something moves, tiles everywhere", "remove one of the two"),
-    Broken("no_tiles", camera('tiles = "0x1"'), "cameras[0].tiles", "must match", "change it"),
+    Broken("no_tiles", camera('tiles = "0x1"'), "cameras[0].tiles", "columns and rows", "such as"),
     # names
     Broken("camera_twice", Toml(
         more='[[cameras]]\nname = "door"\nsource = { kind = "video_file", path = "x" }'),
@@ -332,7 +332,7 @@ BROKEN = [
            detector(f'{{ path = "detector.onnx", sha256 = "{"0" * 64}" }}'),
            "models.detector", "has sha256", "restore the file, or pin", late=True),
     Broken("hash_too_short", detector('{ path = "detector.onnx", sha256 = "abc" }'),
-           "models.detector.sha256", "must match", "change it"),
+           "models.detector.sha256", "64 hexadecimal digits", "change it"),
     Broken("not_in_the_zoo", detector('"zoo:unicorn"'),
            "models.detector", "zoo:unicorn", "use one of zoo:", late=True),
     # classifiers
@@ -350,7 +350,7 @@ BROKEN = [
     Broken("attribute_twice", attribute('[[attributes]]\nmodel = "light.onnx"'),
            "attributes", "attribute 'light' is defined twice", "its own name"),
     Broken("attribute_of_no_name", attribute('name = "a b"'),
-           "attributes[0].name", "must match", "change it"),
+           "attributes[0].name", "letters, digits", "change it"),
     Broken("attribute_without_votes", attribute("min_votes = 0"),
            "attributes[0].min_votes", "greater than or equal to 1", "change it"),
     Broken("attribute_of_more_votes_than_count", attribute("min_votes = 16"),

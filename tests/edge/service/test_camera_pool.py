@@ -7,12 +7,20 @@ import pytest
 
 from edge.config import Camera
 from edge.errors import ConfigError
-from edge.service.camera_pool import TOLD_S, CameraPool, create_main
+from edge.service.camera_pool import (
+    TOLD_S,
+    CameraPool,
+    create_main,
+    create_source,
+    describe_unheeded,
+)
 from edge.service.frame_queue import FrameQueue
 from edge.service.metrics import Metrics
 from edge.types import Decoding
 
 EVENTS = [{"when": ["began"]}]
+
+RTSP = {"kind": "rtsp", "url": "rtsp://127.0.0.1:1/stream"}
 
 
 class CodedCamera:
@@ -91,6 +99,31 @@ def test_the_stream_that_is_recorded_is_asked_for_sound_where_that_is_wanted(cap
     assert pool.sound_problems == {}
 
 
-def test_a_main_stream_that_does_not_come_coded_is_refused_by_name():
-    with pytest.raises(ConfigError, match="kind 'synthetic' cannot be recorded without decoding"):
-        create_main({"kind": "synthetic"})
+@pytest.mark.parametrize(
+    ("table", "why"),
+    [
+        ({"kind": "synthetic"}, "kind 'synthetic' sends no coded stream: main is a second stream"),
+        ({"kind": "video_file", "path": "a.mp4"}, "kind 'video_file' is a recording, whose time"),
+    ],
+)
+def test_a_main_stream_that_cannot_be_one_is_refused_by_name_with_the_reason(table, why):
+    with pytest.raises(ConfigError, match=why):
+        create_main(table)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({}, ""),
+        ({"decode": "all"}, ""),
+        ({"decode": "keyframes"}, "decode has no effect: a source of kind 'synthetic' is decoded"),
+        ({"decode": "keyframes", "motion": {"decode_asleep": "keyframes"}},
+         "decode and decode_asleep have no effect"),
+        ({"source": RTSP, "decode": "keyframes"}, ""),
+    ],
+)  # fmt: skip
+def test_how_much_to_decode_is_said_to_have_no_effect_where_it_has_none(settings, told):
+    camera = Camera(**{"name": "a", "source": {"kind": "synthetic"}} | settings)
+    said = describe_unheeded(camera, create_source(camera))
+    assert said.startswith(told)
+    assert bool(said) is bool(told)

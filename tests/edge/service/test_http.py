@@ -251,6 +251,7 @@ def _is_closed(connection):
 
 
 def test_a_port_in_use_is_told_once_and_taken_when_it_is_free(caplog):
+    caplog.set_level("INFO")
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         server = HttpServer(Http(port=port), Metrics(), HealthBoard())
@@ -264,6 +265,7 @@ def test_a_port_in_use_is_told_once_and_taken_when_it_is_free(caplog):
             assert time.monotonic() < deadline_s
             time.sleep(0.05)
         assert get(server, "/healthz")[0] == 200
+        assert f"http port {port} is free now, and taken" in caplog.text
     finally:
         server.stop(time.monotonic() + 5)
 
