@@ -16,6 +16,7 @@ from edge.cli.application import deprecated_options
 from edge.engines.cache import DEFAULT, BuildOptions, EngineCache, default_root
 from edge.manifest import read_model
 from edge.models.paths import resolve_model
+from edge.printable import format_bytes
 
 RENAMED = deprecated_options({"--usual-batch": "--opt-batch"})
 
@@ -54,7 +55,7 @@ def build_command(
         result = build(read_model(path, sha256), str(path), request, engines, report)
     entry = result.entry
     done = f"built in {entry.took_s:.1f} s" if result.is_new else "was there"
-    typer.echo(f"{entry.name}: {entry.key}: {entry.size_bytes / 1e6:.1f} MB, {done}\n{entry.path}")
+    typer.echo(f"{entry.name}: {entry.key}: {format_bytes(entry.size_bytes)}, {done}\n{entry.path}")
 
 
 @contextlib.contextmanager

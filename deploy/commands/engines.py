@@ -18,7 +18,7 @@ from edge.engines.cache import EngineCache, EngineEntry, default_root
 from edge.engines.cuda import Gpu, open_cuda
 from edge.engines.library import NAMES, find_library
 from edge.errors import ConfigError
-from edge.printable import format_count
+from edge.printable import format_bytes, format_count
 
 app = application("Manage the TensorRT engines in the cache.")
 
@@ -71,7 +71,7 @@ def prune_command(
     for path in paths:
         path.unlink(missing_ok=True)
     typer.echo(
-        f"{engines.folder}: removed {format_count(len(paths), 'file')}, {freed / 1e6:.1f} MB"
+        f"{engines.folder}: removed {format_count(len(paths), 'file')}, {format_bytes(freed)}"
     )
 
 

@@ -16,6 +16,7 @@ from edge.errors import ConfigError
 from edge.extra import advise_extra
 from edge.manifest import Manifest, read_model
 from edge.models.paths import resolve_model
+from edge.printable import format_bytes
 
 USES = {
     "detect": "detect PICTURE --detector",
@@ -64,4 +65,4 @@ def write_model(target: Path, model: bytes, use: str) -> None:
         raise ConfigError(
             f"--out {target} cannot be written ({error.strerror}): choose another place"
         ) from error
-    typer.echo(f"{target}: {len(model) / 1e6:.1f} MB, try: edge {use} {target}")
+    typer.echo(f"{target}: {format_bytes(len(model))}, try: edge {use} {target}")

@@ -29,6 +29,7 @@ from edge.diagnostics.benchmark import (
 from edge.diagnostics.capacity import MAX_P99_S, MIN_SHARE, find_most, is_carried
 from edge.diagnostics.clips import CLIP_FPS, Scene, make_clips
 from edge.errors import ConfigError
+from edge.printable import format_count
 
 LOOK_FPS = 5.0  # of cameras that are to be found out how many of them are carried
 MAX_CAMERAS = 64
@@ -184,7 +185,7 @@ def _find_cameras(live: Load, what: str, report: _Report, progress: _Progress) -
 
     def carries(cameras: int) -> bool:
         for _ in range(TRIES):
-            progress.tell(f"{cameras} cameras")
+            progress.tell(format_count(cameras, "camera"))
             cost = measure_daemon(replace(live, cameras=cameras))
             peaks.setdefault(cameras, cost.peak_bytes)
             report.add(_make_row(what, replace(live, cameras=cameras), _name_stream(live), cost))
@@ -202,7 +203,7 @@ def _measure_growth(live: Load, what: str, report: _Report, progress: _Progress)
     """What more and more cameras cost, whether they are carried or not."""
     peaks: dict[int, int] = {}
     for cameras in GROWTH:
-        progress.tell(f"{cameras} cameras")
+        progress.tell(format_count(cameras, "camera"))
         load = replace(live, cameras=cameras)
         cost = measure_daemon(load)
         peaks[cameras] = cost.peak_bytes

@@ -28,7 +28,7 @@ from edge.client import ENDPOINT, Received, Subscriber
 from edge.compat import UTC
 from edge.errors import ConfigError, EdgeError, StorageError
 from edge.event import Severity
-from edge.printable import escape_controls, escape_controls_in_json
+from edge.printable import escape_controls, escape_controls_in_json, format_bytes
 from edge.recording.archive import Archive
 from edge.recording.index import Index
 from edge.recording.mp4 import Part, join
@@ -145,7 +145,7 @@ def _doom(index: Index, event_id: str) -> None:
         raise EdgeError(
             f"event {event_id} is protected: `edge events protect --release` first"
             if record.protected
-            else f"event {event_id} goes on: delete it when it is over"
+            else f"event {event_id} is still going on: delete it when it is over"
         )
 
 
@@ -157,7 +157,8 @@ def _delete_doomed(configuration: Path, folder: Path, event_ids: Sequence[str]) 
         with contextlib.closing(Archive(settings, folder)) as archive:
             archive.delete_doomed()
     except StorageError:
-        typer.echo(f"{', '.join(event_ids)}: the node deletes their files within seconds")
+        whose = "its" if len(event_ids) == 1 else "their"
+        typer.echo(f"{', '.join(event_ids)}: the node deletes {whose} files within seconds")
         return
     typer.echo(f"{', '.join(event_ids)}: deleted")
 
@@ -201,7 +202,7 @@ def export(
                 raise StorageError(f"no {word} of event {what} is kept")
             with replace_file(out) as part:
                 shutil.copyfile(folder / files[0].path, part)
-    typer.echo(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
+    typer.echo(f"{out}: {format_bytes(out.stat().st_size)}")
 
 
 def _export_span(
@@ -331,7 +332,7 @@ def _format_moment(unix_s: float) -> str:
 
 def _format_span(record: EventRecord) -> str:
     ended_s = record.event.ended_s
-    return "goes on" if ended_s is None else f"{ended_s - record.event.began_s:.0f} s"
+    return "ongoing" if ended_s is None else f"{ended_s - record.event.began_s:.0f} s"
 
 
 def _parse_time(text: str) -> float:

@@ -111,7 +111,7 @@ def delete_event(call: Call[Query, None]) -> None:
             HTTPStatus.CONFLICT,
             "the event is protected: take its protection away first"
             if record.protected
-            else "the event goes on: delete it when it is over",
+            else "the event is still going on: delete it when it is over",
         )
     call.node.changes.add_deletion(record)
 

@@ -104,6 +104,31 @@ def test_the_configuration_in_the_readme_passes_the_check_as_it_stands(tmp_path,
     assert done.exit_code == 0, done.output
 
 
+def test_the_demo_prints_what_the_readme_shows(tmp_path, default_ports):
+    """Line by line but for its table; times, ids and counts are any."""
+
+    def simplify(text):
+        lines = [line.strip() for line in text.splitlines() if line[:1] not in "┏┃┡│└ "]
+        text = re.sub(r"\[\w+\]", "[ID]", "\n".join(dict.fromkeys(filter(None, lines))))
+        return re.sub(r"\d\d:\d\d:\d\d", "TIME", text).splitlines()
+
+    shown = next(text for text in blocks(ROOT / "README.md", "text") if "edge-demo.png" in text)
+    done = subprocess.run(
+        [sys.executable, "-m", "edge", "demo", "--seconds", "20"],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert simplify(done.stdout) == simplify(shown), done.stderr
+
+
+def test_no_command_of_a_page_writes_over_a_file_that_it_reads():
+    for path in DOCUMENTS:
+        sources = set(re.findall(r'path = "([^"]+)"', text_of(path)))
+        for line in "".join(blocks(path, "sh")).splitlines():
+            call = re.sub(r"\s#.*", "", line).split()
+            if call[:3] == ["edge", "events", "export"]:
+                assert call[-1] not in sources, (path, line)
+
+
 def test_the_readme_fits_on_two_screens_and_says_once_what_is_not_measured():
     readme = text_of(ROOT / "README.md")
     assert len(readme.splitlines()) <= 130

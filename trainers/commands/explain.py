@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from edge.cli.table import make_table
+from edge.printable import format_bytes
 from trainers.commands.evaluate import Which, choose_part
 from trainers.commands.options import OnlyVal, WithoutTest, check_path
 from trainers.keras_import import load_keras
@@ -106,7 +107,7 @@ def explain(
     dataset = choose_part(_read(data, folder.kind), which)
     path = out or run / "explain.html"
     save_text(path, explain_run(folder, _thin_out(dataset, most), data, score))
-    typer.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+    typer.echo(f"{path}: {format_bytes(path.stat().st_size)}")
 
 
 def _read(data: Path, kind: str) -> Dataset:

@@ -19,6 +19,11 @@ const makeRow = (box, hasPeople) => ({
   isBad: box.state !== "ready" || Boolean(box.problem) || box.owes,
 });
 
+const describeSum = (ill, all) => {
+  if (ill) return `${ill} of ${all} ${ill === 1 ? "needs" : "need"} attention`;
+  return all === 1 ? "The box is well" : `All ${all} boxes are well`;
+};
+
 const show = async () => {
   const answer = await fetch("/api/v1/boxes", { headers: { accept: "application/json" } });
   if (!answer.ok) throw new Error(`the hub answers with ${answer.status}`);
@@ -28,7 +33,7 @@ const show = async () => {
   const rows = boxes.map((box) => makeRow(box, hasPeople));
   const ill = rows.filter(({ isBad }) => isBad);
   find("summary").replaceChildren(make("div", { class: ill.length || problem ? "summary bad" : "summary good" },
-    make("p", { class: "verdict" }, ill.length ? `${ill.length} of ${rows.length} need attention` : `All ${rows.length} are well`)));
+    make("p", { class: "verdict" }, describeSum(ill.length, rows.length))));
   // those that need somebody come first
   const table = [...ill, ...rows.filter(({ isBad }) => !isBad)];
   find("boxes").replaceChildren(rows.length

@@ -62,13 +62,13 @@ export class Overlay {
 
   write(text, x, y) {
     const { context, scale } = this;
-    const [colour, height] = [context.fillStyle, 17 * scale];
+    const [color, height] = [context.fillStyle, 17 * scale];
     const width = context.measureText(text).width + 8 * scale;
     const top = Math.max(y - height, 0);
     context.fillRect(x, top, width, height);
     context.fillStyle = "#000";
     context.fillText(text, x + 4 * scale, top + 13 * scale);
-    context.fillStyle = colour;
+    context.fillStyle = color;
   }
 }
 

@@ -16,6 +16,7 @@ from edge.cli.watch import Board
 from edge.client import Received
 from edge.config import Storage
 from edge.event import EventChange, KnownPerson, Severity
+from edge.printable import format_bytes
 from edge.recording.archive import Archive
 from edge.recording.index import Index
 from edge.recording.records import FileKind, StoredFile
@@ -121,7 +122,8 @@ def test_an_event_is_shown_with_the_places_of_its_files(kept):
 
 
 def test_the_clip_of_an_event_is_copied(kept, tmp_path):
-    assert "MB" in run("export", kept, "1nj3k5vk42", tmp_path / "out.mp4")
+    said = run("export", kept, "1nj3k5vk42", tmp_path / "out.mp4")
+    assert said == f"{tmp_path}/out.mp4: {format_bytes((tmp_path / 'out.mp4').stat().st_size)}\n"
     assert (tmp_path / "out.mp4").read_bytes() == (kept.parent / "kept/clip.mp4").read_bytes()
 
 
@@ -189,9 +191,14 @@ def test_an_event_is_deleted_with_its_files_unless_a_node_does_it(own):
     assert not (folder / "clip.mp4").exists()
     assert "no event" in run("show", own, "1nj3k5vk42", exit_code=78)
     with contextlib.closing(Archive(Storage(folder="kept"), folder)) as archive:
-        assert "the node deletes" in run("delete", own, "1nj3k5vk41", "1nj3k5vk40")
+        assert "the node deletes their files" in run("delete", own, "1nj3k5vk41", "1nj3k5vk40")
         assert sorted(archive.index.list_doomed()) == ["1nj3k5vk40", "1nj3k5vk41"]
         assert run("list", own).strip() == "no such event"
+
+
+def test_of_one_event_its_files_are_deleted(own):
+    with contextlib.closing(Archive(Storage(folder="kept"), own.parent / "kept")):
+        assert "the node deletes its files" in run("delete", own, "1nj3k5vk41")
 
 
 def test_of_several_events_each_that_can_be_is_deleted_and_the_others_are_named(own):
