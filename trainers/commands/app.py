@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edge.cli.application import application
-from trainers.commands import benchmark, data, evaluate, explain, train
+from trainers.commands import benchmark, data, evaluate, explain, restyle, train
 
 app = application("Train, label and evaluate models on your own images.")
 app.command(cls=train.RENAMED)(train.detector)
@@ -15,6 +15,7 @@ app.command()(data.label)
 app.command()(data.crops)
 app.command()(data.check)
 app.command()(data.augment)
+app.command()(restyle.restyle)
 app.command(cls=evaluate.RENAMED)(evaluate.evaluate)
 app.command(cls=evaluate.RENAMED_OF_ATTACKS)(evaluate.attacks)
 app.command(cls=evaluate.RENAMED_OF_VERIFICATION)(evaluate.verification)

@@ -18,7 +18,7 @@ from typing import Any
 from keras import layers
 
 from edge.errors import ConfigError
-from trainers.networks.config import Norm
+from trainers.networks.config import BACKBONES, Norm
 
 Tensor = Any  # a tensor of the Keras backend in use
 
@@ -254,7 +254,7 @@ _BUILDERS: dict[str, tuple[_Build, float]] = {
     "resnet18": (_resnet18, 1.0),
     "resnet50": (_resnet50, 1.0),
 }
-NAMES = tuple(_BUILDERS)
+NAMES = BACKBONES
 
 
 def backbone(name: str) -> Callable[..., Features]:

@@ -12,6 +12,7 @@ from edge.types import Resampling
 Norm = Literal["batch", "none"]
 OverTime = Literal["none", "conv1d", "conv3d"]
 STRIDES = (8, 16, 32)
+BACKBONES = ("nano", "slim", "squeezenet", "vgg16", "resnet18", "resnet50")
 
 # Hidden channels of each MiniFASNet block as its authors pruned them, by stage ("1.8M")
 BRANCH_BLOCKS = {
