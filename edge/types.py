@@ -20,6 +20,7 @@ from edge.columns import Columns
 from edge.compat import StrEnum
 
 F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
 I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
 U8 = NDArray[np.uint8]

@@ -2,7 +2,8 @@
 
 Looks are compared with the first ones by `planarity`. A face that stirs and yet is as alike as two
 views of a flat picture, look after look, is held, too: of real faces, looks some time apart leave
-0.40 and more, of photographs 0.07 at most (decision 051).
+0.40 and more, of photographs 0.07 at most (decision 051). So is one that has not moved at all
+(`stillness`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import ClassVar
 import numpy as np
 
 from edge.people.liveness.planarity import is_flat, is_nonplanar, make_thumbnail
+from edge.people.liveness.stillness import Stillness
 from edge.people.liveness.witness import SILENCE, LivenessLook, Testimony
 from edge.types import F32
 
@@ -33,12 +35,14 @@ class MotionWitness:
 
     def __init__(self) -> None:
         self._first: deque[tuple[F32, F32]] = deque(maxlen=MAX_THUMBNAILS)  # thumbnail, landmarks
+        self._stillness = Stillness()
         self._nonplanar = self._planar = self._flat = self._bent = 0
 
     def look(self, look: LivenessLook) -> bool:
         """See `Witness.look`."""
         if self._nonplanar >= MIN_NONPLANAR:
             return True
+        self._stillness.look(look)
         thumbnail = make_thumbnail(look.crop)
         if self._first:
             if all(is_nonplanar(old, thumbnail) for old, _ in self._first):
@@ -65,7 +69,8 @@ class MotionWitness:
         if self._nonplanar:
             return SILENCE
         is_flat = self._flat >= MIN_FLAT and self._flat >= CLEAR * self._bent
-        return HELD if is_flat or self._planar >= MIN_PLANAR else SILENCE
+        is_held = self._planar >= MIN_PLANAR or self._stillness.is_still
+        return HELD if is_flat or is_held else SILENCE
 
 
 def _is_far(one: F32, other: F32, least: float) -> bool:

@@ -5,7 +5,8 @@ ring around the face is compared with the look before, once where it was and onc
 the face, and whichever fits better speaks. Where all of the picture moved along, either the camera
 did or what is held fills its view, which is less against life. Where the surroundings have become
 others, neither staying nor going along with the face, something was put before the camera, as when
-a photograph is swapped for another, and what was seen before does not count.
+a photograph is swapped for another, and what was seen before does not count. What a face that
+moves by less than that is worth, `sway` measures over several looks.
 """
 
 from __future__ import annotations
@@ -15,17 +16,15 @@ from typing import ClassVar
 
 import numpy as np
 
+from edge.people.liveness.region import REACH, SHOULDERS, SIDE, cut_region
+from edge.people.liveness.sway import Sway
 from edge.people.liveness.witness import SILENCE, LivenessLook, Testimony
-from edge.types import F32, Bool, Picture, YuvPicture
-from edge.vision.resize import crop, resize_to_rgb
+from edge.types import F32, Bool, YuvPicture
 from edge.vision.scene_cut import compute_grid
 from edge.vision.warp import warp
 
-REACH = 1.4  # of the region, in heights of the face, to each side of its center
 HEAD = 0.75, 0.8  # half axes of what may be head and hair, in heights of the face
-SIDE = 80  # of the region that is compared, pixels
 MAX_GAP_S = 2.5
-SHOULDERS = 0.45  # heights of the face below its center, from where they may be seen
 MOVED = 0.06  # heights of the face: less tells nothing
 MAX_MOVED, MAX_GROWN = 0.6, 0.3
 MIN_TEXTURE = 6.0  # standard deviation of luma: a blank wall tells nothing
@@ -38,9 +37,9 @@ MIN_PIXELS, MIN_CELLS = 200, 40
 FAR, FIXED = 2.2, 0.1  # heights from the face, and unlikeness of what did not move there
 NOISE = 0.01  # added to one minus the correlation, so that two near ones are no clear difference
 STAYED = Testimony(picture=1.0, video=0.5)
+SWAYED = Testimony(picture=-3.5, video=-3.5)  # by little, again and again
 CARRIED = Testimony(picture=-3.0, video=-3.0)
 PANNED = Testimony(picture=-2.0, video=-2.0)  # with all there is: the camera, or what is held
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,7 +69,7 @@ class View:
         center = (look.xyxy[:2] + look.xyxy[2:]).astype(np.float64) / 2
         height = max(float(look.xyxy[3] - look.xyxy[1]), 1.0)
         points = look.landmarks[:, 0].astype(np.float64) + 1j * look.landmarks[:, 1]
-        region = _cut(look.picture, center, height)
+        region = cut_region(look.picture, center, height)
         turns = look.picture.quarter_turns if isinstance(look.picture, YuvPicture) else 0
         grid = np.rot90(compute_grid(look.picture), turns)
         return cls(look.at_s, look.picture.size_wh, center, height, points, region, grid)
@@ -97,11 +96,13 @@ class SurroundingsWitness:
     def __init__(self) -> None:
         self._before: View | None = None
         self._stayed = self._carried = self._panned = 0
+        self._sway = Sway()
 
     def look(self, look: LivenessLook) -> bool:
         """See `Witness.look`."""
         if not (np.isfinite(look.landmarks).all() and np.ptp(look.landmarks, axis=0).max() >= 1):
             return True
+        self._sway.look(look)
         before, now = self._before, View.take(look)
         if before is None or not _are_comparable(before, now):
             self._before = now
@@ -136,9 +137,14 @@ class SurroundingsWitness:
     def testify(self) -> Testimony:
         """See `Witness.testify`."""
         against = self._carried + self._panned
+        if self._stayed >= MIN_MOVES and self._stayed > 3 * against:
+            return STAYED
+        said = [SILENCE]
         if against >= MIN_MOVES and against > self._stayed:
-            return CARRIED if self._carried >= self._panned else PANNED
-        return STAYED if self._stayed >= MIN_MOVES and self._stayed > 3 * against else SILENCE
+            said.append(CARRIED if self._carried >= self._panned else PANNED)
+        if self._sway.goes_along:
+            said.append(SWAYED)
+        return min(said, key=lambda told: told.video)
 
 
 def _are_comparable(before: View, now: View) -> bool:
@@ -156,22 +162,6 @@ def _fit_similarity(source: np.ndarray, target: np.ndarray) -> tuple[complex, co
     spread = source - source.mean()
     factor = complex(np.vdot(spread, target - target.mean()) / np.vdot(spread, spread))
     return factor, complex(target.mean() - factor * source.mean())
-
-
-def _cut(picture: Picture, middle: np.ndarray, height: float) -> F32:
-    """Luma of the region around a point, ``(SIDE, SIDE)``; NaN outside the picture."""
-    reach, scale = REACH * height, SIDE / (2 * REACH * height)
-    low, high = np.floor(middle - reach).astype(int), np.ceil(middle + reach).astype(int)
-    region = np.full((SIDE, SIDE), np.nan, np.float32)
-    if (high <= 0).any() or (low >= picture.size_wh).any():
-        return region
-    part, corner = crop(picture, *low.tolist(), *high.tolist())
-    size_wh = tuple(max(1, round(side * scale)) for side in part.size_wh)
-    luma = resize_to_rgb(part, (size_wh[0], size_wh[1])).astype(np.float32) @ _LUMA
-    x, y = (max(0, round(float(v))) for v in (corner - middle + reach) * scale)
-    place = region[y : y + size_wh[1], x : x + size_wh[0]]
-    place[:] = luma[: place.shape[0], : place.shape[1]]
-    return region
 
 
 def _is_fixed(before: View, now: View) -> bool:

@@ -94,6 +94,41 @@ def test_a_photograph_swapped_for_another_elsewhere_is_noticed():
     assert said == [True, True, False, True]
 
 
+def tremble(number: int) -> tuple[int, int]:
+    return [(0, 0), (3, 1), (-2, 2), (1, -3), (-3, 0), (2, 2)][number % 6]
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        ({}, SILENCE),
+        ({"carried": True}, surroundings.SWAYED),
+        ({"panned": True}, SILENCE),
+    ],
+    ids=["head", "picture in a hand", "trembling camera"],
+)
+def test_what_moves_by_little_tells_a_picture_in_a_hand_from_a_head(how, says):
+    witness = SurroundingsWitness()
+    for look in film(tremble, **how):
+        shown = cv2.GaussianBlur(look.picture.rgb, (0, 0), 1.2)
+        center = tuple(((look.xyxy[:2] + look.xyxy[2:]) / 2).tolist())
+        assert witness.look(make_look(shown, center, look.at_s))
+    assert witness.testify() == says
+
+
+def test_a_hat_before_a_blank_wall_is_no_picture():
+    witness = SurroundingsWitness()
+    for number in range(8):
+        dx, dy = tremble(number)
+        rgb = np.full_like(ROOM, 120)
+        cv2.rectangle(rgb, (200 + dx, 60 + dy), (280 + dx, 100 + dy), (40, 60, 90), -1)
+        cv2.ellipse(rgb, (240 + dx, 170 + dy), (32, 42), 0, 0, 360, (200, 160, 140), -1)
+        cv2.circle(rgb, (230 + dx, 160 + dy), 4, (60, 40, 30), -1)
+        cv2.circle(rgb, (250 + dx, 160 + dy), 4, (60, 40, 30), -1)
+        assert witness.look(make_look(rgb, (240 + dx, 170 + dy), number * STEP_S))
+    assert witness.testify() == SILENCE
+
+
 def test_a_blank_wall_tells_nothing_of_surroundings():
     witness = SurroundingsWitness()
     for look in film(sway):
@@ -238,7 +273,7 @@ def test_a_flat_face_that_is_moved_about_is_held():
     assert witness.testify() == HELD
 
 
-def watch_face(stir_px: float, bend: float = 0.0):
+def watch_face(stir_px: int, bend: float = 0.0):
     """What motion says of a face that stirs and changes by some gray levels."""
     witness = MotionWitness()
     for number in range(12):
@@ -246,8 +281,9 @@ def watch_face(stir_px: float, bend: float = 0.0):
         face += (-1) ** number * bend * np.sin(np.arange(112) / 5)[:, None, None]
         rng = np.random.default_rng(number)
         crop = np.clip(face + rng.normal(0, 2, face.shape), 0, 255).astype(np.uint8)
-        look = make_look(ROOM, (240 + (-1) ** number * stir_px, 170), number * STEP_S)
-        witness.look(LivenessLook(look.picture, crop, look.xyxy, look.landmarks, look.at_s))
+        x, rgb = 240 + (-1) ** number * stir_px, ROOM.copy()
+        rgb[170 - 56 : 170 + 56, x - 56 : x + 56] = crop
+        witness.look(make_look(rgb, (x, 170), number * STEP_S))
     return witness.testify()
 
 
@@ -255,10 +291,11 @@ def watch_face(stir_px: float, bend: float = 0.0):
     ("how", "says"),
     [
         ({"stir_px": 4}, HELD),
-        ({"stir_px": 0.5}, SILENCE),
+        ({"stir_px": 1}, SILENCE),
+        ({"stir_px": 0}, HELD),
         ({"stir_px": 4, "bend": 7}, SILENCE),
     ],
-    ids=["trembling photograph", "still", "face that changes a little"],
+    ids=["trembling photograph", "stirs a little", "never moved", "face that changes a little"],
 )
 def test_a_face_that_stirs_and_stays_quite_flat_is_held(how, says):
     assert watch_face(**how) == says

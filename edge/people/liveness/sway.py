@@ -1,0 +1,144 @@
+"""Sway: where a face moves by little, does what is around it move, too, as in a picture in a hand?
+
+No hand holds a photograph still, and no head takes the wall behind it along. The region around the
+face is cut from the same place of each look, and the shift against an earlier look is measured of
+the face and of what is left of the head, right of it and above it, less that of the corners of the
+picture, which move where the camera does. One side alone may be a hat or hair before a blank wall.
+
+Measured over 8 to 12 looks, 0.1 s apart: the ring of drawn heads shifted 0.05 times as far as the
+face at most, that of photographs that tremble, sway or take turns 0.2 to 1.4 times as far: less
+than 1 where their border or a turn of theirs is in view.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edge.people.liveness.region import REACH, SHOULDERS, SIDE, cut_region, measure_luma
+from edge.people.liveness.witness import LivenessLook
+from edge.types import F32, F64, Bool, Picture
+from edge.vision.patch import Patch
+from edge.vision.resize import crop
+
+MIN_LOOKS = 2
+MIN_SWAY = 0.25  # root mean square of the face's shifts, pixels of the region
+ALONG = 0.1  # times the face's shifts that a side's are at least, where it goes along
+FEW = 0.3  # more of them, over the number of looks
+MAX_AGE_S = 4.0  # of the look that others are compared with
+MAX_LOST = 3  # looks in a row that cannot be compared with it, before another is taken
+CORNER = 64  # side of each, pixels of the picture
+CLEARANCE = 1.6  # of a corner from the center of the face, in heights of the face
+FACE = 0.36, 0.45  # half axes of what is compared of the face, in heights of it
+HEAD = 0.9, 0.9  # the same of what may be head, hair or hat
+MIN_SIDES = 2  # that go along
+
+
+class Sway:
+    """Compares looks with an earlier one, and adds up how far the face and each side shifted.
+
+    Attributes:
+        looks: That could be compared.
+    """
+
+    def __init__(self) -> None:
+        self.looks = 0
+        self._first: _View | None = None
+        self._lost = 0
+        self._sums = np.zeros((2, len(_SIDES)))  # of squares, of the face and of each side
+        self._seen = np.zeros(len(_SIDES), int)  # looks in which each side was found
+
+    @property
+    def goes_along(self) -> bool:
+        """Whether what is around the face moved where the face did."""
+        face, sides = self._sums
+        swayed = (self._seen >= MIN_LOOKS) & (face >= self._seen * MIN_SWAY**2)
+        along = ALONG + FEW / np.maximum(self._seen, 1)
+        return bool((swayed & (sides >= along**2 * face)).sum() >= MIN_SIDES)
+
+    def look(self, look: LivenessLook) -> None:
+        """Compare a look with the earlier one."""
+        if self._first is None or self._lost >= MAX_LOST or not self._first.is_of(look):
+            self._first, self._lost = _View(look), 0
+            return
+        face, sides = self._first.find_shifts(look.picture)
+        seen = np.isfinite(face).all() & np.isfinite(sides).all(1)
+        if not seen.any():
+            self._lost += 1
+            return
+        self._lost = 0
+        self.looks += 1
+        self._seen += seen
+        self._sums[0, seen] += float(face @ face)
+        self._sums[1, seen] += (sides[seen] ** 2).sum(1)
+
+
+class _View:
+    """The face, its sides and the corners of a look."""
+
+    def __init__(self, look: LivenessLook) -> None:
+        self._at_s, self._size_wh = look.at_s, look.picture.size_wh
+        self._center = (look.xyxy[:2] + look.xyxy[2:]).astype(np.float64) / 2
+        self._height = max(float(look.xyxy[3] - look.xyxy[1]), 1.0)
+        region = cut_region(look.picture, self._center, self._height)
+        self._face = Patch(region, _FACE)
+        self._sides = [Patch(region, side) for side in _SIDES]
+        width, height = self._size_wh
+        self._corners = [
+            ((x, y), Patch(_cut_corner(look.picture, x, y), _CORNER))
+            for x in (0, width - CORNER)
+            for y in (0, height - CORNER)
+            if x >= 0 <= y and self._is_far(x + CORNER / 2, y + CORNER / 2)
+        ]
+
+    def _is_far(self, x: float, y: float) -> bool:
+        """Whether a corner with that center neither moves with the face nor shows it."""
+        apart = np.abs(np.array([x, y]) - self._center).max() - CORNER / 2
+        return bool(apart > CLEARANCE * self._height)
+
+    def is_of(self, look: LivenessLook) -> bool:
+        """Whether a look can be compared with this one."""
+        is_near = 0 <= look.at_s - self._at_s <= MAX_AGE_S
+        return is_near and look.picture.size_wh == self._size_wh
+
+    def find_shifts(self, picture: Picture) -> tuple[F64, F64]:
+        """Shifts of the face ``(2,)`` and of the sides ``(3, 2)``, pixels of the region, or NaN."""
+        region = cut_region(picture, self._center, self._height)
+        face = self._face.find_shift(region)
+        sides = np.stack([side.find_shift(region) for side in self._sides])
+        if (np.hypot(*sides.T) >= ALONG * np.hypot(*face)).any():
+            camera = SIDE / (2 * REACH * self._height) * self._find_camera(picture)
+            return face - camera, sides - camera
+        return face, sides
+
+    def _find_camera(self, picture: Picture) -> F64:
+        """How far the corners moved, ``(2,)`` pixels: the median of those found, else 0."""
+        shifts = (patch.find_shift(_cut_corner(picture, x, y)) for (x, y), patch in self._corners)
+        known = [shift for shift in shifts if np.isfinite(shift).all()]
+        return np.asarray(np.median(known, axis=0)) if known else np.zeros(2)
+
+
+def _cut_corner(picture: Picture, x: int, y: int) -> F32:
+    """Luma of a square of the picture, ``(CORNER, CORNER)``."""
+    part, (left, top) = crop(picture, x, y, x + CORNER, y + CORNER)
+    return measure_luma(part)[y - top :, x - left :][:CORNER, :CORNER]
+
+
+def _draw_ellipse(half_axes: tuple[float, float]) -> Bool:
+    """``(SIDE, SIDE)``: what of the region lies within half axes in heights of the face."""
+    rows, columns = np.mgrid[:SIDE, :SIDE] - SIDE / 2
+    px = SIDE / (2 * REACH)
+    inside: Bool = (columns / (half_axes[0] * px)) ** 2 + (rows / (half_axes[1] * px)) ** 2 <= 1
+    return inside
+
+
+def _draw_sides() -> list[Bool]:
+    """``(SIDE, SIDE)`` each: left of the head, above it and right of it, over the shoulders."""
+    rows, columns = np.mgrid[:SIDE, :SIDE] - SIDE / 2
+    around = ~_draw_ellipse(HEAD) & (rows < SHOULDERS * SIDE / (2 * REACH))
+    above = rows < -np.abs(columns)
+    return [around & ~above & (columns < 0), around & above, around & ~above & (columns > 0)]
+
+
+_FACE = _draw_ellipse(FACE)
+_SIDES = _draw_sides()
+_CORNER = np.ones((CORNER, CORNER), bool)
