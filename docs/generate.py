@@ -404,6 +404,7 @@ def generate_model_contract() -> str:
         "faces": "`images` uint8 (N, h, w, 3)",
         "embed": "`faces` uint8 (N, 112, 112, 3)",
         "liveness": "`faces` uint8 (N, T, h, w, 3)",
+        "landmarks": "`faces` uint8 (N, s, s, 3)",
         "classify": "`images` uint8 (N, h, w, 3)",
     }
     rows = "\n".join(
@@ -422,15 +423,16 @@ def generate_model_contract() -> str:
     )
     return (
         "# Model contract\n\nOne ONNX file is one model. Images are RGB; detectors and face detectors"
-        " get them letterboxed, embedders aligned by five landmarks, liveness models as wide crops"
-        " of one track, classifiers as boxes that are cut out and letterboxed. Preprocessing arithmetic, box decoding and non-maximum suppression are in"
+        " get them letterboxed, embedders aligned by five landmarks, models of 68 points as well"
+        " but cut out wider, liveness models as wide crops of one track, classifiers as boxes that are cut out and letterboxed. Preprocessing arithmetic, box decoding and non-maximum suppression are in"
         " the graph, so that every runtime returns the same rows. N is dynamic, all other sizes are"
         " fixed.\n\n"
         f"| task | input | outputs |\n|---|---|---|\n{rows}\n\n"
         "A row of `detections` is x1, y1, x2, y2 in network pixels, score and class id; rows are"
         " sorted by score, unused rows are zero. `landmarks` are left eye, right eye, nose and the"
         " mouth corners as seen in the image. `embeddings` have unit length. `live` is a"
-        " probability, `probabilities` are one for each class.\n\n"
+        " probability, `probabilities` are one for each class. `points` are the 68 of iBUG and"
+        " 300-W, in pixels of the crop.\n\n"
         "## Manifest\n\nThe metadata entry `edge.manifest` is JSON with these fields:\n\n"
         f"| field | type | default | meaning |\n|---|---|---|---|\n{fields}\n\n"
         + "".join(

@@ -18,12 +18,13 @@ KEY = "edge.manifest"
 MAX_FILE_BYTES = 1024 * MIB
 MAX_MANIFEST_CHARS = 4 * MIB
 MAX_INPUT_BYTES = 64 * MIB  # of one picture or clip
-Task = Literal["detect", "faces", "embed", "liveness", "classify"]
+Task = Literal["detect", "faces", "embed", "liveness", "landmarks", "classify"]
 # Must be said and is not guessed: on faces prepared otherwise, these models err without a sign.
 _AS_TRAINED = ("resampling", "color", "mean", "scale")
 PREPROCESSING: Final[Mapping[Task, tuple[str, ...]]] = {
     "embed": _AS_TRAINED,
     "liveness": (*_AS_TRAINED, "crop_scales", "clip_frames"),
+    "landmarks": (*_AS_TRAINED, "crop_margin"),
 }
 
 
@@ -74,7 +75,8 @@ class Manifest(BaseModel):
         max_rows: K, the number of rows of the output.
         crop_scales: For liveness: sides of the crops of one image, relative to the face box.
         crop_margin: For classification: by which a box is enlarged before it is cut out, as a
-            fraction of its sides, half at each edge.
+            fraction of its sides, half at each edge. For 68 points: by which an aligned face is
+            cut out wider than for an embedder.
         independent: For classification: any number of the classes may hold, instead of one.
         clip_frames: For liveness: frames of a track that one answer takes.
         clip_s: For liveness: time that those frames may span, in seconds.
@@ -124,6 +126,12 @@ class Manifest(BaseModel):
     def _require_classes(self) -> Self:
         if self.task == "classify" and len(self.classes) < (1 if self.independent else 2):
             raise ValueError("a classifier must name its classes")
+        return self
+
+    @model_validator(mode="after")
+    def _require_square(self) -> Self:
+        if self.task == "landmarks" and self.input_wh[0] != self.input_wh[1]:
+            raise ValueError(f"68 points are found in a square, got {self.input_wh}")
         return self
 
     @model_validator(mode="after")

@@ -16,8 +16,9 @@ from edge.types import Frame, RgbPicture
 from edge.vision import boxes
 from edge.vision.image_file import read_picture
 from edge.vision.resize import to_rgb
-from tests.support.class_tables import list_faces, measure_heads, name_head, write_table
+from tests.support.class_tables import list_faces, name_head, write_table
 from trainers.data.class_data import read_class_data
+from trainers.data.points68 import measure_turns
 from trainers.data.read import read_dataset
 from trainers.evaluation.classifier import evaluate_classifier
 from trainers.metrics.pad import compute_pad_metrics
@@ -213,7 +214,7 @@ def test_a_mirrored_head_looks_to_the_other_side(runtime, facing, shared_data):
 
 def test_heads_of_people_it_never_saw_are_told_apart(facing, shared_data, tmp_path):
     """The people whom no trainer is shown, labeled by landmarks; the card has the figures."""
-    rows = list(list_faces(shared_data, measure_heads, name_head, ("test",)))
+    rows = list(list_faces(shared_data, measure_turns, name_head, ("test",)))
     write_table(tmp_path / "heads.csv", rows)
     result = evaluate_classifier(read_class_data(tmp_path / "heads.csv"), facing)
     assert len({row[6] for row in rows}) >= 50

@@ -19,11 +19,12 @@ from edge.models.paths import resolve_model
 from edge.printable import format_bytes
 
 USES = {
-    "detect": "detect PICTURE --detector",
-    "faces": "detect PICTURE --faces",
-    "embed": "enroll NAME PHOTO --embedder",
-    "liveness": "run, as recognition.liveness =",
-    "classify": "classify PICTURE --model",
+    "detect": "edge detect PICTURE --detector",
+    "faces": "edge detect PICTURE --faces",
+    "embed": "edge enroll NAME PHOTO --embedder",
+    "liveness": "edge run, as recognition.liveness =",
+    "landmarks": "edge-train evaluate --data FOLDER",
+    "classify": "edge classify PICTURE --model",
 }
 
 
@@ -65,4 +66,4 @@ def write_model(target: Path, model: bytes, use: str) -> None:
         raise ConfigError(
             f"--out {target} cannot be written ({error.strerror}): choose another place"
         ) from error
-    typer.echo(f"{target}: {format_bytes(len(model))}, try: edge {use} {target}")
+    typer.echo(f"{target}: {format_bytes(len(model))}, try: {use} {target}")

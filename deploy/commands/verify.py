@@ -34,9 +34,9 @@ def verify_command(
 ) -> None:
     """Compare the outputs of Keras, ONNX Runtime and every available engine on pictures.
 
-    Exit 1 when a box differs by more than 0.5 px, a score or probability by more than 0.001 or an
-    embedding by a cosine of 0.001, or when nothing is found that could be compared; a model in
-    FP16 may differ by 8 times as much, one in INT8 by 16 times.
+    Exit 1 when a box or point differs by more than 0.5 px, a score or probability by more than
+    0.001 or an embedding by a cosine of 0.001, or when nothing is found that could be compared; a
+    model in FP16 may differ by 8 times as much, one in INT8 by 16 times.
     """
     files, notes = list_pictures(pictures or [])
     tell_notes(notes)

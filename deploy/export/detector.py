@@ -12,6 +12,7 @@ import numpy as np
 
 from deploy.export.classifier import export_classifier
 from deploy.export.keras_layers import Writer, digest
+from deploy.export.landmarks import export_landmarks
 from deploy.export.liveness import export_liveness
 from deploy.export.side import AsDetector
 from deploy.export.windows import export_windows
@@ -25,10 +26,11 @@ from edge.errors import ConfigError, ModelError
 from edge.manifest import Manifest, Task
 from edge.onnxfile import metadata_of
 from edge.types import Resampling
-from trainers import liveness
+from trainers import landmarks, liveness
 from trainers.networks.config import (
     ClassifierConfig,
     EncoderConfig,
+    LandmarkConfig,
     LivenessConfig,
     NetworkConfig,
 )
@@ -64,6 +66,9 @@ def export_run(
     if kind == liveness.KIND:
         live, live_config = run.load_with_config(LivenessConfig)
         return export_liveness(live, live_config, _complete(run, provenance)), "liveness"
+    if kind == landmarks.KIND:
+        points, points_config = run.load_with_config(LandmarkConfig)
+        return export_landmarks(points, points_config, _complete(run, provenance)), "landmarks"
     if kind == "classify":
         classifier, classifier_config = run.load_with_config(ClassifierConfig)
         whole = _complete(run, provenance)

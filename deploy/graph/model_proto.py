@@ -54,7 +54,7 @@ def declare_io(
 
 def get_input_name(task: Task) -> str:
     """Name of the contract input of a task."""
-    return "faces" if task in ("embed", "liveness") else "images"
+    return "faces" if task in ("embed", "liveness", "landmarks") else "images"
 
 
 def first_line(error: Exception) -> str:

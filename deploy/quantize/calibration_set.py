@@ -34,6 +34,11 @@ def read_calibration_set(
     Raises:
         ConfigError: There are no pictures, or none with the labels that are needed.
     """
+    if manifest.task == "landmarks":
+        raise ConfigError(
+            "a model of 68 points is not quantized: it is small, and pixels are what it is for; "
+            "use it as it is"
+        )
     read = read_class_data if manifest.task == "classify" else read_dataset
     if val_data is not None and manifest.task in ("detect", "faces"):
         files, notes = list_pictures([data])

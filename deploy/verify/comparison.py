@@ -5,8 +5,9 @@ score within 1e-3; a model in FP16 or INT8 may differ by more. Arithmetic in ano
 a decision that was borderline: a score at the threshold, an overlap at NMS's threshold, the last
 row of a full output. Such a row may be missing or additional, and is counted.
 
-Embedders and liveness models have one output per picture: a cosine of 1 - 1e-3 is the same
-embedding, a probability within 1e-3 the same probability.
+Embedders, liveness models and those of 68 points have one output per picture: a cosine of 1 - 1e-3
+is the same embedding, a probability within 1e-3 the same probability, and points within 0.5 px are
+the same points.
 """
 
 from __future__ import annotations
@@ -175,7 +176,7 @@ class VectorComparison:
     """One engine compared with the reference, for models with one output per picture.
 
     Attributes:
-        slack: Factor of SCORE.
+        slack: Factor of SCORE, of points of BOX_PX.
         pictures: Number of compared pictures.
         furthest: Largest difference that is allowed.
         failures: Pictures whose outputs differ, and by how much.
@@ -193,7 +194,7 @@ class VectorComparison:
         return max(self.failures, key=lambda one: (math.isnan(one[1]), one[1]), default=None)
 
     def add(self, name: str, reference: F32, other: F32, manifest: Manifest) -> None:
-        """Compare one picture's output: ``(D,)`` of unit length, or one or more probabilities."""
+        """Compare one picture's output: ``(D,)`` of unit length, probabilities, or points."""
         distance = math.inf  # descriptions of other dimensions
         if reference.shape == other.shape:
             different = np.abs(reference - other)
@@ -201,7 +202,8 @@ class VectorComparison:
                 different = np.square(different).sum() / 2  # 1 - cosine, for another length more
             distance = float(np.max(different))
         self.pictures += 1
-        if distance <= SCORE * self.slack:  # NaN is not
+        allowed = BOX_PX if manifest.task == "landmarks" else SCORE
+        if distance <= allowed * self.slack:  # NaN is not
             self.furthest = max(self.furthest, distance)
         else:
             self.failures.append((name, distance))

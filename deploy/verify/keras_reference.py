@@ -22,7 +22,8 @@ from trainers.networks.yolo import decode, resize_network
 from trainers.run.folder import RunFolder
 
 OUTPUTS = {  # of networks that have one
-    "embed": "embeddings", "liveness": "live", "classify": "probabilities"
+    "embed": "embeddings", "liveness": "live", "landmarks": "points",
+    "classify": "probabilities",
 }  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from edge.models.classifier import ContractClassifier
 from edge.models.detector import ContractDetector
 from edge.models.embedder import ContractEmbedder
 from edge.models.faces import ContractFaceFinder
+from edge.models.landmarks import POINTS68, ContractLandmarks
 from edge.models.liveness import ContractLiveness
 from edge.models.picture_model import PictureModel
 from edge.onnxfile import metadata_of
@@ -24,7 +25,12 @@ from edge.types import F32
 from edge.vision.face_crops import FACE_PX
 
 ContractModel = (
-    ContractDetector | ContractFaceFinder | ContractEmbedder | ContractLiveness | ContractClassifier
+    ContractDetector
+    | ContractFaceFinder
+    | ContractEmbedder
+    | ContractLiveness
+    | ContractLandmarks
+    | ContractClassifier
 )
 
 # Each task's float32 outputs, and their shape with the batch's N in front; names stand for any
@@ -34,6 +40,7 @@ OUTPUTS: Mapping[Task, Mapping[str, tuple[int | str, ...]]] = {
     "faces": {"detections": ("N", "K", 6), "landmarks": ("N", "K", 5, 2)},
     "embed": {"embeddings": ("N", "D")},
     "liveness": {"live": ("N",)},
+    "landmarks": {"points": ("N", POINTS68, 2)},
     "classify": {"probabilities": ("N", "K")},
 }
 
@@ -54,6 +61,10 @@ def load_model(
 def load_model(
     task: Literal["liveness"], runtime: Runtime, path: Path, sha256: str = ""
 ) -> ContractLiveness: ...
+@overload
+def load_model(
+    task: Literal["landmarks"], runtime: Runtime, path: Path, sha256: str = ""
+) -> ContractLandmarks: ...
 
 
 @overload
@@ -86,6 +97,8 @@ def load_model(task: Task, runtime: Runtime, path: Path, sha256: str = "") -> Co
             return ContractEmbedder(session, manifest, digest, dimension)
         case "liveness":
             return ContractLiveness(session, manifest, digest)
+        case "landmarks":
+            return ContractLandmarks(session, manifest, digest)
         case "classify":
             count = outputs["probabilities"].shape[1]
             if count != len(manifest.classes):
@@ -106,7 +119,7 @@ def _try_out(session: Session, manifest: Manifest, path: Path) -> Mapping[str, F
             "export or adopt it again",
             file=path,
         )
-    count = 2 if manifest.task in ("embed", "liveness", "classify") else 1
+    count = 2 if manifest.task in ("embed", "liveness", "landmarks", "classify") else 1
     try:
         outputs = session.infer(np.zeros((count, *manifest.input_shape), np.uint8))
     except ModelError as error:

@@ -5,6 +5,8 @@ A wide crop shows what surrounds the face, such as a screen's edge or a sheet of
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 
@@ -26,16 +28,68 @@ FACE_POINTS = np.array(
 FACE_PX = 112
 
 
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    """Where an aligned crop lies in its picture: a similarity, ``z -> a z + b`` of complex points.
+
+    Attributes:
+        pixel_aspect: Width of the picture's pixels over their height; the similarity is one of
+            the picture as it is shown.
+    """
+
+    a: complex
+    b: complex
+    pixel_aspect: float = 1.0
+
+    def to_picture(self, points: F32) -> F32:
+        """Points of the crop ``(..., 2)`` in pixels of the picture."""
+        shown = (points[..., 0] + 1j * points[..., 1] - self.b) / self.a
+        return np.stack([shown.real / self.pixel_aspect, shown.imag], axis=-1).astype(np.float32)
+
+    def to_crop(self, points: F32) -> F32:
+        """Points of the picture ``(..., 2)`` in pixels of the crop."""
+        moved = self.a * (points[..., 0] * self.pixel_aspect + 1j * points[..., 1]) + self.b
+        return np.stack([moved.real, moved.imag], axis=-1).astype(np.float32)
+
+
+def fit_alignment(
+    landmarks: F32, size_px: int = FACE_PX, margin: float = 0.0, pixel_aspect: float = 1.0
+) -> Alignment | None:
+    """Find the similarity that brings five points where aligned faces have them.
+
+    It is that of least squares, without mirroring (Umeyama 1991).
+
+    Args:
+        landmarks: ``(5, 2)`` float32 in pixels of the picture, in the order of `Faces`.
+        size_px: Side of the crop.
+        margin: By which the crop is wider than those of embedders, as a fraction, half on each
+            side.
+        pixel_aspect: See `Alignment`.
+
+    Returns:
+        None where the points are not finite, all the same, or far too large.
+    """
+    shown = landmarks * np.array([pixel_aspect, 1], np.float32)
+    aligned = (FACE_POINTS + margin * FACE_PX / 2) * size_px / (FACE_PX * (1 + margin))
+    source, target = (p[:, 0] + 1j * p[:, 1] for p in (shown, aligned))
+    spread = source - source.mean()
+    power = float(np.sum(np.abs(spread) ** 2))
+    if not np.isfinite(power) or power < 1e-3:
+        return None
+    a = complex(np.vdot(spread, target - target.mean())) / power
+    if abs(a) < 1e-3:
+        return None
+    return Alignment(a, complex(target.mean() - a * source.mean()), pixel_aspect)
+
+
 def align_face(
     picture: Picture,
     landmarks: F32,
     size_px: int = FACE_PX,
     resampling: Resampling = "halved_bilinear",
+    margin: float = 0.0,
 ) -> U8:
     """Rotate, scale and shift a face so that its landmarks lie where embedders expect them.
-
-    The transform is the least-squares similarity without mirroring (Umeyama 1991); in two
-    dimensions, with points as complex numbers, it is ``z -> a z + b``.
 
     Args:
         picture: Any size.
@@ -43,23 +97,18 @@ def align_face(
         size_px: Side of the result.
         resampling: ``bilinear`` warps the picture as it is, as most embedders were trained;
             ``halved_bilinear`` shrinks it first where the warp would alias.
+        margin: See `fit_alignment`.
 
     Returns:
         ``(size_px, size_px, 3)`` uint8 RGB, black outside the picture; all black when the
         points are not finite or all the same.
     """
     blank = np.zeros((size_px, size_px, 3), np.uint8)
-    wide = picture.pixel_aspect  # the similarity is one of the picture as it is shown
-    shown = landmarks * np.array([wide, 1], np.float32)
-    source, target = (p[:, 0] + 1j * p[:, 1] for p in (shown, FACE_POINTS * size_px / FACE_PX))
-    spread = source - source.mean()
-    power = float(np.sum(np.abs(spread) ** 2))
-    if not np.isfinite(power) or power < 1e-3:
+    wide = picture.pixel_aspect
+    fitted = fit_alignment(landmarks, size_px, margin, wide)
+    if fitted is None:
         return blank
-    a = complex(np.vdot(spread, target - target.mean())) / power
-    b = complex(target.mean() - a * source.mean())
-    if abs(a) < 1e-3:
-        return blank
+    a, b = fitted.a, fitted.b
     corners = (np.array([0, size_px, 1j * size_px, size_px * (1 + 1j)]) - b) / a
     low = np.floor([corners.real.min() / wide, corners.imag.min()]).astype(int) - 2
     high = np.ceil([corners.real.max() / wide, corners.imag.max()]).astype(int) + 2

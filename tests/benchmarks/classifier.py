@@ -28,7 +28,6 @@ from tests.support.class_tables import (
     KINDS,
     list_faces,
     list_vehicles,
-    measure_heads,
     measure_mouths,
     name_head,
     name_mouth,
@@ -36,6 +35,7 @@ from tests.support.class_tables import (
 )
 from trainers.classifier import ClassifierJob, train_classifier
 from trainers.data.class_data import list_crops, read_class_data
+from trainers.data.points68 import measure_turns
 from trainers.input.crops import load_crops
 from trainers.metrics.classes import compute_metrics, to_probabilities
 from trainers.networks.config import ClassifierConfig
@@ -117,7 +117,7 @@ def main() -> None:
             print(f"{path}: {told}", flush=True)
         judge_vehicles(given.out)
         return
-    rules = {"heads": (measure_heads, name_head), "mouths": (measure_mouths, name_mouth)}
+    rules = {"heads": (measure_turns, name_head), "mouths": (measure_mouths, name_mouth)}
     table = given.out / f"{given.what}.csv"
     print(f"{table}: {write_table(table, list(list_faces(given.data, *rules[given.what])))}")
 

@@ -66,15 +66,6 @@ def _round(xyxy: F32) -> list[float]:
     return [round(value, 2) for value in xyxy.tolist()]
 
 
-def measure_heads(points: F32) -> F32:
-    """``(N, 68, 2)`` -> ``(N,)``: -1 far to the left, 0 ahead, 1 far to the right."""
-    axis = points[:, 42:48].mean(1) - points[:, 36:42].mean(1)
-    axis /= np.linalg.norm(axis, axis=1, keepdims=True)
-    nose, left, right = points[:, 30], points[:, 1:4].mean(1), points[:, 13:16].mean(1)
-    to_left, to_right = ((nose - left) * axis).sum(1), ((right - nose) * axis).sum(1)
-    return np.asarray((to_left - to_right) / (to_left + to_right), np.float32)
-
-
 def name_head(turn: float) -> str:
     """The class of a head, empty between two."""
     if abs(turn) <= 0.15:

@@ -78,6 +78,15 @@ def _name_conditions() -> dict[str, Sometimes]:
     return {"dark" if name == "night" else name: Sometimes(0.0, Under(name)) for name in CONDITIONS}
 
 
+def name_landmark_augments(strength: float = 1.0) -> dict[str, Sometimes]:
+    """The augmentations of 68 points, which move nothing: faces are aligned wrongly and mirrored.
+
+    See `trainers.input.aligned_faces`.
+    """
+    named = name_class_augments(strength, mirror=False)
+    return {name: named[name] for name in ("color", "pca", "night", "camera")}
+
+
 def detector_augments(strength: float = 1.0, changes: Changes = NONE) -> list[Augment]:
     """Those of `name_detector_augments` that happen, changed as a run wants them."""
     return choose(change(name_detector_augments(strength), changes))
@@ -93,6 +102,11 @@ def class_augments(
 ) -> list[Augment]:
     """Those of `name_class_augments` that happen, changed as a run wants them."""
     return choose(change(name_class_augments(strength, mirror=mirror), changes))
+
+
+def landmark_augments(strength: float = 1.0, changes: Changes = NONE) -> list[Augment]:
+    """Those of `name_landmark_augments` that happen, changed as a run wants them."""
+    return choose(change(name_landmark_augments(strength), changes))
 
 
 def choose(named: Mapping[str, Sometimes]) -> list[Augment]:

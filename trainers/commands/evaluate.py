@@ -89,7 +89,7 @@ def evaluate(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Evaluate a detector, face detector or classifier on labeled images.
+    """Evaluate a detector, face detector, classifier or model of 68 points on labeled images.
 
     Several detectors are evaluated as one ensemble, whose boxes are fused. To compare models, run
     the command for each of them.
@@ -100,13 +100,13 @@ def evaluate(
 
     which = Which(val_fraction, test_fraction, part)
     conditions = _parse_conditions(under, strengths)
-    if faces and len(model) > 1:
-        raise ConfigError("--faces takes one model: run the command for each")
-    if shrink_to and not faces:
-        raise ConfigError("--shrink-to is for face detectors: add --faces")
-    if shrink_to and under:
-        raise ConfigError("--shrink-to and --under are two measurements: run one after the other")
-    if read_task_manifest(find_model(model[0])).task == "classify":
+    task = read_task_manifest(find_model(model[0])).task
+    if task == "landmarks":
+        others = (faces, flip, crops > 1, ten_crop, model[1:], part, test_fraction, draw, under)
+        _show_answer(_evaluate_landmarks(model[0], data, val_fraction, others), as_json=as_json)
+        return
+    _check_face_options(model, under, shrink_to, faces=faces)
+    if task == "classify":
         if faces or flip or crops > 1 or len(model) > 1:
             raise ConfigError(
                 "a classifier takes --ten-crop, and none of --faces, --flip, --crops and further "
@@ -137,6 +137,15 @@ def evaluate(
         tuple(evaluation.draw(dataset, result, draw, score)) if draw and not shrink_to else (),
     )  # fmt: skip
     _show_answer(answer, as_json=as_json)
+
+
+def _check_face_options(model: Sequence[str], under: str, shrink_to: float, *, faces: bool) -> None:
+    if faces and len(model) > 1:
+        raise ConfigError("--faces takes one model: run the command for each")
+    if shrink_to and not faces:
+        raise ConfigError("--shrink-to is for face detectors: add --faces")
+    if shrink_to and under:
+        raise ConfigError("--shrink-to and --under are two measurements: run one after the other")
 
 
 def _parse_conditions(under: str, strengths: str) -> list[Condition]:
@@ -283,6 +292,25 @@ def _evaluate_classifier(
         _judge_under(measure, dataset, conditions, folder),
         tuple(evaluation.draw(dataset, model, result, folder)) if folder else (),
     )  # fmt: skip
+
+
+def _evaluate_landmarks(
+    name: str, data: Path, val_fraction: float, others: Sequence[object]
+) -> _Answer:
+    if any(others):
+        raise ConfigError(
+            "a model of 68 points takes --val-fraction, and no other option or further model"
+        )
+    from edge.models.contract import load_model
+    from trainers.data.face_points import read_face_points
+    from trainers.evaluation.landmarks import compute_mean_shape, evaluate_landmarks
+
+    model = load_model("landmarks", build_runtime(), find_model(name))
+    faces = read_face_points(data)
+    shown, judged = faces.split(val_fraction, 0) if val_fraction else (faces, faces)
+    finder = load_face_detector("zoo:faces-nano")
+    result = evaluate_landmarks(model, judged, finder, compute_mean_shape(shown))
+    return _Answer(name, "face", result.figures, result.seconds, 1, None, ())
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Commands that train: `detector`, `classifier`, `faces`, `liveness`, `embedder`."""
+"""Commands that train: `detector`, `classifier`, `faces`, `landmarks`, `liveness`, `embedder`."""
 
 from __future__ import annotations
 
@@ -277,6 +277,48 @@ def faces(
         ),
     )  # fmt: skip
     _show_metrics(train_faces(job, resume=resume, verbose=_verbosity()))
+
+
+def landmarks(
+    data: Annotated[
+        Path,
+        typer.Argument(
+            help="A folder with labels.csv, landmarks68.csv and images/.", callback=opt.check_path
+        ),
+    ],
+    out: opt.Out,
+    width: Annotated[float, typer.Option(help="Width multiplier of the backbone.")] = 0.25,
+    size: opt.InputSize = 96,
+    epochs: opt.Epochs = 120,
+    batch: opt.Batch = 32,
+    lr: opt.Rate = 0.0,
+    val_fraction: Annotated[
+        float,
+        typer.Option("--val-fraction", help="Fraction of the people held out for evaluation."),
+    ] = 0.2,
+    seed: opt.Seed = 0,
+    strength: opt.Strength = 1.0,
+    patience: opt.Patience = 0,
+    threads: opt.Threads = 0,
+    settings: opt.SettingsFile = None,
+    every: opt.Every = 5,
+    mixed: opt.Mixed = False,
+    resume: opt.Resume = False,
+) -> None:
+    """Train a network of 68 points on aligned faces."""
+    _load_keras()
+    from trainers.landmarks import LandmarkJob, train_landmarks
+    from trainers.networks.config import LandmarkConfig
+
+    job = LandmarkJob(
+        data=data, out=out, val_fraction=val_fraction, config=LandmarkConfig((size, size), width),
+        settings=opt.build_settings(
+            None, lr or 2e-3, threads=threads, file=settings,
+            epochs=epochs, batch=batch, seed=seed, strength=strength, patience=patience,
+            validate_every=every, mixed_precision=mixed,
+        ),
+    )  # fmt: skip
+    _show_metrics(train_landmarks(job, resume=resume, verbose=_verbosity()))
 
 
 def liveness(

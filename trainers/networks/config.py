@@ -197,6 +197,39 @@ class LivenessConfig(Config):
 
 
 @dataclass(frozen=True, slots=True)
+class LandmarkConfig(Config):
+    """The network of 68 points on an aligned face.
+
+    Attributes:
+        input_wh: Network pixels, equal multiples of 32.
+        width: Width multiplier of the backbone.
+        shape: Numbers that each of two maps is squeezed to before the points: raising it fits
+            rarer shapes and costs weights.
+        margin: By which the crop is wider than those of embedders, as a fraction, half on each
+            side.
+        norm: ``batch``, or ``none`` where weights come from an exported file.
+    """
+
+    input_wh: tuple[int, int] = (96, 96)
+    width: float = 0.25
+    shape: int = 64
+    margin: float = 0.3
+    norm: Norm = "batch"
+
+    def __post_init__(self) -> None:
+        width, height = self.input_wh
+        if width != height or width <= 0 or width % STRIDES[-1]:
+            raise ConfigError(
+                f"input_wh must be two equal multiples of {STRIDES[-1]}, got {self.input_wh}"
+            )
+        if not (self.width > 0 and self.shape > 0 and 0 <= self.margin <= 1):
+            raise ConfigError(
+                f"width and shape must be positive and margin in [0, 1], got {self.width}, "
+                f"{self.shape} and {self.margin}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
 class EncoderConfig(Config):
     """The MobileFaceNet encoder of an embedder.
 
