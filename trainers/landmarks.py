@@ -14,6 +14,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from edge.errors import ConfigError
 from edge.printable import format_count
 from edge.types import F32, U8
 from trainers.augment.presets import landmark_augments
@@ -48,6 +49,12 @@ class LandmarkJob(Job):
 
     data: Path
     config: LandmarkConfig = field(default_factory=LandmarkConfig)
+
+    def __post_init__(self) -> None:
+        if self.settings.activation:
+            raise ConfigError(
+                "a network of 68 points has an activation of its own: leave it out of --settings"
+            )
 
 
 class LandmarkTask(keras.Model):

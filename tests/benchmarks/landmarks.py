@@ -1,12 +1,13 @@
 """Do 68 points help? Alignment, head direction, eyes and mouth, with them and as it is now.
 
-Run: ``python -m tests.benchmarks.landmarks MODEL [--data ../shared/data/ytf_dev]``, MODEL as
-``edge-deploy export`` wrote it of ``edge-train landmarks ../shared/data/ytf_dev``. Everything is
-measured on the fifth of the people that no trainer is shown, in faces that zoo:faces-nano finds,
-its five points found again in a close-up as by the daemon. Intervals are of 95 %, by drawing
+Run: ``python -m tests.benchmarks.landmarks MODEL [--data ../shared/data]``, MODEL as
+``edge-deploy export`` wrote it of ``edge-train landmarks ../shared/data/ytf_dev``. Measured
+on the fifth of the people that no trainer is shown, in faces that zoo:faces-nano finds, its five
+points found again in a close-up as by the daemon. Intervals are of 95 %, by drawing
 people; a difference is drawn with the same people on both sides.
 
-- Alignment: TAR at FAR 1e-3 of zoo:embed-nano across videos.
+- Alignment: TAR at FAR 1e-3 of zoo:embed-nano across videos, of pictures and of tracks, whose
+  pictures are fused; and of the gray portraits of faces_orl, which no trainer was shown either.
 - Head direction: AUROC of left, ahead and right, as named by the labeled 68 points
   (`tests.support.class_tables`; what lies between is left out). The same rule on the points found
   has an advantage: it is the rule of the labels.
@@ -25,6 +26,7 @@ import csv
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -33,17 +35,20 @@ from edge.models.contract import load_model
 from edge.models.landmarks import ContractLandmarks
 from edge.models.paths import get_zoo_folder, resolve_model
 from edge.people.liveness.blink import measure_opening
-from edge.people.recognition.face_quality import estimate_pose
+from edge.people.recognition.close_up import FoundFace, refine_landmarks
+from edge.people.recognition.face_quality import assess, estimate_pose
+from edge.ports import FaceFinder
 from edge.runtimes.onnx import Options, build
-from edge.types import F32, I64, U8, RgbPicture
+from edge.types import F32, I64, U8, Frame, RgbPicture
 from edge.vision.face_crops import align_face
+from edge.vision.image_file import read_picture
 from tests.support.class_tables import measure_mouths, name_head, name_mouth
 from trainers.data.face_points import read_face_points
 from trainers.data.points68 import measure_eye_openings, measure_turns, select_five
 from trainers.evaluation.landmarks import LandmarkResult, compute_mean_shape, evaluate_landmarks
-from trainers.metrics.verification import Pairs, across_videos, auc, tar_at
+from trainers.metrics.verification import Pairs, across_videos, auc, fuse_videos, tar_at
 
-FAR, DRAWS = 1e-3, 200
+FAR, DRAWS = 1e-3, 500
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 Measure = Callable[[I64], float]  # of how often each person is drawn
 
@@ -81,26 +86,69 @@ def measure_tar(pairs: Pairs) -> Measure:
     return measure
 
 
-def compare_alignments(result: LandmarkResult, images: Sequence[U8], videos: I64) -> None:
+@dataclass(frozen=True, slots=True, eq=False)
+class Faces:
+    """N faces of known people, and their five points as each way finds them.
+
+    Attributes:
+        person: ``(N,)`` index of the person.
+        video: ``(N,)`` index of the video, unique over all people.
+        fives: ``(N, 5, 2)`` by the name of the way.
+    """
+
+    images: Sequence[U8]
+    person: I64
+    video: I64
+    fives: dict[str, F32]
+
+
+def list_ways(five: F32, points: F32) -> dict[str, F32]:
+    """Five points as they are found now, and with the 68."""
+    derived = select_five(points)
+    return {
+        "five of faces-nano": five, "five of the 68": derived, "mean of both": (five + derived) / 2
+    }  # fmt: skip
+
+
+def read_gray_faces(folder: Path, model: ContractLandmarks, finder: FaceFinder) -> Faces:
+    """The pictures of DIR/NAME/* with a face; each counts as a video of its own."""
+    images, people, five, points = list[U8](), list[str](), list[F32](), list[F32]()
+    for path in sorted(folder.glob("*/*.*")):
+        small = read_picture(path).rgb
+        high, wide = small.shape[0] // 4, small.shape[1] // 4  # faces fill these pictures
+        picture = RgbPicture(np.pad(small, ((high, high), (wide, wide), (0, 0))))
+        frame = Frame("", 0, 0, 0.0, 0.0, picture)
+        [found] = finder.find([frame])
+        if len(found):
+            face = FoundFace(frame, found.xyxy[0], found.landmarks[0])
+            five.append(refine_landmarks(finder, [face])[0])
+            points.append(model.find_in(picture, five[-1][None])[0])
+            images.append(picture.rgb)
+            people.append(path.parent.name)
+    _, person = np.unique(people, return_inverse=True)
+    ways = list_ways(np.stack(five), np.stack(points))
+    return Faces(images, person, np.arange(len(people)), ways)
+
+
+def compare_alignments(name: str, faces: Faces, *, tracks: bool = False) -> None:
     """Print TAR with faces aligned by each way of finding five points."""
     embedder = load_model("embed", build(Options()), resolve_model("zoo:embed-nano", Path()))
-    _, person = np.unique([e.group for e in result.faces.examples], return_inverse=True)
-    derived = select_five(result.points)
-    ways = {
-        "five of faces-nano": result.five,
-        "five of the 68": derived,
-        "mean of both": (result.five + derived) / 2,
-        "five of the labels": select_five(result.faces.points),
-    }
     measures = {}
-    for way, fives in ways.items():
-        crops = [
+    for way, fives in faces.fives.items():
+        crops = np.stack([
             align_face(RgbPicture(image), five, resampling=embedder.resampling)
-            for image, five in zip(images, fives, strict=True)
-        ]
-        embeddings = embedder.embed(np.stack(crops))
-        measures[way] = measure_tar(across_videos(embeddings, person, videos))
-    compare("TAR at FAR 1e-3, aligned by", measures, int(person.max()) + 1)
+            for image, five in zip(faces.images, fives, strict=True)
+        ])  # fmt: skip
+        embeddings = embedder.embed(crops)
+        measures[way] = measure_tar(across_videos(embeddings, faces.person, faces.video))
+        if tracks:
+            quality = assess(fives, crops).value
+            fused = fuse_videos(embeddings, faces.person, faces.video, quality)
+            measures[f"{way}, tracks"] = measure_tar(across_videos(*fused))
+    people = int(faces.person.max()) + 1
+    for ending in ("", ", tracks") if tracks else ("",):
+        chosen = {f"{way}{ending}": measures[f"{way}{ending}"] for way in faces.fives}
+        compare(f"{name}, TAR at FAR 1e-3, aligned by", chosen, people)
 
 
 # --- head, eyes, mouth ----------------------------------------------------------------------------
@@ -220,20 +268,25 @@ def main() -> None:
     """Print every figure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data/ytf_dev"))
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     given = parser.parse_args()
     runtime = build(Options(workers=1, threads=1))
     model = load_model("landmarks", runtime, given.model)
     zoo = resolve_model("zoo:faces-nano", get_zoo_folder())
-    shown, held = read_face_points(given.data).split(0.2, 0)
+    data = given.data / "ytf_dev"
+    shown, held = read_face_points(data).split(0.2, 0)
     finder = load_model("faces", build(Options()), zoo)
     result = evaluate_landmarks(model, held, finder, compute_mean_shape(shown))
     for name, figure in result.figures.items():
         print(f"{name}: {figure}, {figure.n} faces", flush=True)
     images = [example.load().image for example in result.faces.examples]
-    videos = read_videos(given.data, result)
+    videos = read_videos(data, result)
     _, person = np.unique([e.group for e in result.faces.examples], return_inverse=True)
-    compare_alignments(result, images, videos)
+    ways = list_ways(result.five, result.points)
+    ways["five of the labels"] = select_five(result.faces.points)
+    compare_alignments("television", Faces(images, person, videos, ways), tracks=True)
+    gray = read_gray_faces(given.data / "faces_orl", model, finder)
+    compare_alignments(f"{len(gray.person)} gray portraits", gray)
     compare_heads(result, person)
     compare_eyes(result, images, videos, person)
     compare_mouths(result, person)

@@ -100,12 +100,12 @@ def evaluate(
 
     which = Which(val_fraction, test_fraction, part)
     conditions = _parse_conditions(under, strengths)
+    _check_face_options(model, under, shrink_to, faces=faces)
     task = read_task_manifest(find_model(model[0])).task
     if task == "landmarks":
         others = (faces, flip, crops > 1, ten_crop, model[1:], part, test_fraction, draw, under)
         _show_answer(_evaluate_landmarks(model[0], data, val_fraction, others), as_json=as_json)
         return
-    _check_face_options(model, under, shrink_to, faces=faces)
     if task == "classify":
         if faces or flip or crops > 1 or len(model) > 1:
             raise ConfigError(

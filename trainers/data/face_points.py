@@ -18,11 +18,11 @@ import numpy as np
 
 from edge.compat import Self
 from edge.errors import ConfigError
+from edge.models.landmarks import POINTS68
 from edge.types import F32
 from trainers.data.dataset import Dataset, Example, is_held_out
 from trainers.data.face_csv import read_face_csv
 from trainers.data.picture_folder import list_some
-from trainers.data.points68 import POINTS68
 from trainers.data.text_file import read_text
 
 FILE = "landmarks68.csv"

@@ -12,7 +12,6 @@ import numpy as np
 from edge.models.landmarks import POINTS68
 from edge.types import F32
 
-OUTER_CORNERS = (36, 45)  # of the eyes: their distance is the measure of errors in 300-W
 _PAIRS = [
     *zip(range(8), range(16, 8, -1), strict=True),
     *zip(range(17, 22), range(26, 21, -1), strict=True),

@@ -8,7 +8,6 @@ rounding alone adds to the labels is measured, too: no model can be found better
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,9 +19,9 @@ from edge.types import F32, Frame, RgbPicture
 from edge.vision import boxes
 from edge.vision.face_crops import fit_alignment
 from trainers.data.face_points import FacePoints
-from trainers.data.points68 import OUTER_CORNERS, measure_turns, mirror_points, select_five
+from trainers.data.points68 import measure_turns, mirror_points, select_five
 from trainers.metrics.interval import Interval
-from trainers.metrics.points import FAILED, mean_over_people, measure_nme
+from trainers.metrics.points import FAILED, OUTER_CORNERS, mean_over_people, measure_nme
 
 _SAME_FACE_IOU = 0.5
 _MEAN_OF_SQUARE = 0.3826  # distance of the points of a square from its middle, in its side
@@ -76,7 +75,7 @@ def compute_mean_shape(faces: FacePoints) -> F32:
         if fitted := fit_alignment(select_five(points)):
             crop = fitted.to_crop(points)
             placed += [crop, mirror_points(crop, 2 * 56.0)]
-    return np.mean(placed, axis=0, dtype=np.float32)
+    return np.asarray(np.mean(placed, axis=0), np.float32)
 
 
 def evaluate_landmarks(
@@ -136,5 +135,6 @@ def measure_rounding(points: F32) -> F32:
 
 
 def _find_step(points: F32) -> float:
-    gaps: Sequence[float] = np.concatenate([np.diff(np.unique(points[:, a])) for a in (0, 1)])
-    return float(np.median(gaps)) if len(gaps) else 0.0
+    gaps = np.concatenate([np.diff(np.unique(points[:, axis])) for axis in (0, 1)])
+    steps, count = np.unique(gaps, return_counts=True)
+    return float(steps[count.argmax()]) if len(steps) else 0.0

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from edge.types import F32, Bool
-from trainers.data.points68 import OUTER_CORNERS
 from trainers.metrics.interval import Interval
 
+OUTER_CORNERS = (36, 45)  # of the eyes, of 68 points
 FAILED = 0.1  # NME from which points have not found the face
 _DRAWS = 500
 
@@ -33,7 +33,7 @@ def mean_over_people(
     chosen = np.flatnonzero(np.ones(len(values), bool) if rows is None else rows)
     if not len(chosen):
         return Interval(float("nan"), float("nan"), float("nan"), 0)
-    _, person = np.unique([people[n] for n in chosen], return_inverse=True)
+    _, person = np.unique([people[n] for n in chosen.tolist()], return_inverse=True)
     total, count = np.bincount(person, values[chosen]), np.bincount(person)
     drawn = np.random.default_rng(seed).integers(len(count), size=(_DRAWS, len(count)))
     low, high = np.quantile(total[drawn].sum(1) / count[drawn].sum(1), [0.025, 0.975])

@@ -10,8 +10,8 @@ import keras
 import numpy as np
 from keras import layers
 
+from edge.models.landmarks import POINTS68
 from edge.types import F32
-from trainers.data.points68 import POINTS68
 from trainers.networks.backbone import LayerFactory, backbone
 from trainers.networks.config import LandmarkConfig
 

@@ -5,7 +5,13 @@ import numpy as np
 import pytest
 
 from edge.types import RgbPicture, YuvPicture
-from edge.vision.face_crops import FACE_POINTS, align_face, crop_wide, place_wide_box
+from edge.vision.face_crops import (
+    FACE_POINTS,
+    align_face,
+    crop_wide,
+    fit_alignment,
+    place_wide_box,
+)
 from edge.vision.resize import crop, to_rgb
 
 
@@ -54,6 +60,29 @@ def test_a_face_is_turned_scaled_and_shifted_back(scale, degrees, shift_xy):
     face = align_face(RgbPicture(rgb), points)
     for point, color in zip(FACE_POINTS.round().astype(int), colors, strict=True):
         assert np.abs(face[point[1], point[0]].astype(int) - color).max() < 30
+
+
+@pytest.mark.parametrize("pixel_aspect", [1.0, 0.5, 1.4])
+def test_points_of_a_crop_lie_where_they_were_in_the_picture(pixel_aspect):
+    points = placed(0.8, -30, (90, 120)) / np.float32([pixel_aspect, 1])
+    fitted = fit_alignment(points, 64, 0.3, pixel_aspect)
+    assert fitted is not None
+    crop = fitted.to_crop(points)
+    expected = (FACE_POINTS + 0.15 * 112) * 64 / (112 * 1.3)
+    np.testing.assert_allclose(crop, expected, atol=1e-3)
+    np.testing.assert_allclose(fitted.to_picture(crop), points, atol=1e-3)
+
+
+def test_a_margin_shows_more_around_the_face():
+    rgb, points = smooth(), placed(1, 0, (100, 60))
+    wide = align_face(RgbPicture(rgb), points, 160, margin=48 / 112)
+    near = align_face(RgbPicture(rgb), points)
+    assert np.abs(wide[24:136, 24:136].astype(int) - near).max() <= 2
+
+
+@pytest.mark.parametrize("points", [np.zeros((5, 2)), np.full((5, 2), np.nan), FACE_POINTS * 1e5])
+def test_points_that_are_no_face_have_no_alignment(points):
+    assert fit_alignment(points.astype(np.float32)) is None
 
 
 def test_noise_in_one_point_moves_the_others_by_less():
