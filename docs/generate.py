@@ -423,8 +423,8 @@ def generate_model_contract() -> str:
     )
     return (
         "# Model contract\n\nOne ONNX file is one model. Images are RGB; detectors and face detectors"
-        " get them letterboxed, embedders aligned by five landmarks, models of 68 points as well"
-        " but cut out wider, liveness models as wide crops of one track, classifiers as boxes that are cut out and letterboxed. Preprocessing arithmetic, box decoding and non-maximum suppression are in"
+        " get them letterboxed, embedders aligned by five landmarks, models of 68 points aligned too"
+        " and cut out wider, liveness models as wide crops of one track, classifiers as boxes that are cut out and letterboxed. Preprocessing arithmetic, box decoding and non-maximum suppression are in"
         " the graph, so that every runtime returns the same rows. N is dynamic, all other sizes are"
         " fixed.\n\n"
         f"| task | input | outputs |\n|---|---|---|\n{rows}\n\n"
