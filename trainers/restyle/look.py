@@ -3,7 +3,7 @@
     y = (matrix @ x ** exp(gamma) + offset) * exp(light)        x, y in 0..1, light a coarse grid
     y + gray noise * (e^n0 + e^n1 * sqrt(y)) + color noise * (e^n2 + e^n3 * sqrt(y))
 
-Restyling fits these some sixty numbers, not pixels (Gatys et al. 2016): edges stay where they are,
+Restyling fits these 53 numbers, not pixels (Gatys et al. 2016): edges stay where they are,
 so boxes stay valid, and what is fitted to a small picture holds for the whole one.
 """
 
