@@ -116,6 +116,19 @@ def test_what_moves_by_little_tells_a_picture_in_a_hand_from_a_head(how, says):
     assert witness.testify() == says
 
 
+def test_trees_in_the_wind_are_no_picture():
+    witness, rng = SurroundingsWitness(), np.random.default_rng(3)
+    for number in range(10):
+        rgb = np.zeros_like(ROOM)
+        for columns in np.array_split(np.arange(WIDTH), 6):  # each sways by itself
+            dx, dy = rng.integers(-3, 4, 2)
+            rgb[:, columns] = np.roll(ROOM, (dy, dx), (0, 1))[:, columns]
+        x, y = 240 + tremble(number)[0], 170 + tremble(number)[1]
+        rgb[y - 60 : y + 60, x - 60 : x + 60] = CARD[:120, :120]
+        witness.look(make_look(cv2.GaussianBlur(rgb, (0, 0), 1.2), (x, y), number * STEP_S))
+    assert witness.testify() == SILENCE
+
+
 def test_a_hat_before_a_blank_wall_is_no_picture():
     witness = SurroundingsWitness()
     for number in range(8):
