@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -28,12 +28,11 @@ from edge.cli.application import application, deprecated_options
 from edge.errors import ConfigError, EdgeError, locate
 from edge.manifest import Manifest, read_model
 from edge.models.paths import resolve_model
+from edge.output_path import check_output_file
 from edge.printable import format_count
 from trainers.keras_import import load_keras
+from trainers.run.folder import RunFolder
 from trainers.run.tell import tell_notes
-
-if TYPE_CHECKING:
-    from trainers.run.folder import RunFolder
 
 app = application("Turn trained and foreign networks into models of the Edgewatch contract.")
 app.command("build", cls=build.RENAMED)(build.build_command)
@@ -116,6 +115,7 @@ def adopt_command(
         raise ConfigError(f"--second is only for --family {MINIFASNET}: leave it out")
     name = name or _fit_name(file.stem)
     target = out or file.with_suffix(".edge.onnx")
+    check_output_file(target, "--out", file, *([second] if second else ()))
     if family == MINIFASNET:
         networks = [read_model(part) for part in (file, second) if part]
         with locate(file=file):
@@ -205,32 +205,43 @@ def export_command(
     wanted_wh, is_model = _size(size), source.startswith("zoo:") or run.suffix == ".onnx"
     if not (is_model or run.is_dir()):
         raise ConfigError(f"{run} does not exist: name a run folder of edge-train, or a model")
-    with require_training_extra():
-        from trainers.run.folder import RunFolder
     if is_model and as_detector:
         raise ConfigError("--as-detector takes the run folder of a classifier, not a model")
-    if not (is_model or force):
-        _refuse_blind(RunFolder.open(run))
-    with require_training_extra():
-        load_keras()
-        from deploy.export.detector import export_again, export_run
     if is_model:
         path = resolve_model(source, Path.cwd())
         _, manifest = read_contract(source)
         shape = "x".join(map(str, wanted_wh)) if size else "again"
         name = name or f"{manifest.name}-{shape}"
+        target = out or Path(f"{name}.onnx")
+        check_output_file(target, "--out", path)
+        _load_keras()
+        from deploy.export.detector import export_again
+
         model, task = export_again(path, manifest, choice, name, wanted_wh)
-        write_model(out or Path(f"{name}.onnx"), model, USES[task])
+        write_model(target, model, USES[task])
         return
+    folder = RunFolder.open(run)
+    if not force:
+        _refuse_blind(folder)
     provenance = Provenance(name or _fit_name(run.resolve().name), license, trained_on)
-    model, task = export_run(RunFolder.open(run), choice, provenance, wanted_wh, asked)
-    write_model(out or run / f"{provenance.name}.onnx", model, USES[task])
+    target = out or run / f"{provenance.name}.onnx"
+    check_output_file(target, "--out", folder.best)
+    _load_keras()
+    from deploy.export.detector import export_run
+
+    model, task = export_run(folder, choice, provenance, wanted_wh, asked)
+    write_model(target, model, USES[task])
 
 
 app.command("bench")(bench_command)
 app.command("quantize", cls=quantize.RENAMED)(quantize.quantize_command)
 app.command("triton")(triton_command)
 app.command("verify")(verify_command)
+
+
+def _load_keras() -> None:
+    with require_training_extra():
+        load_keras()
 
 
 def _refuse_blind(run: RunFolder) -> None:

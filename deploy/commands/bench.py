@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -15,13 +16,15 @@ from edge.errors import ConfigError
 from edge.extra import advise_extra
 from edge.manifest import read_model
 from edge.models.paths import resolve_model
+from edge.output_path import check_output_file
 
 
 def bench_command(
     models: Annotated[list[str], typer.Argument(help="Contract models, or zoo:NAME.")],
     batches: Annotated[str, typer.Option(help="Batch sizes, separated by commas.")] = "1,8,32",
     seconds: Annotated[
-        float, typer.Option(help="Seconds per batch size, for all models together.")
+        float,
+        typer.Option(min=0, max=3600, help="Seconds per batch size, for all models together."),
     ] = 10.0,
     triton: Annotated[
         str, typer.Option(help="Address of a Triton server with the models, HOST:8001.")
@@ -35,16 +38,16 @@ def bench_command(
     sizes = [int(part) for part in batches.split(",") if part.strip().isdigit()]
     if not sizes or min(sizes) < 1:
         raise ConfigError(f"--batches {batches}: give sizes of at least 1, say 1,8,32")
+    check_output_file(png, "--png")
+    if png and find_spec("matplotlib") is None:
+        raise ConfigError(f"--png needs matplotlib: {advise_extra('demo')}")
     files = {name: read_model(resolve_model(name, Path.cwd())) for name in models}
     options = {**RUNTIMES, "triton": {"kind": "triton", "url": triton}}
     with show_progress("batch sizes", len(sizes)) as advance:
         report = measure(files, sizes, seconds, options, advance)
     typer.echo(report.to_json()) if as_json else _show(report)
     if png:
-        try:
-            draw(report, png)
-        except ImportError as error:
-            raise ConfigError(f"--png needs matplotlib: {advise_extra('demo')}") from error
+        draw(report, png)
 
 
 def _show(report: BenchmarkReport) -> None:

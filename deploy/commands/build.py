@@ -16,6 +16,7 @@ from edge.cli.application import deprecated_options
 from edge.engines.cache import DEFAULT, BuildOptions, EngineCache, default_root
 from edge.manifest import read_model
 from edge.models.paths import resolve_model
+from edge.output_path import check_output_folder
 from edge.printable import format_bytes
 
 RENAMED = deprecated_options({"--usual-batch": "--opt-batch"})
@@ -50,6 +51,7 @@ def build_command(
     """Build the TensorRT engine of MODEL into the cache that `edge run` loads from."""
     options = BuildOptions(min(opt_batch, max_batch), max_batch, workspace, sweeps)
     request = parse_request(options, ahead, library, device, timeout_s)
+    check_output_folder(cache, "--cache")
     path, engines = resolve_model(model, Path.cwd()), EngineCache(cache or default_root())
     with _show_progress() as report:
         result = build(read_model(path, sha256), str(path), request, engines, report)

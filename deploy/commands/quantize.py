@@ -21,6 +21,7 @@ from edge.cli.application import deprecated_options
 from edge.cli.table import make_table
 from edge.errors import ConfigError, EdgeError, locate
 from edge.models.paths import resolve_model
+from edge.output_path import check_output_file
 
 if TYPE_CHECKING:
     from deploy.quantize.int8 import Target
@@ -53,8 +54,10 @@ def quantize_command(
     out: Annotated[
         Path | None, typer.Option(help="File to write; NAME.PRECISION.onnx by default.")
     ] = None,
-    calibrate: Annotated[int, typer.Option(help="Number of pictures to calibrate on.")] = 48,
-    max_images: Annotated[int, typer.Option(help="Most pictures to check accuracy on.")] = 400,
+    calibrate: Annotated[int, typer.Option(min=1, help="Number of pictures to calibrate on.")] = 48,
+    max_images: Annotated[
+        int, typer.Option(min=1, help="Most pictures to check accuracy on.")
+    ] = 400,
     seven_bits: Annotated[
         bool,
         typer.Option("--seven-bits", help="Use 7-bit weights, for other programs without VNNI."),
@@ -72,6 +75,10 @@ def quantize_command(
         raise ConfigError("choose exactly one of --fp16 and --int8")
     if target not in ("cpu", "tensorrt"):
         raise ConfigError(f"--target {target} is unknown: use cpu or tensorrt")
+    precision = "fp16" if fp16 else f"int8.{target}"
+    file = resolve_model(model, Path.cwd())
+    written = out or Path(f"{file.stem}.{precision}.onnx")
+    check_output_file(written, "--out", file)
     with require_training_extra():
         from deploy.graph.session import open_infer
         from deploy.quantize.accuracy import build_accuracy_check
@@ -97,7 +104,6 @@ def quantize_command(
             best = _search_int8(
                 quantizer, cast("Target", target), calibration, seven_bits=seven_bits
             )
-    precision = "fp16" if fp16 else f"int8.{target}"
     _show(quantizer, best, precision, manifest.task)
     if target == "cpu" and not fp16:
         _show_speed(source, best.model, calibration)
@@ -109,8 +115,7 @@ def quantize_command(
             f"{quantizer.max_loss}: give more pictures like those it will see (--data), stay with "
             "FP32, or use --force"
         )
-    stem = resolve_model(model, Path.cwd()).stem
-    write_model(out or Path(f"{stem}.{precision}.onnx"), best.model, USES[manifest.task])
+    write_model(written, best.model, USES[manifest.task])
 
 
 def _search_int8(quantizer: Quantizer, target: Target, inputs: U8, *, seven_bits: bool) -> Trial:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import keras
@@ -14,6 +14,7 @@ from edge.errors import ConfigError
 from edge.manifest import Manifest
 from edge.types import F32, U8
 from edge.vision import boxes
+from trainers.data.picture_folder import list_some
 from trainers.metrics.classes import to_probabilities
 from trainers.networks.backbone import Tensor
 from trainers.networks.config import ClassifierConfig, NetworkConfig
@@ -39,13 +40,16 @@ def load_reference(run: RunFolder, manifest: Manifest, candidates: int, windows:
         network, of_crops = run.load_with_config(ClassifierConfig)
         chosen = WindowConfig.from_json(json.loads(windows))
         if list_objects(of_crops, chosen) != manifest.classes:
-            raise _another(run, "has other classes than the model")
+            raise _another(run, _describe_classes(list_objects(of_crops, chosen), manifest))
         whole = WindowClassifier.of(network, of_crops, chosen)
         return Reference(partial(_read_windows, whole), manifest, candidates)
     if run.kind != manifest.task:
         raise _another(run, f"was trained for {run.kind}, the model is for {manifest.task}")
     if manifest.task not in OUTPUTS:
-        trained = resize_network(*run.load_with_config(NetworkConfig), manifest.input_wh)
+        network, config = run.load_with_config(NetworkConfig)
+        if manifest.task == "detect" and config.classes != manifest.classes:
+            raise _another(run, _describe_classes(config.classes, manifest))
+        trained = resize_network(network, config, manifest.input_wh)
         return Reference(partial(_read_rows, *trained), manifest, candidates)
     if manifest.task == "classify":
         return _load_classifier(run, manifest)
@@ -65,7 +69,7 @@ def _load_classifier(run: RunFolder, manifest: Manifest) -> Infer:
     """The network gives logits; its temperature is in the run's configuration."""
     network, config = run.load_with_config(ClassifierConfig)
     if config.classes != manifest.classes:
-        raise _another(run, "has other classes than the model")
+        raise _another(run, _describe_classes(config.classes, manifest))
 
     def infer(images: U8) -> Outputs:
         logits = keras.ops.convert_to_numpy(network(images.astype(np.float32), training=False))
@@ -73,6 +77,10 @@ def _load_classifier(run: RunFolder, manifest: Manifest) -> Infer:
         return {OUTPUTS["classify"]: found}
 
     return infer
+
+
+def _describe_classes(classes: Sequence[str], manifest: Manifest) -> str:
+    return f"knows {list_some(classes)}, the model {list_some(manifest.classes)}"
 
 
 def _another(run: RunFolder, what: str) -> ConfigError:

@@ -12,20 +12,23 @@ import numpy as np
 import typer
 
 from edge import plugins
-from edge.errors import ConfigError
+from edge.config import Tracking
+from edge.errors import ConfigError, SourceError
+from edge.manifest import Manifest
 from edge.models import occlusion
 from edge.models.contract import load_model, read_task_manifest
 from edge.models.occlusion import Ask, Occlusion
 from edge.models.paths import resolve_model
+from edge.output_path import check_output_file
 from edge.ports import Runtime
 from edge.types import F32, Frame, RgbPicture
-from edge.vision.draw import draw, save_picture
+from edge.vision.draw import draw, require_format, save_picture
 from edge.vision.heat_map import overlay
 from edge.vision.image_file import read_picture
 
-_TASKS = ("detect", "faces", "classify")
 _WHOLE = 0.999  # of a picture's area: a box is the picture
 _LEAST_SCORE = 0.05
+_CLOSE = 0.1  # above the model's threshold: a weak find
 _SURE = 0.25  # score from which the find nearest to a point is taken
 
 
@@ -36,15 +39,22 @@ def explain(
         typer.Option(help="Detector, face detector or classifier: a file, zoo:NAME, catalog:NAME."),
     ],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Picture to write; else PICTURE-why.jpg.")
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="Picture to write; else PICTURE-why.jpg in the current folder."
+        ),
     ] = None,
     number: Annotated[
-        int,
-        typer.Option("--object", min=1, help="Explain the N-th find, by falling score."),
-    ] = 1,
+        int | None,
+        typer.Option(
+            "--object", min=1, help="Explain the N-th find by falling score, not the 1st."
+        ),
+    ] = None,
     at: Annotated[
         tuple[float, float] | None,
-        typer.Option(help="Explain the find nearest to X Y, from 0 0 to 1 1 at the lower right."),
+        typer.Option(
+            help="Instead, explain the find nearest to X Y, from 0 0 to 1 1 at the lower right."
+        ),
     ] = None,
     label: Annotated[
         str, typer.Option("--class", help="Explain this class; else the surest answer.")
@@ -58,22 +68,29 @@ def explain(
     A gray patch is moved over the picture; where it lowers the score, the model had looked. Works
     with every model file, trained by us or not.
     """
-    picture = occlusion.shrink(read_picture(path))
-    target = out or path.with_name(f"{path.stem}-why.jpg")
-    if target.exists() and target.samefile(path):
-        raise ConfigError("--out is the picture itself, which is not written over: name another")
+    if number is not None and at is not None:
+        raise ConfigError("--object and --at both choose a find: give one of them")
     if at is not None and not all(0 <= share <= 1 for share in at):
         raise ConfigError(f"--at must be two numbers from 0 to 1, got {at[0]:g} {at[1]:g}")
+    target = out or Path(f"{path.stem}-why.jpg")
+    check_output_file(target, "--out", path)
+    require_format(target)
+    file = resolve_model(model, Path())
+    manifest = read_task_manifest(file)
+    if manifest.task == "classify" and (number is not None or at is not None):
+        raise ConfigError("a classifier answers for the whole picture: leave --object and --at out")
+    picture = occlusion.shrink(_read(path))
     point = None if at is None else np.array(at, np.float32) * picture.size_wh
     runtime = plugins.create("runtimes", {"kind": "onnx", "workers": 1, "threads": threads})
-    said, xyxy, ask = _choose(model, runtime, picture, label, number, point)
+    said, xyxy, ask = _choose(file, manifest.task, runtime, picture, label, number or 1, point)
     whole = bool(np.prod(xyxy[2:] - xyxy[:2]) > _WHOLE * np.prod(picture.size_wh))
     found = occlusion.explain(ask, picture, said, xyxy, whole=whole, budget_s=seconds)
+    weakness = describe_weakness(manifest, found.score)
     save_picture(draw_occlusion(picture, found, boxed=not whole), target)
     inside = found.share_inside()
     if as_json:
         answer = {
-            "label": found.label, "score": round(found.score, 4),
+            "label": found.label, "score": round(found.score, 4), "weak": bool(weakness),
             "box": [round(float(side), 1) for side in xyxy],
             "largest_loss": round(float(found.heat.max()), 4),
             "inside": None if math.isnan(inside) else round(inside, 4),
@@ -86,7 +103,31 @@ def explain(
         f"{found.label} {found.score:.2f}: a patch lowers it by up to {found.heat.max():.2f}; "
         f"{share}; {found.asked} of {found.planned} patches"
     )
+    if weakness:
+        typer.echo(weakness)
     typer.echo(target)
+
+
+def describe_weakness(manifest: Manifest, score: float) -> str:
+    """What is said of a find that the daemon or the model would hardly report; empty for others."""
+    starts = Tracking().high_score
+    if manifest.task == "detect" and score < starts:
+        return f"this find is weak: cameras start a track at {starts:g} (tracking.high_score)"
+    if manifest.task != "classify" and score < manifest.score_threshold + _CLOSE:
+        return f"this find is weak: the model reports none below {manifest.score_threshold:g}"
+    return ""
+
+
+def _read(path: Path) -> RgbPicture:
+    """The picture.
+
+    Raises:
+        ConfigError: It cannot be read.
+    """
+    try:
+        return read_picture(path)
+    except SourceError as error:
+        raise ConfigError(f"{error.problem}: name a picture", file=path) from error
 
 
 def draw_occlusion(picture: RgbPicture, found: Occlusion, *, boxed: bool = True) -> np.ndarray:
@@ -99,11 +140,10 @@ def draw_occlusion(picture: RgbPicture, found: Occlusion, *, boxed: bool = True)
 
 
 def _choose(
-    model: str, runtime: Runtime, picture: RgbPicture, label: str, number: int, point: F32 | None
-) -> tuple[str, F32, Ask]:
+    file: Path, task: str, runtime: Runtime, picture: RgbPicture, label: str, number: int,
+    point: F32 | None,
+) -> tuple[str, F32, Ask]:  # fmt: skip
     """What is explained: its name, where it is, and how the model is asked about it."""
-    file = resolve_model(model, Path())
-    task = read_task_manifest(file).task
     frame = Frame("", 0, 0, 0.0, 0.0, picture)
     if task == "classify":
         classifier = load_model("classify", runtime, file)
@@ -127,8 +167,9 @@ def _choose(
         xyxy = faces.xyxy[_pick(faces.xyxy, faces.score, number, point, "face")]
         return "face", xyxy, occlusion.ask_faces(finder, xyxy)
     raise ConfigError(
-        f"{model} is a model of the task {task}, which is asked of faces, not of pictures: give a "
-        "detector, face detector or classifier"
+        f"this is a model of the task {task}, which is asked of faces, not of pictures: give a "
+        "detector, face detector or classifier",
+        file=file,
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge.errors import EdgeError
+from edge.errors import ConfigError, EdgeError
 from edge.types import F32, U8
 
 _PALETTE = ((52, 152, 219), (231, 76, 60), (46, 204, 113), (241, 196, 15), (155, 89, 182))
@@ -32,6 +32,16 @@ def draw(rgb: U8, xyxy: F32, labels: Sequence[str], faces_xyxy: F32, landmarks: 
         for x, y in points:
             cv2.circle(canvas, (round(x), round(y)), thickness + 1, _FACE, -1, cv2.LINE_AA)
     return canvas
+
+
+def require_format(path: Path) -> None:
+    """Refuse a path whose suffix names no format that OpenCV writes, before there is a picture.
+
+    Raises:
+        ConfigError: It names none.
+    """
+    if not (path.suffix and cv2.haveImageWriter(str(path))):
+        raise ConfigError("OpenCV cannot write this format: use .png or .jpg", file=path)
 
 
 def save_picture(rgb: U8, path: Path) -> None:

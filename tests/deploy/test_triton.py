@@ -64,4 +64,4 @@ def test_a_place_that_cannot_be_written_is_an_error(tmp_path):
     (tmp_path / "file").write_text("in the way")
     output = CliRunner().invoke(app, ["triton", "zoo:detect-nano", "--out", str(tmp_path / "file")])
     assert output.exit_code == 78
-    assert "choose another place" in output.output
+    assert "this is a file: name a folder" in output.output

@@ -47,8 +47,8 @@ def test_modules_load_no_backend():
     probe(
         "import trainers.networks.config, trainers.pseudo_labels, trainers.evaluation.detector, "
         "trainers.evaluation.embedder, trainers.evaluation.liveness, "
-        "trainers.input.pipeline, trainers.run.settings, trainers.restyle.folder, "
-        "trainers.restyle.look"
+        "trainers.input.pipeline, trainers.run.folder, trainers.run.settings, "
+        "trainers.restyle.folder, trainers.restyle.look"
     )
 
 

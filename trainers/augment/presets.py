@@ -144,7 +144,8 @@ def _change_one(where: str, augment: Sometimes, values: Mapping[str, Any]) -> So
         if name != CHANCE and name not in own:
             known = ", ".join([CHANCE, *sorted(own - {CHANCE})])
             raise ConfigError(f"{where}.{name}: there is no such value, only {known}")
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not (number and 0 <= value < float("inf")):
             raise ConfigError(f"{where}.{name} must be a number from 0, got {value!r}")
     chance = values.get(CHANCE, augment.chance)
     if chance > 1:

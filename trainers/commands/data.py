@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from edge.output_path import check_output_file, check_output_folder
 from edge.printable import format_count
 from trainers.commands.options import (
     Data,
@@ -18,12 +19,13 @@ from trainers.commands.options import (
     Soft,
     Strength,
     build_runtime,
+    build_settings,
     check_choice,
     check_paths,
     find_model,
-    read_settings,
     split_names,
 )
+from trainers.networks.config import NetworkConfig
 
 if TYPE_CHECKING:
     from trainers.augment.augment import Sometimes
@@ -49,6 +51,7 @@ def label(
     from trainers.run.tell import tell_notes
 
     output = check_choice("--format", form, ("yolo", "coco"))
+    check_output_folder(out, "--out", *paths)
     model = load_teacher(find_model(teacher), split_names(classes), score, soft=soft)
     columns = (SpinnerColumn(), TextColumn("{task.completed:.0f} images"), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
@@ -89,6 +92,7 @@ def crops(
     from trainers.run.tell import tell_notes
     from trainers.track_crops import CropSettings, write_track_crops
 
+    check_output_folder(out, "--out", *videos)
     model = load_model("detect", build_runtime(), find_model(detector))
     settings = CropSettings(of=split_names(of), fps=fps, margin=margin, least_px=least)
     columns = (SpinnerColumn(), TextColumn("{task.completed:.0f} frames"), TimeElapsedColumn())
@@ -113,6 +117,7 @@ def check(
     from trainers.data.check import check_path
     from trainers.evaluation.figures import contact_sheet
 
+    check_output_file(sheet, "--sheet", data, makes_folders=True)
     console = Console(stderr=True)
     console.print(f"reading {data}", markup=False, highlight=False)
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("pictures"), TimeElapsedColumn())
@@ -160,13 +165,17 @@ def augment(
     from trainers.data.read import read_dataset, read_face_dataset
     from trainers.evaluation.augment_sheet import draw_augment_sheet
 
+    check_output_file(sheet, "--sheet", *data, makes_folders=True)
+    if trainer == "faces":
+        NetworkConfig(("face",), (size, size))  # refuses a size that cannot be
+    chosen = build_settings("", 0, file=settings, seed=seed, strength=strength)  # as in training
     presets: dict[str, tuple[Callable[[Path], Dataset], Callable[[], Mapping[str, Sometimes]]]] = {
         "detector": (read_dataset, lambda: name_detector_augments(strength)),
         "faces": (read_face_dataset, lambda: name_face_augments(size, strength)),
         "classifier": (read_class_data, lambda: name_class_augments(strength, mirror=mirror)),
     }
     read, preset = presets[check_choice("--for", trainer, presets)]
-    named = change(preset(), read_settings(settings).get("augment", {}))
+    named = change(preset(), chosen.augment)
     dataset = read(data[0])
     for path in data[1:]:
         dataset = dataset + read(path)

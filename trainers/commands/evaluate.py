@@ -15,6 +15,7 @@ from rich.console import Console
 from edge.cli.application import deprecated_options
 from edge.cli.table import make_table
 from edge.errors import ConfigError
+from edge.output_path import check_output_file, check_output_folder
 from edge.printable import format_count
 from trainers.commands.options import (
     OnlyVal,
@@ -22,6 +23,7 @@ from trainers.commands.options import (
     WithoutTest,
     build_runtime,
     check_choice,
+    check_score,
     find_model,
     load_contract_embedder,
     load_face_detector,
@@ -60,9 +62,12 @@ def evaluate(
     negatives: Annotated[
         Path | None, typer.Option(help="With --faces: a folder of images without faces.")
     ] = None,
-    score: Annotated[float, typer.Option(help="Score threshold of recall and precision.")] = 0.5,
+    score: Annotated[
+        float,
+        typer.Option(help="Score threshold of recall and precision.", callback=check_score),
+    ] = 0.5,
     flip: Annotated[bool, typer.Option("--flip", help="Evaluate the mirror image too.")] = False,
-    crops: Annotated[int, typer.Option(help="Evaluate N x N overlapping crops too.")] = 1,
+    crops: Annotated[int, typer.Option(min=1, help="Evaluate N x N overlapping crops too.")] = 1,
     ten_crop: Annotated[
         bool,
         typer.Option(
@@ -98,6 +103,7 @@ def evaluate(
     from trainers.evaluation import conditions as weather
     from trainers.evaluation import detector as evaluation
 
+    check_output_folder(draw, "--draw", data)
     which = Which(val_fraction, test_fraction, part)
     conditions = _parse_conditions(under, strengths)
     _check_face_options(model, under, shrink_to, faces=faces)
@@ -142,6 +148,8 @@ def evaluate(
 def _check_face_options(model: Sequence[str], under: str, shrink_to: float, *, faces: bool) -> None:
     if faces and len(model) > 1:
         raise ConfigError("--faces takes one model: run the command for each")
+    if not 0 <= shrink_to < math.inf:
+        raise ConfigError(f"--shrink-to must be a number of pixels, got {shrink_to:g}")
     if shrink_to and not faces:
         raise ConfigError("--shrink-to is for face detectors: add --faces")
     if shrink_to and under:
@@ -414,9 +422,11 @@ def attacks(
         list[Path] | None,
         typer.Option(help="Images and videos of live people; zoo:faces-nano detects the faces."),
     ] = None,
-    score: Annotated[float, typer.Option(help="Score from which a face counts as live.")] = 0.5,
+    score: Annotated[
+        float, typer.Option(help="Score from which a face counts as live.", callback=check_score)
+    ] = 0.5,
     each: Annotated[
-        int, typer.Option("--max-tracks", help="Tracks per kind of attack at most.")
+        int, typer.Option("--max-tracks", min=1, help="Tracks per kind of attack at most.")
     ] = 100,
     sheet: Annotated[Path | None, typer.Option(help="Draw the attacks into this PNG.")] = None,
 ) -> None:
@@ -426,6 +436,7 @@ def attacks(
     """
     from trainers.evaluation.liveness import PadQuestion, draw, evaluate_pad
 
+    check_output_file(sheet, "--sheet", data, makes_folders=True)
     predict = load_face_teacher("zoo:faces-nano") if people else None
     question = PadQuestion(
         data, val_fraction, tuple(scenes or ()), tuple(people or ()), predict, score, each, 1
@@ -461,6 +472,7 @@ def verification(
     from trainers.evaluation import embedder as evaluation
     from trainers.run.tell import tell_notes
 
+    check_output_folder(draw, "--draw", data)
     embedders = [load_contract_embedder(name) for name in model]
     detector = load_face_detector(finder) if finder else None
     aligned = {  # each model is shown the same faces, aligned as its manifest says

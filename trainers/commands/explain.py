@@ -9,10 +9,12 @@ import typer
 from rich.console import Console
 
 from edge.cli.table import make_table
+from edge.output_path import check_output_file
 from edge.printable import format_bytes
 from trainers.commands.evaluate import Which, choose_part
 from trainers.commands.options import OnlyVal, WithoutTest, check_path
 from trainers.keras_import import load_keras
+from trainers.run.folder import RunFolder
 
 if TYPE_CHECKING:
     import keras
@@ -34,11 +36,11 @@ def summary(
     The time is that of Keras on this machine, for one image; an exported model is faster: see
     edge-deploy bench.
     """
+    folder = RunFolder.open(run)
     load_keras()
     from trainers.explanation.structure import describe_layers, measure_groups
-    from trainers.run.folder import RunFolder
 
-    network = RunFolder.open(run).load()
+    network = folder.load()
     rows = list(describe_layers(network))
     table = make_table("layer", "kind", "output", "weights", "multiply-adds", "receptive field")
     for row in rows:
@@ -97,15 +99,15 @@ def explain(
     the evidence in the worst misses and false alarms. It holds parts of the images of --data.
     """
     which = Which(val_fraction, test_fraction, part)
+    folder = RunFolder.open(run)
+    path = out or run / "explain.html"
+    check_output_file(path, "--out", data, folder.best, makes_folders=True)
     load_keras()
     from trainers.evaluation.figures import save_text
     from trainers.explanation.explain import explain_run, require_kind
-    from trainers.run.folder import RunFolder
 
-    folder = RunFolder.open(run)
     require_kind(folder)
     dataset = choose_part(_read(data, folder.kind), which)
-    path = out or run / "explain.html"
     save_text(path, explain_run(folder, _thin_out(dataset, most), data, score))
     typer.echo(f"{path}: {format_bytes(path.stat().st_size)}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +12,7 @@ import typer
 from edge import config_file
 from edge.errors import ConfigError, collect_errors
 from edge.models.paths import resolve_model
+from edge.output_path import check_output_folder
 
 if TYPE_CHECKING:
     from edge.models.embedder import ContractEmbedder
@@ -39,6 +40,38 @@ def check_path(path: Path | None) -> Path | None:
     """Refuse a path that does not exist, see `check_paths`."""
     check_paths([path] if path else [])
     return path
+
+
+def check_cache(path: Path | None) -> Path | None:
+    """Refuse a cache that cannot be written, before the libraries for training are loaded."""
+    check_output_folder(path, "--cache")
+    return path
+
+
+def check_fraction(option: typer.CallbackParam, value: float) -> float:
+    """Refuse what is no fraction, which leaves something of the data."""
+    if not 0 <= value < 1:
+        raise ConfigError(f"{option.opts[0]} must be in [0, 1), got {value:g}")
+    return value
+
+
+def check_score(option: typer.CallbackParam, value: float) -> float:
+    """Refuse what is no score."""
+    if not 0 <= value <= 1:
+        raise ConfigError(f"{option.opts[0]} must be in [0, 1], got {value:g}")
+    return value
+
+
+def check_run(out: Path, data: Sequence[Path], *, resume: bool) -> None:
+    """Refuse a run folder before anything is loaded, read or learned.
+
+    Raises:
+        ConfigError: It cannot be written, is among the data, or does not fit ``resume``.
+    """
+    from trainers.run.folder import RunFolder
+
+    check_output_folder(out, "--out", *data)
+    RunFolder.require_ready(out, resume=resume)
 
 
 Data = Annotated[
@@ -86,13 +119,19 @@ InputSize = Annotated[
     int, typer.Option("--input-size", help="Side of the network's input, a multiple of 32.")
 ]
 ValFraction = Annotated[
-    float, typer.Option("--val-fraction", help="Fraction of the groups held out for validation.")
+    float,
+    typer.Option(
+        "--val-fraction",
+        help="Fraction of the groups held out for validation.",
+        callback=check_fraction,
+    ),
 ]
 TestFraction = Annotated[
     float,
     typer.Option(
         "--test-fraction",
         help="Fraction of the groups kept for a test of the finished network, which chose nothing.",
+        callback=check_fraction,
     ),
 ]
 OnlyVal = Annotated[
@@ -100,6 +139,7 @@ OnlyVal = Annotated[
     typer.Option(
         "--val-fraction",
         help="Evaluate only what training with this --val-fraction holds out; 0: everything.",
+        callback=check_fraction,
     ),
 ]
 WithoutTest = Annotated[
@@ -108,6 +148,7 @@ WithoutTest = Annotated[
         "--test-fraction",
         help="That of the training, beside its --val-fraction; its test part is left out, or with "
         "--part test evaluated.",
+        callback=check_fraction,
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of weights, order and augmentation.")]
@@ -131,7 +172,9 @@ Patience = Annotated[
 Every = Annotated[int, typer.Option(help="Epochs between validations.")]
 Mixed = Annotated[bool, typer.Option("--mixed", help="Train in mixed precision, for GPUs.")]
 Devices = Annotated[int, typer.Option(help="Number of devices to train on.")]
-Cache = Annotated[Path | None, typer.Option(help="Folder of cached images and features.")]
+Cache = Annotated[
+    Path | None, typer.Option(help="Folder of cached images and features.", callback=check_cache)
+]
 Views = Annotated[
     int,
     typer.Option(
@@ -144,7 +187,10 @@ Scenes = Annotated[
     list[Path] | None,
     typer.Option(help="Folders of images used as backgrounds of attacks.", callback=check_paths),
 ]
-Score = Annotated[float, typer.Option(help="Drop the teacher's detections below this score.")]
+Score = Annotated[
+    float,
+    typer.Option(help="Drop the teacher's detections below this score.", callback=check_score),
+]
 Soft = Annotated[bool, typer.Option("--soft", help="Weight each label by the teacher's score.")]
 
 

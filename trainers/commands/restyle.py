@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from edge.errors import ConfigError
+from edge.output_path import check_output_file, check_output_folder
 from edge.printable import format_count
 from trainers.commands.options import Seed, check_choice, check_path, find_model
 from trainers.keras_import import load_keras
@@ -86,6 +87,8 @@ def restyle(
     if backbone:
         check_choice("--backbone", backbone, BACKBONES)
     require_free(data, style, out)
+    check_output_folder(out, "--out")
+    check_output_file(sheet, "--sheet", data, makes_folders=True)
     source = _find_features(features, side)
     styles = find_styles(style)
     dataset = read_day(data, val_fraction, test_fraction)

@@ -16,12 +16,22 @@ from edge.errors import ConfigError
 from edge.types import Resampling
 from trainers.commands import options as opt
 from trainers.keras_import import load_keras
+from trainers.networks.config import (
+    BACKBONES,
+    ENCODERS,
+    ClassifierConfig,
+    LandmarkConfig,
+    LivenessConfig,
+    NetworkConfig,
+)
 from trainers.run.tell import tell
 
 if TYPE_CHECKING:
     from trainers.pseudo_labels import Teacher
     from trainers.run.folder import RunFolder
 
+_ASSIGNMENTS = {"free": "dynamic", "anchor": "grid"}  # by head
+FACE_BACKBONES = ("yunet", "slim")  # of `trainers.faces`, which loads Keras
 RENAMED = deprecated_options(
     {"--hold": "--val-fraction", "--size": "--input-size", "--unlabelled": "--unlabeled"}
 )
@@ -114,38 +124,41 @@ def detector(
     resume: opt.Resume = False,
 ) -> None:
     """Train an object detector."""
+    opt.check_run(out, data, resume=resume)
+    known_head = opt.check_choice("--head", head, ("free", "anchor"))
+    assigned = opt.check_choice(
+        "--assignment", assignment or _ASSIGNMENTS[known_head], ("dynamic", "grid")
+    )
+    if unlabeled and not teacher:
+        raise ConfigError("--unlabeled needs a --teacher that labels the images")
+    backbone = opt.check_choice("--backbone", backbone or ("nano" if start else "slim"), BACKBONES)
+    network = NetworkConfig(
+        ("object",), (size or 416,) * 2, backbone, norm="none" if start else "batch", head="free"
+    )
+    chosen = opt.build_settings(
+        start, lr or (2e-4 if start else 2e-3), threads=threads, file=settings,
+        epochs=epochs or 0, batch=batch,
+        freeze=freeze, seed=seed, strength=strength, patience=patience,
+        validate_every=every, mixed_precision=mixed, cache_features=cache_features,
+    )  # fmt: skip
+    started = opt.find_start(start)
     _load_keras()
     from trainers.detector import DetectorJob, train_detector
     from trainers.losses.detection import LossConfig
-    from trainers.networks.backbone import NAMES, published
-    from trainers.networks.config import NetworkConfig
+    from trainers.networks.backbone import published
 
-    if backbone:
-        opt.check_choice("--backbone", backbone, NAMES)
-    if unlabeled and not teacher:
-        raise ConfigError("--unlabeled needs a --teacher that labels the images")
-    assignment = assignment or {"free": "dynamic", "anchor": "grid"}.get(head, "grid")
-    backbone = backbone or ("nano" if start else "slim")
-    network = NetworkConfig(
-        ("object",), (size or 416,) * 2, backbone, norm="none" if start else "batch", head="free",
-        convention="published" if published(backbone) else "plain",
-    )  # fmt: skip
+    if published(backbone):
+        network = replace(network, convention="published")
     job = DetectorJob(
         data=tuple(data), out=out, val_fraction=val_fraction, test_fraction=test_fraction,
-        start=opt.find_start(start),
+        start=started,
         cache=cache, devices=devices, classes=opt.split_names(classes), network=network,
         start_classes=opt.split_names(start_classes), start_only=opt.split_names(start_only),
         start_partial=start_partial,
-        head=opt.check_choice("--head", head, ("free", "anchor")),
-        loss=LossConfig(opt.check_choice("--assignment", assignment, ("dynamic", "grid"))),
+        head=known_head, loss=LossConfig(assigned),
         choose_size=not size, choose_epochs=epochs is None, unlabeled=tuple(unlabeled or ()),
         teacher=_load_teacher(teacher, classes, teacher_score, soft) if teacher else None,
-        settings=opt.build_settings(
-            start, lr or (2e-4 if start else 2e-3), threads=threads, file=settings,
-            epochs=epochs or 0, batch=batch,
-            freeze=freeze, seed=seed, strength=strength, patience=patience,
-            validate_every=every, mixed_precision=mixed, cache_features=cache_features,
-        ),
+        settings=chosen,
     )  # fmt: skip
     _show_metrics(train_detector(job, resume=resume, verbose=_verbosity()))
 
@@ -202,28 +215,30 @@ def classifier(
     resume: opt.Resume = False,
 ) -> None:
     """Train a classifier of pictures, or of the boxes of a data set."""
-    _load_keras()
-    from trainers.classifier import ClassifierJob, train_classifier
-    from trainers.networks.backbone import NAMES, published
-    from trainers.networks.config import ClassifierConfig
-
-    backbone = opt.check_choice("--backbone", backbone or ("nano" if start else "slim"), NAMES)
+    opt.check_run(out, data, resume=resume)
+    backbone = opt.check_choice("--backbone", backbone or ("nano" if start else "slim"), BACKBONES)
     config = ClassifierConfig(
         ("a", "b"), (size, size), independent, backbone,
         activation="silu" if backbone == "nano" else "relu", cut=cut, dropout=dropout,
-        convention="published" if published(backbone) else "plain", margin=margin,
-        norm="none" if start else "batch",
+        margin=margin, norm="none" if start else "batch",
     )  # fmt: skip
+    chosen = opt.build_settings(
+        start, lr, threads=threads, file=settings,
+        epochs=epochs or 0, batch=batch, freeze=freeze, seed=seed,
+        strength=strength, patience=patience, validate_every=every, mixed_precision=mixed,
+    )  # fmt: skip
+    started = opt.find_start(start)
+    _load_keras()
+    from trainers.classifier import ClassifierJob, train_classifier
+    from trainers.networks.backbone import published
+
+    if published(backbone):
+        config = replace(config, convention="published")
     job = ClassifierJob(
         data=tuple(data), out=out, classes=opt.split_names(classes), config=config,
-        start=opt.find_start(start), start_partial=start_partial, mirror=mirror,
+        start=started, start_partial=start_partial, mirror=mirror,
         val_fraction=val_fraction, test_fraction=test_fraction, choose_epochs=epochs is None,
-        choose_rate=not lr,
-        settings=opt.build_settings(
-            start, lr, threads=threads, file=settings,
-            epochs=epochs or 0, batch=batch, freeze=freeze, seed=seed,
-            strength=strength, patience=patience, validate_every=every, mixed_precision=mixed,
-        ),
+        choose_rate=not lr, settings=chosen,
     )  # fmt: skip
     _show_metrics(train_classifier(job, resume=resume, verbose=_verbosity()))
 
@@ -259,22 +274,25 @@ def faces(
     resume: opt.Resume = False,
 ) -> None:
     """Train a face detector with five landmarks per face."""
+    opt.check_run(out, data, resume=resume)
+    opt.check_choice("--backbone", backbone, FACE_BACKBONES)
+    NetworkConfig(("face",), (size, size))  # refuses a size that cannot be
+    chosen = opt.build_settings(
+        start, lr, threads=threads, file=settings,
+        epochs=epochs, batch=batch, freeze=freeze, seed=seed,
+        patience=patience, validate_every=every, mixed_precision=mixed,
+    )  # fmt: skip
+    started = opt.find_start(start)
     _load_keras()
     from trainers.faces import NETWORKS, FaceJob, train_faces
 
-    backbone = opt.check_choice("--backbone", backbone, NETWORKS)
     job = FaceJob(
         data=tuple(data), out=out, val_fraction=val_fraction, test_fraction=test_fraction,
-        start=opt.find_start(start),
+        start=started,
         start_partial=start_partial,
         cache=cache, devices=devices, network=replace(NETWORKS[backbone], input_wh=(size, size)),
         negatives=tuple(negatives or ()),
-        predict=opt.load_face_teacher(teacher) if teacher else None,
-        settings=opt.build_settings(
-            start, lr, threads=threads, file=settings,
-            epochs=epochs, batch=batch, freeze=freeze, seed=seed,
-            patience=patience, validate_every=every, mixed_precision=mixed,
-        ),
+        predict=opt.load_face_teacher(teacher) if teacher else None, settings=chosen,
     )  # fmt: skip
     _show_metrics(train_faces(job, resume=resume, verbose=_verbosity()))
 
@@ -294,7 +312,11 @@ def landmarks(
     lr: opt.Rate = 0.0,
     val_fraction: Annotated[
         float,
-        typer.Option("--val-fraction", help="Fraction of the people held out for evaluation."),
+        typer.Option(
+            "--val-fraction",
+            help="Fraction of the people held out for evaluation.",
+            callback=opt.check_fraction,
+        ),
     ] = 0.2,
     seed: opt.Seed = 0,
     strength: opt.Strength = 1.0,
@@ -306,18 +328,17 @@ def landmarks(
     resume: opt.Resume = False,
 ) -> None:
     """Train a network of 68 points on aligned faces."""
+    opt.check_run(out, [data], resume=resume)
+    config = LandmarkConfig((size, size), width)
+    chosen = opt.build_settings(
+        None, lr or 2e-3, threads=threads, file=settings,
+        epochs=epochs, batch=batch, seed=seed, strength=strength, patience=patience,
+        validate_every=every, mixed_precision=mixed,
+    )  # fmt: skip
     _load_keras()
     from trainers.landmarks import LandmarkJob, train_landmarks
-    from trainers.networks.config import LandmarkConfig
 
-    job = LandmarkJob(
-        data=data, out=out, val_fraction=val_fraction, config=LandmarkConfig((size, size), width),
-        settings=opt.build_settings(
-            None, lr or 2e-3, threads=threads, file=settings,
-            epochs=epochs, batch=batch, seed=seed, strength=strength, patience=patience,
-            validate_every=every, mixed_precision=mixed,
-        ),
-    )  # fmt: skip
+    job = LandmarkJob(data=data, out=out, val_fraction=val_fraction, config=config, settings=chosen)
     _show_metrics(train_landmarks(job, resume=resume, verbose=_verbosity()))
 
 
@@ -372,29 +393,30 @@ def liveness(
     resume: opt.Resume = False,
 ) -> None:
     """Train a liveness network on live faces and simulated attacks."""
-    _load_keras()
-    from trainers.liveness import LivenessJob, train_liveness
-    from trainers.networks.config import LivenessConfig
-    from trainers.spoofing.clips import load_clip_scorer
-
+    opt.check_run(out, data, resume=resume)
     try:
         config = LivenessConfig.from_json(
             {"frames": frames, "over_time": over_time, "resampling": resampling}
         )
     except ValueError as error:
         raise ConfigError(f"--frames, --over-time, --resampling: {error}") from error
+    chosen = opt.build_settings(
+        start, lr, threads=threads, file=settings,
+        epochs=epochs, batch=batch, freeze=freeze, seed=seed, strength=strength,
+        patience=patience, validate_every=every, mixed_precision=mixed,
+    )  # fmt: skip
+    started = opt.find_start(start)
+    _load_keras()
+    from trainers.liveness import LivenessJob, train_liveness
+    from trainers.spoofing.clips import load_clip_scorer
+
     job = LivenessJob(
         data=tuple(data), out=out, people=tuple(people or ()), scenes=tuple(scenes or ()),
         turn_heads=turn_heads,
         predict=opt.load_face_teacher("zoo:faces-nano") if people else None, config=config,
         val_fraction=val_fraction, trust=trust,
         teacher=load_clip_scorer(opt.find_model(teacher), config) if teacher else None,
-        start=opt.find_start(start), keep=keep,
-        settings=opt.build_settings(
-            start, lr, threads=threads, file=settings,
-            epochs=epochs, batch=batch, freeze=freeze, seed=seed, strength=strength,
-            patience=patience, validate_every=every, mixed_precision=mixed,
-        ),
+        start=started, keep=keep, settings=chosen,
     )  # fmt: skip
     _show_metrics(train_liveness(job, resume=resume, verbose=_verbosity()))
 
@@ -441,7 +463,11 @@ def embedder(
     lr: opt.Rate = 0.0,
     val_fraction: Annotated[
         float,
-        typer.Option("--val-fraction", help="Fraction of the people held out for evaluation."),
+        typer.Option(
+            "--val-fraction",
+            help="Fraction of the people held out for evaluation.",
+            callback=opt.check_fraction,
+        ),
     ] = 0.2,
     seed: opt.Seed = 0,
     patience: opt.Patience = 0,
@@ -449,33 +475,36 @@ def embedder(
     settings: opt.SettingsFile = None,
     every: opt.Every = 1,
     mixed: opt.Mixed = False,
-    cache: Annotated[Path | None, typer.Option(help="Folder that caches the embeddings.")] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Folder that caches the embeddings.", callback=opt.check_cache),
+    ] = None,
     resume: opt.Resume = False,
 ) -> None:
     """Train a face embedder."""
+    opt.check_run(out, [data], resume=resume)
+    encoder = ENCODERS[opt.check_choice("--encoder", size, ENCODERS)]
+    chosen = opt.build_settings(
+        start, lr, threads=threads, file=settings,
+        epochs=epochs, batch=batch, seed=seed,
+        patience=patience, validate_every=every, mixed_precision=mixed, clip_norm=5.0,
+    )  # fmt: skip
+    started = opt.find_start(start)
     _load_keras()
     from trainers.embedder import EmbedderJob, train_embedder
     from trainers.losses.embedding import MINERS, PAIRS, ObjectiveConfig, parse_parts
-    from trainers.networks.config import ENCODERS
 
     taught = opt.load_contract_embedder(teacher) if teacher else None
-    started: Resampling = "bilinear" if start else "halved_bilinear"
-    network = replace(
-        ENCODERS[opt.check_choice("--encoder", size, ENCODERS)],
-        resampling=taught.resampling if taught else started,
-    )
+    own: Resampling = "bilinear" if start else "halved_bilinear"
+    network = replace(encoder, resampling=taught.resampling if taught else own)
     job = EmbedderJob(
         data=data, out=out, more=tuple(more or ()), val_fraction=val_fraction, network=network,
         objective=ObjectiveConfig(
             parse_parts(loss), mining=opt.check_choice("--mining", mining, MINERS),
             pair=opt.check_choice("--pair", pair, PAIRS),
         ),
-        settings=opt.build_settings(
-            start, lr, threads=threads, file=settings,
-            epochs=epochs, batch=batch, seed=seed,
-            patience=patience, validate_every=every, mixed_precision=mixed, clip_norm=5.0,
-        ),
-        images_per_person=images_per_person, fade=fade, start=opt.find_start(start),
+        settings=chosen,
+        images_per_person=images_per_person, fade=fade, start=started,
         teacher=taught,
         distillation_images=distillation_images, max_images=max_images, cache=cache,
         finder=opt.load_face_detector(finder) if finder else None,

@@ -102,9 +102,10 @@ def require_one_class_each(dataset: Dataset) -> Dataset:
     """
     for crop in list_crops(dataset):
         if len(crop.class_ids) > 1:
-            names = " and ".join(dataset.classes[row] for row in crop.class_ids)
+            names = list_some([dataset.classes[row] for row in crop.class_ids])
             raise ConfigError(
-                f"A sample is {names}: if several may hold at once, give --independent.",
+                f"A sample is of several classes ({names}): if several may hold at once, give "
+                "--independent.",
                 file=dataset.examples[crop.example].path,
             )
     return dataset.where(lambda e: len(e) > 0)
@@ -154,7 +155,8 @@ def require_classes(dataset: Dataset) -> Dataset:
 def _refuse_many(classes: int) -> None:
     if classes > MAX_CLASSES:
         raise ConfigError(
-            f"There are {classes} classes, {MAX_CLASSES} may be: is each folder a class?"
+            f"There are {classes} classes, {MAX_CLASSES} may be: is each folder, or each value in "
+            "the column class, a class?"
         )
 
 
@@ -223,6 +225,7 @@ def _example(
 def _read_table(path: Path) -> Dataset:
     rows = list(_read_rows(path))
     names = sorted({name for _, row in rows for name in _split(row["class"])})
+    _refuse_many(len(names))
     by_file: dict[str, list[tuple[int, dict[str, str]]]] = {}
     for line, row in rows:
         by_file.setdefault(row["file"], []).append((line, row))

@@ -1,4 +1,4 @@
-"""The folder of a run.
+"""The folder of a run; loading its network, and beginning one, loads Keras.
 
 It holds::
 
@@ -20,15 +20,15 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
-
-import keras
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from edge.atomic_file import replace_file, write_file
 from edge.errors import ConfigError
 from trainers.networks.config import Config
 from trainers.run.settings import Settings
-from trainers.weights.archive import read_network
+
+if TYPE_CHECKING:
+    import keras
 
 Json = dict[str, Any]
 
@@ -141,6 +141,8 @@ class RunFolder:
             ConfigError: No epoch has finished yet.
             ModelError: The file is broken.
         """
+        from trainers.weights.archive import read_network
+
         if not self.best.is_file():
             raise ConfigError(
                 "This run has no best.keras yet: train at least one epoch.", file=self.path
@@ -166,6 +168,8 @@ class RunFolder:
 
 def environment() -> Json:
     """Git revision, versions and time, which are needed to reproduce a result."""
+    import keras
+
     return {
         "git": git_revision(),
         "python": sys.version.split()[0],

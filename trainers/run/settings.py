@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from edge.errors import ConfigError
 
 ACTIVATIONS = ("relu", "silu")
+_RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (  # NaN is in none
+    (("epochs", "patience", "seed", "cache_features"), lambda x: x >= 0, "not be negative"),
+    (
+        ("batch", "learning_rate", "validate_every", "clip_norm"),
+        lambda x: 0 < x < math.inf, "be positive",
+    ),
+    (("weight_decay", "warmup_epochs"), lambda x: 0 <= x < math.inf, "be a number from 0"),
+    (("ema", "momentum"), lambda x: 0 <= x < 1, "be in [0, 1)"),
+    (("strength",), lambda x: 0 <= x <= 1, "be in [0, 1]"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +70,10 @@ class Settings:
     cache_features: int = 0
 
     def __post_init__(self) -> None:
-        if self.epochs < 0:
-            raise ConfigError(f"epochs must not be negative, got {self.epochs}")
-        for name in ("batch", "learning_rate", "validate_every", "clip_norm"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise ConfigError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("weight_decay", "warmup_epochs"):
-            if not getattr(self, name) >= 0:
-                raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
-        for name in ("ema", "momentum"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+        for names, fits, says in _RANGES:
+            for name in names:
+                if not fits(value := getattr(self, name)):
+                    raise ConfigError(f"{name} must {says}, got {value}")
         if self.activation not in ("", *ACTIVATIONS):
             known = " or ".join(ACTIVATIONS)
             raise ConfigError(f"activation must be {known}, got {self.activation!r}")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -129,6 +130,30 @@ def test_a_foreign_model_is_refused(exported, tmp_path):
     done = verify(tmp_path / "foreign.onnx", "--pictures", exported / "pictures")
     assert done.exit_code == ConfigError.exit_code
     assert "carries no edge.manifest" in done.output
+
+
+def test_a_run_with_the_same_classes_and_other_weights_is_named(trained, exported, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(trained.path, other)
+    network = RunFolder.open(other).load()
+    network.set_weights([weight[::-1] for weight in network.get_weights()])
+    RunFolder.open(other).save(network)
+    pictures = ("--pictures", exported / "pictures")
+    done = verify(exported / "m.onnx", "--run", other, *pictures)
+    assert done.exit_code == ConfigError.exit_code, done.output
+    assert f"--run {other}: its weights are not those that the model was exported" in done.stderr
+
+
+def test_a_run_with_other_classes_is_named(trained, exported, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(trained.path, other)
+    config = RunFolder.open(other).read("config.json")
+    config["network"]["classes"] = [f"other {n}" for n in config["network"]["classes"]]
+    RunFolder.open(other).write("config.json", config)
+    done = verify(exported / "m.onnx", "--run", other, "--pictures", exported / "pictures")
+    assert done.exit_code == ConfigError.exit_code, done.output
+    assert "knows other " in done.stderr
+    assert "name the run that it was exported from" in done.stderr
 
 
 # --- models that give one answer a picture ----------------------------------------------------

@@ -34,7 +34,7 @@ from trainers.commands.app import app
         (["evaluate", "zoo:detect-nano", "--data", "{here}", "--part", "x"], "val or test"),
         (["crops", "{here}", "--of", "person", "--out", "{here}/r"], "There is no recording"),
         (["crops", "{here}", "--of", "cow", "--out", "{here}/r"], "--of cow: the detector knows"),
-        (["crops", "{here}", "--of", "person", "--out", "{here}"], "is not empty"),
+        (["crops", "{here}", "--of", "person", "--out", "{here}"], "is the input itself"),
     ],
 )  # fmt: skip
 def test_a_wrong_command_ends_with_a_message_and_code_78(tmp_path, words, says):
@@ -60,6 +60,7 @@ def test_a_wrong_command_ends_with_a_message_and_code_78(tmp_path, words, says):
         (("open/1", "shut/1", "1"), "lie beside the folders of classes (1.png): move them"),
         (("open/1", "shut/1", "images/1", "labels/1.txt", "classes.txt"), "move them elsewhere"),
         (("open/1", "open/2"), "There is 1 class: a classifier needs two or more"),
+        ((*(f"{n}/" for n in range(1001)),), "There are 1001 classes, 1000 may be: is each folder"),
     ],
 )
 def test_samples_from_which_no_classifier_can_be_learned_end_with_a_message(tmp_path, files, says):
@@ -76,6 +77,25 @@ def test_samples_from_which_no_classifier_can_be_learned_end_with_a_message(tmp_
     assert says in " ".join(done.output.split())
     assert "Traceback" not in done.output
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ([f"a.png,{n}" for n in range(10_000)], "There are 10000 classes, 1000 may be"),
+        (["a.png,open;shut"], "A sample is of several classes (open, shut): if several may hold"),
+        (["b.png,open"], "There is no picture 'b.png' beside it"),
+    ],
+)
+def test_a_table_from_which_no_classifier_can_be_learned_ends_with_a_message(tmp_path, rows, says):
+    write_example(tmp_path, "a", face(0))
+    (tmp_path / "x.csv").write_text("\n".join(["file,class", *rows]))
+    done = CliRunner().invoke(
+        app, ["classifier", str(tmp_path / "x.csv"), "--out", str(tmp_path / "run")]
+    )
+    assert done.exit_code == 78, done.output
+    assert says in " ".join(done.stderr.split())
+    assert len(done.stderr) < 1000
 
 
 def test_help_names_the_commands():
