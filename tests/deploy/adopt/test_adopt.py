@@ -283,7 +283,7 @@ def test_the_command_writes_a_model_that_the_daemon_can_load(tmp_path):
         (["good.onnx", "--family", "yolo", "--input-size", "big"], "--input-size big"),
         (["good.onnx", "--family", "nothing"], "use one of"),
         (["good.onnx", "--family", "yolo", "--classes", "cat,dog,cow", "--out", "no/where.onnx"],
-         "choose another place"),
+         "--out cannot be written (No such file or directory): create the folder"),
     ],
 )  # fmt: skip
 def test_the_command_refuses_with_one_line_and_78(tmp_path, monkeypatch, arguments, message):
