@@ -63,7 +63,8 @@ def test_a_picture_with_two_classes_needs_independent_labels(drawn, tmp_path):
             [("file", "class"), *((f"disc/{n}.png", "round;filled") for n in range(0, 40, 2)),
              *((f"cross/{n}.png", "thin") for n in range(1, 40, 2))]
         )  # fmt: skip
-    with pytest.raises(ConfigError, match=r"of several classes \(filled, round\): .* give --independent"):
+    told = r"of several classes \(filled, round\): .* give --independent"
+    with pytest.raises(ConfigError, match=told):
         read_parts(job(drawn / "t.csv", tmp_path / "run"))
     several = job(drawn / "t.csv", tmp_path / "run")
     several = replace(several, config=replace(TINY, independent=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,6 +87,8 @@ def restyle(
 
     if backbone:
         check_choice("--backbone", backbone, BACKBONES)
+    if not math.isfinite(weight):
+        raise ConfigError("--style-weight must be a finite number")
     require_free(data, style, out)
     check_output_folder(out, "--out")
     check_output_file(sheet, "--sheet", data, makes_folders=True)
@@ -157,7 +160,7 @@ def _watch(fits: Iterator[RestyledPicture], total: int) -> Iterator[RestyledPict
     console = Console(stderr=True)
     columns = (
         BarColumn(), MofNCompleteColumn(), TextColumn("pictures, {task.description} s each"),
-        TimeElapsedColumn(), TextColumn("of which left"), TimeRemainingColumn(),
+        TimeElapsedColumn(), TextColumn("elapsed,"), TimeRemainingColumn(), TextColumn("left"),
     )  # fmt: skip
     began_s = said_s = time.monotonic()
     with Progress(

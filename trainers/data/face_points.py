@@ -115,7 +115,10 @@ def _read_points(file: Path) -> dict[str, tuple[F32, int]]:
     found: dict[str, tuple[F32, int]] = {}
     try:
         for row in table:
-            found[row[0]] = _parse(row), table.line_num
+            points = _parse(row)
+            if row[0] in found:
+                raise ValueError(f"{row[0]} has a row in line {found[row[0]][1]} already")
+            found[row[0]] = points, table.line_num
     except (ValueError, IndexError, csv.Error) as error:
         raise ConfigError(
             f"{error}: correct or drop the row", file=file, line=table.line_num

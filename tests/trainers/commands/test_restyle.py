@@ -72,6 +72,7 @@ def test_the_same_seed_gives_the_same_pictures_and_some_may_be_enough(folders, t
         (("--style", "{empty}"), "holds no picture: put some there"),
         (("--style", "{day}/nowhere"), "does not exist: check the path"),
         (("--val-fraction", 0.999), "leaves one side empty"),
+        (("--style-weight", "inf"), "--style-weight must be a finite number"),
     ],
 )
 def test_a_mistake_is_one_line_before_keras_is_loaded(words, says, folders, tmp_path, monkeypatch):

@@ -60,12 +60,17 @@ def rename(lines: list[str]) -> list[str]:
     return [lines[0].replace("x0", "left"), *lines[1:]]
 
 
+def repeat(lines: list[str]) -> list[str]:
+    return [*lines[:2], lines[1], *lines[2:]]
+
+
 @pytest.mark.parametrize(
     ("edit", "expected"),
     [
         (drop_last, r"landmarks68.csv: has no row for 2 of 6 faces .*p2/4.png, p2/5.png.*: add"),
         (shorten, r"landmarks68.csv:4: a row must have 137 columns, this has 136: correct or drop"),
         (move_far, r"csv:2: point 0 of p0/0 at 900, .* far outside its picture of 160x160: give"),
+        (repeat, r"landmarks68.csv:3: p0/0.png has a row in line 2 already: correct or drop the"),
         (write_text, r"landmarks68.csv:2: could not convert .*: correct or drop the row"),
         (rename, r"landmarks68.csv:1: must have the columns file, x0, y0 to x67, y67, 137 in all"),
     ],
