@@ -143,7 +143,7 @@ class SurroundingsWitness:
         if against >= MIN_MOVES and against > self._stayed:
             said.append(CARRIED if self._carried >= self._panned else PANNED)
         if self._sway.goes_along:
-            said.append(SWAYED)
+            said.append(SWAYED if self._sway.is_certain else PANNED)
         return min(said, key=lambda told: told.video)
 
 

@@ -3,7 +3,8 @@
 No hand holds a photograph still, and no head takes the wall behind it along. The region around the
 face is cut from the same place of each look, and the shift against an earlier look is measured of
 the face and of what is left of the head, right of it and above it, less that of the corners of the
-picture, which move where the camera does. One side alone may be a hat or hair before a blank wall.
+picture and of the middles of its edges, which move where the camera does. One side alone may be a
+hat or hair before a blank wall.
 
 Measured over 3 to 12 looks, 0.1 s apart: of 15 drawn heads that were named, each side had 0.13 of
 the face's shifts at most; of photographs that tremble in a hand two sides or three had 0.15 to 1.2
@@ -39,15 +40,15 @@ MIN_SIDES = 2  # that go along
 class Sway:
     """Compares looks with an earlier one, and adds up how far the face and each side shifted.
 
-    Attributes:
-        looks: That could be compared.
+    What was seen before another look is taken to compare with counts half, so that one shake is
+    forgotten.
     """
 
     def __init__(self) -> None:
-        self.looks = 0
         self._first: _View | None = None
         self._lost = 0
-        self._seen = np.zeros(len(_SIDES), int)  # looks in which each side was found
+        self._looks = self._certain = 0.0
+        self._seen = np.zeros(len(_SIDES))  # looks in which each side was found
         self._sums = np.zeros((2, len(_SIDES)))  # over them: face by face, face by side
         self._all = np.zeros(3)  # with the mean of the sides: as above, and of its square
 
@@ -60,18 +61,27 @@ class Sway:
         alike = self._all[1] >= ALIKE * math.sqrt(self._all[0] * self._all[2])
         return bool(along.sum() >= MIN_SIDES and alike)
 
+    @property
+    def is_certain(self) -> bool:
+        """Whether it is known in most looks that it was not the camera that moved."""
+        return self._certain * 2 > self._looks
+
     def look(self, look: LivenessLook) -> None:
         """Compare a look with the earlier one."""
         if self._first is None or self._lost >= MAX_LOST or not self._first.is_of(look):
             self._first, self._lost = _View(look), 0
+            self._looks, self._certain = self._looks / 2, self._certain / 2
+            for sums in (self._seen, self._sums, self._all):
+                sums /= 2
             return
-        face, sides = self._first.find_shifts(look.picture)
+        face, sides, is_certain = self._first.find_shifts(look.picture)
         seen = np.isfinite(face).all() & np.isfinite(sides).all(1)
         if not seen.any():
             self._lost += 1
             return
         self._lost = 0
-        self.looks += 1
+        self._looks += 1
+        self._certain += is_certain
         self._seen += seen
         self._sums[0, seen] += float(face @ face)
         self._sums[1, seen] += sides[seen] @ face
@@ -92,8 +102,8 @@ class _View:
         width, height = self._size_wh
         self._corners = [
             ((x, y), Patch(_cut_corner(look.picture, x, y), _CORNER))
-            for x in (0, width - CORNER)
-            for y in (0, height - CORNER)
+            for x in (0, (width - CORNER) // 2, width - CORNER)
+            for y in (0, (height - CORNER) // 2, height - CORNER)
             if x >= 0 <= y and self._is_far(x + CORNER / 2, y + CORNER / 2)
         ]
 
@@ -107,21 +117,28 @@ class _View:
         is_near = 0 <= look.at_s - self._at_s <= MAX_AGE_S
         return is_near and look.picture.size_wh == self._size_wh
 
-    def find_shifts(self, picture: Picture) -> tuple[F64, F64]:
-        """Shifts of the face ``(2,)`` and of the sides ``(3, 2)``, pixels of the region, or NaN."""
+    def find_shifts(self, picture: Picture) -> tuple[F64, F64, bool]:
+        """How far the face and the sides moved, less the camera.
+
+        Returns:
+            The face ``(2,)`` and the sides ``(3, 2)``, pixels of the region, NaN where unknown, and
+            whether it is known how far the camera moved.
+        """
         region = cut_region(picture, self._center, self._height)
         face = self._face.find_shift(region)
         sides = np.stack([side.find_shift(region) for side in self._sides])
-        if (np.hypot(*sides.T) >= ALONG * np.hypot(*face)).any():
-            camera = SIDE / (2 * REACH * self._height) * self._find_camera(picture)
-            return face - camera, sides - camera
-        return face, sides
+        if not (np.hypot(*sides.T) >= ALONG * np.hypot(*face)).any():
+            return face, sides, True
+        camera = SIDE / (2 * REACH * self._height) * self._find_camera(picture)
+        if np.isnan(camera).any():
+            return face, sides, False
+        return face - camera, sides - camera, True
 
     def _find_camera(self, picture: Picture) -> F64:
-        """How far the corners moved, ``(2,)`` pixels: the median of those found, else 0."""
+        """How far the corners moved, ``(2,)`` pixels: the median of those found, or NaN."""
         shifts = (patch.find_shift(_cut_corner(picture, x, y)) for (x, y), patch in self._corners)
         known = [shift for shift in shifts if np.isfinite(shift).all()]
-        return np.asarray(np.median(known, axis=0)) if known else np.zeros(2)
+        return np.asarray(np.median(known, axis=0)) if known else np.full(2, np.nan)
 
 
 def _cut_corner(picture: Picture, x: int, y: int) -> F32:

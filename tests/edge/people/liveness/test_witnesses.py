@@ -116,6 +116,34 @@ def test_what_moves_by_little_tells_a_picture_in_a_hand_from_a_head(how, says):
     assert witness.testify() == says
 
 
+def blank_border(rgb: np.ndarray) -> np.ndarray:
+    """Without texture where the motion of the camera is measured."""
+    blank = np.full_like(rgb, 120)
+    blank[40:-40, 80:-80] = rgb[40:-40, 80:-80]
+    return blank
+
+
+def test_where_the_camera_cannot_be_measured_less_is_said():
+    witness = SurroundingsWitness()
+    for look in film(tremble, panned=True):
+        shown = blank_border(cv2.GaussianBlur(look.picture.rgb, (0, 0), 1.2))
+        center = tuple(((look.xyxy[:2] + look.xyxy[2:]) / 2).tolist())
+        witness.look(make_look(shown, center, look.at_s))
+    assert witness.testify() == surroundings.PANNED
+
+
+def test_one_shake_is_forgotten_by_who_keeps_still():
+    witness, said = SurroundingsWitness(), []
+    looks = [*film(tremble, 8, carried=True), *film(lambda _: (0, 0), 80, carried=True)]
+    for number, look in enumerate(looks):
+        shown = cv2.GaussianBlur(look.picture.rgb, (0, 0), 1.2)
+        center = tuple(((look.xyxy[:2] + look.xyxy[2:]) / 2).tolist())
+        witness.look(make_look(shown, center, number * STEP_S))
+        said.append(witness.testify())
+    assert said[7] == surroundings.SWAYED
+    assert said[-1] == SILENCE
+
+
 def test_trees_in_the_wind_are_no_picture():
     witness, rng = SurroundingsWitness(), np.random.default_rng(3)
     for number in range(10):
